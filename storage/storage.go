@@ -1,0 +1,166 @@
+// Package storage is the registry: the rules that bind bytes (package bucket)
+// to rows (package meta).
+//
+// Three ideas carry it. Bytes lie in a bucket under keys that are never reused,
+// and rows say everything that is true of them. A commit is one transaction and
+// copies no byte: it moves the ownership of keys from an upload to a blob. Every
+// object has exactly one row with exactly one owner from before its first byte
+// until after its last, so a crash leaves bytes with a row and never a row of a
+// blob without its bytes.
+//
+// What a method acknowledges by returning nil is durable: it survives the death
+// of the process and the loss of power. The exception is Append, whose bytes
+// survive the process.
+package storage
+
+import (
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+)
+
+// Manifests reads and changes the manifests and tags of repositories. The
+// caller is who acts, for the history of tags and the audit; it grants nothing.
+type Manifests interface {
+	// Manifest resolves a tag or digest.
+	// Errors: ErrManifestUnknown.
+	Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error)
+
+	// Payload returns the bytes of m as they were pushed. They are shared: the
+	// caller must not change them.
+	// Errors: ErrManifestUnknown when m was deleted since it was resolved.
+	Payload(ctx context.Context, m Manifest) ([]byte, error)
+
+	// PutManifest stores m and points tags at it, all or nothing. The condition
+	// speaks of each of the tags as it is inside the transaction.
+	// Errors: ErrManifestBlobUnknown with the missing digests as detail,
+	// manifest.ErrManifestInvalid when a descriptor's size is not that of what
+	// the repository has, ErrPrecondition.
+	PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error
+
+	// DeleteManifest removes a manifest and every tag that points at it.
+	// Errors: ErrManifestUnknown; ErrDenied when an index of the repository
+	// lists it.
+	DeleteManifest(ctx context.Context, caller, repo string, d digest.Digest) error
+
+	// DeleteTag removes a tag and leaves its manifest.
+	// Errors: ErrManifestUnknown, ErrPrecondition.
+	DeleteTag(ctx context.Context, caller, repo, tag string, cond Condition) error
+}
+
+// Blobs reads and changes the blobs of repositories.
+type Blobs interface {
+	// Blob says what the repository knows of a digest.
+	// Errors: ErrBlobUnknown, also for a blob whose bytes are damaged.
+	Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error)
+
+	// OpenBlob opens the bytes of b, which are exactly b.Size. Where they are
+	// one file the result is an *os.File.
+	// Errors: ErrBlobUnknown when the bytes are gone, ErrUnavailable.
+	OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error)
+
+	// DeleteBlob removes a blob from the repository.
+	// Errors: ErrBlobUnknown; ErrDenied when a manifest there names it.
+	DeleteBlob(ctx context.Context, caller, repo string, d digest.Digest) error
+
+	// Mount makes a blob of another repository one of this. An empty from looks
+	// in every repository for which may is true.
+	// Errors: ErrBlobUnknown.
+	Mount(ctx context.Context, caller, repo string, d digest.Digest, from string, may func(repo string) bool) (Blob, error)
+
+	// PutBlob takes a whole blob in one request and leaves no session behind.
+	// Errors: manifest.ErrDigestInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace.
+	PutBlob(ctx context.Context, caller, repo string, d digest.Digest, c Chunk) (Blob, error)
+}
+
+// Uploads is the life of an upload session. A session of another repository is
+// ErrUploadUnknown.
+type Uploads interface {
+	// CreateUpload opens a session; alg may be empty for sha256.
+	CreateUpload(ctx context.Context, caller, repo string, alg digest.Algorithm) (Upload, error)
+
+	// Upload says how far a session has come.
+	// Errors: ErrUploadUnknown.
+	Upload(ctx context.Context, caller, repo, id string) (Upload, error)
+
+	// Append adds a chunk. After ErrClientBody what arrived is kept and the
+	// Upload says how much; after ErrRangeInvalid the Upload says where the
+	// next chunk has to start.
+	// Errors: ErrUploadUnknown, ErrRangeInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace.
+	Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error)
+
+	// Commit adds an optional last chunk and makes the whole a blob of the
+	// repository. Repeated with the same digest it succeeds again.
+	// Errors: as Append, and manifest.ErrDigestInvalid, which ends the session.
+	Commit(ctx context.Context, caller, repo, id string, d digest.Digest, c Chunk) (Blob, error)
+
+	// CancelUpload ends a session and gives up its bytes.
+	// Errors: ErrUploadUnknown.
+	CancelUpload(ctx context.Context, caller, repo, id string) error
+}
+
+// Lists are read page by page: at most n results, which must be at least 1,
+// that follow last in byte order. Each page is one indexed query.
+type Lists interface {
+	// Repositories lists those that ever had a manifest.
+	Repositories(ctx context.Context, last string, n int) ([]string, error)
+
+	// Tags lists the tags of a repository.
+	// Errors: ErrNameUnknown.
+	Tags(ctx context.Context, repo, last string, n int) ([]string, error)
+
+	// Referrers lists the manifests of a repository whose subject is d, in the
+	// order of their digests; artifactType filters unless it is empty.
+	Referrers(ctx context.Context, repo string, d digest.Digest, artifactType string, last digest.Digest, n int) ([]manifest.Descriptor, error)
+}
+
+// Blob is a blob as a repository has it. It stays what it is: opening it after
+// it was deleted fails, and never gives other bytes.
+type Blob struct {
+	Digest digest.Digest
+	Size   int64
+
+	id int64
+}
+
+// Manifest is a manifest as a repository has it, without its payload.
+type Manifest struct {
+	Digest       digest.Digest
+	MediaType    string
+	ArtifactType string
+	Size         int64
+
+	id int64
+}
+
+// Upload is an open upload session.
+type Upload struct {
+	ID        string
+	Size      int64 // bytes recorded
+	Algorithm digest.Algorithm
+}
+
+// Chunk is a request's body on its way into a blob. An error that Body's Read
+// returns is the client's: everything else that fails is ours.
+type Chunk struct {
+	Body   io.Reader // nil for none
+	Offset int64     // where the client says that it starts; -1 if it does not
+	Length int64     // bytes that the client says it has; -1 if it does not
+}
+
+// Condition is what a tag has to be for a write to happen (RFC 9110, 13.1).
+type Condition struct {
+	IfMatch     []digest.Digest // the tag points at one of these
+	IfMatchAny  bool            // the tag exists
+	IfNoneMatch bool            // the tag does not exist
+}
+
+var (
+	_ Manifests = (*Registry)(nil)
+	_ Blobs     = (*Registry)(nil)
+	_ Uploads   = (*Registry)(nil)
+	_ Lists     = (*Registry)(nil)
+)
