@@ -113,8 +113,10 @@ type Lists interface {
 	Tags(ctx context.Context, repo, last string, n int) ([]string, error)
 
 	// Referrers lists the manifests of a repository whose subject is d, in the
-	// order of their digests; artifactType filters unless it is empty.
-	Referrers(ctx context.Context, repo string, d digest.Digest, artifactType string, last digest.Digest, n int) ([]manifest.Descriptor, error)
+	// order of their digests; artifactType filters unless it is empty. A page
+	// ends before n where its annotations grow large (it has one entry at
+	// least), so more says whether another follows.
+	Referrers(ctx context.Context, repo string, d digest.Digest, artifactType string, last digest.Digest, n int) (page []manifest.Descriptor, more bool, err error)
 }
 
 // Blob is a blob as a repository has it. It stays what it is: opening it after

@@ -21,8 +21,9 @@ CREATE TABLE repositories (
 );
 CREATE INDEX repositories_listed ON repositories (name) WHERE listed_at IS NOT NULL;
 
+-- AUTOINCREMENT: an id that was seen once never means something else.
 CREATE TABLE blobs (
-    id         INTEGER PRIMARY KEY,
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
     digest     TEXT    NOT NULL UNIQUE,
     size       INTEGER NOT NULL,
     damaged_at INTEGER,
@@ -65,7 +66,7 @@ CREATE INDEX objects_blob ON objects (blob_id, seq) WHERE blob_id IS NOT NULL;
 CREATE INDEX objects_delete ON objects (delete_after) WHERE delete_after IS NOT NULL;
 
 CREATE TABLE manifests (
-    id             INTEGER PRIMARY KEY,
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
     repository_id  INTEGER NOT NULL REFERENCES repositories (id),
     digest         TEXT    NOT NULL,
     media_type     TEXT    NOT NULL,
