@@ -1,0 +1,48 @@
+// Package manifest holds the words of the registry: names, tags, digests and
+// references, descriptors, and every kind of manifest.
+//
+// It does no input or output. What it accepts is well-formed in the one way
+// that every reader agrees on: a manifest has no key twice, none that differs
+// only in case from a known one, and the shape of one media type only. What a
+// manifest's digests lead to is not looked at here.
+package manifest
+
+import (
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The media types of the manifests that the registry takes.
+const (
+	MediaTypeImage         = v1.MediaTypeImageManifest
+	MediaTypeIndex         = v1.MediaTypeImageIndex
+	MediaTypeArtifact      = "application/vnd.oci.artifact.manifest.v1+json" // withdrawn from the image spec before 1.1
+	MediaTypeDockerImage   = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerList    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	MediaTypeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
+	MediaTypeSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+)
+
+// Manifest is what the registry needs to know of a manifest.
+type Manifest struct {
+	// Digest of the payload, for a signed schema 1 manifest of the payload
+	// without its signatures.
+	Digest    digest.Digest
+	MediaType string
+	// ArtifactType is the manifest's artifactType or, for an image manifest
+	// without one, its config's media type; "" where neither is there.
+	ArtifactType string
+	Annotations  map[string]string
+	// Subject is the digest of the manifest that this one refers to, or "".
+	Subject digest.Digest
+	// Links is the content named, each digest once.
+	Links []Link
+	// Payload is the manifest, byte for byte as it came.
+	Payload []byte
+}
+
+// Parse reads and checks a manifest. contentType is the request's header,
+// which may be empty; want is the digest it was pushed under, or "" for any.
+func Parse(contentType string, payload []byte, want digest.Digest) (*Manifest, error) {
+	return nil, Errorf(ErrManifestInvalid, "not parsed")
+}
