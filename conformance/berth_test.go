@@ -1,0 +1,372 @@
+// Package conformance tests Berth from outside: a built program, started as its
+// users start it, spoken to by the OCI conformance suite, by the clients that
+// people use, and by clients that break off, stall and lie. Only tree_test.go
+// looks inside, to hold the shape of the source.
+//
+// A test that needs a program which is not installed skips with a sentence; with
+// BERTH_TEST_ALL=1 in the environment, as `make test` sets it, it fails instead.
+package conformance
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain gives the tests one directory for the programs they build.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "berth-conformance-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	builds.dir = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// builds holds the programs that this run has built, each built once.
+var builds struct {
+	dir  string
+	mu   sync.Mutex
+	path map[string]string
+}
+
+// build compiles a Go package and returns the program's path. dir is the module
+// to build in, seen from this directory. One program is built once in a run.
+func build(t testing.TB, dir, pkg string, env ...string) string {
+	t.Helper()
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	key := dir + " " + pkg
+	if p, ok := builds.path[key]; ok {
+		return p
+	}
+	out := filepath.Join(builds.dir, fmt.Sprintf("%d-%s", len(builds.path), filepath.Base(pkg)))
+	cmd := exec.Command("go", "build", "-C", dir, "-o", out, pkg)
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, msg)
+	}
+	if builds.path == nil {
+		builds.path = map[string]string{}
+	}
+	builds.path[key] = out
+	return out
+}
+
+// berthBinary returns the path of the program under test.
+func berthBinary(t testing.TB) string { return build(t, "..", "./cmd/berth") }
+
+// missing skips the test, or fails it where everything is to be run.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("BERTH_TEST_ALL") == "1" {
+		t.Fatalf("BERTH_TEST_ALL=1, but "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// options say how a server is started; the zero value starts one with defaults
+// on a free port and a fresh data directory.
+type options struct {
+	Data string   // data directory; "" = a temporary one, removed after the test
+	Env  []string // added to the environment, "BERTH_LOG_LEVEL=debug"
+	Args []string // added to `berth serve`
+}
+
+// server is a started `berth serve`. Its methods fail the test on any surprise.
+// They must be called from the test's own goroutine, except Log and Await.
+type server struct {
+	URL  string // "http://127.0.0.1:41234"
+	Addr string // "127.0.0.1:41234"; kept across Restart
+	Data string // data directory; kept across Restart
+
+	t    testing.TB
+	opts options
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has been reaped
+	err  error         // what Wait returned; read after done
+
+	mu  sync.Mutex // guards log
+	log []logLine
+}
+
+// logLine is one line of the server's log. Requests have a Method.
+type logLine struct {
+	Level      string `json:"level"`
+	Msg        string `json:"msg"`
+	Method     string `json:"method"`
+	Route      string `json:"route"`
+	Repository string `json:"repository"`
+	Reference  string `json:"reference"`
+	Status     int    `json:"status"`
+	Bytes      int64  `json:"bytes"`
+	UserAgent  string `json:"user_agent"`
+	Raw        string `json:"-"` // the whole line, also where it is no JSON
+}
+
+// startBerth starts a server and returns when it is ready. The test's end stops
+// it with SIGTERM, if the test has not, and requires exit status 0.
+func startBerth(t testing.TB, o options) *server {
+	t.Helper()
+	s := &server{t: t, opts: o, Data: o.Data}
+	if s.Data == "" {
+		s.Data = filepath.Join(t.TempDir(), "data")
+	}
+	t.Cleanup(func() {
+		if s.Running() {
+			s.Stop()
+		}
+		if t.Failed() {
+			s.dump()
+		}
+	})
+	for try := 1; ; try++ {
+		s.Addr = freeAddr(t)
+		s.URL = "http://" + s.Addr
+		err := s.start()
+		if err == nil {
+			return s
+		}
+		// Another process may have taken the port between the look and the use.
+		if try == 3 || !strings.Contains(err.Error(), "address already in use") {
+			t.Fatal(err)
+		}
+	}
+}
+
+// freeAddr returns an address on the loopback that was free a moment ago.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start runs the program on s.Addr and waits until it is ready.
+func (s *server) start() error {
+	args := append([]string{"serve", "--data", s.Data, "--addr", s.Addr}, s.opts.Args...)
+	s.cmd = exec.Command(berthBinary(s.t), args...)
+	s.cmd.Env = append(append(os.Environ(), "BERTH_LOG_FORMAT=json"), s.opts.Env...)
+	s.cmd.SysProcAttr = dieWithParent()
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		s.readLog(stderr)
+		s.err = cmd.Wait()
+		close(done)
+	}(s.cmd, s.done)
+	return s.awaitReady()
+}
+
+func (s *server) awaitReady() error {
+	const patience = time.Minute
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		select {
+		case <-s.done:
+			return fmt.Errorf("berth serve ended before it was ready: %v\n%s", s.err, s.tail(20))
+		case <-time.After(10 * time.Millisecond):
+		}
+		resp, err := client.Get(s.URL + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+	s.Kill()
+	return fmt.Errorf("berth serve was not ready after %v\n%s", patience, s.tail(20))
+}
+
+// readLog keeps the server's log until its end.
+func (s *server) readLog(r io.Reader) {
+	lines := bufio.NewReader(r)
+	for {
+		raw, err := lines.ReadString('\n')
+		if raw = strings.TrimSpace(raw); raw != "" {
+			var l logLine
+			// A line that is no JSON (a panic, a warning of the runtime) is kept raw.
+			_ = json.Unmarshal([]byte(raw), &l)
+			l.Raw = raw
+			s.mu.Lock()
+			s.log = append(s.log, l)
+			s.mu.Unlock()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Log returns what the server has written so far, of all its starts. Requests
+// may appear up to 200 ms after their answer: Await waits for one.
+func (s *server) Log() []logLine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log[:len(s.log):len(s.log)]
+}
+
+// Requests returns those lines of the log that match.
+func (s *server) Requests(match func(logLine) bool) []logLine {
+	var found []logLine
+	for _, l := range s.Log() {
+		if l.Method != "" && match(l) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// Await returns the first request in the log that matches, waiting for it, and
+// fails the test if none comes; what names it in the message.
+func (s *server) Await(what string, match func(logLine) bool) logLine {
+	s.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if found := s.Requests(match); len(found) > 0 {
+			return found[0]
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the log has no request like this: %s", what)
+		}
+	}
+}
+
+// Running says whether the process has not been reaped yet.
+func (s *server) Running() bool {
+	if s.done == nil {
+		return false
+	}
+	select {
+	case <-s.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Signal sends sig to the process.
+func (s *server) Signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Errorf("%v: %v", sig, err)
+	}
+}
+
+// Stop ends the server as its users do, by SIGTERM, and requires exit status 0.
+func (s *server) Stop() {
+	s.t.Helper()
+	s.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+		if s.err != nil {
+			s.t.Errorf("berth serve after SIGTERM: %v\n%s", s.err, s.tail(20))
+		}
+	case <-time.After(90 * time.Second):
+		s.t.Errorf("berth serve did not end after SIGTERM\n%s", s.tail(20))
+		s.Kill()
+	}
+}
+
+// Kill ends the server as kill -9 does, and returns when it is dead. Killing a
+// dead server does nothing.
+func (s *server) Kill() {
+	s.t.Helper()
+	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Fatalf("kill -9: %v", err)
+	}
+	<-s.done
+}
+
+// Restart starts the dead server again, on the same address and data.
+func (s *server) Restart() {
+	s.t.Helper()
+	if s.Running() {
+		s.t.Fatal("Restart of a running server")
+	}
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Pid is the process's id.
+func (s *server) Pid() int { return s.cmd.Process.Pid }
+
+func (s *server) tail(n int) string {
+	log := s.Log()
+	var b strings.Builder
+	for _, l := range log[max(0, len(log)-n):] {
+		b.WriteString(l.Raw + "\n")
+	}
+	return b.String()
+}
+
+// dump writes the end of the log, and every line that is no request or an
+// answer of 500 and above, beside the failed test.
+func (s *server) dump() {
+	var odd strings.Builder
+	for _, l := range s.Log() {
+		if (l.Method == "" || l.Status >= 500) && odd.Len() < 32<<10 {
+			odd.WriteString(l.Raw + "\n")
+		}
+	}
+	s.t.Logf("berth's log, all but requests that went well:\n%s", odd.String())
+	s.t.Logf("the end of berth's log:\n%s", s.tail(30))
+}
+
+// run executes a command, gives it a minute or two, and returns its standard
+// output. Any other exit status than 0 fails the test with everything it wrote.
+func run(t testing.TB, env []string, name string, args ...string) string {
+	t.Helper()
+	out, err := tryRun(t, env, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// tryRun is run for a command that may fail.
+func tryRun(t testing.TB, env []string, name string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = dieWithParent()
+	cmd.WaitDelay = 5 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(name), strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
