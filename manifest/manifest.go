@@ -8,6 +8,8 @@
 package manifest
 
 import (
+	"errors"
+
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -41,8 +43,51 @@ type Manifest struct {
 	Payload []byte
 }
 
-// Parse reads and checks a manifest. contentType is the request's header,
-// which may be empty; want is the digest it was pushed under, or "" for any.
+// Parse reads and checks a manifest. contentType is the request's header, of
+// which parameters are ignored; it may be empty where the payload has a
+// mediaType. want is the digest it was pushed under, "" when it was pushed by
+// tag: its algorithm is that of the Manifest's Digest, else sha256. The result
+// keeps payload, which must not change any more.
+//
+// Errors:
+//   - ErrManifestInvalid: not JSON, not of a known media type or not of its
+//     shape; the message names the field.
+//   - ErrManifestUnverified: the envelope of a signed schema 1 manifest cannot
+//     be read. (Signatures are not verified.)
+//   - ErrDigestInvalid: want is not the digest of the payload.
 func Parse(contentType string, payload []byte, want digest.Digest) (*Manifest, error) {
-	return nil, Errorf(ErrManifestInvalid, "not parsed")
+	m := &Manifest{Payload: payload}
+	if err := m.read(contentType); err != nil {
+		if _, ok := errors.AsType[*Error](err); ok {
+			return nil, err
+		}
+		return nil, Errorf(ErrManifestInvalid, "manifest: %v", err)
+	}
+	signed := payload
+	if m.MediaType == MediaTypeSchema1Signed {
+		var err error
+		if signed, err = withoutSignatures(payload); err != nil {
+			return nil, Errorf(ErrManifestUnverified, "manifest: %v", err)
+		}
+	}
+	if err := m.identify(signed, want); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// identify sets the digest, that of content, and compares it with want.
+func (m *Manifest) identify(content []byte, want digest.Digest) error {
+	algorithm := digest.SHA256
+	if want != "" {
+		if _, err := ParseDigest(want.String()); err != nil {
+			return err
+		}
+		algorithm = want.Algorithm()
+	}
+	m.Digest = algorithm.FromBytes(content)
+	if want != "" && m.Digest != want {
+		return Errorf(ErrDigestInvalid, "the manifest was pushed as %s, but its digest is %s", want, m.Digest)
+	}
+	return nil
 }

@@ -1,0 +1,125 @@
+package manifest
+
+// read fills the manifest from its payload, all but the digest.
+func (m *Manifest) read(contentType string) error {
+	doc, err := readDocument(m.Payload)
+	if err != nil {
+		return err
+	}
+	if m.MediaType, err = doc.mediaType(contentType); err != nil {
+		return err
+	}
+	var all links
+	switch m.MediaType {
+	case MediaTypeImage, MediaTypeDockerImage:
+		err = m.readImage(doc, &all)
+	case MediaTypeIndex, MediaTypeDockerList:
+		err = m.readIndex(doc, &all)
+	case MediaTypeArtifact:
+		err = m.readArtifact(doc, &all)
+	case MediaTypeSchema1, MediaTypeSchema1Signed:
+		err = m.readSchema1(doc, &all)
+	}
+	m.Links = all.list
+	return err
+}
+
+// readImage reads an OCI image manifest or Docker's schema 2, which it grew
+// out of.
+func (m *Manifest) readImage(doc document, all *links) error {
+	if err := doc.without(m.MediaType, "manifests", "fsLayers"); err != nil {
+		return err
+	}
+	if err := doc.version("2"); err != nil {
+		return err
+	}
+	if _, ok := doc["config"]; !ok {
+		return under("config", faultf("missing, expected a descriptor"))
+	}
+	config, err := doc["config"].descriptor()
+	if err != nil {
+		return under("config", err)
+	}
+	if err := all.add(Link{Digest: config.digest, Size: config.size}); err != nil {
+		return under("config", err)
+	}
+	if err := doc.list("layers", all.addBlob); err != nil {
+		return err
+	}
+	if m.MediaType == MediaTypeImage {
+		if err := m.readRelations(doc); err != nil {
+			return err
+		}
+	}
+	if m.ArtifactType == "" {
+		m.ArtifactType = config.mediaType
+	}
+	return nil
+}
+
+// readIndex reads an OCI index or Docker's manifest list.
+func (m *Manifest) readIndex(doc document, all *links) error {
+	if err := doc.without(m.MediaType, "config", "layers", "fsLayers"); err != nil {
+		return err
+	}
+	if err := doc.version("2"); err != nil {
+		return err
+	}
+	err := doc.list("manifests", func(v value) error {
+		t, err := v.descriptor()
+		if err != nil {
+			return err
+		}
+		return all.add(Link{Digest: t.digest, Size: t.size, Kind: LinkAny, Child: true})
+	})
+	if err != nil || m.MediaType != MediaTypeIndex {
+		return err
+	}
+	return m.readRelations(doc)
+}
+
+// readArtifact reads the OCI artifact manifest of image spec 1.1.0-rc2. It has
+// no schemaVersion.
+func (m *Manifest) readArtifact(doc document, all *links) error {
+	if err := doc.without(m.MediaType, "config", "layers", "manifests", "fsLayers"); err != nil {
+		return err
+	}
+	err := doc.optional("blobs", func(v value) error { return v.elements(all.addBlob) })
+	if err != nil {
+		return err
+	}
+	return m.readRelations(doc)
+}
+
+// readRelations reads what OCI manifests say of themselves and of the one they
+// refer to.
+func (m *Manifest) readRelations(doc document) error {
+	err := doc.optional("artifactType", func(v value) (err error) {
+		m.ArtifactType, err = v.mediaType()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = doc.optional("annotations", func(v value) (err error) {
+		m.Annotations, err = v.dictionary()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return doc.optional("subject", func(v value) error {
+		t, err := v.descriptor()
+		m.Subject = t.digest
+		return err
+	})
+}
+
+// addBlob adds the blob of a layer's descriptor.
+func (l *links) addBlob(v value) error {
+	t, err := v.descriptor()
+	if err != nil {
+		return err
+	}
+	return l.add(Link{Digest: t.digest, Size: t.size, Optional: t.foreign})
+}
