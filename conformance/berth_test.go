@@ -87,9 +87,10 @@ func missing(t testing.TB, format string, args ...any) {
 // options say how a server is started; the zero value starts one with defaults
 // on a free port and a fresh data directory.
 type options struct {
-	Data string   // data directory; "" = a temporary one, removed after the test
-	Env  []string // added to the environment, "BERTH_LOG_LEVEL=debug"
-	Args []string // added to `berth serve`
+	Data    string   // data directory; "" = a temporary one, removed after the test
+	Env     []string // added to the environment, "BERTH_LOG_LEVEL=debug"
+	Args    []string // added to `berth serve`
+	Program string   // path of a berth built otherwise; "" = berthBinary
 }
 
 // server is a started `berth serve`. Its methods fail the test on any surprise.
@@ -167,7 +168,11 @@ func freeAddr(t testing.TB) string {
 // start runs the program on s.Addr and waits until it is ready.
 func (s *server) start() error {
 	args := append([]string{"serve", "--data", s.Data, "--addr", s.Addr}, s.opts.Args...)
-	s.cmd = exec.Command(berthBinary(s.t), args...)
+	program := s.opts.Program
+	if program == "" {
+		program = berthBinary(s.t)
+	}
+	s.cmd = exec.Command(program, args...)
 	s.cmd.Env = append(append(os.Environ(), "BERTH_LOG_FORMAT=json"), s.opts.Env...)
 	s.cmd.SysProcAttr = dieWithParent()
 	stderr, err := s.cmd.StderrPipe()

@@ -1,0 +1,127 @@
+package conformance
+
+import (
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	_ "modernc.org/sqlite"
+)
+
+// audit compares the objects of a stopped registry's bucket with the rows of its
+// database, and returns a line for each that has no match: an object without a
+// row, a row without its object, an object of another size than its row says, a
+// blob whose objects are not its size. A row that an unfinished upload reserved
+// and did not record, or that waits for deletion, may have an object or none.
+func audit(t *testing.T, database, bucket string) []string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+database+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	sizes := bucketSizes(t, bucket)
+	delete(sizes, "berth.json")
+	rows, err := db.Query(`SELECT key, size, delete_after IS NULL AND size IS NOT NULL FROM objects`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var odd []string
+	for rows.Next() {
+		var key string
+		var size sql.NullInt64
+		var recorded bool
+		if err := rows.Scan(&key, &size, &recorded); err != nil {
+			t.Fatal(err)
+		}
+		found, ok := sizes[key]
+		delete(sizes, key)
+		switch {
+		case recorded && !ok:
+			odd = append(odd, "row without an object: "+key)
+		case recorded && found != size.Int64:
+			odd = append(odd, fmt.Sprintf("object %s has %d bytes, its row says %d", key, found, size.Int64))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for key, size := range sizes {
+		odd = append(odd, fmt.Sprintf("object without a row: %s, %d bytes", key, size))
+	}
+	return append(odd, auditRows(t, db)...)
+}
+
+// bucketSizes lists the objects of a file bucket.
+func bucketSizes(t *testing.T, bucket string) map[string]int64 {
+	t.Helper()
+	sizes := map[string]int64{}
+	err := filepath.WalkDir(bucket, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if os.IsNotExist(err) {
+			return nil // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		key, err := filepath.Rel(bucket, path)
+		sizes[filepath.ToSlash(key)] = info.Size()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sizes
+}
+
+// auditRows asks the database what in it does not fit together.
+func auditRows(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	checks := []struct{ what, query string }{
+		{"blob without objects of its size", `SELECT digest FROM blobs b
+			WHERE damaged_at IS NULL AND size <> (SELECT coalesce(sum(o.size), 0) FROM objects o WHERE o.blob_id = b.id)`},
+		{"damaged blob", `SELECT digest FROM blobs WHERE damaged_at IS NOT NULL`},
+		{"blob's object without a size", `SELECT key FROM objects WHERE blob_id IS NOT NULL AND size IS NULL`},
+		{"integrity", `SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'`},
+		{"foreign key", `SELECT "table" || ' ' || rowid || ' ' || parent FROM pragma_foreign_key_check`},
+	}
+	var odd []string
+	for _, c := range checks {
+		rows, err := db.Query(c.query)
+		if err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		for rows.Next() {
+			var line sql.NullString
+			if err := rows.Scan(&line); err != nil {
+				t.Fatalf("%s: %v", c.what, err)
+			}
+			odd = append(odd, c.what+": "+line.String)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		rows.Close()
+	}
+	return odd
+}
+
+// requireAudit fails the test for what the audit finds.
+func requireAudit(t *testing.T, database, bucket string) {
+	t.Helper()
+	odd := audit(t, database, bucket)
+	for i, line := range odd {
+		if i == 20 {
+			t.Errorf("and %d more", len(odd)-i)
+			break
+		}
+		t.Error(line)
+	}
+}

@@ -1,0 +1,62 @@
+package conformance
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// stormSeed is where the random numbers of a test begin: BERTH_TEST_SEED, or the
+// time.
+func stormSeed(t *testing.T) uint64 {
+	t.Helper()
+	if v := os.Getenv("BERTH_TEST_SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			t.Fatalf("BERTH_TEST_SEED: %v", err)
+		}
+		return n
+	}
+	return uint64(time.Now().UnixNano()) % (1 << 32)
+}
+
+// TestCrash kills the server again and again in the middle of a storm. What was
+// acknowledged has to be there afterwards, byte for byte; an upload that broke
+// off goes on where the server said it was; and at the end every object has its
+// row and every row its object.
+func TestCrash(t *testing.T) {
+	const kills = 50
+	seed := stormSeed(t)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn"}})
+	s := newStorm(t, b.URL, seed, 3<<30)
+	var total verdict
+	for round := range kills {
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			s.blow(round)
+		}()
+		time.Sleep(time.Duration(200+rng.IntN(1600)) * time.Millisecond)
+		s.stop.Store(true)
+		b.Kill()
+		<-over
+		s.settle()
+		s.call.http.CloseIdleConnections()
+		b.Restart()
+		total.add(s.verify(sample(rng, s.list(round), 150)))
+		total.add(s.verify(sample(rng, s.list(-1), 50)))
+		s.report("after kill " + strconv.Itoa(round+1))
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	total.add(s.verify(s.list(-1)))
+	s.report("at the end")
+	b.Stop()
+	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
+}

@@ -1,0 +1,114 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// disk is an ext4 file system on an image of its own, the power of which can be
+// cut. Little is written unless somebody asks for it: the journal commits once a
+// minute, and a rename writes no data.
+type disk struct {
+	t     *testing.T
+	image string
+	dir   string // where it is mounted
+}
+
+// newDisk makes a disk and mounts it. The test is skipped where that cannot be.
+func newDisk(t *testing.T, name string, bytes int64) *disk {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		missing(t, "mounting a file system of its own needs root")
+	}
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		missing(t, "no mkfs.ext4: %v", err)
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		missing(t, "no loop devices: %v", err)
+	}
+	base := t.TempDir()
+	d := &disk{t: t, image: filepath.Join(base, name+".img"), dir: filepath.Join(base, name)}
+	if err := os.Mkdir(d.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(d.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(bytes), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	run(t, nil, "mkfs.ext4", "-q", "-F", "-m", "0", d.image)
+	if err := d.mount(); err != nil {
+		missing(t, "an image cannot be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		// An unmounted directory gives EINVAL.
+		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			t.Errorf("unmount %s: %v", d.dir, err)
+		}
+	})
+	return d
+}
+
+func (d *disk) mount() error {
+	_, err := tryRun(d.t, nil, "mount", "-o", "loop,commit=60,noauto_da_alloc", d.image, d.dir)
+	return err
+}
+
+// cut is the moment of the loss of power: what has not been written out by now
+// never will be, and every later write fails.
+func (d *disk) cut() error {
+	const shutdown, dropLog = 0x8004587D, 2 // EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flag := uint32(dropLog)
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), shutdown, uintptr(unsafe.Pointer(&flag))); e != 0 {
+		return fmt.Errorf("EXT4_IOC_SHUTDOWN of %s: %w", d.dir, e)
+	}
+	return nil
+}
+
+// reboot mounts the disk anew, with what it had when the power was cut; ext4
+// reads its journal on the way. Nobody may have a file of it open.
+func (d *disk) reboot() {
+	d.t.Helper()
+	var err error
+	for range 100 {
+		if err = unix.Unmount(d.dir, 0); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		d.t.Fatalf("unmount %s: %v", d.dir, err)
+	}
+	if err := d.mount(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// cutAll cuts several disks as nearly at once as can be.
+func cutAll(t *testing.T, disks []*disk) {
+	t.Helper()
+	failed := make(chan error)
+	for _, d := range disks {
+		go func() { failed <- d.cut() }()
+	}
+	for range disks {
+		if err := <-failed; err != nil {
+			t.Fatal(err)
+		}
+	}
+}

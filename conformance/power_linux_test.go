@@ -1,0 +1,98 @@
+package conformance
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// machine is a server whose rows and bytes lie on two disks. On one, the fsync
+// that SQLite makes of its log would commit the journal for the bucket as well,
+// and hide that the bucket forgot to.
+type machine struct {
+	*server
+	rows, bytes *disk
+}
+
+func (m *machine) database() string { return filepath.Join(m.rows.dir, "data", "berth.db") }
+func (m *machine) bucket() string   { return filepath.Join(m.bytes.dir, "blobs") }
+
+// disks names a set of the machine's disks.
+func (m *machine) disks(which string) []*disk {
+	switch which {
+	case "rows":
+		return []*disk{m.rows}
+	case "bytes":
+		return []*disk{m.bytes}
+	}
+	return []*disk{m.rows, m.bytes}
+}
+
+// newMachine starts a server on two new disks. An empty program is the berth
+// under test.
+func newMachine(t *testing.T, program string, env ...string) *machine {
+	t.Helper()
+	m := &machine{rows: newDisk(t, "rows", 2<<30), bytes: newDisk(t, "bytes", 6<<30)}
+	m.server = startBerth(t, options{
+		Program: program,
+		Data:    filepath.Join(m.rows.dir, "data"),
+		Env:     append([]string{"BERTH_LOG_LEVEL=warn", "BERTH_STORAGE_BUCKET=file://" + m.bucket()}, env...),
+	})
+	return m
+}
+
+// recover kills what is left after a cut and starts again on what the disks hold.
+func (m *machine) recover(disks []*disk) {
+	m.t.Helper()
+	m.Kill()
+	for _, d := range disks {
+		d.reboot()
+	}
+	m.Restart()
+}
+
+// TestPower cuts the power again and again in the middle of a storm: of the disk
+// with the rows, of that with the bytes, and of both. Whatever was acknowledged
+// has to be there afterwards, also what was acknowledged after the cut.
+func TestPower(t *testing.T) {
+	const cuts = 24
+	seed := stormSeed(t)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	m := newMachine(t, "")
+	s := newStorm(t, m.URL, seed, 2<<30)
+	s.forgets = true
+	var total verdict
+	for round := range cuts {
+		which := []string{"both", "rows", "bytes"}[round%3]
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			s.blow(round)
+		}()
+		time.Sleep(time.Duration(300+rng.IntN(1500)) * time.Millisecond)
+		s.failing.Store(true)
+		disks := m.disks(which)
+		cutAll(t, disks)
+		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
+		s.stop.Store(true)
+		m.Kill()
+		<-over
+		s.settle()
+		s.call.http.CloseIdleConnections()
+		m.recover(disks)
+		s.failing.Store(false)
+		total.add(s.verify(s.list(round)))
+		total.add(s.verify(sample(rng, s.list(-1), 100)))
+		s.report(fmt.Sprintf("after cut %d, of %s", round+1, which))
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	total.add(s.verify(s.list(-1)))
+	s.report("at the end")
+	m.Stop()
+	requireAudit(t, m.database(), m.bucket())
+	t.Logf("%d cuts: %s; %d read back, %d lost, %d wrong", cuts, s.ledger, total.read, total.lost, total.wrong)
+}
