@@ -1,0 +1,122 @@
+package main
+
+import (
+	"time"
+)
+
+// Result is what one scenario found. Durations are in nanoseconds, memory is
+// in bytes.
+type Result struct {
+	Name    string     `json:"name"`
+	Title   string     `json:"title"`
+	Unit    string     `json:"unit"`           // what CPU and rate count
+	Base    *Side      `json:"base,omitempty"` // what the subject is compared with
+	Subject Side       `json:"subject"`
+	Ratios  []float64  `json:"ratios,omitempty"` // of CPU per unit, subject to base, of each pair
+	Ratio   *Quartiles `json:"ratio,omitempty"`
+	Limit   *Limit     `json:"limit,omitempty"`
+	Figure  float64    `json:"figure,omitempty"` // what Limit is about
+	OK      bool       `json:"ok"`               // true where there is no Limit
+}
+
+// Side is what was measured of one server, or one half of it. P50 and P99 are
+// of all operations of all batches.
+type Side struct {
+	Name        string    `json:"name"`
+	Wall        Quartiles `json:"wall"`           // of a batch
+	CPU         Quartiles `json:"cpu_per_unit"`   // of the server
+	Rate        float64   `json:"units_a_second"` // median
+	BytesRate   float64   `json:"bytes_a_second,omitempty"`
+	P50         float64   `json:"p50"`
+	P99         float64   `json:"p99"`
+	PeakMemory  int64     `json:"peak_memory"` // the most of all batches
+	CPUPerBatch []float64 `json:"cpu_per_unit_by_batch"`
+}
+
+// Limit is a target.
+type Limit struct {
+	Kind string  `json:"kind"`
+	Max  float64 `json:"max"`
+}
+
+// What a Limit can be about.
+const (
+	limitRatio  = "ratio"          // of CPU per unit, median of the pairs
+	limitMemory = "peak memory"    // bytes, the most of all runs
+	limitTime   = "time to answer" // nanoseconds, median
+)
+
+// tally collects the samples of one side.
+type tally struct {
+	name    string
+	samples []sample
+	peak    int64
+}
+
+func (t *tally) add(s sample, peak int64) {
+	t.samples = append(t.samples, s)
+	t.peak = max(t.peak, peak)
+}
+
+func (t *tally) side() Side {
+	var wall, rate, bytesRate, cpu []float64
+	var latencies []time.Duration
+	for _, s := range t.samples {
+		wall = append(wall, float64(s.wall))
+		rate = append(rate, float64(s.units)/s.wall.Seconds())
+		bytesRate = append(bytesRate, float64(s.bytes)/s.wall.Seconds())
+		cpu = append(cpu, s.cpuPerUnit())
+		latencies = append(latencies, s.latencies...)
+	}
+	return Side{
+		Name:        t.name,
+		Wall:        quartilesOf(wall),
+		CPU:         quartilesOf(cpu),
+		Rate:        quartilesOf(rate).Median,
+		BytesRate:   quartilesOf(bytesRate).Median,
+		P50:         float64(percentile(latencies, 0.50)),
+		P99:         float64(percentile(latencies, 0.99)),
+		PeakMemory:  t.peak,
+		CPUPerBatch: cpu,
+	}
+}
+
+// compare makes the result of a scenario with two sides, whose samples are
+// pairs.
+func compare(sc scenario, base, subject tally) Result {
+	r := alone(sc, subject)
+	b := base.side()
+	r.Base = &b
+	for i, s := range subject.samples {
+		r.Ratios = append(r.Ratios, s.cpuPerUnit()/base.samples[i].cpuPerUnit())
+	}
+	q := quartilesOf(r.Ratios)
+	r.Ratio = &q
+	return r.judged()
+}
+
+// alone makes the result of a scenario with one side.
+func alone(sc scenario, subject tally) Result {
+	r := Result{Name: sc.name, Title: sc.title, Unit: sc.unit, Limit: sc.limit, Subject: subject.side()}
+	return r.judged()
+}
+
+// judged says whether the limit is kept.
+func (r Result) judged() Result {
+	if r.Limit == nil {
+		r.OK = true
+		return r
+	}
+	switch r.Limit.Kind {
+	case limitRatio:
+		if r.Ratio != nil {
+			r.Figure = r.Ratio.Median
+		}
+	case limitMemory:
+		r.Figure = float64(r.Subject.PeakMemory)
+	case limitTime:
+		r.Figure = r.Subject.Wall.Median
+	}
+	r.OK = r.Figure > 0 && r.Figure <= r.Limit.Max
+	return r
+}

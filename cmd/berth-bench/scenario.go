@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// sizes is how much the scenarios do.
+type sizes struct {
+	pairs     int // of batches, for each figure that compares
+	runs      int // of the scenarios of peak memory
+	blob      int64
+	requests  int // in a batch of a request scenario
+	pushes    int // images in a batch
+	pulls     int // images in a batch
+	tags      int // in the large repository
+	repos     int // in the large registry
+	cycles    int // of 100 changes, in a batch of a growth scenario
+	uploads   int // at once, for peak memory
+	uploadLen int64
+}
+
+func fullSizes() sizes {
+	return sizes{
+		pairs: 11, runs: 3, blob: 1 << 30, requests: 4000, pushes: 100, pulls: 400,
+		tags: 100_000, repos: 20_000, cycles: 5, uploads: 64, uploadLen: 64 << 20,
+	}
+}
+
+func quickSizes() sizes {
+	return sizes{
+		pairs: 3, runs: 1, blob: 64 << 20, requests: 1000, pushes: 20, pulls: 50,
+		tags: 5000, repos: 1000, cycles: 1, uploads: 64, uploadLen: 4 << 20,
+	}
+}
+
+// The small sides of the growth scenarios.
+const (
+	fewTags  = 100
+	pageTags = 200
+	fewRepos = 200
+	pageSize = 100
+)
+
+// clients is how many speak at once where a scenario's name does not say it.
+const clients = 8
+
+// scenario is one row of the report.
+type scenario struct {
+	name  string
+	title string
+	unit  string // what CPU and rate count
+	limit *Limit
+	kind  kind
+	work  *work // of the subject, and of the floor where it has one
+	base  *work // growth: the same on little data
+}
+
+// kind is what a scenario's figure is and what it is measured against.
+type kind int
+
+const (
+	againstFloor      kind = iota // CPU; both start with an empty directory, kept from pair to pair
+	againstFloorFresh             // the same, with a new directory for each pair
+	againstFewTags                // CPU in one process over one large data directory, in two repositories
+	againstFewRepos               // CPU over two data directories
+	peakOnly                      // memory of the subject alone
+	startOnly                     // time until ready on the large data directory
+)
+
+func atMost(ratio float64) *Limit { return &Limit{Kind: limitRatio, Max: ratio} }
+
+// scenarios is the table, in the order of the report.
+func scenarios(z sizes, c *content) ([]scenario, error) {
+	mib := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+	memory := &Limit{Kind: limitMemory, Max: 128 << 20}
+	table := []scenario{
+		{name: "push-1", title: "push " + mib(z.blob), unit: "push", limit: atMost(1.25), kind: againstFloorFresh,
+			work: pushBlobs(c, 1, 1, z.blob)},
+		{name: "push-4", title: "push 4 × " + mib(z.blob/4) + " at once", unit: "4 pushes", limit: atMost(1.25), kind: againstFloorFresh,
+			work: pushBlobs(c, 2, 4, z.blob/4)},
+	}
+	pull1, err := pullBlob(c, 3, 4, 1, z.blob)
+	if err != nil {
+		return nil, err
+	}
+	pull4, err := pullBlob(c, 4, 4, 4, z.blob)
+	if err != nil {
+		return nil, err
+	}
+	pull4.units = 1
+	downloads, err := pullBlob(c, 5, z.uploads, z.uploads, z.blob)
+	if err != nil {
+		return nil, err
+	}
+	pullImages, err := pullImages(c, z)
+	if err != nil {
+		return nil, err
+	}
+	requests, err := requestScenarios(c, z)
+	if err != nil {
+		return nil, err
+	}
+	table = append(table,
+		scenario{name: "pull-1", title: "pull " + mib(z.blob), unit: "pull", limit: atMost(1.25), work: pull1},
+		scenario{name: "pull-4", title: "pull 4 × " + mib(z.blob) + " at once", unit: "4 pulls", limit: atMost(1.25), work: pull4},
+		scenario{name: "image-push", title: "push a small image, 8 clients", unit: "image", limit: atMost(2), kind: againstFloorFresh,
+			work: pushImages(c, z)},
+		scenario{name: "image-pull", title: "pull a small image, 8 clients", unit: "image", limit: atMost(2), work: pullImages},
+	)
+	table = append(table, requests...)
+	table = append(table, growthScenarios(z)...)
+	return append(table,
+		scenario{name: "memory-uploads", title: fmt.Sprintf("%d uploads of %s at once", z.uploads, mib(z.uploadLen)), unit: "upload",
+			limit: memory, kind: peakOnly, work: pushBlobs(c, 6, z.uploads, z.uploadLen)},
+		scenario{name: "memory-downloads", title: fmt.Sprintf("%d downloads of %s at once", z.uploads, mib(z.blob)), unit: "download",
+			limit: memory, kind: peakOnly, work: downloads},
+		scenario{name: "start", title: fmt.Sprintf("start with %d tags and %d repositories", z.tags, z.repos), unit: "start",
+			limit: &Limit{Kind: limitTime, Max: float64(time.Second)}, kind: startOnly},
+	), nil
+}
+
+const benchRepo = "bench/app"
+
+// identity numbers content so that no two scenarios, cycles or operations
+// share it.
+func identity(scenario uint64, cycle, i int) uint64 {
+	return scenario<<48 | uint64(cycle+1)<<24 | uint64(i)
+}
+
+// pushBlobs pushes n big blobs at once, each by POST, PATCH and PUT. A unit is
+// all n, or one where a batch is for memory.
+func pushBlobs(c *content, id uint64, n int, size int64) *work {
+	blobs := make([]blob, n)
+	return &work{
+		ops: n, cycles: 1, clients: n, units: 1, bytes: int64(n) * size,
+		prepare: func(_ context.Context, _ *client, cycle, ops int) error {
+			for i := range ops {
+				var err error
+				if blobs[i], err = c.big(size, identity(id, cycle, i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		op: func(ctx context.Context, cl *client, i int) error { return cl.pushBlob(ctx, benchRepo, blobs[i], true) },
+	}
+}
+
+// pullBlob pulls one big blob ops times.
+func pullBlob(c *content, id uint64, ops, clients int, size int64) (*work, error) {
+	b, err := c.big(size, identity(id, 0, 0))
+	if err != nil {
+		return nil, err
+	}
+	path := blobPath(benchRepo, b.digest)
+	return &work{
+		seed: func(ctx context.Context, cl *client) error {
+			if err := cl.pushBlob(ctx, benchRepo, b, true); err != nil {
+				return err
+			}
+			return cl.verify(ctx, path, b.digest)
+		},
+		ops: ops, cycles: 1, clients: clients, bytes: int64(ops) * size,
+		op: func(ctx context.Context, cl *client, _ int) error { return cl.get(ctx, path, size) },
+	}, nil
+}
+
+// pushImages pushes images of five layers, each with blobs of its own.
+func pushImages(c *content, z sizes) *work {
+	images := make([]image, z.pushes)
+	first := 0
+	return &work{
+		ops: z.pushes, cycles: 1, clients: clients, warm: min(clients, z.pushes),
+		prepare: func(_ context.Context, _ *client, cycle, ops int) error {
+			first = (cycle + 1) * z.pushes
+			for i := range ops {
+				var err error
+				if images[i], err = c.image(identity(7, cycle, i), 5); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		op: func(ctx context.Context, cl *client, i int) error {
+			return cl.pushImage(ctx, benchRepo, fmt.Sprintf("v%d", first+i), images[i])
+		},
+	}
+}
+
+// pullImages pulls from twenty images of ten layers.
+func pullImages(c *content, z sizes) (*work, error) {
+	images := make([]image, 20)
+	for i := range images {
+		var err error
+		if images[i], err = c.image(identity(8, 0, i), 10); err != nil {
+			return nil, err
+		}
+	}
+	tag := func(i int) string { return fmt.Sprintf("pull%d", i) }
+	return &work{
+		setup: func(ctx context.Context, cl *client) error {
+			_, err := inParallel(ctx, clients, len(images), func(ctx context.Context, i int) error {
+				return cl.pushImage(ctx, benchRepo, tag(i), images[i])
+			})
+			return err
+		},
+		ops: z.pulls, cycles: 1, clients: clients, warm: max(z.pulls/10, 1),
+		op: func(ctx context.Context, cl *client, i int) error {
+			i %= len(images)
+			return cl.pullImage(ctx, benchRepo, tag(i), images[i])
+		},
+	}, nil
+}
+
+// requestScenarios ask again and again for the same thing of one small image.
+func requestScenarios(c *content, z sizes) ([]scenario, error) {
+	img, err := c.image(identity(9, 0, 0), 5)
+	if err != nil {
+		return nil, err
+	}
+	const tag = "latest"
+	byTag, byDigest := manifestPath(benchRepo, tag), manifestPath(benchRepo, img.digest)
+	layer := img.layers[0]
+	layerPath := blobPath(benchRepo, layer.digest)
+	size := int64(len(img.manifest))
+	setup := func(ctx context.Context, cl *client) error {
+		if err := cl.pushImage(ctx, benchRepo, tag, img); err != nil {
+			return err
+		}
+		if err := cl.verify(ctx, byTag, img.digest); err != nil {
+			return err
+		}
+		return cl.verify(ctx, layerPath, layer.digest)
+	}
+	request := func(name, title string, limit *Limit, op func(ctx context.Context, cl *client) error) scenario {
+		return scenario{name: name, title: title, unit: "request", limit: limit, work: &work{
+			setup: setup, ops: z.requests, cycles: 1, clients: clients, warm: max(z.requests/10, 1),
+			op: func(ctx context.Context, cl *client, _ int) error { return op(ctx, cl) },
+		}}
+	}
+	return []scenario{
+		request("ping", "GET /v2/", nil, func(ctx context.Context, cl *client) error { return cl.get(ctx, "/v2/", -1) }),
+		request("manifest-get-tag", "manifest GET by tag", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, byTag, size) }),
+		request("manifest-get-digest", "manifest GET by digest", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, byDigest, size) }),
+		request("manifest-head-tag", "manifest HEAD by tag", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, byTag, size) }),
+		request("manifest-head-digest", "manifest HEAD by digest", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, byDigest, size) }),
+		request("blob-head", "blob HEAD", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, layerPath, layer.size) }),
+		request("blob-get", "blob GET, 10 KiB", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, layerPath, layer.size) }),
+	}, nil
+}
