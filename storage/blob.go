@@ -1,0 +1,186 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// Blob implements [Blobs].
+func (r *Registry) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
+	return r.blob(repo, d)
+}
+
+func (r *Registry) blob(repo string, d digest.Digest) (Blob, error) {
+	b, err := r.db.Blob(repo, d.String())
+	if err == nil && b.Damaged {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return Blob{}, orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
+	}
+	return Blob{Digest: d, Size: b.Size, id: b.ID}, nil
+}
+
+// OpenBlob implements [Blobs].
+func (r *Registry) OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
+	objects, err := r.db.BlobObjects(b.id)
+	if err != nil {
+		return nil, err
+	}
+	f, key, err := r.open(ctx, b, objects)
+	if !errors.Is(err, errGone) {
+		return f, err
+	}
+	// Another job may have given the blob other objects since the rows were read.
+	again, err := r.db.BlobObjects(b.id)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(objects, again) {
+		if f, key, err = r.open(ctx, b, again); !errors.Is(err, errGone) {
+			return f, err
+		}
+	}
+	return nil, r.damaged(ctx, b, key)
+}
+
+// errGone: an object is not there, or not as long as its row says.
+var errGone = errors.New("object gone or cut short")
+
+// open opens the objects of a blob. After errGone the key says which is at fault.
+func (r *Registry) open(ctx context.Context, b Blob, objects []meta.Object) (f io.ReadSeekCloser, key string, err error) {
+	if len(objects) != 1 {
+		p := newParts(ctx, r.bytes, objects)
+		if p.size != b.Size { // the rows went with the blob
+			return nil, "", errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
+		}
+		return p, "", nil
+	}
+	f, err = openObject(ctx, r.bytes, objects[0])
+	return f, objects[0].Key, err
+}
+
+// openObject opens an object that is as long as its row says.
+func openObject(ctx context.Context, b Bytes, o meta.Object) (io.ReadSeekCloser, error) {
+	f, err := b.Get(ctx, o.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", o.Key, errGone)
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err == nil && size != o.Size {
+		err = fmt.Errorf("%s has %d bytes instead of %d: %w", o.Key, size, o.Size, errGone)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// damaged marks a blob of which an object is gone, so that the next push heals it. If the bucket cannot
+// be read at all, nothing is known of the blob.
+func (r *Registry) damaged(ctx context.Context, b Blob, key string) error {
+	if err := r.checkMarker(ctx); err != nil {
+		r.log.Error("the bucket cannot be read", "error", err)
+		return errorf(ErrUnavailable, "the bucket of the registry cannot be read at present")
+	}
+	var marked bool
+	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
+		marked, err = tx.DamageBlob(b.id, key, r.now())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if marked {
+		r.log.Error("a blob is damaged: its object is gone or cut short; a push of it heals it", "digest", b.Digest.String(), "key", key)
+	}
+	return errorf(ErrBlobUnknown, "the bytes of blob %s are damaged: push it again", b.Digest)
+}
+
+// DeleteBlob implements [Blobs].
+func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest.Digest) error {
+	unknown := func(err error) error {
+		return orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
+	}
+	return r.tx(ctx, func(tx *meta.Tx) error {
+		repository, err := tx.Repository(repo)
+		if err != nil {
+			return unknown(err)
+		}
+		c, err := tx.Content(repository, d.String())
+		if err == nil && c.BlobID == 0 {
+			err = fs.ErrNotExist
+		}
+		if err != nil {
+			return unknown(err)
+		}
+		for _, child := range []bool{false, true} {
+			if child && c.ManifestID != 0 {
+				break // the index means the manifest
+			}
+			namer, err := tx.Namer(repository, d.String(), child)
+			if err == nil {
+				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", namer)
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return tx.RemoveBlob(repository, d.String())
+	})
+}
+
+// maxMountSources bounds how many repositories a mount without a source looks at.
+const maxMountSources = 1000
+
+// Mount implements [Blobs].
+func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Digest, from string, may func(repo string) bool) (Blob, error) {
+	var b Blob
+	promised := int64(-1)
+	err := r.tx(ctx, func(tx *meta.Tx) error {
+		source, err := mountSource(tx, d, from, may)
+		if err != nil {
+			return orUnknown(err, ErrBlobUnknown, "no repository to mount blob %s from", d)
+		}
+		repository, err := tx.EnsureRepository(repo)
+		if err != nil {
+			return err
+		}
+		b = Blob{Digest: d, Size: source.Size, id: source.ID}
+		promised, err = tx.AddBlob(repository, source.Blob, r.now())
+		return err
+	})
+	if err == nil {
+		r.notePromise(repo, d, promised, b.Size)
+	}
+	return b, err
+}
+
+func mountSource(tx *meta.Tx, d digest.Digest, from string, may func(repo string) bool) (meta.Source, error) {
+	if from != "" {
+		return tx.BlobIn(from, d.String())
+	}
+	var s meta.Source
+	for range maxMountSources {
+		var err error
+		if s, err = tx.BlobAnywhere(d.String(), s.RepositoryID); err != nil || may(s.Repository) {
+			return s, err
+		}
+	}
+	return s, fs.ErrNotExist
+}

@@ -1,0 +1,79 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+)
+
+// body is a request's body on its way into an object. It keeps the client's errors
+// apart from those of the bucket.
+type body struct {
+	src    io.Reader
+	keep   bool         // end the object well where the client failed
+	renew  func() error // extends the writer's lease
+	next   time.Time    // when to renew
+	now    func() time.Time
+	failed error // the client's error
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	if b.failed != nil {
+		return 0, b.end()
+	}
+	n, err := b.src.Read(p)
+	if err != nil && err != io.EOF {
+		b.failed = err
+		if n == 0 {
+			return 0, b.end()
+		}
+		return n, nil
+	}
+	if b.renew != nil && err == nil {
+		if t := b.now(); t.After(b.next) {
+			b.next = t.Add(renewEvery)
+			if err := b.renew(); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, err
+}
+
+func (b *body) end() error {
+	if b.keep {
+		return io.EOF
+	}
+	return b.failed
+}
+
+// clientError is the client's failure as callers see it, or nil.
+func (b *body) clientError() error {
+	if b.failed == nil {
+		return nil
+	}
+	return errorf(ErrClientBody, "the request's body ended early: %v", b.failed)
+}
+
+// hasBytes says whether a chunk has any, reading the first where nothing was said of its
+// length, and returns the body with that byte in it.
+func (c *Chunk) hasBytes() (bool, error) {
+	if c.Body == nil || c.Length == 0 {
+		return false, nil
+	}
+	if c.Length > 0 {
+		return true, nil
+	}
+	first := make([]byte, 1)
+	_, err := io.ReadFull(c.Body, first)
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if err != nil {
+		return false, errorf(ErrClientBody, "the request's body ended early: %v", err)
+	}
+	c.Body = io.MultiReader(bytes.NewReader(first), c.Body)
+	return true, nil
+}

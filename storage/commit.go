@@ -1,0 +1,164 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// Commit implements [Uploads].
+func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest.Digest, c Chunk) (Blob, error) {
+	up, err := r.db.Upload(repo, id)
+	if err != nil {
+		return Blob{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+	}
+	if up.FinishedDigest != "" {
+		return r.repeated(repo, up, d)
+	}
+	if err := checkOffset(up, c); err != nil {
+		return Blob{}, err
+	}
+	sum, err := r.resumeHash(ctx, up, d.Algorithm())
+	if err != nil {
+		return Blob{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	p, _, err := r.writePart(ctx, up, c, sum, false)
+	if err != nil {
+		return Blob{}, err
+	}
+	if err := checkDigest(d, sum); err != nil {
+		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
+	}
+	won, b, err := r.commit(ctx, repo, up, p, d, true)
+	if err != nil || won {
+		return b, err
+	}
+	if up, err = r.db.Upload(repo, id); err != nil {
+		return Blob{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+	}
+	if up.FinishedDigest != "" {
+		return r.repeated(repo, up, d)
+	}
+	_, err = r.lost(repo, id)
+	return Blob{}, err
+}
+
+// repeated answers a PUT on a session that is finished.
+func (r *Registry) repeated(repo string, up meta.Upload, d digest.Digest) (Blob, error) {
+	if up.FinishedDigest != d.String() {
+		return Blob{}, uploadUnknown(up.ID)
+	}
+	return r.blob(repo, d)
+}
+
+// PutBlob implements [Blobs]. The session that owns the object while it is
+// written is nobody else's, and goes with the commit.
+func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
+	has, err := c.hasBytes()
+	if err != nil {
+		return Blob{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	now := r.opts.Now()
+	up := meta.Upload{ID: randomID(), Owner: caller, Algorithm: d.Algorithm().String(), NextPart: 1, UpdatedAt: now.UnixMicro()}
+	key := newKey(0)
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if up.RepositoryID, err = tx.EnsureRepository(repo); err != nil {
+			return err
+		}
+		if err := tx.CreateUpload(up); err != nil || !has {
+			return err
+		}
+		return tx.ReserveObject(key, up.ID, 0, now.Add(writerLease).UnixMicro())
+	})
+	if err != nil {
+		return Blob{}, err
+	}
+	sum := newHash(d.Algorithm())
+	var p part
+	if has {
+		p, _, err = r.fill(ctx, up, key, c, sum, false)
+	}
+	if err == nil {
+		err = checkDigest(d, sum)
+	}
+	if err != nil {
+		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, up.ID, key))
+	}
+	_, b, err := r.commit(ctx, repo, up, p, d, false)
+	return b, err
+}
+
+// commit makes an upload with its last part a blob of the repository, in one transaction. It is
+// false when the session is no longer as up says; the part is then released. With remember, the finished
+// session stays for a while to answer the same request again.
+func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
+	size, now := up.Size+p.size, r.now()
+	var whole bool
+	promised := int64(-1)
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if won, err = tx.FinishUpload(up.ID, up.Size, d.String(), now); err != nil {
+			return err
+		}
+		if !won {
+			return tx.ReleaseObject(p.key, now)
+		}
+		if p.key != "" {
+			if err := tx.RecordObject(p.key, p.size); err != nil {
+				return err
+			}
+		}
+		var id int64
+		if id, whole, err = tx.SaveBlob(d.String(), size, now); err != nil {
+			return err
+		}
+		if err := r.adopt(tx, up.ID, id, whole, now); err != nil {
+			return err
+		}
+		repository, err := tx.EnsureRepository(repo)
+		if err != nil {
+			return err
+		}
+		b = Blob{Digest: d, Size: size, id: id}
+		if promised, err = tx.AddBlob(repository, meta.Blob{ID: id, Digest: d.String(), Size: size}, now); err != nil || remember {
+			return err
+		}
+		_, err = tx.DeleteUpload(up.ID)
+		return err
+	})
+	if whole || !won {
+		r.wake()
+	}
+	if err == nil {
+		r.notePromise(repo, d, promised, size)
+	}
+	return won, b, err
+}
+
+// adopt decides between the bytes of an upload and those that the blob has.
+func (r *Registry) adopt(tx *meta.Tx, upload string, blob int64, whole bool, now int64) error {
+	if whole {
+		return tx.ReleaseUpload(upload, now)
+	}
+	after := now + r.opts.DeleteDelay.Microseconds()
+	if err := tx.ReleaseBlob(blob, after); err != nil { // of a damaged one
+		return err
+	}
+	if err := tx.HealBlob(blob, now); err != nil {
+		return err
+	}
+	return tx.GiveToBlob(upload, blob, now)
+}
+
+// notePromise logs that content arrived with another size than a sparse manifest
+// had given it. It is linked all the same: the digest is right.
+func (r *Registry) notePromise(repo string, d digest.Digest, promised, size int64) {
+	if promised >= 0 {
+		r.log.Warn("content has another size than a manifest promised", "repository", repo, "digest", d.String(), "promised", promised, "size", size)
+	}
+}

@@ -1,0 +1,115 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const (
+	deleteEvery  = 10 * time.Second // when nothing wakes the worker before
+	expireEvery  = 10 * time.Second
+	jobBatch     = 100
+	finishedFor  = time.Hour // how long a finished session answers a repeated PUT
+	retryDelete  = 10 * time.Minute
+	afterFailure = 10 * time.Second
+)
+
+// RunJobs deletes released objects and expires idle upload sessions, until ctx ends. What fails is logged and
+// tried again later.
+func (r *Registry) RunJobs(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.repeat(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
+	g.Go(func() error { return r.repeat(ctx, "expire uploads", expireEvery, nil, r.expireUploads) })
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// wake tells the deletion worker that there is work.
+func (r *Registry) wake() {
+	select {
+	case r.wakeDeletion <- struct{}{}:
+	default:
+	}
+}
+
+// repeat runs a job now, when it is woken, and at intervals.
+func (r *Registry) repeat(ctx context.Context, name string, every time.Duration, wake <-chan struct{}, job func(context.Context) error) error {
+	for {
+		wait, woken := every, wake
+		if err := job(ctx); err != nil && ctx.Err() == nil {
+			r.log.Error("a job failed and will be tried again", "job", name, "error", err)
+			wait, woken = afterFailure, nil // not at once, whatever is released meanwhile
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-woken:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// deleteObjects deletes the objects whose time has come: first the object, durably, then its row. It does
+// nothing while the bucket is not this registry's, so that a copied database never deletes the
+// original's bytes.
+func (r *Registry) deleteObjects(ctx context.Context) error {
+	for ctx.Err() == nil {
+		now := r.now()
+		objects, err := r.db.Deletable(now, jobBatch)
+		if err != nil || len(objects) == 0 {
+			return err
+		}
+		if err := r.checkMarker(ctx); err != nil {
+			return err
+		}
+		keys := make([]string, len(objects))
+		for i, o := range objects {
+			keys[i] = o.Key
+		}
+		deleteErr := r.bytes.Delete(ctx, keys...)
+		err = r.tx(ctx, func(tx *meta.Tx) error {
+			if deleteErr != nil {
+				return tx.PostponeObjects(keys, now+retryDelete.Microseconds())
+			}
+			return tx.ForgetObjects(keys)
+		})
+		if err := errors.Join(deleteErr, err); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// expireUploads ends the sessions that nobody used for too long, and forgets those
+// that finished a while ago.
+func (r *Registry) expireUploads(ctx context.Context) error {
+	for ctx.Err() == nil {
+		now := r.opts.Now()
+		open := now.Add(-r.opts.UploadExpiry).UnixMicro()
+		finished := now.Add(-min(finishedFor, r.opts.UploadExpiry)).UnixMicro()
+		ids, err := r.db.IdleUploads(open, finished, jobBatch)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		err = r.tx(ctx, func(tx *meta.Tx) error {
+			for _, id := range ids {
+				if err := tx.ExpireUpload(id, open, finished, now.UnixMicro()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.wake()
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,227 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// Manifest implements [Manifests].
+func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
+	var m meta.Manifest
+	var err error
+	if ref.Tag != "" {
+		m, err = r.db.ManifestByTag(repo, ref.Tag)
+	} else {
+		m, err = r.db.ManifestByDigest(repo, ref.Digest.String())
+	}
+	if err != nil {
+		return Manifest{}, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
+	}
+	return Manifest{Digest: digest.Digest(m.Digest), MediaType: m.MediaType, ArtifactType: m.ArtifactType, Size: m.Size, id: m.ID}, nil
+}
+
+// Payload implements [Manifests].
+func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
+	if payload, ok := r.cache.get(m.id); ok {
+		return payload, nil
+	}
+	payload, err := r.db.Payload(m.id)
+	if err != nil {
+		return nil, orUnknown(err, ErrManifestUnknown, "the manifest %s was deleted meanwhile", m.Digest)
+	}
+	r.cache.add(m.id, payload)
+	return payload, nil
+}
+
+// PutManifest implements [Manifests].
+func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
+	now, promised := r.now(), int64(-1)
+	err := r.tx(ctx, func(tx *meta.Tx) error {
+		repository, err := tx.EnsureRepository(repo)
+		if err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if err := cond.check(tx, repository, tag); err != nil {
+				return err
+			}
+		}
+		awaited, err := r.checkLinks(tx, repository, m)
+		if err != nil {
+			return err
+		}
+		if len(awaited) > 0 {
+			if err := tx.Await(repository, awaited, now); err != nil {
+				return err
+			}
+		}
+		id, err := tx.SaveManifest(repository, m, now)
+		if err != nil {
+			return err
+		}
+		if promised, err = tx.AddManifest(repository, m.Digest.String(), id, int64(len(m.Payload)), now); err != nil {
+			return err
+		}
+		if err := tx.AddReferences(repository, id, m.Links); err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if err := tx.SetTag(repository, tag, id, m.Digest.String(), caller, now); err != nil {
+				return err
+			}
+		}
+		return tx.ListRepository(repository, now)
+	})
+	if err == nil {
+		r.notePromise(repo, m.Digest, promised, int64(len(m.Payload)))
+	}
+	return err
+}
+
+// checkLinks makes sure that the repository has what a manifest names, as it is
+// described, and returns what it may wait for.
+func (r *Registry) checkLinks(tx *meta.Tx, repository int64, m *manifest.Manifest) (awaited []meta.Content, err error) {
+	if len(m.Links) == 0 {
+		return nil, nil
+	}
+	digests := make([]string, len(m.Links))
+	for i, l := range m.Links {
+		digests[i] = l.Digest.String()
+	}
+	contents, err := tx.Contents(repository, digests)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, l := range m.Links {
+		c, known := contents[l.Digest.String()]
+		switch {
+		case known && has(c, l.Kind):
+			if l.Size >= 0 && l.Size != c.Size {
+				return nil, errorf(manifest.ErrManifestInvalid, "the descriptor of %s says %d bytes, the repository has %d", l.Digest, l.Size, c.Size)
+			}
+		case l.Optional || r.mayMiss(l):
+			if !known {
+				awaited = append(awaited, meta.Content{Digest: l.Digest.String(), Size: l.Size})
+			}
+		default:
+			missing = append(missing, l.Digest.String())
+		}
+	}
+	if missing != nil {
+		return nil, missingContent(missing)
+	}
+	return awaited, nil
+}
+
+func has(c meta.Content, kind manifest.LinkKind) bool {
+	switch kind {
+	case manifest.LinkBlob:
+		return c.BlobID != 0
+	case manifest.LinkManifest:
+		return c.ManifestID != 0
+	default:
+		return c.Present()
+	}
+}
+
+func (r *Registry) mayMiss(l manifest.Link) bool {
+	switch r.opts.AllowMissing {
+	case MissingAll:
+		return true
+	case MissingIndex:
+		return l.Child
+	default:
+		return false
+	}
+}
+
+func missingContent(digests []string) error {
+	type named struct {
+		Digest string `json:"digest"`
+	}
+	detail := make([]named, len(digests))
+	for i, d := range digests {
+		detail[i].Digest = d
+	}
+	message := fmt.Sprintf("the manifest names %s, which the repository does not have: push it first", digests[0])
+	if len(digests) > 1 {
+		message = fmt.Sprintf("the manifest names %d contents that the repository does not have: push them first", len(digests))
+	}
+	return &manifest.Error{Kind: ErrManifestBlobUnknown, Message: message, Detail: detail}
+}
+
+// check compares a tag, as it is inside the transaction, with the condition.
+func (c Condition) check(tx *meta.Tx, repository int64, tag string) error {
+	if !c.IfNoneMatch && !c.IfMatchAny && c.IfMatch == nil {
+		return nil
+	}
+	is, err := tx.TagDigest(repository, tag)
+	absent := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err != nil && !absent:
+		return err
+	case c.IfNoneMatch && !absent:
+		return errorf(ErrPrecondition, "the tag %s exists already: it is %s", tag, is)
+	case absent && (c.IfMatchAny || c.IfMatch != nil):
+		return errorf(ErrPrecondition, "the tag %s does not exist", tag)
+	case c.IfMatch != nil && !slices.Contains(c.IfMatch, digest.Digest(is)):
+		return errorf(ErrPrecondition, "the tag %s is %s", tag, is)
+	}
+	return nil
+}
+
+// DeleteManifest implements [Manifests].
+func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d digest.Digest) error {
+	unknown := func(err error) error {
+		return orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", d)
+	}
+	return r.tx(ctx, func(tx *meta.Tx) error {
+		repository, err := tx.Repository(repo)
+		if err != nil {
+			return unknown(err)
+		}
+		id, err := tx.ManifestID(repository, d.String())
+		if err != nil {
+			return unknown(err)
+		}
+		index, err := tx.Namer(repository, d.String(), true)
+		if err == nil {
+			return errorf(ErrDenied, "the index %s lists the manifest: delete that first", index)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		now := r.now()
+		if err := tx.DeleteTagsOf(id, caller, now); err != nil {
+			return err
+		}
+		return tx.DeleteManifest(repository, id, d.String(), now)
+	})
+}
+
+// DeleteTag implements [Manifests].
+func (r *Registry) DeleteTag(ctx context.Context, caller, repo, tag string, cond Condition) error {
+	return r.tx(ctx, func(tx *meta.Tx) error {
+		repository, err := tx.Repository(repo)
+		if err != nil {
+			return orUnknown(err, ErrManifestUnknown, "the repository has no tag %s", tag)
+		}
+		if err := cond.check(tx, repository, tag); err != nil {
+			return err
+		}
+		deleted, err := tx.DeleteTag(repository, tag, caller, r.now())
+		if err == nil && !deleted {
+			err = errorf(ErrManifestUnknown, "the repository has no tag %s", tag)
+		}
+		return err
+	})
+}

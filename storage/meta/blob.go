@@ -1,0 +1,75 @@
+package meta
+
+// Blob is a blob as one repository has it.
+type Blob struct {
+	ID      int64
+	Digest  string
+	Size    int64
+	Damaged bool
+}
+
+// Blob returns a blob that the repository has, or fs.ErrNotExist.
+func (db *DB) Blob(repo, digest string) (Blob, error) {
+	b := Blob{Digest: digest}
+	err := db.queryRow(`SELECT b.id, b.size, b.damaged_at IS NOT NULL
+		FROM repositories r
+		JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
+		JOIN blobs b ON b.id = c.blob_id
+		WHERE r.name = $1 AND c.hidden_at IS NULL`, repo, digest).Scan(&b.ID, &b.Size, &b.Damaged)
+	return b, err
+}
+
+// SaveBlob makes the row of a blob, or finds the one of the same digest. whole
+// says that the blob has its bytes already, so that new ones are not needed.
+func (tx *Tx) SaveBlob(digest string, size, now int64) (id int64, whole bool, err error) {
+	err = tx.queryRow(`INSERT INTO blobs (digest, size, checked_at, created_at) VALUES ($1, $2, $3, $3)
+		ON CONFLICT (digest) DO UPDATE SET checked_at = excluded.checked_at
+		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id)`,
+		digest, size, now).Scan(&id, &whole)
+	return id, whole, err
+}
+
+// HealBlob says that the blob's bytes are whole from now on.
+func (tx *Tx) HealBlob(id, now int64) error {
+	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1 AND damaged_at IS NOT NULL`, id, now)
+	return err
+}
+
+// DamageBlob says that an object of the blob is gone or wrong, unless the object
+// is no longer the blob's.
+func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
+	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3
+		WHERE id = $1 AND damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
+	return n > 0, err
+}
+
+// Source is a blob and a repository that has it.
+type Source struct {
+	Blob
+	RepositoryID int64
+	Repository   string
+}
+
+// BlobIn returns a blob if the repository has it whole, else fs.ErrNotExist.
+func (tx *Tx) BlobIn(repo, digest string) (Source, error) {
+	s := Source{Blob: Blob{Digest: digest}, Repository: repo}
+	err := tx.queryRow(`SELECT b.id, b.size, r.id
+		FROM repositories r
+		JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
+		JOIN blobs b ON b.id = c.blob_id
+		WHERE r.name = $1 AND c.hidden_at IS NULL AND b.damaged_at IS NULL`, repo, digest).Scan(&s.ID, &s.Size, &s.RepositoryID)
+	return s, err
+}
+
+// BlobAnywhere returns a whole blob and the first repository that has it of
+// those whose id is greater than after, else fs.ErrNotExist.
+func (tx *Tx) BlobAnywhere(digest string, after int64) (Source, error) {
+	s := Source{Blob: Blob{Digest: digest}}
+	err := tx.queryRow(`SELECT b.id, b.size, r.id, r.name
+		FROM blobs b
+		JOIN repository_contents c ON c.blob_id = b.id
+		JOIN repositories r ON r.id = c.repository_id
+		WHERE b.digest = $1 AND b.damaged_at IS NULL AND c.hidden_at IS NULL AND c.repository_id > $2
+		ORDER BY c.repository_id LIMIT 1`, digest, after).Scan(&s.ID, &s.Size, &s.RepositoryID, &s.Repository)
+	return s, err
+}

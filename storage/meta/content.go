@@ -1,0 +1,110 @@
+package meta
+
+import (
+	"errors"
+	"io/fs"
+)
+
+// Content is what a repository has under a digest. With neither blob nor
+// manifest it is what a sparse manifest waits for.
+type Content struct {
+	Digest     string
+	BlobID     int64 // 0 for none
+	ManifestID int64 // 0 for none
+	Size       int64
+}
+
+// Present says whether the repository has it.
+func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
+
+// Contents returns those of the digests that the repository has or waits for. What
+// is hidden or damaged counts as waited for.
+func (tx *Tx) Contents(repository int64, digests []string) (map[string]Content, error) {
+	rows, err := tx.query(`SELECT c.digest, COALESCE(b.id, 0), COALESCE(c.manifest_id, 0), c.size
+		FROM json_each($2) j
+		CROSS JOIN repository_contents c ON c.repository_id = $1 AND c.digest = j.value
+		LEFT JOIN blobs b ON b.id = c.blob_id AND b.damaged_at IS NULL
+		WHERE c.hidden_at IS NULL`, repository, jsonArray(digests))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := make(map[string]Content, len(digests))
+	for rows.Next() {
+		var c Content
+		if err := rows.Scan(&c.Digest, &c.BlobID, &c.ManifestID, &c.Size); err != nil {
+			return nil, err
+		}
+		found[c.Digest] = c
+	}
+	return found, rows.Err()
+}
+
+// Content returns what the repository has or waits for under one digest, or fs.ErrNotExist.
+func (tx *Tx) Content(repository int64, digest string) (Content, error) {
+	c := Content{Digest: digest}
+	err := tx.queryRow(`SELECT COALESCE(blob_id, 0), COALESCE(manifest_id, 0), size
+		FROM repository_contents WHERE repository_id = $1 AND digest = $2 AND hidden_at IS NULL`, repository, digest).
+		Scan(&c.BlobID, &c.ManifestID, &c.Size)
+	return c, err
+}
+
+// AddBlob gives a blob to a repository. If a sparse manifest waited for the digest
+// with another size, promised is that size, else -1.
+func (tx *Tx) AddBlob(repository int64, b Blob, now int64) (promised int64, err error) {
+	return tx.addContent(repository, Content{Digest: b.Digest, BlobID: b.ID, Size: b.Size}, now)
+}
+
+// AddManifest gives a manifest to a repository; promised is as for AddBlob.
+func (tx *Tx) AddManifest(repository int64, digest string, manifest, size, now int64) (promised int64, err error) {
+	return tx.addContent(repository, Content{Digest: digest, ManifestID: manifest, Size: size}, now)
+}
+
+func (tx *Tx) addContent(repository int64, c Content, now int64) (promised int64, err error) {
+	old, err := tx.Content(repository, c.Digest)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return -1, err
+	}
+	promised = -1
+	if err == nil && !old.Present() && old.Size >= 0 && old.Size != c.Size {
+		promised = old.Size
+	}
+	_, err = tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
+		VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, 0), $5, $6)
+		ON CONFLICT (repository_id, digest) DO UPDATE SET
+			blob_id = COALESCE(excluded.blob_id, blob_id), manifest_id = COALESCE(excluded.manifest_id, manifest_id),
+			size = excluded.size, touched_at = excluded.touched_at, hidden_at = NULL`,
+		repository, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
+	return promised, err
+}
+
+// Await makes a place for each content that the repository does not have yet.
+func (tx *Tx) Await(repository int64, contents []Content, now int64) error {
+	_, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
+		SELECT $1, json_extract(value, '$.Digest'), json_extract(value, '$.Size'), $3 FROM json_each($2) WHERE true
+		ON CONFLICT (repository_id, digest) DO NOTHING`, repository, jsonArray(contents), now)
+	return err
+}
+
+// RemoveBlob takes the blob under a digest from a repository.
+func (tx *Tx) RemoveBlob(repository int64, digest string) error {
+	_, err := tx.exec(`UPDATE repository_contents SET blob_id = NULL WHERE repository_id = $1 AND digest = $2`, repository, digest)
+	if err != nil {
+		return err
+	}
+	return tx.dropAbsent(repository, []string{digest})
+}
+
+// dropAbsent removes the places of digests that hold nothing and that no manifest names.
+func (tx *Tx) dropAbsent(repository int64, digests []string) error {
+	if len(digests) == 0 {
+		return nil
+	}
+	_, err := tx.exec(`DELETE FROM repository_contents
+		WHERE repository_id = $1 AND digest IN (SELECT value FROM json_each($2))
+		AND blob_id IS NULL AND manifest_id IS NULL
+		AND NOT EXISTS (SELECT 1 FROM manifest_references f
+			WHERE f.repository_id = repository_contents.repository_id AND f.digest = repository_contents.digest)`,
+		repository, jsonArray(digests))
+	return err
+}

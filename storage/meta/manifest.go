@@ -1,0 +1,125 @@
+package meta
+
+import (
+	"encoding/json"
+
+	"github.com/berth-registry/berth/manifest"
+)
+
+// Manifest is the row of a manifest without its payload.
+type Manifest struct {
+	ID           int64
+	Digest       string
+	MediaType    string
+	ArtifactType string
+	Size         int64
+}
+
+// ManifestByTag returns what a tag points at, or fs.ErrNotExist.
+func (db *DB) ManifestByTag(repo, tag string) (Manifest, error) {
+	var m Manifest
+	err := db.queryRow(`SELECT m.id, m.digest, m.media_type, m.artifact_type, m.size
+		FROM repositories r
+		JOIN tags t ON t.repository_id = r.id AND t.name = $2
+		JOIN manifests m ON m.id = t.manifest_id
+		WHERE r.name = $1`, repo, tag).Scan(&m.ID, &m.Digest, &m.MediaType, &m.ArtifactType, &m.Size)
+	return m, err
+}
+
+// ManifestByDigest returns a manifest of a repository, or fs.ErrNotExist.
+func (db *DB) ManifestByDigest(repo, digest string) (Manifest, error) {
+	m := Manifest{Digest: digest}
+	err := db.queryRow(`SELECT m.id, m.media_type, m.artifact_type, m.size
+		FROM repositories r
+		JOIN manifests m ON m.repository_id = r.id AND m.digest = $2
+		WHERE r.name = $1`, repo, digest).Scan(&m.ID, &m.MediaType, &m.ArtifactType, &m.Size)
+	return m, err
+}
+
+// Payload returns the bytes of a manifest, or fs.ErrNotExist.
+func (db *DB) Payload(id int64) ([]byte, error) {
+	var payload []byte
+	err := db.queryRow(`SELECT payload FROM manifests WHERE id = $1`, id).Scan(&payload)
+	return payload, err
+}
+
+// ManifestID returns the id of a manifest of a repository, or fs.ErrNotExist.
+func (tx *Tx) ManifestID(repository int64, digest string) (int64, error) {
+	var id int64
+	err := tx.queryRow(`SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2`, repository, digest).Scan(&id)
+	return id, err
+}
+
+// SaveManifest makes the row of a manifest, or renews the media type of the one
+// with this digest.
+func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (int64, error) {
+	annotations, err := json.Marshal(m.Annotations)
+	if err != nil {
+		return 0, err
+	}
+	var id int64
+	err = tx.queryRow(`INSERT INTO manifests
+		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
+		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9)
+		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type
+		RETURNING id`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), string(annotations),
+		int64(len(m.Payload)), now, m.Payload).Scan(&id)
+	return id, err
+}
+
+// AddReferences records what a manifest names. Each digest must have its place
+// among the repository's contents.
+func (tx *Tx) AddReferences(repository, manifestID int64, links []manifest.Link) error {
+	type reference struct {
+		Digest string
+		Child  bool
+	}
+	refs := make([]reference, len(links))
+	for i, l := range links {
+		refs[i] = reference{l.Digest.String(), l.Child}
+	}
+	_, err := tx.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child)
+		SELECT $1, $2, json_extract(value, '$.Digest'), json_extract(value, '$.Child') FROM json_each($3) WHERE true
+		ON CONFLICT (manifest_id, digest) DO NOTHING`, repository, manifestID, jsonArray(refs))
+	return err
+}
+
+// Namer returns the digest of a manifest that names a digest, as a child of an
+// index or otherwise, or fs.ErrNotExist.
+func (tx *Tx) Namer(repository int64, digest string, child bool) (string, error) {
+	var namer string
+	err := tx.queryRow(`SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id
+		WHERE f.repository_id = $1 AND f.digest = $2 AND f.child = $3 LIMIT 1`, repository, digest, child).Scan(&namer)
+	return namer, err
+}
+
+// DeleteManifest removes a manifest that no tag points at and no index lists,
+// and touches what it named.
+func (tx *Tx) DeleteManifest(repository, id int64, digest string, now int64) error {
+	_, err := tx.exec(`UPDATE repository_contents SET touched_at = $3
+		WHERE repository_id = $1 AND digest IN (SELECT digest FROM manifest_references WHERE manifest_id = $2)`, repository, id, now)
+	if err != nil {
+		return err
+	}
+	absent, err := tx.absentReferences(repository, id)
+	if err != nil {
+		return err
+	}
+	for _, query := range []string{
+		`DELETE FROM manifest_references WHERE manifest_id = $1`,
+		`UPDATE repository_contents SET manifest_id = NULL WHERE manifest_id = $1`,
+		`DELETE FROM manifests WHERE id = $1`,
+	} {
+		if _, err := tx.exec(query, id); err != nil {
+			return err
+		}
+	}
+	return tx.dropAbsent(repository, append(absent, digest))
+}
+
+// absentReferences returns what a manifest names and its repository waits for.
+func (tx *Tx) absentReferences(repository, id int64) ([]string, error) {
+	return scanNames(tx, `SELECT f.digest FROM manifest_references f
+		JOIN repository_contents c ON c.repository_id = $1 AND c.digest = f.digest
+		WHERE f.manifest_id = $2 AND c.blob_id IS NULL AND c.manifest_id IS NULL`, repository, id)
+}

@@ -1,0 +1,113 @@
+package meta
+
+import "encoding/json"
+
+// Object is an object of the bucket that holds a part of a blob or an upload.
+type Object struct {
+	Key  string
+	Size int64
+}
+
+// ReserveObject makes the row of an object that an upload's request is about to
+// write. Until writerUntil nobody deletes the object.
+func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64) error {
+	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until) VALUES ($1, $2, $3, $4)`,
+		key, upload, seq, writerUntil)
+	return err
+}
+
+// RenewObject extends the time in which only its writer may touch an object,
+// and keeps its upload from expiring.
+func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
+	if _, err := tx.exec(`UPDATE objects SET writer_until = $2 WHERE key = $1 AND upload_id IS NOT NULL`, key, writerUntil); err != nil {
+		return err
+	}
+	_, err := tx.exec(`UPDATE uploads SET updated_at = $2 WHERE id = $1`, upload, now)
+	return err
+}
+
+// RecordObject says that an upload's object is complete and how long it is.
+func (tx *Tx) RecordObject(key string, size int64) error {
+	_, err := tx.exec(`UPDATE objects SET size = $2, writer_until = NULL WHERE key = $1`, key, size)
+	return err
+}
+
+// ReleaseObject gives an object that its writer gives up to the deletion worker.
+func (tx *Tx) ReleaseObject(key string, after int64) error {
+	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = $2 WHERE key = $1 AND upload_id IS NOT NULL`, key, after)
+	return err
+}
+
+// ReleaseUpload gives all objects of an upload to the deletion worker, those that are still
+// being written not before their writer's time is over.
+func (tx *Tx) ReleaseUpload(upload string, now int64) error {
+	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = MAX($2, COALESCE(writer_until, 0)) WHERE upload_id = $1`, upload, now)
+	return err
+}
+
+// ReleaseBlob gives all objects of a blob to the deletion worker.
+func (tx *Tx) ReleaseBlob(blob, after int64) error {
+	_, err := tx.exec(`UPDATE objects SET blob_id = NULL, delete_after = $2 WHERE blob_id = $1`, blob, after)
+	return err
+}
+
+// GiveToBlob moves the recorded objects of an upload to a blob and releases the
+// others, which requests that lost are perhaps still writing.
+func (tx *Tx) GiveToBlob(upload string, blob, now int64) error {
+	if _, err := tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $2 WHERE upload_id = $1 AND size IS NOT NULL`, upload, blob); err != nil {
+		return err
+	}
+	return tx.ReleaseUpload(upload, now)
+}
+
+// BlobObjects returns the objects of a blob in the order of its bytes.
+func (db *DB) BlobObjects(blob int64) ([]Object, error) {
+	return scanObjects(db, `SELECT key, size FROM objects WHERE blob_id = $1 ORDER BY seq`, blob)
+}
+
+// UploadObjects returns the recorded objects of an upload in the order of its bytes.
+func (db *DB) UploadObjects(upload string) ([]Object, error) {
+	return scanObjects(db, `SELECT key, size FROM objects WHERE upload_id = $1 AND size IS NOT NULL ORDER BY seq`, upload)
+}
+
+// Deletable returns at most n objects whose time to be deleted has come.
+func (db *DB) Deletable(now int64, n int) ([]Object, error) {
+	return scanObjects(db, `SELECT key, COALESCE(size, 0) FROM objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2`, now, n)
+}
+
+func scanObjects(q querier, query string, args ...any) ([]Object, error) {
+	rows, err := q.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var objects []Object
+	for rows.Next() {
+		var o Object
+		if err := rows.Scan(&o.Key, &o.Size); err != nil {
+			return nil, err
+		}
+		objects = append(objects, o)
+	}
+	return objects, rows.Err()
+}
+
+// ForgetObjects removes the rows of objects that are deleted.
+func (tx *Tx) ForgetObjects(keys []string) error {
+	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonArray(keys))
+	return err
+}
+
+// PostponeObjects notes that objects could not be deleted, and when to try again.
+func (tx *Tx) PostponeObjects(keys []string, until int64) error {
+	_, err := tx.exec(`UPDATE objects SET attempts = attempts + 1, delete_after = $2
+		WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonArray(keys), until)
+	return err
+}
+
+// jsonArray is how many values travel as one argument. It takes what marshals
+// without fail: slices of strings, numbers and structs of these.
+func jsonArray(values any) string {
+	b, _ := json.Marshal(values)
+	return string(b)
+}

@@ -1,0 +1,28 @@
+package meta
+
+// Registry is the identity of the registry that these rows belong to.
+type Registry struct {
+	ID          string // made once
+	Incarnation string // changes when the rows were restored beside another bucket
+}
+
+// Registry returns the identity, or fs.ErrNotExist in a new database.
+func (db *DB) Registry() (Registry, error) {
+	var r Registry
+	err := db.queryRow(`SELECT registry_id, incarnation FROM registry WHERE id = 1`).Scan(&r.ID, &r.Incarnation)
+	return r, err
+}
+
+// CreateRegistry gives a new database its identity.
+func (tx *Tx) CreateRegistry(r Registry) error {
+	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, 1)`,
+		r.ID, r.Incarnation)
+	return err
+}
+
+// HasBlobs says whether any blob was ever committed.
+func (db *DB) HasBlobs() (bool, error) {
+	var has bool
+	err := db.queryRow(`SELECT EXISTS (SELECT 1 FROM blobs)`).Scan(&has)
+	return has, err
+}

@@ -1,0 +1,99 @@
+package meta
+
+// Upload is the row of an upload session. HashState is that of the bytes
+// recorded, and nil before the first.
+type Upload struct {
+	ID             string
+	RepositoryID   int64
+	Repository     string
+	Owner          string
+	Algorithm      string
+	Size           int64
+	HashState      []byte
+	NextPart       int64
+	FinishedDigest string // "" while the session is open
+	UpdatedAt      int64
+}
+
+// CreateUpload makes the row of an upload session.
+func (tx *Tx) CreateUpload(u Upload) error {
+	_, err := tx.exec(`INSERT INTO uploads (id, repository_id, owner, algorithm, size, next_part, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, 0, $5, $6, $6)`, u.ID, u.RepositoryID, u.Owner, u.Algorithm, u.NextPart, u.UpdatedAt)
+	return err
+}
+
+// Upload returns a session of the repository, also a finished one, or fs.ErrNotExist.
+func (db *DB) Upload(repo, id string) (Upload, error) { return scanUpload(db, repo, id) }
+
+// Upload is DB.Upload inside the transaction.
+func (tx *Tx) Upload(repo, id string) (Upload, error) { return scanUpload(tx, repo, id) }
+
+func scanUpload(q querier, repo, id string) (Upload, error) {
+	u := Upload{ID: id, Repository: repo}
+	err := q.queryRow(`SELECT u.repository_id, u.owner, u.algorithm, u.size, u.hash_state, u.next_part, COALESCE(u.finished_digest, ''), u.updated_at
+		FROM uploads u JOIN repositories r ON r.id = u.repository_id
+		WHERE u.id = $1 AND r.name = $2`, id, repo).
+		Scan(&u.RepositoryID, &u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
+	return u, err
+}
+
+// NextPart takes the number of the next part of an open session, or returns
+// fs.ErrNotExist.
+func (tx *Tx) NextPart(id string, now int64) (int64, error) {
+	var n int64
+	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $2
+		WHERE id = $1 AND finished_digest IS NULL RETURNING next_part - 1`, id, now).Scan(&n)
+	return n, err
+}
+
+// AdvanceUpload records that an open session grew from one size to another. It is
+// false when the session ended or another request advanced it first.
+func (tx *Tx) AdvanceUpload(id, algorithm string, from, to int64, hashState []byte, now int64) (bool, error) {
+	n, err := tx.exec(`UPDATE uploads SET size = $3, hash_state = $4, algorithm = $5, updated_at = $6
+		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, from, to, hashState, algorithm, now)
+	return n > 0, err
+}
+
+// FinishUpload ends an open session of this size with a digest. It is false when
+// the session ended or another request changed it first.
+func (tx *Tx) FinishUpload(id string, size int64, digest string, now int64) (bool, error) {
+	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL, updated_at = $4
+		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, size, digest, now)
+	return n > 0, err
+}
+
+// DeleteUpload removes the row of a session that owns no object any more. It is
+// false when there was none.
+func (tx *Tx) DeleteUpload(id string) (bool, error) {
+	n, err := tx.exec(`DELETE FROM uploads WHERE id = $1`, id)
+	return n > 0, err
+}
+
+// IdleUploads returns at most n sessions that are open and untouched since openBefore, or
+// finished since before finishedBefore, which must not be earlier.
+func (db *DB) IdleUploads(openBefore, finishedBefore int64, n int) ([]string, error) {
+	return scanNames(db, `SELECT id FROM uploads
+		WHERE updated_at < $2 AND (finished_digest IS NOT NULL OR updated_at < $1)
+		ORDER BY updated_at LIMIT $3`, openBefore, finishedBefore, n)
+}
+
+// ExpireUpload ends a session if it is still idle.
+func (tx *Tx) ExpireUpload(id string, openBefore, finishedBefore int64, now int64) error {
+	n, err := tx.exec(`UPDATE uploads SET updated_at = updated_at
+		WHERE id = $1 AND updated_at < $3 AND (finished_digest IS NOT NULL OR updated_at < $2)`, id, openBefore, finishedBefore)
+	if err != nil || n == 0 {
+		return err
+	}
+	if err := tx.ReleaseUpload(id, now); err != nil {
+		return err
+	}
+	_, err = tx.DeleteUpload(id)
+	return err
+}
+
+// OpenUploads counts the sessions that are open.
+func (db *DB) OpenUploads() (int64, error) {
+	var n int64
+	err := db.queryRow(`SELECT COUNT(*) FROM uploads WHERE finished_digest IS NULL`).Scan(&n)
+	return n, err
+}

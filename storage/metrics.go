@@ -1,0 +1,29 @@
+package storage
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// stats are the metrics of one registry.
+type stats struct {
+	uploads prometheus.Collector
+}
+
+func newStats(db *meta.DB) stats {
+	return stats{uploads: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
+	}, func() float64 {
+		n, err := db.OpenUploads()
+		if err != nil {
+			return -1
+		}
+		return float64(n)
+	})}
+}
+
+// Collectors returns the registry's metrics, to be registered once.
+func (r *Registry) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{r.stats.uploads}
+}

@@ -1,0 +1,232 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// Bytes is what the registry needs of a bucket. What Put and Delete acknowledge
+// is durable; either may fail and have happened.
+type Bytes interface {
+	// Put streams src to a new key until io.EOF and gives each byte to sum too.
+	// Any other error of src discards the object.
+	// Errors: bucket.ErrNoSpace.
+	Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error)
+	// Get opens an object. Errors: fs.ErrNotExist.
+	Get(ctx context.Context, key string) (io.ReadSeekCloser, error)
+	// Delete removes objects; absent keys are no error.
+	Delete(ctx context.Context, keys ...string) error
+}
+
+var _ Bytes = (*bucket.Bucket)(nil)
+
+// AllowMissing says which manifests may name content that is not there yet.
+type AllowMissing string
+
+// The values of AllowMissing.
+const (
+	MissingNone  AllowMissing = "none"
+	MissingIndex AllowMissing = "index" // the children of an index
+	MissingAll   AllowMissing = "all"
+)
+
+// Options are the settings of a Registry. The zero value is usable.
+type Options struct {
+	AllowMissing AllowMissing  // none if empty
+	UploadExpiry time.Duration // how long a session may be idle; a day if 0
+	DeleteDelay  time.Duration // how long the object of a blob outlives its row
+	CacheBytes   int64         // of manifest payloads kept in memory
+	Log          *slog.Logger
+	Now          func() time.Time
+}
+
+// Registry is the registry on a bucket and a database. It is safe for
+// concurrent use, also by several processes on one bucket and database.
+type Registry struct {
+	db    *meta.DB
+	bytes Bytes
+	opts  Options
+	log   *slog.Logger
+	id    meta.Registry
+	cache *payloadCache
+	stats stats
+
+	wakeDeletion chan struct{} // has one element when objects were released
+}
+
+// writerLease is how long nobody but its writer touches a reserved object; the
+// writer renews it every renewEvery.
+const (
+	writerLease = 5 * time.Minute
+	renewEvery  = time.Minute
+)
+
+// markerKey is the object that says whose bucket this is.
+const markerKey = "berth.json"
+
+// Open returns the registry, after it made sure that bucket and database belong
+// together. A new database makes the marker of its bucket.
+func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, error) {
+	if o.AllowMissing == "" {
+		o.AllowMissing = MissingNone
+	}
+	if o.UploadExpiry == 0 {
+		o.UploadExpiry = 24 * time.Hour
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, cache: newPayloadCache(o.CacheBytes), stats: newStats(db),
+		wakeDeletion: make(chan struct{}, 1)}
+	if err := r.claim(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// claim gives the database an identity and the bucket a marker that says the
+// same, or checks that they do.
+func (r *Registry) claim(ctx context.Context) error {
+	id, err := r.db.Registry()
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !fresh {
+		return err
+	}
+	marker, err := r.readMarker(ctx)
+	switch {
+	case err == nil && fresh:
+		return fmt.Errorf("the bucket belongs to registry %s, but the database is new: restore its database, or use an empty bucket", marker.ID)
+	case err == nil && marker != id:
+		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s), the database to %s (%s): one of them is a copy or from elsewhere",
+			marker.ID, marker.Incarnation, id.ID, id.Incarnation)
+	case err == nil:
+		r.id = id
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("reading %s of the bucket: %w", markerKey, err)
+	}
+	if fresh {
+		id = meta.Registry{ID: randomID(), Incarnation: randomID()}
+		if err := r.db.Tx(ctx, func(tx *meta.Tx) error { return tx.CreateRegistry(id) }); err != nil {
+			return err
+		}
+	}
+	return r.writeMarker(ctx, id)
+}
+
+func (r *Registry) writeMarker(ctx context.Context, id meta.Registry) error {
+	if has, err := r.db.HasBlobs(); err != nil {
+		return err
+	} else if has {
+		return fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", markerKey)
+	}
+	text, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	r.id = id
+	_, err = r.bytes.Put(ctx, markerKey, bytes.NewReader(append(text, '\n')), io.Discard)
+	return err
+}
+
+func (r *Registry) readMarker(ctx context.Context) (meta.Registry, error) {
+	var id meta.Registry
+	f, err := r.bytes.Get(ctx, markerKey)
+	if err != nil {
+		return id, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 4096))
+	if err != nil {
+		return id, err
+	}
+	if err := json.Unmarshal(text, &id); err != nil {
+		return id, fmt.Errorf("%s is damaged: %w", markerKey, err)
+	}
+	return id, nil
+}
+
+// checkMarker fails unless the bucket can be read and is this registry's.
+func (r *Registry) checkMarker(ctx context.Context) error {
+	marker, err := r.readMarker(ctx)
+	if err != nil {
+		return err
+	}
+	if marker != r.id {
+		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s) now", marker.ID, marker.Incarnation)
+	}
+	return nil
+}
+
+func (r *Registry) now() int64 { return r.opts.Now().UnixMicro() }
+
+// tx runs a write transaction whose errors are ready for callers.
+func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
+	return spaceError(r.db.Tx(ctx, fn))
+}
+
+// spaceError gives a full disk the name that it has here.
+func spaceError(err error) error {
+	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, meta.ErrNoSpace) {
+		return errorf(ErrNoSpace, "the registry's disk has no space left for this: free some, or raise its size")
+	}
+	return err
+}
+
+// orUnknown turns fs.ErrNotExist into an error of the given kind.
+func orUnknown(err, kind error, format string, args ...any) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errorf(kind, format, args...)
+	}
+	return err
+}
+
+// randomID returns 128 random bits in hex.
+func randomID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// newKey returns a key that no object ever had. n is the number of the part, for
+// those who look at the bucket.
+func newKey(n int64) string {
+	id := randomID()
+	return fmt.Sprintf("content/%s/%s-%d", id[:2], id[2:], n)
+}
+
+// hashing is what an upload's hash can do: its state is kept in the row.
+type hashing interface {
+	hash.Hash
+	encoding.BinaryMarshaler
+	encoding.BinaryUnmarshaler
+}
+
+// newHash returns a hash of one of the algorithms that manifest.ParseAlgorithm takes.
+func newHash(alg digest.Algorithm) hashing {
+	if alg == digest.SHA512 {
+		return sha512.New().(hashing)
+	}
+	return sha256.New().(hashing)
+}

@@ -1,0 +1,339 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// world is a registry on a real bucket and database, whose clock, bytes and
+// commits a test can bend.
+type world struct {
+	*Registry
+	t      *testing.T
+	bytes  *faultyBytes
+	bucket *bucket.Bucket
+	db     *meta.DB
+	log    *bytes.Buffer
+
+	mu     sync.Mutex // guards what follows
+	clock  time.Time
+	commit func(step string) error // nil, or what the database's fault point answers
+}
+
+func (w *world) Now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = w.clock.Add(time.Microsecond)
+	return w.clock
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = w.clock.Add(d)
+}
+
+// failCommits lets the database answer each transaction with f's error until restored by nil.
+func (w *world) failCommits(f func(step string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.commit = f
+}
+
+// faultyBytes answers before each call with fail's error; with happens, the call is done all the same.
+type faultyBytes struct {
+	Bytes
+	fail func(op, key string) (happens bool, err error)
+}
+
+func (f *faultyBytes) check(op, key string) (bool, error) {
+	if f.fail == nil {
+		return true, nil
+	}
+	return f.fail(op, key)
+}
+
+func (f *faultyBytes) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
+	happens, err := f.check("put", key)
+	if !happens {
+		return 0, err
+	}
+	n, perr := f.Bytes.Put(ctx, key, src, sum)
+	return n, errors.Join(perr, err)
+}
+
+func (f *faultyBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+	if _, err := f.check("get", key); err != nil {
+		return nil, err
+	}
+	return f.Bytes.Get(ctx, key)
+}
+
+func (f *faultyBytes) Delete(ctx context.Context, keys ...string) error {
+	happens, err := f.check("delete", keys[0])
+	if !happens {
+		return err
+	}
+	return errors.Join(f.Bytes.Delete(ctx, keys...), err)
+}
+
+// each runs a test on every kind of store.
+func each(t *testing.T, o Options, test func(w *world)) {
+	t.Run("file", func(t *testing.T) {
+		dir := t.TempDir()
+		test(newWorld(t, "file://"+dir+"/blobs", "sqlite:"+filepath.Join(dir, "berth.db"), o))
+	})
+	t.Run("mem", func(t *testing.T) { test(newWorld(t, "mem://", "sqlite::memory:", o)) })
+}
+
+func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
+	t.Helper()
+	ctx := t.Context()
+	w := &world{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
+	var err error
+	if w.bucket, err = bucket.Open(ctx, bucketURL, bucket.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.bucket.Close() })
+	fault := func(step string) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.commit == nil {
+			return nil
+		}
+		return w.commit(step)
+	}
+	if w.db, err = meta.Open(ctx, dbURL, meta.Options{Fault: fault}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.db.Close() })
+	w.bytes = &faultyBytes{Bytes: w.bucket}
+	o.Now, o.CacheBytes = w.Now, 1<<20
+	o.Log = slog.New(slog.NewTextHandler(w.log, nil))
+	if w.Registry, err = Open(ctx, w.db, w.bytes, o); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) want(kind, err error) {
+	w.t.Helper()
+	if !errors.Is(err, kind) {
+		w.t.Fatalf("got error %v, want %v", err, kind)
+	}
+}
+
+func chunk(b string) Chunk {
+	return Chunk{Body: strings.NewReader(b), Offset: -1, Length: int64(len(b))}
+}
+
+// push makes b a blob of the repository.
+func (w *world) push(repo, b string) digest.Digest {
+	w.t.Helper()
+	d := digest.FromString(b)
+	got, err := w.PutBlob(w.t.Context(), "", repo, d, chunk(b))
+	w.must(err)
+	if got.Digest != d || got.Size != int64(len(b)) {
+		w.t.Fatalf("pushed %s of %d bytes, got %+v", d, len(b), got)
+	}
+	return d
+}
+
+// read returns a blob's bytes, or "" and the error.
+func (w *world) read(repo string, d digest.Digest) (string, error) {
+	b, err := w.Blob(w.t.Context(), repo, d)
+	if err != nil {
+		return "", err
+	}
+	f, err := w.OpenBlob(w.t.Context(), b)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	return string(text), err
+}
+
+func (w *world) wantBlob(repo, b string) {
+	w.t.Helper()
+	got, err := w.read(repo, digest.FromString(b))
+	w.must(err)
+	if got != b {
+		w.t.Fatalf("read %.40q, want %.40q", got, b)
+	}
+}
+
+// objects returns the keys that the bucket holds, without the marker.
+func (w *world) objects() []string {
+	w.t.Helper()
+	var keys []string
+	for key, err := range w.bucket.Keys(w.t.Context()) {
+		w.must(err)
+		if key != markerKey {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// settle lets the jobs run as if much time had passed, and wants n objects to remain.
+func (w *world) settle(n int) {
+	w.t.Helper()
+	w.advance(48 * time.Hour)
+	w.must(w.expireUploads(w.t.Context()))
+	w.must(w.deleteObjects(w.t.Context()))
+	if keys := w.objects(); len(keys) != n {
+		w.t.Fatalf("%d objects remain, want %d: %v", len(keys), n, keys)
+	}
+}
+
+// image returns a manifest of these blobs, the first of which is the config.
+func (w *world) image(annotation string, blobs ...string) *manifest.Manifest {
+	w.t.Helper()
+	type descriptor struct {
+		MediaType string `json:"mediaType"`
+		Digest    string `json:"digest"`
+		Size      int    `json:"size"`
+	}
+	descriptors := make([]descriptor, len(blobs))
+	for i, b := range blobs {
+		descriptors[i] = descriptor{"application/vnd.oci.image.layer.v1.tar", digest.FromString(b).String(), len(b)}
+	}
+	text, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": manifest.MediaTypeImage,
+		"config": descriptors[0], "layers": descriptors[1:],
+		"annotations": map[string]string{"note": annotation},
+	})
+	w.must(err)
+	return w.parse(manifest.MediaTypeImage, text)
+}
+
+// index returns an index of these children.
+func (w *world) index(children ...*manifest.Manifest) *manifest.Manifest {
+	w.t.Helper()
+	descriptors := make([]manifest.Descriptor, len(children))
+	for i, c := range children {
+		descriptors[i] = manifest.Descriptor{MediaType: c.MediaType, Digest: c.Digest, Size: int64(len(c.Payload))}
+	}
+	text, err := manifest.ReferrersIndex(descriptors)
+	w.must(err)
+	return w.parse(manifest.MediaTypeIndex, text)
+}
+
+func (w *world) parse(mediaType string, text []byte) *manifest.Manifest {
+	w.t.Helper()
+	m, err := manifest.Parse(mediaType, text, "")
+	w.must(err)
+	return m
+}
+
+func (w *world) put(repo string, m *manifest.Manifest, tags ...string) {
+	w.t.Helper()
+	w.must(w.PutManifest(w.t.Context(), "alice", repo, m, tags, Condition{}))
+}
+
+func tag(name string) manifest.Reference { return manifest.Reference{Tag: name} }
+
+func byDigest(d digest.Digest) manifest.Reference { return manifest.Reference{Digest: d} }
+
+func TestMarker(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	open := func(b, d string) error {
+		bkt, err := bucket.Open(ctx, "file://"+filepath.Join(dir, b), bucket.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bkt.Close()
+		db, err := meta.Open(ctx, "sqlite:"+filepath.Join(dir, d), meta.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		r, err := Open(ctx, db, bkt, Options{})
+		if err == nil {
+			_, err = r.PutBlob(ctx, "", "a", digest.FromString("x"), chunk("x"))
+		}
+		return err
+	}
+	for _, pair := range []string{"one", "two", "one", "two"} {
+		if err := open(pair, pair+".db"); err != nil {
+			t.Fatalf("%s: %v", pair, err)
+		}
+	}
+	for _, test := range []struct{ bucket, db, want string }{
+		{"one", "two.db", "belongs to registry"},
+		{"one", "new.db", "database is new"},
+		{"empty", "one.db", "not this registry's bucket"},
+	} {
+		if err := open(test.bucket, test.db); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("bucket %s with %s: got %v, want an error with %q", test.bucket, test.db, err, test.want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "one", markerKey), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := open("one", "one.db"); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged marker: %v", err)
+	}
+}
+
+func TestParts(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		up, err := w.CreateUpload(ctx, "", "a", "")
+		w.must(err)
+		whole := ""
+		for i := range 5 {
+			part := strings.Repeat(fmt.Sprint(i), 1000+i)
+			whole += part
+			_, err = w.Append(ctx, "", "a", up.ID, chunk(part))
+			w.must(err)
+		}
+		d := digest.FromString(whole)
+		b, err := w.Commit(ctx, "", "a", up.ID, d, Chunk{Offset: -1, Length: -1})
+		w.must(err)
+		w.wantBlob("a", whole)
+		f, err := w.OpenBlob(ctx, b)
+		w.must(err)
+		defer f.Close()
+		for offset := 0; offset <= len(whole); offset += 333 {
+			_, err := f.Seek(int64(offset), io.SeekStart)
+			w.must(err)
+			got, err := io.ReadAll(f)
+			w.must(err)
+			if sha256.Sum256(got) != sha256.Sum256([]byte(whole[offset:])) {
+				t.Fatalf("from byte %d on: other bytes", offset)
+			}
+		}
+		if _, err := f.Seek(-1, io.SeekStart); err == nil {
+			t.Error("a seek to -1 succeeded")
+		}
+		w.settle(5)
+	})
+}

@@ -1,0 +1,254 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// maxParts is how many requests with bytes one session may have.
+const maxParts = 10000
+
+// CreateUpload implements [Uploads].
+func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg digest.Algorithm) (Upload, error) {
+	if alg == "" {
+		alg = digest.SHA256
+	}
+	up := meta.Upload{ID: randomID(), Owner: caller, Algorithm: alg.String(), UpdatedAt: r.now()}
+	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if up.RepositoryID, err = tx.EnsureRepository(repo); err != nil {
+			return err
+		}
+		return tx.CreateUpload(up)
+	})
+	return asUpload(up), err
+}
+
+// Upload implements [Uploads].
+func (r *Registry) Upload(ctx context.Context, caller, repo, id string) (Upload, error) {
+	up, err := r.openUpload(repo, id)
+	return asUpload(up), err
+}
+
+func asUpload(up meta.Upload) Upload {
+	return Upload{ID: up.ID, Size: up.Size, Algorithm: digest.Algorithm(up.Algorithm)}
+}
+
+func uploadUnknown(id string) error {
+	return errorf(ErrUploadUnknown, "no upload session %q in this repository: it expired, ended or never was; begin anew with POST", id)
+}
+
+// openUpload returns a session that is not finished.
+func (r *Registry) openUpload(repo, id string) (meta.Upload, error) {
+	up, err := r.db.Upload(repo, id)
+	if err == nil && up.FinishedDigest != "" {
+		err = fs.ErrNotExist
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = uploadUnknown(id)
+	}
+	return up, err
+}
+
+// Append implements [Uploads].
+func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error) {
+	up, err := r.openUpload(repo, id)
+	if err != nil {
+		return Upload{}, err
+	}
+	if err := checkOffset(up, c); err != nil {
+		return asUpload(up), err
+	}
+	sum, err := r.resumeHash(ctx, up, digest.Algorithm(up.Algorithm))
+	if err != nil {
+		return Upload{}, err
+	}
+	// The request's context ends with the client, whose last bytes are still to be kept.
+	ctx = context.WithoutCancel(ctx)
+	p, clientErr, err := r.writePart(ctx, up, c, sum, true)
+	if err != nil {
+		return asUpload(up), err
+	}
+	if p.size == 0 {
+		return asUpload(up), clientErr
+	}
+	state, err := sum.MarshalBinary()
+	if err != nil {
+		return Upload{}, errors.Join(err, r.release(ctx, p.key))
+	}
+	won := false
+	now := r.now()
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		won, err = tx.AdvanceUpload(id, up.Algorithm, up.Size, up.Size+p.size, state, now)
+		if err != nil {
+			return err
+		}
+		if !won {
+			return tx.ReleaseObject(p.key, now)
+		}
+		return tx.RecordObject(p.key, p.size)
+	})
+	if err != nil {
+		return Upload{}, err
+	}
+	if !won {
+		return r.lost(repo, id)
+	}
+	up.Size += p.size
+	return asUpload(up), clientErr
+}
+
+// lost is the answer to a chunk that another request of the session was faster than.
+func (r *Registry) lost(repo, id string) (Upload, error) {
+	r.wake()
+	up, err := r.openUpload(repo, id)
+	if err != nil {
+		return Upload{}, err
+	}
+	return asUpload(up), errorf(ErrRangeInvalid, "another request wrote to this upload session meanwhile: it has %d bytes now", up.Size)
+}
+
+func checkOffset(up meta.Upload, c Chunk) error {
+	if c.Offset >= 0 && c.Offset != up.Size {
+		return errorf(ErrRangeInvalid, "the chunk starts at byte %d, but the upload has %d bytes: the next chunk has to start there", c.Offset, up.Size)
+	}
+	return nil
+}
+
+// part is an object that an upload's request wrote and has not recorded.
+type part struct {
+	key  string
+	size int64
+}
+
+// writePart streams a chunk into an object of its own. Without bytes there is no part.
+func (r *Registry) writePart(ctx context.Context, up meta.Upload, c Chunk, sum io.Writer, keep bool) (p part, clientErr, err error) {
+	if has, err := c.hasBytes(); err != nil || !has {
+		return part{}, nil, err
+	}
+	key, err := r.reserve(ctx, up)
+	if err != nil {
+		return part{}, nil, err
+	}
+	return r.fill(ctx, up, key, c, sum, keep)
+}
+
+// fill streams a chunk into a reserved object. With keep, what came before a client's failure is a good
+// part, and clientErr says that there was one. Whatever else fails leaves nothing to record, and the object to
+// the deletion worker.
+func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk, sum io.Writer, keep bool) (p part, clientErr, err error) {
+	b := &body{src: c.Body, keep: keep, now: r.opts.Now, next: r.opts.Now().Add(renewEvery)}
+	b.renew = func() error {
+		now := r.opts.Now()
+		return r.tx(ctx, func(tx *meta.Tx) error {
+			return tx.RenewObject(key, up.ID, now.Add(writerLease).UnixMicro(), now.UnixMicro())
+		})
+	}
+	size, err := r.bytes.Put(ctx, key, b, sum)
+	switch clientErr = b.clientError(); {
+	case clientErr != nil && !keep:
+		err = clientErr
+	case err != nil:
+		err = spaceError(fmt.Errorf("writing %s: %w", key, err))
+	case clientErr == nil && c.Length >= 0 && size != c.Length:
+		err = errorf(ErrSizeInvalid, "the body has %d bytes, announced were %d", size, c.Length)
+	case size > 0:
+		return part{key, size}, clientErr, nil
+	}
+	return part{}, clientErr, errors.Join(err, r.release(ctx, key))
+}
+
+// reserve makes the row of the object that a request is about to write.
+func (r *Registry) reserve(ctx context.Context, up meta.Upload) (key string, err error) {
+	now := r.opts.Now()
+	err = r.tx(ctx, func(tx *meta.Tx) error {
+		n, err := tx.NextPart(up.ID, now.UnixMicro())
+		if errors.Is(err, fs.ErrNotExist) {
+			return uploadUnknown(up.ID)
+		}
+		if err != nil {
+			return err
+		}
+		if n >= maxParts {
+			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
+		}
+		key = newKey(n)
+		return tx.ReserveObject(key, up.ID, n, now.Add(writerLease).UnixMicro())
+	})
+	return key, err
+}
+
+// release gives up an object that this request wrote or tried to.
+func (r *Registry) release(ctx context.Context, key string) error {
+	defer r.wake()
+	return r.tx(ctx, func(tx *meta.Tx) error { return tx.ReleaseObject(key, r.now()) })
+}
+
+// CancelUpload implements [Uploads].
+func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) error {
+	if _, err := r.openUpload(repo, id); err != nil {
+		return err
+	}
+	return r.dropUpload(ctx, repo, id, "")
+}
+
+// dropUpload ends an open session and gives its objects to the deletion worker, that of key, which the
+// caller wrote, at once.
+func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
+	defer r.wake()
+	return r.tx(ctx, func(tx *meta.Tx) error {
+		up, err := tx.Upload(repo, id)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && up.FinishedDigest != "" {
+			return uploadUnknown(id)
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.ReleaseObject(key, r.now()); err != nil {
+			return err
+		}
+		if err := tx.ReleaseUpload(id, r.now()); err != nil {
+			return err
+		}
+		_, err = tx.DeleteUpload(id)
+		return err
+	})
+}
+
+// resumeHash returns the hash of the bytes that the session recorded. Where the
+// row has no state of this algorithm they are read once more.
+func (r *Registry) resumeHash(ctx context.Context, up meta.Upload, alg digest.Algorithm) (hashing, error) {
+	sum := newHash(alg)
+	if up.Size == 0 || alg.String() == up.Algorithm && sum.UnmarshalBinary(up.HashState) == nil {
+		return sum, nil
+	}
+	sum.Reset() // a state that does not unmarshal may have left its traces
+	objects, err := r.db.UploadObjects(up.ID)
+	if err != nil {
+		return nil, err
+	}
+	src := newParts(ctx, r.bytes, objects)
+	defer src.Close()
+	n, err := io.Copy(sum, src)
+	if err == nil && n != up.Size {
+		err = fmt.Errorf("the parts of upload %s have %d bytes, recorded were %d", up.ID, n, up.Size)
+	}
+	return sum, err
+}
+
+// checkDigest compares what was pushed with what was promised.
+func checkDigest(d digest.Digest, sum hashing) error {
+	if got := digest.NewDigest(d.Algorithm(), sum); got != d {
+		return &manifest.Error{Kind: manifest.ErrDigestInvalid,
+			Message: fmt.Sprintf("the bytes pushed have the digest %s, not %s: push them again in a new session", got, d),
+			Detail:  map[string]string{"expected": d.String(), "actual": got.String()}}
+	}
+	return nil
+}
