@@ -261,6 +261,15 @@ func tag(name string) manifest.Reference { return manifest.Reference{Tag: name} 
 
 func byDigest(d digest.Digest) manifest.Reference { return manifest.Reference{Digest: d} }
 
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func TestMarker(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()

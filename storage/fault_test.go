@@ -1,0 +1,228 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage/bucket"
+)
+
+var errFault = errors.New("injected fault")
+
+// Every write of the bucket is tried as failed, and as failed although it happened: what was not
+// acknowledged may be pushed again, and no object is left behind without an owner.
+func TestPutFails(t *testing.T) {
+	for _, happens := range []bool{false, true} {
+		each(t, Options{}, func(w *world) {
+			ctx := t.Context()
+			up, err := w.CreateUpload(ctx, "", "a", "")
+			w.must(err)
+			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
+			w.must(err)
+			w.bytes.fail = func(op, key string) (bool, error) {
+				if op == "put" {
+					return happens, errFault
+				}
+				return true, nil
+			}
+			d := digest.FromString("hello world")
+			_, err = w.Append(ctx, "", "a", up.ID, chunk("world"))
+			w.want(errFault, err)
+			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
+			w.want(errFault, err)
+			_, err = w.PutBlob(ctx, "", "a", d, chunk("hello world"))
+			w.want(errFault, err)
+			_, err = w.Blob(ctx, "a", d)
+			w.want(ErrBlobUnknown, err)
+
+			w.bytes.fail = nil
+			got, err := w.Upload(ctx, "", "a", up.ID)
+			w.must(err)
+			if got.Size != 6 {
+				t.Fatalf("after failures the session has %d bytes, want 6", got.Size)
+			}
+			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
+			w.must(err)
+			w.wantBlob("a", "hello world")
+			w.settle(2)
+		})
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		w.bytes.fail = func(op, key string) (bool, error) { return op != "put", bucket.ErrNoSpace }
+		_, err := w.PutBlob(t.Context(), "", "a", digest.FromString("hello"), chunk("hello"))
+		w.want(ErrNoSpace, err)
+		w.bytes.fail = nil
+		w.push("a", "hello")
+		w.settle(1)
+	})
+}
+
+// Each step of a real durable write fails once, in each kind of push.
+func TestDurableStepsFail(t *testing.T) {
+	for _, step := range []string{"create", "write", "sync", "publish", "syncdir"} {
+		t.Run(step, func(t *testing.T) {
+			dir := t.TempDir()
+			w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+			faulty, err := bucket.Open(t.Context(), "file://"+filepath.Join(dir, "blobs"), bucket.Options{
+				Fault: func(s, key string) error {
+					if s == step && key != markerKey {
+						return errFault
+					}
+					return nil
+				}})
+			w.must(err)
+			defer faulty.Close()
+			w.bytes.Bytes = faulty
+			ctx := t.Context()
+			up, err := w.CreateUpload(ctx, "", "a", "")
+			w.must(err)
+			d := digest.FromString("hello")
+			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
+			w.want(errFault, err)
+			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("hello"))
+			w.want(errFault, err)
+			_, err = w.PutBlob(ctx, "", "a", d, chunk("hello"))
+			w.want(errFault, err)
+			_, err = w.Blob(ctx, "a", d)
+			w.want(ErrBlobUnknown, err)
+			w.bytes.Bytes = w.bucket
+			w.push("a", "hello")
+			w.settle(1)
+		})
+	}
+}
+
+// A commit of the database that fails, and one that fails although it happened: either way nothing
+// acknowledged is lost, and the client's second try succeeds.
+func TestCommitFails(t *testing.T) {
+	for _, step := range []string{"commit", "committed"} {
+		each(t, Options{}, func(w *world) {
+			ctx := t.Context()
+			w.push("a", "config")
+			m := w.image("", "config")
+			up, err := w.CreateUpload(ctx, "", "a", "")
+			w.must(err)
+			d := digest.FromString("hello")
+			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
+			w.must(err)
+			w.failCommits(func(s string) error {
+				if s == step {
+					return errFault
+				}
+				return nil
+			})
+			for name, write := range map[string]func() error{
+				"upload":   func() error { _, err := w.CreateUpload(ctx, "", "a", ""); return err },
+				"append":   func() error { _, err := w.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
+				"commit":   func() error { _, err := w.Commit(ctx, "", "a", up.ID, d, none); return err },
+				"blob":     func() error { _, err := w.PutBlob(ctx, "", "a", digest.FromString("x"), chunk("x")); return err },
+				"manifest": func() error { return w.PutManifest(ctx, "", "a", m, []string{"t"}, Condition{}) },
+			} {
+				if err := write(); err == nil {
+					t.Errorf("%s was acknowledged although its %s failed", name, step)
+				}
+			}
+			w.failCommits(nil)
+			_, err = w.Commit(ctx, "", "a", up.ID, d, none)
+			w.must(err)
+			w.wantBlob("a", "hello")
+			w.put("a", m, "t")
+			w.push("a", "x")
+			w.settle(3)
+			w.wantBlob("a", "hello")
+			w.wantBlob("a", "x")
+		})
+	}
+}
+
+func TestDeleteFails(t *testing.T) {
+	for _, happens := range []bool{false, true} {
+		each(t, Options{}, func(w *world) {
+			ctx := t.Context()
+			w.push("a", "hello")
+			w.push("b", "hello") // a second copy for the worker
+			w.bytes.fail = func(op, key string) (bool, error) {
+				if op == "delete" {
+					return happens, errFault
+				}
+				return true, nil
+			}
+			w.want(errFault, w.deleteObjects(ctx))
+			w.must(w.deleteObjects(ctx)) // not again at once
+			w.bytes.fail = nil
+			w.settle(1)
+			w.wantBlob("a", "hello")
+		})
+	}
+}
+
+// The worker keeps its hands off a bucket that is not its own.
+func TestForeignBucketIsNotDeleted(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+	w.push("a", "hello")
+	w.push("b", "hello")
+	marker := filepath.Join(dir, "blobs", markerKey)
+	w.must(os.WriteFile(marker, []byte(`{"ID":"other","Incarnation":"other"}`), 0o600))
+	if err := w.deleteObjects(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to registry other") {
+		t.Fatalf("deleting beside a foreign marker: %v", err)
+	}
+	w.must(os.Remove(marker))
+	if err := w.deleteObjects(t.Context()); err == nil {
+		t.Fatal("deleting without a marker succeeded")
+	}
+	if n := len(w.objects()); n != 2 {
+		t.Fatalf("%d objects remain, want 2", n)
+	}
+}
+
+// A blob whose object is gone or cut short is 404 from then on, and healed by a push.
+func TestDamagedBlob(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"gone":      os.Remove,
+		"cut short": func(path string) error { return os.Truncate(path, 3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{DeleteDelay: time.Minute})
+			ctx := t.Context()
+			d := w.push("a", "hello")
+			b, err := w.Blob(ctx, "a", d)
+			w.must(err)
+			object := filepath.Join(dir, "blobs", w.objects()[0])
+			// While the bucket as a whole cannot be read nothing is known.
+			w.bytes.fail = func(op, key string) (bool, error) {
+				if key == markerKey {
+					return false, errFault
+				}
+				return true, nil
+			}
+			w.must(damage(object))
+			_, err = w.OpenBlob(ctx, b)
+			w.want(ErrUnavailable, err)
+			_, err = w.Blob(ctx, "a", d)
+			w.must(err)
+			w.bytes.fail = nil
+			_, err = w.OpenBlob(ctx, b)
+			w.want(ErrBlobUnknown, err)
+			_, err = w.Blob(ctx, "a", d)
+			w.want(ErrBlobUnknown, err)
+			if !strings.Contains(w.log.String(), "is damaged") {
+				t.Errorf("the damage is not in the log: %s", w.log)
+			}
+			w.push("a", "hello")
+			w.wantBlob("a", "hello")
+			w.settle(1)
+			w.wantBlob("a", "hello")
+		})
+	}
+}
