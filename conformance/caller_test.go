@@ -195,6 +195,9 @@ func (c *caller) hold(p place, mediaType string) (value, wrong string, err error
 	if err != nil {
 		return absent, "", err
 	}
+	for _, accepted := range []string{ociManifest, ociIndex, dockerManifest, dockerList, "*/*"} {
+		req.Header.Add("Accept", accepted)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return absent, "", err
