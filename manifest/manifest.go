@@ -8,6 +8,8 @@
 package manifest
 
 import (
+	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 
 	"github.com/opencontainers/go-digest"
@@ -85,7 +87,13 @@ func (m *Manifest) identify(content []byte, want digest.Digest) error {
 		}
 		algorithm = want.Algorithm()
 	}
-	m.Digest = algorithm.FromBytes(content)
+	if algorithm == digest.SHA512 {
+		sum := sha512.Sum512(content)
+		m.Digest = digest.NewDigestFromBytes(algorithm, sum[:])
+	} else {
+		sum := sha256.Sum256(content)
+		m.Digest = digest.NewDigestFromBytes(algorithm, sum[:])
+	}
 	if want != "" && m.Digest != want {
 		return Errorf(ErrDigestInvalid, "the manifest was pushed as %s, but its digest is %s", want, m.Digest)
 	}

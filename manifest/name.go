@@ -51,14 +51,14 @@ func CheckTag(s string) error {
 func ParseDigest(s string) (digest.Digest, error) {
 	name, hex, found := strings.Cut(s, ":")
 	if !found {
-		return "", Errorf(ErrDigestInvalid, "%q is not a digest: expected sha256:<64 hexadecimal digits>", s)
+		return "", Errorf(ErrDigestInvalid, "%s is not a digest: expected sha256:<64 hexadecimal digits>", show(s))
 	}
 	algorithm, err := ParseAlgorithm(name)
 	if err != nil {
 		return "", err
 	}
 	if n := algorithm.Size() * 2; len(hex) != n {
-		return "", Errorf(ErrDigestInvalid, "digest %q has %d digits after the colon, expected %d", s, len(hex), n)
+		return "", Errorf(ErrDigestInvalid, "digest %s has %d digits after the colon, expected %d", show(s), len(hex), n)
 	}
 	for i := range len(hex) {
 		if c := hex[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
@@ -75,7 +75,7 @@ func ParseAlgorithm(s string) (digest.Algorithm, error) {
 	case digest.SHA256, digest.SHA512:
 		return a, nil
 	}
-	return "", Errorf(ErrDigestInvalid, "digest algorithm %q is not supported: expected sha256 or sha512", s)
+	return "", Errorf(ErrDigestInvalid, "digest algorithm %s is not supported: expected sha256 or sha512", show(s))
 }
 
 // Reference is how a request names a manifest: by tag or by digest. Exactly

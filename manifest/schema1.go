@@ -3,7 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/base64"
-	"maps"
+	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -42,8 +42,8 @@ func (m *Manifest) readSchema1(doc document, all *links) error {
 // it was signed, which is what its digest is of. Each signature's protected
 // header says how: the first formatLength bytes, then formatTail.
 //
-// The result is checked to be the same document: else the digest would not
-// cover what is read.
+// The result is checked to be the document less its last member, signatures:
+// else the digest would not cover what is read.
 func withoutSignatures(payload []byte) ([]byte, error) {
 	outer, err := readDocument(payload)
 	if err != nil {
@@ -68,16 +68,27 @@ func withoutSignatures(payload []byte) ([]byte, error) {
 	if f.length > int64(len(payload)) {
 		return nil, under("signatures[0].protected", faultf("formatLength %d exceeds the manifest's %d bytes", f.length, len(payload)))
 	}
-	unsigned := slices.Concat(payload[:f.length], f.tail)
-	inner, err := readDocument(unsigned)
-	if err != nil {
-		return nil, under("signatures[0].protected", faultf("what formatLength and formatTail make is no manifest: %v", err))
-	}
-	delete(outer, "signatures")
-	if !maps.EqualFunc(outer, inner, func(a, b value) bool { return bytes.Equal(a, b) }) {
+	head, rest := payload[:f.length], payload[f.length:]
+	unsigned := slices.Concat(head, f.tail)
+	if !endsObject(f.tail) || !json.Valid(unsigned) || !onlySignatures(rest, outer["signatures"]) {
 		return nil, under("signatures[0].protected", faultf("formatLength and formatTail do not make the manifest without its signatures"))
 	}
 	return unsigned, nil
+}
+
+// endsObject reports whether s is a closing brace and space.
+func endsObject(s []byte) bool { return string(bytes.TrimSpace(s)) == "}" }
+
+// onlySignatures reports whether s is a last member "signatures" with that
+// value and the end of the object.
+func onlySignatures(s []byte, signatures value) bool {
+	for _, part := range [][]byte{[]byte(","), []byte(`"signatures"`), []byte(":"), signatures} {
+		var found bool
+		if s, found = bytes.CutPrefix(bytes.TrimSpace(s), part); !found {
+			return false
+		}
+	}
+	return endsObject(s)
 }
 
 // format is how to get from a signed manifest to the unsigned one.
