@@ -51,25 +51,34 @@ var builds struct {
 
 // build compiles a Go package and returns the program's path. dir is the module
 // to build in, seen from this directory. One program is built once in a run.
-func build(t testing.TB, dir, pkg string, env ...string) string {
+func build(t testing.TB, dir, pkg string) string {
 	t.Helper()
+	path, err := tryBuild(dir, pkg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// tryBuild is build for a program that may be out of reach.
+func tryBuild(dir, pkg string) (string, error) {
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
 	key := dir + " " + pkg
 	if p, ok := builds.path[key]; ok {
-		return p
+		return p, nil
 	}
 	out := filepath.Join(builds.dir, fmt.Sprintf("%d-%s", len(builds.path), filepath.Base(pkg)))
 	cmd := exec.Command("go", "build", "-C", dir, "-o", out, pkg)
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if msg, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, msg)
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, msg)
 	}
 	if builds.path == nil {
 		builds.path = map[string]string{}
 	}
 	builds.path[key] = out
-	return out
+	return out, nil
 }
 
 // berthBinary returns the path of the program under test.

@@ -1,0 +1,295 @@
+package conformance
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The Go clients are built from a module of their own, with pinned versions.
+const clientModule = "clients"
+
+// client is a program that speaks to the server, with a home directory of its
+// own, so that nothing of the user's configuration reaches it, nor the reverse.
+type client struct {
+	t    testing.TB
+	path string
+	home string
+	env  []string
+}
+
+// debianClient finds a program that a Debian package installs.
+func debianClient(t testing.TB, name, pkg string) client {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, "%s is not installed (Debian package %s)", name, pkg)
+	}
+	return newClient(t, path)
+}
+
+// goClient builds a client from source.
+func goClient(t testing.TB, pkg string) client {
+	t.Helper()
+	path, err := tryBuild(clientModule, pkg)
+	if err != nil {
+		missing(t, "%s cannot be built: %v", pkg, err)
+	}
+	return newClient(t, path)
+}
+
+func newClient(t testing.TB, path string) client {
+	home := t.TempDir()
+	return client{t: t, path: path, home: home, env: []string{
+		"HOME=" + home, "DOCKER_CONFIG=" + home, "XDG_RUNTIME_DIR=" + home, "XDG_CONFIG_HOME=" + home, "TMPDIR=" + home,
+		"REGISTRY_AUTH_FILE=" + filepath.Join(home, "auth.json"), "REGCTL_CONFIG=" + filepath.Join(home, "regctl.json"),
+	}}
+}
+
+// run executes the client, requires success and returns its standard output
+// without the white space around it.
+func (c client) run(args ...string) string {
+	c.t.Helper()
+	return strings.TrimSpace(run(c.t, c.env, c.path, args...))
+}
+
+// fails executes the client, requires that it fails, and returns what it said.
+func (c client) fails(args ...string) string {
+	c.t.Helper()
+	out, err := tryRun(c.t, c.env, c.path, args...)
+	if err == nil {
+		c.t.Fatalf("%s %s: succeeded\n%s", filepath.Base(c.path), strings.Join(args, " "), out)
+	}
+	return err.Error()
+}
+
+// write puts a file into the client's home and returns its path.
+func (c client) write(name string, content []byte) string {
+	c.t.Helper()
+	path := filepath.Join(c.home, name)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+// saw requires that the log has a request of this client. An empty reference
+// stands for any: an upload's session has no name that a test could know.
+func (s *server) saw(agent, method, repository, reference string, status int) {
+	s.t.Helper()
+	s.Await(fmt.Sprintf("%s %s %s %d by %s", method, repository, reference, status, agent), func(l logLine) bool {
+		return strings.HasPrefix(l.UserAgent, agent) && l.Method == method && l.Repository == repository &&
+			(reference == "" || l.Reference == reference) && l.Status == status
+	})
+}
+
+// sawPush requires an ordinary push of at least one blob, and of a manifest.
+func (s *server) sawPush(agent, repository, reference string) {
+	s.t.Helper()
+	s.saw(agent, "POST", repository, "", http.StatusAccepted)
+	s.saw(agent, "PUT", repository, "", http.StatusCreated)
+	s.saw(agent, "PUT", repository, reference, http.StatusCreated)
+}
+
+// sawMount requires that the repository got its blobs from another one: each
+// POST answered 201, and no byte sent.
+func (s *server) sawMount(agent, repository string) {
+	s.t.Helper()
+	s.saw(agent, "POST", repository, "", http.StatusCreated)
+	sent := s.Requests(func(l logLine) bool {
+		return l.Repository == repository &&
+			(l.Method == "PATCH" || l.Method == "POST" && l.Status != http.StatusCreated)
+	})
+	for _, l := range sent {
+		s.t.Errorf("a blob was sent instead of mounted: %s", l.Raw)
+	}
+}
+
+// unrefused requires that the server refused nothing that the clients asked, but
+// for what it did not have.
+func (s *server) unrefused() {
+	s.t.Helper()
+	for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 400 && l.Status != http.StatusNotFound }) {
+		s.t.Errorf("refused: %s", l.Raw)
+	}
+}
+
+// get fetches a path of the server, for checks of its state, and returns the
+// body of a 200. Any other answer fails the test.
+func (s *server) get(path string) (http.Header, []byte) {
+	s.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("User-Agent", "berth-conformance")
+	for _, t := range []string{"oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2"} {
+		req.Header.Add("Accept", "application/vnd."+t+"+json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("GET %s: %s\n%s", path, resp.Status, body)
+	}
+	return resp.Header, body
+}
+
+// status returns the status of a HEAD request.
+func (s *server) status(path string) int {
+	s.t.Helper()
+	resp, err := http.Head(s.URL + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// document is what the tests read of manifests, indexes and lists of referrers.
+type document struct {
+	MediaType    string `json:"mediaType"`
+	ArtifactType string `json:"artifactType"`
+	Config       desc   `json:"config"`
+	Layers       []desc `json:"layers"`
+	Manifests    []desc `json:"manifests"`
+	Subject      *desc  `json:"subject"`
+}
+
+type desc struct {
+	MediaType    string `json:"mediaType"`
+	ArtifactType string `json:"artifactType"`
+	Digest       string `json:"digest"`
+	Size         int64  `json:"size"`
+	Platform     struct {
+		OS           string `json:"os"`
+		Architecture string `json:"architecture"`
+	} `json:"platform"`
+}
+
+// manifest fetches a manifest, checks its digest against the header, and every
+// blob that it names against the repository.
+func (s *server) manifest(repository, reference string) (digest string, doc document) {
+	s.t.Helper()
+	h, body := s.get("/v2/" + repository + "/manifests/" + reference)
+	digest = h.Get("Docker-Content-Digest")
+	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(body)); digest != want && !strings.HasPrefix(digest, "sha512:") {
+		s.t.Errorf("%s:%s has Docker-Content-Digest %q, its content %q", repository, reference, digest, want)
+	}
+	if err := json.Unmarshal(body, &doc); err != nil {
+		s.t.Fatalf("%s:%s: %v\n%s", repository, reference, err, body)
+	}
+	for _, d := range append(doc.Layers, doc.Config) {
+		if d.Digest == "" {
+			continue
+		}
+		if _, b := s.get("/v2/" + repository + "/blobs/" + d.Digest); int64(len(b)) != d.Size {
+			s.t.Errorf("%s:%s: blob %s has %d bytes, the manifest says %d", repository, reference, d.Digest, len(b), d.Size)
+		}
+	}
+	return digest, doc
+}
+
+// tags returns the tags of a repository.
+func (s *server) tags(repository string) []string {
+	s.t.Helper()
+	_, body := s.get("/v2/" + repository + "/tags/list")
+	var list struct{ Tags []string }
+	if err := json.Unmarshal(body, &list); err != nil {
+		s.t.Fatalf("%v\n%s", err, body)
+	}
+	return list.Tags
+}
+
+// referrers returns the artifact types of a manifest's referrers.
+func (s *server) referrers(repository, digest string) []string {
+	s.t.Helper()
+	_, body := s.get("/v2/" + repository + "/referrers/" + digest)
+	var doc document
+	if err := json.Unmarshal(body, &doc); err != nil {
+		s.t.Fatalf("%v\n%s", err, body)
+	}
+	var types []string
+	for _, d := range doc.Manifests {
+		types = append(types, d.ArtifactType)
+	}
+	return types
+}
+
+// buildContext is the content of the image that the engines build: a directory with a
+// Dockerfile FROM scratch of several layers, and what a container of it prints.
+type buildContext struct {
+	dir    string
+	prints string
+}
+
+// newContext makes an image's build context with fresh random content.
+func newContext(t testing.TB) buildContext {
+	t.Helper()
+	dir := t.TempDir()
+	hello, err := os.ReadFile(build(t, ".", "./testdata/hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{"hello": hello, "a": randomBytes(t, 1), "b": randomBytes(t, 5<<20), "c": randomBytes(t, 100<<10)}
+	dockerfile := "FROM scratch\nCOPY hello /hello\n"
+	var prints strings.Builder
+	for _, name := range []string{"a", "b", "c"} {
+		dockerfile += "COPY " + name + " /content/" + name + "\n"
+		fmt.Fprintf(&prints, "%x %s\n", sha256.Sum256(files[name]), name)
+	}
+	files["Dockerfile"] = []byte(dockerfile + "ENTRYPOINT [\"/hello\"]\n")
+	for name, content := range files {
+		// The mode is the program's: a Dockerfile cannot set it without BuildKit.
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return buildContext{dir: dir, prints: strings.TrimSpace(prints.String())}
+}
+
+// randomBytes returns n bytes that no earlier call has returned. Nothing depends
+// on what they are, so they are not repeatable.
+func randomBytes(t testing.TB, n int) []byte {
+	t.Helper()
+	var seed [32]byte
+	for i := range seed {
+		seed[i] = byte(rand.Uint32())
+	}
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8(seed).Read(b) // never fails
+	return b
+}
+
+// tarball returns a tar archive, a layer, of one file.
+func tarball(t testing.TB, name string, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,185 @@
+package conformance
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// docker is Docker's command with a daemon of its own, which uses no part of an
+// engine that may be installed on the machine.
+type docker struct{ client }
+
+// startDocker starts a Docker Engine on a private socket, with its data in a
+// temporary directory, and stops it when the test ends.
+func startDocker(t *testing.T) docker {
+	t.Helper()
+	c := debianClient(t, "docker", "docker.io")
+	daemon := debianClient(t, "dockerd", "docker.io")
+	if os.Getuid() != 0 {
+		missing(t, "dockerd needs root")
+	}
+	// A socket's path must be short, shorter than a test's directory may be.
+	dir, err := os.MkdirTemp("", "berth-docker-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("dockerd left something behind: %v", err)
+		}
+	})
+	config := filepath.Join(dir, "daemon.json")
+	if err := os.WriteFile(config, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	socket := "unix://" + filepath.Join(dir, "docker.sock")
+	args := []string{
+		"--config-file", config, "--host", socket, "--pidfile", filepath.Join(dir, "docker.pid"),
+		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--userland-proxy=false", "--log-level=warn",
+	}
+	if onOverlay(t, dir) {
+		// overlay2 does not stack on another overlay, which a container's file system is.
+		args = append(args, "--storage-driver=vfs")
+	}
+	cmd := exec.Command(daemon.path, args...)
+	// Killed, it would leave its containerd and its mounts behind.
+	cmd.SysProcAttr = stopWithParent()
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-done:
+			if t.Failed() {
+				t.Logf("dockerd ended: %v\n%s", err, log.String())
+			}
+		case <-time.After(time.Minute):
+			t.Error("dockerd did not end after SIGTERM")
+			_ = cmd.Process.Kill()
+		}
+	})
+	c.env = append(c.env, "DOCKER_HOST="+socket, "DOCKER_BUILDKIT=0")
+	d := docker{c}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		_, err := tryRun(t, d.env, d.path, "version")
+		if err == nil {
+			return d
+		}
+		select {
+		case werr := <-done:
+			done <- werr
+			t.Fatalf("dockerd ended: %v\n%s", werr, log.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("dockerd does not answer: %v", err)
+		}
+	}
+}
+
+// runs requires that a container of the image prints what it should.
+func (d docker) runs(ref string, i buildContext) {
+	d.t.Helper()
+	if got := d.run("run", "--rm", "--network", "none", ref); got != i.prints {
+		d.t.Errorf("%s prints\n%s\nexpected\n%s", ref, got, i.prints)
+	}
+}
+
+// TestDocker is a day of a Docker Engine: build, push, remove, pull, run.
+func TestDocker(t *testing.T) {
+	d := startDocker(t)
+	s := startBerth(t, options{})
+	i := newContext(t)
+	const agent = "docker/"
+	ref := s.Addr + "/team/app:1"
+
+	d.run("build", "--tag", ref, i.dir)
+	d.run("push", ref)
+	s.sawPush(agent, "team/app", "1")
+	s.saw(agent, "PATCH", "team/app", "", http.StatusAccepted)
+	digest, doc := s.manifest("team/app", "1")
+	if doc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" || len(doc.Layers) != 4 {
+		t.Fatalf("docker pushed a %s of %d layers", doc.MediaType, len(doc.Layers))
+	}
+
+	d.run("rmi", ref)
+	d.fails("run", "--rm", "--pull=never", ref)
+	d.run("pull", ref)
+	s.saw(agent, "GET", "team/app", doc.Layers[2].Digest, http.StatusOK)
+	d.runs(ref, i)
+	byDigest := s.Addr + "/team/app@" + digest
+	if got := d.run("inspect", "--format", "{{index .RepoDigests 0}}", ref); got != byDigest {
+		t.Errorf("docker says %s, the server %s", got, byDigest)
+	}
+
+	// What the server has is not sent again.
+	if out := d.run("push", ref); strings.Count(out, "Layer already exists") != 4 {
+		t.Errorf("a second push did not find its 4 layers:\n%s", out)
+	}
+	s.saw(agent, "HEAD", "team/app", doc.Layers[0].Digest, http.StatusOK)
+
+	// Another repository of the same registry gets its layers by mounts.
+	other := s.Addr + "/team/other/deep/er:2"
+	d.run("tag", ref, other)
+	if out := d.run("push", other); strings.Count(out, "Mounted from team/app") != 4 {
+		t.Errorf("docker did not mount its 4 layers:\n%s", out)
+	}
+	s.sawPush(agent, "team/other/deep/er", "2") // the config is always sent
+	for _, l := range doc.Layers {
+		if s.status("/v2/team/other/deep/er/blobs/"+l.Digest) != http.StatusOK {
+			t.Errorf("%s was not mounted", l.Digest)
+		}
+	}
+
+	d.run("rmi", "--force", ref, other)
+	d.run("pull", byDigest)
+	d.runs(byDigest, i)
+	d.run("rmi", "--force", byDigest)
+	d.run("pull", "--all-tags", s.Addr+"/team/other/deep/er")
+	d.runs(other, i)
+	if out := d.fails("pull", s.Addr+"/team/app:none"); !strings.Contains(out, "not found") && !strings.Contains(out, "manifest unknown") {
+		t.Errorf("docker says of a tag that does not exist: %s", out)
+	}
+	s.unrefused()
+}
+
+// TestDockerManifestList has Docker join two images to a manifest list.
+func TestDockerManifestList(t *testing.T) {
+	d := startDocker(t)
+	s := startBerth(t, options{})
+	i := newContext(t)
+	repo := s.Addr + "/multi/arch"
+	args := []string{"manifest", "create", "--insecure", repo + ":all"}
+	for _, arch := range []string{"amd64", "arm64"} {
+		ref := repo + ":" + arch
+		d.run("build", "--platform", "linux/"+arch, "--tag", ref, i.dir)
+		d.run("push", ref)
+		args = append(args, ref)
+	}
+	d.env = append(d.env, "DOCKER_CLI_EXPERIMENTAL=enabled")
+	d.run(args...)
+	d.run("manifest", "annotate", "--arch", "arm64", repo+":all", repo+":arm64")
+	digest := d.run("manifest", "push", "--insecure", repo+":all")
+	got, doc := s.manifest("multi/arch", "all")
+	if got != digest || doc.MediaType != "application/vnd.docker.distribution.manifest.list.v2+json" || len(doc.Manifests) != 2 {
+		t.Fatalf("docker pushed %s, the server has %s, a %s of %d", digest, got, doc.MediaType, len(doc.Manifests))
+	}
+	d.run("rmi", "--force", repo+":amd64", repo+":arm64")
+	d.run("pull", repo+":all")
+	d.runs(repo+":all", i)
+	s.saw("docker/", "GET", "multi/arch", doc.Manifests[0].Digest, http.StatusOK)
+	s.unrefused()
+}

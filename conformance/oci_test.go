@@ -1,0 +1,188 @@
+package conformance
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/knadh/koanf/parsers/yaml"
+)
+
+// The suite is a program in a module of its own, so that what it needs stays out
+// of the project's go.mod.
+const (
+	suiteModule  = "oci"
+	suitePackage = "github.com/opencontainers/distribution-spec/conformance"
+)
+
+// everySwitch turns on all that the suite can test. All of it is set, so that a
+// later suite with other defaults tests no less.
+var everySwitch = []string{
+	"OCI_API_PING=true", "OCI_API_PULL=true", "OCI_API_PUSH=true", "OCI_API_REFERRER=true",
+	"OCI_API_BLOBS_ATOMIC=true", "OCI_API_BLOBS_DELETE=true", "OCI_API_BLOBS_DIGEST_HEADER=true",
+	"OCI_API_BLOBS_MOUNT_ANONYMOUS=true", "OCI_API_BLOBS_UPLOAD_CANCEL=true",
+	"OCI_API_MANIFESTS_ATOMIC=true", "OCI_API_MANIFESTS_DELETE=true",
+	"OCI_API_MANIFESTS_DIGEST_HEADER=true", "OCI_API_MANIFESTS_TAG_PARAM=true",
+	"OCI_API_TAGS_ATOMIC=true", "OCI_API_TAGS_DELETE=true", "OCI_API_TAGS_LIST=true",
+	"OCI_DATA_IMAGE=true", "OCI_DATA_INDEX=true", "OCI_DATA_INDEX_LIST=true", "OCI_DATA_SPARSE=true",
+	"OCI_DATA_ARTIFACT=true", "OCI_DATA_SUBJECT=true", "OCI_DATA_SUBJECT_MISSING=true",
+	"OCI_DATA_ARTIFACT_LIST=true", "OCI_DATA_SUBJECT_LIST=true", "OCI_DATA_DATA_FIELD=true",
+	"OCI_DATA_NONDISTRIBUTABLE=true", "OCI_DATA_CUSTOM_FIELDS=true", "OCI_DATA_NO_LAYERS=true",
+	"OCI_DATA_EMPTY_BLOB=true", "OCI_DATA_SHA512=true",
+}
+
+// TestOCISuite runs the suite of the OCI distribution spec: version 1.1 against a
+// server with its defaults, and the coming version with every switch on against
+// one that admits sparse manifests. Nothing fails and nothing is skipped.
+func TestOCISuite(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		server   options
+		suite    []string
+		passes   int      // at least
+		disabled []string // what this version leaves out by itself, and only that
+	}{
+		{
+			name:   "1.1",
+			suite:  []string{"OCI_VERSION=1.1"},
+			passes: 850,
+			disabled: []string{
+				"Blob upload cancel", "Manifest put with tag params",
+				"Sparse Manifests", "Tag Param", "Tag Param sha512",
+			},
+		},
+		{
+			name:   "dev",
+			server: options{Env: []string{"BERTH_MANIFESTS_ALLOW_MISSING=all"}},
+			suite:  append([]string{"OCI_VERSION=dev"}, everySwitch...),
+			passes: 1000,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := startBerth(t, c.server)
+			r := runSuite(t, s, c.suite)
+			for name, status := range r.statuses {
+				switch {
+				case status == "Pass":
+				case status == "Disabled" && slices.Contains(c.disabled, name):
+				default:
+					t.Errorf("%s: %s", name, status)
+				}
+			}
+			if r.Skipped+r.Failures+r.Errors != 0 || r.passes() < c.passes {
+				t.Errorf("%d passed (at least %d expected), %d failed, %d errors, %d skipped, %d disabled",
+					r.passes(), c.passes, r.Failures, r.Errors, r.Skipped, r.Disabled)
+			}
+			r.explain(t)
+			for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 500 }) {
+				t.Errorf("the server answered %d: %s", l.Status, l.Raw)
+			}
+			t.Logf("%d passed, %d disabled", r.passes(), r.Disabled)
+		})
+	}
+}
+
+// suiteResult is what the suite wrote: a status for each API and each kind of
+// data, which tells Skip from Disabled, and the single tests.
+type suiteResult struct {
+	statuses map[string]string // from results.yaml
+	junitSuite
+}
+
+// junitSuite is the part of junit.xml that counts and explains.
+type junitSuite struct {
+	Tests    int `xml:"tests,attr"`
+	Failures int `xml:"failures,attr"`
+	Errors   int `xml:"errors,attr"`
+	Skipped  int `xml:"skipped,attr"`
+	Disabled int `xml:"disabled,attr"`
+	Cases    []struct {
+		Name     string `xml:"name,attr"`
+		Status   string `xml:"status,attr"`
+		Errors   string `xml:"system-out"`
+		Exchange string `xml:"system-err"` // requests and responses
+	} `xml:"testsuite>testcase"`
+}
+
+func (r junitSuite) passes() int {
+	return r.Tests - r.Failures - r.Errors - r.Skipped - r.Disabled
+}
+
+// explain logs what is wrong with each test that did not pass, and the last of
+// what was sent and answered.
+func (r junitSuite) explain(t *testing.T) {
+	const most, excerpt = 25, 3000
+	n := 0
+	for _, c := range r.Cases {
+		if c.Status == "passed" || strings.Contains(c.Exchange, "is disabled in the configuration") {
+			continue
+		}
+		if n++; n > most {
+			continue
+		}
+		exchange := c.Exchange
+		if len(exchange) > excerpt {
+			exchange = "[…]" + exchange[len(exchange)-excerpt:]
+		}
+		t.Logf("%s: %s\n%s\n%s", c.Status, c.Name, c.Errors, exchange)
+	}
+	if n > most {
+		t.Logf("and %d more", n-most)
+	}
+}
+
+// runSuite runs the suite against s with the given OCI_ variables only.
+func runSuite(t *testing.T, s *server, env []string) suiteResult {
+	t.Helper()
+	results := t.TempDir()
+	cmd := exec.Command(build(t, suiteModule, suitePackage))
+	cmd.Dir = t.TempDir() // it would read an oci-conformance.yaml here
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "OCI_") {
+			cmd.Env = append(cmd.Env, e)
+		}
+	}
+	cmd.Env = append(cmd.Env, "OCI_REGISTRY="+s.Addr, "OCI_TLS=disabled", "OCI_RESULTS_DIR="+results, "OCI_LOG=error")
+	cmd.Env = append(cmd.Env, env...)
+	out, err := cmd.CombinedOutput()
+	// Its exit status says only that something failed, which the files say better.
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	r, err := readResults(results)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return r
+}
+
+func readResults(dir string) (suiteResult, error) {
+	r := suiteResult{statuses: map[string]string{}}
+	b, err := os.ReadFile(filepath.Join(dir, "results.yaml"))
+	if err != nil {
+		return r, err
+	}
+	doc, err := yaml.Parser().Unmarshal(b)
+	if err != nil {
+		return r, err
+	}
+	for _, part := range []string{"apis", "data"} {
+		m, ok := doc[part].(map[string]any)
+		if !ok || len(m) == 0 {
+			return r, fmt.Errorf("results.yaml has no %q", part)
+		}
+		for name, status := range m {
+			r.statuses[name] = fmt.Sprint(status)
+		}
+	}
+	if b, err = os.ReadFile(filepath.Join(dir, "junit.xml")); err != nil {
+		return r, err
+	}
+	return r, xml.Unmarshal(b, &r.junitSuite)
+}
