@@ -1,72 +1,180 @@
-// Package meta keeps the rows of the registry: everything that is true about its bytes.
+// Package meta keeps the rows of the registry: everything that is true about
+// its bytes. It is the only package that speaks SQL.
+//
+// A reader sees the last commit, without waiting for writers. A write
+// transaction (DB.Tx) is alone: it sees all that was committed before it, and
+// when Tx returns nil it survives the loss of power. Transactions that wait
+// together share one commit.
+//
+// What is not there is reported as fs.ErrNotExist, a full disk as ErrNoSpace.
 package meta
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options configure Open. The zero value is usable.
+// Options configure Open. The zero value is what a server uses.
 type Options struct {
+	// ReadConns is how many connections serve readers; 0 means 4. An
+	// in-memory database has one connection whatever is said here.
 	ReadConns int
-	MaxBatch  int
-	Fault     func(step string) error
+	// MaxBatch is how many transactions may share one commit; 0 means 256.
+	MaxBatch int
+	// Fault, when set, is called before each step of a commit and may fail it, for tests:
+	//   - "begin": the transaction does not begin,
+	//   - "commit": the commit fails and did not happen,
+	//   - "committed": the commit fails although it happened.
+	// Faults of the last two reach the caller as ErrUncertain, but for an
+	// ErrNoSpace at "commit", which is never in doubt.
+	Fault func(step string) error
 }
 
 var (
-	// ErrNoSpace says that a disk that holds the database is full.
+	// ErrNoSpace says that the disk of the database is full. Nothing was changed.
 	ErrNoSpace = errors.New("no space left for the database")
-	// ErrUncertain says that a transaction may or may not have been committed.
+	// ErrUncertain says that the connection failed during COMMIT, so that
+	// the transaction may or may not have happened. A later transaction
+	// that reads what this one wrote knows for sure.
 	ErrUncertain = errors.New("the transaction may or may not have been committed")
+	// ErrClosed says that the database was closed.
+	ErrClosed = errors.New("the database is closed")
 )
 
-// querier is what a Tx and a DB have in common.
+// querier is what a Tx and a DB have in common. Statements are prepared once
+// per connection and kept by their text, so the texts must be literals: what
+// varies is an argument (many values travel as one JSON array).
 type querier interface {
 	// exec runs a statement and says how many rows it changed.
 	exec(query string, args ...any) (int64, error)
-	// queryRow runs a query for its first row; without one, Scan answers fs.ErrNotExist.
+	// queryRow runs a query for its first row. Without one, Scan answers fs.ErrNotExist.
 	queryRow(query string, args ...any) row
-	// query runs a query. The rows are in memory already: no connection is held, and Close only frees them.
+	// query runs a query and reads its rows into memory: whoever iterates
+	// over them holds no connection, but should ask for a bounded number.
 	query(query string, args ...any) (*rows, error)
 }
-
-// row is one row of a result, or the error that kept it away.
-type row struct{ err error }
-
-// Scan copies the columns into dest.
-func (r row) Scan(dest ...any) error { return r.err }
-
-// rows is a result, to be used like sql.Rows.
-type rows struct{}
-
-func (r *rows) Next() bool             { return false }
-func (r *rows) Scan(dest ...any) error { return nil }
-func (r *rows) Err() error             { return nil }
-func (r *rows) Close() error           { return nil }
-
-// DB is an open database.
-type DB struct{}
-
-// Tx is a running write transaction.
-type Tx struct{}
-
-func Open(ctx context.Context, url string, o Options) (*DB, error) { return &DB{}, nil }
-func (db *DB) Close() error                                        { return nil }
-func (db *DB) Backup(ctx context.Context, file string) error       { return nil }
-func (db *DB) Collectors() []prometheus.Collector                  { return nil }
-func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error { return nil }
-func (db *DB) exec(query string, args ...any) (int64, error)       { return 0, nil }
-func (db *DB) queryRow(query string, args ...any) row              { return row{} }
-func (db *DB) query(query string, args ...any) (*rows, error)      { return nil, nil }
-func (tx *Tx) exec(query string, args ...any) (int64, error)       { return 0, nil }
-func (tx *Tx) queryRow(query string, args ...any) row              { return row{} }
-func (tx *Tx) query(query string, args ...any) (*rows, error)      { return nil, nil }
-func IsUnique(err error) bool                                      { return false }
-func IsForeignKey(err error) bool                                  { return false }
 
 var (
 	_ querier = (*DB)(nil)
 	_ querier = (*Tx)(nil)
 )
+
+// DB is an open database. It is safe for use by many goroutines.
+type DB struct {
+	readers  *pool
+	memory   bool // there is one connection, that of readers, for everything
+	queue    queue
+	writer   *conn                 // owned by the leader of the queue; nil when it is to be opened
+	connect  func() (*conn, error) // opens a writer
+	path     string                // of the database file, "" in memory
+	maxBatch int
+	fault    func(step string) error
+	metrics  *metrics
+}
+
+// Open opens the database that url names, "sqlite:<path>" or
+// "sqlite::memory:", makes it if need be, and brings its schema up to date.
+// It refuses a database that asks for a newer program.
+func Open(ctx context.Context, url string, o Options) (*DB, error) {
+	m, err := embedded()
+	if err != nil {
+		return nil, err
+	}
+	db, err := open(ctx, url, o, m)
+	if err != nil {
+		return nil, fmt.Errorf("opening database %s: %w", url, err)
+	}
+	return db, nil
+}
+
+func open(ctx context.Context, url string, o Options, m migrations) (*DB, error) {
+	if o.ReadConns <= 0 {
+		o.ReadConns = 4
+	}
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = 256
+	}
+	path, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{path: path, memory: path == "", maxBatch: o.MaxBatch, fault: o.Fault, metrics: newMetrics()}
+	if !db.memory {
+		if err := createFile(path); err != nil {
+			return nil, classify(err)
+		}
+	}
+	db.connect = func() (*conn, error) { return connect(path, writeMode) }
+	c, err := db.connect()
+	if err != nil {
+		return nil, classify(err)
+	}
+	if err := m.run(ctx, c); err != nil {
+		return nil, errors.Join(classify(err), c.close())
+	}
+	if db.memory {
+		db.readers = newPool(1, db.connect)
+		db.readers.adopt(c)
+	} else {
+		db.readers = newPool(o.ReadConns, func() (*conn, error) { return connect(path, readMode) })
+		db.writer = c
+	}
+	return db, nil
+}
+
+// Close waits for the transactions and queries that run or wait, and closes
+// every connection. Later calls answer ErrClosed.
+func (db *DB) Close() error {
+	if !db.queue.close() {
+		return nil
+	}
+	err := db.readers.close()
+	// The writer goes last: whoever closes last folds the write-ahead log
+	// into the database, which a reader may not do.
+	if db.writer != nil {
+		err = errors.Join(err, db.writer.close())
+		db.writer = nil
+	}
+	return err
+}
+
+// Collectors returns the metrics of this database, to be registered once.
+func (db *DB) Collectors() []prometheus.Collector { return db.metrics.collectors() }
+
+// exec runs the statement as a transaction of its own.
+func (db *DB) exec(query string, args ...any) (n int64, err error) {
+	err = db.Tx(context.Background(), func(tx *Tx) error {
+		n, err = tx.exec(query, args...)
+		return err
+	})
+	return n, err
+}
+
+func (db *DB) queryRow(query string, args ...any) row {
+	rows, err := db.read(query, args, 1)
+	return firstRow(rows, err)
+}
+
+func (db *DB) query(query string, args ...any) (*rows, error) {
+	return db.read(query, args, -1)
+}
+
+// read runs a query on a connection of the pool and returns at most n rows, or all if n is negative.
+func (db *DB) read(query string, args []any, n int) (*rows, error) {
+	start := time.Now()
+	c, err := db.readers.get()
+	if err != nil {
+		return nil, err
+	}
+	defer db.readers.put(c)
+	rows, err := c.query(query, args, n)
+	if err != nil {
+		return nil, classify(err)
+	}
+	db.metrics.read.Observe(time.Since(start).Seconds())
+	return rows, nil
+}

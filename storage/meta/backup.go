@@ -1,0 +1,98 @@
+package meta
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Backup writes a consistent copy of the database that url names to file,
+// while it may be served by another process. The database must exist; it is
+// opened for reading only and not migrated. See DB.Backup.
+func Backup(ctx context.Context, url, file string) error {
+	path, err := parseURL(url)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		return errors.New("a database in memory can only be backed up by the process that holds it")
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("backing up: %w", err)
+	}
+	c, err := connect(path, backupMode)
+	if err != nil {
+		return fmt.Errorf("backing up %s: %w", path, err)
+	}
+	return errors.Join(backup(ctx, c, file), c.close())
+}
+
+// Backup writes a consistent copy of the database to file, which must not
+// exist (fs.ErrExist), in a directory that must. The copy is whole and durable when
+// Backup returns nil; otherwise there is none. Readers and writers go on
+// meanwhile (in memory they wait).
+func (db *DB) Backup(ctx context.Context, file string) error {
+	if !db.memory {
+		return Backup(ctx, "sqlite:"+db.path, file)
+	}
+	c, err := db.readers.get()
+	if err != nil {
+		return err
+	}
+	defer db.readers.put(c)
+	return backup(ctx, c, file)
+}
+
+func backup(ctx context.Context, c *conn, file string) error {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return &fs.PathError{Op: "backup", Path: file, Err: fs.ErrExist}
+	}
+	temp := file + ".tmp-" + rand.Text()[:8]
+	err = copyTo(ctx, c, temp)
+	if err == nil {
+		err = publish(temp, file)
+	}
+	if err != nil {
+		os.Remove(temp)
+		return classify(fmt.Errorf("backing up to %s: %w", file, err))
+	}
+	return syncDir(filepath.Dir(file))
+}
+
+// copyTo writes the copy to a new file. The copy is compact and in rollback
+// mode, one file without a log; Open makes it a database like any other.
+func copyTo(ctx context.Context, c *conn, file string) error {
+	// VACUUM INTO takes an empty file; making it here sets who may read it.
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if _, err := c.execContext(ctx, `VACUUM INTO $1`, file); err != nil {
+		return err
+	}
+	return syncFile(file)
+}
+
+// publish gives a finished file its name without replacing another.
+func publish(temp, file string) error {
+	err := os.Link(temp, file)
+	switch {
+	case err == nil:
+		return os.Remove(temp)
+	case errors.Is(err, fs.ErrExist):
+		return err
+	}
+	// A file system without hard links.
+	return os.Rename(temp, file)
+}
