@@ -1,0 +1,132 @@
+// Package api is the registry's protocol over HTTP: the OCI distribution spec
+// 1.1 and Docker's registry API v2.
+//
+// Each request is routed, its path parsed and checked once, the policy asked
+// once, and then handed to a handler that calls package storage and returns an
+// error or nil. One function turns errors into answers. The package guarantees
+// that a body is never ended as if it were whole when it is not, that no client
+// holds a connection by silence (header timeout, body timeout, both counted
+// from the last byte), and that the memory for manifests has one bound.
+package api
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage"
+)
+
+// Registry is what the protocol is spoken for. *storage.Registry is one.
+type Registry interface {
+	storage.Manifests
+	storage.Blobs
+	storage.Uploads
+	storage.Lists
+}
+
+// Options are the settings of an API. Zero values mean the defaults named.
+type Options struct {
+	// Log takes one line for each request and one for each internal error;
+	// none by default.
+	Log *slog.Logger
+	// Loopback says that the registry is open to whoever reaches its loopback
+	// address. It then answers only requests whose Host means the loopback or
+	// is one of Hosts, so that no web page reaches it by DNS rebinding.
+	Loopback bool
+	Hosts    []string // "registry.lan" or "registry.lan:5000"
+	// MaxManifest is the largest manifest taken, in bytes; 4 MiB by default.
+	MaxManifest int64
+	// ManifestMemory bounds the bytes of all manifests being received or sent;
+	// 64 MiB by default, and MaxManifest at least.
+	ManifestMemory int64
+	// HeaderTimeout is how long a client may take to send a request's header;
+	// 10 s by default.
+	HeaderTimeout time.Duration
+	// BodyTimeout is how long a body may stand still, in either direction;
+	// 60 s by default. A body that moves may take for ever.
+	BodyTimeout time.Duration
+	// MaxHeaderBytes bounds a request's line and header fields; 64 KiB by
+	// default. Longer ones are answered 431.
+	MaxHeaderBytes int
+	// Policy decides who may do what. Without one everything but the ping and
+	// the health checks is denied.
+	Policy auth.Policy
+	// Version of the program, for the Server header; none by default.
+	Version string
+}
+
+const (
+	defaultMaxManifest    = 4 << 20
+	defaultManifestMemory = 64 << 20
+	defaultHeaderTimeout  = 10 * time.Second
+	defaultBodyTimeout    = time.Minute
+	defaultMaxHeaderBytes = 64 << 10
+)
+
+// API answers requests for one Registry.
+type API struct {
+	registry Registry
+	options  Options
+	policy   auth.Policy
+	log      *slog.Logger
+	router   *router
+	hosts    hosts
+	metrics  *metrics
+	ids      *ids
+	bodies   bodies
+	buffers  sync.Pool // of *[copyBuffer]byte, for bodies that are not files
+	memory   *semaphore.Weighted
+	ready    atomic.Bool
+}
+
+// New makes an API. It is not ready until SetReady says so.
+func New(registry Registry, o Options) *API {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Policy == nil {
+		o.Policy = closed{}
+	}
+	o.MaxManifest = defaulted(o.MaxManifest, defaultMaxManifest)
+	o.ManifestMemory = max(defaulted(o.ManifestMemory, defaultManifestMemory), o.MaxManifest)
+	o.HeaderTimeout = defaulted(o.HeaderTimeout, defaultHeaderTimeout)
+	o.BodyTimeout = defaulted(o.BodyTimeout, defaultBodyTimeout)
+	o.MaxHeaderBytes = defaulted(o.MaxHeaderBytes, defaultMaxHeaderBytes)
+	a := &API{
+		registry: registry,
+		options:  o,
+		policy:   o.Policy,
+		log:      o.Log,
+		hosts:    newHosts(o.Loopback, o.Hosts),
+		ids:      newIDs(),
+		metrics:  newMetrics(),
+		memory:   semaphore.NewWeighted(o.ManifestMemory),
+	}
+	a.buffers.New = func() any { return new([copyBuffer]byte) }
+	a.router = newRouter(routes(), a.metrics)
+	return a
+}
+
+func defaulted[T int | int64 | time.Duration](v, otherwise T) T {
+	if v <= 0 {
+		return otherwise
+	}
+	return v
+}
+
+// closed is the policy of an API that was given none.
+type closed struct{}
+
+func (closed) May(_ auth.Identity, p auth.Permission, _ string) bool { return p == auth.None }
+
+// SetReady decides what /readyz says. It changes nothing else.
+func (a *API) SetReady(ready bool) { a.ready.Store(ready) }
+
+// Collectors returns the metrics of this API, for the caller to register.
+func (a *API) Collectors() []prometheus.Collector { return a.metrics.collectors() }

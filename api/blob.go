@@ -1,0 +1,159 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+// getBlob sends a blob, or the parts of it that Range asks for (spec, "Pulling
+// blobs"). HEAD sends the same header without opening the bytes.
+func (a *API) getBlob(w *response, r *request) error {
+	blob, err := a.registry.Blob(r.Context(), r.repo, r.digest)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Docker-Content-Digest", blob.Digest.String())
+	h.Set("Etag", etag(blob.Digest))
+	if notModified(w, r, blob.Digest) {
+		return nil
+	}
+	h.Set("Content-Type", "application/octet-stream")
+	if r.Method == http.MethodHead {
+		return serveContent(w, r, blob.Size, &onlySize{size: blob.Size})
+	}
+	content, err := a.registry.OpenBlob(r.Context(), blob)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		content = &shared{content: content}
+	}
+	defer content.Close()
+	return serveContent(w, r, blob.Size, content)
+}
+
+// deleteBlob removes a blob from the repository (spec, "Deleting Blobs").
+func (a *API) deleteBlob(w *response, r *request) error {
+	if err := a.registry.DeleteBlob(r.Context(), r.caller.Name, r.repo, r.digest); err != nil {
+		return err
+	}
+	return accepted(w)
+}
+
+// accepted answers that something was deleted.
+func accepted(w *response) error {
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// created answers that a blob is in the repository.
+func created(w *response, r *request, d digest.Digest) error {
+	h := w.Header()
+	h.Set("Location", blobPath(r.repo, d))
+	h.Set("Docker-Content-Digest", d.String())
+	h.Set("Content-Length", "0")
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func blobPath(repo string, d digest.Digest) string {
+	return "/v2/" + repo + "/blobs/" + d.String()
+}
+
+// serveContent is http.ServeContent, with the errors that it answers in plain
+// text returned instead.
+func serveContent(w *response, r *request, size int64, content io.ReadSeeker) error {
+	iw := &intercept{response: w}
+	http.ServeContent(iw, r.Request, "", time.Time{}, content)
+	switch iw.refused {
+	case 0:
+		return nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+		return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, shortened(r.Header.Get("Range")))
+	case http.StatusPreconditionFailed:
+		return manifest.Errorf(storage.ErrPrecondition, "the blob is not what If-Match says")
+	default:
+		return fmt.Errorf("serve %d bytes: refused with %d: %s", size, iw.refused, iw.text)
+	}
+}
+
+// intercept holds back an answer that is an error.
+type intercept struct {
+	*response
+	refused int    // its status, 0 for none
+	text    []byte // its body
+}
+
+func (w *intercept) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		w.refused = status
+		return
+	}
+	w.response.WriteHeader(status)
+}
+
+func (w *intercept) Write(p []byte) (int, error) {
+	if w.refused != 0 {
+		w.text = append(w.text, p...)
+		return len(p), nil
+	}
+	return w.response.Write(p)
+}
+
+// onlySize is content that has a length and is never read.
+type onlySize struct {
+	size, at int64
+}
+
+func (s *onlySize) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.at
+	case io.SeekEnd:
+		offset += s.size
+	}
+	s.at = offset
+	return offset, nil
+}
+
+func (s *onlySize) Read([]byte) (int, error) {
+	return 0, errors.New("the bytes were not opened")
+}
+
+// shared is content that http.ServeContent reads in a goroutine of its own,
+// which it may leave behind: so it does for several ranges.
+type shared struct {
+	mu      sync.Mutex
+	content io.ReadSeekCloser
+}
+
+func (s *shared) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.content.Read(p)
+}
+
+func (s *shared) Seek(offset int64, whence int) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.content.Seek(offset, whence)
+}
+
+func (s *shared) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.content.Close()
+}

@@ -1,0 +1,172 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// body reads a request's body. The connection's read deadline moves with the
+// bytes, so that a body may last for ever but not stand still. net/http's own
+// body is left in the request, where net/http looks for its type.
+type body struct {
+	src     io.Reader
+	control *http.ResponseController
+	timeout time.Duration
+	expect  bool // the client waits for "100 Continue", which the first Read sends
+
+	// Used by the handler alone.
+	n   int64 // bytes read
+	err error // the first error, other than io.EOF
+
+	mu      sync.Mutex
+	moved   time.Time // when the deadline was last set
+	ended   bool      // the last byte was read, or the request answered
+	stopped bool      // by Interrupt
+}
+
+func newBody(src io.Reader, control *http.ResponseController, timeout time.Duration, expect bool) *body {
+	return &body{src: src, control: control, timeout: timeout, expect: expect}
+}
+
+// stale reports whether a deadline set at moved is worth setting again: not for
+// each small read, but often enough that it stays near its timeout.
+func stale(moved, now time.Time, timeout time.Duration) bool {
+	return now.Sub(moved) > min(time.Second, timeout/4)
+}
+
+// Read reads and, now and then, moves the deadline.
+func (b *body) Read(p []byte) (int, error) {
+	if err := b.extend(time.Now()); err != nil {
+		return 0, b.fail(err)
+	}
+	n, err := b.src.Read(p)
+	b.n += int64(n)
+	switch {
+	case err == io.EOF:
+		// net/http now waits on the connection to see the client go, and would
+		// take a deadline's passing for that.
+		b.end(true)
+	case err != nil:
+		b.fail(err)
+	}
+	return n, err
+}
+
+func (b *body) fail(err error) error {
+	if b.err == nil {
+		b.err = err
+	}
+	return err
+}
+
+// extend moves the deadline. An error means that the connection has none, so
+// that nothing would guard the read.
+func (b *body) extend(now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped || b.ended || !stale(b.moved, now, b.timeout) {
+		return nil
+	}
+	b.moved = now
+	return b.control.SetReadDeadline(now.Add(b.timeout))
+}
+
+// end takes the body out of reach of interrupt; with clear the deadline goes.
+func (b *body) end(clear bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended && clear {
+		// An error means that the connection is gone, which its next use shows.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	b.ended = true
+}
+
+// interrupt makes reads fail, those that wait and those to come.
+func (b *body) interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		b.stopped = true
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// interrupted reports whether reading ended because of interrupt.
+func (b *body) interrupted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stopped
+}
+
+// stalled reports whether reading ended because the client sent nothing.
+func (b *body) stalled() bool { return errors.Is(b.err, os.ErrDeadlineExceeded) }
+
+const (
+	drainBytes = 8 << 20
+	drainTime  = 5 * time.Second
+)
+
+// drain reads what is left of a body that is answered with an error, within
+// bounds, because many clients send all of a request before they read an
+// answer, and lose it when the connection closes under them. A client that
+// waits for "100 Continue" sends nothing, so there is nothing to read.
+func (b *body) drain(announced int64) {
+	if b.expect && b.n == 0 || b.err != nil || announced-b.n > drainBytes {
+		return
+	}
+	b.mu.Lock()
+	ended := b.ended || b.stopped
+	if !ended {
+		b.moved = time.Now()
+		ended = b.control.SetReadDeadline(b.moved.Add(min(drainTime, b.timeout))) != nil
+	}
+	b.mu.Unlock()
+	if ended {
+		return
+	}
+	n, err := io.CopyN(io.Discard, b.src, drainBytes)
+	b.n += n
+	if err == io.EOF {
+		b.end(true)
+	}
+}
+
+// bodies are those of the requests being served.
+type bodies struct {
+	mu      sync.Mutex
+	open    map[*body]struct{}
+	stopped bool
+}
+
+func (s *bodies) add(b *body) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = make(map[*body]struct{})
+	}
+	s.open[b] = struct{}{}
+	if s.stopped {
+		b.interrupt()
+	}
+}
+
+func (s *bodies) remove(b *body) {
+	b.end(false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, b)
+}
+
+func (s *bodies) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	for b := range s.open {
+		b.interrupt()
+	}
+}

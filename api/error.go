@@ -1,0 +1,196 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+// The codes of the OCI distribution spec and of Docker's registry API.
+const (
+	codeBlobUnknown         = "BLOB_UNKNOWN"
+	codeBlobUploadInvalid   = "BLOB_UPLOAD_INVALID"
+	codeBlobUploadUnknown   = "BLOB_UPLOAD_UNKNOWN"
+	codeDenied              = "DENIED"
+	codeDigestInvalid       = "DIGEST_INVALID"
+	codeManifestBlobUnknown = "MANIFEST_BLOB_UNKNOWN"
+	codeManifestInvalid     = "MANIFEST_INVALID"
+	codeManifestUnknown     = "MANIFEST_UNKNOWN"
+	codeManifestUnverified  = "MANIFEST_UNVERIFIED"
+	codeNameInvalid         = "NAME_INVALID"
+	codeNameUnknown         = "NAME_UNKNOWN"
+	codePagination          = "PAGINATION_NUMBER_INVALID"
+	codeRangeInvalid        = "RANGE_INVALID"
+	codeSizeInvalid         = "SIZE_INVALID"
+	codeTagInvalid          = "TAG_INVALID"
+	codeTooManyRequests     = "TOOMANYREQUESTS"
+	codeUnauthorized        = "UNAUTHORIZED"
+	codeUnavailable         = "UNAVAILABLE"
+	codeUnknown             = "UNKNOWN"
+	codeUnsupported         = "UNSUPPORTED"
+)
+
+// The errors that are this package's own.
+var (
+	errNoRoute      = errors.New("no such path")
+	errMethod       = errors.New("method not allowed here")
+	errMisdirected  = errors.New("not a name of this registry")
+	errForbidden    = errors.New("access denied")
+	errParameter    = errors.New("parameter invalid")
+	errPagination   = errors.New("number of results invalid")
+	errTooLarge     = errors.New("manifest too large")
+	errRange        = errors.New("range not satisfiable")
+	errBusy         = errors.New("too many manifests at once, try again")
+	errStalled      = errors.New("the request's body stood still for too long")
+	errStopping     = errors.New("the registry is stopping")
+	errUnauthorized = errors.New("authentication required")
+	errTooMany      = errors.New("too many requests")
+)
+
+// problem is how a kind of error is answered.
+type problem struct {
+	kind    error
+	status  int
+	code    string
+	logged  bool // the operator has to know
+	waiting int  // seconds after which a client may try again; 0 for none
+}
+
+// problems are tried in order. Their text is the kind's, unless the error is a
+// manifest.Error, which has its own.
+var problems = []problem{
+	{storage.ErrBlobUnknown, http.StatusNotFound, codeBlobUnknown, false, 0},
+	{storage.ErrManifestUnknown, http.StatusNotFound, codeManifestUnknown, false, 0},
+	{storage.ErrUploadUnknown, http.StatusNotFound, codeBlobUploadUnknown, false, 0},
+	{storage.ErrNameUnknown, http.StatusNotFound, codeNameUnknown, false, 0},
+	{storage.ErrManifestBlobUnknown, http.StatusBadRequest, codeManifestBlobUnknown, false, 0},
+	{storage.ErrRangeInvalid, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
+	{storage.ErrSizeInvalid, http.StatusBadRequest, codeSizeInvalid, false, 0},
+	{storage.ErrUploadInvalid, http.StatusBadRequest, codeBlobUploadInvalid, false, 0},
+	{storage.ErrDenied, http.StatusForbidden, codeDenied, false, 0},
+	{storage.ErrPrecondition, http.StatusPreconditionFailed, codeDenied, false, 0},
+	{storage.ErrNoSpace, http.StatusInsufficientStorage, codeUnavailable, true, 0},
+	{storage.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
+	{errStopping, http.StatusServiceUnavailable, codeUnavailable, false, 5},
+	{errStalled, http.StatusRequestTimeout, codeSizeInvalid, false, 0},
+	{storage.ErrClientBody, http.StatusBadRequest, codeSizeInvalid, false, 0},
+
+	{manifest.ErrNameInvalid, http.StatusBadRequest, codeNameInvalid, false, 0},
+	{manifest.ErrTagInvalid, http.StatusBadRequest, codeTagInvalid, false, 0},
+	{manifest.ErrDigestInvalid, http.StatusBadRequest, codeDigestInvalid, false, 0},
+	{manifest.ErrManifestInvalid, http.StatusBadRequest, codeManifestInvalid, false, 0},
+	{manifest.ErrManifestUnverified, http.StatusBadRequest, codeManifestUnverified, false, 0},
+
+	{errNoRoute, http.StatusNotFound, codeUnsupported, false, 0},
+	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
+	{errMisdirected, http.StatusMisdirectedRequest, codeDenied, false, 0},
+	{errForbidden, http.StatusForbidden, codeDenied, false, 0},
+	{errUnauthorized, http.StatusUnauthorized, codeUnauthorized, false, 0},
+	{errParameter, http.StatusBadRequest, codeUnsupported, false, 0},
+	{errPagination, http.StatusBadRequest, codePagination, false, 0},
+	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
+	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
+	{errBusy, http.StatusServiceUnavailable, codeUnavailable, true, 5},
+	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
+}
+
+// statusGone is what logs and metrics have where the client left first.
+const statusGone = 499
+
+// failure is one error of the spec's JSON body.
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Detail  any    `json:"detail,omitempty"`
+}
+
+// answer turns an error into status, code and body. An error that problems does
+// not know goes whole into the log and not at all to the client.
+func (a *API) answer(w *response, r *request, err error) {
+	if w.status != 0 {
+		// The header is out, with the promise of a body that will not come.
+		w.err = err
+		return
+	}
+	err = r.bodyError(err)
+	p, known := classify(err)
+	switch {
+	case !known && r.Context().Err() != nil:
+		w.status, w.err = statusGone, err // nobody is left to read an answer
+		return
+	case !known:
+		a.logFault(slog.LevelError, "internal error", r, err)
+	case p.logged:
+		a.logFault(slog.LevelWarn, p.kind.Error(), r, err)
+	}
+	if r.body != nil {
+		r.body.drain(r.ContentLength)
+	}
+	if p.waiting > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.waiting))
+	}
+	// These speak of what would have been answered.
+	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag"} {
+		w.Header().Del(name)
+	}
+	if err := writeJSON(w, p.status, "application/json", map[string][]failure{"errors": {explain(err, p)}}); err != nil {
+		w.err = err
+	}
+}
+
+// bodyError says why a body ended early, where we know it.
+func (r *request) bodyError(err error) error {
+	if r.body == nil || !errors.Is(err, storage.ErrClientBody) {
+		return err
+	}
+	switch {
+	case r.body.interrupted():
+		return errStopping
+	case r.body.stalled():
+		return errStalled
+	}
+	return err
+}
+
+func classify(err error) (p problem, known bool) {
+	for _, p := range problems {
+		if errors.Is(err, p.kind) {
+			return p, true
+		}
+	}
+	return problem{errors.New("internal error"), http.StatusInternalServerError, codeUnknown, true, 0}, false
+}
+
+func explain(err error, p problem) failure {
+	f := failure{Code: p.code, Message: p.kind.Error()}
+	if e, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(e, p.kind) {
+		f.Message, f.Detail = e.Message, e.Detail
+	}
+	return f
+}
+
+// writeJSON sends v whole, with its length.
+func writeJSON(w *response, status int, mediaType string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeBody(w, status, mediaType, b)
+}
+
+func writeBody(w *response, status int, mediaType string, b []byte) error {
+	h := w.Header()
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(status)
+	if w.head {
+		return nil
+	}
+	_, err := w.Write(b)
+	return err
+}

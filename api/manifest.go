@@ -1,0 +1,188 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+// memoryWait is how long a request waits for memory that other manifests hold.
+const memoryWait = 10 * time.Second
+
+// getManifest sends a manifest as it was pushed, whatever Accept says (spec,
+// "Pulling manifests"). HEAD sends the same header.
+func (a *API) getManifest(w *response, r *request) error {
+	m, err := a.registry.Manifest(r.Context(), r.repo, r.ref)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Docker-Content-Digest", m.Digest.String())
+	h.Set("Etag", etag(m.Digest))
+	if notModified(w, r, m.Digest) {
+		return nil
+	}
+	if r.Method == http.MethodHead {
+		h.Set("Content-Type", m.MediaType)
+		h.Set("Content-Length", strconv.FormatInt(m.Size, 10))
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	release, err := a.reserve(r.Context(), m.Size)
+	if err != nil {
+		return err
+	}
+	defer release()
+	payload, err := a.registry.Payload(r.Context(), m)
+	if err != nil {
+		return err
+	}
+	return writeBody(w, http.StatusOK, m.MediaType, payload)
+}
+
+// putManifest stores a manifest and points tags at it (spec, "Pushing
+// Manifests"): the one in the path, and those of the parameter "tag".
+func (a *API) putManifest(w *response, r *request) error {
+	tags, err := r.tags()
+	if err != nil {
+		return err
+	}
+	cond, err := r.condition()
+	if err != nil {
+		return err
+	}
+	payload, release, err := a.readManifest(r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := manifest.Parse(r.Header.Get("Content-Type"), payload, r.ref.Digest)
+	if err != nil {
+		return err
+	}
+	all := tags
+	if r.ref.Tag != "" && !slices.Contains(tags, r.ref.Tag) {
+		all = append([]string{r.ref.Tag}, tags...)
+	}
+	if err := a.registry.PutManifest(r.Context(), r.caller.Name, r.repo, m, all, cond); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Location", "/v2/"+r.repo+"/manifests/"+m.Digest.String())
+	h.Set("Docker-Content-Digest", m.Digest.String())
+	for _, tag := range tags {
+		h.Add("Oci-Tag", tag)
+	}
+	if m.Subject != "" {
+		h.Set("Oci-Subject", m.Subject.String())
+	}
+	h.Set("Content-Length", "0")
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// deleteManifest removes a tag or, by its digest, a manifest with its tags
+// (spec, "Deleting tags" and "Deleting Manifests").
+func (a *API) deleteManifest(w *response, r *request) error {
+	cond, err := r.condition()
+	if err != nil {
+		return err
+	}
+	if r.ref.Tag != "" {
+		err = a.registry.DeleteTag(r.Context(), r.caller.Name, r.repo, r.ref.Tag, cond)
+	} else {
+		err = a.deleteByDigest(r, r.ref.Digest, cond)
+	}
+	if err != nil {
+		return err
+	}
+	return accepted(w)
+}
+
+func (a *API) deleteByDigest(r *request, d digest.Digest, cond storage.Condition) error {
+	// What a digest leads to is that or nothing, so this needs no transaction.
+	if cond.IfNoneMatch || cond.IfMatch != nil && !slices.Contains(cond.IfMatch, d) {
+		return manifest.Errorf(storage.ErrPrecondition, "a manifest that is deleted by its digest has no other")
+	}
+	return a.registry.DeleteManifest(r.Context(), r.caller.Name, r.repo, d)
+}
+
+// tags reads the parameter "tag", which may be repeated, each tag once.
+func (r *request) tags() ([]string, error) {
+	q, err := r.parameters()
+	if err != nil {
+		return nil, err
+	}
+	var tags []string
+	for _, tag := range q["tag"] {
+		if err := manifest.CheckTag(tag); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+// readManifest reads the request's body into memory that it reserved before.
+// Without an error the caller must call release when it is done with payload.
+func (a *API) readManifest(r *request) (payload []byte, release func(), err error) {
+	limit := a.options.MaxManifest
+	if r.ContentLength > limit {
+		return nil, nil, manifest.Errorf(errTooLarge, "the manifest has %d bytes, at most %d are taken", r.ContentLength, limit)
+	}
+	if r.body == nil {
+		return nil, func() {}, nil
+	}
+	size := r.ContentLength
+	if size < 0 {
+		size = limit
+	}
+	release, err = a.reserve(r.Context(), size)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.ContentLength >= 0 {
+		payload = make([]byte, size)
+		_, err = io.ReadFull(r.body, payload)
+	} else {
+		payload, err = io.ReadAll(io.LimitReader(r.body, limit+1))
+	}
+	switch {
+	case err != nil:
+		err = manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.n, err)
+	case int64(len(payload)) > limit:
+		err = manifest.Errorf(errTooLarge, "the manifest has more than %d bytes", limit)
+	default:
+		return payload, release, nil
+	}
+	release()
+	return nil, nil, err
+}
+
+// reserve takes n bytes of the memory for manifests. It waits, for a while, for
+// other requests to give theirs back.
+func (a *API) reserve(ctx context.Context, n int64) (release func(), err error) {
+	n = min(n, a.options.ManifestMemory)
+	if !a.memory.TryAcquire(n) {
+		ctx, cancel := context.WithTimeout(ctx, memoryWait)
+		defer cancel()
+		if err := a.memory.Acquire(ctx, n); err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				return nil, errBusy
+			}
+			return nil, err
+		}
+	}
+	return func() { a.memory.Release(n) }, nil
+}

@@ -1,0 +1,80 @@
+package api
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/berth-registry/berth/manifest"
+)
+
+const (
+	// queryPage is how many results one query of a list asks for.
+	queryPage = 1000
+	// maxPage is the longest page that is sent; longer ones end with a Link.
+	maxPage = 10_000
+)
+
+// page is which part of a list a request asks for.
+type page struct {
+	n    int // at most so many results, bounded by maxPage; -1 when it does not say
+	last string
+}
+
+// page reads the parameters n and last.
+func (r *request) page() (page, error) {
+	p := page{n: -1}
+	q, err := r.parameters()
+	if err != nil {
+		return p, err
+	}
+	if p.last, err = q.one("last", errPagination); err != nil {
+		return p, err
+	}
+	n, err := q.one("n", errPagination)
+	if err != nil || !q.has("n") {
+		return p, err
+	}
+	p.n, err = parseCount(n)
+	return p, err
+}
+
+// parseCount reads a number of results. One that is too large is as good as the
+// largest: the client is sent the rest by Link.
+func parseCount(s string) (int, error) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, manifest.Errorf(errPagination, "n is %q, expected a number from 0 up", shortened(s))
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n > maxPage {
+		return maxPage, nil // nothing but the range can be wrong
+	}
+	return n, nil
+}
+
+// nextPage writes the Link to what follows (RFC 8288). The path has no
+// character that would have to be escaped: names and digests have none.
+func nextPage(w *response, path string, query url.Values) {
+	w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
+}
+
+// collect reads up to n+1 results after last, queryPage at a time, and reports
+// whether there were more than n.
+func collect(n int, last string, query func(last string, n int) ([]string, error)) (results []string, more bool, err error) {
+	results = []string{}
+	for {
+		want := min(n+1-len(results), queryPage)
+		got, err := query(last, want)
+		if err != nil {
+			return nil, false, err
+		}
+		results = append(results, got...)
+		switch {
+		case len(results) > n:
+			return results[:n], true, nil
+		case len(got) < want:
+			return results, false, nil
+		}
+		last = got[len(got)-1]
+	}
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/manifest"
+)
+
+// exchange is one request and its answer, made in one allocation.
+type exchange struct {
+	w     response
+	r     request
+	began time.Time
+	meter *meter // nil when no handler was found
+	quiet bool   // a health check: logged for debugging only
+}
+
+// serve answers one request.
+func (a *API) serve(inner http.ResponseWriter, r *http.Request) {
+	x := a.begin(inner, r)
+	defer a.end(x) // also when a handler panics, which net/http logs
+	if err := a.dispatch(x); err != nil {
+		a.answer(&x.w, &x.r, err)
+	}
+	if x.w.status == 0 {
+		x.w.WriteHeader(http.StatusOK)
+	}
+	x.w.extend(time.Now()) // net/http has a rest to flush
+	if x.w.err != nil || x.w.short() {
+		// The one way to end a connection without ending the body on it.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (a *API) begin(inner http.ResponseWriter, r *http.Request) *exchange {
+	a.metrics.inFlight.Inc()
+	control := http.NewResponseController(inner)
+	x := &exchange{
+		w: response{
+			inner: inner, control: control, buffers: &a.buffers,
+			timeout: a.options.BodyTimeout, head: r.Method == http.MethodHead,
+		},
+		r:     request{Request: r, id: a.ids.of(r)},
+		began: time.Now(),
+	}
+	x.w.extend(x.began) // "100 Continue" is written before we write anything
+	if r.ContentLength != 0 {
+		x.r.body = newBody(r.Body, control, a.options.BodyTimeout, r.Header.Get("Expect") != "")
+		// net/http reads on after us, which this bounds too.
+		_ = x.r.body.extend(x.began)
+		a.bodies.add(x.r.body)
+	}
+	return x
+}
+
+func (a *API) end(x *exchange) {
+	if x.r.body != nil {
+		a.bodies.remove(x.r.body)
+	}
+	if x.w.status == 0 { // a panic: net/http closes the connection
+		x.w.status = http.StatusInternalServerError
+	}
+	took := time.Since(x.began)
+	a.metrics.observe(x, took)
+	a.logRequest(x, took)
+}
+
+// dispatch does what comes before every handler: the host is checked, the path
+// routed and parsed, and the policy asked.
+func (a *API) dispatch(x *exchange) error {
+	r, w := &x.r, &x.w
+	h := w.Header()
+	h["X-Content-Type-Options"] = noSniff
+	h["X-Request-Id"] = []string{r.id}
+	if path := r.URL.Path; path == "/v2" || strings.HasPrefix(path, "/v2/") {
+		h["Docker-Distribution-Api-Version"] = apiVersion
+	}
+	if a.options.Version != "" {
+		h["Server"] = []string{"berth/" + a.options.Version}
+	}
+	if !a.hosts.allow(r.Host) {
+		return manifest.Errorf(errMisdirected, "this registry does not answer for the host %q: an open registry answers for the names of the loopback and for those in http.hosts", shortened(r.Host))
+	}
+	ep, name, last := a.router.match(r.Request)
+	if ep == nil {
+		return errNoRoute
+	}
+	r.route, x.quiet = ep.name, ep.health
+	op, ok := ep.methods[r.Method]
+	if !ok {
+		r.rawRepo, r.rawElement = name, last
+		h.Set("Allow", ep.allow)
+		return manifest.Errorf(errMethod, "this path takes %s", ep.allow)
+	}
+	x.meter = op.meter
+	if err := r.parse(op.element, name, last); err != nil {
+		return err
+	}
+	if !a.policy.May(r.caller, op.permission, r.repo) {
+		return manifest.Errorf(errForbidden, "permission %q is needed", op.permission)
+	}
+	return op.handle(a, w, r)
+}
+
+var (
+	noSniff    = []string{"nosniff"}
+	apiVersion = []string{"registry/2.0"}
+)

@@ -1,0 +1,38 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+const (
+	idleTimeout = 150 * time.Second
+	// net/http reads this much more than it is told before it gives up.
+	headerSlop = 4096
+)
+
+// Server makes the HTTP server that serves this API. The caller owns it: it
+// gives it a listener and shuts it down.
+//
+// There is no time limit for a whole request or answer, which would end large
+// bodies; the API watches that they move.
+func (a *API) Server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler:           http.HandlerFunc(a.serve),
+		ReadHeaderTimeout: a.options.HeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    max(a.options.MaxHeaderBytes-headerSlop, 1),
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+		Protocols:         protocols,
+		// "OPTIONS *" is answered as every other request is.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// Interrupt ends the reading of every body that is still coming in, now and
+// from now on, so that uploads record what arrived. It is for the end of a
+// shutdown, when waiting has taken long enough.
+func (a *API) Interrupt() { a.bodies.interrupt() }

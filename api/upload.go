@@ -1,0 +1,241 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+// postUpload brings a blob in one of three ways (spec, "Pushing blobs" and
+// "Mounting a blob from another repository"): it mounts it, takes it whole, or
+// opens a session. A mount that does not succeed becomes one of the others.
+func (a *API) postUpload(w *response, r *request) error {
+	q, err := r.uploadQuery()
+	if err != nil {
+		return err
+	}
+	if q.mount != "" {
+		blob, err := a.mount(r, q)
+		if err == nil {
+			return created(w, r, blob.Digest)
+		}
+		if !errors.Is(err, storage.ErrBlobUnknown) {
+			return err
+		}
+	}
+	if q.digest != "" {
+		chunk, err := r.chunk()
+		if err != nil {
+			return err
+		}
+		if chunk.Offset > 0 {
+			return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
+		}
+		blob, err := a.registry.PutBlob(r.Context(), r.caller.Name, r.repo, q.digest, chunk)
+		if err != nil {
+			return err
+		}
+		return created(w, r, blob.Digest)
+	}
+	up, err := a.registry.CreateUpload(r.Context(), r.caller.Name, r.repo, q.algorithm)
+	if err != nil {
+		return err
+	}
+	progress(w, r, up)
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// mount takes a blob from another repository that the caller may pull from.
+func (a *API) mount(r *request, q uploadQuery) (storage.Blob, error) {
+	may := func(repo string) bool { return a.policy.May(r.caller, auth.Pull, repo) }
+	if q.from != "" && !may(q.from) {
+		// As if it were not there: a 401 or 403 ends the push of old clients.
+		return storage.Blob{}, storage.ErrBlobUnknown
+	}
+	return a.registry.Mount(r.Context(), r.caller.Name, r.repo, q.mount, q.from, may)
+}
+
+// getUpload says how far a session has come.
+func (a *API) getUpload(w *response, r *request) error {
+	up, err := a.registry.Upload(r.Context(), r.caller.Name, r.repo, r.upload)
+	if err != nil {
+		return err
+	}
+	progress(w, r, up)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// patchUpload adds a chunk to a session (spec, "Pushing a blob in chunks").
+func (a *API) patchUpload(w *response, r *request) error {
+	chunk, err := r.chunk()
+	if err != nil {
+		return a.withProgress(w, r, err)
+	}
+	up, err := a.registry.Append(r.Context(), r.caller.Name, r.repo, r.upload, chunk)
+	if up.ID != "" { // also with an error: what arrived is kept
+		progress(w, r, up)
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// putUpload adds a last chunk, if there is one, and closes the session.
+func (a *API) putUpload(w *response, r *request) error {
+	q, err := r.parameters()
+	if err != nil {
+		return err
+	}
+	d, err := q.digest("digest")
+	if err != nil {
+		return err
+	}
+	if d == "" {
+		return manifest.Errorf(manifest.ErrDigestInvalid, "closing an upload takes the parameter digest")
+	}
+	chunk, err := r.chunk()
+	if err != nil {
+		return a.withProgress(w, r, err)
+	}
+	blob, err := a.registry.Commit(r.Context(), r.caller.Name, r.repo, r.upload, d, chunk)
+	if err != nil {
+		return a.withProgress(w, r, err)
+	}
+	return created(w, r, blob.Digest)
+}
+
+// withProgress returns err and, if it says that a chunk starts at the wrong
+// place, writes which would be the right one.
+func (a *API) withProgress(w *response, r *request, err error) error {
+	if errors.Is(err, storage.ErrRangeInvalid) {
+		up, lookup := a.registry.Upload(r.Context(), r.caller.Name, r.repo, r.upload)
+		if lookup != nil {
+			return lookup
+		}
+		progress(w, r, up)
+	}
+	return err
+}
+
+// deleteUpload cancels a session.
+func (a *API) deleteUpload(w *response, r *request) error {
+	if err := a.registry.CancelUpload(r.Context(), r.caller.Name, r.repo, r.upload); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// progress writes where a session is and how much it has. Docker's clients read
+// an empty one as "0-0", as they do one of a single byte.
+func progress(w *response, r *request, up storage.Upload) {
+	h := w.Header()
+	h.Set("Location", "/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
+	h.Set("Range", "0-"+strconv.FormatInt(max(up.Size-1, 0), 10))
+	h.Set("Docker-Upload-Uuid", up.ID)
+}
+
+// uploadQuery is what the query of a POST says.
+type uploadQuery struct {
+	digest    digest.Digest
+	mount     digest.Digest
+	from      string
+	algorithm digest.Algorithm
+}
+
+func (r *request) uploadQuery() (uploadQuery, error) {
+	var u uploadQuery
+	q, err := r.parameters()
+	if err != nil {
+		return u, err
+	}
+	if u.digest, err = q.digest("digest"); err != nil {
+		return u, err
+	}
+	if u.mount, err = q.digest("mount"); err != nil {
+		return u, err
+	}
+	if u.from, err = q.one("from", manifest.ErrNameInvalid); err != nil {
+		return u, err
+	}
+	if u.from != "" {
+		if err := manifest.CheckName(u.from); err != nil {
+			return u, err
+		}
+	}
+	name, err := q.one("digest-algorithm", manifest.ErrDigestInvalid)
+	switch {
+	case err != nil:
+		return u, err
+	case q.has("digest-algorithm"):
+		u.algorithm, err = manifest.ParseAlgorithm(name)
+	case u.mount != "": // what could not be mounted comes next
+		u.algorithm = u.mount.Algorithm()
+	}
+	return u, err
+}
+
+// chunk is the request's body, with what Content-Range and Content-Length say
+// of it.
+func (r *request) chunk() (storage.Chunk, error) {
+	c := storage.Chunk{Offset: -1, Length: r.ContentLength}
+	if r.body != nil {
+		c.Body = r.body
+	}
+	values := r.Header["Content-Range"]
+	if len(values) == 0 {
+		return c, nil
+	}
+	start, end, ok := parseContentRange(values[0])
+	if !ok || len(values) > 1 {
+		return c, manifest.Errorf(storage.ErrUploadInvalid, "Content-Range is %q, expected <first byte>-<last byte>", shortened(strings.Join(values, ", ")))
+	}
+	if end < start {
+		return c, manifest.Errorf(storage.ErrRangeInvalid, "Content-Range ends at %d, before its start at %d", end, start)
+	}
+	length := end - start + 1
+	if c.Length >= 0 && c.Length != length {
+		return c, manifest.Errorf(storage.ErrSizeInvalid, "Content-Range %d-%d is %d bytes, but Content-Length is %d", start, end, length, c.Length)
+	}
+	c.Offset, c.Length = start, length
+	return c, nil
+}
+
+// parseContentRange reads the range of a chunk, "0-99" (spec, "Pushing a blob
+// in chunks"), and HTTP's own form of it, "bytes 0-99/200" or "bytes 0-99/*".
+func parseContentRange(s string) (start, end int64, ok bool) {
+	if rest, found := strings.CutPrefix(s, "bytes"); found {
+		s = strings.TrimLeft(rest, " =")
+	}
+	s, _, _ = strings.Cut(s, "/")
+	first, last, found := strings.Cut(strings.TrimSpace(s), "-")
+	if !found {
+		return 0, 0, false
+	}
+	start, ok = parseOffset(first)
+	if !ok {
+		return 0, 0, false
+	}
+	end, ok = parseOffset(last)
+	return start, end, ok
+}
+
+// parseOffset reads digits, and nothing but digits: no sign, no space.
+func parseOffset(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 62)
+	return int64(n), err == nil
+}
