@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,7 +100,7 @@ func (f *faultyBytes) Delete(ctx context.Context, keys ...string) error {
 func each(t *testing.T, o Options, test func(w *world)) {
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
-		test(newWorld(t, "file://"+dir+"/blobs", "sqlite:"+filepath.Join(dir, "berth.db"), o))
+		test(newWorld(t, "file://"+(&url.URL{Path: dir + "/blobs"}).EscapedPath(), "sqlite:"+filepath.Join(dir, "berth.db"), o))
 	})
 	t.Run("mem", func(t *testing.T) { test(newWorld(t, "mem://", "sqlite::memory:", o)) })
 }
