@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+func (c *console) backupCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write a consistent copy of the database, beside a running server",
+		Long: "Writes the registry's rows to FILE, as of one moment, while the server goes on. Copy the bucket after it, never\n" +
+			"before: docs/operate.md says why, and how both are restored. FILE must not exist.",
+		Args: cobra.ExactArgs(1),
+	}
+	configFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		l, err := loadFor(cmd.Flags(), c.environ)
+		if err != nil {
+			return err
+		}
+		if err := backup(cmd.Context(), &l.Config, args[0]); err != nil {
+			return fmt.Errorf("backup: %w", err)
+		}
+		fmt.Fprintf(c.stdout, "wrote the rows of %s to %s; now copy the bucket %s\n",
+			maskURL(l.Database.URL), args[0], maskURL(l.Storage.Bucket))
+		return nil
+	}
+	return cmd
+}
+
+// backup copies the rows to file.
+func backup(ctx context.Context, c *Config, file string) error {
+	if c.inMemory() {
+		return errors.New("a database in memory lives in its server and cannot be copied from outside")
+	}
+	return meta.Backup(ctx, c.Database.URL, file)
+}

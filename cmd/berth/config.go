@@ -1,0 +1,109 @@
+package main
+
+import (
+	"time"
+)
+
+// Config is everything that can be set. Each field says by its tags what it is called in the configuration file (koanf), what
+// it means (doc), which words it takes (oneof), whether its value may hold a password (secret), and, where it is not the
+// key with dashes, the name of its flag (flag). The environment variable of a key is BERTH_ and the key in upper case,
+// dots turned into underscores. docs/configuration.md is written from these tags by this package's tests.
+type Config struct {
+	Data      string          `koanf:"data" doc:"Directory for the database and the blobs, made on the first start."`
+	HTTP      HTTPConfig      `koanf:"http"`
+	Auth      AuthConfig      `koanf:"auth"`
+	Storage   StorageConfig   `koanf:"storage"`
+	Database  DatabaseConfig  `koanf:"database"`
+	Manifests ManifestsConfig `koanf:"manifests"`
+	Log       LogConfig       `koanf:"log"`
+	Debug     DebugConfig     `koanf:"debug"`
+	Shutdown  ShutdownConfig  `koanf:"shutdown"`
+	Runtime   RuntimeConfig   `koanf:"runtime"`
+}
+
+// HTTPConfig is the address that clients talk to and what it puts up with.
+type HTTPConfig struct {
+	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Anything but a loopback address wants auth.mode to be set. Port 0 takes a free one."`
+	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach a registry that listens on loopback; others are answered 421. \"*\" admits every name."`
+	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
+	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
+	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
+}
+
+// AuthConfig says who may do what.
+type AuthConfig struct {
+	Mode string `koanf:"mode" oneof:"none" doc:"Who may push and pull: none lets in everyone who reaches the address. Unset, the registry is as open, but listens on loopback only."`
+}
+
+// StorageConfig is where bytes go.
+type StorageConfig struct {
+	Bucket       string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, or mem:// for tests and demos. Unset: the directory blobs under data."`
+	MinFree      Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this. 0 turns the check off."`
+	UploadExpiry time.Duration `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
+	DeleteDelay  time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
+}
+
+// DatabaseConfig is where rows go.
+type DatabaseConfig struct {
+	URL string `koanf:"url" secret:"true" doc:"Database: sqlite:/path/to/file, or sqlite::memory: with a mem:// bucket. Unset: berth.db under data."`
+}
+
+// ManifestsConfig is which manifests are taken, and what they may cost.
+type ManifestsConfig struct {
+	AllowMissing string `koanf:"allow_missing" oneof:"none index all" doc:"Which manifests may name what the repository does not have: none, index (child manifests of indexes), or all."`
+	MaxSize      Size   `koanf:"max_size" doc:"Largest manifest; larger ones are answered 413."`
+	Memory       Size   `koanf:"memory" doc:"Most memory for manifests being read or sent; further requests wait their turn."`
+	Cache        Size   `koanf:"cache" doc:"Memory for manifests kept ready, the most recently used ones. 0 turns the cache off."`
+}
+
+// LogConfig is how the program speaks.
+type LogConfig struct {
+	Format string `koanf:"format" oneof:"auto text json" doc:"Form of the log on standard error: text, json, or auto: text on a terminal, JSON elsewhere."`
+	Level  string `koanf:"level" oneof:"debug info warn error" doc:"Least level that is logged. Requests are logged at info."`
+}
+
+// DebugConfig is the address for operators.
+type DebugConfig struct {
+	Addr string `koanf:"addr" doc:"HOST:PORT for /metrics and /debug/pprof/. Unset: off. It has no authentication and shows the process's memory: keep it private."`
+}
+
+// ShutdownConfig is how long each step of a stop may take.
+type ShutdownConfig struct {
+	Delay  time.Duration `koanf:"delay" doc:"After SIGTERM: how long the registry serves on as not ready, so that load balancers notice."`
+	Grace  time.Duration `koanf:"grace" doc:"After that: how long requests in flight get to finish."`
+	Record time.Duration `koanf:"record" doc:"After that: how long uploads cut in mid-body get to record what arrived."`
+}
+
+// RuntimeConfig tunes the Go runtime.
+type RuntimeConfig struct {
+	GOGC        int  `koanf:"gogc" doc:"Garbage collector target in percent: more is less CPU and more memory. The variable GOGC wins while this is unset."`
+	MemoryLimit Size `koanf:"memory_limit" doc:"Memory above which the garbage collector works harder, whatever gogc says. 0: none. The variable GOMEMLIMIT wins while this is unset."`
+}
+
+// defaults is the configuration of a program that was told nothing.
+func defaults() Config {
+	return Config{
+		Data: "./berth-data",
+		HTTP: HTTPConfig{
+			Addr:           "127.0.0.1:5000",
+			Hosts:          []string{},
+			HeaderTimeout:  10 * time.Second,
+			BodyTimeout:    60 * time.Second,
+			MaxHeaderBytes: 64 << 10,
+		},
+		Storage: StorageConfig{
+			MinFree:      256 * mebibyte,
+			UploadExpiry: 24 * time.Hour,
+			DeleteDelay:  time.Hour,
+		},
+		Manifests: ManifestsConfig{
+			AllowMissing: "none",
+			MaxSize:      4 * mebibyte,
+			Memory:       64 * mebibyte,
+			Cache:        32 * mebibyte,
+		},
+		Log:      LogConfig{Format: "auto", Level: "info"},
+		Shutdown: ShutdownConfig{Grace: 30 * time.Second, Record: 10 * time.Second},
+		Runtime:  RuntimeConfig{GOGC: 400, MemoryLimit: 96 * mebibyte},
+	}
+}

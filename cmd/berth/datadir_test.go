@@ -1,0 +1,94 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestMakeDir(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, "a", "b", "c")
+	for range 2 {
+		if err := makeDir(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir := path; dir != root; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if runtime.GOOS != "windows" && info.Mode() != fs.ModeDir|0o700 {
+			t.Errorf("%s is %v", dir, info.Mode())
+		}
+	}
+	if err := os.Chmod(path, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeDir(path); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o750 {
+		t.Errorf("a directory that was there became %v, %v", info.Mode(), err)
+	}
+}
+
+func TestMakeDirRefusesAFile(t *testing.T) {
+	file := writeFile(t, "file", "")
+	for _, path := range []string{file, filepath.Join(file, "below")} {
+		if err := makeDir(path); err == nil || !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestLock(t *testing.T) {
+	c := &Config{Data: t.TempDir()}
+	c.Database.URL = "sqlite:" + filepath.Join(c.Data, "berth.db")
+	held, err := takeLock(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = takeLock(c)
+	if err == nil || !strings.Contains(err.Error(), c.Data) || !strings.Contains(err.Error(), "(process ") {
+		t.Errorf("a second lock: %v", err)
+	}
+	if err := held.release(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := takeLock(c)
+	if err != nil {
+		t.Fatalf("after the release: %v", err)
+	}
+	if err := again.release(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLockHoldsTheDatabase: two data directories with one database between them are one registry too.
+func TestLockHoldsTheDatabase(t *testing.T) {
+	url := "sqlite:" + filepath.Join(t.TempDir(), "shared.db")
+	one, two := &Config{Data: t.TempDir()}, &Config{Data: t.TempDir()}
+	one.Database.URL, two.Database.URL = url, url
+	held, err := takeLock(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.release()
+	if _, err := takeLock(two); err == nil || !strings.Contains(err.Error(), "shared.db") {
+		t.Fatalf("a second server of the database: %v", err)
+	}
+	// The refused one must not keep its own directory locked.
+	two.Database.URL = "sqlite:" + filepath.Join(two.Data, "own.db")
+	free, err := takeLock(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := free.release(); err != nil {
+		t.Fatal(err)
+	}
+}

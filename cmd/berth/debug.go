@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// newMetrics makes the process's registry of metrics: the Go runtime's, the process's, and those of the parts.
+func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
+	metrics := prometheus.NewRegistry()
+	wrong := []error{
+		metrics.Register(collectors.NewGoCollector()),
+		metrics.Register(collectors.NewBuildInfoCollector()),
+		metrics.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	}
+	for _, part := range parts {
+		for _, c := range part {
+			wrong = append(wrong, metrics.Register(c))
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return metrics, nil
+}
+
+// debugServer serves metrics and profiles, on a mux of its own: what packages add to net/http's default one stays out.
+func debugServer(metrics *prometheus.Registry) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the profiles below it, by name
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the table of settings into docs/configuration.md")
+
+const (
+	docsFile   = "../../docs/configuration.md"
+	tableBegin = "<!-- settings: written by go test ./cmd/berth -update -->\n"
+	tableEnd   = "<!-- end of settings -->\n"
+)
+
+// TestConfigurationPage: the page lists every setting with its default, its variable and its flag.
+func TestConfigurationPage(t *testing.T) {
+	data, err := os.ReadFile(docsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(data), tableBegin)
+	got, after, ok2 := strings.Cut(rest, tableEnd)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no table of settings", docsFile)
+	}
+	want := settingsTable()
+	if *update {
+		if err := os.WriteFile(docsFile, []byte(before+tableBegin+want+tableEnd+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != want {
+		t.Errorf("%s is not what the settings are; run go test ./cmd/berth -update", docsFile)
+	}
+}
+
+func settingsTable() string {
+	var b strings.Builder
+	b.WriteString("| key | default | variable | flag | meaning |\n|---|---|---|---|---|\n")
+	c := defaults()
+	for _, s := range settings() {
+		def := "unset"
+		if text := s.text(&c); text != "" {
+			def = "`" + text + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `--%s` | %s |\n", s.key, def, s.env, s.flag, s.doc)
+	}
+	return b.String()
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const healthTimeout = 5 * time.Second
+
+func (c *console) healthCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask the running server whether it is ready",
+		Long: "Asks /readyz of the configured address of a server on this machine. Exit code 0 when it is ready, 1 otherwise:\n" +
+			"made for a container's health check, which has no other program to ask with.",
+		Args: cobra.NoArgs,
+	}
+	configFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		l, err := loadFor(cmd.Flags(), c.environ)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), healthTimeout)
+		defer cancel()
+		return askReady(ctx, l.HTTP.Addr)
+	}
+	return cmd
+}
+
+// askReady returns nil when the server on the address it listens on says that it is ready.
+func askReady(ctx context.Context, listen string) error {
+	addr, err := dialAddr(listen)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy, whatever HTTP_PROXY says
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s answers %s", addr, resp.Status)
+	}
+	return nil
+}
+
+// dialAddr is where to reach, from this machine, a server that listens on addr.
+func dialAddr(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	if port == "0" {
+		return "", errors.New("http.addr has port 0, so nobody knows which port the server took")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port), nil
+}

@@ -1,0 +1,49 @@
+// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on a directory and nothing
+// else. This package reads the configuration, puts the parts together, and stops them in the order that loses least; what
+// the registry does is in the packages below it.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// console is the process as its commands see it.
+type console struct {
+	environ        []string
+	stdout, stderr io.Writer
+	signals        <-chan os.Signal // interrupt and SIGTERM
+	exit           func(code int)   // ends the process at once
+}
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	c := &console{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals, exit: os.Exit}
+	os.Exit(run(c, os.Args[1:]))
+}
+
+// run runs one command and returns the process's exit code: 0, or 1 after the error was printed.
+func run(c *console, args []string) int {
+	root := &cobra.Command{
+		Use:           "berth",
+		Short:         "An OCI registry: docker push to it, docker pull from it",
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetArgs(args)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	root.AddCommand(c.serveCommand(), c.configCommand(), c.backupCommand(), c.healthCommand(), c.versionCommand())
+	if err := root.Execute(); err != nil {
+		fmt.Fprintln(c.stderr, "berth:", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/berth-registry/berth/storage/bucket"
+)
+
+const (
+	memoryBucket   = "mem://"
+	memoryDatabase = "sqlite::memory:"
+)
+
+// resolve fills in what follows from other settings and checks what no single value can be wrong about.
+func (l *loaded) resolve() error {
+	wrong := []error{l.checkNumbers(), l.checkAddr(), l.checkDebugAddr()}
+	data, err := filepath.Abs(l.Data)
+	switch {
+	case l.Data == "":
+		wrong = append(wrong, errors.New("data: wants a directory"))
+	case err != nil:
+		wrong = append(wrong, fmt.Errorf("data: %w", err))
+	default:
+		l.Data = data
+		wrong = append(wrong, l.resolveStores())
+	}
+	return errors.Join(wrong...)
+}
+
+// resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way around, are no registry:
+// either both live in memory or neither does.
+func (l *loaded) resolveStores() error {
+	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
+	if *bucketURL == "" {
+		url, err := bucket.FileURL(filepath.Join(l.Data, "blobs"))
+		if err != nil {
+			return fmt.Errorf("data: %w", err)
+		}
+		*bucketURL = url
+	}
+	if *db == "" {
+		*db = "sqlite:" + filepath.Join(l.Data, "berth.db")
+		if isMemory(*bucketURL) {
+			*db = memoryDatabase
+		}
+	}
+	bucketScheme, _, ok := strings.Cut(*bucketURL, "://")
+	if !ok || bucketScheme != "file" && bucketScheme != "mem" {
+		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", maskURL(*bucketURL))
+	}
+	path, ok := strings.CutPrefix(*db, "sqlite:")
+	if !ok || path == "" {
+		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", maskURL(*db), memoryDatabase)
+	}
+	if *db != memoryDatabase {
+		if path, err := filepath.Abs(path); err == nil {
+			*db = "sqlite:" + path
+		}
+	}
+	if isMemory(*bucketURL) != (*db == memoryDatabase) {
+		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory goes with a database in memory (%s, %s), and neither goes with a lasting one",
+			maskURL(*bucketURL), maskURL(*db), memoryBucket, memoryDatabase)
+	}
+	return nil
+}
+
+func isMemory(bucket string) bool { return strings.HasPrefix(bucket, memoryBucket) }
+
+// inMemory says that nothing is kept: no directory is made, and none is locked.
+func (c *Config) inMemory() bool { return isMemory(c.Storage.Bucket) }
+
+// databaseFile is the path of the database, "" when it is in memory.
+func (c *Config) databaseFile() string {
+	if c.inMemory() {
+		return ""
+	}
+	return strings.TrimPrefix(c.Database.URL, "sqlite:")
+}
+
+func (l *loaded) checkNumbers() error {
+	var wrong []error
+	refuse := func(key string, value any, want string) {
+		wrong = append(wrong, fmt.Errorf("%s: \"%v\" (%s) is not %s", key, value, l.origin[key], want))
+	}
+	if l.HTTP.HeaderTimeout == 0 {
+		refuse("http.header_timeout", l.HTTP.HeaderTimeout, "more than 0")
+	}
+	if l.HTTP.BodyTimeout == 0 {
+		refuse("http.body_timeout", l.HTTP.BodyTimeout, "more than 0")
+	}
+	if l.HTTP.MaxHeaderBytes < 4096 {
+		refuse("http.max_header_bytes", l.HTTP.MaxHeaderBytes, "at least 4096")
+	}
+	if l.Storage.UploadExpiry == 0 {
+		refuse("storage.upload_expiry", l.Storage.UploadExpiry, "more than 0")
+	}
+	if l.Manifests.MaxSize == 0 {
+		refuse("manifests.max_size", l.Manifests.MaxSize, "more than 0")
+	}
+	if l.Manifests.Memory < l.Manifests.MaxSize {
+		refuse("manifests.memory", l.Manifests.Memory, "at least manifests.max_size ("+l.Manifests.MaxSize.String()+")")
+	}
+	if l.Runtime.GOGC < -1 || l.Runtime.GOGC == 0 {
+		refuse("runtime.gogc", l.Runtime.GOGC, "a percentage above 0, or -1 for no collection below runtime.memory_limit")
+	}
+	return errors.Join(wrong...)
+}
+
+// checkAddr refuses an address that others can reach unless the operator said who may.
+func (l *loaded) checkAddr() error {
+	host, err := splitAddr("http.addr", l.HTTP.Addr)
+	if err != nil {
+		return err
+	}
+	if l.Auth.Mode == "" && !isLoopback(host) {
+		return errOpenToAll(l.HTTP.Addr)
+	}
+	return nil
+}
+
+func (l *loaded) checkDebugAddr() error {
+	if l.Debug.Addr == "" {
+		return nil
+	}
+	_, err := splitAddr("debug.addr", l.Debug.Addr)
+	return err
+}
+
+func errOpenToAll(addr string) error {
+	return fmt.Errorf("http.addr: %s is not a loopback address, so everyone who can reach it could push and pull; "+
+		"to allow that, set auth.mode: none in the configuration file, BERTH_AUTH_MODE=none, or --auth-mode none; "+
+		"else listen on 127.0.0.1", addr)
+}
+
+// splitAddr checks HOST:PORT and gives the host.
+func splitAddr(key, addr string) (host string, err error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000", key, addr)
+	}
+	return host, nil
+}
+
+// isLoopback says whether only this machine can reach the host. A name that is not localhost may mean anything.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// checksHost says whether requests must name a host that means loopback or is listed in http.hosts: an open registry that
+// only this machine can reach must not be reachable for web pages that its browsers show (DNS rebinding).
+func (c *Config) checksHost() bool {
+	host, err := splitAddr("http.addr", c.HTTP.Addr)
+	return err == nil && isLoopback(host) && !slices.Contains(c.HTTP.Hosts, "*")
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	jobRetry    = time.Second // after the first failure in a row; doubled by each
+	jobRetryMax = time.Minute
+)
+
+// run serves until stop is closed or a listener fails, and returns when every goroutine has ended. It calls ready once, when
+// /readyz says so.
+func (s *server) run(ctx context.Context, stop <-chan struct{}, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, failed := errgroup.WithContext(ctx)
+	start := func(f func() error) { g.Go(func() error { return guard(s.log, f) }) }
+	start(s.main.run)
+	if s.debug.Listener != nil {
+		start(s.debug.run)
+	}
+	start(func() error { s.runJobs(failed); return nil })
+	s.api.SetReady(true)
+	ready()
+	start(func() error {
+		select {
+		case <-stop:
+		case <-failed.Done():
+		}
+		s.stop(context.WithoutCancel(ctx))
+		cancel()
+		return nil
+	})
+	return g.Wait()
+}
+
+// run serves until the server is shut down.
+func (s service) run() error {
+	if err := s.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// runJobs keeps the registry's jobs running until ctx ends. What makes them fail, a full disk or a bucket out of reach, may
+// pass, and pulls and pushes work without them: so they start again, after a pause that grows.
+func (s *server) runJobs(ctx context.Context) {
+	pause := jobRetry
+	for ctx.Err() == nil {
+		begin := time.Now()
+		err := s.registry.RunJobs(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(begin) > jobRetryMax {
+			pause = jobRetry
+		}
+		s.log.Error("background jobs failed and start again", "error", err, "pause", pause)
+		sleep(ctx, pause)
+		pause = min(2*pause, jobRetryMax)
+	}
+}
+
+// sleep waits for d, or less if ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// lastWords is how long a second signal waits for the log to be written.
+const lastWords = time.Second
+
+// watchSignals closes stop at the first signal. The second one ends the process at once, with code 1.
+func (c *console) watchSignals(log *slog.Logger, buf *logBuf) (stop <-chan struct{}) {
+	first := make(chan struct{})
+	go func() {
+		log.Info("stopping", "signal", (<-c.signals).String())
+		close(first)
+		second := <-c.signals
+		written := make(chan struct{})
+		go func() {
+			log.Warn("a second signal: exit at once", "signal", second.String())
+			buf.Flush()
+			close(written)
+		}()
+		select {
+		case <-written:
+		case <-time.After(lastWords): // nobody reads the log
+		}
+		c.exit(1)
+	}()
+	return first
+}
+
+// stop ends the service in the order that loses least: load balancers are told, then no connection is taken any more, then
+// requests in flight finish, then uploads that do not finish record what arrived so that their clients can go on after the
+// restart. What is left after that is cut.
+func (s *server) stop(ctx context.Context) {
+	s.api.SetReady(false)
+	sleep(ctx, s.cfg.Shutdown.Delay)
+	if !shutdown(ctx, s.main.Server, s.cfg.Shutdown.Grace) {
+		s.log.Warn("requests did not finish in shutdown.grace: uploads record what arrived", "grace", s.cfg.Shutdown.Grace)
+		s.api.Interrupt()
+		if !shutdown(ctx, s.main.Server, s.cfg.Shutdown.Record) {
+			s.log.Warn("requests did not end in shutdown.record and are cut", "record", s.cfg.Shutdown.Record)
+		}
+	}
+	servers := []*http.Server{s.main.Server}
+	if s.debug.Server != nil {
+		servers = append(servers, s.debug.Server)
+	}
+	for _, server := range servers {
+		if err := server.Close(); err != nil {
+			s.log.Warn("closing connections", "error", err)
+		}
+	}
+}
+
+// shutdown stops listening, closes idle connections, and says whether every request ended within the limit.
+func shutdown(ctx context.Context, server *http.Server, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return !errors.Is(server.Shutdown(ctx), context.DeadlineExceeded)
+}
