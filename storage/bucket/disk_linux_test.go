@@ -1,0 +1,137 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"testing/iotest"
+)
+
+// tmpfs mounts a file system of that many bytes.
+func tmpfs(t *testing.T, size int) string {
+	t.Helper()
+	cannot := t.Skip
+	if os.Getenv("BERTH_TEST_ALL") == "1" {
+		cannot = t.Fatal
+	}
+	if os.Geteuid() != 0 {
+		cannot("A full disk is tried on a small tmpfs, which only root can mount.")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+strconv.Itoa(size)); err != nil {
+		cannot("A full disk is tried on a small tmpfs, which cannot be mounted here:", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err) // something is still open
+		}
+	})
+	return dir
+}
+
+func TestFullDisk(t *testing.T) {
+	b := openDir(t, tmpfs(t, 8<<20), Options{})
+	mustPut(t, b, Marker, body(1000))
+	for _, size := range []int64{9 << 20, 64 << 20} {
+		n, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, size), io.Discard)
+		if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if n > 10<<20 {
+			t.Errorf("went on reading for %d bytes", n)
+		}
+		wantKeys(t, b, Marker)
+	}
+	// What did not fit has left its space.
+	mustPut(t, b, testKey, body(7<<20))
+	// Reading and deleting go on, and then there is space again.
+	if _, err := b.Put(t.Context(), "content/00/x-1", io.LimitReader(endless{}, 2<<20), io.Discard); !errors.Is(err, ErrNoSpace) {
+		t.Error(err)
+	}
+	wantObject(t, b, testKey, body(7<<20))
+	if err := b.Delete(t.Context(), testKey); err != nil {
+		t.Error(err)
+	}
+	mustPut(t, b, "content/00/x-1", body(2<<20))
+	wantKeys(t, b, Marker, "content/00/x-1")
+}
+
+func TestMinFreeLeavesSpace(t *testing.T) {
+	const minFree = 4 << 20
+	dir := tmpfs(t, 16<<20)
+	b := openDir(t, dir, Options{MinFree: minFree})
+	var least int64 = 1 << 40
+	sum := writerFunc(func(p []byte) (int, error) {
+		free, err := freeBytes(dir)
+		least = min(least, free)
+		return len(p), err
+	})
+	if _, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, 15<<20), sum); !errors.Is(err, ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+	if least < minFree-spaceInterval-2*defaultBuffer {
+		t.Errorf("only %d bytes were left", least)
+	}
+	wantKeys(t, b)
+	mustPut(t, b, testKey, body(11<<20))
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestNoDescriptorLeaks(t *testing.T) {
+	p := &plan{}
+	b := openDir(t, t.TempDir(), Options{Fault: p.fault})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	all := func() {
+		for _, step := range []string{"create", "write", "sync", "publish", "syncdir", "delete", "read", ""} {
+			p.set(step, syscall.EIO)
+			_, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, 600_000), io.Discard)
+			if err != nil && !errors.Is(err, syscall.EIO) {
+				t.Error(err)
+			}
+			b.Put(t.Context(), testKey, io.MultiReader(io.LimitReader(endless{}, 600_000), iotest.ErrReader(io.ErrUnexpectedEOF)), io.Discard)
+			b.Put(ended, testKey, endless{}, io.Discard)
+			b.Put(t.Context(), "..", endless{}, io.Discard)
+			if r, err := b.Get(t.Context(), testKey); err == nil {
+				r.Close()
+			}
+			b.Delete(t.Context(), testKey, Marker)
+			b.Sweep(t.Context())
+			for range b.Keys(t.Context()) {
+				break
+			}
+			openDir(t, b.root, Options{}).Close()
+		}
+		if err := os.Rename(b.filePath("content/00"), b.filePath("away")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Put(t.Context(), "content/00/a-1", bytes.NewReader(nil), io.Discard); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		if err := os.Rename(b.filePath("away"), b.filePath("content/00")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all() // the runtime opens descriptors of its own the first time
+	before := openFiles(t)
+	for range 5 {
+		all()
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
