@@ -220,17 +220,17 @@ func (s *server) close() error {
 
 // announce says, once, where the registry is and how to push to it.
 func (s *server) announce(stderr io.Writer, buf *logBuf) {
-	addr, data := s.main.Addr().String(), s.cfg.Data
+	addr, data := s.main.Listener.Addr().String(), s.cfg.Data
 	if s.cfg.inMemory() {
 		data = "memory"
 	}
-	push := "docker push " + pushAddr(s.main.Addr()) + "/NAME:TAG"
+	push := "docker push " + pushAddr(s.main.Listener.Addr()) + "/NAME:TAG"
 	if s.cfg.Log.Format != "json" && isTerminal(stderr) {
 		fmt.Fprintf(buf, "berth %s serves http://%s, data in %s; push with: %s\n", version(), addr, data, push)
 	} else {
 		attrs := []any{"addr", addr, "data", data, "push", push, "version", version(), "pid", os.Getpid()}
 		if s.debug.Listener != nil {
-			attrs = append(attrs, "debug", s.debug.Addr().String())
+			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
 		}
 		s.log.Info("serving", attrs...)
 	}

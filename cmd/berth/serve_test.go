@@ -1,0 +1,213 @@
+package main
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestServe(t *testing.T) {
+	data := newData(t)
+	p := serve(t, data, nil)
+	host, port, err := net.SplitHostPort(p.line.Addr)
+	if err != nil || host != "127.0.0.1" || port == "0" || p.line.Data != data || p.line.Push != "docker push localhost:"+port+"/NAME:TAG" {
+		t.Errorf("start line %+v", p.line)
+	}
+	for path, want := range map[string]string{"/v2/": "{}", "/readyz": "", "/livez": ""} {
+		if status, _, answer := p.request("GET", path, nil); status != http.StatusOK || !strings.HasPrefix(string(answer), want) {
+			t.Errorf("%s: %d %s", path, status, answer)
+		}
+	}
+	layer := []byte("layer")
+	manifest, err := pushImage(p.url, "team/app", "1", layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pullImage(p.url, "team/app", "1", manifest, layer); err != nil {
+		t.Error(err)
+	}
+	for name, mode := range map[string]fs.FileMode{"": fs.ModeDir | 0o700, "berth.db": 0o600, lockName: 0o600} {
+		info, err := os.Stat(filepath.Join(data, name))
+		if err != nil || runtime.GOOS != "windows" && info.Mode() != mode {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	p.stop()
+	var messages []string
+	for line := range strings.Lines(p.log.String()) {
+		var entry struct{ Msg string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("log line %q: %v", line, err)
+		}
+		messages = append(messages, entry.Msg)
+	}
+	if n := len(messages); n < 4 || messages[0] != "serving" || messages[n-2] != "stopping" || messages[n-1] != "stopped" {
+		t.Errorf("messages: %q", messages)
+	}
+}
+
+func TestSecondServeIsRefused(t *testing.T) {
+	data := newData(t)
+	p := serve(t, data, nil)
+	r := berth(t, nil, "serve", "--data", data, "--addr", "127.0.0.1:0")
+	if r.code != 1 || !strings.Contains(r.stderr, data) || !strings.Contains(r.stderr, "another berth serve (process ") {
+		t.Errorf("second serve: %+v", r)
+	}
+	if status, _, _ := p.request("GET", "/readyz", nil); status != http.StatusOK {
+		t.Errorf("the first one is %d", status)
+	}
+	p.stop()
+	serve(t, data, nil).stop()
+}
+
+func TestKillAndRestart(t *testing.T) {
+	data := newData(t)
+	layer := []byte("layer")
+	p := serve(t, data, nil)
+	manifest, err := pushImage(p.url, "app", "1", layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.signal(os.Kill)
+	<-p.done
+	p = serve(t, data, nil)
+	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
+		t.Error(err)
+	}
+	p.stop()
+}
+
+// TestServeRefuses holds starts that must fail, and what they say.
+func TestServeRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := writeFile(t, "file", "")
+	for _, test := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"beyond loopback", []string{"--addr", "0.0.0.0:0"}, []string{"0.0.0.0:0", "auth.mode: none"}},
+		{"a file as directory", []string{"--data", file}, []string{file, "not a directory"}},
+		{"address in use", []string{"--addr", taken.Addr().String()}, []string{"http.addr", "in use"}},
+		{"debug address in use", []string{"--debug-addr", taken.Addr().String()}, []string{"debug.addr", "in use"}},
+		{"unknown key", []string{"--config", writeFile(t, "c.yaml", "http: {adr: x}")}, []string{"unknown key http.adr", "did you mean http.addr?"}},
+		{"unknown flag", []string{"--adr", "x"}, []string{"--adr"}},
+		{"an argument", []string{"now"}, []string{"now"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := berth(t, nil, append([]string{"serve", "--addr", "127.0.0.1:0", "--data", newData(t)}, test.args...)...)
+			if r.code != 1 {
+				t.Errorf("exit code %d", r.code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(r.stderr, want) {
+					t.Errorf("%q does not say %q", r.stderr, want)
+				}
+			}
+		})
+	}
+}
+
+// TestForeignBucket: a database and a bucket that are not of one registry do not serve together.
+func TestForeignBucket(t *testing.T) {
+	one, two := newData(t), newData(t)
+	serve(t, one, nil).stop()
+	serve(t, two, nil).stop()
+	r := berth(t, nil, "serve", "--addr", "127.0.0.1:0", "--data", one, "--storage-bucket", "file://"+filepath.ToSlash(two)+"/blobs")
+	if r.code != 1 || !strings.Contains(r.stderr, "bucket belongs to registry") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestUnknownVariableIsAWarning(t *testing.T) {
+	p := serve(t, newData(t), []string{"BERTH_PORT=tcp://10.0.0.1:5000", "BERTH_TEST_ALL=1"})
+	if log := p.log.String(); !strings.Contains(log, `"level":"WARN"`) || !strings.Contains(log, `"name":"BERTH_PORT"`) || strings.Contains(log, "BERTH_TEST_") {
+		t.Errorf("log: %s", log)
+	}
+	p.stop()
+}
+
+func TestHostCheck(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want map[string]int // status by Host
+	}{
+		{"default", nil, map[string]int{"localhost": 200, "localhost:5000": 200, "127.0.0.1:1": 200, "[::1]": 200, "evil.test": 421, "registry.test": 421}},
+		{"open by choice", []string{"--auth-mode", "none"}, map[string]int{"localhost": 200, "evil.test": 421}},
+		{"one more", []string{"--http-hosts", "registry.test,other.test:443"}, map[string]int{"registry.test": 200, "registry.test:80": 200, "other.test:443": 200, "evil.test": 421}},
+		{"all", []string{"--http-hosts", "*"}, map[string]int{"localhost": 200, "evil.test": 200}},
+		{"beyond loopback", []string{"--auth-mode", "none", "--addr", "0.0.0.0:0"}, map[string]int{"localhost": 200, "evil.test": 200}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := serve(t, newData(t), nil, test.args...)
+			_, port, err := net.SplitHostPort(p.line.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.url = "http://127.0.0.1:" + port
+			for host, want := range test.want {
+				if status, _, answer := p.request("GET", "/v2/", nil, "Host", host); status != want {
+					t.Errorf("%s: %d %s, want %d", host, status, answer, want)
+				}
+			}
+			p.stop()
+		})
+	}
+}
+
+func TestServeInMemory(t *testing.T) {
+	data := newData(t)
+	p := serve(t, data, nil, "--storage-bucket", "mem://")
+	layer := []byte("layer")
+	manifest, err := pushImage(p.url, "app", "1", layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
+		t.Error(err)
+	}
+	p.stop()
+	if _, err := os.Stat(data); !os.IsNotExist(err) || p.line.Data != "memory" {
+		t.Errorf("data directory: %v, start line %+v", err, p.line)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	p := serve(t, newData(t), nil, "--debug-addr", "127.0.0.1:0")
+	if _, err := pushImage(p.url, "app", "1", []byte("layer")); err != nil {
+		t.Fatal(err)
+	}
+	status, _, page, err := exchange("GET", "http://"+p.line.Debug+"/metrics", nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatal(status, err)
+	}
+	for _, name := range []string{"go_goroutines ", "go_build_info{", "process_resident_memory_bytes ", "berth_bucket_operation_seconds_bucket{", "berth_sql_seconds",
+		"berth_http_requests_total{", "berth_http_request_duration_seconds_bucket{", "berth_http_received_bytes_total", "berth_http_sent_bytes_total", "berth_http_requests_in_flight", "berth_uploads_open"} {
+		if !strings.Contains(string(page), "\n"+name) {
+			t.Errorf("no metric %s", name)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", page)
+	}
+	for path, want := range map[string]int{"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/cmdline": 200, "/v2/": 404} {
+		if status, _, _, err := exchange("GET", "http://"+p.line.Debug+path, nil); err != nil || status != want {
+			t.Errorf("%s: %d %v", path, status, err)
+		}
+	}
+	if status, _, _ := p.request("GET", "/metrics", nil); status != http.StatusNotFound {
+		t.Errorf("/metrics of the main address: %d", status)
+	}
+	p.stop()
+}
