@@ -43,7 +43,7 @@ func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
 
 // PutManifest implements [Manifests].
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
-	now, promised := r.now(), int64(-1)
+	now, size, promised := r.now(), int64(0), int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		repository, err := tx.EnsureRepository(repo)
 		if err != nil {
@@ -63,11 +63,11 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 				return err
 			}
 		}
-		id, err := tx.SaveManifest(repository, m, now)
-		if err != nil {
+		var id int64
+		if id, size, err = tx.SaveManifest(repository, m, now); err != nil {
 			return err
 		}
-		if promised, err = tx.AddManifest(repository, m.Digest.String(), id, int64(len(m.Payload)), now); err != nil {
+		if promised, err = tx.AddManifest(repository, m.Digest.String(), id, size, now); err != nil {
 			return err
 		}
 		if err := tx.AddReferences(repository, id, m.Links); err != nil {
@@ -81,7 +81,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 		return tx.ListRepository(repository, now)
 	})
 	if err == nil {
-		r.notePromise(repo, m.Digest, promised, int64(len(m.Payload)))
+		r.notePromise(repo, m.Digest, promised, size)
 	}
 	return err
 }

@@ -50,21 +50,20 @@ func (tx *Tx) ManifestID(repository int64, digest string) (int64, error) {
 	return id, err
 }
 
-// SaveManifest makes the row of a manifest, or renews the media type of the one
-// with this digest.
-func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (int64, error) {
+// SaveManifest makes the row of a manifest, or renews the media type of the one with this digest, and
+// returns its id and size. A signed schema 1 manifest whose digest is there with other signatures keeps those it has.
+func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (id, size int64, err error) {
 	annotations, err := json.Marshal(m.Annotations)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var id int64
 	err = tx.queryRow(`INSERT INTO manifests
 		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
 		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9)
 		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type
-		RETURNING id`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), string(annotations),
-		int64(len(m.Payload)), now, m.Payload).Scan(&id)
-	return id, err
+		RETURNING id, size`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), string(annotations),
+		int64(len(m.Payload)), now, m.Payload).Scan(&id, &size)
+	return id, size, err
 }
 
 // AddReferences records what a manifest names. Each digest must have its place

@@ -65,15 +65,17 @@ var (
 
 // DB is an open database. It is safe for use by many goroutines.
 type DB struct {
-	readers  *pool
-	memory   bool // there is one connection, that of readers, for everything
-	queue    queue
-	writer   *conn                 // owned by the leader of the queue; nil when it is to be opened
-	connect  func() (*conn, error) // opens a writer
-	path     string                // of the database file, "" in memory
-	maxBatch int
-	fault    func(step string) error
-	metrics  *metrics
+	path    string // of the database file, "" in memory
+	memory  bool   // there is one connection, that of readers, for everything
+	readers *pool
+	queue   queue
+	connect func() (*conn, error) // opens a writer
+	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
+
+	maxBatch  int
+	batchTime time.Duration
+	fault     func(step string) error
+	metrics   *metrics
 }
 
 // Open opens the database that url names, "sqlite:<path>" or
@@ -102,7 +104,10 @@ func open(ctx context.Context, url string, o Options, m migrations) (*DB, error)
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{path: path, memory: path == "", maxBatch: o.MaxBatch, fault: o.Fault, metrics: newMetrics()}
+	db := &DB{
+		path: path, memory: path == "",
+		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
+	}
 	if !db.memory {
 		if err := createFile(path); err != nil {
 			return nil, classify(err)

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// maxBatchTime ends a batch, so that its first transaction is not
+	// batchTime ends a batch, so that its first transaction is not
 	// kept from its commit by those that came later.
-	maxBatchTime = 10 * time.Millisecond
+	batchTime = 10 * time.Millisecond
 	// maxAttempts is how often a transaction is run when it may be run again.
 	maxAttempts = 5
 )
@@ -83,7 +83,7 @@ func (db *DB) lead(own *call) {
 		b.finish(own, err)
 		return
 	}
-	deadline := time.Now().Add(maxBatchTime)
+	deadline := time.Now().Add(db.batchTime)
 	for next := own; next != nil; next = db.queue.follower() {
 		b.calls = append(b.calls, next)
 		b.run(next)
