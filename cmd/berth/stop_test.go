@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// slowUpload is a PATCH whose body the test sends bit by bit, on a raw connection: it decides what has left.
+type slowUpload struct {
+	t        *testing.T
+	p        *program
+	conn     net.Conn
+	location string
+}
+
+// beginUpload opens a session and sends the head of a PATCH that promises length bytes.
+func beginUpload(t *testing.T, p *program, length int) *slowUpload {
+	t.Helper()
+	status, header, answer := p.request("POST", "/v2/app/blobs/uploads/", nil)
+	if status != http.StatusAccepted {
+		t.Fatalf("POST: %d %s", status, answer)
+	}
+	conn, err := net.Dial("tcp", p.line.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	u := &slowUpload{t, p, conn, header.Get("Location")}
+	u.send(fmt.Appendf(nil, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n", u.location, length))
+	return u
+}
+
+func (u *slowUpload) send(b []byte) {
+	u.t.Helper()
+	if _, err := u.conn.Write(b); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+// arriving waits until the server has put bytes of a body into its bucket.
+func (u *slowUpload) arriving() {
+	u.t.Helper()
+	u.p.await("bytes in the bucket", func() bool {
+		found := false
+		err := filepath.WalkDir(filepath.Join(u.p.line.Data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				if info, err := d.Info(); err == nil && info.Size() > 0 {
+					found = true
+				}
+			}
+			return nil // what is renamed meanwhile is looked at the next time
+		})
+		return err == nil && found
+	})
+}
+
+func (u *slowUpload) answer() *http.Response {
+	u.t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(u.conn), nil)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return resp
+}
+
+// refuses waits until nobody listens on the server's address.
+func (p *program) refuses() {
+	p.t.Helper()
+	p.await("the end of listening", func() bool {
+		conn, err := net.Dial("tcp", p.line.Addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+}
+
+// TestStopRecordsUploads: an upload that does not finish in time is cut, keeps what arrived, and goes on after the restart.
+func TestStopRecordsUploads(t *testing.T) {
+	data := newData(t)
+	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB
+	p := serve(t, data, nil, "--shutdown-grace", "50ms", "--shutdown-record", "1h")
+	u := beginUpload(t, p, len(content))
+	u.send(content[:3*len(content)/4])
+	u.arriving()
+	p.signal(syscall.SIGTERM)
+	p.ended(0)
+	if !strings.Contains(p.log.String(), "uploads record what arrived") || strings.Contains(p.log.String(), "are cut") {
+		t.Error("the log does not say so")
+	}
+
+	p = serve(t, data, nil)
+	status, header, answer := p.request("GET", u.location, nil)
+	var end int
+	if _, err := fmt.Sscanf(header.Get("Range"), "0-%d", &end); err != nil || status != http.StatusNoContent || end == 0 || end >= 3*len(content)/4 {
+		t.Fatalf("session after the restart: %d %s, Range %q", status, answer, header.Get("Range"))
+	}
+	status, _, answer = p.request("PUT", u.location+"?digest="+digestOf(content), content[end+1:],
+		"Content-Type", "application/octet-stream", "Content-Range", fmt.Sprintf("%d-%d", end+1, len(content)-1))
+	if status != http.StatusCreated {
+		t.Fatalf("closing PUT: %d %s", status, answer)
+	}
+	if _, _, got := p.request("GET", "/v2/app/blobs/"+digestOf(content), nil); !bytes.Equal(got, content) {
+		t.Errorf("%d bytes come back, not those that were sent", len(got))
+	}
+	p.stop()
+}
+
+// TestStopLetsRequestsFinish: what finishes in time is answered as ever, on an address that takes no one else.
+func TestStopLetsRequestsFinish(t *testing.T) {
+	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
+	content := bytes.Repeat([]byte("x"), 1<<20)
+	u := beginUpload(t, p, len(content))
+	u.send(content[:len(content)/2])
+	u.arriving()
+	p.signal(syscall.SIGTERM)
+	p.refuses()
+	u.send(content[len(content)/2:])
+	if resp := u.answer(); resp.StatusCode != http.StatusAccepted || resp.Header.Get("Range") != fmt.Sprintf("0-%d", len(content)-1) {
+		t.Errorf("%s, Range %q", resp.Status, resp.Header.Get("Range"))
+	}
+	p.ended(0)
+}
+
+// TestStopCutsWhatDoesNotEnd: neither step of a stop waits without end.
+func TestStopCutsWhatDoesNotEnd(t *testing.T) {
+	p := serve(t, newData(t), nil, "--shutdown-grace", "0s", "--shutdown-record", "0s")
+	u := beginUpload(t, p, 1<<20)
+	u.send(make([]byte, 1<<19))
+	u.arriving()
+	p.stop()
+}
+
+// TestStopClosesIdleConnections: a client that keeps its connection does not hold up the stop.
+func TestStopClosesIdleConnections(t *testing.T) {
+	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
+	conn, err := net.Dial("tcp", p.line.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil || resp.StatusCode != http.StatusOK || resp.Close {
+		t.Fatalf("%v %v", resp, err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("the connection ended with %v", err)
+	}
+}
+
+// TestDelayServesOn: before it stops, a server that is not ready still serves everyone.
+func TestDelayServesOn(t *testing.T) {
+	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
+	p.signal(syscall.SIGTERM)
+	p.await("not ready", func() bool {
+		status, _, _ := p.request("GET", "/readyz", nil)
+		return status == http.StatusServiceUnavailable
+	})
+	if _, err := pushImage(p.url, "app", "late", []byte("layer")); err != nil {
+		t.Error(err)
+	}
+	p.signal(syscall.SIGINT)
+	p.ended(1)
+	if !strings.Contains(p.log.String(), "a second signal: exit at once") {
+		t.Error("the last words are not in the log")
+	}
+}
+
+// TestSecondSignal ends a stop that waits for a request; what was acknowledged is there afterwards.
+func TestSecondSignal(t *testing.T) {
+	data := newData(t)
+	p := serve(t, data, nil, "--shutdown-grace", "1h")
+	layer := []byte("layer")
+	manifest, err := pushImage(p.url, "app", "1", layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := beginUpload(t, p, 1<<20)
+	u.send(make([]byte, 1<<19))
+	u.arriving()
+	p.signal(syscall.SIGINT)
+	p.refuses()
+	p.signal(syscall.SIGTERM)
+	p.ended(1)
+
+	p = serve(t, data, nil)
+	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(p.log.String(), "swept temporary files") {
+		t.Error("the half body of the first run was not swept")
+	}
+	p.stop()
+}
