@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,7 +69,8 @@ func tryBuild(dir, pkg string) (string, error) {
 	if p, ok := builds.path[key]; ok {
 		return p, nil
 	}
-	out := filepath.Join(builds.dir, fmt.Sprintf("%d-%s", len(builds.path), filepath.Base(pkg)))
+	// Each in a directory of its own: clients tell the server the name they run under.
+	out := filepath.Join(builds.dir, strconv.Itoa(len(builds.path)), filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-C", dir, "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if msg, err := cmd.CombinedOutput(); err != nil {
@@ -119,7 +121,7 @@ type server struct {
 	log []logLine
 }
 
-// logLine is one line of the server's log. Requests have a Method.
+// logLine is one line of the server's log; that of a request has Msg "request".
 type logLine struct {
 	Level      string `json:"level"`
 	Msg        string `json:"msg"`
@@ -254,7 +256,7 @@ func (s *server) Log() []logLine {
 func (s *server) Requests(match func(logLine) bool) []logLine {
 	var found []logLine
 	for _, l := range s.Log() {
-		if l.Method != "" && match(l) {
+		if l.Msg == "request" && match(l) {
 			found = append(found, l)
 		}
 	}
@@ -349,7 +351,7 @@ func (s *server) tail(n int) string {
 func (s *server) dump() {
 	var odd strings.Builder
 	for _, l := range s.Log() {
-		if (l.Method == "" || l.Status >= 500) && odd.Len() < 32<<10 {
+		if (l.Msg != "request" || l.Status >= 500) && odd.Len() < 32<<10 {
 			odd.WriteString(l.Raw + "\n")
 		}
 	}
@@ -371,6 +373,11 @@ func run(t testing.TB, env []string, name string, args ...string) string {
 // tryRun is run for a command that may fail.
 func tryRun(t testing.TB, env []string, name string, args ...string) (string, error) {
 	t.Helper()
+	return feed(nil, env, name, args...)
+}
+
+// feed is tryRun for a command that reads something.
+func feed(stdin []byte, env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -378,7 +385,7 @@ func tryRun(t testing.TB, env []string, name string, args ...string) (string, er
 	cmd.SysProcAttr = dieWithParent()
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(name), strings.Join(args, " "), err, stdout.String(), stderr.String())
 	}

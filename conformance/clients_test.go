@@ -49,11 +49,13 @@ func goClient(t testing.TB, pkg string) client {
 }
 
 func newClient(t testing.TB, path string) client {
-	home := t.TempDir()
-	return client{t: t, path: path, home: home, env: []string{
-		"HOME=" + home, "DOCKER_CONFIG=" + home, "XDG_RUNTIME_DIR=" + home, "XDG_CONFIG_HOME=" + home, "TMPDIR=" + home,
-		"REGISTRY_AUTH_FILE=" + filepath.Join(home, "auth.json"), "REGCTL_CONFIG=" + filepath.Join(home, "regctl.json"),
-	}}
+	c := client{t: t, path: path, home: t.TempDir()}
+	c.env = []string{
+		"HOME=" + c.home, "DOCKER_CONFIG=" + c.home, "XDG_RUNTIME_DIR=" + c.home,
+		"XDG_CONFIG_HOME=" + filepath.Join(c.home, ".config"), "TMPDIR=" + c.home,
+		"REGISTRY_AUTH_FILE=" + c.write("auth.json", []byte("{}")),
+	}
+	return c
 }
 
 // run executes the client, requires success and returns its standard output
@@ -61,6 +63,16 @@ func newClient(t testing.TB, path string) client {
 func (c client) run(args ...string) string {
 	c.t.Helper()
 	return strings.TrimSpace(run(c.t, c.env, c.path, args...))
+}
+
+// feed is run with a standard input.
+func (c client) feed(stdin []byte, args ...string) string {
+	c.t.Helper()
+	out, err := feed(stdin, c.env, c.path, args...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
 }
 
 // fails executes the client, requires that it fails, and returns what it said.
@@ -101,17 +113,18 @@ func (s *server) sawPush(agent, repository, reference string) {
 	s.saw(agent, "PUT", repository, reference, http.StatusCreated)
 }
 
-// sawMount requires that the repository got its blobs from another one: each
-// POST answered 201, and no byte sent.
-func (s *server) sawMount(agent, repository string) {
+// sawMount requires that a repository got so many blobs by mounts from another,
+// and so many (configs, which most clients send anew) as bytes. The log must
+// have the push's last request already.
+func (s *server) sawMount(agent, repository string, mounted, sent int) {
 	s.t.Helper()
-	s.saw(agent, "POST", repository, "", http.StatusCreated)
-	sent := s.Requests(func(l logLine) bool {
-		return l.Repository == repository &&
-			(l.Method == "PATCH" || l.Method == "POST" && l.Status != http.StatusCreated)
-	})
-	for _, l := range sent {
-		s.t.Errorf("a blob was sent instead of mounted: %s", l.Raw)
+	for status, want := range map[int]int{http.StatusCreated: mounted, http.StatusAccepted: sent} {
+		posts := s.Requests(func(l logLine) bool {
+			return strings.HasPrefix(l.UserAgent, agent) && l.Method == "POST" && l.Repository == repository && l.Status == status
+		})
+		if len(posts) != want {
+			s.t.Errorf("%d POSTs into %s were answered %d, expected %d: %v", len(posts), repository, status, want, posts)
+		}
 	}
 }
 
