@@ -150,6 +150,7 @@ func (b *bench) onePair(ctx context.Context, sc scenario, pair int, sides []side
 			}
 		}
 	}()
+	runners := make([]runner, len(sides))
 	for i, s := range sides {
 		if servers[i], err = s.start(ctx, pair); err != nil {
 			return err
@@ -157,23 +158,21 @@ func (b *bench) onePair(ctx context.Context, sc scenario, pair int, sides []side
 		if err := s.work.begin(ctx, servers[i]); err != nil {
 			return err
 		}
+		runners[i] = runner{servers[i], s.work}
 	}
-	// Who goes first alternates, so that what one leaves to the disk and the
-	// caches meets both.
-	for n := range sides {
-		i := (n + pair) % len(sides)
-		got, err := sides[i].work.measure(ctx, servers[i], pair)
-		if err != nil {
-			return err
-		}
+	samples, err := measure(ctx, pair, runners...)
+	if err != nil {
+		return err
+	}
+	for i, got := range samples {
 		peak, err := peakMemory(servers[i].pid)
 		if err != nil {
 			return err
 		}
 		tallies[i].add(got, peak)
 	}
-	if last := len(sides) - 1; pair == b.sizes.pairs-1 && servers[last].debugURL != "" {
-		return b.profile(ctx, sc, servers[last], sides[last].work)
+	if last := runners[len(runners)-1]; pair == b.sizes.pairs-1 && last.debugURL != "" {
+		return b.profile(ctx, sc, last)
 	}
 	return nil
 }
@@ -217,7 +216,7 @@ func (b *bench) onePeak(ctx context.Context, sc scenario, dir string, run int, t
 			return fmt.Errorf("forgetting the peak of a process that goes on: %w", err)
 		}
 	}
-	got, err := sc.work.measure(ctx, s, run)
+	samples, err := measure(ctx, run, runner{s, sc.work})
 	if err != nil {
 		return err
 	}
@@ -225,7 +224,7 @@ func (b *bench) onePeak(ctx context.Context, sc scenario, dir string, run int, t
 	if err != nil {
 		return err
 	}
-	t.add(got, peak)
+	t.add(samples[0], peak)
 	return nil
 }
 

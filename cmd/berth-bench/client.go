@@ -63,6 +63,9 @@ func (c *client) do(ctx context.Context, method, path string, b *body, want int)
 	if err != nil {
 		return nil, err
 	}
+	if method != http.MethodPut && strings.Contains(path, "/manifests/") {
+		req.Header.Set("Accept", mediaTypeIndex+", "+mediaTypeManifest) // some registries ask for it
+	}
 	if b != nil {
 		req.Body = io.NopCloser(b.reader)
 		req.ContentLength = b.size

@@ -14,6 +14,7 @@ import (
 
 const (
 	mediaTypeManifest = "application/vnd.oci.image.manifest.v1+json"
+	mediaTypeIndex    = "application/vnd.oci.image.index.v1+json"
 	mediaTypeConfig   = "application/vnd.oci.image.config.v1+json"
 	mediaTypeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )

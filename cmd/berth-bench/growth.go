@@ -22,21 +22,21 @@ func growthScenarios(z sizes) []scenario {
 	at := func(what string) string { return fmt.Sprintf("%s at %d tags, against %d", what, z.tags, fewTags) }
 	return []scenario{
 		pair("tags-page", fmt.Sprintf("page of %d in the middle of %d tags, against %d", pageSize, z.tags, pageTags), "page", 1.2, pageTags,
-			func(repo string, tags int) *work { return tagsPage(repo, tags, z.requests/4) }),
+			func(repo string, tags int) *work { return tagsPage(repo, tags, z) }),
 		pair("tag-put", at("tag PUT"), "tag", 1.5, fewTags, changes(putTags)),
 		pair("tag-delete", at("tag delete"), "tag", 1.5, fewTags, changes(deleteTags)),
 		pair("manifest-delete", at("manifest delete by digest"), "manifest", 1.5, fewTags, changes(deleteManifests)),
 		{
 			name: "catalog-page", unit: "page", limit: atMost(1.2), kind: againstFewRepos,
 			title: fmt.Sprintf("catalog page of %d in the middle of %d repositories, against %d", pageSize, z.repos, fewRepos),
-			base:  catalogPage(fewRepos, z.requests/4), work: catalogPage(z.repos, z.requests/4),
+			base:  catalogPage(fewRepos, z), work: catalogPage(z.repos, z),
 		},
 	}
 }
 
 // page fetches a page again and again, having checked once that it is full and
 // begins with first.
-func page(path, first string, requests int) *work {
+func page(path, first string, z sizes) *work {
 	return &work{
 		setup: func(ctx context.Context, cl *client) error {
 			res, err := cl.do(ctx, http.MethodGet, path, nil, http.StatusOK)
@@ -53,23 +53,23 @@ func page(path, first string, requests int) *work {
 			}
 			return nil
 		},
-		ops: requests, cycles: 1, clients: clients, warm: max(requests/10, 1),
+		ops: changes, cycles: z.cycles, clients: clients, warm: changes,
 		op: func(ctx context.Context, cl *client, _ int) error { return cl.get(ctx, path, -1) },
 	}
 }
 
-func tagsPage(repo string, tags, requests int) *work {
+func tagsPage(repo string, tags int, z sizes) *work {
 	last := tags/2 - pageSize/2
-	return page(fmt.Sprintf("/v2/%s/tags/list?n=%d&last=%s", repo, pageSize, tagName(last)), tagName(last+1), requests)
+	return page(fmt.Sprintf("/v2/%s/tags/list?n=%d&last=%s", repo, pageSize, tagName(last)), tagName(last+1), z)
 }
 
-func catalogPage(repos, requests int) *work {
+func catalogPage(repos int, z sizes) *work {
 	last := repos/2 - pageSize/2
-	return page(fmt.Sprintf("/v2/_catalog?n=%d&last=%s", pageSize, repoName(last)), repoName(last+1), requests)
+	return page(fmt.Sprintf("/v2/_catalog?n=%d&last=%s", pageSize, repoName(last)), repoName(last+1), z)
 }
 
 // changes is how many tags or manifests a cycle adds to a repository and
-// takes away again.
+// takes away again, or how many pages it asks for.
 const changes = 100
 
 func newTag(i int) string { return fmt.Sprintf("u%07d", i) }

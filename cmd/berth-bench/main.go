@@ -47,7 +47,7 @@ func command() *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return measure(cmd, o) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return o.measure(cmd) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.berth, "berth", "", "measure this berth (default: build the one of this module)")
@@ -89,7 +89,7 @@ func (o options) sizes() sizes {
 }
 
 // measure runs the scenarios that were asked for and prints the report.
-func measure(cmd *cobra.Command, o options) (err error) {
+func (o options) measure(cmd *cobra.Command) (err error) {
 	chosen, err := regexp.Compile(o.run)
 	if err != nil {
 		return fmt.Errorf("--run: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -14,7 +15,7 @@ const maxClients = 128
 
 // settle is how long the server may go on after its last answer, so that the
 // end of an operation's work counts.
-const settle = 10 * time.Millisecond
+const settle = 5 * time.Millisecond
 
 // work is what a scenario does to one registry. A batch is cycles times:
 // prepare, then ops operations by clients at once, then cleanup; only the
@@ -28,8 +29,8 @@ type work struct {
 
 	ops, cycles, clients int
 
-	units int   // of the scenario's unit in a batch; 0: cycles × ops
-	bytes int64 // sent or fetched in a batch, 0 where that does not matter
+	units int   // of the scenario's unit in a cycle; 0: ops
+	bytes int64 // sent or fetched in a cycle, 0 where that does not matter
 	warm  int   // operations before a process's first batch, unmeasured
 }
 
@@ -60,24 +61,42 @@ func (w *work) begin(ctx context.Context, s *server) error {
 	return err
 }
 
-// measure runs the batch of that number.
-func (w *work) measure(ctx context.Context, s *server, batch int) (sample, error) {
-	var total sample
-	for i := range w.cycles {
-		one, err := w.cycle(ctx, s, batch*w.cycles+i, w.ops)
-		if err != nil {
-			return sample{}, err
+// runner is a server and what is done to it.
+type runner struct {
+	*server
+	work *work
+}
+
+// measure runs the batch of that number on each of the runners, which must
+// have as many cycles. They take turns cycle by cycle, because the machine may
+// be slow for a second and fast in the next; who goes first alternates, so that
+// what one leaves to the disk and the caches meets all.
+func measure(ctx context.Context, batch int, runners ...runner) ([]sample, error) {
+	totals := make([]sample, len(runners))
+	cycles := runners[0].work.cycles
+	for n := range cycles {
+		number := batch*cycles + n
+		for turn := range runners {
+			i := (turn + number) % len(runners)
+			w := runners[i].work
+			one, err := w.cycle(ctx, runners[i].server, number, w.ops)
+			if err != nil {
+				return nil, err
+			}
+			totals[i].add(one)
 		}
-		total.wall += one.wall
-		total.cpu += one.cpu
-		total.latencies = append(total.latencies, one.latencies...)
 	}
-	total.bytes = w.bytes
-	total.units = w.units
-	if total.units == 0 {
-		total.units = w.cycles * w.ops
+	for i, r := range runners {
+		totals[i].bytes = r.work.bytes * int64(cycles)
+		totals[i].units = cycles * cmp.Or(r.work.units, r.work.ops)
 	}
-	return total, nil
+	return totals, nil
+}
+
+func (s *sample) add(one sample) {
+	s.wall += one.wall
+	s.cpu += one.cpu
+	s.latencies = append(s.latencies, one.latencies...)
 }
 
 func (w *work) cycle(ctx context.Context, s *server, cycle, ops int) (sample, error) {

@@ -15,12 +15,12 @@ const profileTime = 5 * time.Second
 
 // profile goes on with the scenario's work, unmeasured, and writes a CPU
 // profile of the server meanwhile.
-func (b *bench) profile(ctx context.Context, sc scenario, s *server, w *work) error {
+func (b *bench) profile(ctx context.Context, sc scenario, r runner) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		url := fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.debugURL, int(profileTime.Seconds()))
+		url := fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", r.debugURL, int(profileTime.Seconds()))
 		done <- download(ctx, url, filepath.Join(b.profiles, sc.name+".pprof"))
 	}()
 	for batch := b.sizes.pairs; ; batch++ {
@@ -29,7 +29,7 @@ func (b *bench) profile(ctx context.Context, sc scenario, s *server, w *work) er
 			return err
 		default:
 		}
-		if _, err := w.measure(ctx, s, batch); err != nil {
+		if _, err := measure(ctx, batch, r); err != nil {
 			return err
 		}
 	}

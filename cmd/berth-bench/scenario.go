@@ -11,27 +11,27 @@ type sizes struct {
 	pairs     int // of batches, for each figure that compares
 	runs      int // of the scenarios of peak memory
 	blob      int64
-	requests  int // in a batch of a request scenario
-	pushes    int // images in a batch
-	pulls     int // images in a batch
+	cycles    int // in a batch of small operations
+	requests  int // in a cycle
+	pushes    int // images in a cycle
+	pulls     int // images in a cycle
 	tags      int // in the large repository
 	repos     int // in the large registry
-	cycles    int // of 100 changes, in a batch of a growth scenario
 	uploads   int // at once, for peak memory
 	uploadLen int64
 }
 
 func fullSizes() sizes {
 	return sizes{
-		pairs: 11, runs: 3, blob: 1 << 30, requests: 4000, pushes: 100, pulls: 400,
-		tags: 100_000, repos: 20_000, cycles: 5, uploads: 64, uploadLen: 64 << 20,
+		pairs: 11, runs: 3, blob: 1 << 30, cycles: 8, requests: 500, pushes: 16, pulls: 50,
+		tags: 100_000, repos: 20_000, uploads: 64, uploadLen: 64 << 20,
 	}
 }
 
 func quickSizes() sizes {
 	return sizes{
-		pairs: 3, runs: 1, blob: 64 << 20, requests: 1000, pushes: 20, pulls: 50,
-		tags: 5000, repos: 1000, cycles: 1, uploads: 64, uploadLen: 4 << 20,
+		pairs: 3, runs: 1, blob: 64 << 20, cycles: 2, requests: 500, pushes: 16, pulls: 50,
+		tags: 5000, repos: 1000, uploads: 64, uploadLen: 4 << 20,
 	}
 }
 
@@ -81,16 +81,17 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 		{name: "push-4", title: "push 4 × " + mib(z.blob/4) + " at once", unit: "4 pushes", limit: atMost(1.25), kind: againstFloorFresh,
 			work: pushBlobs(c, 2, 4, z.blob/4)},
 	}
-	pull1, err := pullBlob(c, 3, 4, 1, z.blob)
+	pull1, err := pullBlob(c, 3, 1, z.blob)
 	if err != nil {
 		return nil, err
 	}
-	pull4, err := pullBlob(c, 4, 4, 4, z.blob)
+	pull4, err := pullBlob(c, 4, 4, z.blob)
 	if err != nil {
 		return nil, err
 	}
-	pull4.units = 1
-	downloads, err := pullBlob(c, 5, z.uploads, z.uploads, z.blob)
+	pull1.cycles = 4
+	pull4.cycles, pull4.units = 2, 1
+	downloads, err := pullBlob(c, 5, z.uploads, z.blob)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 	table = append(table, requests...)
 	table = append(table, growthScenarios(z)...)
 	return append(table,
-		scenario{name: "memory-uploads", title: fmt.Sprintf("%d uploads of %s at once", z.uploads, mib(z.uploadLen)), unit: "upload",
+		scenario{name: "memory-uploads", title: fmt.Sprintf("%d uploads of %s at once", z.uploads, mib(z.uploadLen)), unit: fmt.Sprintf("%d uploads", z.uploads),
 			limit: memory, kind: peakOnly, work: pushBlobs(c, 6, z.uploads, z.uploadLen)},
 		scenario{name: "memory-downloads", title: fmt.Sprintf("%d downloads of %s at once", z.uploads, mib(z.blob)), unit: "download",
 			limit: memory, kind: peakOnly, work: downloads},
@@ -130,7 +131,7 @@ func identity(scenario uint64, cycle, i int) uint64 {
 }
 
 // pushBlobs pushes n big blobs at once, each by POST, PATCH and PUT. A unit is
-// all n, or one where a batch is for memory.
+// all n.
 func pushBlobs(c *content, id uint64, n int, size int64) *work {
 	blobs := make([]blob, n)
 	return &work{
@@ -148,8 +149,8 @@ func pushBlobs(c *content, id uint64, n int, size int64) *work {
 	}
 }
 
-// pullBlob pulls one big blob ops times.
-func pullBlob(c *content, id uint64, ops, clients int, size int64) (*work, error) {
+// pullBlob pulls one big blob n times at once.
+func pullBlob(c *content, id uint64, n int, size int64) (*work, error) {
 	b, err := c.big(size, identity(id, 0, 0))
 	if err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func pullBlob(c *content, id uint64, ops, clients int, size int64) (*work, error
 			}
 			return cl.verify(ctx, path, b.digest)
 		},
-		ops: ops, cycles: 1, clients: clients, bytes: int64(ops) * size,
+		ops: n, cycles: 1, clients: n, bytes: int64(n) * size,
 		op: func(ctx context.Context, cl *client, _ int) error { return cl.get(ctx, path, size) },
 	}, nil
 }
@@ -172,7 +173,7 @@ func pushImages(c *content, z sizes) *work {
 	images := make([]image, z.pushes)
 	first := 0
 	return &work{
-		ops: z.pushes, cycles: 1, clients: clients, warm: min(clients, z.pushes),
+		ops: z.pushes, cycles: z.cycles, clients: clients, warm: min(clients, z.pushes),
 		prepare: func(_ context.Context, _ *client, cycle, ops int) error {
 			first = (cycle + 1) * z.pushes
 			for i := range ops {
@@ -206,7 +207,7 @@ func pullImages(c *content, z sizes) (*work, error) {
 			})
 			return err
 		},
-		ops: z.pulls, cycles: 1, clients: clients, warm: max(z.pulls/10, 1),
+		ops: z.pulls, cycles: z.cycles, clients: clients, warm: z.pulls,
 		op: func(ctx context.Context, cl *client, i int) error {
 			i %= len(images)
 			return cl.pullImage(ctx, benchRepo, tag(i), images[i])
@@ -236,7 +237,7 @@ func requestScenarios(c *content, z sizes) ([]scenario, error) {
 	}
 	request := func(name, title string, limit *Limit, op func(ctx context.Context, cl *client) error) scenario {
 		return scenario{name: name, title: title, unit: "request", limit: limit, work: &work{
-			setup: setup, ops: z.requests, cycles: 1, clients: clients, warm: max(z.requests/10, 1),
+			setup: setup, ops: z.requests, cycles: z.cycles, clients: clients, warm: z.requests,
 			op: func(ctx context.Context, cl *client, _ int) error { return op(ctx, cl) },
 		}}
 	}

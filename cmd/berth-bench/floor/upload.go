@@ -61,10 +61,9 @@ func (f *Floor) startUpload(w http.ResponseWriter, r *http.Request) error {
 // appendBody hashes and writes src in turn. io.CopyBuffer would hand the
 // buffer to *os.File's ReadFrom, which ignores it.
 func (f *Floor) appendBody(up *upload, src io.Reader) error {
-	buf := f.buffers.Get().(*[bufferSize]byte)
-	defer f.buffers.Put(buf)
+	buf := make([]byte, bufferSize)
 	for {
-		n, err := src.Read(buf[:])
+		n, err := src.Read(buf)
 		up.sum.Write(buf[:n])
 		if _, werr := up.file.Write(buf[:n]); werr != nil {
 			return werr
