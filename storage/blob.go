@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -26,30 +25,30 @@ func (r *Registry) blob(repo string, d digest.Digest) (Blob, error) {
 	if err != nil {
 		return Blob{}, orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 	}
-	return Blob{Digest: d, Size: b.Size, id: b.ID}, nil
+	return Blob{Digest: d, Size: b.Size, id: b.ID, object: b.Object}, nil
 }
 
 // OpenBlob implements [Blobs].
 func (r *Registry) OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
-	objects, err := r.db.BlobObjects(b.id)
-	if err != nil {
-		return nil, err
-	}
-	f, key, err := r.open(ctx, b, objects)
-	if !errors.Is(err, errGone) {
-		return f, err
-	}
-	// Another job may have given the blob other objects since the rows were read.
-	again, err := r.db.BlobObjects(b.id)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Equal(objects, again) {
-		if f, key, err = r.open(ctx, b, again); !errors.Is(err, errGone) {
+	if b.object.Key != "" {
+		if f, err := openObject(ctx, r.bytes, b.object); !errors.Is(err, errGone) {
 			return f, err
 		}
+		// Another job may have given the blob another object since the row was read.
 	}
-	return nil, r.damaged(ctx, b, key)
+	for try := 0; ; try++ {
+		objects, err := r.db.BlobObjects(b.id)
+		if err != nil {
+			return nil, err
+		}
+		f, key, err := r.open(ctx, b, objects)
+		if !errors.Is(err, errGone) {
+			return f, err
+		}
+		if try > 0 {
+			return nil, r.damaged(ctx, b, key)
+		}
+	}
 }
 
 // errGone: an object is not there, or not as long as its row says.

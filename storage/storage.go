@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 // Manifests reads and changes the manifests and tags of repositories. The
@@ -125,7 +126,8 @@ type Blob struct {
 	Digest digest.Digest
 	Size   int64
 
-	id int64
+	id     int64
+	object meta.Object // known where the blob is one object
 }
 
 // Manifest is a manifest as a repository has it, without its payload.

@@ -1,22 +1,43 @@
 package meta
 
+import (
+	"errors"
+	"io/fs"
+)
+
 // Blob is a blob as one repository has it.
 type Blob struct {
 	ID      int64
 	Digest  string
 	Size    int64
 	Damaged bool
+	Object  Object // where the blob is one object, else empty
 }
 
 // Blob returns a blob that the repository has, or fs.ErrNotExist.
 func (db *DB) Blob(repo, digest string) (Blob, error) {
 	b := Blob{Digest: digest}
-	err := db.queryRow(`SELECT b.id, b.size, b.damaged_at IS NOT NULL
+	// A second row says that the blob has several objects.
+	rows, err := db.query(`SELECT b.id, b.size, b.damaged_at IS NOT NULL, COALESCE(o.key, ''), COALESCE(o.size, 0)
 		FROM repositories r
 		JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
 		JOIN blobs b ON b.id = c.blob_id
-		WHERE r.name = $1 AND c.hidden_at IS NULL`, repo, digest).Scan(&b.ID, &b.Size, &b.Damaged)
-	return b, err
+		LEFT JOIN objects o ON o.blob_id = b.id
+		WHERE r.name = $1 AND c.hidden_at IS NULL LIMIT 2`, repo, digest)
+	if err != nil {
+		return b, err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return b, errors.Join(rows.Err(), fs.ErrNotExist)
+	}
+	if err := rows.Scan(&b.ID, &b.Size, &b.Damaged, &b.Object.Key, &b.Object.Size); err != nil {
+		return b, err
+	}
+	if rows.Next() {
+		b.Object = Object{}
+	}
+	return b, rows.Err()
 }
 
 // SaveBlob makes the row of a blob, or finds the one of the same digest. whole
