@@ -1,0 +1,2 @@
+// Package util could be anything.
+package util

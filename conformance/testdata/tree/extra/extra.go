@@ -1,0 +1,2 @@
+// Package extra has no place in the design.
+package extra

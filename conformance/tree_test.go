@@ -1,0 +1,191 @@
+package conformance
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// project is the module's path, without which its own imports are written below.
+const project = "github.com/berth-registry/berth"
+
+// layers says which packages of the project each directory's code may import:
+// the design's table. A directory that is not here, nor below one that is, breaks
+// the rule, so that a new package comes with a decision on its place. A package
+// may always import what lies below its own row.
+var layers = map[string][]string{
+	"cmd/berth":       {"api", "auth", "storage", "storage/bucket", "storage/meta", "manifest"},
+	"cmd/berth-bench": {},
+	"api":             {"auth", "storage", "manifest"},
+	"auth":            {"storage/meta", "manifest"},
+	"storage":         {"storage/bucket", "storage/meta", "manifest"},
+	"storage/bucket":  {"manifest"},
+	"storage/meta":    {"manifest"},
+	"manifest":        {},
+	"conformance":     {}, // speaks to a built program only
+}
+
+// homes says where alone a package from elsewhere, and what lies below it, may be
+// imported. Tests may import anything.
+var homes = map[string][]string{
+	"net/http":                             {"api", "cmd"},
+	"database/sql":                         {"storage/meta"},
+	"modernc.org/sqlite":                   {"storage/meta"},
+	"github.com/pressly/goose/v3":          {"storage/meta"},
+	"gocloud.dev":                          {"storage/bucket"},
+	"github.com/opencontainers/image-spec": {"manifest"},
+}
+
+// drivers are the packages that are imported for what their init does. The
+// compiler wants embed to be imported so.
+var drivers = []string{"modernc.org/sqlite", "gocloud.dev/blob", "embed"}
+
+// emptyNames say nothing of what a package is for.
+var emptyNames = []string{"util", "utils", "common", "types", "helpers", "misc"}
+
+// TestTree holds the shape of the source.
+func TestTree(t *testing.T) {
+	violations, packages, err := checkTree("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range violations {
+		t.Error(v)
+	}
+	for dir := range layers {
+		if !slices.Contains(packages, dir) {
+			t.Errorf("the table has %s, the tree has not", dir)
+		}
+	}
+}
+
+// TestTreeFindsViolations runs the checker on a tree that breaks each rule once.
+func TestTreeFindsViolations(t *testing.T) {
+	got, _, err := checkTree("testdata/tree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"api/handler.go: imports storage/meta, which api may not",
+		"api/util/util.go: package util: a name that says nothing",
+		"extra/extra.go: extra has no row in the table of layers",
+		"manifest/manifest.go: func init",
+		"manifest/manifest.go: imports api, which manifest may not",
+		"manifest/manifest.go: imports net/http/httputil, which only api, cmd may",
+		"manifest/manifest_test.go: blank import of expvar, which is no driver",
+		"storage/bucket/bucket.go: imports github.com/opencontainers/image-spec/specs-go/v1, which only manifest may",
+		"storage/storage.go: imports database/sql/driver, which only storage/meta may",
+		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket may",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("found\n%s\nexpected\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// checkTree reads the Go files of the module at root, without testdata and nested
+// modules, and returns what breaks the rules, sorted, and the directories seen.
+func checkTree(root string) (violations, packages []string, err error) {
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		switch {
+		case d.IsDir() && rel != ".":
+			if d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") || isModule(p) {
+				return filepath.SkipDir
+			}
+		case strings.HasSuffix(rel, ".go"):
+			packages = append(packages, path.Dir(rel))
+			found, err := checkFile(p, rel)
+			violations = append(violations, found...)
+			return err
+		}
+		return nil
+	})
+	slices.Sort(violations)
+	return violations, packages, err
+}
+
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
+// checkFile returns what one file breaks. rel is its path in the module.
+func checkFile(name, rel string) ([]string, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	violate := func(format string, args ...any) {
+		found = append(found, rel+": "+fmt.Sprintf(format, args...))
+	}
+	dir, test := path.Dir(rel), strings.HasSuffix(rel, "_test.go")
+	if slices.Contains(emptyNames, file.Name.Name) {
+		violate("package %s: a name that says nothing", file.Name.Name)
+	}
+	row := rowOf(dir)
+	if row == "" {
+		violate("%s has no row in the table of layers", dir)
+	}
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, err
+		}
+		if spec.Name != nil && spec.Name.Name == "_" && !slices.ContainsFunc(drivers, func(d string) bool { return within(imported, d) }) {
+			violate("blank import of %s, which is no driver", imported)
+		}
+		if test {
+			continue
+		}
+		if own, ok := strings.CutPrefix(imported, project+"/"); ok {
+			if row != "" && !within(own, row) && !slices.Contains(layers[row], own) {
+				violate("imports %s, which %s may not", own, row)
+			}
+			continue
+		}
+		for foreign, may := range homes {
+			if within(imported, foreign) && !slices.ContainsFunc(may, func(home string) bool { return within(dir, home) }) {
+				violate("imports %s, which only %s may", imported, strings.Join(may, ", "))
+			}
+		}
+	}
+	for _, decl := range file.Decls {
+		if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+			violate("func init")
+		}
+	}
+	return found, nil
+}
+
+// rowOf returns the row of the table that a directory belongs to: its own or that
+// of the nearest directory above it; "" where there is none.
+func rowOf(dir string) string {
+	for ; dir != "."; dir = path.Dir(dir) {
+		if _, ok := layers[dir]; ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+// within says whether a path is another one or lies below it.
+func within(p, above string) bool {
+	return p == above || strings.HasPrefix(p, above+"/")
+}
