@@ -73,8 +73,8 @@ func (c *conn) execContext(ctx context.Context, query string, args ...any) (int6
 	return result.RowsAffected()
 }
 
-// query runs a query and returns its first n rows, or all if n is negative.
-// The statement need not have come to its end: see drain.
+// query runs a query and returns its first n rows, or all if n is negative. A
+// statement that writes has done so whole before it returns its first row.
 func (c *conn) query(query string, args []any, n int) (_ *rows, err error) {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -93,13 +93,6 @@ func (c *conn) query(query string, args []any, n int) (_ *rows, err error) {
 		err = closed
 	}
 	return r, err
-}
-
-// drain is like query, but runs the statement to its end. A statement that
-// writes must be drained: SQLite makes all its changes before it returns the
-// first row, but checks immediate foreign keys only at the end.
-func (c *conn) drain(query string, args []any) (*rows, error) {
-	return c.query(query, args, -1)
 }
 
 // read reads at most n rows of a result, or all if n is negative.

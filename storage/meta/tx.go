@@ -320,14 +320,19 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 }
 
 func (tx *Tx) queryRow(query string, args ...any) row {
-	return firstRow(tx.query(query, args...))
+	return firstRow(tx.read(query, args, 1))
 }
 
 func (tx *Tx) query(query string, args ...any) (*rows, error) {
+	return tx.read(query, args, -1)
+}
+
+// read returns at most n rows, or all if n is negative.
+func (tx *Tx) read(query string, args []any, n int) (*rows, error) {
 	if err := tx.usable(); err != nil {
 		return nil, err
 	}
-	r, err := tx.conn.drain(query, args)
+	r, err := tx.conn.query(query, args, n)
 	return r, tx.fail(err)
 }
 

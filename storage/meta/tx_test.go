@@ -354,19 +354,36 @@ func TestFailedStatementEndsTx(t *testing.T) {
 	})
 }
 
-// An immediate foreign key is checked at the end of a statement, which a row
-// that it returns does not mark.
-func TestReturningChecksForeignKey(t *testing.T) {
+// A statement whose first row alone is read has made all its changes, and its
+// foreign keys were checked.
+func TestReturning(t *testing.T) {
 	onBoth(t, Options{}, func(t *testing.T, db *DB) {
+		if _, err := db.exec(`INSERT INTO parents (id) VALUES (1), (2)`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.exec(`INSERT INTO items (name, parent) VALUES ('child', 1)`); err != nil {
+			t.Fatal(err)
+		}
+		for _, query := range []string{
+			`DELETE FROM parents WHERE id = 1 RETURNING id`,
+			`UPDATE parents SET id = 3 WHERE id = 1 RETURNING id`,
+			`INSERT INTO items (name, parent) VALUES ('orphan', 7) RETURNING id`,
+			`INSERT INTO items (name, parent) VALUES ('b', 2), ('orphan', 7) RETURNING id`,
+		} {
+			err := db.Tx(context.Background(), func(tx *Tx) error {
+				var id int64
+				return tx.queryRow(query).Scan(&id)
+			})
+			if !IsForeignKey(err) {
+				t.Errorf("%s: got %v", query, err)
+			}
+		}
 		err := db.Tx(context.Background(), func(tx *Tx) error {
 			var id int64
-			return tx.queryRow(`INSERT INTO items (name, parent) VALUES ('orphan', 7) RETURNING id`).Scan(&id)
+			return tx.queryRow(`INSERT INTO items (name) VALUES ('b'), ('c'), ('d') RETURNING id`).Scan(&id)
 		})
-		if !IsForeignKey(err) {
-			t.Errorf("got %v", err)
-		}
-		if got := names(t, db); len(got) != 0 {
-			t.Errorf("got %v", got)
+		if got := names(t, db); err != nil || !slices.Equal(got, []string{"child", "b", "c", "d"}) {
+			t.Errorf("got %v, %v", got, err)
 		}
 	})
 }
