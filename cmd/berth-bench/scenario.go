@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -81,20 +82,9 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 		{name: "push-4", title: "push 4 × " + mib(z.blob/4) + " at once", unit: "4 pushes", limit: atMost(1.25), kind: againstFloorFresh,
 			work: pushBlobs(c, 2, 4, z.blob/4)},
 	}
-	pull1, err := pullBlob(c, 3, 1, z.blob)
-	if err != nil {
-		return nil, err
-	}
-	pull4, err := pullBlob(c, 4, 4, z.blob)
-	if err != nil {
-		return nil, err
-	}
+	pull1, pull4 := pullBlob(c, 3, 1, z.blob), pullBlob(c, 4, 4, z.blob)
 	pull1.cycles = 4
 	pull4.cycles, pull4.units = 2, 1
-	downloads, err := pullBlob(c, 5, z.uploads, z.blob)
-	if err != nil {
-		return nil, err
-	}
 	pullImages, err := pullImages(c, z)
 	if err != nil {
 		return nil, err
@@ -116,7 +106,7 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 		scenario{name: "memory-uploads", title: fmt.Sprintf("%d uploads of %s at once", z.uploads, mib(z.uploadLen)), unit: fmt.Sprintf("%d uploads", z.uploads),
 			limit: memory, kind: peakOnly, work: pushBlobs(c, 6, z.uploads, z.uploadLen)},
 		scenario{name: "memory-downloads", title: fmt.Sprintf("%d downloads of %s at once", z.uploads, mib(z.blob)), unit: "download",
-			limit: memory, kind: peakOnly, work: downloads},
+			limit: memory, kind: peakOnly, work: pullBlob(c, 5, z.uploads, z.blob)},
 		scenario{name: "start", title: fmt.Sprintf("start with %d tags and %d repositories", z.tags, z.repos), unit: "start",
 			limit: &Limit{Kind: limitTime, Max: float64(time.Second)}, kind: startOnly},
 	), nil
@@ -150,22 +140,29 @@ func pushBlobs(c *content, id uint64, n int, size int64) *work {
 }
 
 // pullBlob pulls one big blob n times at once.
-func pullBlob(c *content, id uint64, n int, size int64) (*work, error) {
-	b, err := c.big(size, identity(id, 0, 0))
-	if err != nil {
-		return nil, err
-	}
-	path := blobPath(benchRepo, b.digest)
+func pullBlob(c *content, id uint64, n int, size int64) *work {
+	// Made when it is needed first: it takes a second to hash.
+	pulled := sync.OnceValues(func() (blob, error) { return c.big(size, identity(id, 0, 0)) })
 	return &work{
 		seed: func(ctx context.Context, cl *client) error {
+			b, err := pulled()
+			if err != nil {
+				return err
+			}
 			if err := cl.pushBlob(ctx, benchRepo, b, true); err != nil {
 				return err
 			}
-			return cl.verify(ctx, path, b.digest)
+			return cl.verify(ctx, blobPath(benchRepo, b.digest), b.digest)
 		},
 		ops: n, cycles: 1, clients: n, bytes: int64(n) * size,
-		op: func(ctx context.Context, cl *client, _ int) error { return cl.get(ctx, path, size) },
-	}, nil
+		op: func(ctx context.Context, cl *client, _ int) error {
+			b, err := pulled()
+			if err != nil {
+				return err
+			}
+			return cl.get(ctx, blobPath(benchRepo, b.digest), size)
+		},
+	}
 }
 
 // pushImages pushes images of five layers, each with blobs of its own.
