@@ -160,7 +160,8 @@ func (c *caller) post(repo string, b content) answer {
 		header: map[string]string{"Content-Type": "application/octet-stream"}, body: b.from(0, b.size), length: b.size})
 }
 
-// received says how many bytes of an upload the registry has.
+// received says how many bytes of an upload the registry has. One byte reads as
+// none: the range "0-0" is said of both.
 func (c *caller) received(s session) (int64, answer) {
 	a := c.do(request{method: "GET", path: s.url})
 	if a.err != nil || a.status != http.StatusNoContent {
@@ -172,7 +173,7 @@ func (c *caller) received(s session) (int64, answer) {
 		return 0, a
 	}
 	if last == 0 {
-		return 0, a // "0-0" is said of nothing and of one byte
+		return 0, a
 	}
 	return last + 1, a
 }

@@ -103,7 +103,7 @@ func (s *storm) resume(u *unfinished) {
 	if !s.expect(a, http.StatusNoContent, "GET of the upload %s of %d bytes", u.session.url, u.said) {
 		return
 	}
-	if n < u.said && !s.forgets {
+	if n < u.said && u.said > 1 && !s.forgets {
 		s.fault("upload %s has %d bytes, %d were acknowledged", u.session.url, n, u.said)
 	}
 	if n == 0 || n > u.content.size {
@@ -295,7 +295,8 @@ func (s *storm) deleteManifest(client int, rng *rand.Rand, repo string) {
 
 // deleteBlob pushes a blob that nothing else knows of and deletes it.
 func (s *storm) deleteBlob(client int, rng *rand.Rand, repo string) {
-	c := s.newContent(rng)
+	// Long enough that no other client comes to push the same bytes.
+	c := newContent(s.number.Add(1), 64+rng.Int64N(100<<10), digest.SHA256)
 	if !s.pushSomehow(client, rng, repo, c) {
 		return
 	}

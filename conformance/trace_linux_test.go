@@ -61,7 +61,7 @@ func readTrace(t *testing.T, file string) []systemCall {
 		}
 		thread, rest := m[1], m[2]
 		if before, ok := strings.CutSuffix(rest, "<unfinished ...>"); ok {
-			begun[thread] = before
+			begun[thread] = strings.TrimRight(before, " ")
 			continue
 		}
 		if strings.Contains(text, "resumed>") {
