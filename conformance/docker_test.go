@@ -14,7 +14,10 @@ import (
 
 // docker is Docker's command with a daemon of its own, which uses no part of an
 // engine that may be installed on the machine.
-type docker struct{ client }
+type docker struct {
+	client
+	engine []string // environment that names the engine, for other programs
+}
 
 // startDocker starts a Docker Engine on a private socket, with its data in a
 // temporary directory, and stops it when the test ends.
@@ -31,6 +34,7 @@ func startDocker(t *testing.T) docker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		unmountBelow(t, dir) // dockerd leaves the network namespaces of its containers mounted
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("dockerd left something behind: %v", err)
 		}
@@ -71,8 +75,8 @@ func startDocker(t *testing.T) docker {
 			_ = cmd.Process.Kill()
 		}
 	})
-	c.env = append(c.env, "DOCKER_HOST="+socket, "DOCKER_BUILDKIT=0")
-	d := docker{c}
+	d := docker{client: c, engine: []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + c.home}}
+	d.env = append(d.env, d.engine...)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		_, err := tryRun(t, d.env, d.path, "version")
 		if err == nil {

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -25,4 +27,20 @@ func onOverlay(t testing.TB, dir string) bool {
 		t.Fatal(err)
 	}
 	return int64(s.Type) == overlayMagic
+}
+
+// unmountBelow unmounts what is mounted below a directory.
+func unmountBelow(t testing.TB, dir string) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); strings.HasPrefix(f[1], dir+"/") {
+			if err := syscall.Unmount(f[1], syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", f[1], err)
+			}
+		}
+	}
 }

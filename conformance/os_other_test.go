@@ -16,3 +16,6 @@ func stopWithParent() *syscall.SysProcAttr { return nil }
 
 // onOverlay is false: only Linux has overlay file systems.
 func onOverlay(testing.TB, string) bool { return false }
+
+// unmountBelow does nothing: only on Linux do the tests mount anything.
+func unmountBelow(testing.TB, string) {}
