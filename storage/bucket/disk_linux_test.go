@@ -7,14 +7,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"testing"
 	"testing/iotest"
 )
 
-// tmpfs mounts a file system of that many bytes.
-func tmpfs(t *testing.T, size int) string {
+// tmpfs mounts a file system with those options.
+func tmpfs(t *testing.T, options string) string {
 	t.Helper()
 	cannot := t.Skip
 	if os.Getenv("BERTH_TEST_ALL") == "1" {
@@ -23,20 +24,28 @@ func tmpfs(t *testing.T, size int) string {
 	if os.Geteuid() != 0 {
 		cannot("A full disk is tried on a small tmpfs, which only root can mount.")
 	}
+	noCollector(t)
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+strconv.Itoa(size)); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 		cannot("A full disk is tried on a small tmpfs, which cannot be mounted here:", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err) // something is still open
+			t.Error("something is still open:", err)
+			syscall.Unmount(dir, syscall.MNT_DETACH)
 		}
 	})
 	return dir
 }
 
+// noCollector keeps the garbage collector from closing the files that a test should find open.
+func noCollector(t *testing.T) {
+	percent := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
+}
+
 func TestFullDisk(t *testing.T) {
-	b := openDir(t, tmpfs(t, 8<<20), Options{})
+	b := openDir(t, tmpfs(t, "size=8m"), Options{})
 	mustPut(t, b, Marker, body(1000))
 	for _, size := range []int64{9 << 20, 64 << 20} {
 		n, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, size), io.Discard)
@@ -62,9 +71,36 @@ func TestFullDisk(t *testing.T) {
 	wantKeys(t, b, Marker, "content/00/x-1")
 }
 
+func TestNoInodes(t *testing.T) {
+	b := openDir(t, tmpfs(t, "size=8m,nr_inodes=400"), Options{})
+	var (
+		keys []string
+		err  error
+	)
+	for i := 0; err == nil && i < 1000; i++ { // how many inodes a file takes is tmpfs's affair
+		key := "content/00/x-" + strconv.Itoa(i)
+		if _, err = b.Put(t.Context(), key, bytes.NewReader(nil), io.Discard); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	unread := &hook{endless{}, 0, func() { t.Error("read, although no file can be made") }}
+	if !errors.Is(err, ErrNoSpace) {
+		t.Error(err)
+	}
+	if _, err := b.Put(t.Context(), Marker, unread, io.Discard); !errors.Is(err, ErrNoSpace) {
+		t.Error(err)
+	}
+	wantKeys(t, b, keys...)
+	if err := b.Delete(t.Context(), keys...); err != nil {
+		t.Error(err)
+	}
+	mustPut(t, b, Marker, nil)
+	wantKeys(t, b, Marker)
+}
+
 func TestMinFreeLeavesSpace(t *testing.T) {
 	const minFree = 4 << 20
-	dir := tmpfs(t, 16<<20)
+	dir := tmpfs(t, "size=16m")
 	b := openDir(t, dir, Options{MinFree: minFree})
 	var least int64 = 1 << 40
 	sum := writerFunc(func(p []byte) (int, error) {
@@ -92,6 +128,7 @@ func openFiles(t *testing.T) int {
 }
 
 func TestNoDescriptorLeaks(t *testing.T) {
+	noCollector(t)
 	p := &plan{}
 	b := openDir(t, t.TempDir(), Options{Fault: p.fault})
 	ended, cancel := context.WithCancel(t.Context())

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -163,6 +164,26 @@ func TestPanickingReaderCommitsNothing(t *testing.T) {
 		}
 		mustPut(t, b, testKey, body(10)) // the buffers are in order
 		wantObject(t, b, testKey, body(10))
+	})
+}
+
+// The goroutine that hashes has ended when Put returns: a bubble in which one is left fails.
+func TestNoGoroutineLeaks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openURL(t, "mem://", Options{})
+		for _, size := range offsets {
+			for _, src := range []io.Reader{
+				io.LimitReader(endless{}, size),
+				io.MultiReader(io.LimitReader(endless{}, size), iotest.ErrReader(io.ErrUnexpectedEOF)),
+				&hook{endless{}, size, func() { panic("handler aborted") }},
+			} {
+				func() {
+					defer func() { recover() }()
+					b.Put(t.Context(), testKey, src, newDigest())
+				}()
+			}
+			b.Put(t.Context(), testKey, endless{}, &failingSum{left: size})
+		}
 	})
 }
 
