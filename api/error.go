@@ -77,8 +77,8 @@ var problems = []problem{
 	{storage.ErrNoSpace, http.StatusInsufficientStorage, codeUnavailable, true, 0},
 	{storage.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errStopping, http.StatusServiceUnavailable, codeUnavailable, false, 5},
-	{errStalled, http.StatusRequestTimeout, codeSizeInvalid, false, 0},
-	{storage.ErrClientBody, http.StatusBadRequest, codeSizeInvalid, false, 0},
+	{errStalled, http.StatusRequestTimeout, codeBlobUploadInvalid, false, 0},
+	{storage.ErrClientBody, http.StatusBadRequest, codeBlobUploadInvalid, false, 0},
 
 	{manifest.ErrNameInvalid, http.StatusBadRequest, codeNameInvalid, false, 0},
 	{manifest.ErrTagInvalid, http.StatusBadRequest, codeTagInvalid, false, 0},
@@ -86,7 +86,7 @@ var problems = []problem{
 	{manifest.ErrManifestInvalid, http.StatusBadRequest, codeManifestInvalid, false, 0},
 	{manifest.ErrManifestUnverified, http.StatusBadRequest, codeManifestUnverified, false, 0},
 
-	{errNoRoute, http.StatusNotFound, codeUnsupported, false, 0},
+	{errNoRoute, http.StatusNotFound, codeNameUnknown, false, 0},
 	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
 	{errMisdirected, http.StatusMisdirectedRequest, codeDenied, false, 0},
 	{errForbidden, http.StatusForbidden, codeDenied, false, 0},
@@ -95,7 +95,7 @@ var problems = []problem{
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
 	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
-	{errBusy, http.StatusServiceUnavailable, codeUnavailable, true, 5},
+	{errBusy, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
 	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
 

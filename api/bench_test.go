@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+// oneManifest is a registry that has one, whatever it is asked for: what is
+// measured is all but storage.
+type oneManifest struct {
+	Registry
+	m       storage.Manifest
+	payload []byte
+}
+
+func (o *oneManifest) Manifest(context.Context, string, manifest.Reference) (storage.Manifest, error) {
+	return o.m, nil
+}
+
+func (o *oneManifest) Payload(context.Context, storage.Manifest) ([]byte, error) {
+	return o.payload, nil
+}
+
+func (o *oneManifest) Blob(_ context.Context, _ string, d digest.Digest) (storage.Blob, error) {
+	return storage.Blob{Digest: d, Size: 1 << 20}, nil
+}
+
+// quietWriter is a ResponseWriter that keeps nothing.
+type quietWriter struct{ header http.Header }
+
+func (w *quietWriter) Header() http.Header              { return w.header }
+func (w *quietWriter) Write(p []byte) (int, error)      { return len(p), nil }
+func (w *quietWriter) WriteHeader(int)                  {}
+func (w *quietWriter) SetReadDeadline(time.Time) error  { return nil }
+func (w *quietWriter) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkRequest is what this package adds to a request: routing, checks,
+// header, metrics and the line of the log.
+func BenchmarkRequest(b *testing.B) {
+	payload := []byte(strings.Repeat("x", 1000))
+	d := digest.FromBytes(payload)
+	registry := &oneManifest{
+		m:       storage.Manifest{Digest: d, MediaType: manifest.MediaTypeImage, Size: int64(len(payload))},
+		payload: payload,
+	}
+	a := New(registry, Options{
+		Log:      slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Policy:   auth.Open{},
+		Loopback: true,
+	})
+	for _, c := range []struct{ name, method, path string }{
+		{"ping", "GET", "/v2/"},
+		{"manifest by tag", "GET", "/v2/team/app/manifests/v1.0"},
+		{"manifest by digest", "GET", "/v2/team/app/manifests/" + d.String()},
+		{"manifest head", "HEAD", "/v2/team/app/manifests/v1.0"},
+		{"blob head", "HEAD", "/v2/team/app/blobs/" + d.String()},
+		{"unrouted", "GET", "/v2/team/app"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			req, err := http.NewRequest(c.method, "http://127.0.0.1:5000"+c.path, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			req.Header.Set("User-Agent", "docker/28.2.2 go/go1.24 git-commit/bea959c kernel/6.1 os/linux arch/amd64")
+			req.RemoteAddr = "127.0.0.1:40000"
+			w := &quietWriter{make(http.Header)}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				a.serve(w, req)
+			}
+		})
+	}
+}

@@ -1,0 +1,327 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage"
+)
+
+// pushParts puts a blob that came in several chunks.
+func (s *site) pushParts(repo string, parts ...string) (d string) {
+	s.t.Helper()
+	cases := []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", WantCode: 202, Save: "upload"}}
+	for _, part := range parts {
+		cases = append(cases, exchangeCase{Name: "part", Method: "PATCH", URL: "{upload}", Body: part, WantCode: 202, Save: "upload"})
+	}
+	d = sha256Of(strings.Join(parts, ""))
+	s.run(append(cases, exchangeCase{Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201}))
+	return d
+}
+
+func TestBlob(t *testing.T) {
+	for _, kind := range []string{"one part in memory", "three parts in memory", "a file", "three files"} {
+		t.Run(kind, func(t *testing.T) {
+			url := "mem://"
+			if strings.Contains(kind, "file") {
+				url = "file://" + t.TempDir()
+			}
+			s := serveRegistry(t, newRegistry(t, url, storage.Options{}), Options{})
+			const content = "0123456789abcdefghij"
+			if strings.Contains(kind, "three") {
+				s.pushParts("team/app", content[:5], content[5:6], content[6:])
+			} else {
+				s.pushBlob("team/app", content)
+			}
+			s.run(blobCases("/v2/team/app/blobs/", content))
+			s.checkRanges("/v2/team/app/blobs/"+sha256Of(content), content)
+		})
+	}
+}
+
+func blobCases(b, content string) []exchangeCase {
+	d := sha256Of(content)
+	u := b + d
+	whole := header{
+		"Content-Type": "application/octet-stream", "Content-Length": strconv.Itoa(len(content)), "Accept-Ranges": "bytes",
+		"Docker-Content-Digest": d, "Etag": `"` + d + `"`, "Content-Range": absent, "Last-Modified": absent,
+	}
+	part := func(from, to int) header {
+		return header{
+			"Content-Length": strconv.Itoa(to - from + 1), "Content-Range": fmt.Sprintf("bytes %d-%d/%d", from, to, len(content)),
+			"Docker-Content-Digest": d, "Etag": `"` + d + `"`,
+		}
+	}
+	unsatisfied := header{"Content-Range": fmt.Sprintf("bytes */%d", len(content)), "Etag": absent, "Docker-Content-Digest": absent}
+	return []exchangeCase{
+		{"whole", "GET", u, nil, "", 200, whole, content, "", "", ""},
+		{"head", "HEAD", u, nil, "", 200, whole, "", "", "", ""},
+		{"escaped", "GET", b + strings.Replace(d, ":", "%3A", 1), nil, "", 200, whole, content, "", "", ""},
+		{"a range", "GET", u, header{"Range": "bytes=2-4"}, "", 206, part(2, 4), content[2:5], "", "", ""},
+		{"a range, head", "HEAD", u, header{"Range": "bytes=2-4"}, "", 206, part(2, 4), "", "", "", ""},
+		{"one byte", "GET", u, header{"Range": "bytes=0-0"}, "", 206, part(0, 0), content[:1], "", "", ""},
+		{"from", "GET", u, header{"Range": "bytes=5-"}, "", 206, part(5, len(content)-1), content[5:], "", "", ""},
+		{"suffix", "GET", u, header{"Range": "bytes=-3"}, "", 206, part(len(content)-3, len(content)-1), content[len(content)-3:], "", "", ""},
+		{"suffix longer than all", "GET", u, header{"Range": "bytes=-300"}, "", 206, part(0, len(content)-1), content, "", "", ""},
+		{"past the end", "GET", u, header{"Range": "bytes=5-300"}, "", 206, part(5, len(content)-1), content[5:], "", "", ""},
+		{"beyond the end", "GET", u, header{"Range": "bytes=20-"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
+		{"beyond the end, head", "HEAD", u, header{"Range": "bytes=20-"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
+		{"backwards", "GET", u, header{"Range": "bytes=5-0"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
+		{"nonsense", "GET", u, header{"Range": "bytes=a-b"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
+		{"of another unit", "GET", u, header{"Range": "lines=1-2"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
+		{"a range of this", "GET", u, header{"Range": "bytes=2-4", "If-Range": `"` + d + `"`}, "", 206, part(2, 4), content[2:5], "", "", ""},
+		{"a range of another", "GET", u, header{"Range": "bytes=2-4", "If-Range": `"x"`}, "", 200, whole, content, "", "", ""},
+		{"a range of a weak one", "GET", u, header{"Range": "bytes=2-4", "If-Range": `W/"` + d + `"`}, "", 200, whole, content, "", "", ""},
+		{"not modified", "GET", u, header{"If-None-Match": `"` + d + `"`}, "", 304, header{"Etag": `"` + d + `"`}, "", "", "", ""},
+		{"not modified, head", "HEAD", u, header{"If-None-Match": `"` + d + `"`}, "", 304, header{"Etag": `"` + d + `"`}, "", "", "", ""},
+		{"modified", "GET", u, header{"If-None-Match": `"x"`}, "", 200, whole, content, "", "", ""},
+		{"if this", "GET", u, header{"If-Match": `"` + d + `"`}, "", 200, whole, content, "", "", ""},
+		{"if another", "GET", u, header{"If-Match": `"x"`}, "", 412, header{"Etag": absent}, "", "DENIED", "", ""},
+		{"unknown", "GET", b + sha256Of("x"), nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+		{"unknown, head", "HEAD", b + sha256Of("x"), nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+		{"of another repository", "GET", "/v2/other/blobs/" + d, nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+	}
+}
+
+// checkRanges asks for several ranges at once.
+func (s *site) checkRanges(url, content string) {
+	s.t.Helper()
+	resp, body := s.exchange(exchangeCase{Name: "ranges", Method: "GET", URL: url, Header: header{"Range": "bytes=0-1,5-6,-2"}, WantCode: 206})
+	kind, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/byteranges" {
+		s.t.Fatalf("several ranges are %q: %v", resp.Header.Get("Content-Type"), err)
+	}
+	parts := multipart.NewReader(strings.NewReader(body), params["boundary"])
+	for _, want := range []string{content[:2], content[5:7], content[len(content)-2:]} {
+		p, err := parts.NextPart()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if got, err := io.ReadAll(p); string(got) != want || err != nil {
+			s.t.Errorf("a part is %q, want %q: %v", got, want, err)
+		}
+	}
+	if _, err := parts.NextPart(); err != io.EOF {
+		s.t.Errorf("after the last part: %v", err)
+	}
+}
+
+func TestEmptyBlob(t *testing.T) {
+	s := newSite(t, Options{})
+	d := sha256Of("")
+	empty := header{"Content-Length": "0", "Docker-Content-Digest": d}
+	u := "/v2/team/app/blobs/" + d
+	s.run([]exchangeCase{
+		{"post", "POST", "/v2/team/app/blobs/uploads/?digest=" + d, nil, "", 201, header{"Location": u}, "", "", "", ""},
+		{"get", "GET", u, nil, "", 200, empty, "", "", "", ""},
+		{"head", "HEAD", u, nil, "", 200, empty, "", "", "", ""},
+		{"a range of nothing", "GET", u, header{"Range": "bytes=0-10"}, "", 200, empty, "", "", "", ""},
+		{"open", "POST", "/v2/other/blobs/uploads/", nil, "", 202, nil, "", "", "", "upload"},
+		{"put", "PUT", "{upload}?digest=" + d, nil, "", 201, header{"Location": "/v2/other/blobs/" + d}, "", "", "", ""},
+		{"get of the other", "GET", "/v2/other/blobs/" + d, nil, "", 200, empty, "", "", "", ""},
+	})
+}
+
+// spoiled is a registry whose blobs are shorter than they should be, or break.
+type spoiled struct {
+	Registry
+	bytes func() io.ReadSeekCloser
+}
+
+func (s spoiled) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
+	return storage.Blob{Digest: digest.FromString("x"), Size: 100_000}, nil
+}
+
+func (s spoiled) OpenBlob(context.Context, storage.Blob) (io.ReadSeekCloser, error) {
+	return s.bytes(), nil
+}
+
+// broken gives some bytes and then an error.
+type broken struct {
+	io.Reader
+	io.Seeker
+	io.Closer
+}
+
+// TestShortBlob serves blobs that end early: the connection is cut, so that no
+// client takes them for whole.
+func TestShortBlob(t *testing.T) {
+	zeros := func() io.Reader { return strings.NewReader(strings.Repeat("0", 70_000)) }
+	for name, open := range map[string]func() io.Reader{
+		"the end":  zeros,
+		"an error": func() io.Reader { return iotest.TimeoutReader(zeros()) },
+		"at once":  func() io.Reader { return iotest.ErrReader(io.ErrUnexpectedEOF) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serveRegistry(t, spoiled{bytes: func() io.ReadSeekCloser {
+				return broken{open(), &onlySize{size: 100_000}, io.NopCloser(nil)}
+			}}, Options{})
+			for i, more := range []string{"", "Connection: keep-alive\r\n", "Range: bytes=0-90000\r\n", "Range: bytes=0-0,10-90000\r\n"} {
+				id := fmt.Sprintf("request-%d", i)
+				conn := s.dial("GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: " + id + "\r\n" + more + "\r\n")
+				got, _ := io.ReadAll(conn) // until the server ends it, in whatever way
+				if len(got) > 72_000 {
+					t.Errorf("got %d bytes of a blob of which there are 70,000", len(got))
+				}
+				if line := s.log.await(id, `"route":"blob"`); !strings.Contains(line, `"status":20`) || !strings.Contains(line, `"cut":"`) {
+					t.Errorf("logged %s", line)
+				}
+			}
+		})
+	}
+
+	w := newResponse(&recorder{quietWriter: quietWriter{make(http.Header)}, took: []int64{-1}})
+	w.Header().Set("Content-Length", "100")
+	w.WriteHeader(http.StatusOK)
+	if n, err := io.CopyN(w, newFile(t, "too short"), 100); n != 9 || err != io.EOF || !w.short() {
+		t.Errorf("of a file that is too short %d bytes were sent: %v; short: %v", n, err, w.short())
+	}
+}
+
+// recorder is a ResponseWriter that sees what ReadFrom is given.
+type recorder struct {
+	quietWriter
+	took  []int64 // how much of each piece is taken; the last again and again; -1 for all
+	err   error   // with a piece that is not taken whole
+	files int
+	body  strings.Builder
+}
+
+func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		return 0, fmt.Errorf("got a %T", src)
+	}
+	if _, ok := limited.R.(*os.File); ok {
+		r.files++
+	}
+	n := r.took[0]
+	if len(r.took) > 1 {
+		r.took = r.took[1:]
+	}
+	if n < 0 {
+		return io.Copy(&r.body, src)
+	}
+	// As where there is no sendfile, more is read than is sent.
+	taken, err := io.ReadAll(src)
+	if err != nil {
+		return 0, err
+	}
+	taken = taken[:min(n, int64(len(taken)))]
+	r.body.Write(taken)
+	return int64(len(taken)), r.err
+}
+
+func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
+
+func newFile(t *testing.T, content string) *os.File {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if _, err := io.WriteString(f, content); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func newResponse(inner http.ResponseWriter) *response {
+	return &response{
+		inner: inner, control: http.NewResponseController(inner), timeout: time.Hour,
+		buffers: &sync.Pool{New: func() any { return new([copyBuffer]byte) }},
+	}
+}
+
+// TestSendfile sees that a file reaches the server's own ReadFrom as the file
+// that it is, in pieces.
+func TestSendfile(t *testing.T) {
+	content := strings.Repeat("0123456789", 2_000_000)
+	r := &recorder{quietWriter: quietWriter{make(http.Header)}, took: []int64{-1}}
+	n, err := io.CopyN(newResponse(r), newFile(t, content), int64(len(content)))
+	if n != int64(len(content)) || err != nil || r.body.String() != content {
+		t.Errorf("%d bytes: %v", n, err)
+	}
+	if r.files < 3 {
+		t.Errorf("the file was seen %d times, want one for each piece", r.files)
+	}
+}
+
+// TestSendfileFromStorage sees the same of a blob, through the whole of the API.
+func TestSendfileFromStorage(t *testing.T) {
+	s := serveRegistry(t, newRegistry(t, "file://"+t.TempDir(), storage.Options{}), Options{})
+	content := strings.Repeat("x", 1_000_000)
+	d := s.pushBlob("team/app", content)
+	for _, c := range []struct{ kind, want string }{{"", content}, {"bytes=10-", content[10:]}} {
+		r := &recorder{quietWriter: quietWriter{make(http.Header)}, took: []int64{-1}}
+		req, err := http.NewRequest("GET", "http://localhost/v2/team/app/blobs/"+d, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Range", c.kind)
+		s.serve(r, req)
+		if r.files == 0 || r.body.String() != c.want {
+			t.Errorf("range %q: %d bytes, %d of the pieces were files", c.kind, r.body.Len(), r.files)
+		}
+	}
+}
+
+// TestSlowReader has clients that take less than a whole piece before the
+// deadline. Those that take something get it all, byte for byte.
+func TestSlowReader(t *testing.T) {
+	content := strings.Repeat("0123456789abcdef", 200_000)
+	r := &recorder{
+		quietWriter: quietWriter{make(http.Header)},
+		took:        []int64{1, 100_000, 3, -1, 7, 50_001, -1, 1, -1},
+		err:         fmt.Errorf("write: %w", os.ErrDeadlineExceeded),
+	}
+	n, err := io.CopyN(newResponse(r), newFile(t, content), int64(len(content)))
+	if n != int64(len(content)) || err != nil || r.body.String() != content {
+		t.Errorf("%d bytes of %d: %v", n, len(content), err)
+	}
+
+	r = &recorder{quietWriter: quietWriter{make(http.Header)}, took: []int64{500, 0}, err: os.ErrDeadlineExceeded}
+	if n, err := io.CopyN(newResponse(r), newFile(t, content), int64(len(content))); n != 500 || err == nil {
+		t.Errorf("a client that takes no more got %d bytes: %v", n, err)
+	}
+	r = &recorder{quietWriter: quietWriter{make(http.Header)}, took: []int64{500}, err: io.ErrClosedPipe}
+	if n, err := io.CopyN(newResponse(r), newFile(t, content), int64(len(content))); n != 500 || err == nil {
+		t.Errorf("a client that is gone got %d bytes: %v", n, err)
+	}
+}
+
+func TestPieces(t *testing.T) {
+	w := &response{timeout: time.Minute}
+	size := int64(firstPiece)
+	for range 10 {
+		size = w.nextPiece(size, time.Second)
+	}
+	if size != maxPiece {
+		t.Errorf("for a fast client a piece grows to %d, want %d", size, maxPiece)
+	}
+	if got := w.nextPiece(size, 10*time.Second); got != size {
+		t.Errorf("a piece that took 10 s goes from %d to %d", size, got)
+	}
+	for range 10 {
+		size = w.nextPiece(size, 20*time.Second)
+	}
+	if size != minPiece {
+		t.Errorf("for a slow client a piece shrinks to %d, want %d", size, minPiece)
+	}
+}

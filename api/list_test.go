@@ -1,0 +1,252 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+func TestTags(t *testing.T) {
+	s := newSite(t, Options{})
+	_, d := s.pushImage("team/app", "b", "")
+	s.exchange(exchangeCase{Name: "tags", Method: "PUT", URL: "/v2/team/app/manifests/" + d + "?tag=a&tag=B&tag=1&tag=_x", Body: image("{}", "layer", ""), WantCode: 201})
+	const u = "/v2/team/app/tags/list"
+	list := func(tags ...string) string {
+		b, _ := json.Marshal(tagsPage{"team/app", append([]string{}, tags...)})
+		return string(b)
+	}
+	none := header{"Link": absent, "Content-Type": "application/json"}
+	next := func(n int, last string) header {
+		return header{"Link": fmt.Sprintf("<%s?last=%s&n=%d>; rel=\"next\"", u, last, n)}
+	}
+	s.run([]exchangeCase{
+		{"all, in byte order", "GET", u, nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
+		{"head", "HEAD", u, nil, "", 200, none, "", "", "", ""},
+		{"all after one", "GET", u + "?last=B", nil, "", 200, none, list("_x", "a", "b"), "", "", ""},
+		{"after what is not there", "GET", u + "?last=C", nil, "", 200, none, list("_x", "a", "b"), "", "", ""},
+		{"after the last", "GET", u + "?last=b", nil, "", 200, none, list(), "", "", ""},
+		{"after anything", "GET", u + "?last=%00%ff%20x", nil, "", 200, nil, "", "", "", ""},
+		{"two", "GET", u + "?n=2", nil, "", 200, next(2, "B"), list("1", "B"), "", "", ""},
+		{"two more", "GET", u + "?last=B&n=2", nil, "", 200, next(2, "a"), list("_x", "a"), "", "", ""},
+		{"the rest", "GET", u + "?last=a&n=2", nil, "", 200, none, list("b"), "", "", ""},
+		{"exactly all", "GET", u + "?n=5", nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
+		{"more than all", "GET", u + "?n=6", nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
+		{"far more than all", "GET", u + "?n=99999999999999999999999", nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
+		{"none", "GET", u + "?n=0", nil, "", 200, none, list(), "", "", ""},
+		{"none after the last", "GET", u + "?n=0&last=b", nil, "", 200, none, list(), "", "", ""},
+		{"leading zeros", "GET", u + "?n=0002&last=B", nil, "", 200, next(2, "a"), list("_x", "a"), "", "", ""},
+		{"negative", "GET", u + "?n=-1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"no number", "GET", u + "?n=x", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"a sign", "GET", u + "?n=%2B1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"a fraction", "GET", u + "?n=1.5", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"empty", "GET", u + "?n=", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"twice", "GET", u + "?n=1&n=2", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"last twice", "GET", u + "?last=1&last=2", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{"no such repository", "GET", "/v2/none/tags/list", nil, "", 404, nil, "", "NAME_UNKNOWN", "", ""},
+		{"no such repository, none of it", "GET", "/v2/none/tags/list?n=0", nil, "", 404, nil, "", "NAME_UNKNOWN", "", ""},
+		{"empty it", "DELETE", "/v2/team/app/manifests/" + d, nil, "", 202, nil, "", "", "", ""},
+		{"an empty one", "GET", u, nil, "", 200, none, list(), "", "", ""},
+		{"an empty one by pages", "GET", u + "?n=3", nil, "", 200, none, list(), "", "", ""},
+	})
+}
+
+func TestCatalog(t *testing.T) {
+	s := newSite(t, Options{})
+	const u = "/v2/_catalog"
+	list := func(names ...string) string {
+		b, _ := json.Marshal(append([]string{}, names...))
+		return `{"repositories":` + string(b) + `}`
+	}
+	none := header{"Link": absent, "Content-Type": "application/json"}
+	s.exchange(exchangeCase{Name: "an empty registry", Method: "GET", URL: u, WantCode: 200, WantHeader: none, WantBody: list()})
+	for _, repo := range []string{"b", "a", "a/b", "a-b"} {
+		s.pushImage(repo, "v1", "")
+	}
+	s.pushBlob("only/a/blob", "x")
+	s.run([]exchangeCase{
+		{"all", "GET", u, nil, "", 200, none, list("a", "a-b", "a/b", "b"), "", "", ""},
+		{"three", "GET", u + "?n=3", nil, "", 200, header{"Link": `</v2/_catalog?last=a%2Fb&n=3>; rel="next"`}, list("a", "a-b", "a/b"), "", "", ""},
+		{"the rest", "GET", u + "?last=a%2Fb&n=3", nil, "", 200, none, list("b"), "", "", ""},
+		{"none", "GET", u + "?n=0", nil, "", 200, none, list(), "", "", ""},
+		{"past the end", "GET", u + "?last=z", nil, "", 200, none, list(), "", "", ""},
+		{"negative", "GET", u + "?n=-1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+	})
+}
+
+func TestReferrers(t *testing.T) {
+	s := newSite(t, Options{})
+	_, subject := s.pushImage("team/app", "v1", "")
+	var digests []string
+	for i := range 3 {
+		more := fmt.Sprintf(`,"artifactType":"application/x.%d","annotations":{"n":"%d"},"subject":{"mediaType":%q,"digest":%q,"size":%d}`, i%2, i, imageType, subject, len(image("{}", "layer", "")))
+		_, d := s.pushImage("team/app", "", more)
+		digests = append(digests, d)
+	}
+	slices.Sort(digests)
+	u := "/v2/team/app/referrers/" + subject
+	index := header{"Content-Type": indexType, "Link": absent, "Oci-Filters-Applied": absent}
+	const empty = `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[]}`
+	s.run([]exchangeCase{
+		{"of an unknown digest", "GET", "/v2/team/app/referrers/" + sha256Of("x"), nil, "", 200, index, empty, "", "", ""},
+		{"of an unknown repository", "GET", "/v2/none/referrers/" + subject, nil, "", 200, index, empty, "", "", ""},
+		{"of no such type", "GET", u + "?artifactType=none", nil, "", 200, header{"Oci-Filters-Applied": "artifactType"}, empty, "", "", ""},
+		{"all, head", "HEAD", u, nil, "", 200, index, "", "", "", ""},
+		{"two types", "GET", u + "?artifactType=a&artifactType=b", nil, "", 400, nil, "", "UNSUPPORTED", "", ""},
+		{"after no digest", "GET", u + "?last=x", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
+	})
+	if got := s.referrers(u); !slices.Equal(got, digests) {
+		t.Errorf("referrers are %v, want %v", got, digests)
+	}
+	if got := s.referrers(u + "?n=1"); !slices.Equal(got, digests) {
+		t.Errorf("referrers one by one are %v, want %v", got, digests)
+	}
+	if got := s.referrers(u + "?n=1&artifactType=application%2Fx.0"); len(got) != 2 {
+		t.Errorf("of one type there are %v, want 2", got)
+	}
+}
+
+// referrers follows the Links from a list of referrers.
+func (s *site) referrers(u string) (digests []string) {
+	s.t.Helper()
+	for u != "" {
+		resp, body := s.exchange(exchangeCase{Name: "referrers", Method: "GET", URL: u, WantCode: 200})
+		var index struct {
+			Manifests []struct {
+				MediaType, Digest, ArtifactType string
+				Annotations                     map[string]string
+			}
+		}
+		if err := json.Unmarshal([]byte(body), &index); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, m := range index.Manifests {
+			digests = append(digests, m.Digest)
+			if m.MediaType != imageType || !strings.HasPrefix(m.ArtifactType, "application/x.") || m.Annotations["n"] == "" {
+				s.t.Errorf("a referrer is %+v", m)
+			}
+		}
+		u = nextOf(s.t, resp)
+	}
+	return digests
+}
+
+// nextOf returns the path of an answer's Link, "" when it has none.
+func nextOf(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	link := resp.Header.Get("Link")
+	if link == "" {
+		return ""
+	}
+	u, found := strings.CutSuffix(link, `>; rel="next"`)
+	if !found || !strings.HasPrefix(u, "</v2/") {
+		t.Fatalf("Link is %q", link)
+	}
+	return u[1:]
+}
+
+// manyTags is a registry whose repositories have so many tags, and which fails
+// after some of them.
+type manyTags struct {
+	Registry
+	total, fails int
+	largest      int // page that was asked for
+}
+
+func tagName(i int) string { return fmt.Sprintf("v%06d", i) }
+
+func (m *manyTags) Tags(_ context.Context, _, last string, n int) ([]string, error) {
+	m.largest = max(m.largest, n)
+	from := 0
+	if last != "" {
+		fmt.Sscanf(last, "v%d", &from)
+		from++
+	}
+	if m.fails > 0 && from >= m.fails {
+		return nil, fmt.Errorf("the disk is on fire")
+	}
+	var tags []string
+	for i := from; i < min(from+n, m.total); i++ {
+		tags = append(tags, tagName(i))
+	}
+	return tags, nil
+}
+
+// TestManyTags lists as many as need several queries, each of which is bounded,
+// and around the numbers where a query or a page is just full.
+func TestManyTags(t *testing.T) {
+	for _, total := range []int{0, 1, queryPage - 1, queryPage, queryPage + 1, 2 * queryPage, 3*queryPage + 7, maxPage, maxPage + 1, 2*maxPage + 1} {
+		registry := &manyTags{total: total}
+		s := serveRegistry(t, registry, Options{})
+		for _, query := range []string{"", "?n=100000", "?n=1500", "?n=1000", "?n=999"} {
+			if total > 2*queryPage && strings.HasSuffix(query, "9") {
+				continue
+			}
+			var got []string
+			for u := "/v2/a/tags/list" + query; u != ""; {
+				resp, body := s.exchange(exchangeCase{Name: "page", Method: "GET", URL: u, WantCode: 200})
+				var page tagsPage
+				if err := json.Unmarshal([]byte(body), &page); err != nil || page.Name != "a" || page.Tags == nil {
+					t.Fatalf("%v: %.200s", err, body)
+				}
+				got = append(got, page.Tags...)
+				u = nextOf(t, resp)
+				if query == "" && u != "" {
+					t.Error("a list without n has a Link")
+				}
+			}
+			if len(got) != total || !slices.IsSorted(got) || len(slices.Compact(got)) != total {
+				t.Errorf("%d tags, %q: got %d", total, query, len(got))
+			}
+		}
+		if registry.largest > queryPage {
+			t.Errorf("a query asked for %d tags", registry.largest)
+		}
+	}
+}
+
+// TestFailingList has a list fail in its middle: it is cut, and so is no JSON
+// that anyone takes for whole.
+func TestFailingList(t *testing.T) {
+	s := serveRegistry(t, &manyTags{total: 5000, fails: 3000}, Options{})
+	resp, err := http.Get("http://" + s.addr + "/v2/a/tags/list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err == nil || json.Valid(body) {
+		t.Errorf("a list that failed is whole: %v, %.50s…", err, body)
+	}
+	s.log.await(`"route":"tags"`, `"cut":"the disk is on fire"`)
+	s.exchange(exchangeCase{Name: "by pages", Method: "GET", URL: "/v2/a/tags/list?n=5000", WantCode: 500, WantError: "UNKNOWN"})
+}
+
+// manyReferrers has pages that end early, as storage's do.
+type manyReferrers struct{ Registry }
+
+func (manyReferrers) Referrers(_ context.Context, _ string, _ digest.Digest, _ string, last digest.Digest, n int) ([]manifest.Descriptor, bool, error) {
+	d := manifest.Descriptor{Digest: digest.FromString("1"), MediaType: imageType, ArtifactType: "application/x.y", Annotations: map[string]string{"n": "1"}}
+	if last != "" {
+		d.Digest = digest.FromString("2")
+	}
+	return []manifest.Descriptor{d}, last == "", nil
+}
+
+func TestReferrersEndEarly(t *testing.T) {
+	s := serveRegistry(t, manyReferrers{}, Options{})
+	want := []string{sha256Of("1"), sha256Of("2")}
+	if got := s.referrers("/v2/a/referrers/" + sha256Of("x")); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+var _ Registry = (*storage.Registry)(nil)
