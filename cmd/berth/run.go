@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -25,7 +26,7 @@ func (s *server) run(ctx context.Context, stop <-chan struct{}, ready func()) er
 	if s.debug.Listener != nil {
 		start(s.debug.run)
 	}
-	start(func() error { s.runJobs(failed); return nil })
+	start(func() error { keepRunning(failed, s.log, s.registry.RunJobs); return nil })
 	s.api.SetReady(true)
 	ready()
 	start(func() error {
@@ -48,20 +49,20 @@ func (s service) run() error {
 	return nil
 }
 
-// runJobs keeps the registry's jobs running until ctx ends. What makes them fail, a full disk or a bucket out of reach, may
-// pass, and pulls and pushes work without them: so they start again, after a pause that grows.
-func (s *server) runJobs(ctx context.Context) {
+// keepRunning keeps the registry's jobs running until ctx ends. What makes them fail, a full disk or a bucket out of reach,
+// may pass, and pulls and pushes work without them: so they start again, after a pause that grows.
+func keepRunning(ctx context.Context, log *slog.Logger, jobs func(context.Context) error) {
 	pause := jobRetry
-	for ctx.Err() == nil {
+	for {
 		begin := time.Now()
-		err := s.registry.RunJobs(ctx)
+		err := jobs(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(begin) > jobRetryMax {
 			pause = jobRetry
 		}
-		s.log.Error("background jobs failed and start again", "error", err, "pause", pause)
+		log.Error("background jobs ended and start again", "error", err, "pause", pause)
 		sleep(ctx, pause)
 		pause = min(2*pause, jobRetryMax)
 	}

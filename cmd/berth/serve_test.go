@@ -211,3 +211,29 @@ func TestMetrics(t *testing.T) {
 	}
 	p.stop()
 }
+
+// TestRuntimeSettings: the settings reach the runtime, and its own variables win over defaults only.
+func TestRuntimeSettings(t *testing.T) {
+	for _, test := range []struct {
+		name, gogc, limit string
+		env, args         []string
+	}{
+		{"defaults", "400", "1.00663296e+08", nil, nil},
+		{"variables", "50", "1.073741824e+09", []string{"GOGC=50", "GOMEMLIMIT=1GiB"}, nil},
+		{"settings over variables", "200", "2.097152e+08", []string{"GOGC=50", "GOMEMLIMIT=1GiB", "BERTH_RUNTIME_GOGC=200"}, []string{"--runtime-memory-limit", "200MiB"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := serve(t, newData(t), test.env, append(test.args, "--debug-addr", "127.0.0.1:0")...)
+			_, _, page, err := exchange("GET", "http://"+p.line.Debug+"/metrics", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string]string{"go_gc_gogc_percent": test.gogc, "go_gc_gomemlimit_bytes": test.limit} {
+				if !strings.Contains(string(page), "\n"+name+" "+want+"\n") {
+					t.Errorf("%s is not %s", name, want)
+				}
+			}
+			p.stop()
+		})
+	}
+}
