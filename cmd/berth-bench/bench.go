@@ -59,12 +59,12 @@ type side struct {
 }
 
 // runFloor compares the subject with the floor.
-func (b *bench) runFloor(ctx context.Context, sc scenario) (Result, error) {
+func (b *bench) runFloor(ctx context.Context, sc scenario) (_ Result, err error) {
 	root, err := b.makeDir(sc.name)
 	if err != nil {
 		return Result{}, err
 	}
-	defer os.RemoveAll(root)
+	defer func() { err = errors.Join(err, reclaim(root)) }()
 	sideOf := func(p program, role string) side {
 		dirOf := func(pair int) string {
 			if sc.kind == againstFloorFresh {
@@ -74,7 +74,7 @@ func (b *bench) runFloor(ctx context.Context, sc scenario) (Result, error) {
 		}
 		return side{p.name, sc.work, func(ctx context.Context, pair int) (*server, error) {
 			if sc.kind == againstFloorFresh && pair > 0 {
-				if err := os.RemoveAll(dirOf(pair - 1)); err != nil {
+				if err := reclaim(dirOf(pair - 1)); err != nil {
 					return nil, err
 				}
 			}
@@ -178,12 +178,12 @@ func (b *bench) onePair(ctx context.Context, sc scenario, pair int, sides []side
 }
 
 // runPeak measures the subject's memory in processes that did nothing before.
-func (b *bench) runPeak(ctx context.Context, sc scenario) (Result, error) {
+func (b *bench) runPeak(ctx context.Context, sc scenario) (_ Result, err error) {
 	root, err := b.makeDir(sc.name)
 	if err != nil {
 		return Result{}, err
 	}
-	defer os.RemoveAll(root)
+	defer func() { err = errors.Join(err, reclaim(root)) }()
 	dir := filepath.Join(root, "subject")
 	if sc.work.seed != nil {
 		if err := b.fill(ctx, b.subject, dir, sc.work.seed); err != nil {
@@ -192,12 +192,15 @@ func (b *bench) runPeak(ctx context.Context, sc scenario) (Result, error) {
 	}
 	t := tally{name: b.subject.name}
 	for run := range b.sizes.runs {
+		if sc.work.seed == nil {
+			dir = filepath.Join(root, fmt.Sprintf("subject-%d", run))
+		}
 		if err := b.onePeak(ctx, sc, dir, run, &t); err != nil {
 			return Result{}, err
 		}
 		fmt.Fprint(b.progress, ".")
-		if sc.work.seed == nil && !b.subject.external() {
-			if err := os.RemoveAll(dir); err != nil {
+		if sc.work.seed == nil {
+			if err := reclaim(dir); err != nil {
 				return Result{}, err
 			}
 		}

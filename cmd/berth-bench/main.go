@@ -116,6 +116,9 @@ func (o options) measure(cmd *cobra.Command) (err error) {
 	}
 	b.progress = cmd.ErrOrStderr()
 
+	if err := b.warnOfSlowFiles(); err != nil {
+		return err
+	}
 	report := Report{Machine: machine(dir), Began: time.Now(), Pairs: z.pairs, Quick: o.quick, Subject: b.subject.name}
 	for _, sc := range table {
 		if !chosen.MatchString(sc.name) {
