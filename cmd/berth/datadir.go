@@ -9,15 +9,19 @@ import (
 	"runtime"
 )
 
-// makeDir makes a directory for its owner alone, and the parents that are missing. What it made survives a power cut: each
-// new name is synced in its parent. A directory that exists is left as it is.
+// makeDir makes a directory for its owner alone, and the parents that are missing. It survives a power cut: each name is synced
+// in its parent, also that of a directory which exists, since whoever made it may have died before doing so. Otherwise such a
+// directory is left as it is.
 func makeDir(path string) error {
 	info, err := os.Stat(path)
 	if err == nil {
 		if !info.IsDir() {
 			return fmt.Errorf("%s is not a directory", path)
 		}
-		return nil
+		if err := syncDir(filepath.Dir(path)); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil // a parent that we may not read is not one that we made anything in
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
