@@ -72,7 +72,7 @@ func tryBuild(dir, pkg string) (string, error) {
 	// Each in a directory of its own: clients tell the server the name they run under.
 	out := filepath.Join(builds.dir, strconv.Itoa(len(builds.path)), filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-C", dir, "-o", out, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", cmd, err, msg)
 	}
@@ -359,7 +359,7 @@ func (s *server) dump() {
 	s.t.Logf("the end of berth's log:\n%s", s.tail(30))
 }
 
-// run executes a command, gives it a minute or two, and returns its standard
+// run executes a command, gives it some minutes, and returns its standard
 // output. Any other exit status than 0 fails the test with everything it wrote.
 func run(t testing.TB, env []string, name string, args ...string) string {
 	t.Helper()
@@ -378,7 +378,7 @@ func tryRun(t testing.TB, env []string, name string, args ...string) (string, er
 
 // feed is tryRun for a command that reads something.
 func feed(stdin []byte, env []string, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
