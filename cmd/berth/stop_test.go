@@ -46,14 +46,14 @@ func (u *slowUpload) send(b []byte) {
 	}
 }
 
-// arriving waits until the server has put bytes of a body into its bucket.
+// arriving waits until the server has put bytes of the body into its bucket: more than any other object there has.
 func (u *slowUpload) arriving() {
 	u.t.Helper()
 	u.p.await("bytes in the bucket", func() bool {
 		found := false
 		err := filepath.WalkDir(filepath.Join(u.p.line.Data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() {
-				if info, err := d.Info(); err == nil && info.Size() > 0 {
+				if info, err := d.Info(); err == nil && info.Size() >= 64<<10 {
 					found = true
 				}
 			}
