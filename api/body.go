@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,9 +19,8 @@ type body struct {
 	timeout time.Duration
 	expect  bool // the client waits for "100 Continue", which the first Read sends
 
-	// Used by the handler alone.
-	n   int64 // bytes read
-	err error // the first error, other than io.EOF
+	read atomic.Int64 // bytes
+	err  error        // the first error, other than io.EOF; for the handler alone
 
 	mu      sync.Mutex
 	moved   time.Time // when the deadline was last set
@@ -44,7 +44,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.fail(err)
 	}
 	n, err := b.src.Read(p)
-	b.n += int64(n)
+	b.read.Add(int64(n))
 	switch {
 	case err == io.EOF:
 		// net/http now waits on the connection to see the client go, and would
@@ -64,11 +64,14 @@ func (b *body) fail(err error) error {
 }
 
 // extend moves the deadline. An error means that the connection has none, so
-// that nothing would guard the read.
+// that nothing would guard the read, or that reading has to end.
 func (b *body) extend(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stopped || b.ended || !stale(b.moved, now, b.timeout) {
+	if b.stopped {
+		return os.ErrDeadlineExceeded
+	}
+	if b.ended || !stale(b.moved, now, b.timeout) {
 		return nil
 	}
 	b.moved = now
@@ -116,7 +119,8 @@ const (
 // answer, and lose it when the connection closes under them. A client that
 // waits for "100 Continue" sends nothing, so there is nothing to read.
 func (b *body) drain(announced int64) {
-	if b.expect && b.n == 0 || b.err != nil || announced-b.n > drainBytes {
+	read := b.read.Load()
+	if b.expect && read == 0 || b.err != nil || announced-read > drainBytes {
 		return
 	}
 	b.mu.Lock()
@@ -130,7 +134,7 @@ func (b *body) drain(announced int64) {
 		return
 	}
 	n, err := io.CopyN(io.Discard, b.src, drainBytes)
-	b.n += n
+	b.read.Add(n)
 	if err == io.EOF {
 		b.end(true)
 	}

@@ -160,7 +160,7 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	}
 	switch {
 	case err != nil:
-		err = manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.n, err)
+		err = manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.read.Load(), err)
 	case int64(len(payload)) > limit:
 		err = manifest.Errorf(errTooLarge, "the manifest has more than %d bytes", limit)
 	default:

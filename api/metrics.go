@@ -83,8 +83,8 @@ func (m *metrics) observe(x *exchange, took time.Duration) {
 	if x.w.sent > 0 {
 		m.sent.Add(float64(x.w.sent))
 	}
-	if x.r.body != nil && x.r.body.n > 0 {
-		m.received.Add(float64(x.r.body.n))
+	if x.r.body != nil {
+		m.received.Add(float64(x.r.body.read.Load()))
 	}
 	if x.meter != nil {
 		x.meter.count(x.w.status)
