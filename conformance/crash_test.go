@@ -2,11 +2,15 @@ package conformance
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // stormSeed is where the random numbers of a test begin: BERTH_TEST_SEED, or the
@@ -59,4 +63,50 @@ func TestCrash(t *testing.T) {
 	b.Stop()
 	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
+}
+
+// interruptStart starts the program and does something to it before it is ready,
+// or soon after; then it is dead.
+func interruptStart(t *testing.T, data string, env []string, then func()) {
+	t.Helper()
+	cmd := exec.Command(berthBinary(t), "serve", "--data", data, "--addr", freeAddr(t))
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = dieWithParent()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	then()
+	cmd.Process.Kill()
+	_ = cmd.Wait() // says only that it was killed
+}
+
+// requireWorking pushes a blob, reads it back, and stops the server.
+func requireWorking(t *testing.T, b *server) {
+	t.Helper()
+	call := newCaller(b.URL)
+	c := newContent(uint64(time.Now().UnixNano()), 1000, digest.SHA256)
+	if a := call.post("team/app", c); a.status != http.StatusCreated {
+		t.Errorf("push: %v", a)
+	}
+	if value, wrong, err := call.hold(place{blobKind, "team/app", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+		t.Errorf("pull: %q %s %v", value, wrong, err)
+	}
+	b.Stop()
+}
+
+// TestCrashAtStart kills first starts, while directories, database and marker
+// are being made. The next start makes the rest.
+func TestCrashAtStart(t *testing.T) {
+	seed := stormSeed(t)
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 3))
+	for range 8 {
+		data := filepath.Join(t.TempDir(), "data")
+		for range 1 + rng.IntN(3) {
+			interruptStart(t, data, nil, func() { time.Sleep(time.Duration(rng.IntN(250)) * time.Millisecond) })
+		}
+		b := startBerth(t, options{Data: data})
+		requireWorking(t, b)
+		requireAudit(t, filepath.Join(data, "berth.db"), filepath.Join(data, "blobs"))
+	}
 }

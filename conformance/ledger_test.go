@@ -215,5 +215,5 @@ func (l *ledger) String() string {
 		fmt.Fprintf(&b, "%d %ss, ", l.acked[k], k)
 		total += l.acked[k]
 	}
-	return fmt.Sprintf("%d acknowledged (%s%d without an answer)", total, b.String(), l.maybe)
+	return fmt.Sprintf("%d acknowledged (%s%d undecided)", total, b.String(), l.maybe)
 }

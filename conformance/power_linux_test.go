@@ -96,3 +96,26 @@ func TestPower(t *testing.T) {
 	requireAudit(t, m.database(), m.bucket())
 	t.Logf("%d cuts: %s; %d read back, %d lost, %d wrong", cuts, s.ledger, total.read, total.lost, total.wrong)
 }
+
+// TestPowerAtStart cuts the power in the middle of first starts. The next start
+// makes the rest.
+func TestPowerAtStart(t *testing.T) {
+	seed := stormSeed(t)
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 4))
+	for round := range 9 {
+		m := &machine{rows: newDisk(t, "rows", 1<<30), bytes: newDisk(t, "bytes", 1<<30)}
+		data, env := filepath.Join(m.rows.dir, "data"), []string{"BERTH_STORAGE_BUCKET=file://" + m.bucket()}
+		disks := m.disks([]string{"both", "rows", "bytes"}[round%3])
+		interruptStart(t, data, env, func() {
+			time.Sleep(time.Duration(rng.IntN(250)) * time.Millisecond)
+			cutAll(t, disks)
+			time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+		})
+		for _, d := range disks {
+			d.reboot()
+		}
+		requireWorking(t, startBerth(t, options{Data: data, Env: env}))
+		requireAudit(t, m.database(), m.bucket())
+	}
+}
