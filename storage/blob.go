@@ -18,14 +18,14 @@ func (r *Registry) Blob(ctx context.Context, repo string, d digest.Digest) (Blob
 }
 
 func (r *Registry) blob(repo string, d digest.Digest) (Blob, error) {
-	b, err := r.db.Blob(repo, d.String())
-	if err == nil && b.Damaged {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		return Blob{}, orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
-	}
-	return Blob{Digest: d, Size: b.Size, id: b.ID, object: b.Object}, nil
+	b, err := r.blobs.resolve(repo, d.String(), func() (Blob, error) {
+		row, err := r.db.Blob(repo, d.String())
+		if err == nil && row.Damaged {
+			err = fs.ErrNotExist
+		}
+		return Blob{Digest: d, Size: row.Size, id: row.ID, object: row.Object}, err
+	})
+	return b, orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 }
 
 // OpenBlob implements [Blobs].

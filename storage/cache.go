@@ -5,57 +5,97 @@ import (
 	"sync"
 )
 
-// payloadCache keeps the payloads that were read last, up to a number of bytes.
-// A row's payload never changes and its id is never used again, so nothing in it
-// can be stale.
-type payloadCache struct {
+// cache keeps the values that were used last, up to a number of bytes.
+type cache[K comparable, V any] struct {
 	max int64
 
 	mu    sync.Mutex // guards what follows
 	bytes int64
-	byID  map[int64]*list.Element
-	order *list.List // of cached; the front was used last
+	byKey map[K]*list.Element
+	order *list.List // of entry[K, V]; the front was used last
 }
 
-type cached struct {
-	id      int64
-	payload []byte
+type entry[K comparable, V any] struct {
+	key   K
+	value V
+	bytes int64
 }
 
-func newPayloadCache(max int64) *payloadCache {
-	return &payloadCache{max: max, byID: map[int64]*list.Element{}, order: list.New()}
+func newCache[K comparable, V any](max int64) *cache[K, V] {
+	return &cache[K, V]{max: max, byKey: map[K]*list.Element{}, order: list.New()}
 }
 
-func (c *payloadCache) get(id int64) ([]byte, bool) {
+func (c *cache[K, V]) get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byID[id]
+	e, ok := c.byKey[key]
 	if !ok {
-		return nil, false
+		return value, false
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(cached).payload, true
+	return e.Value.(entry[K, V]).value, true
 }
 
-// entryOverhead is about what an entry takes beside its payload.
-const entryOverhead = 200
+// entryOverhead is about what an entry takes beside its value, in bytes.
+const entryOverhead = 300
 
-// add remembers a payload unless it is so large that it would push out many.
-func (c *payloadCache) add(id int64, payload []byte) {
-	if int64(len(payload)) > c.max/16 {
+// add remembers a value, in place of an older one, unless it is so large that it would push out many.
+func (c *cache[K, V]) add(key K, value V, bytes int) {
+	size := int64(bytes) + entryOverhead
+	if size > c.max/16 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.byID[id]; ok {
-		return
+	if old, ok := c.byKey[key]; ok {
+		c.remove(old)
 	}
-	c.byID[id] = c.order.PushFront(cached{id, payload})
-	c.bytes += int64(len(payload)) + entryOverhead
+	c.byKey[key] = c.order.PushFront(entry[K, V]{key, value, size})
+	c.bytes += size
 	for c.bytes > c.max {
-		last := c.order.Back()
-		old := c.order.Remove(last).(cached)
-		delete(c.byID, old.id)
-		c.bytes -= int64(len(old.payload)) + entryOverhead
+		c.remove(c.order.Back())
 	}
+}
+
+// remove is called with the lock held.
+func (c *cache[K, V]) remove(e *list.Element) {
+	old := c.order.Remove(e).(entry[K, V])
+	delete(c.byKey, old.key)
+	c.bytes -= old.bytes
+}
+
+// place is where something is asked for: a tag or digest of a repository.
+type place struct {
+	repo string
+	ref  string
+}
+
+// found is what a place held at a version of its repository.
+type found[V any] struct {
+	value   V
+	version uint64
+}
+
+// resolver answers from memory what the rows said, for as long as the repository did not change.
+type resolver[V any] struct {
+	version func(repo string) uint64
+	cache   *cache[place, found[V]]
+}
+
+func newResolver[V any](version func(repo string) uint64, max int64) *resolver[V] {
+	return &resolver[V]{version: version, cache: newCache[place, found[V]](max)}
+}
+
+// resolve returns what is at a place, from look where it is not known.
+func (r *resolver[V]) resolve(repo, ref string, look func() (V, error)) (V, error) {
+	version := r.version(repo) // before looking: what changes meanwhile has another one
+	at := place{repo, ref}
+	if f, ok := r.cache.get(at); ok && f.version == version {
+		return f.value, nil
+	}
+	value, err := look()
+	if err == nil {
+		r.cache.add(at, found[V]{value, version}, len(repo)+len(ref))
+	}
+	return value, err
 }

@@ -27,7 +27,10 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	}
 	ctx = context.WithoutCancel(ctx)
 	p, _, err := r.writePart(ctx, up, c, sum, false)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUploadUnknown):
+		return r.outrun(repo, id, d)
+	case err != nil:
 		return Blob{}, err
 	}
 	if err := checkDigest(d, sum); err != nil {
@@ -37,7 +40,13 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	if err != nil || won {
 		return b, err
 	}
-	if up, err = r.db.Upload(repo, id); err != nil {
+	return r.outrun(repo, id, d)
+}
+
+// outrun answers a PUT that another request of its session was faster than.
+func (r *Registry) outrun(repo, id string, d digest.Digest) (Blob, error) {
+	up, err := r.db.Upload(repo, id)
+	if err != nil {
 		return Blob{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
 	}
 	if up.FinishedDigest != "" {

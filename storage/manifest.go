@@ -15,29 +15,30 @@ import (
 
 // Manifest implements [Manifests].
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
-	var m meta.Manifest
-	var err error
-	if ref.Tag != "" {
-		m, err = r.db.ManifestByTag(repo, ref.Tag)
-	} else {
-		m, err = r.db.ManifestByDigest(repo, ref.Digest.String())
+	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
+		row, err := r.row(repo, ref)
+		return Manifest{Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size, id: row.ID}, err
+	})
+	return m, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
+}
+
+func (r *Registry) row(repo string, ref manifest.Reference) (meta.Manifest, error) {
+	if ref.Digest != "" {
+		return r.db.ManifestByDigest(repo, ref.Digest.String())
 	}
-	if err != nil {
-		return Manifest{}, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
-	}
-	return Manifest{Digest: digest.Digest(m.Digest), MediaType: m.MediaType, ArtifactType: m.ArtifactType, Size: m.Size, id: m.ID}, nil
+	return r.db.ManifestByTag(repo, ref.Tag)
 }
 
 // Payload implements [Manifests].
 func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
-	if payload, ok := r.cache.get(m.id); ok {
+	if payload, ok := r.payloads.get(m.id); ok {
 		return payload, nil
 	}
 	payload, err := r.db.Payload(m.id)
 	if err != nil {
 		return nil, orUnknown(err, ErrManifestUnknown, "the manifest %s was deleted meanwhile", m.Digest)
 	}
-	r.cache.add(m.id, payload)
+	r.payloads.add(m.id, payload, len(payload))
 	return payload, nil
 }
 

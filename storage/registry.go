@@ -53,7 +53,7 @@ type Options struct {
 	AllowMissing AllowMissing  // none if empty
 	UploadExpiry time.Duration // how long a session may be idle; a day if 0
 	DeleteDelay  time.Duration // how long the object of a blob outlives its row
-	CacheBytes   int64         // of manifest payloads kept in memory
+	CacheBytes   int64         // of what is kept in memory: payloads of manifests, and what tags and digests mean
 	Log          *slog.Logger
 	Now          func() time.Time
 }
@@ -66,8 +66,11 @@ type Registry struct {
 	opts  Options
 	log   *slog.Logger
 	id    meta.Registry
-	cache *payloadCache
-	stats stats
+
+	payloads  *cache[int64, []byte] // by the manifest's row, which never changes and whose id is never used again
+	manifests *resolver[Manifest]
+	blobs     *resolver[Blob]
+	stats     stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
 }
@@ -97,8 +100,11 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, cache: newPayloadCache(o.CacheBytes), stats: newStats(db),
-		wakeDeletion: make(chan struct{}, 1)}
+	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, stats: newStats(db), wakeDeletion: make(chan struct{}, 1),
+		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
+		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
+		blobs:     newResolver[Blob](db.Version, o.CacheBytes/4),
+	}
 	if err := r.claim(ctx); err != nil {
 		return nil, err
 	}

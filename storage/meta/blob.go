@@ -52,7 +52,10 @@ func (tx *Tx) SaveBlob(digest string, size, now int64) (id int64, whole bool, er
 
 // HealBlob says that the blob's bytes are whole from now on.
 func (tx *Tx) HealBlob(id, now int64) error {
-	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1 AND damaged_at IS NOT NULL`, id, now)
+	n, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1 AND damaged_at IS NOT NULL`, id, now)
+	if n > 0 {
+		tx.changed = append(tx.changed, everyRepository)
+	}
 	return err
 }
 
@@ -61,6 +64,7 @@ func (tx *Tx) HealBlob(id, now int64) error {
 func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
 	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3
 		WHERE id = $1 AND damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
+	tx.changed = append(tx.changed, everyRepository)
 	return n > 0, err
 }
 

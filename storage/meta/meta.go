@@ -72,6 +72,7 @@ type DB struct {
 	connect func() (*conn, error) // opens a writer
 	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
 
+	versions  *versions
 	maxBatch  int
 	batchTime time.Duration
 	fault     func(step string) error
@@ -106,7 +107,7 @@ func open(ctx context.Context, url string, o Options, m migrations) (*DB, error)
 	}
 	db := &DB{
 		path: path, memory: path == "",
-		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
+		versions: newVersions(), maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
 	}
 	if !db.memory {
 		if err := createFile(path); err != nil {

@@ -14,6 +14,7 @@ type call struct {
 	// wake says true: the caller is now the leader, or false: the function
 	// has run, or will not run any more, and the fields below hold the result.
 	wake     chan bool
+	changed  []string // owned by the leader: repositories
 	err      error
 	panicked *panicError
 	finished bool // owned by the leader

@@ -15,8 +15,10 @@ func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	return id, err
 }
 
-// Repository returns the id of a repository, listed or not, or fs.ErrNotExist.
+// Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Every transaction that changes a
+// repository comes by here, so its version changes with the commit.
 func (tx *Tx) Repository(name string) (int64, error) {
+	tx.changed = append(tx.changed, name)
 	var id int64
 	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&id)
 	return id, err

@@ -22,8 +22,9 @@ const (
 // statements fail alike, and DB.Tx answers with that error even if the
 // function does not.
 type Tx struct {
-	conn *conn // nil when the function has returned
-	err  error // of the first statement that failed
+	conn    *conn    // nil when the function has returned
+	err     error    // of the first statement that failed
+	changed []string // repositories that the function took, presumably to change them
 }
 
 var errTxDone = errors.New("the transaction's function has returned")
@@ -178,6 +179,7 @@ func (b *batch) run(c *call) {
 	tx := &Tx{conn: b.conn}
 	err := c.run(tx)
 	tx.conn = nil
+	c.changed = tx.changed
 	if err == nil {
 		err = tx.err
 	}
@@ -291,6 +293,7 @@ func (b *batch) commit() {
 	}
 	b.ready = nil
 	for _, c := range ready {
+		b.db.versions.change(c.changed) // before anyone hears of it
 		b.finish(c, err)
 	}
 }
