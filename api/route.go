@@ -39,16 +39,17 @@ type route struct {
 
 // routes is every request that is answered with more than an error. Rows of one
 // path stand together and share their name. A name matches loosely, and from
-// the right: the last "/blobs/" in a path is the one that counts.
+// the right: the last "/blobs/" in a path is the one that counts, because no slash
+// may follow in the element. (Shortest first: a long digest is then scanned once.)
 func routes() []route {
 	const (
 		catalog   = "/v2/_catalog"
-		manifests = "/v2/{name:.+}/manifests/{element:[^/]+}"
-		uploads   = "/v2/{name:.+}/blobs/uploads{slash:/?}"
-		upload    = "/v2/{name:.+}/blobs/uploads/{element:[^/]+}"
-		blobs     = "/v2/{name:.+}/blobs/{element:[^/]+}"
-		tags      = "/v2/{name:.+}/tags/list"
-		referrers = "/v2/{name:.+}/referrers/{element:[^/]+}"
+		manifests = "/v2/{name:.+?}/manifests/{element:[^/]+}"
+		uploads   = "/v2/{name:.+?}/blobs/uploads{slash:/?}"
+		upload    = "/v2/{name:.+?}/blobs/uploads/{element:[^/]+}"
+		blobs     = "/v2/{name:.+?}/blobs/{element:[^/]+}"
+		tags      = "/v2/{name:.+?}/tags/list"
+		referrers = "/v2/{name:.+?}/referrers/{element:[^/]+}"
 	)
 	return []route{
 		{"manifest", manifests, "/manifests/", aReference, auth.Pull, "GET HEAD", (*API).getManifest},
