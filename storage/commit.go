@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 
@@ -106,34 +107,22 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 // false when the session is no longer as up says; the part is then released. With remember, the finished
 // session stays for a while to answer the same request again.
 func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
-	size, now := up.Size+p.size, r.now()
-	var whole bool
-	promised := int64(-1)
-	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		if won, err = tx.FinishUpload(up.ID, up.Size, d.String(), now); err != nil {
-			return err
-		}
-		if !won {
+	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
+	err = r.tx(ctx, func(tx *meta.Tx) error {
+		parts, err := tx.FinishUpload(up.ID, up.Size, d.String(), now)
+		if won = err == nil; errors.Is(err, fs.ErrNotExist) {
 			return tx.ReleaseObject(p.key, now)
 		}
-		if p.key != "" {
-			if err := tx.RecordObject(p.key, p.size); err != nil {
-				return err
-			}
-		}
-		var id int64
-		if id, whole, err = tx.SaveBlob(d.String(), size, now); err != nil {
-			return err
-		}
-		if err := r.adopt(tx, up.ID, id, whole, now); err != nil {
-			return err
-		}
-		repository, err := tx.EnsureRepository(repo)
 		if err != nil {
 			return err
 		}
+		var id int64
+		if id, whole, err = r.adopt(tx, up.ID, p, parts, d, size, now); err != nil {
+			return err
+		}
 		b = Blob{Digest: d, Size: size, id: id}
-		if promised, err = tx.AddBlob(repository, meta.Blob{ID: id, Digest: d.String(), Size: size}, now); err != nil || remember {
+		tx.Change(repo)
+		if promised, err = tx.AddBlob(up.RepositoryID, meta.Blob{ID: id, Digest: d.String(), Size: size}, now); err != nil || remember {
 			return err
 		}
 		_, err = tx.DeleteUpload(up.ID)
@@ -148,19 +137,27 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 	return won, b, err
 }
 
-// adopt decides between the bytes of an upload and those that the blob has.
-func (r *Registry) adopt(tx *meta.Tx, upload string, blob int64, whole bool, now int64) error {
-	if whole {
-		return tx.ReleaseUpload(upload, now)
+// adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left of the upload's
+// objects goes to deletion; of parts that were begun some may have been released before.
+func (r *Registry) adopt(tx *meta.Tx, upload string, p part, parts int64, d digest.Digest, size, now int64) (id int64, whole bool, err error) {
+	id, whole, damaged, err := tx.SaveBlob(d.String(), size, now)
+	if err != nil {
+		return 0, false, err
 	}
-	after := now + r.opts.DeleteDelay.Microseconds()
-	if err := tx.ReleaseBlob(blob, after); err != nil { // of a damaged one
-		return err
+	moved := int64(0)
+	switch {
+	case whole:
+		err = tx.ReleaseObject(p.key, now) // it is not being written any more: at once
+	case damaged:
+		err = errors.Join(tx.ReleaseBlob(id, now+r.opts.DeleteDelay.Microseconds()), tx.HealBlob(id, now))
 	}
-	if err := tx.HealBlob(blob, now); err != nil {
-		return err
+	if err == nil && !whole {
+		moved, err = tx.GiveToBlob(upload, p.key, p.size, id)
 	}
-	return tx.GiveToBlob(upload, blob, now)
+	if err == nil && moved < parts {
+		err = tx.ReleaseUpload(upload, now)
+	}
+	return id, whole, err
 }
 
 // notePromise logs that content arrived with another size than a sparse manifest

@@ -40,22 +40,20 @@ func (db *DB) Blob(repo, digest string) (Blob, error) {
 	return b, rows.Err()
 }
 
-// SaveBlob makes the row of a blob, or finds the one of the same digest. whole
-// says that the blob has its bytes already, so that new ones are not needed.
-func (tx *Tx) SaveBlob(digest string, size, now int64) (id int64, whole bool, err error) {
+// SaveBlob makes the row of a blob, or finds the one of the same digest. whole says that the blob has its bytes
+// already, so that new ones are not needed; damaged that it has some that are not to be trusted.
+func (tx *Tx) SaveBlob(digest string, size, now int64) (id int64, whole, damaged bool, err error) {
 	err = tx.queryRow(`INSERT INTO blobs (digest, size, checked_at, created_at) VALUES ($1, $2, $3, $3)
 		ON CONFLICT (digest) DO UPDATE SET checked_at = excluded.checked_at
-		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id)`,
-		digest, size, now).Scan(&id, &whole)
-	return id, whole, err
+		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL`,
+		digest, size, now).Scan(&id, &whole, &damaged)
+	return id, whole, damaged, err
 }
 
 // HealBlob says that the blob's bytes are whole from now on.
 func (tx *Tx) HealBlob(id, now int64) error {
-	n, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1 AND damaged_at IS NOT NULL`, id, now)
-	if n > 0 {
-		tx.changed = append(tx.changed, everyRepository)
-	}
+	tx.changed = append(tx.changed, everyRepository)
+	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1`, id, now)
 	return err
 }
 

@@ -61,19 +61,22 @@ func (tx *Tx) AddManifest(repository int64, digest string, manifest, size, now i
 }
 
 func (tx *Tx) addContent(repository int64, c Content, now int64) (promised int64, err error) {
-	old, err := tx.Content(repository, c.Digest)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	n, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
+		VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, 0), $5, $6) ON CONFLICT (repository_id, digest) DO NOTHING`,
+		repository, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
+	if err != nil || n > 0 {
 		return -1, err
 	}
 	promised = -1
+	old, err := tx.Content(repository, c.Digest)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // hidden
+		return -1, err
+	}
 	if err == nil && !old.Present() && old.Size >= 0 && old.Size != c.Size {
 		promised = old.Size
 	}
-	_, err = tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
-		VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, 0), $5, $6)
-		ON CONFLICT (repository_id, digest) DO UPDATE SET
-			blob_id = COALESCE(excluded.blob_id, blob_id), manifest_id = COALESCE(excluded.manifest_id, manifest_id),
-			size = excluded.size, touched_at = excluded.touched_at, hidden_at = NULL`,
+	_, err = tx.exec(`UPDATE repository_contents SET blob_id = COALESCE(NULLIF($3, 0), blob_id), manifest_id = COALESCE(NULLIF($4, 0), manifest_id),
+		size = $5, touched_at = $6, hidden_at = NULL WHERE repository_id = $1 AND digest = $2`,
 		repository, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
 	return promised, err
 }

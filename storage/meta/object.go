@@ -51,13 +51,11 @@ func (tx *Tx) ReleaseBlob(blob, after int64) error {
 	return err
 }
 
-// GiveToBlob moves the recorded objects of an upload to a blob and releases the
-// others, which requests that lost are perhaps still writing.
-func (tx *Tx) GiveToBlob(upload string, blob, now int64) error {
-	if _, err := tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $2 WHERE upload_id = $1 AND size IS NOT NULL`, upload, blob); err != nil {
-		return err
-	}
-	return tx.ReleaseUpload(upload, now)
+// GiveToBlob moves the recorded objects of an upload to a blob, and with them the one of key, which has size bytes and
+// was not recorded yet; key may be empty. It returns how many it moved.
+func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
+	return tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $4, writer_until = NULL, size = COALESCE(size, $3)
+		WHERE upload_id = $1 AND (size IS NOT NULL OR key = $2)`, upload, key, size, blob)
 }
 
 // BlobObjects returns the objects of a blob in the order of its bytes.

@@ -15,14 +15,18 @@ func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	return id, err
 }
 
-// Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Every transaction that changes a
-// repository comes by here, so its version changes with the commit.
+// Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Its version will change with
+// the commit.
 func (tx *Tx) Repository(name string) (int64, error) {
-	tx.changed = append(tx.changed, name)
+	tx.Change(name)
 	var id int64
 	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&id)
 	return id, err
 }
+
+// Change lets the version of a repository change with the commit. Whoever changes one of which it knows the id already
+// calls it; EnsureRepository and Repository do so themselves.
+func (tx *Tx) Change(name string) { tx.changed = append(tx.changed, name) }
 
 // ListRepository makes a repository one that exists for clients, from now on.
 func (tx *Tx) ListRepository(id, now int64) error {
