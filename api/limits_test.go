@@ -20,7 +20,7 @@ import (
 
 // short is a limit that a test waits for. Nothing is asserted about how long
 // that takes.
-const short = 100 * time.Millisecond
+const short = 300 * time.Millisecond
 
 // ended reads what a server says until it ends the connection.
 func ended(t *testing.T, conn net.Conn) string {
@@ -116,7 +116,7 @@ func TestBrokenBody(t *testing.T) {
 // TestSlowBody sends a byte now and then, each within the limit and all of them
 // not.
 func TestSlowBody(t *testing.T) {
-	const limit, content = 500 * time.Millisecond, "0123456789"
+	const limit, content = 2 * time.Second, "0123456789"
 	s := newSite(t, Options{BodyTimeout: limit})
 	d := sha256Of(content)
 	conn := s.dial("POST " + uploads + "?digest=" + d + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
@@ -149,9 +149,10 @@ func TestBodyLimitEnds(t *testing.T) {
 // TestStalledReader asks for more than the kernel buffers and reads nothing.
 func TestStalledReader(t *testing.T) {
 	for _, kind := range []string{"file://" + t.TempDir(), "mem://"} {
-		s := serveRegistry(t, newRegistry(t, kind, storage.Options{}), Options{BodyTimeout: short})
+		registry := newRegistry(t, kind, storage.Options{})
 		content := strings.Repeat("x", 32<<20)
-		d := s.pushBlob("team/app", content)
+		d := serveRegistry(t, registry, Options{}).pushBlob("team/app", content)
+		s := serveRegistry(t, registry, Options{BodyTimeout: short})
 		conn := s.dial("GET /v2/team/app/blobs/" + d + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		s.log.await(`"method":"GET"`, `"route":"blob"`, `"cut":"`)
 		if got := ended(t, conn); len(got) >= len(content) {
@@ -163,18 +164,19 @@ func TestStalledReader(t *testing.T) {
 // TestReaderThatReturns reads nothing for a while, a little, and then all. It
 // is alive, if slow, and gets all of it.
 func TestReaderThatReturns(t *testing.T) {
-	const limit = time.Second
+	const limit = 2 * time.Second
 	for _, kind := range []string{"file://" + t.TempDir(), "mem://"} {
-		s := serveRegistry(t, newRegistry(t, kind, storage.Options{}), Options{BodyTimeout: limit})
+		registry := newRegistry(t, kind, storage.Options{})
 		content := strings.Repeat("0123456789abcdef", 4<<20)
-		d := s.pushBlob("team/app", content)
+		d := serveRegistry(t, registry, Options{}).pushBlob("team/app", content)
+		s := serveRegistry(t, registry, Options{BodyTimeout: limit})
 		resp, err := http.Get("http://" + s.addr + "/v2/team/app/blobs/" + d)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
 		var got strings.Builder
-		for range 8 {
+		for range 6 {
 			time.Sleep(limit / 4)
 			// As much as makes the kernel ask for more.
 			if _, err := io.CopyN(&got, resp.Body, 6<<20); err != nil {
