@@ -12,26 +12,16 @@ import (
 
 // Commit implements [Uploads].
 func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest.Digest, c Chunk) (Blob, error) {
-	up, err := r.db.Upload(repo, id)
-	if err != nil {
-		return Blob{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
-	}
-	if up.FinishedDigest != "" {
-		return r.repeated(repo, up, d)
-	}
-	if err := checkOffset(up, c); err != nil {
-		return Blob{}, err
-	}
-	sum, err := r.resumeHash(ctx, up, d.Algorithm())
-	if err != nil {
-		return Blob{}, err
-	}
 	ctx = context.WithoutCancel(ctx)
-	p, _, err := r.writePart(ctx, up, c, sum, false)
-	switch {
-	case errors.Is(err, ErrUploadUnknown):
+	up, key, err := r.begin(ctx, repo, id, &c)
+	if errors.Is(err, ErrUploadUnknown) {
 		return r.outrun(repo, id, d)
-	case err != nil:
+	}
+	if err != nil {
+		return Blob{}, err
+	}
+	p, sum, _, err := r.writePart(ctx, up, key, c, d.Algorithm(), false)
+	if err != nil {
 		return Blob{}, err
 	}
 	if err := checkDigest(d, sum); err != nil {
@@ -44,7 +34,7 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	return r.outrun(repo, id, d)
 }
 
-// outrun answers a PUT that another request of its session was faster than.
+// outrun answers a PUT on a session that ended, or that another request was faster with.
 func (r *Registry) outrun(repo, id string, d digest.Digest) (Blob, error) {
 	up, err := r.db.Upload(repo, id)
 	if err != nil {

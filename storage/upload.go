@@ -51,33 +51,23 @@ func (r *Registry) openUpload(repo, id string) (meta.Upload, error) {
 	if err == nil && up.FinishedDigest != "" {
 		err = fs.ErrNotExist
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = uploadUnknown(id)
+	if err != nil {
+		return meta.Upload{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
 	}
-	return up, err
+	return up, nil
 }
 
 // Append implements [Uploads].
 func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error) {
-	up, err := r.openUpload(repo, id)
-	if err != nil {
-		return Upload{}, err
-	}
-	if err := checkOffset(up, c); err != nil {
-		return asUpload(up), err
-	}
-	sum, err := r.resumeHash(ctx, up, digest.Algorithm(up.Algorithm))
-	if err != nil {
-		return Upload{}, err
-	}
 	// The request's context ends with the client, whose last bytes are still to be kept.
 	ctx = context.WithoutCancel(ctx)
-	p, clientErr, err := r.writePart(ctx, up, c, sum, true)
-	if err != nil {
+	up, key, err := r.begin(ctx, repo, id, &c)
+	if err != nil || key == "" {
 		return asUpload(up), err
 	}
-	if p.size == 0 {
-		return asUpload(up), clientErr
+	p, sum, clientErr, err := r.writePart(ctx, up, key, c, digest.Algorithm(up.Algorithm), true)
+	if err != nil || p.size == 0 {
+		return asUpload(up), errors.Join(err, clientErr)
 	}
 	state, err := sum.MarshalBinary()
 	if err != nil {
@@ -115,6 +105,37 @@ func (r *Registry) lost(repo, id string) (Upload, error) {
 	return asUpload(up), errorf(ErrRangeInvalid, "another request wrote to this upload session meanwhile: it has %d bytes now", up.Size)
 }
 
+// begin finds an open session for a request. If the chunk has bytes, it makes the row of the object that they go to,
+// and returns its key.
+func (r *Registry) begin(ctx context.Context, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
+	has, err := c.hasBytes()
+	if err != nil {
+		return up, "", err
+	}
+	if !has {
+		if up, err = r.openUpload(repo, id); err == nil {
+			err = checkOffset(up, *c)
+		}
+		return up, "", err
+	}
+	now := r.opts.Now()
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if up, err = tx.BeginPart(repo, id, now.UnixMicro()); err != nil {
+			up = meta.Upload{}
+			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+		}
+		if err := checkOffset(up, *c); err != nil {
+			return err
+		}
+		if up.NextPart > maxParts {
+			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
+		}
+		key = newKey(up.NextPart - 1)
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro())
+	})
+	return up, key, err
+}
+
 func checkOffset(up meta.Upload, c Chunk) error {
 	if c.Offset >= 0 && c.Offset != up.Size {
 		return errorf(ErrRangeInvalid, "the chunk starts at byte %d, but the upload has %d bytes: the next chunk has to start there", c.Offset, up.Size)
@@ -128,16 +149,15 @@ type part struct {
 	size int64
 }
 
-// writePart streams a chunk into an object of its own. Without bytes there is no part.
-func (r *Registry) writePart(ctx context.Context, up meta.Upload, c Chunk, sum io.Writer, keep bool) (p part, clientErr, err error) {
-	if has, err := c.hasBytes(); err != nil || !has {
-		return part{}, nil, err
+// writePart streams a chunk into its reserved object, after the bytes that the session has; see fill. It returns the
+// hash of them all.
+func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c Chunk, alg digest.Algorithm, keep bool) (p part, sum hashing, clientErr, err error) {
+	if sum, err = r.resumeHash(ctx, up, alg); err == nil && key != "" {
+		p, clientErr, err = r.fill(ctx, up, key, c, sum, keep)
+	} else if err != nil && key != "" {
+		err = errors.Join(err, r.release(ctx, key))
 	}
-	key, err := r.reserve(ctx, up)
-	if err != nil {
-		return part{}, nil, err
-	}
-	return r.fill(ctx, up, key, c, sum, keep)
+	return p, sum, clientErr, err
 }
 
 // fill streams a chunk into a reserved object. With keep, what came before a client's failure is a good
@@ -163,26 +183,6 @@ func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk
 		return part{key, size}, clientErr, nil
 	}
 	return part{}, clientErr, errors.Join(err, r.release(ctx, key))
-}
-
-// reserve makes the row of the object that a request is about to write.
-func (r *Registry) reserve(ctx context.Context, up meta.Upload) (key string, err error) {
-	now := r.opts.Now()
-	err = r.tx(ctx, func(tx *meta.Tx) error {
-		n, err := tx.NextPart(up.ID, now.UnixMicro())
-		if errors.Is(err, fs.ErrNotExist) {
-			return uploadUnknown(up.ID)
-		}
-		if err != nil {
-			return err
-		}
-		if n >= maxParts {
-			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
-		}
-		key = newKey(n)
-		return tx.ReserveObject(key, up.ID, n, now.Add(writerLease).UnixMicro())
-	})
-	return key, err
 }
 
 // release gives up an object that this request wrote or tried to.

@@ -50,8 +50,11 @@ func TestUpload(t *testing.T) {
 		}
 		_, err = w.Commit(ctx, "alice", "team/app", up.ID, digest.FromString("hello world"), Chunk{Body: strings.NewReader("x"), Offset: 7, Length: 1})
 		w.want(ErrRangeInvalid, err)
-		_, err = w.Append(ctx, "alice", "other", up.ID, chunk("x"))
+		foreign, err := w.Append(ctx, "alice", "other", up.ID, chunk("x"))
 		w.want(ErrUploadUnknown, err)
+		if foreign != (Upload{}) {
+			t.Errorf("another repository's session is told of: %+v", foreign)
+		}
 		_, err = w.Upload(ctx, "alice", "team/app", "unknown")
 		w.want(ErrUploadUnknown, err)
 

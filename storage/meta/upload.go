@@ -37,13 +37,15 @@ func scanUpload(q querier, repo, id string) (Upload, error) {
 	return u, err
 }
 
-// NextPart takes the number of the next part of an open session, or returns
-// fs.ErrNotExist.
-func (tx *Tx) NextPart(id string, now int64) (int64, error) {
-	var n int64
-	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $2
-		WHERE id = $1 AND finished_digest IS NULL RETURNING next_part - 1`, id, now).Scan(&n)
-	return n, err
+// BeginPart takes the number of the next part of an open session, which is NextPart-1 of the row that it returns. It
+// is fs.ErrNotExist where the repository has no such session, or it is finished.
+func (tx *Tx) BeginPart(repo, id string, now int64) (Upload, error) {
+	u := Upload{ID: id, Repository: repo, UpdatedAt: now}
+	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3
+		WHERE id = $1 AND finished_digest IS NULL AND repository_id = (SELECT id FROM repositories WHERE name = $2)
+		RETURNING repository_id, owner, algorithm, size, hash_state, next_part`, id, repo, now).
+		Scan(&u.RepositoryID, &u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart)
+	return u, err
 }
 
 // AdvanceUpload records that an open session grew from one size to another. It is
