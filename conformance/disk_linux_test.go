@@ -22,8 +22,8 @@ type disk struct {
 	dir   string // where it is mounted
 }
 
-// newDisk makes a disk and mounts it. The test is skipped where that cannot be.
-func newDisk(t *testing.T, name string, bytes int64) *disk {
+// needDisks skips the test where no disk can be made.
+func needDisks(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		missing(t, "mounting a file system of its own needs root")
@@ -34,6 +34,12 @@ func newDisk(t *testing.T, name string, bytes int64) *disk {
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		missing(t, "no loop devices: %v", err)
 	}
+}
+
+// newDisk makes a disk and mounts it.
+func newDisk(t *testing.T, name string, bytes int64) *disk {
+	t.Helper()
+	needDisks(t)
 	base := t.TempDir()
 	d := &disk{t: t, image: filepath.Join(base, name+".img"), dir: filepath.Join(base, name)}
 	if err := os.Mkdir(d.dir, 0o755); err != nil {

@@ -68,6 +68,7 @@ func twice() map[string]string {
 
 // TestMutants takes out each fsync and requires that its scenario notices.
 func TestMutants(t *testing.T) {
+	needDisks(t)
 	sound := map[string]bool{}
 	for _, m := range mutants() {
 		t.Run(m.name, func(t *testing.T) {
