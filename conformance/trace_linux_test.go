@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,13 +19,24 @@ type systemCall struct {
 	name, args string
 }
 
-// startTraced starts a program under strace, with data below a directory that
-// does not exist yet, and returns a function that stops it and gives the system
-// calls in the order of their ends.
-func startTraced(t *testing.T, program, data string) (*server, func() []systemCall) {
+// traced is the system calls of a server up to its first 201, in the order of
+// their ends, and where it kept what.
+type traced struct {
+	calls             []systemCall
+	top, data, bucket string
+}
+
+// traceFirst starts a program under strace, with rows and bytes in directories
+// that prepare may make, and pushes a blob.
+func traceFirst(t *testing.T, program string, prepare func(data, bucket string) error) traced {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
 		missing(t, "no strace: %v", err)
+	}
+	top := t.TempDir()
+	tr := traced{top: top, data: filepath.Join(top, "rows", "new", "data"), bucket: filepath.Join(top, "bytes", "new", "blobs")}
+	if err := prepare(tr.data, tr.bucket); err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	log, wrapper := filepath.Join(dir, "strace.log"), filepath.Join(dir, "traced")
@@ -34,12 +46,19 @@ func startTraced(t *testing.T, program, data string) (*server, func() []systemCa
 	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b := startBerth(t, options{Program: wrapper, Data: data, Env: []string{"BERTH_LOG_LEVEL=warn"}})
-	return b, func() []systemCall {
-		t.Helper()
-		b.Stop()
-		return readTrace(t, log)
+	b := startBerth(t, options{Program: wrapper, Data: tr.data,
+		Env: []string{"BERTH_LOG_LEVEL=warn", "BERTH_STORAGE_BUCKET=file://" + tr.bucket}})
+	if a := newCaller(b.URL).post("team/app", newContent(1, 100_000, digest.SHA256)); a.status != http.StatusCreated {
+		t.Fatalf("push: %v", a)
 	}
+	b.Stop()
+	calls := readTrace(t, log)
+	answered := after(calls, 0, func(c systemCall) bool { return c.answers("201") })
+	if answered < 0 {
+		t.Fatalf("strace shows no 201 among %d calls", len(calls))
+	}
+	tr.calls = calls[:answered+1]
+	return tr
 }
 
 // readTrace reads strace's log, and puts calls together that another thread's
@@ -105,38 +124,41 @@ func after(calls []systemCall, i int, fits func(systemCall) bool) int {
 	return -1
 }
 
-// traceFirstPush starts on a directory that is not there, pushes a blob, and
-// requires that each step was durable before the next one relied on it: every
-// new directory's name before the first answer, and for the blob its bytes,
-// then its name, then its rows, then the answer.
-func traceFirstPush(t *testing.T, program string) error {
-	top := t.TempDir()
-	data := filepath.Join(top, "new", "data")
-	b, stop := startTraced(t, program, data)
-	if a := newCaller(b.URL).post("team/app", newContent(1, 100_000, digest.SHA256)); a.status != http.StatusCreated {
-		t.Fatalf("push: %v", a)
-	}
-	calls := stop()
-	answered := after(calls, 0, func(c systemCall) bool { return c.answers("201") })
-	if answered < 0 {
-		t.Fatalf("strace shows no 201 among %d calls", len(calls))
-	}
+// traceNew starts where there is nothing and pushes a blob, and requires that
+// each step was durable before the next one relied on it: every new directory's
+// name before the first answer, and for the blob its bytes, then its name, then
+// its rows, then the answer.
+func traceNew(t *testing.T, program string) error {
+	tr := traceFirst(t, program, func(data, bucket string) error { return nil })
 	directories := 0
-	for i, c := range calls[:answered] {
+	for i, c := range tr.calls {
 		dir := c.made()
-		if !strings.HasPrefix(dir, top) {
+		if !strings.HasPrefix(dir, tr.top) {
 			continue
 		}
 		directories++
-		parent := filepath.Dir(dir)
-		if s := after(calls, i, func(c systemCall) bool { return c.syncs(parent) }); s < 0 || s > answered {
-			return fmt.Errorf("%s is made and no fsync of %s follows before the first 201", dir, parent)
+		if after(tr.calls, i, func(c systemCall) bool { return c.syncs(filepath.Dir(dir)) }) < 0 {
+			return fmt.Errorf("%s is made, and its parent is not synced before the first 201", dir)
 		}
 	}
-	if directories < 259 { // new, data, blobs, content, 256 below it
-		t.Fatalf("strace shows only %d directories made", directories)
+	if directories != 3+4+256 { // rows/new/data, bytes/new/blobs/content, and those below that
+		t.Fatalf("strace shows %d directories made", directories)
 	}
-	return traceOrder(calls[:answered+1], filepath.Join(data, "blobs", "content"), filepath.Join(data, "berth.db-wal"))
+	return traceOrder(tr.calls, filepath.Join(tr.bucket, "content"), filepath.Join(tr.data, "berth.db-wal"))
+}
+
+// traceMade starts where the directories were made by a process that may have
+// died before it synced their names.
+func traceMade(t *testing.T, program string) error {
+	tr := traceFirst(t, program, func(data, bucket string) error {
+		return errors.Join(os.MkdirAll(data, 0o700), os.MkdirAll(bucket, 0o700))
+	})
+	for _, dir := range []string{tr.data, tr.bucket} {
+		if after(tr.calls, 0, func(c systemCall) bool { return c.syncs(filepath.Dir(dir)) }) < 0 {
+			return fmt.Errorf("%s is there, and its parent is not synced before the first 201", dir)
+		}
+	}
+	return nil
 }
 
 // traceOrder requires the order of a push in the calls up to its answer.
@@ -168,9 +190,11 @@ func traceOrder(calls []systemCall, content, log string) error {
 	return nil
 }
 
-// TestSyncOrder looks at the system calls of a first push.
+// TestSyncOrder looks at the system calls of first pushes.
 func TestSyncOrder(t *testing.T) {
-	if err := traceFirstPush(t, berthBinary(t)); err != nil {
-		t.Error(err)
+	for _, trace := range []func(*testing.T, string) error{traceNew, traceMade} {
+		if err := trace(t, berthBinary(t)); err != nil {
+			t.Error(err)
+		}
 	}
 }
