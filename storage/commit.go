@@ -64,8 +64,8 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	}
 	ctx = context.WithoutCancel(ctx)
 	now := r.opts.Now()
-	up := meta.Upload{ID: randomID(), Owner: caller, Algorithm: d.Algorithm().String(), NextPart: 1, UpdatedAt: now.UnixMicro()}
-	key := newKey(0)
+	up := meta.Upload{ID: r.uploadID(), Owner: caller, Algorithm: d.Algorithm().String(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
+	key := r.newKey(0)
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		if up.RepositoryID, err = tx.EnsureRepository(repo); err != nil {
 			return err
@@ -99,7 +99,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
 	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
 	err = r.tx(ctx, func(tx *meta.Tx) error {
-		parts, err := tx.FinishUpload(up.ID, up.Size, d.String(), now)
+		parts, err := tx.FinishUpload(up.ID, up.Size, d.String(), r.sessionTime(r.opts.Now()))
 		if won = err == nil; errors.Is(err, fs.ErrNotExist) {
 			return tx.ReleaseObject(p.key, now)
 		}

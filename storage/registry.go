@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -73,6 +74,9 @@ type Registry struct {
 	stats     stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
+
+	firstDirectory byte          // for keys
+	keysMade       atomic.Uint64 // by this process
 }
 
 // writerLease is how long nobody but its writer touches a reserved object; the
@@ -105,6 +109,9 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
 		blobs:     newResolver[Blob](db.Version, o.CacheBytes/4),
 	}
+	var first [1]byte
+	rand.Read(first[:]) // never fails
+	r.firstDirectory = first[0]
 	if err := r.claim(ctx); err != nil {
 		return nil, err
 	}
@@ -215,11 +222,25 @@ func randomID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// uploadID returns an id that nobody can guess. Those made about the same time begin alike, so that the rows of
+// uploads in progress lie together and share the pages that a commit writes.
+func (r *Registry) uploadID() string {
+	return fmt.Sprintf("%012x", r.opts.Now().UnixMilli()) + randomID()
+}
+
+// keysPerDirectory is how many objects in a row go to one of the 256 directories, so that their rows lie together.
+const keysPerDirectory = 256
+
 // newKey returns a key that no object ever had. n is the number of the part, for
 // those who look at the bucket.
-func newKey(n int64) string {
-	id := randomID()
-	return fmt.Sprintf("content/%s/%s-%d", id[:2], id[2:], n)
+func (r *Registry) newKey(n int64) string {
+	directory := r.firstDirectory + byte(r.keysMade.Add(1)/keysPerDirectory)
+	return fmt.Sprintf("content/%02x/%s-%d", directory, randomID(), n)
+}
+
+// sessionTime is the time of a session's last use: a round number, since each change of it is written to an index.
+func (r *Registry) sessionTime(now time.Time) int64 {
+	return now.Truncate(min(10*time.Second, r.opts.UploadExpiry/10)).UnixMicro()
 }
 
 // hashing is what an upload's hash can do: its state is kept in the row.

@@ -21,7 +21,7 @@ func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg di
 	if alg == "" {
 		alg = digest.SHA256
 	}
-	up := meta.Upload{ID: randomID(), Owner: caller, Algorithm: alg.String(), UpdatedAt: r.now()}
+	up := meta.Upload{ID: r.uploadID(), Owner: caller, Algorithm: alg.String(), UpdatedAt: r.sessionTime(r.opts.Now())}
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
 		if up.RepositoryID, err = tx.EnsureRepository(repo); err != nil {
 			return err
@@ -76,7 +76,7 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	won := false
 	now := r.now()
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		won, err = tx.AdvanceUpload(id, up.Algorithm, up.Size, up.Size+p.size, state, now)
+		won, err = tx.AdvanceUpload(id, up.Algorithm, up.Size, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (r *Registry) begin(ctx context.Context, repo, id string, c *Chunk) (up met
 	}
 	now := r.opts.Now()
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		if up, err = tx.BeginPart(repo, id, now.UnixMicro()); err != nil {
+		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
 			up = meta.Upload{}
 			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
 		}
@@ -130,7 +130,7 @@ func (r *Registry) begin(ctx context.Context, repo, id string, c *Chunk) (up met
 		if up.NextPart > maxParts {
 			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
 		}
-		key = newKey(up.NextPart - 1)
+		key = r.newKey(up.NextPart - 1)
 		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro())
 	})
 	return up, key, err
@@ -168,7 +168,7 @@ func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk
 	b.renew = func() error {
 		now := r.opts.Now()
 		return r.tx(ctx, func(tx *meta.Tx) error {
-			return tx.RenewObject(key, up.ID, now.Add(writerLease).UnixMicro(), now.UnixMicro())
+			return tx.RenewObject(key, up.ID, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
 		})
 	}
 	size, err := r.bytes.Put(ctx, key, b, sum)
