@@ -41,7 +41,7 @@ func parseURL(url string) (path string, err error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	switch {
 	case !ok || path == "":
-		return "", fmt.Errorf("database URL %q: want sqlite:<path of a file> or sqlite::memory:", url)
+		return "", fmt.Errorf("database URL %q: want sqlite:<path of a file>, or sqlite::memory: for none", url)
 	case path == ":memory:":
 		return "", nil
 	}
