@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 
@@ -66,10 +65,10 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	now := r.opts.Now()
 	up := meta.Upload{ID: r.uploadID(), Owner: caller, Algorithm: d.Algorithm().String(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
 	key := r.newKey(0)
-	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		if up.RepositoryID, err = tx.EnsureRepository(repo); err != nil {
-			return err
-		}
+	if up.RepositoryID, err = r.repository(ctx, repo); err != nil {
+		return Blob{}, err
+	}
+	err = r.tx(ctx, func(tx *meta.Tx) error {
 		if err := tx.CreateUpload(up); err != nil || !has {
 			return err
 		}
@@ -98,16 +97,15 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 // session stays for a while to answer the same request again.
 func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
 	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
-	err = r.tx(ctx, func(tx *meta.Tx) error {
-		parts, err := tx.FinishUpload(up.ID, up.Size, d.String(), r.sessionTime(r.opts.Now()))
-		if won = err == nil; errors.Is(err, fs.ErrNotExist) {
-			return tx.ReleaseObject(p.key, now)
-		}
-		if err != nil {
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if won, err = tx.FinishUpload(up.ID, up.Size, d.String(), r.sessionTime(r.opts.Now())); err != nil {
 			return err
 		}
+		if !won {
+			return tx.ReleaseObject(p.key, now)
+		}
 		var id int64
-		if id, whole, err = r.adopt(tx, up.ID, p, parts, d, size, now); err != nil {
+		if id, whole, err = r.adopt(tx, up, p, d, size, now); err != nil {
 			return err
 		}
 		b = Blob{Digest: d, Size: size, id: id}
@@ -128,8 +126,8 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 }
 
 // adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left of the upload's
-// objects goes to deletion; of parts that were begun some may have been released before.
-func (r *Registry) adopt(tx *meta.Tx, upload string, p part, parts int64, d digest.Digest, size, now int64) (id int64, whole bool, err error) {
+// objects goes to deletion: those of requests that lost. One that began since up was read gives up its object itself.
+func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, d digest.Digest, size, now int64) (id int64, whole bool, err error) {
 	id, whole, damaged, err := tx.SaveBlob(d.String(), size, now)
 	if err != nil {
 		return 0, false, err
@@ -142,10 +140,10 @@ func (r *Registry) adopt(tx *meta.Tx, upload string, p part, parts int64, d dige
 		err = errors.Join(tx.ReleaseBlob(id, now+r.opts.DeleteDelay.Microseconds()), tx.HealBlob(id, now))
 	}
 	if err == nil && !whole {
-		moved, err = tx.GiveToBlob(upload, p.key, p.size, id)
+		moved, err = tx.GiveToBlob(up.ID, p.key, p.size, id)
 	}
-	if err == nil && moved < parts {
-		err = tx.ReleaseUpload(upload, now)
+	if err == nil && moved < up.NextPart {
+		err = tx.ReleaseUpload(up.ID, now)
 	}
 	return id, whole, err
 }

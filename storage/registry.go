@@ -71,7 +71,9 @@ type Registry struct {
 	payloads  *cache[int64, []byte] // by the manifest's row, which never changes and whose id is never used again
 	manifests *resolver[Manifest]
 	blobs     *resolver[Blob]
-	stats     stats
+
+	repositories *cache[string, int64] // ids
+	stats        stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
 
@@ -107,7 +109,9 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, stats: newStats(db), wakeDeletion: make(chan struct{}, 1),
 		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
 		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
-		blobs:     newResolver[Blob](db.Version, o.CacheBytes/4),
+		blobs:     newResolver[Blob](db.Version, o.CacheBytes*3/16),
+
+		repositories: newCache[string, int64](o.CacheBytes / 16),
 	}
 	var first [1]byte
 	rand.Read(first[:]) // never fails

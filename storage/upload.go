@@ -22,13 +22,31 @@ func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg di
 		alg = digest.SHA256
 	}
 	up := meta.Upload{ID: r.uploadID(), Owner: caller, Algorithm: alg.String(), UpdatedAt: r.sessionTime(r.opts.Now())}
-	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
-		if up.RepositoryID, err = tx.EnsureRepository(repo); err != nil {
-			return err
-		}
-		return tx.CreateUpload(up)
-	})
+	var err error
+	if up.RepositoryID, err = r.repository(ctx, repo); err != nil {
+		return Upload{}, err
+	}
+	err = r.tx(ctx, func(tx *meta.Tx) error { return tx.CreateUpload(up) })
 	return asUpload(up), err
+}
+
+// repository returns the id of a repository, which it makes if need be. An id never changes and no repository's row
+// goes, so it can be remembered.
+func (r *Registry) repository(ctx context.Context, repo string) (int64, error) {
+	if id, ok := r.repositories.get(repo); ok {
+		return id, nil
+	}
+	id, err := r.db.RepositoryID(repo)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+			id, err = tx.EnsureRepository(repo)
+			return err
+		})
+	}
+	if err == nil {
+		r.repositories.add(repo, id, len(repo))
+	}
+	return id, err
 }
 
 // Upload implements [Uploads].

@@ -15,6 +15,13 @@ func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	return id, err
 }
 
+// RepositoryID returns the id of a repository, listed or not, or fs.ErrNotExist.
+func (db *DB) RepositoryID(name string) (int64, error) {
+	var id int64
+	err := db.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&id)
+	return id, err
+}
+
 // Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Its version will change with
 // the commit.
 func (tx *Tx) Repository(name string) (int64, error) {

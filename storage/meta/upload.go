@@ -56,12 +56,12 @@ func (tx *Tx) AdvanceUpload(id, algorithm string, from, to int64, hashState []by
 	return n > 0, err
 }
 
-// FinishUpload ends an open session of this size with a digest, and returns how many parts were ever begun. It is
-// fs.ErrNotExist when the session ended or another request changed it first.
-func (tx *Tx) FinishUpload(id string, size int64, digest string, now int64) (parts int64, err error) {
-	err = tx.queryRow(`UPDATE uploads SET finished_digest = $3, hash_state = NULL, updated_at = $4
-		WHERE id = $1 AND size = $2 AND finished_digest IS NULL RETURNING next_part`, id, size, digest, now).Scan(&parts)
-	return parts, err
+// FinishUpload ends an open session of this size with a digest. It is false when the session ended or another request
+// changed it first.
+func (tx *Tx) FinishUpload(id string, size int64, digest string, now int64) (bool, error) {
+	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL, updated_at = $4
+		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, size, digest, now)
+	return n > 0, err
 }
 
 // DeleteUpload removes the row of a session that owns no object any more. It is
