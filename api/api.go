@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
@@ -81,7 +80,8 @@ type API struct {
 	ids      *ids
 	bodies   bodies
 	buffers  sync.Pool // of *[copyBuffer]byte, for bodies that are not files
-	memory   *semaphore.Weighted
+	memory   budget    // bytes of manifests being read or sent
+	parsing  budget    // bytes of manifests being parsed and stored
 	ready    atomic.Bool
 }
 
@@ -106,7 +106,8 @@ func New(registry Registry, o Options) *API {
 		hosts:    newHosts(o.Loopback, o.Hosts),
 		ids:      newIDs(),
 		metrics:  newMetrics(),
-		memory:   semaphore.NewWeighted(o.ManifestMemory),
+		memory:   newBudget(o.ManifestMemory),
+		parsing:  newBudget(max(o.ManifestMemory/parseFactor, 1)),
 	}
 	a.buffers.New = func() any { return new([copyBuffer]byte) }
 	a.router = newRouter(routes(), a.metrics)

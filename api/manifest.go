@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
@@ -17,6 +18,10 @@ import (
 
 // memoryWait is how long a request waits for memory that other manifests hold.
 const memoryWait = 10 * time.Second
+
+// parseFactor is how many times its size a manifest takes, roughly, while it is parsed and stored. Those that are at
+// this stage together may have that part of ManifestMemory, whatever clients do: none of them waits for its client.
+const parseFactor = 4
 
 // getManifest sends a manifest as it was pushed, whatever Accept says (spec,
 // "Pulling manifests"). HEAD sends the same header.
@@ -37,7 +42,7 @@ func (a *API) getManifest(w *response, r *request) error {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	release, err := a.reserve(r.Context(), m.Size)
+	release, err := a.memory.reserve(r.Context(), m.Size)
 	if err != nil {
 		return err
 	}
@@ -65,6 +70,11 @@ func (a *API) putManifest(w *response, r *request) error {
 		return err
 	}
 	defer release()
+	done, err := a.parsing.reserve(r.Context(), int64(len(payload)))
+	if err != nil {
+		return err
+	}
+	defer done()
 	m, err := manifest.Parse(r.Header.Get("Content-Type"), payload, r.ref.Digest)
 	if err != nil {
 		return err
@@ -148,7 +158,7 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	if size < 0 {
 		size = limit
 	}
-	release, err = a.reserve(r.Context(), size)
+	release, err = a.memory.reserve(r.Context(), size)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -170,19 +180,29 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	return nil, nil, err
 }
 
-// reserve takes n bytes of the memory for manifests. It waits, for a while, for
-// other requests to give theirs back.
-func (a *API) reserve(ctx context.Context, n int64) (release func(), err error) {
-	n = min(n, a.options.ManifestMemory)
-	if !a.memory.TryAcquire(n) {
+// budget is an amount of memory that requests share.
+type budget struct {
+	all  int64 // bytes
+	free *semaphore.Weighted
+}
+
+func newBudget(bytes int64) budget {
+	return budget{all: bytes, free: semaphore.NewWeighted(bytes)}
+}
+
+// reserve takes n bytes, or all. It waits, for a while, for other requests to
+// give theirs back.
+func (b budget) reserve(ctx context.Context, n int64) (release func(), err error) {
+	n = min(n, b.all)
+	if !b.free.TryAcquire(n) {
 		ctx, cancel := context.WithTimeout(ctx, memoryWait)
 		defer cancel()
-		if err := a.memory.Acquire(ctx, n); err != nil {
+		if err := b.free.Acquire(ctx, n); err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
 				return nil, errBusy
 			}
 			return nil, err
 		}
 	}
-	return func() { a.memory.Release(n) }, nil
+	return func() { b.free.Release(n) }, nil
 }

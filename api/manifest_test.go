@@ -83,7 +83,7 @@ func TestPutManifest(t *testing.T) {
 	chunk = fmt.Sprintf("%x\r\n%s\r\n", len(payload), payload)
 	resp, body = s.raw("PUT "+m+"v4 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
 	s.check(exchangeCase{Name: "of unsaid length", Method: "PUT", URL: m, WantCode: 201, WantHeader: done}, resp, body)
-	if s.memory.TryAcquire(s.options.ManifestMemory) {
+	if s.memory.free.TryAcquire(s.options.ManifestMemory) {
 		return
 	}
 	t.Error("memory for manifests is still reserved after the requests")
@@ -165,7 +165,7 @@ func TestManifestMemory(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
 	s := serveRegistry(t, registry, Options{ManifestMemory: 8 << 20})
 	payload, d := s.pushImage("team/app", "v1", "")
-	release, err := s.reserve(t.Context(), 8<<20)
+	release, err := s.memory.reserve(t.Context(), 8<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,20 @@ func TestManifestMemory(t *testing.T) {
 	release()
 	resp, body := s.answerOn(waiting, "GET")
 	s.check(exchangeCase{Name: "after waiting", Method: "GET", URL: "/v2/", WantCode: 200, WantBody: payload, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
-	if !s.memory.TryAcquire(8 << 20) {
-		t.Error("memory for manifests is still reserved after the requests")
+	// A push waits, with its body read, for those that are being parsed.
+	if release, err = s.parsing.reserve(t.Context(), s.parsing.all); err != nil {
+		t.Fatal(err)
+	}
+	waiting = s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		"application/vnd.oci.image.manifest.v1+json", len(payload), payload))
+	s.run([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
+	s.run([]exchangeCase{{Name: "the push waits", Method: "HEAD", URL: "/v2/team/app/manifests/v2", WantCode: 404}})
+	release()
+	resp, body = s.answerOn(waiting, "PUT")
+	s.check(exchangeCase{Name: "pushed after waiting", Method: "PUT", URL: "/v2/", WantCode: 201, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
+	for _, b := range []budget{s.memory, s.parsing} {
+		if !b.free.TryAcquire(b.all) {
+			t.Error("memory for manifests is still reserved after the requests")
+		}
 	}
 }

@@ -49,8 +49,6 @@ var (
 // per connection and kept by their text, so the texts must be literals: what
 // varies is an argument (many values travel as one JSON array).
 type querier interface {
-	// exec runs a statement and says how many rows it changed.
-	exec(query string, args ...any) (int64, error)
 	// queryRow runs a query for its first row. Without one, Scan answers fs.ErrNotExist.
 	queryRow(query string, args ...any) row
 	// query runs a query and reads its rows into memory: whoever iterates
@@ -150,15 +148,6 @@ func (db *DB) Close() error {
 
 // Collectors returns the metrics of this database, to be registered once.
 func (db *DB) Collectors() []prometheus.Collector { return db.metrics.collectors() }
-
-// exec runs the statement as a transaction of its own.
-func (db *DB) exec(query string, args ...any) (n int64, err error) {
-	err = db.Tx(context.Background(), func(tx *Tx) error {
-		n, err = tx.exec(query, args...)
-		return err
-	})
-	return n, err
-}
 
 func (db *DB) queryRow(query string, args ...any) row {
 	rows, err := db.read(query, args, 1)

@@ -176,18 +176,3 @@ func failed(err error) bool {
 func ended(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no transaction is active")
 }
-
-// IsUnique says whether err is a violated UNIQUE or PRIMARY KEY constraint.
-func IsUnique(err error) bool {
-	switch resultCode(err) {
-	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
-		return true
-	}
-	return false
-}
-
-// IsForeignKey says whether err is a violated foreign key: something named is
-// not there, or something removed is named elsewhere.
-func IsForeignKey(err error) bool {
-	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
-}

@@ -1,6 +1,8 @@
 package meta
 
 import (
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +88,7 @@ func TestBatchAfterFailedFirst(t *testing.T) {
 		for _, result := range results {
 			errs = append(errs, <-result)
 		}
-		if !errors.Is(errs[0], wrong) || errs[1] != nil || !IsUnique(errs[2]) || errs[3] != nil {
+		if !errors.Is(errs[0], wrong) || errs[1] != nil || !isUnique(errs[2]) || errs[3] != nil {
 			t.Errorf("got %v", errs)
 		}
 		if got := names(t, db); !slices.Equal(got, []string{"b", "c"}) {
@@ -319,7 +321,7 @@ func TestDeferredConstraint(t *testing.T) {
 		if err := errors.Join(leader.finish(), <-results[1]); err != nil {
 			t.Error(err)
 		}
-		if err := <-results[0]; !IsForeignKey(err) {
+		if err := <-results[0]; !isForeignKey(err) {
 			t.Errorf("got %v", err)
 		}
 		if got := names(t, db); len(got) != 2 {
@@ -337,12 +339,12 @@ func TestFailedStatementEndsTx(t *testing.T) {
 			kept = tx
 			insert(tx, "b")
 			insert(tx, "a") // fails
-			if err := insert(tx, "c"); !IsUnique(err) {
+			if err := insert(tx, "c"); !isUnique(err) {
 				t.Errorf("after the failed statement: %v", err)
 			}
 			return nil
 		})
-		if !IsUnique(err) {
+		if !isUnique(err) {
 			t.Errorf("got %v", err)
 		}
 		if got := names(t, db); !slices.Equal(got, []string{"a"}) {
@@ -374,7 +376,7 @@ func TestReturning(t *testing.T) {
 				var id int64
 				return tx.queryRow(query).Scan(&id)
 			})
-			if !IsForeignKey(err) {
+			if !isForeignKey(err) {
 				t.Errorf("%s: got %v", query, err)
 			}
 		}
@@ -535,4 +537,28 @@ func TestNoRow(t *testing.T) {
 			t.Errorf("changed %d, %v", n, err)
 		}
 	})
+}
+
+// isUnique says whether err is a violated UNIQUE or PRIMARY KEY constraint.
+func isUnique(err error) bool {
+	switch resultCode(err) {
+	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
+		return true
+	}
+	return false
+}
+
+// isForeignKey says whether err is a violated foreign key: something named is
+// not there, or something removed is named elsewhere.
+func isForeignKey(err error) bool {
+	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+}
+
+// exec runs the statement as a transaction of its own.
+func (db *DB) exec(query string, args ...any) (n int64, err error) {
+	err = db.Tx(context.Background(), func(tx *Tx) error {
+		n, err = tx.exec(query, args...)
+		return err
+	})
+	return n, err
 }
