@@ -53,7 +53,7 @@ type ManifestsConfig struct {
 	AllowMissing string `koanf:"allow_missing" oneof:"none index all" doc:"Which manifests may name what the repository does not have: none, index (child manifests of indexes), or all."`
 	MaxSize      Size   `koanf:"max_size" doc:"Largest manifest; larger ones are answered 413."`
 	Memory       Size   `koanf:"memory" doc:"Most memory for manifests being read or sent; further requests wait their turn."`
-	Cache        Size   `koanf:"cache" doc:"Memory for manifests kept ready, the most recently used ones. 0 turns the cache off."`
+	Cache        Size   `koanf:"cache" doc:"Memory for what was used last: manifests, and what tags and digests mean. 0 turns it off."`
 }
 
 // LogConfig is how the program speaks.
