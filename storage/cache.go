@@ -36,6 +36,19 @@ func (c *cache[K, V]) get(key K) (value V, ok bool) {
 	return e.Value.(entry[K, V]).value, true
 }
 
+// take returns a value and forgets it.
+func (c *cache[K, V]) take(key K) (value V, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byKey[key]
+	if !ok {
+		return value, false
+	}
+	value = e.Value.(entry[K, V]).value
+	c.remove(e)
+	return value, true
+}
+
 // entryOverhead is about what an entry takes beside its value, in bytes.
 const entryOverhead = 300
 

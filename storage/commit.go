@@ -69,10 +69,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 		return Blob{}, err
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) error {
-		if err := tx.CreateUpload(up); err != nil || !has {
-			return err
-		}
-		return tx.ReserveObject(key, up.ID, 0, now.Add(writerLease).UnixMicro())
+		return r.reserveFirst(tx, up, key, now)
 	})
 	if err != nil {
 		return Blob{}, err

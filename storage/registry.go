@@ -72,7 +72,8 @@ type Registry struct {
 	manifests *resolver[Manifest]
 	blobs     *resolver[Blob]
 
-	repositories *cache[string, int64] // ids
+	repositories *cache[string, int64]       // ids
+	reserved     *cache[string, reservation] // by the upload's id
 	stats        stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
@@ -112,6 +113,7 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 		blobs:     newResolver[Blob](db.Version, o.CacheBytes*3/16),
 
 		repositories: newCache[string, int64](o.CacheBytes / 16),
+		reserved:     newCache[string, reservation](reservationBytes),
 	}
 	var first [1]byte
 	rand.Read(first[:]) // never fails

@@ -21,12 +21,16 @@ func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg di
 	if alg == "" {
 		alg = digest.SHA256
 	}
-	up := meta.Upload{ID: r.uploadID(), Owner: caller, Algorithm: alg.String(), UpdatedAt: r.sessionTime(r.opts.Now())}
+	up := meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller, Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(r.opts.Now())}
 	var err error
 	if up.RepositoryID, err = r.repository(ctx, repo); err != nil {
 		return Upload{}, err
 	}
-	err = r.tx(ctx, func(tx *meta.Tx) error { return tx.CreateUpload(up) })
+	now, key := r.opts.Now(), r.newKey(0)
+	err = r.tx(ctx, func(tx *meta.Tx) error { return r.reserveFirst(tx, up, key, now) })
+	if err == nil {
+		r.reserved.add(up.ID, reservation{up, key, now.Add(writerLease / 2)}, len(up.ID)+len(repo)+len(key))
+	}
 	return asUpload(up), err
 }
 
@@ -123,37 +127,6 @@ func (r *Registry) lost(repo, id string) (Upload, error) {
 	return asUpload(up), errorf(ErrRangeInvalid, "another request wrote to this upload session meanwhile: it has %d bytes now", up.Size)
 }
 
-// begin finds an open session for a request. If the chunk has bytes, it makes the row of the object that they go to,
-// and returns its key.
-func (r *Registry) begin(ctx context.Context, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
-	has, err := c.hasBytes()
-	if err != nil {
-		return up, "", err
-	}
-	if !has {
-		if up, err = r.openUpload(repo, id); err == nil {
-			err = checkOffset(up, *c)
-		}
-		return up, "", err
-	}
-	now := r.opts.Now()
-	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
-			up = meta.Upload{}
-			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
-		}
-		if err := checkOffset(up, *c); err != nil {
-			return err
-		}
-		if up.NextPart > maxParts {
-			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
-		}
-		key = r.newKey(up.NextPart - 1)
-		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro())
-	})
-	return up, key, err
-}
-
 func checkOffset(up meta.Upload, c Chunk) error {
 	if c.Offset >= 0 && c.Offset != up.Size {
 		return errorf(ErrRangeInvalid, "the chunk starts at byte %d, but the upload has %d bytes: the next chunk has to start there", c.Offset, up.Size)
@@ -183,12 +156,7 @@ func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c 
 // the deletion worker.
 func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk, sum io.Writer, keep bool) (p part, clientErr, err error) {
 	b := &body{src: c.Body, keep: keep, now: r.opts.Now, next: r.opts.Now().Add(renewEvery)}
-	b.renew = func() error {
-		now := r.opts.Now()
-		return r.tx(ctx, func(tx *meta.Tx) error {
-			return tx.RenewObject(key, up.ID, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
-		})
-	}
+	b.renew = func() error { return r.renew(ctx, up.ID, key) }
 	size, err := r.bytes.Put(ctx, key, b, sum)
 	switch clientErr = b.clientError(); {
 	case clientErr != nil && !keep:
@@ -220,6 +188,7 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 // dropUpload ends an open session and gives its objects to the deletion worker, that of key, which the
 // caller wrote, at once.
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
+	r.reserved.take(id)
 	defer r.wake()
 	return r.tx(ctx, func(tx *meta.Tx) error {
 		up, err := tx.Upload(repo, id)

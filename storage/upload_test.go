@@ -302,6 +302,75 @@ func TestSlowWriterKeepsItsLease(t *testing.T) {
 	})
 }
 
+// A session that ends while a request writes to it takes the object with it, however long that request goes on.
+func TestSessionEndsUnderSlowWriter(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		for _, first := range []bool{true, false} { // on the key of the session's opening, and on another
+			up, err := w.CreateUpload(ctx, "", "a", "")
+			w.must(err)
+			kept := 0
+			if !first {
+				_, err = w.Append(ctx, "", "a", up.ID, chunk("x"))
+				w.must(err)
+				kept = 1
+			}
+			src := &slow{w: w, left: 60} // 50 minutes
+			canceling := readerFunc(func(p []byte) (int, error) {
+				if src.left == 50 {
+					w.must(w.CancelUpload(ctx, "", "a", up.ID))
+				}
+				if err := errors.Join(w.expireUploads(ctx), w.deleteObjects(ctx)); err != nil {
+					return 0, err
+				}
+				return src.Read(p)
+			})
+			_, err = w.Append(ctx, "", "a", up.ID, Chunk{Body: canceling, Offset: int64(kept), Length: -1})
+			w.want(ErrUploadUnknown, err)
+			if src.left == 0 {
+				t.Error("the whole body was read for nothing")
+			}
+			w.settle(0)
+		}
+	})
+}
+
+// The key that is reserved with a session is an offer: the session goes on without it.
+func TestReservationIsNotNeeded(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		commit := func(id, text string, prepare func()) {
+			t.Helper()
+			prepare()
+			_, err := w.Commit(ctx, "", "a", id, digest.FromString(text), chunk(text))
+			w.must(err)
+			w.wantBlob("a", text)
+		}
+		for text, prepare := range map[string]func(id string){
+			"used":   func(id string) {},
+			"late":   func(id string) { w.advance(time.Hour) },
+			"forgot": func(id string) { w.reserved.take(id) },
+			"wasted": func(id string) {
+				_, err := w.Append(ctx, "", "a", id, Chunk{Body: strings.NewReader("x"), Offset: 7, Length: 1})
+				w.want(ErrRangeInvalid, err)
+			},
+			"failed": func(id string) {
+				_, err := w.Commit(ctx, "", "a", id, digest.FromString("failed"), Chunk{Body: broken{strings.NewReader("fai")}, Offset: -1, Length: 6})
+				w.want(ErrClientBody, err)
+			},
+			"foreign": func(id string) {
+				_, err := w.Append(ctx, "", "b", id, chunk("x"))
+				w.want(ErrUploadUnknown, err)
+			},
+		} {
+			up, err := w.CreateUpload(ctx, "", "a", "")
+			w.must(err)
+			commit(up.ID, text, func() { prepare(up.ID) })
+		}
+		w.settle(6)
+	})
+}
+
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -1,6 +1,9 @@
 package meta
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"io/fs"
+)
 
 // Object is an object of the bucket that holds a part of a blob or an upload.
 type Object struct {
@@ -16,13 +19,17 @@ func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64) error {
 	return err
 }
 
-// RenewObject extends the time in which only its writer may touch an object,
-// and keeps its upload from expiring.
+// RenewObject extends the time in which only its writer may touch an object, and keeps its upload from expiring. It is
+// fs.ErrNotExist when the object is no longer the upload's.
 func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
-	if _, err := tx.exec(`UPDATE objects SET writer_until = $2 WHERE key = $1 AND upload_id IS NOT NULL`, key, writerUntil); err != nil {
+	n, err := tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, writerUntil)
+	if err == nil && n == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
 		return err
 	}
-	_, err := tx.exec(`UPDATE uploads SET updated_at = $2 WHERE id = $1`, upload, now)
+	_, err = tx.exec(`UPDATE uploads SET updated_at = $2 WHERE id = $1`, upload, now)
 	return err
 }
 

@@ -1,0 +1,76 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// reservation is the key that the first bytes of a session go to, if they come soon and to the process that opened
+// it. It was reserved with the session, which spares the bytes a transaction. Nobody else knows the key.
+type reservation struct {
+	up    meta.Upload
+	key   string
+	until time.Time
+}
+
+// reservationBytes bounds the memory for reservations. A session whose reservation was forgotten makes another.
+const reservationBytes = 1 << 20
+
+// reserveFirst is part of the transaction that opens a session.
+func (r *Registry) reserveFirst(tx *meta.Tx, up meta.Upload, key string, now time.Time) error {
+	if err := tx.CreateUpload(up); err != nil {
+		return err
+	}
+	return tx.ReserveObject(key, up.ID, 0, now.Add(writerLease).UnixMicro())
+}
+
+// begin finds an open session for a request. If the chunk has bytes, the row of the object that they go to is there
+// when it returns, and key is that object's.
+func (r *Registry) begin(ctx context.Context, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
+	has, err := c.hasBytes()
+	if err != nil {
+		return up, "", err
+	}
+	if !has {
+		if up, err = r.openUpload(repo, id); err == nil {
+			err = checkOffset(up, *c)
+		}
+		return up, "", err
+	}
+	now := r.opts.Now()
+	if first, ok := r.reserved.take(id); ok && first.up.Repository == repo && now.Before(first.until) {
+		return first.up, first.key, checkOffset(first.up, *c)
+	}
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
+			up = meta.Upload{}
+			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+		}
+		if err := checkOffset(up, *c); err != nil {
+			return err
+		}
+		if up.NextPart > maxParts {
+			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
+		}
+		key = r.newKey(up.NextPart - 1)
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro())
+	})
+	return up, key, err
+}
+
+// renew extends the lease of the object that a request writes. When the session ended meanwhile, the object belongs to
+// the deletion worker and must not appear any more: the error ends the write before the lease does.
+func (r *Registry) renew(ctx context.Context, id, key string) error {
+	now := r.opts.Now()
+	err := r.tx(ctx, func(tx *meta.Tx) error {
+		return tx.RenewObject(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return uploadUnknown(id)
+	}
+	return err
+}
