@@ -29,6 +29,9 @@ func (a *API) getBlob(w *response, r *request) error {
 		return nil
 	}
 	h.Set("Content-Type", "application/octet-stream")
+	if err := checkRange(w, r, blob.Size); err != nil {
+		return err
+	}
 	if r.Method == http.MethodHead {
 		return serveContent(w, r, blob.Size, &onlySize{size: blob.Size})
 	}
@@ -72,6 +75,27 @@ func blobPath(repo string, d digest.Digest) string {
 	return "/v2/" + repo + "/blobs/" + d.String()
 }
 
+// checkRange settles what http.ServeContent takes otherwise than RFC 9110, 14: a unit that is not known is ignored, so is
+// any range of nothing, and the last 0 bytes are no range.
+func checkRange(w *response, r *request, size int64) error {
+	value := r.Header.Get("Range")
+	specs, known := strings.CutPrefix(value, "bytes=")
+	last, suffix := strings.CutPrefix(strings.TrimSpace(specs), "-")
+	switch {
+	case value == "":
+	case !known || size == 0:
+		r.Header.Del("Range")
+	case suffix && last != "" && strings.Trim(last, "0") == "":
+		return noRange(w, size, value)
+	}
+	return nil
+}
+
+func noRange(w *response, size int64, value string) error {
+	w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+	return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, shortened(value))
+}
+
 // serveContent is http.ServeContent, with the errors that it answers in plain
 // text returned instead.
 func serveContent(w *response, r *request, size int64, content io.ReadSeeker) error {
@@ -81,8 +105,7 @@ func serveContent(w *response, r *request, size int64, content io.ReadSeeker) er
 	case 0:
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
-		return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, shortened(r.Header.Get("Range")))
+		return noRange(w, size, r.Header.Get("Range"))
 	case http.StatusPreconditionFailed:
 		return manifest.Errorf(storage.ErrPrecondition, "the blob is not what If-Match says")
 	default:

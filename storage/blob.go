@@ -56,15 +56,25 @@ var errGone = errors.New("object gone or cut short")
 
 // open opens the objects of a blob. After errGone the key says which is at fault.
 func (r *Registry) open(ctx context.Context, b Blob, objects []meta.Object) (f io.ReadSeekCloser, key string, err error) {
-	if len(objects) != 1 {
-		p := newParts(ctx, r.bytes, objects)
-		if p.size != b.Size { // the rows went with the blob
-			return nil, "", errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
-		}
-		return p, "", nil
+	if len(objects) == 1 {
+		f, err = openObject(ctx, r.bytes, objects[0])
+		return f, objects[0].Key, err
 	}
-	f, err = openObject(ctx, r.bytes, objects[0])
-	return f, objects[0].Key, err
+	p := newParts(ctx, r.bytes, objects)
+	if p.size != b.Size { // the rows went with the blob
+		return nil, "", errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
+	}
+	// Each is looked at before the first byte leaves: what is gone is found while the answer can still say so.
+	for _, o := range objects {
+		f, err := openObject(ctx, r.bytes, o)
+		if err != nil {
+			return nil, o.Key, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, o.Key, err
+		}
+	}
+	return p, "", nil
 }
 
 // openObject opens an object that is as long as its row says.

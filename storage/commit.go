@@ -85,7 +85,10 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	if err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, up.ID, key))
 	}
-	_, b, err := r.commit(ctx, repo, up, p, d, false)
+	won, b, err := r.commit(ctx, repo, up, p, d, false)
+	if err == nil && !won { // it was idle for longer than a session may be
+		err = uploadUnknown(up.ID)
+	}
 	return b, err
 }
 
@@ -95,6 +98,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
 	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		b, promised, whole = Blob{}, -1, false
 		if won, err = tx.FinishUpload(up.ID, up.Size, d.String(), r.sessionTime(r.opts.Now())); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -225,4 +226,78 @@ func TestDamagedBlob(t *testing.T) {
 			w.wantBlob("a", "hello")
 		})
 	}
+}
+
+// Of a blob of several objects each may be the damaged one.
+func TestDamagedPart(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+	ctx := t.Context()
+	for range 4 {
+		up, err := w.CreateUpload(ctx, "", "a", "")
+		w.must(err)
+		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
+		w.must(err)
+		d := digest.FromString("hello world")
+		_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
+		w.must(err)
+		w.wantBlob("a", "hello world")
+		w.settle(2)
+		b, err := w.Blob(ctx, "a", d)
+		w.must(err)
+		object := filepath.Join(dir, "blobs", w.objects()[1])
+		w.must(os.Truncate(object, 1))
+		_, err = w.OpenBlob(ctx, b)
+		w.want(ErrBlobUnknown, err)
+		_, err = w.Blob(ctx, "a", d)
+		w.want(ErrBlobUnknown, err)
+	}
+	w.push("a", "hello world")
+	w.wantBlob("a", "hello world")
+	w.settle(1)
+}
+
+// A blob whose session was gone when its bytes were there is not acknowledged.
+func TestPutBlobOutlivesItsSession(t *testing.T) {
+	each(t, Options{UploadExpiry: time.Minute}, func(w *world) {
+		ctx := t.Context()
+		late := readerFunc(func(p []byte) (int, error) {
+			w.advance(10 * time.Minute)
+			if err := errors.Join(w.expireUploads(ctx), w.deleteObjects(ctx)); err != nil {
+				return 0, err
+			}
+			return copy(p, "hello"), io.EOF
+		})
+		d := digest.FromString("hello")
+		_, err := w.PutBlob(ctx, "", "a", d, Chunk{Body: late, Offset: -1, Length: 5})
+		w.want(ErrUploadUnknown, err)
+		_, err = w.Blob(ctx, "a", d)
+		w.want(ErrBlobUnknown, err)
+		w.settle(0) // the object appeared after its row was forgotten, and went all the same
+	})
+}
+
+// An object that cannot be deleted keeps no other from it.
+func TestOneObjectCannotBeDeleted(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		for _, repo := range []string{"a", "b", "c", "d"} {
+			w.push(repo, "hello") // three copies for the worker
+		}
+		rows, err := w.db.Deletable(w.now(), 10)
+		w.must(err)
+		stuck := rows[0].Key
+		w.bytes.fail = func(op, key string) (bool, error) {
+			if op == "delete" && key == stuck {
+				return false, errFault
+			}
+			return true, nil
+		}
+		w.want(errFault, w.deleteObjects(ctx))
+		if n := len(w.objects()); n != 2 {
+			t.Errorf("%d objects remain, want the blob's and the one that cannot be deleted", n)
+		}
+		w.bytes.fail = nil
+		w.settle(1)
+	})
 }

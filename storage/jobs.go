@@ -69,22 +69,42 @@ func (r *Registry) deleteObjects(ctx context.Context) error {
 		if err := r.checkMarker(ctx); err != nil {
 			return err
 		}
-		keys := make([]string, len(objects))
-		for i, o := range objects {
-			keys[i] = o.Key
-		}
-		deleteErr := r.bytes.Delete(ctx, keys...)
-		err = r.tx(ctx, func(tx *meta.Tx) error {
-			if deleteErr != nil {
-				return tx.PostponeObjects(keys, now+retryDelete.Microseconds())
-			}
-			return tx.ForgetObjects(keys)
-		})
-		if err := errors.Join(deleteErr, err); err != nil {
+		if err := r.deleteBatch(ctx, objects, now); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// deleteBatch deletes objects and then their rows. Those that cannot be deleted are left for later, and the others do not
+// wait for them.
+func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now int64) error {
+	keys := make([]string, len(objects))
+	for i, o := range objects {
+		keys[i] = o.Key
+	}
+	var failed []string
+	deleteErr := r.bytes.Delete(ctx, keys...)
+	if deleteErr != nil {
+		keys, failed = r.deleteSingly(ctx, keys)
+	}
+	return errors.Join(deleteErr, r.tx(ctx, func(tx *meta.Tx) error {
+		if err := tx.PostponeObjects(failed, now+retryDelete.Microseconds()); err != nil {
+			return err
+		}
+		return tx.ForgetObjects(keys)
+	}))
+}
+
+func (r *Registry) deleteSingly(ctx context.Context, keys []string) (deleted, failed []string) {
+	for _, key := range keys {
+		if r.bytes.Delete(ctx, key) == nil {
+			deleted = append(deleted, key)
+		} else {
+			failed = append(failed, key)
+		}
+	}
+	return deleted, failed
 }
 
 // expireUploads ends the sessions that nobody used for too long, and forgets those

@@ -29,7 +29,7 @@ func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg di
 	now, key := r.opts.Now(), r.newKey(0)
 	err = r.tx(ctx, func(tx *meta.Tx) error { return r.reserveFirst(tx, up, key, now) })
 	if err == nil {
-		r.reserved.add(up.ID, reservation{up, key, now.Add(writerLease / 2)}, len(up.ID)+len(repo)+len(key))
+		r.reserved.add(up.ID, reservation{up, key, now.Add(min(writerLease/2, r.opts.UploadExpiry/4))}, len(up.ID)+len(repo)+len(key))
 	}
 	return asUpload(up), err
 }

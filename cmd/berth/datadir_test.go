@@ -82,6 +82,24 @@ func TestLockHoldsTheDatabase(t *testing.T) {
 	if _, err := takeLock(two); err == nil || !strings.Contains(err.Error(), "shared.db") {
 		t.Fatalf("a second server of the database: %v", err)
 	}
+	// Also where the database lies in the data directory of the first, and whatever the path to it.
+	three, four := &Config{Data: t.TempDir()}, &Config{Data: t.TempDir()}
+	three.Database.URL = "sqlite:" + filepath.Join(three.Data, "berth.db")
+	own, err := takeLock(three)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.release()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(three.Data, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{three.Data, link} {
+		four.Database.URL = "sqlite:" + filepath.Join(dir, "berth.db")
+		if _, err := takeLock(four); err == nil || !strings.Contains(err.Error(), "berth.db") {
+			t.Fatalf("a second server of the database in %s: %v", dir, err)
+		}
+	}
 	// The refused one must not keep its own directory locked.
 	two.Database.URL = "sqlite:" + filepath.Join(two.Data, "own.db")
 	free, err := takeLock(two)

@@ -18,13 +18,14 @@ var errLocked = errors.New("locked by another process")
 // file stays, and says who holds the lock or held it last.
 type lock struct{ files []*os.File }
 
-// takeLock locks the data directory, and the database where that lies elsewhere: two programs with directories of their own
-// must not serve one database either. Commands other than serve work beside the lock.
+// takeLock locks the data directory and, wherever it lies, the database: two programs with directories of their own must
+// not serve one database either. Commands other than serve work beside the lock.
 func takeLock(c *Config) (*lock, error) {
-	paths := []string{filepath.Join(c.Data, lockName)}
-	if db := c.databaseFile(); filepath.Dir(db) != c.Data {
-		paths = append(paths, db+".lock")
+	dir, err := filepath.EvalSymlinks(filepath.Dir(c.databaseFile()))
+	if err != nil {
+		return nil, fmt.Errorf("the directory of the database: %w", err)
 	}
+	paths := []string{filepath.Join(c.Data, lockName), filepath.Join(dir, filepath.Base(c.databaseFile())+".lock")}
 	l := &lock{}
 	for _, path := range paths {
 		if err := l.take(path); err != nil {

@@ -17,15 +17,19 @@ import (
 type console struct {
 	environ        []string
 	stdout, stderr io.Writer
-	signals        <-chan os.Signal // interrupt and SIGTERM
-	exit           func(code int)   // ends the process at once
+	signals        func() <-chan os.Signal // from now on, interrupt and SIGTERM end nothing but come here
+	exit           func(code int)          // ends the process at once
 }
 
 func main() {
+	c := &console{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: catchSignals, exit: os.Exit}
+	os.Exit(run(c, os.Args[1:]))
+}
+
+func catchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	c := &console{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals, exit: os.Exit}
-	os.Exit(run(c, os.Args[1:]))
+	return signals
 }
 
 // run runs one command and returns the process's exit code: 0, or 1 after the error was printed.

@@ -13,11 +13,11 @@ const lastWords = time.Second
 
 // watchSignals closes stop at the first signal. The second one ends the process at once, with code 1.
 func (c *console) watchSignals(log *slog.Logger, buf *logBuf) (stop <-chan struct{}) {
-	first := make(chan struct{})
+	first, signals := make(chan struct{}), c.signals()
 	go func() {
-		log.Info("stopping", "signal", (<-c.signals).String())
+		log.Info("stopping", "signal", (<-signals).String())
 		close(first)
-		second := <-c.signals
+		second := <-signals
 		written := make(chan struct{})
 		go func() {
 			log.Warn("a second signal: exit at once", "signal", second.String())

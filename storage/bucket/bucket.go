@@ -103,6 +103,7 @@ func Open(ctx context.Context, rawURL string, o Options) (*Bucket, error) {
 		err = fmt.Errorf("no bucket of the kind %q: use file:///directory or mem://", u.Scheme)
 	}
 	if err != nil {
+		u.RawQuery = "" // there may be secrets
 		return nil, fmt.Errorf("bucket: open %s: %w", u.Redacted(), err)
 	}
 	return b, nil

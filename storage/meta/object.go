@@ -39,9 +39,14 @@ func (tx *Tx) RecordObject(key string, size int64) error {
 	return err
 }
 
-// ReleaseObject gives an object that its writer gives up to the deletion worker.
+// ReleaseObject gives an object that its writer gives up to the deletion worker, also one whose row the worker forgot
+// already because the writer was late. An empty key is none.
 func (tx *Tx) ReleaseObject(key string, after int64) error {
-	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = $2 WHERE key = $1 AND upload_id IS NOT NULL`, key, after)
+	if key == "" {
+		return nil
+	}
+	_, err := tx.exec(`INSERT INTO objects (key, seq, delete_after) VALUES ($1, 0, $2)
+		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, delete_after = excluded.delete_after WHERE upload_id IS NOT NULL`, key, after)
 	return err
 }
 
