@@ -38,9 +38,6 @@ const (
 
 // parseURL returns the absolute path of the file that a database URL names, or "" for one in memory.
 func parseURL(url string) (path string, err error) {
-	if strings.Contains(url, "?") {
-		return "", errors.New("a database URL has no parameters: want sqlite:<path of a file>")
-	}
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	switch {
 	case !ok || path == "":
