@@ -62,18 +62,11 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 		return Blob{}, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	now := r.opts.Now()
-	up := meta.Upload{ID: r.uploadID(), Owner: caller, Algorithm: d.Algorithm().String(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
-	key := r.newKey(0)
-	if up.RepositoryID, err = r.repository(ctx, repo); err != nil {
-		return Blob{}, err
-	}
-	err = r.tx(ctx, func(tx *meta.Tx) error {
-		return r.reserveFirst(tx, up, key, now)
-	})
+	first, err := r.newSession(ctx, caller, repo, d.Algorithm())
 	if err != nil {
 		return Blob{}, err
 	}
+	up, key := first.up, first.key
 	sum := newHash(d.Algorithm())
 	var p part
 	if has {

@@ -21,17 +21,12 @@ func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg di
 	if alg == "" {
 		alg = digest.SHA256
 	}
-	up := meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller, Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(r.opts.Now())}
-	var err error
-	if up.RepositoryID, err = r.repository(ctx, repo); err != nil {
+	first, err := r.newSession(ctx, caller, repo, alg)
+	if err != nil {
 		return Upload{}, err
 	}
-	now, key := r.opts.Now(), r.newKey(0)
-	err = r.tx(ctx, func(tx *meta.Tx) error { return r.reserveFirst(tx, up, key, now) })
-	if err == nil {
-		r.reserved.add(up.ID, reservation{up, key, now.Add(min(writerLease/2, r.opts.UploadExpiry/4))}, len(up.ID)+len(repo)+len(key))
-	}
-	return asUpload(up), err
+	r.reserved.add(first.up.ID, first, len(first.up.ID)+len(repo)+len(first.key))
+	return asUpload(first.up), nil
 }
 
 // repository returns the id of a repository, which it makes if need be. An id never changes and no repository's row
@@ -190,15 +185,16 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 	r.reserved.take(id)
 	defer r.wake()
-	return r.tx(ctx, func(tx *meta.Tx) error {
-		up, err := tx.Upload(repo, id)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && up.FinishedDigest != "" {
-			return uploadUnknown(id)
-		}
-		if err != nil {
+	var open bool
+	err := r.tx(ctx, func(tx *meta.Tx) error {
+		if err := tx.ReleaseObject(key, r.now()); err != nil { // also when another request ended the session
 			return err
 		}
-		if err := tx.ReleaseObject(key, r.now()); err != nil {
+		up, err := tx.Upload(repo, id)
+		if open = err == nil && up.FinishedDigest == ""; errors.Is(err, fs.ErrNotExist) || err == nil && !open {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		if err := tx.ReleaseUpload(id, r.now()); err != nil {
@@ -207,6 +203,10 @@ func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 		_, err = tx.DeleteUpload(id)
 		return err
 	})
+	if err == nil && !open {
+		err = uploadUnknown(id)
+	}
+	return err
 }
 
 // resumeHash returns the hash of the bytes that the session recorded. Where the

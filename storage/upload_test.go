@@ -99,6 +99,31 @@ func TestDigestMismatchEndsSession(t *testing.T) {
 	})
 }
 
+// Of two PUTs on one session the one with the wrong digest loses, and its bytes do not wait for the session to be forgotten.
+func TestMismatchAfterCommit(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		up, err := w.CreateUpload(ctx, "", "a", "")
+		w.must(err)
+		d := digest.FromString("hello")
+		first, _ := w.reserved.take(up.ID) // for the one that wins, which then sees no other part
+		between := readerFunc(func(p []byte) (int, error) {
+			w.reserved.add(up.ID, first, 0)
+			if _, err := w.Commit(ctx, "", "a", up.ID, d, chunk("hello")); err != nil {
+				return 0, err
+			}
+			return copy(p, "other"), io.EOF
+		})
+		_, err = w.Commit(ctx, "", "a", up.ID, digest.FromString("wrong"), Chunk{Body: between, Offset: -1, Length: 5})
+		w.want(manifest.ErrDigestInvalid, err)
+		w.must(w.deleteObjects(ctx))
+		if n := len(w.objects()); n != 1 {
+			t.Errorf("%d objects, want the blob's alone", n)
+		}
+		w.wantBlob("a", "hello")
+	})
+}
+
 func TestAlgorithms(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
