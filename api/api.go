@@ -11,6 +11,7 @@ package api
 
 import (
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,7 +125,11 @@ func defaulted[T int | int64 | time.Duration](v, otherwise T) T {
 // closed is the policy of an API that was given none.
 type closed struct{}
 
-func (closed) May(_ auth.Identity, p auth.Permission, _ string) bool { return p == auth.None }
+func (closed) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, _ string) auth.Decision {
+	return auth.Decision{Allowed: p == auth.None, Rule: "no policy"}
+}
+
+func (closed) Anonymous() bool { return false }
 
 // SetReady decides what /readyz says. It changes nothing else.
 func (a *API) SetReady(ready bool) { a.ready.Store(ready) }

@@ -48,7 +48,7 @@ func (a *API) getBlob(w *response, r *request) error {
 
 // deleteBlob removes a blob from the repository (spec, "Deleting Blobs").
 func (a *API) deleteBlob(w *response, r *request) error {
-	if err := a.registry.DeleteBlob(r.Context(), r.caller.Name, r.repo, r.digest); err != nil {
+	if err := a.registry.DeleteBlob(r.Context(), r.caller.Owner(), r.repo, r.digest); err != nil {
 		return err
 	}
 	return accepted(w)

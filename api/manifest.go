@@ -83,7 +83,7 @@ func (a *API) putManifest(w *response, r *request) error {
 	if r.ref.Tag != "" && !slices.Contains(tags, r.ref.Tag) {
 		all = append([]string{r.ref.Tag}, tags...)
 	}
-	if err := a.registry.PutManifest(r.Context(), r.caller.Name, r.repo, m, all, cond); err != nil {
+	if err := a.registry.PutManifest(r.Context(), r.caller.Owner(), r.repo, m, all, cond); err != nil {
 		return err
 	}
 	h := w.Header()
@@ -108,7 +108,7 @@ func (a *API) deleteManifest(w *response, r *request) error {
 		return err
 	}
 	if r.ref.Tag != "" {
-		err = a.registry.DeleteTag(r.Context(), r.caller.Name, r.repo, r.ref.Tag, cond)
+		err = a.registry.DeleteTag(r.Context(), r.caller.Owner(), r.repo, r.ref.Tag, cond)
 	} else {
 		err = a.deleteByDigest(r, r.ref.Digest, cond)
 	}
@@ -123,7 +123,7 @@ func (a *API) deleteByDigest(r *request, d digest.Digest, cond storage.Condition
 	if cond.IfNoneMatch || cond.IfMatch != nil && !slices.Contains(cond.IfMatch, d) {
 		return manifest.Errorf(storage.ErrPrecondition, "a manifest that is deleted by its digest has no other")
 	}
-	return a.registry.DeleteManifest(r.Context(), r.caller.Name, r.repo, d)
+	return a.registry.DeleteManifest(r.Context(), r.caller.Owner(), r.repo, d)
 }
 
 // tags reads the parameter "tag", which may be repeated, each tag once.

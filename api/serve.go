@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -98,7 +99,7 @@ func (a *API) dispatch(x *exchange) error {
 	if err := r.parse(op.element, name, last); err != nil {
 		return err
 	}
-	if !a.policy.May(r.caller, op.permission, r.repo) {
+	if !a.policy.Decide(r.caller, netip.Addr{}, op.permission, r.repo).Allowed {
 		return manifest.Errorf(errForbidden, "permission %q is needed", op.permission)
 	}
 	return op.handle(a, w, r)

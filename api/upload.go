@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -39,13 +40,13 @@ func (a *API) postUpload(w *response, r *request) error {
 		if chunk.Offset > 0 {
 			return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
 		}
-		blob, err := a.registry.PutBlob(r.Context(), r.caller.Name, r.repo, q.digest, chunk)
+		blob, err := a.registry.PutBlob(r.Context(), r.caller.Owner(), r.repo, q.digest, chunk)
 		if err != nil {
 			return err
 		}
 		return created(w, r, blob.Digest)
 	}
-	up, err := a.registry.CreateUpload(r.Context(), r.caller.Name, r.repo, q.algorithm)
+	up, err := a.registry.CreateUpload(r.Context(), r.caller.Owner(), r.repo, q.algorithm)
 	if err != nil {
 		return err
 	}
@@ -57,17 +58,17 @@ func (a *API) postUpload(w *response, r *request) error {
 
 // mount takes a blob from another repository that the caller may pull from.
 func (a *API) mount(r *request, q uploadQuery) (storage.Blob, error) {
-	may := func(repo string) bool { return a.policy.May(r.caller, auth.Pull, repo) }
+	may := func(repo string) bool { return a.policy.Decide(r.caller, netip.Addr{}, auth.Pull, repo).Allowed }
 	if q.from != "" && !may(q.from) {
 		// As if it were not there: a 401 or 403 ends the push of old clients.
 		return storage.Blob{}, storage.ErrBlobUnknown
 	}
-	return a.registry.Mount(r.Context(), r.caller.Name, r.repo, q.mount, q.from, may)
+	return a.registry.Mount(r.Context(), r.caller.Owner(), r.repo, q.mount, q.from, may)
 }
 
 // getUpload says how far a session has come.
 func (a *API) getUpload(w *response, r *request) error {
-	up, err := a.registry.Upload(r.Context(), r.caller.Name, r.repo, r.upload)
+	up, err := a.registry.Upload(r.Context(), r.caller.Owner(), r.repo, r.upload)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (a *API) patchUpload(w *response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	up, err := a.registry.Append(r.Context(), r.caller.Name, r.repo, r.upload, chunk)
+	up, err := a.registry.Append(r.Context(), r.caller.Owner(), r.repo, r.upload, chunk)
 	if up.ID != "" { // also with an error: what arrived is kept
 		progress(w, r, up)
 	}
@@ -111,7 +112,7 @@ func (a *API) putUpload(w *response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	blob, err := a.registry.Commit(r.Context(), r.caller.Name, r.repo, r.upload, d, chunk)
+	blob, err := a.registry.Commit(r.Context(), r.caller.Owner(), r.repo, r.upload, d, chunk)
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
@@ -122,7 +123,7 @@ func (a *API) putUpload(w *response, r *request) error {
 // place, writes which would be the right one.
 func (a *API) withProgress(w *response, r *request, err error) error {
 	if errors.Is(err, storage.ErrRangeInvalid) {
-		up, lookup := a.registry.Upload(r.Context(), r.caller.Name, r.repo, r.upload)
+		up, lookup := a.registry.Upload(r.Context(), r.caller.Owner(), r.repo, r.upload)
 		if lookup != nil {
 			return lookup
 		}
@@ -133,7 +134,7 @@ func (a *API) withProgress(w *response, r *request, err error) error {
 
 // deleteUpload cancels a session.
 func (a *API) deleteUpload(w *response, r *request) error {
-	if err := a.registry.CancelUpload(r.Context(), r.caller.Name, r.repo, r.upload); err != nil {
+	if err := a.registry.CancelUpload(r.Context(), r.caller.Owner(), r.repo, r.upload); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

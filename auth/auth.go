@@ -1,7 +1,14 @@
-// Package auth says who is asking and what they may do. It knows nothing of
-// HTTP: package api asks a [Policy] once for each request, before anything is
-// read or changed.
+// Package auth says who is asking and what they may do, in words that the
+// packages below it share: auth/login finds out who asks, auth/token issues and
+// verifies Berth's own tokens, auth/policy decides, auth/oidc takes the identity
+// tokens of CI services. None of them serves HTTP: package api asks them once
+// for each request, before anything is read or changed.
 package auth
+
+import (
+	"errors"
+	"net/netip"
+)
 
 // Permission is what a request needs to be let through.
 type Permission string
@@ -11,7 +18,8 @@ const (
 	None Permission = "none"
 	// Pull reads a repository: manifests, blobs, tags, referrers.
 	Pull Permission = "pull"
-	// Push writes to a repository, and looks after its upload sessions.
+	// Push writes to a repository, and looks after its upload sessions. Who may
+	// push may pull.
 	Push Permission = "push"
 	// Delete removes manifests, tags and blobs from a repository.
 	Delete Permission = "delete"
@@ -19,21 +27,44 @@ const (
 	Catalog Permission = "catalog"
 )
 
-// Identity is who asks. The zero value is nobody in particular.
-type Identity struct {
-	Name string
+// Decision is a policy's answer and where it comes from.
+type Decision struct {
+	Allowed bool
+	// Rule is the name of the rule that decided, or says in words why none did.
+	Rule string
 }
 
 // Policy decides. An implementation is safe for concurrent use.
 type Policy interface {
-	// May reports whether id has the permission on a repository, whose name is
-	// well-formed and may be that of one that does not exist. For None and
-	// Catalog the repository is empty.
-	May(id Identity, p Permission, repository string) bool
+	// Decide says whether id, coming from an address that may be the zero one
+	// where it is not known, has the permission on a repository, whose name is
+	// well-formed and may be that of one that does not exist. For Catalog the
+	// repository is empty; None is always allowed.
+	Decide(id Identity, from netip.Addr, p Permission, repository string) Decision
+	// Anonymous says whether an identity of kind Anonymous may do anything at all.
+	Anonymous() bool
 }
 
 // Open is the policy of a registry without users: everyone may do everything.
 type Open struct{}
 
-// May returns true.
-func (Open) May(Identity, Permission, string) bool { return true }
+// Decide allows it.
+func (Open) Decide(Identity, netip.Addr, Permission, string) Decision {
+	return Decision{Allowed: true, Rule: "open registry"}
+}
+
+// Anonymous returns true.
+func (Open) Anonymous() bool { return true }
+
+// The ways in which a proof of identity fails.
+var (
+	// ErrCredentials says that name and password, or token, are not right. It
+	// never says which, nor whether the name exists.
+	ErrCredentials = errors.New("wrong user name or password")
+	// ErrTooMany says that this address, or the whole server, has had too many
+	// attempts; see TooManyError for when to come back.
+	ErrTooMany = errors.New("too many attempts")
+	// ErrUnavailable says that whoever could tell cannot be reached now. It must
+	// never be answered as wrong credentials.
+	ErrUnavailable = errors.New("identities cannot be checked now")
+)
