@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -29,10 +30,12 @@ type witness struct {
 	asked   string   // "repository element"
 }
 
-func (w *witness) May(_ auth.Identity, _ auth.Permission, repo string) bool {
+func (w *witness) Decide(_ auth.Identity, _ netip.Addr, _ auth.Permission, repo string) auth.Decision {
 	w.allowed = append(w.allowed, repo)
-	return true
+	return auth.Decision{Allowed: true}
 }
+
+func (w *witness) Anonymous() bool { return true }
 
 func (w *witness) saw(repo, element string) {
 	w.asked = repo + " " + element

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -159,9 +160,11 @@ func TestMethods(t *testing.T) {
 // refusing is a policy that refuses one permission.
 type refusing auth.Permission
 
-func (p refusing) May(_ auth.Identity, asked auth.Permission, repo string) bool {
-	return asked != auth.Permission(p)
+func (p refusing) Decide(_ auth.Identity, _ netip.Addr, asked auth.Permission, _ string) auth.Decision {
+	return auth.Decision{Allowed: asked != auth.Permission(p)}
 }
+
+func (p refusing) Anonymous() bool { return true }
 
 // TestPermissions refuses each permission and sees which routes are closed: the
 // policy is asked before storage, so what is there makes no difference.

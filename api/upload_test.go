@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -130,9 +131,11 @@ func TestWholeBlobInPost(t *testing.T) {
 // secretive is a policy that lets nobody pull from "secret/app".
 type secretive struct{}
 
-func (secretive) May(_ auth.Identity, p auth.Permission, repo string) bool {
-	return p != auth.Pull || repo != "secret/app"
+func (secretive) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
+	return auth.Decision{Allowed: p != auth.Pull || repo != "secret/app"}
 }
+
+func (secretive) Anonymous() bool { return true }
 
 func TestMount(t *testing.T) {
 	s := newSite(t, Options{Policy: secretive{}})
