@@ -12,9 +12,9 @@ import (
 // Commit implements [Uploads].
 func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest.Digest, c Chunk) (Blob, error) {
 	ctx = context.WithoutCancel(ctx)
-	up, key, err := r.begin(ctx, repo, id, &c)
+	up, key, err := r.begin(ctx, caller, repo, id, &c)
 	if errors.Is(err, ErrUploadUnknown) {
-		return r.outrun(repo, id, d)
+		return r.outrun(caller, repo, id, d)
 	}
 	if err != nil {
 		return Blob{}, err
@@ -30,19 +30,19 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	if err != nil || won {
 		return b, err
 	}
-	return r.outrun(repo, id, d)
+	return r.outrun(caller, repo, id, d)
 }
 
 // outrun answers a PUT on a session that ended, or that another request was faster with.
-func (r *Registry) outrun(repo, id string, d digest.Digest) (Blob, error) {
-	up, err := r.db.Upload(repo, id)
+func (r *Registry) outrun(caller, repo, id string, d digest.Digest) (Blob, error) {
+	up, err := r.ownUpload(caller, repo, id)
 	if err != nil {
-		return Blob{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+		return Blob{}, err
 	}
 	if up.FinishedDigest != "" {
 		return r.repeated(repo, up, d)
 	}
-	_, err = r.lost(repo, id)
+	_, err = r.lost(caller, repo, id)
 	return Blob{}, err
 }
 

@@ -43,27 +43,31 @@ func (r *Registry) newSession(ctx context.Context, caller, repo string, alg dige
 	})
 }
 
-// begin finds an open session for a request. If the chunk has bytes, the row of the object that they go to is there
+// begin finds an open session of the caller for a request. If the chunk has bytes, the row of the object that they go to is there
 // when it returns, and key is that object's.
-func (r *Registry) begin(ctx context.Context, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
+func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
 	has, err := c.hasBytes()
 	if err != nil {
 		return up, "", err
 	}
 	if !has {
-		if up, err = r.openUpload(repo, id); err == nil {
+		if up, err = r.openUpload(caller, repo, id); err == nil {
 			err = checkOffset(up, *c)
 		}
 		return up, "", err
 	}
 	now := r.opts.Now()
-	if first, ok := r.reserved.take(id); ok && first.up.Repository == repo && now.Before(first.until) {
+	if first, ok := r.reserved.take(id); ok && first.up.Repository == repo && first.up.Owner == caller && now.Before(first.until) {
 		return first.up, first.key, checkOffset(first.up, *c)
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
 			up = meta.Upload{}
 			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+		}
+		if up.Owner != caller {
+			up = meta.Upload{}
+			return uploadUnknown(id)
 		}
 		if err := checkOffset(up, *c); err != nil {
 			return err

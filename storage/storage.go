@@ -24,7 +24,7 @@ import (
 )
 
 // Manifests reads and changes the manifests and tags of repositories. The
-// caller is who acts, for the history of tags and the audit; it grants nothing.
+// caller is who acts, for the history of tags; it grants nothing.
 type Manifests interface {
 	// Manifest resolves a tag or digest.
 	// Errors: ErrManifestUnknown.
@@ -77,8 +77,8 @@ type Blobs interface {
 	PutBlob(ctx context.Context, caller, repo string, d digest.Digest, c Chunk) (Blob, error)
 }
 
-// Uploads is the life of an upload session. A session of another repository is
-// ErrUploadUnknown.
+// Uploads is the life of an upload session, which belongs to the caller that
+// opened it. One of another caller or repository is ErrUploadUnknown.
 type Uploads interface {
 	// CreateUpload opens a session; alg may be empty for sha256.
 	CreateUpload(ctx context.Context, caller, repo string, alg digest.Algorithm) (Upload, error)

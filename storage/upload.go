@@ -50,7 +50,7 @@ func (r *Registry) repository(ctx context.Context, repo string) (int64, error) {
 
 // Upload implements [Uploads].
 func (r *Registry) Upload(ctx context.Context, caller, repo, id string) (Upload, error) {
-	up, err := r.openUpload(repo, id)
+	up, err := r.openUpload(caller, repo, id)
 	return asUpload(up), err
 }
 
@@ -62,10 +62,10 @@ func uploadUnknown(id string) error {
 	return errorf(ErrUploadUnknown, "no upload session %q in this repository: it expired, ended or never was; begin anew with POST", id)
 }
 
-// openUpload returns a session that is not finished.
-func (r *Registry) openUpload(repo, id string) (meta.Upload, error) {
+// ownUpload returns a session of the caller, also a finished one. Whoever did not open it is told that there is none.
+func (r *Registry) ownUpload(caller, repo, id string) (meta.Upload, error) {
 	up, err := r.db.Upload(repo, id)
-	if err == nil && up.FinishedDigest != "" {
+	if err == nil && up.Owner != caller {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
@@ -74,11 +74,20 @@ func (r *Registry) openUpload(repo, id string) (meta.Upload, error) {
 	return up, nil
 }
 
+// openUpload returns a session of the caller that is not finished.
+func (r *Registry) openUpload(caller, repo, id string) (meta.Upload, error) {
+	up, err := r.ownUpload(caller, repo, id)
+	if err == nil && up.FinishedDigest != "" {
+		return meta.Upload{}, uploadUnknown(id)
+	}
+	return up, err
+}
+
 // Append implements [Uploads].
 func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error) {
 	// The request's context ends with the client, whose last bytes are still to be kept.
 	ctx = context.WithoutCancel(ctx)
-	up, key, err := r.begin(ctx, repo, id, &c)
+	up, key, err := r.begin(ctx, caller, repo, id, &c)
 	if err != nil || key == "" {
 		return asUpload(up), err
 	}
@@ -106,16 +115,16 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 		return Upload{}, err
 	}
 	if !won {
-		return r.lost(repo, id)
+		return r.lost(caller, repo, id)
 	}
 	up.Size += p.size
 	return asUpload(up), clientErr
 }
 
 // lost is the answer to a chunk that another request of the session was faster than.
-func (r *Registry) lost(repo, id string) (Upload, error) {
+func (r *Registry) lost(caller, repo, id string) (Upload, error) {
 	r.wake()
-	up, err := r.openUpload(repo, id)
+	up, err := r.openUpload(caller, repo, id)
 	if err != nil {
 		return Upload{}, err
 	}
@@ -174,7 +183,7 @@ func (r *Registry) release(ctx context.Context, key string) error {
 
 // CancelUpload implements [Uploads].
 func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) error {
-	if _, err := r.openUpload(repo, id); err != nil {
+	if _, err := r.openUpload(caller, repo, id); err != nil {
 		return err
 	}
 	return r.dropUpload(ctx, repo, id, "")

@@ -78,6 +78,53 @@ func TestUpload(t *testing.T) {
 	})
 }
 
+// A session is its opener's alone, as long as it is remembered. To others it is one that never was.
+func TestUploadOfAnother(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		d := digest.FromString("hello world")
+		up, err := w.CreateUpload(ctx, "user:alice#1", "a", "")
+		w.must(err)
+		refused := func(caller string) {
+			t.Helper()
+			for _, c := range []Chunk{none, chunk("hello world")} {
+				seen, err := w.Append(ctx, caller, "a", up.ID, c)
+				w.want(ErrUploadUnknown, err)
+				if seen != (Upload{}) {
+					t.Errorf("%q is told of a session of another: %+v", caller, seen)
+				}
+				_, err = w.Commit(ctx, caller, "a", up.ID, d, c)
+				w.want(ErrUploadUnknown, err)
+			}
+			_, err := w.Upload(ctx, caller, "a", up.ID)
+			w.want(ErrUploadUnknown, err)
+			w.want(ErrUploadUnknown, w.CancelUpload(ctx, caller, "a", up.ID))
+			_, never := w.Upload(ctx, caller, "a", strings.Repeat("x", len(up.ID)))
+			if want := strings.ReplaceAll(never.Error(), strings.Repeat("x", len(up.ID)), up.ID); err.Error() != want {
+				t.Errorf("a session of another is %q, one that never was %q", err, want)
+			}
+		}
+		others := []string{"user:bob#2", "user:alice#3", ""}
+		for _, caller := range others { // the key of the first bytes is reserved
+			refused(caller)
+		}
+		_, err = w.Append(ctx, "user:alice#1", "a", up.ID, chunk("hello "))
+		w.must(err)
+		for _, caller := range others { // it is not
+			refused(caller)
+		}
+		_, err = w.Commit(ctx, "user:alice#1", "a", up.ID, d, chunk("world"))
+		w.must(err)
+		for _, caller := range others { // it is finished
+			refused(caller)
+		}
+		_, err = w.Commit(ctx, "user:alice#1", "a", up.ID, d, none)
+		w.must(err)
+		w.wantBlob("a", "hello world")
+		w.settle(2)
+	})
+}
+
 func TestDigestMismatchEndsSession(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
