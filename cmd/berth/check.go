@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 )
@@ -32,12 +31,11 @@ func (c *console) configCommand() *cobra.Command {
 }
 
 func (c *console) printConfig(l *loaded) error {
-	table := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KEY\tVALUE\tFROM")
+	t := table{head: []string{"KEY", "VALUE", "FROM"}}
 	for _, s := range settings() {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", s.key, orDash(s.shown(s.text(&l.Config))), l.origin[s.key])
+		t.add(s.key, s.shown(s.text(&l.Config)), l.origin[s.key])
 	}
-	return table.Flush()
+	return c.printTable(t)
 }
 
 // orDash makes an empty value visible.

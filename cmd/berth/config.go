@@ -11,7 +11,9 @@ import (
 type Config struct {
 	Data      string          `koanf:"data" doc:"Directory for the database and the blobs, made on the first start."`
 	HTTP      HTTPConfig      `koanf:"http"`
+	TLS       TLSConfig       `koanf:"tls"`
 	Auth      AuthConfig      `koanf:"auth"`
+	Audit     AuditConfig     `koanf:"audit"`
 	Storage   StorageConfig   `koanf:"storage"`
 	Database  DatabaseConfig  `koanf:"database"`
 	Manifests ManifestsConfig `koanf:"manifests"`
@@ -23,16 +25,39 @@ type Config struct {
 
 // HTTPConfig is the address that clients talk to and what it puts up with.
 type HTTPConfig struct {
-	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Anything but a loopback address wants auth.mode to be set. Port 0 takes a free one."`
-	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach a registry that listens on loopback; others are answered 421. \"*\" admits every name."`
+	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Port 0 takes a free one. Beyond loopback the first start makes a user admin, unless auth.mode is none."`
+	ExternalURL    []string      `koanf:"external_url" doc:"URLs under which clients reach the registry, the main one first: https://registry.example. Where they fetch tokens, and the issuer of those. Wanted behind a proxy that does not hand on the client's Host."`
+	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Addresses and networks (CIDR) of proxies whose X-Forwarded-For, -Proto and -Host are believed."`
+	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach an open registry that listens on loopback; others are answered 421. \"*\" admits every name."`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
 	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
 	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
 }
 
+// TLSConfig is what makes the address speak HTTPS.
+type TLSConfig struct {
+	Certificate string        `koanf:"certificate" doc:"File with the server's certificate and those between it and the root (PEM), read again when it changes. Unset: plain HTTP."`
+	Key         string        `koanf:"key" doc:"File with the certificate's private key (PEM), read again when it changes."`
+	HSTS        time.Duration `koanf:"hsts" doc:"How long browsers shall insist on HTTPS (Strict-Transport-Security), for every port of the host. 0: they are not told."`
+}
+
 // AuthConfig says who may do what.
 type AuthConfig struct {
-	Mode string `koanf:"mode" oneof:"none" doc:"Who may push and pull: none lets in everyone who reaches the address. Unset, the registry is as open, but listens on loopback only."`
+	Mode        string        `koanf:"mode" oneof:"none berth" doc:"Who may push and pull: none lets in everyone who reaches the address, berth those whom the policy lets in. Unset, it is berth as soon as there is a user, a policy, an htpasswd file or an address beyond loopback, and stays so."`
+	Policy      string        `koanf:"policy" doc:"File of rules (YAML), read again when it changes. Unset: users and robots may do everything, others nothing."`
+	Htpasswd    []string      `koanf:"htpasswd" doc:"Files with further users, one NAME:HASH each line, bcrypt only, read again when they change."`
+	Service     string        `koanf:"service" doc:"Name of this registry in tokens and challenges. Unset: the host of the first http.external_url, or berth."`
+	TokenTTL    time.Duration `koanf:"token_ttl" doc:"How long a token is good for, 1m to 1h."`
+	UploadGrace time.Duration `koanf:"upload_grace" doc:"How much longer an expired token may go on with the uploads that it began."`
+	SessionTTL  time.Duration `koanf:"session_ttl" doc:"How long a CI job may use what it got for its identity token, 6h at most."`
+	KeyFile     string        `koanf:"key_file" doc:"File with the key that signs tokens (P-256, PKCS#8, PEM), for a mounted secret; read again when it changes. Unset: keys are made, kept in the database, and rotated."`
+	KeyRotation time.Duration `koanf:"key_rotation" doc:"Age at which a signing key gives way to the next."`
+	CompatX5C   bool          `koanf:"compat_x5c" doc:"Tokens carry a certificate (x5c), for registries of distribution 2.x that verify them. Those of 3.x refuse such tokens."`
+}
+
+// AuditConfig is where it is written down who did what.
+type AuditConfig struct {
+	File string `koanf:"file" doc:"File to which logins, tokens, denials and writes are added as JSON lines; opened anew on SIGHUP. They are in the log too."`
 }
 
 // StorageConfig is where bytes go.
@@ -86,10 +111,19 @@ func defaults() Config {
 		Data: "./berth-data",
 		HTTP: HTTPConfig{
 			Addr:           "127.0.0.1:5000",
+			ExternalURL:    []string{},
+			TrustedProxies: []string{},
 			Hosts:          []string{},
 			HeaderTimeout:  10 * time.Second,
 			BodyTimeout:    60 * time.Second,
 			MaxHeaderBytes: 64 << 10,
+		},
+		Auth: AuthConfig{
+			Htpasswd:    []string{},
+			TokenTTL:    5 * time.Minute,
+			UploadGrace: time.Hour,
+			SessionTTL:  time.Hour,
+			KeyRotation: 90 * 24 * time.Hour,
 		},
 		Storage: StorageConfig{
 			MinFree:      256 * mebibyte,

@@ -79,7 +79,10 @@ func TestDefaults(t *testing.T) {
 func TestEverySourceReachesEverySetting(t *testing.T) {
 	values := map[string]string{
 		"data": "/d", "http.addr": "127.0.0.1:7", "http.hosts": "a,b", "http.header_timeout": "3s", "http.body_timeout": "4s",
-		"http.max_header_bytes": "5000", "auth.mode": "none", "storage.bucket": "file:///b", "storage.min_free": "7KiB",
+		"http.max_header_bytes": "5000", "http.external_url": "https://a.test,https://b.test", "http.trusted_proxies": "10.0.0.0/8,::1",
+		"tls.certificate": "/c", "tls.key": "/k", "tls.hsts": "24h", "auth.mode": "none", "auth.policy": "/p", "auth.htpasswd": "/f,/g",
+		"auth.service": "registry", "auth.token_ttl": "4m", "auth.upload_grace": "2h", "auth.session_ttl": "3h", "auth.key_file": "/s",
+		"auth.key_rotation": "48h", "auth.compat_x5c": "true", "audit.file": "/a", "storage.bucket": "file:///b", "storage.min_free": "7KiB",
 		"storage.upload_expiry": "8s", "storage.delete_delay": "9s", "database.url": "sqlite:/e", "manifests.allow_missing": "all",
 		"manifests.max_size": "10KiB", "manifests.memory": "11MiB", "manifests.cache": "12KiB", "log.format": "text", "log.level": "warn",
 		"debug.addr": "127.0.0.1:8", "shutdown.delay": "13s", "shutdown.grace": "14s", "shutdown.record": "15s",

@@ -209,10 +209,25 @@ func isEmpty(value any) bool {
 
 // configFlags adds --config and one flag for each setting.
 func configFlags(flags *pflag.FlagSet) {
+	var keys []string
+	for _, s := range settings() {
+		keys = append(keys, s.key)
+	}
+	settingFlags(flags, keys...)
+}
+
+// settingFlags adds --config and a flag for each of the settings named.
+func settingFlags(flags *pflag.FlagSet, keys ...string) {
 	flags.String("config", "", "configuration file (YAML); also "+configEnv)
 	c := defaults()
 	for _, s := range settings() {
-		flags.Var(&flagValue{text: s.text(&c), kind: s.kind()}, s.flag, s.doc)
+		if !slices.Contains(keys, s.key) {
+			continue
+		}
+		f := flags.VarPF(&flagValue{text: s.text(&c), kind: s.kind()}, s.flag, "", s.doc)
+		if f.Value.Type() == boolKind {
+			f.NoOptDefVal = "true"
+		}
 	}
 }
 
@@ -223,7 +238,7 @@ func (v *flagValue) String() string     { return v.text }
 func (v *flagValue) Type() string       { return v.kind }
 func (v *flagValue) Set(s string) error { v.text = s; return nil }
 
-// loadFor reads the configuration for a command that has the flags of configFlags.
+// loadFor reads the configuration for a command that has the flags of configFlags or settingFlags.
 func loadFor(flags *pflag.FlagSet, environ []string) (*loaded, error) {
 	name, err := flags.GetString("config")
 	if err != nil {

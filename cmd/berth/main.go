@@ -16,13 +16,14 @@ import (
 // console is the process as its commands see it.
 type console struct {
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	signals        func() <-chan os.Signal // from now on, interrupt and SIGTERM end nothing but come here
 	exit           func(code int)          // ends the process at once
 }
 
 func main() {
-	c := &console{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: catchSignals, exit: os.Exit}
+	c := &console{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, signals: catchSignals, exit: os.Exit}
 	os.Exit(run(c, os.Args[1:]))
 }
 

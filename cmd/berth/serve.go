@@ -110,10 +110,8 @@ func (s *server) openData() error {
 	if s.cfg.inMemory() {
 		return nil
 	}
-	for _, dir := range []string{s.cfg.Data, filepath.Dir(s.cfg.databaseFile())} {
-		if err := makeDir(dir); err != nil {
-			return fmt.Errorf("making the data directory: %w", err)
-		}
+	if err := makeDataDirs(s.cfg); err != nil {
+		return err
 	}
 	lock, err := takeLock(s.cfg)
 	if err != nil {

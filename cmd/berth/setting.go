@@ -23,6 +23,9 @@ type setting struct {
 
 const envPrefix = "BERTH_"
 
+// boolKind is pflag's own word for what needs no value.
+const boolKind = "bool"
+
 // settings lists every setting in the order of Config's fields.
 func settings() []setting {
 	return fields(reflect.TypeFor[Config](), nil, "")
@@ -94,6 +97,8 @@ func (s setting) kind() string {
 		return "duration"
 	case int:
 		return "number"
+	case bool:
+		return boolKind
 	default:
 		return "text"
 	}
@@ -142,6 +147,11 @@ func (s setting) parse(field reflect.Value, text string) error {
 			return errors.New("a whole number")
 		}
 		field.SetInt(int64(n))
+	case bool:
+		if text != "true" && text != "false" {
+			return errors.New("true or false")
+		}
+		field.SetBool(text == "true")
 	default:
 		if s.oneof != nil && text != "" && !slices.Contains(s.oneof, text) {
 			return errors.New("one of: " + strings.Join(s.oneof, ", "))

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const jsonFlag = "json"
+
+// rowsFlags adds what every command on the database has: --config, --json, the settings that say where the database is, and
+// further ones by their keys. What has no flag can still be set in the file or the environment.
+func rowsFlags(flags *pflag.FlagSet, keys ...string) {
+	settingFlags(flags, append([]string{"data", "storage.bucket", "database.url"}, keys...)...)
+	flags.Bool(jsonFlag, false, "print JSON")
+}
+
+// withRows loads the configuration for a command that has rowsFlags, opens the database beside whatever server may run on
+// it, and closes it when f is done.
+func (c *console) withRows(cmd *cobra.Command, f func(rows *meta.DB, l *loaded) error) error {
+	l, err := loadFor(cmd.Flags(), c.environ)
+	if err != nil {
+		return err
+	}
+	rows, err := c.openRows(cmd.Context(), l)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(rows, l), rows.Close())
+}
+
+// openRows opens the database for a command. It works beside a running server, and before the first start of one: then the
+// data directory is made as serve would make it. A database in memory is refused, since it is its server's alone.
+func (c *console) openRows(ctx context.Context, l *loaded) (*meta.DB, error) {
+	if l.inMemory() {
+		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
+	}
+	if err := makeDataDirs(&l.Config); err != nil {
+		return nil, err
+	}
+	rows, err := meta.Open(ctx, l.Database.URL, meta.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("opening the database %s: %w", maskURL(l.Database.URL), err)
+	}
+	return rows, nil
+}
+
+// makeDataDirs makes the data directory and that of the database.
+func makeDataDirs(c *Config) error {
+	for _, dir := range []string{c.Data, filepath.Dir(c.databaseFile())} {
+		if err := makeDir(dir); err != nil {
+			return fmt.Errorf("making the data directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// table is what a command found, for people to read. Every row has as many cells as the head.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+// add adds a row.
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// show prints what a command found: v as JSON with --json, else the table. A nil slice in v would be null in JSON: give an
+// empty one.
+func (c *console) show(cmd *cobra.Command, v any, t table) error {
+	if asJSON, err := cmd.Flags().GetBool(jsonFlag); err != nil || asJSON {
+		return errors.Join(err, c.printJSON(v))
+	}
+	return c.printTable(t)
+}
+
+// say prints what a command did: v as JSON with --json, else a sentence.
+func (c *console) say(cmd *cobra.Command, v any, format string, args ...any) error {
+	asJSON, err := cmd.Flags().GetBool(jsonFlag)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return c.printJSON(v)
+	}
+	_, err = fmt.Fprintf(c.stdout, format+"\n", args...)
+	return err
+}
+
+func (c *console) printJSON(v any) error {
+	out := json.NewEncoder(c.stdout)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(v)
+}
+
+func (c *console) printTable(t table) error {
+	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(t.head, "\t"))
+	for _, row := range t.rows {
+		for i := range row {
+			row[i] = orDash(row[i])
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
