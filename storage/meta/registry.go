@@ -13,10 +13,11 @@ func (db *DB) Registry() (Registry, error) {
 	return r, err
 }
 
-// CreateRegistry gives a new database its identity.
+// CreateRegistry gives a new database its identity. Where authentication is on already, only programs that know of it
+// may serve it (see EnableAuth).
 func (tx *Tx) CreateRegistry(r Registry) error {
-	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, 1)`,
-		r.ID, r.Incarnation)
+	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES
+		(1, $1, $2, (SELECT CASE WHEN enabled_at IS NULL THEN 1 ELSE $3 END FROM auth))`, r.ID, r.Incarnation, authSchema)
 	return err
 }
 
