@@ -1,0 +1,176 @@
+package token
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// claims are those of our tokens, all of which must be there. Times are whole seconds since 1970.
+//
+// The audience is one JSON string: docker-registry 2.x refuses a list. There is no
+// issued_at beside iat in what clients get, since some of them would add to it and so mix two clocks.
+type claims struct {
+	Issuer    string        `json:"iss"`
+	Subject   string        `json:"sub"` // "" for anonymous
+	Audience  string        `json:"aud"`
+	Expires   int64         `json:"exp"`
+	NotBefore int64         `json:"nbf"`
+	IssuedAt  int64         `json:"iat"`
+	ID        string        `json:"jti"`
+	Access    []auth.Access `json:"access"`
+	Identity  identity      `json:"id"`
+}
+
+var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access", "id"}
+
+// identity is what lets the policy be asked anew for each request. The scope of a personal
+// token is not in it: it is looked up, as it is then.
+type identity struct {
+	Kind       auth.Kind           `json:"k"`
+	Name       string              `json:"n,omitempty"`
+	ID         string              `json:"i,omitempty"`
+	Issuer     string              `json:"iss,omitempty"`
+	Credential string              `json:"c,omitempty"`
+	Stamp      string              `json:"s,omitempty"`
+	Groups     []string            `json:"g,omitempty"`
+	Claims     map[string][]string `json:"cl,omitempty"`
+}
+
+func identityOf(id auth.Identity) identity {
+	return identity{id.Kind, id.Name, id.ID, id.Issuer, id.Credential, id.Stamp, id.Groups, id.Claims}
+}
+
+func (i identity) identity() auth.Identity {
+	return auth.Identity{
+		Kind: i.Kind, Name: i.Name, ID: i.ID, Issuer: i.Issuer,
+		Credential: i.Credential, Stamp: i.Stamp, Groups: i.Groups, Claims: i.Claims,
+	}
+}
+
+var _ jwt.ClaimsValidator = (*claims)(nil)
+
+// Validate checks what jwt.Validator does not.
+func (c *claims) Validate() error {
+	const latest = 1 << 40 // the sums below stay far from the ends of int64
+	switch {
+	case min(c.IssuedAt, c.NotBefore, c.Expires) <= 0 || max(c.IssuedAt, c.NotBefore, c.Expires) > latest:
+		return errTimes
+	case c.Expires <= c.IssuedAt || c.Expires <= c.NotBefore || c.Expires-c.IssuedAt > int64(MaxTTL/time.Second):
+		return errTimes
+	case c.ID == "":
+		return errNoID
+	case !slices.Contains([]auth.Kind{auth.Anonymous, auth.User, auth.Robot, auth.CI}, c.Identity.Kind):
+		return errIdentity
+	case c.Subject != c.Identity.identity().Subject():
+		return errIdentity
+	}
+	return nil
+}
+
+var (
+	errTimes    = errors.New("its times make no sense")
+	errNoID     = errors.New("it has no jti")
+	errIdentity = errors.New("its subject is not that of its identity")
+	errNames    = errors.New("there are names in it that do not belong there, or twice")
+	errJSON     = errors.New("it is not a JSON object of reasonable depth")
+)
+
+// UnmarshalJSON accepts no names but those that claims have, spelt so, and none twice.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	type plain claims
+	if err := checkNames(data, claimNames...); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, (*plain)(c))
+}
+
+// The rest is how the library asks for the claims.
+
+func (c *claims) GetIssuer() (string, error)                   { return c.Issuer, nil }
+func (c *claims) GetSubject() (string, error)                  { return c.Subject, nil }
+func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return jwt.ClaimStrings{c.Audience}, nil }
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return date(c.Expires), nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return date(c.NotBefore), nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return date(c.IssuedAt), nil }
+
+// date is nil, which is missing, for the zero that a missing claim leaves.
+func date(seconds int64) *jwt.NumericDate {
+	if seconds == 0 {
+		return nil
+	}
+	return &jwt.NumericDate{Time: time.Unix(seconds, 0)}
+}
+
+// maxDepth is how deep our own tokens go at the most, and a little.
+const maxDepth = 8
+
+// checkNames reports whether data is one JSON object with no names but those allowed, and in
+// which no object has a name twice: other parsers take the first where ours takes the last. Its errors quote nothing.
+func checkNames(data []byte, allowed ...string) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if first, err := d.Token(); err != nil || first != json.Delim('{') {
+		return errJSON
+	}
+	if err := checkObject(d, allowed, maxDepth); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errJSON
+	}
+	return nil
+}
+
+// checkObject reads the rest of an object whose brace has been read. A nil list allows every name.
+func checkObject(d *json.Decoder, allowed []string, depth int) error {
+	seen := map[string]bool{}
+	for d.More() {
+		t, err := d.Token()
+		name, ok := t.(string)
+		switch {
+		case err != nil || !ok:
+			return errJSON
+		case seen[name] || allowed != nil && !slices.Contains(allowed, name):
+			return errNames
+		}
+		seen[name] = true
+		if err := checkValue(d, depth-1); err != nil {
+			return err
+		}
+	}
+	return checkEnd(d)
+}
+
+// checkValue reads a value.
+func checkValue(d *json.Decoder, depth int) error {
+	t, err := d.Token()
+	switch {
+	case err != nil || depth < 0:
+		return errJSON
+	case t == json.Delim('{'):
+		return checkObject(d, nil, depth)
+	case t == json.Delim('['):
+		for d.More() {
+			if err := checkValue(d, depth-1); err != nil {
+				return err
+			}
+		}
+		return checkEnd(d)
+	}
+	return nil
+}
+
+// checkEnd reads a closing brace or bracket.
+func checkEnd(d *json.Decoder) error {
+	if _, err := d.Token(); err != nil {
+		return errJSON
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package token
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// cycle is the life of a key among the rows. Its methods that take a transaction leave
+// exactly one key active, whatever they found.
+type cycle struct {
+	lead        time.Duration // how long a key is published before it signs
+	retention   time.Duration // how long a retired key verifies
+	rotateAfter time.Duration // how long a key signs; 0: until a command ends it
+}
+
+func (o *Options) cycle() cycle {
+	return cycle{
+		// Whoever fetched the keys just before this one was published asks again within
+		// JWKSMaxAge, and gets it before the last token signed until then has ended.
+		lead: JWKSMaxAge + o.TTL,
+		// The last token, what serves its upload after it has ended, and the clocks.
+		retention:   o.TTL + Leeway + o.UploadGrace,
+		rotateAfter: o.RotateAfter,
+	}
+}
+
+func (c cycle) check() error {
+	if c.rotateAfter != 0 && c.rotateAfter < c.lead {
+		return fmt.Errorf("signing keys cannot be rotated every %v: the next one is published %v before it signs (0: only by command)", c.rotateAfter, c.lead)
+	}
+	return nil
+}
+
+// dead reports whether a key is good for nothing any more.
+func (c cycle) dead(k Key, now time.Time) bool {
+	return k.State == Retired && !k.Retired.IsZero() && !now.Before(k.Retired.Add(c.retention))
+}
+
+// due reports whether advance would change anything.
+func (c cycle) due(keys []Key, now time.Time) bool {
+	active, next := find(keys, Active), find(keys, Next)
+	return slices.ContainsFunc(keys, func(k Key) bool { return c.dead(k, now) }) ||
+		len(active) != 1 || c.ready(next, now) || len(next) == 0 && c.aged(active[0], now)
+}
+
+// ready reports whether the next key may sign.
+func (c cycle) ready(next []Key, now time.Time) bool {
+	return len(next) > 0 && !now.Before(next[0].Active)
+}
+
+// aged reports whether the successor of the active key is to be published.
+func (c cycle) aged(active Key, now time.Time) bool {
+	return c.rotateAfter > 0 && !now.Before(active.Active.Add(c.rotateAfter-c.lead))
+}
+
+func find(keys []Key, s State) []Key {
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.State != s })
+}
+
+// advance does what time has brought.
+func (c cycle) advance(tx *meta.Tx, now time.Time) error {
+	keys, err := statesOf(tx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if c.dead(k, now) {
+			if err := tx.DeleteSigningKey(k.KID); err != nil {
+				return err
+			}
+		}
+	}
+	active, next := find(keys, Active), find(keys, Next)
+	switch {
+	case len(active) != 1 || c.ready(next, now):
+		return activate(tx, now)
+	case len(next) == 0 && c.aged(active[0], now):
+		return c.publish(tx, now)
+	}
+	return nil
+}
+
+// rotate replaces the active key: at once, or when the next one has been published for long
+// enough. In the latter case it does nothing if there is a next one.
+func (c cycle) rotate(tx *meta.Tx, now time.Time, atOnce bool) error {
+	keys, err := statesOf(tx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case atOnce || len(find(keys, Active)) != 1:
+		return activate(tx, now)
+	case len(find(keys, Next)) == 0:
+		return c.publish(tx, now)
+	}
+	return nil
+}
+
+// revoke removes a key, or is fs.ErrNotExist.
+func (c cycle) revoke(tx *meta.Tx, now time.Time, kid string) error {
+	keys, err := statesOf(tx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid }) {
+		return fs.ErrNotExist
+	}
+	if err := tx.DeleteSigningKey(kid); err != nil {
+		return err
+	}
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return k.KID == kid })
+	if len(find(keys, Active)) != 1 {
+		return activate(tx, now)
+	}
+	return nil
+}
+
+// publish adds a next key.
+func (c cycle) publish(tx *meta.Tx, now time.Time) error {
+	row, err := newRow(now)
+	if err != nil {
+		return err
+	}
+	row.State, row.ActiveAt = string(Next), now.Add(c.lead).UnixMicro()
+	return tx.PutSigningKey(row)
+}
+
+// activate retires what is active and lets the oldest next key, or a new one, sign from now on.
+func activate(tx *meta.Tx, now time.Time) error {
+	rows, err := tx.SigningKeys()
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if State(row.State) == Active {
+			row.State, row.RetiredAt = string(Retired), now.UnixMicro()
+			if err := tx.PutSigningKey(row); err != nil {
+				return err
+			}
+		}
+	}
+	at := slices.IndexFunc(rows, func(row meta.SigningKey) bool { return State(row.State) == Next })
+	var row meta.SigningKey
+	if at >= 0 {
+		row = rows[at]
+	} else if row, err = newRow(now); err != nil {
+		return err
+	}
+	row.State, row.ActiveAt = string(Active), now.UnixMicro()
+	return tx.PutSigningKey(row)
+}
+
+// newRow makes a key. Its state is the caller's to set.
+func newRow(now time.Time) (meta.SigningKey, error) {
+	k, err := newKey()
+	if err != nil {
+		return meta.SigningKey{}, err
+	}
+	text, err := k.encode()
+	return meta.SigningKey{KID: k.kid, PEM: text, CreatedAt: now.UnixMicro()}, err
+}
+
+// statesOf returns the states of the rows' keys.
+func statesOf(tx *meta.Tx) ([]Key, error) {
+	rows, err := tx.SigningKeys()
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, len(rows))
+	for i, row := range rows {
+		keys[i] = describe(row)
+	}
+	return keys, nil
+}

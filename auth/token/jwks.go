@@ -1,0 +1,31 @@
+package token
+
+import "encoding/json"
+
+// jwk is a public key as RFC 7517 and 7518 have it.
+type jwk struct {
+	Type      string `json:"kty"`
+	Curve     string `json:"crv"`
+	X         string `json:"x"`
+	Y         string `json:"y"`
+	KID       string `json:"kid"`
+	Algorithm string `json:"alg"`
+	Use       string `json:"use"`
+}
+
+// JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those
+// that sign, will sign or have signed. It may be kept for JWKSMaxAge. Errors are the database's.
+func (i *Issuer) JWKS() ([]byte, error) {
+	set, err := i.current()
+	if err != nil {
+		return nil, err
+	}
+	keys := []jwk{}
+	for _, k := range set.list(i.cycle, i.o.Now()) {
+		x, y := set.keys[k.KID].coordinates()
+		keys = append(keys, jwk{Type: "EC", Curve: "P-256", X: x, Y: y, KID: k.KID, Algorithm: algorithm, Use: "sig"})
+	}
+	return json.Marshal(struct {
+		Keys []jwk `json:"keys"`
+	}{keys})
+}

@@ -1,0 +1,165 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// State is what a key is used for.
+type State string
+
+const (
+	// Next is published, so that others know it before it signs.
+	Next State = "next"
+	// Active signs. There is one.
+	Active State = "active"
+	// Retired verifies what it signed while it was active.
+	Retired State = "retired"
+)
+
+// Key is what may be told about a signing key. Times that are not known are zero, as all
+// those of keys in a file are.
+type Key struct {
+	KID         string
+	State       State
+	Created     time.Time
+	Active      time.Time // since when it signs; of a Next one: from when on
+	Retired     time.Time // since when it does not any more
+	Certificate []byte    // of its public key, signed by itself; DER
+}
+
+// member is a key with its state.
+type member struct {
+	*key
+	Key
+}
+
+// keySet is the keys as they were at a version of the rows. It does not change.
+type keySet struct {
+	version auth.Version
+	signer  *key
+	keys    map[string]member // by kid
+}
+
+// readKeys reads the rows. Keys that old has are not parsed again: a kid is the digest of its key.
+func readKeys(rows *meta.DB, old *keySet) (*keySet, error) {
+	v, err := rows.AuthVersion() // before the keys: what changes meanwhile has another one
+	if err != nil {
+		return nil, err
+	}
+	list, err := rows.SigningKeys()
+	if err != nil {
+		return nil, err
+	}
+	set := &keySet{version: auth.Version(v), keys: make(map[string]member, len(list))}
+	for _, row := range list {
+		k := old.keys[row.KID].key
+		if k == nil {
+			if k, err = keyOfRow(row); err != nil {
+				return nil, err
+			}
+		}
+		public := describe(row)
+		public.Certificate = k.certificate
+		set.keys[k.kid] = member{k, public}
+		if State(row.State) == Active {
+			set.signer = k
+		}
+	}
+	return set, nil
+}
+
+func keyOfRow(row meta.SigningKey) (*key, error) {
+	keys, err := parseKeys([]byte(row.PEM))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the row of signing key %q: %w", row.KID, err)
+	case len(keys) != 1 || keys[0].kid != row.KID:
+		return nil, fmt.Errorf("the row of signing key %q holds something else", row.KID)
+	}
+	return keys[0], nil
+}
+
+// describe is what a row says without being parsed: all but the certificate.
+func describe(row meta.SigningKey) Key {
+	return Key{
+		KID: row.KID, State: State(row.State),
+		Created: timeOf(row.CreatedAt), Active: timeOf(row.ActiveAt), Retired: timeOf(row.RetiredAt),
+	}
+}
+
+// readFile reads a key file: the first key signs, the others verify for as long as they are in it.
+func readFile(name string) (*keySet, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading the signing keys: %w", err)
+	}
+	keys, err := parseKeys(data)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: %w", name, err)
+	}
+	// No version of the rows is newer than this.
+	set := &keySet{version: math.MaxInt64, signer: keys[0], keys: make(map[string]member, len(keys))}
+	for _, k := range keys {
+		if _, ok := set.keys[k.kid]; ok {
+			return nil, fmt.Errorf("key file %s: key %s is in it twice", name, k.kid)
+		}
+		state := Retired
+		if k == set.signer {
+			state = Active
+		}
+		set.keys[k.kid] = member{k, Key{KID: k.kid, State: state, Certificate: k.certificate}}
+	}
+	return set, nil
+}
+
+// usable returns the key that kid names, if it may sign or verify now: retired ones do not
+// wait for their removal.
+func (s *keySet) usable(kid string, c cycle, now time.Time) (member, bool) {
+	m, ok := s.keys[kid]
+	return m, ok && !c.dead(m.Key, now)
+}
+
+// list returns what may be told of the usable keys, the one that signs first, then by age.
+func (s *keySet) list(c cycle, now time.Time) []Key {
+	list := slices.DeleteFunc(s.states(), func(k Key) bool { return c.dead(k, now) })
+	slices.SortFunc(list, func(a, b Key) int {
+		switch {
+		case a.State != b.State && a.State == Active:
+			return -1
+		case a.State != b.State && b.State == Active:
+			return 1
+		case !a.Created.Equal(b.Created):
+			return a.Created.Compare(b.Created)
+		case a.KID < b.KID:
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+func (s *keySet) states() []Key {
+	list := make([]Key, 0, len(s.keys))
+	for _, m := range s.keys {
+		list = append(list, m.Key)
+	}
+	return list
+}
+
+var errNoKey = errors.New("no signing key is active: the next minute makes one")
+
+// timeOf is the time of a row, in microseconds; 0 is none.
+func timeOf(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros)
+}

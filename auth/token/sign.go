@@ -1,0 +1,84 @@
+package token
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// notBefore is how long before it was made a token is good already, for verifiers whose
+// clocks are a little late and who give no leeway.
+const notBefore = 10 * time.Second
+
+// Signed is a new token.
+type Signed struct {
+	Text     string // a secret
+	ID       string // of the token, for logs: its jti
+	Expires  time.Time
+	Lifetime time.Duration // from now, in whole seconds
+}
+
+// String does not show the token.
+func (s Signed) String() string { return "token " + s.ID }
+
+// GoString does not either.
+func (s Signed) GoString() string { return s.String() }
+
+// Sign makes a token by which id may use the access. It lives for the TTL, or less if the
+// identity's credential ends before.
+//
+// Errors: ErrTooLarge; auth.ErrCredentials when the credential has ended; what the database says.
+func (i *Issuer) Sign(id auth.Identity, access []auth.Access) (Signed, error) {
+	set, err := i.current()
+	if err != nil {
+		return Signed{}, err
+	}
+	if set.signer == nil {
+		return Signed{}, errNoKey
+	}
+	now := i.o.Now().Truncate(time.Second)
+	expires := now.Add(i.o.TTL)
+	if !id.Expires.IsZero() && id.Expires.Before(expires) {
+		expires = id.Expires.Truncate(time.Second)
+	}
+	if !expires.After(now) {
+		return Signed{}, fmt.Errorf("%w: the credential has ended", auth.ErrCredentials)
+	}
+	c := &claims{
+		Issuer: i.o.Issuer, Subject: id.Subject(), Audience: i.o.Service,
+		Expires: expires.Unix(), NotBefore: now.Add(-notBefore).Unix(), IssuedAt: now.Unix(),
+		ID: rand.Text(), Access: access, Identity: identityOf(id),
+	}
+	if c.Access == nil {
+		c.Access = []auth.Access{} // null is no list for others
+	}
+	text, err := i.sign(c, set.signer)
+	if err != nil {
+		return Signed{}, err
+	}
+	return Signed{Text: text, ID: c.ID, Expires: expires, Lifetime: expires.Sub(now)}, nil
+}
+
+func (i *Issuer) sign(c *claims, k *key) (string, error) {
+	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+	t.Header["kid"] = k.kid
+	if i.o.X5C {
+		t.Header["x5c"] = []string{k.x5c()}
+	}
+	text, err := t.SignedString(k.private)
+	if err != nil {
+		return "", fmt.Errorf("signing a token: %w", err)
+	}
+	if len(text) > MaxSize {
+		return "", ErrTooLarge
+	}
+	return text, nil
+}
+
+// x5c is the certificate as a token's header has it (RFC 7515, 4.1.6).
+func (k *key) x5c() string { return base64.StdEncoding.EncodeToString(k.certificate) }
