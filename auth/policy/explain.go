@@ -1,27 +1,151 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/berth-registry/berth/auth"
 )
 
-// Explanation is a decision with what each rule had to say.
+// Explanation is a decision and what each rule had to say.
 type Explanation struct {
+	// Decision is what Decide says; zero where nothing was asked.
 	Decision auth.Decision
-	Rules    []Verdict
+	Rules    []Verdict // in the file's order
 }
 
 // Verdict is what one rule has to say.
 type Verdict struct {
-	Rule    string `json:"rule"`
-	Line    int    `json:"line"`
-	Effect  string `json:"effect"` // "allow" or "deny"
-	Applied bool   `json:"applied"`
-	Why     string `json:"why"` // whom and what it covers, or why it does not apply
+	Rule    string   `json:"rule"`
+	Line    int      `json:"line"`   // in the file; 0 of the default policy
+	Effect  string   `json:"effect"` // "allow" or "deny"
+	Actions []string `json:"actions"`
+	Applied bool     `json:"applied"`
+	// Why names what made the rule apply, or the first thing that kept it from doing so.
+	Why string `json:"why"`
 }
 
-// Explain decides as Decide does, and says for each rule whether it applied.
+// Explain decides as Decide does, and says of each rule whether it applied and why.
+// With no permission ("") it decides nothing, and says which rules are for the
+// identity, whatever it does and wherever.
 func (p *Policy) Explain(id auth.Identity, from netip.Addr, perm auth.Permission, repository string) Explanation {
-	return Explanation{Decision: p.Decide(id, from, perm, repository)}
+	var e Explanation
+	if perm != "" {
+		e.Decision = p.Decide(id, from, perm, repository)
+	}
+	a, asked := actionOf(perm)
+	q := query{id: &id, from: from, action: a, repository: repository}
+	for _, r := range p.rules {
+		v := Verdict{Rule: r.name, Line: r.line, Effect: "allow"}
+		if r.deny {
+			v.Effect = "deny"
+		}
+		for _, action := range r.actions {
+			v.Actions = append(v.Actions, string(action))
+		}
+		v.Applied, v.Why = r.explain(&q, asked)
+		e.Rules = append(e.Rules, v)
+	}
+	return e
+}
+
+// explain goes through what applies does, in words. Unless something was asked the
+// rule may speak of any action and repository.
+func (r *rule) explain(q *query, asked bool) (applied bool, why string) {
+	in := find(r.who.any, q.id)
+	out := find(r.who.not, q.id)
+	switch {
+	case asked && !r.speaksOf(q.action):
+		return false, "is about other actions"
+	case in == nil:
+		return false, "is for " + list(r.who.any)
+	case out != nil:
+		return false, "excludes " + out.text
+	case !r.when.holds(q):
+		return false, r.when.explain(q)
+	case !asked:
+		return true, fmt.Sprintf("is for %s, in %s", in.text, r.explainRepos(q.id))
+	case q.action == catalog:
+		return true, "is for " + in.text
+	}
+	for i := range r.repos {
+		if r.repos[i].match(q.id, q.repository) {
+			return true, fmt.Sprintf("is for %s, in %s", in.text, r.repos[i].explain(q.id))
+		}
+	}
+	return false, "is for repositories " + r.explainRepos(q.id)
+}
+
+// list writes terms as alternatives.
+func list(terms []term) string {
+	var words []string
+	for _, t := range terms {
+		words = append(words, t.text)
+	}
+	return strings.Join(words, " or ")
+}
+
+// explainRepos writes the patterns as alternatives.
+func (r *rule) explainRepos(id *auth.Identity) string {
+	var words []string
+	for i := range r.repos {
+		words = append(words, r.repos[i].explain(id))
+	}
+	return strings.Join(words, " or ")
+}
+
+// explain is the pattern, and what it becomes for an identity.
+func (p *pattern) explain(id *auth.Identity) string {
+	if !p.uses(userName) && !p.uses(claimValue) {
+		return p.text
+	}
+	var becomes strings.Builder
+	for rest := p.text; ; {
+		before, after, found := strings.Cut(rest, "{")
+		becomes.WriteString(before)
+		if !found {
+			return p.text + ", here " + becomes.String()
+		}
+		name, after, _ := strings.Cut(after, "}")
+		t, _ := parsePlaceholder(name)
+		value := t.value(id)
+		if value == "" {
+			return fmt.Sprintf("%s (nothing here: {%s} is no part of a repository's name)", p.text, name)
+		}
+		becomes.WriteString(value)
+		rest = after
+	}
+}
+
+// explain says which condition does not hold.
+func (w *when) explain(q *query) string {
+	var names []string
+	for name := range w.claims {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !auth.MatchClaims(map[string][]string{name: w.claims[name]}, q.id.Claims) {
+			return fmt.Sprintf("wants claim %s to be %s, and it is %s",
+				name, strings.Join(w.claims[name], " or "), orNone(strings.Join(q.id.Claims[name], ", "), "missing"))
+		}
+	}
+	var networks []string
+	for _, p := range w.from {
+		networks = append(networks, p.String())
+	}
+	address := "unknown"
+	if q.from.IsValid() {
+		address = q.from.String()
+	}
+	return fmt.Sprintf("wants an address in %s, and it is %s", strings.Join(networks, " or "), address)
+}
+
+func orNone(text, none string) string {
+	if text == "" {
+		return none
+	}
+	return text
 }

@@ -1,8 +1,84 @@
 package policy
 
-import "errors"
+import (
+	"go.yaml.in/yaml/v3"
 
-// Parse reads a policy file, whose name is for errors.
+	"github.com/berth-registry/berth/auth"
+)
+
+// Bounds of a file, which keep decisions and the tests of a file quick.
+const (
+	maxRules = 1000
+	maxTests = 1000
+)
+
+// file is a policy file as it is read.
+type file struct {
+	reader
+	issuers []auth.Issuer
+	groups  map[string]map[string]struct{} // the members of each
+	rules   []*rule
+	tests   []test
+}
+
+// Parse reads a policy file, whose name is for its errors and for what stands
+// beside it. The error has a line for each thing that is wrong, "NAME:LINE: ...",
+// up to twenty; a test of the file that fails is wrong too.
 func Parse(name string, data []byte) (*Policy, error) {
-	return nil, errors.New(name + ": not read yet")
+	f := &file{reader: reader{file: name}}
+	if root := f.document(data); root != nil {
+		f.read(root)
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	p := compile(f.rules, f.issuers)
+	for _, t := range f.tests {
+		f.run(p, t)
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// read reads the sections in the order in which they need each other.
+func (f *file) read(root *yaml.Node) {
+	var issuers, groups, rules, tests *yaml.Node
+	at := func(n **yaml.Node) func(*yaml.Node) { return func(value *yaml.Node) { *n = value } }
+	f.fields(root, "the file", field{"issuers", at(&issuers)}, field{"groups", at(&groups)},
+		field{"policy", at(&rules)}, field{"tests", at(&tests)})
+	if issuers != nil {
+		f.readIssuers(issuers)
+	}
+	if groups != nil {
+		f.readGroups(groups)
+	}
+	switch {
+	case rules != nil:
+		f.readRules(rules)
+	case len(f.faults) == 0:
+		f.wrong(root.Line, "there is no section policy, without which nobody may do anything")
+	}
+	if tests != nil {
+		f.readTests(tests)
+	}
+}
+
+// readGroups reads which users are in which group, besides what the database says.
+func (f *file) readGroups(n *yaml.Node) {
+	f.groups = make(map[string]map[string]struct{})
+	for _, e := range f.mapping(n, "groups") {
+		if err := checkGroup(e.key); err != nil {
+			f.wrong(e.line, "groups: %v", err)
+		}
+		members := make(map[string]struct{})
+		for _, w := range f.words(e.value, "group "+e.key) {
+			if err := auth.CheckAccountName(w.text); err != nil {
+				f.wrong(w.line, "group %s: expected names of users: %v", e.key, err)
+			}
+			members[w.text] = struct{}{}
+		}
+		f.groups[e.key] = members
+	}
 }

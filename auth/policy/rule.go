@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/berth-registry/berth/auth"
 )
@@ -50,4 +53,128 @@ func (r *rule) covers(q *query) bool {
 		}
 	}
 	return false
+}
+
+func (f *file) readRules(n *yaml.Node) {
+	nodes := f.items(n, "policy")
+	switch {
+	case n.Kind == yaml.SequenceNode && len(nodes) == 0:
+		f.wrong(n.Line, "policy is empty, so nobody may do anything")
+	case len(nodes) > maxRules:
+		f.wrong(n.Line, "policy has %d rules, at most %d are allowed", len(nodes), maxRules)
+		return
+	}
+	lines := make(map[string]int) // of each rule's name
+	for _, node := range nodes {
+		r := f.readRule(node)
+		if first, twice := lines[r.name]; twice && r.name != "" {
+			f.wrong(r.line, "the name %s is that of the rule in line %d already", r.name, first)
+		}
+		lines[r.name] = r.line
+		f.rules = append(f.rules, r)
+	}
+}
+
+// readRule reads one rule and says what is wrong with it on the whole, unless its
+// parts are.
+func (f *file) readRule(n *yaml.Node) *rule {
+	r := &rule{line: n.Line}
+	var allow, deny *yaml.Node
+	faults := len(f.faults)
+	f.fields(n, "a rule",
+		field{"name", func(v *yaml.Node) { r.name, _ = f.text(v, "name") }},
+		field{"who", func(v *yaml.Node) { r.who = f.readWho(v) }},
+		field{"when", func(v *yaml.Node) { r.when = f.readWhen(v) }},
+		field{"repos", func(v *yaml.Node) { r.repos = f.readRepos(v) }},
+		field{"allow", func(v *yaml.Node) { allow, r.actions = v, f.readActions(v, "allow", true) }},
+		field{"deny", func(v *yaml.Node) { deny, r.actions = v, f.readActions(v, "deny", true) }},
+	)
+	r.deny = deny != nil
+	if len(f.faults) > faults {
+		return r
+	}
+	label := "rule " + r.name
+	switch {
+	case r.name == "":
+		f.wrong(r.line, "a rule has no name")
+	case len(r.who.any)+len(r.who.not) == 0:
+		f.wrong(r.line, "%s has no who", label)
+	case len(r.repos) == 0:
+		f.wrong(r.line, "%s has no repos", label)
+	case allow == nil && deny == nil:
+		f.wrong(r.line, "%s has neither allow nor deny", label)
+	case allow != nil && deny != nil:
+		f.wrong(r.line, "%s has both allow and deny: make two rules of it", label)
+	default:
+		if problem := f.useless(r); problem != "" {
+			f.wrong(r.line, "%s %s", label, problem)
+		}
+	}
+	return r
+}
+
+// useless says why a rule whose parts are right cannot do what it seems to.
+func (f *file) useless(r *rule) string {
+	ofUsers := r.who.names(authenticated) || r.who.names(user) || r.who.names(group)
+	ofJobs := r.who.names(issuer)
+	uses := func(kind tokenKind) bool {
+		return slices.ContainsFunc(r.repos, func(p pattern) bool { return p.uses(kind) })
+	}
+	switch {
+	case len(r.who.any) == 0:
+		return "only excludes, in who, and so is for nobody: add whom it is for, such as authenticated"
+	case uses(userName) && !ofUsers:
+		return "has {user}, which users alone have, and who names none"
+	case uses(claimValue) && !ofJobs:
+		return "has {claims.…}, which CI jobs alone have, and who names no oidc: issuer"
+	case r.when.claims != nil && !ofJobs:
+		return "wants claims, which CI jobs alone have, and who names no oidc: issuer"
+	case r.deny && slices.Contains(r.actions, auth.Catalog) && !slices.ContainsFunc(r.repos, func(p pattern) bool { return p.text == "**" }):
+		return `denies the catalog, which is one for all repositories: expected repos: ["**"]; what may not be pulled is never listed`
+	}
+	return f.unpinned(r)
+}
+
+// unpinned says that a rule lets in every job that an issuer vouches for: on a
+// public one, everybody's.
+func (f *file) unpinned(r *rule) string {
+	if r.deny || r.when.claims != nil {
+		return ""
+	}
+	for _, t := range r.who.any {
+		if t.kind == issuer && !slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == t.name && len(i.Match) > 0 }) {
+			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, such as the owner's id", t.text)
+		}
+	}
+	return ""
+}
+
+func (f *file) readRepos(n *yaml.Node) []pattern {
+	var list []pattern
+	for _, w := range f.someWords(n, "repos") {
+		p, err := parsePattern(w.text)
+		if err != nil {
+			f.wrong(w.line, "repos: %v", err)
+			continue
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// readActions reads a list of actions, which some lists must have.
+func (f *file) readActions(n *yaml.Node, what string, some bool) []auth.Permission {
+	words := f.words
+	if some {
+		words = f.someWords
+	}
+	var list []auth.Permission
+	for _, w := range words(n, what) {
+		if _, ok := actionOf(auth.Permission(w.text)); !ok {
+			f.wrong(w.line, "%s: unknown action %s: expected pull, push, delete or catalog", what, w.text)
+			continue
+		}
+		list = append(list, auth.Permission(w.text))
+	}
+	return list
 }

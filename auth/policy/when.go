@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/berth-registry/berth/auth"
 )
@@ -30,4 +33,58 @@ func (w *when) includes(from netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+func (f *file) readWhen(n *yaml.Node) when {
+	var w when
+	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+		f.wrong(n.Line, "when is empty: leave it out, or give it claims or ip")
+	}
+	f.fields(n, "when",
+		field{"claims", func(v *yaml.Node) { w.claims = f.readClaims(v, "claims") }},
+		field{"ip", func(v *yaml.Node) { w.from = f.readNetworks(v) }},
+	)
+	return w
+}
+
+// readClaims reads which claims are wanted, each with one pattern or several.
+func (f *file) readClaims(n *yaml.Node, what string) map[string][]string {
+	claims := make(map[string][]string)
+	entries := f.mapping(n, what)
+	if n.Kind == yaml.MappingNode && len(entries) == 0 {
+		f.wrong(n.Line, "%s is empty: leave it out, or name the claims that are wanted", what)
+	}
+	for _, e := range entries {
+		claims[e.key] = texts(f.someWords(e.value, "claim "+e.key))
+	}
+	return claims
+}
+
+func (f *file) readNetworks(n *yaml.Node) []netip.Prefix {
+	var list []netip.Prefix
+	for _, w := range f.someWords(n, "ip") {
+		p, err := parseNetwork(w.text)
+		if err != nil {
+			f.wrong(w.line, "ip: %v", err)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// parseNetwork reads an address or a network.
+func parseNetwork(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if a, notAddr := netip.ParseAddr(text); notAddr == nil && a.Zone() == "" {
+		p, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("%q is neither an address nor a network such as 10.20.0.0/16 or 2001:db8::/32", text)
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("%q is an IPv4 address in IPv6: write it as IPv4", text)
+	case p != p.Masked():
+		return p, fmt.Errorf("%q has more than the network's bits: expected %s, or one address without /", text, p.Masked())
+	}
+	return p, nil
 }

@@ -1,7 +1,11 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/berth-registry/berth/auth"
 )
@@ -74,4 +78,66 @@ func (t *term) hasMember(id *auth.Identity) bool {
 	}
 	_, is := t.members[id.Name]
 	return is
+}
+
+func (f *file) readWho(n *yaml.Node) who {
+	var w who
+	words := f.someWords(n, "who")
+	for _, word := range words {
+		text, not := strings.CutPrefix(word.text, "!")
+		t, err := f.parseTerm(text)
+		switch {
+		case err != nil:
+			f.wrong(word.line, "who: %v", err)
+		case not && slices.Contains(texts(words), text):
+			f.wrong(word.line, "who: %s is both included and excluded", text)
+		case not:
+			w.not = append(w.not, t)
+		default:
+			w.any = append(w.any, t)
+		}
+	}
+	return w
+}
+
+// parseTerm reads one word of who, without "!".
+func (f *file) parseTerm(text string) (term, error) {
+	t := term{text: text}
+	kind, name, named := strings.Cut(text, ":")
+	t.kind, t.name = termKind(kind), name
+	switch {
+	case !named && (t.kind == anonymous || t.kind == authenticated):
+		return t, nil
+	case named && (t.kind == user || t.kind == robot):
+		return t, auth.CheckAccountName(name)
+	case named && t.kind == group:
+		t.members = f.groups[name]
+		return t, checkGroup(name)
+	case named && t.kind == issuer:
+		return t, f.checkIssuer(name)
+	}
+	return t, fmt.Errorf("%q is none of anonymous, authenticated, user:NAME, robot:NAME, group:NAME, oidc:ISSUER", text)
+}
+
+// checkGroup says what is wrong with the name of a group. Like all names in who it
+// is taken as it stands, so that a star in it would be a mistake.
+func checkGroup(name string) error {
+	if name == "" || strings.ContainsAny(name, " *!:") {
+		return fmt.Errorf("%q is no name of a group: expected one without spaces, *, ! and :", name)
+	}
+	return nil
+}
+
+func (f *file) checkIssuer(name string) error {
+	if slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == name }) {
+		return nil
+	}
+	var names []string
+	for _, i := range f.issuers {
+		names = append(names, i.Name)
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("oidc:%s: the section issuers has none of that name, nor any other", name)
+	}
+	return fmt.Errorf("oidc:%s: the section issuers has %s only", name, strings.Join(names, ", "))
 }

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/manifest"
+)
+
+// test is one line of a file's section tests: exactly what somebody may do in a
+// repository, or, without one, whether they may list the catalog.
+type test struct {
+	line int
+	as   string
+	id   auth.Identity
+	from netip.Addr
+	repo string
+	want []auth.Permission
+}
+
+// run notes each action on which the policy and a test disagree.
+func (f *file) run(p *Policy, t test) {
+	asked := []auth.Permission{auth.Pull, auth.Push, auth.Delete}
+	where := " on " + t.repo
+	if t.repo == "" {
+		asked, where = []auth.Permission{auth.Catalog}, ""
+	}
+	for _, action := range asked {
+		want := slices.Contains(t.want, action) || action == auth.Pull && slices.Contains(t.want, auth.Push)
+		switch d := p.Decide(t.id, t.from, action, t.repo); {
+		case d.Allowed && !want:
+			f.wrong(t.line, "test fails: rule %s allows %s to %s%s, which want does not have", d.Rule, t.as, action, where)
+		case !d.Allowed && want:
+			f.wrong(t.line, "test fails: %s may not %s%s (%s), which want has", t.as, action, where, d.Rule)
+		}
+	}
+}
+
+func (f *file) readTests(n *yaml.Node) {
+	nodes := f.items(n, "tests")
+	if len(nodes) > maxTests {
+		f.wrong(n.Line, "there are %d tests, at most %d are allowed", len(nodes), maxTests)
+		return
+	}
+	for _, node := range nodes {
+		f.tests = append(f.tests, f.readTest(node))
+	}
+}
+
+func (f *file) readTest(n *yaml.Node) test {
+	t := test{line: n.Line}
+	var groups []string
+	var claims map[string][]string
+	wanted := false
+	faults := len(f.faults)
+	f.fields(n, "a test",
+		field{"as", func(v *yaml.Node) { t.as = f.readChecked(v, "as", f.checkAs) }},
+		field{"groups", func(v *yaml.Node) { groups = texts(f.words(v, "groups")) }},
+		field{"claims", func(v *yaml.Node) { claims = f.readClaims(v, "claims") }},
+		field{"ip", func(v *yaml.Node) { t.from = f.readAddr(v) }},
+		field{"repo", func(v *yaml.Node) { t.repo = f.readChecked(v, "repo", manifest.CheckName) }},
+		field{"want", func(v *yaml.Node) { wanted, t.want = true, f.readActions(v, "want", false) }},
+	)
+	switch ofCatalog := slices.Contains(t.want, auth.Catalog); {
+	case len(f.faults) > faults:
+	case t.as == "":
+		f.wrong(t.line, "a test has no as: expected for example user:bob")
+	case !wanted:
+		f.wrong(t.line, "a test has no want: expected the actions that are allowed, [] for none")
+	case ofCatalog && t.repo != "":
+		f.wrong(t.line, "the catalog is of no repository: leave repo out, or catalog")
+	case t.repo == "" && len(t.want) > 0 && (!ofCatalog || len(t.want) > 1):
+		f.wrong(t.line, "a test without repo is of the catalog alone: want is [catalog] or []")
+	}
+	t.id, _ = ParseIdentity(t.as)
+	t.id.Groups, t.id.Claims = groups, claims
+	return t
+}
+
+func (f *file) checkAs(text string) error {
+	id, err := ParseIdentity(text)
+	if err == nil && id.Kind == auth.CI {
+		err = f.checkIssuer(id.Issuer)
+	}
+	return err
+}
+
+func (f *file) readAddr(n *yaml.Node) netip.Addr {
+	text, ok := f.text(n, "ip")
+	if !ok {
+		return netip.Addr{}
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		f.wrong(n.Line, "ip: %q is no address", text)
+	}
+	return addr
+}
+
+// ParseIdentity reads whom a question is about: "user:bob", "robot:deployer",
+// "oidc:github" or "anonymous". Groups and claims are not in it.
+func ParseIdentity(text string) (auth.Identity, error) {
+	kind, name, named := strings.Cut(text, ":")
+	switch kind := auth.Kind(kind); {
+	case kind == auth.Anonymous && !named:
+		return auth.Identity{Kind: kind}, nil
+	case kind == auth.User && named, kind == auth.Robot && named:
+		return auth.Identity{Kind: kind, Name: name}, auth.CheckAccountName(name)
+	case kind == auth.CI && name != "":
+		return auth.Identity{Kind: kind, Issuer: name}, nil
+	}
+	return auth.Identity{}, fmt.Errorf("%q is none of user:NAME, robot:NAME, oidc:ISSUER, anonymous", text)
+}

@@ -1,0 +1,112 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// readIssuers reads whose identity tokens are taken.
+func (f *file) readIssuers(n *yaml.Node) {
+	for _, node := range f.items(n, "issuers") {
+		issuer := f.readIssuer(node)
+		for _, other := range f.issuers {
+			switch {
+			case issuer.Name == other.Name && issuer.Name != "":
+				f.wrong(node.Line, "there are two issuers %s", issuer.Name)
+			case issuer.URL == other.URL && issuer.URL != "":
+				f.wrong(node.Line, "issuers %s and %s have the same url", other.Name, issuer.Name)
+			}
+		}
+		f.issuers = append(f.issuers, issuer)
+	}
+}
+
+// defaultIdentity names a CI job by what its issuer calls it.
+const defaultIdentity = "{claims.sub}"
+
+func (f *file) readIssuer(n *yaml.Node) auth.Issuer {
+	issuer := auth.Issuer{Identity: defaultIdentity}
+	faults := len(f.faults)
+	f.fields(n, "an issuer",
+		field{"name", func(v *yaml.Node) { issuer.Name = f.readChecked(v, "name", checkIssuerName) }},
+		field{"url", func(v *yaml.Node) { issuer.URL = f.readChecked(v, "url", checkIssuerURL) }},
+		field{"audiences", func(v *yaml.Node) { issuer.Audiences = texts(f.someWords(v, "audiences")) }},
+		field{"match", func(v *yaml.Node) { issuer.Match = f.readClaims(v, "match") }},
+		field{"identity", func(v *yaml.Node) { issuer.Identity = f.readChecked(v, "identity", checkTemplate) }},
+		field{"ca", func(v *yaml.Node) { issuer.CA = f.readPath(v) }},
+	)
+	switch {
+	case len(f.faults) > faults:
+	case issuer.Name == "":
+		f.wrong(n.Line, "an issuer has no name, which rules call it by: oidc:NAME")
+	case issuer.URL == "":
+		f.wrong(n.Line, "issuer %s has no url", issuer.Name)
+	case len(issuer.Audiences) == 0:
+		f.wrong(n.Line, "issuer %s has no audiences: without one, a token that was made for another service would do here", issuer.Name)
+	}
+	return issuer
+}
+
+// readChecked reads a text that check may have something against.
+func (f *file) readChecked(n *yaml.Node, what string, check func(string) error) string {
+	text, ok := f.text(n, what)
+	if !ok {
+		return ""
+	}
+	if err := check(text); err != nil {
+		f.wrong(n.Line, "%s: %v", what, err)
+	}
+	return text
+}
+
+// readPath reads the name of a file, which is beside the policy file unless it says
+// otherwise.
+func (f *file) readPath(n *yaml.Node) string {
+	path, ok := f.text(n, "ca")
+	if !ok || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(f.file), path)
+}
+
+func checkIssuerName(name string) error {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return fmt.Errorf("%q: expected lower-case letters, digits and -", name)
+	}
+	return nil
+}
+
+// checkIssuerURL wants what can be compared with the claim iss, and fetched from
+// without anybody on the way changing it.
+func checkIssuerURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%q: expected https://HOST or https://HOST/PATH, as in the claim iss", text)
+	}
+	return nil
+}
+
+// checkTemplate wants a text with {claims.NAME} in it.
+func checkTemplate(text string) error {
+	claims := 0
+	for rest := text; ; claims++ {
+		before, after, found := strings.Cut(rest, "{")
+		name, after, closed := strings.Cut(after, "}")
+		t, ok := parsePlaceholder(name)
+		switch {
+		case strings.Contains(before, "}") || found && !(closed && ok && t.kind == claimValue):
+			return fmt.Errorf("%q: what is in braces is {claims.NAME}", text)
+		case !found && claims == 0:
+			return fmt.Errorf("%q is the same for every job: expected for example {claims.sub}", text)
+		case !found:
+			return nil
+		}
+		rest = after
+	}
+}
