@@ -1,0 +1,175 @@
+package login
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+const (
+	htpasswdID = "htpasswd" // the ID of who is in such a file
+
+	maxHtpasswd  = 16 << 20 // bytes of a file
+	maxComplaint = 10       // lines named in one error
+)
+
+// files are the users of htpasswd files.
+type files struct {
+	paths []string
+	log   *slog.Logger
+	users atomic.Pointer[fileUsers]
+
+	mu   sync.Mutex // guards warned
+	told map[string]bool
+}
+
+// fileUsers is what was in the files at one time.
+type fileUsers struct {
+	generation uint64
+	byName     map[string]fileUser
+	highest    int // cost of a password
+}
+
+// fileUser is a line of a file.
+type fileUser struct {
+	hash, place string // place is FILE:LINE
+}
+
+// openFiles reads htpasswd files.
+func openFiles(paths []string, log *slog.Logger) (*files, error) {
+	f := &files{paths: paths, log: log}
+	f.users.Store(&fileUsers{})
+	return f, f.reload()
+}
+
+// reload reads the files again. On an error what was read before stays.
+func (f *files) reload() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := &fileUsers{generation: f.generation() + 1, byName: make(map[string]fileUser)}
+	for _, path := range f.paths {
+		data, err := readFile(path)
+		if err == nil {
+			err = u.add(path, data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	f.told = make(map[string]bool)
+	f.users.Store(u)
+	return nil
+}
+
+// readFile reads a file that is not absurdly large.
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxHtpasswd+1))
+	if err == nil && len(data) > maxHtpasswd {
+		err = fmt.Errorf("%s is larger than the %d MiB that an htpasswd file may have", path, maxHtpasswd>>20)
+	}
+	return data, err
+}
+
+// add reads the users of a file. Its error names each line that is not right, but none
+// of what stands there.
+func (u *fileUsers) add(path string, data []byte) error {
+	var errs []error
+	for i, line := range bytes.Split(data, []byte("\n")) {
+		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		place := fmt.Sprintf("%s:%d", path, i+1)
+		if err := u.addLine(string(line), place); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", place, err))
+		}
+		if len(errs) == maxComplaint {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (u *fileUsers) addLine(line, place string) error {
+	name, hash, ok := strings.Cut(line, ":")
+	if !ok {
+		return errors.New("expected NAME:HASH")
+	}
+	if auth.CheckAccountName(name) != nil {
+		return errors.New("the name is not one that a user can have: letters, digits and . - _ @, beginning with a letter or a digit, and no reserved word")
+	}
+	if other, taken := u.byName[name]; taken {
+		return fmt.Errorf("the name stands at %s already", other.place)
+	}
+	cost, err := checkHash(hash)
+	if err != nil {
+		return err
+	}
+	u.byName[name] = fileUser{hash: hash, place: place}
+	u.highest = max(u.highest, cost)
+	return nil
+}
+
+// checkHash returns the cost of a bcrypt hash, or says why it is none.
+func checkHash(hash string) (cost int, err error) {
+	const (
+		length  = 60
+		letters = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	)
+	known := strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
+	if !known || len(hash) != length || strings.Trim(hash[7:], letters) != "" {
+		return 0, errors.New("the hash is not bcrypt's ($2a$, $2b$ or $2y$ and 60 characters): htpasswd -B makes one")
+	}
+	cost, err = bcrypt.Cost([]byte(hash))
+	if err != nil {
+		return 0, errors.New("the hash has no cost that bcrypt knows")
+	}
+	if cost < minCost || cost > maxCost {
+		return 0, fmt.Errorf("the hash has the bcrypt cost %d: it may be %d to %d (htpasswd -B -C %d)", cost, minCost, maxCost, DefaultCost)
+	}
+	return cost, nil
+}
+
+// find returns the user of a name.
+func (f *files) find(name string) (user, bool) {
+	line, ok := f.users.Load().byName[name]
+	if !ok {
+		return user{}, false
+	}
+	id := auth.Identity{Kind: auth.User, Name: name, ID: htpasswdID, Credential: byPassword, Stamp: shortHash(line.hash)}
+	return user{id: id, hash: line.hash}, true
+}
+
+// outdone says in the log, once, that a user of the files is another one's in rows.
+func (f *files) outdone(name string) {
+	line, ok := f.users.Load().byName[name]
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.told[name] {
+		f.told[name] = true
+		f.log.Warn("a user of the database has the name of one in an htpasswd file, who cannot log in", "user", name, "place", line.place)
+	}
+}
+
+// highestCost of the passwords in the files, 0 where there are none.
+func (f *files) highestCost() int { return f.users.Load().highest }
+
+// generation changes with each reload.
+func (f *files) generation() uint64 { return f.users.Load().generation }

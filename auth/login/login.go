@@ -1,0 +1,236 @@
+// Package login finds out who asks: users with passwords, from rows and htpasswd
+// files, and the holders of personal, robot and session tokens. CI jobs it leaves to
+// the source that it is given.
+//
+// What it guarantees: nothing it answers, nor the work it does for an answer, tells
+// whether a name exists. Attempts cost their address, never the user they are for, and
+// whoever has a good token or a password that was right a moment ago gets in from an
+// address that is out of attempts. Accounts and tokens that change, by whatever
+// process, are as they are now on the next Current.
+package login
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/oidc"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const (
+	defaultSessionTTL = time.Hour
+	maxSessionTTL     = 6 * time.Hour
+
+	// maxName and maxSecret bound what is looked at, in bytes. An id_token has some 3 KiB.
+	maxName   = 256
+	maxSecret = 16 << 10
+
+	// maxCurrent is how many identities Current remembers.
+	maxCurrent = 8192
+)
+
+// Options configure New.
+type Options struct {
+	Rows     *meta.DB
+	Htpasswd []string // files of further users
+
+	// CI proves the identities of CI jobs, and CITokens what they exchange for
+	// sessions. nil: there are none.
+	CI       auth.Source
+	CITokens IDTokens
+	// SessionTTL is how long a session lasts at most: up to 6 hours. 0 means one.
+	SessionTTL time.Duration
+
+	// BcryptRuns is how many passwords are checked at once; 0 means half the processors.
+	BcryptRuns int
+	// Compare is nil unless the hash is right for the password; nil means bcrypt's. Tests count by it.
+	Compare func(hash, password []byte) error
+
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: none
+}
+
+// IDTokens says what an id_token proves.
+type IDTokens interface {
+	Verify(ctx context.Context, idToken string) (oidc.IDToken, error)
+}
+
+// Service finds out who asks. It is safe for concurrent use.
+type Service struct {
+	rows       *meta.DB
+	files      *files
+	tokens     []auth.Source // which are asked before the passwords
+	passwords  *passwords
+	ids        IDTokens
+	sessionTTL time.Duration
+	guard      *guard
+	current    *lru.Cache[credential, known]
+	now        func() time.Time
+}
+
+// credential is what Current knows an identity by.
+type credential struct {
+	kind                        auth.Kind
+	name, id, credential, stamp string
+}
+
+// known is what an identity was at a version of the rows and the files.
+type known struct {
+	at state
+	id auth.Identity
+}
+
+type state struct {
+	rows  auth.Version
+	files uint64
+}
+
+// New returns a service. Its error names the line of an htpasswd file that is not right.
+func New(_ context.Context, o Options) (*Service, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	files, err := openFiles(o.Htpasswd, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := newGuard(o.Now)
+	if err != nil {
+		return nil, err
+	}
+	current, err := lru.New[credential, known](maxCurrent)
+	if err != nil {
+		return nil, err
+	}
+	touched, err := lru.New[int64, int64](maxCurrent)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		rows: o.Rows, files: files, ids: o.CITokens, sessionTTL: o.SessionTTL, guard: guard, current: current, now: o.Now,
+		passwords: newPasswords(o, files, guard),
+	}
+	uses := &uses{rows: o.Rows, touched: touched, log: o.Log}
+	s.tokens = append(s.tokens, &tokens{rows: o.Rows, now: o.Now, uses: uses}, &sessions{rows: o.Rows, ci: o.CI, now: o.Now, uses: uses})
+	if o.CI != nil {
+		s.tokens = append(s.tokens, o.CI)
+	}
+	return s, nil
+}
+
+// complete checks the options and fills in what was left out.
+func (o *Options) complete() error {
+	if o.SessionTTL == 0 {
+		o.SessionTTL = defaultSessionTTL
+	}
+	if o.SessionTTL < time.Minute || o.SessionTTL > maxSessionTTL {
+		return fmt.Errorf("sessions of %v: they last from 1m to %v", o.SessionTTL, maxSessionTTL)
+	}
+	if o.BcryptRuns <= 0 {
+		o.BcryptRuns = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if o.Compare == nil {
+		o.Compare = compareBcrypt
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Version says how accounts and tokens are now. It is read once for each request.
+// Errors: auth.ErrUnavailable.
+func (s *Service) Version() (auth.Version, error) {
+	v, err := s.rows.AuthVersion()
+	if err != nil {
+		return 0, unavailable("reading the version of the accounts", err)
+	}
+	return auth.Version(v), nil
+}
+
+// Reload reads the htpasswd files again. Its error names the line that is not right;
+// then all of them stay in force as they were.
+func (s *Service) Reload() error { return s.files.reload() }
+
+// Login says who shows c.
+// Errors: auth.ErrCredentials, perhaps with a reason that is for the log only;
+// *auth.TooManyError; auth.ErrUnavailable.
+func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
+	if len(c.Name) > maxName || len(c.Secret) > maxSecret {
+		return auth.Identity{}, s.guard.missed(c.From)
+	}
+	for _, source := range s.tokens {
+		id, err := source.Authenticate(ctx, c)
+		switch {
+		case err == nil:
+			return id, nil
+		case errors.Is(err, auth.ErrCredentials):
+			return auth.Identity{}, s.guard.refused(c, err)
+		case !errors.Is(err, auth.ErrNotMine):
+			return auth.Identity{}, err
+		}
+	}
+	id, err := s.passwords.Authenticate(ctx, c)
+	if errors.Is(err, auth.ErrNotMine) {
+		return auth.Identity{}, s.guard.refused(c, auth.ErrCredentials)
+	}
+	return id, err
+}
+
+// Current says what an identity, proved before, is at version v.
+// Errors: auth.ErrCredentials when account or credential is gone, disabled, changed or
+// expired, perhaps with a reason that is for the log only; auth.ErrUnavailable.
+func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version) (auth.Identity, error) {
+	if id.Kind == auth.Anonymous {
+		return id, nil
+	}
+	key := credential{id.Kind, id.Name, id.ID, id.Credential, id.Stamp}
+	at := state{v, s.files.generation()}
+	if k, ok := s.current.Get(key); ok && k.at == at && !expired(k.id.Expires, s.now()) {
+		return k.id, nil
+	}
+	now, err := s.ask(ctx, id)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	if id.Kind != auth.CI { // of which rows are not the whole truth
+		s.current.Add(key, known{at, now})
+	}
+	return now, nil
+}
+
+// ask asks the source that an identity is from.
+func (s *Service) ask(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	for _, source := range append(s.tokens[:len(s.tokens):len(s.tokens)], s.passwords) {
+		now, err := source.Current(ctx, id)
+		if !errors.Is(err, auth.ErrNotMine) {
+			return now, err
+		}
+	}
+	return auth.Identity{}, fmt.Errorf("%w: no source knows %s proved by %q", auth.ErrCredentials, id.Subject(), id.Credential)
+}
+
+// expired says whether a credential has ended, which for the zero time it never does.
+func expired(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// unavailable is the error of rows that cannot be read, which says nothing of a credential.
+func unavailable(doing string, err error) error {
+	return fmt.Errorf("%w: %s: %w", auth.ErrUnavailable, doing, err)
+}
+
+// shortHash tells hashes apart and gives none away.
+func shortHash(hash string) string {
+	sum := sha256.Sum256([]byte(hash))
+	return fmt.Sprintf("%x", sum[:8])
+}

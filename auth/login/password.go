@@ -1,0 +1,252 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const (
+	// DefaultCost of bcrypt is what a password gets that says nothing else: about 0.1 s of one processor.
+	DefaultCost = 10
+	minCost     = 8
+	maxCost     = 14
+
+	maxPassword = 72 // bytes that bcrypt looks at
+
+	// runWait is how long a password waits to be checked.
+	runWait = 2 * time.Second
+
+	byPassword = "password" // the Credential of who showed one
+)
+
+// passwords proves users by their passwords. Every check of a wrong one costs the same
+// work, that of the highest cost there is, wherever the user is, or is not.
+type passwords struct {
+	rows    *meta.DB
+	files   *files
+	guard   *guard
+	flights singleflight.Group // of the same credentials from the same address
+	runs    chan struct{}      // holds one for each check that runs
+	wait    time.Duration
+	compare func(hash, password []byte) error
+}
+
+// user is somebody with a password.
+type user struct {
+	id       auth.Identity
+	hash     string // "" for nobody
+	disabled bool
+}
+
+func newPasswords(o Options, files *files, g *guard) *passwords {
+	return &passwords{rows: o.Rows, files: files, guard: g, runs: make(chan struct{}, o.BcryptRuns), wait: runWait, compare: o.Compare}
+}
+
+// Name returns "password".
+func (p *passwords) Name() string { return byPassword }
+
+// Authenticate takes what can be the name of a user, with a password.
+func (p *passwords) Authenticate(_ context.Context, c auth.Credentials) (auth.Identity, error) {
+	if Looks(c.Secret) || auth.CheckAccountName(c.Name) != nil {
+		return auth.Identity{}, auth.ErrNotMine
+	}
+	if checkPassword(c.Secret) != nil {
+		return auth.Identity{}, p.guard.missed(c.From)
+	}
+	u, err := p.find(c.Name)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	right, err := p.verify(c, u)
+	switch {
+	case err != nil:
+		return auth.Identity{}, err
+	case !right || u.disabled || u.hash == "":
+		return auth.Identity{}, auth.ErrCredentials
+	}
+	return u.id, nil
+}
+
+// Current compares a user with the one that the password proved.
+func (p *passwords) Current(_ context.Context, id auth.Identity) (auth.Identity, error) {
+	if id.Kind != auth.User || id.Credential != byPassword {
+		return auth.Identity{}, auth.ErrNotMine
+	}
+	u, err := p.find(id.Name)
+	switch {
+	case err != nil:
+		return auth.Identity{}, err
+	case u.hash == "" || u.id.ID != id.ID:
+		return auth.Identity{}, fmt.Errorf("%w: the user is gone", auth.ErrCredentials)
+	case u.disabled:
+		return auth.Identity{}, fmt.Errorf("%w: the user is disabled", auth.ErrCredentials)
+	case u.id.Stamp != id.Stamp:
+		return auth.Identity{}, fmt.Errorf("%w: the password was changed", auth.ErrCredentials)
+	}
+	return u.id, nil
+}
+
+// find returns the user of a name, one without a hash where there is none. A user in
+// rows wins over one in a file.
+func (p *passwords) find(name string) (user, error) {
+	a, err := p.rows.Account(string(auth.User), name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		u, _ := p.files.find(name)
+		return u, nil
+	case err != nil:
+		return user{}, unavailable("reading an account", err)
+	}
+	p.files.outdone(name)
+	id := accountIdentity(a)
+	id.Credential, id.Stamp = byPassword, strconv.FormatInt(a.Stamp, 10)
+	return user{id: id, hash: a.PasswordHash, disabled: a.Disabled}, nil
+}
+
+// accountIdentity is what the holder of any credential of an account is.
+func accountIdentity(a meta.Account) auth.Identity {
+	return auth.Identity{Kind: auth.Kind(a.Kind), Name: a.Name, ID: strconv.FormatInt(a.ID, 10), Groups: a.Groups}
+}
+
+// verify says whether a password is right. What was found a moment ago is not worked
+// out again, and neither is what another request is waiting for.
+func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
+	proof := p.guard.proof(c, u.hash)
+	if right, remembered := p.guard.recall(proof); remembered {
+		return right, nil
+	}
+	key := string(proof[:]) + network(c.From).String()
+	right, err, _ := p.flights.Do(key, func() (any, error) { return p.check(c, u, proof) })
+	if err != nil {
+		return false, err
+	}
+	return right.(bool), nil
+}
+
+// check works out whether a password is right, once the address may make an attempt and there is
+// a processor for it.
+func (p *passwords) check(c auth.Credentials, u user, proof proof) (bool, error) {
+	if right, remembered := p.guard.recall(proof); remembered {
+		return right, nil
+	}
+	if err := p.guard.attempt(c.From); err != nil {
+		return false, err
+	}
+	if !p.enter() {
+		p.guard.giveBack(c.From)
+		return false, &auth.TooManyError{Wait: p.wait}
+	}
+	defer func() { <-p.runs }()
+	right, err := p.run(u, []byte(c.Secret))
+	if right || err != nil {
+		p.guard.giveBack(c.From)
+	}
+	if err == nil {
+		p.guard.remember(proof, right)
+	}
+	return right, err
+}
+
+// enter waits for one of the places in which passwords are checked.
+func (p *passwords) enter() bool {
+	timeout := time.NewTimer(p.wait)
+	defer timeout.Stop()
+	select {
+	case p.runs <- struct{}{}:
+		return true
+	case <-timeout.C:
+		return false
+	}
+}
+
+// run compares a password with a user's hash. If that lets nobody in, it has cost what
+// the highest cost of all does: a cost is twice the one below it, so what is missing
+// from one to the highest is one run of each cost from there to just below it.
+func (p *passwords) run(u user, password []byte) (right bool, err error) {
+	highest, err := p.highestCost()
+	if err != nil {
+		return false, err
+	}
+	if u.hash == "" {
+		return false, p.waste(highest, password)
+	}
+	cost, err := bcrypt.Cost([]byte(u.hash))
+	if err != nil {
+		return false, unavailable("reading the hash of "+u.id.Subject(), err)
+	}
+	if p.compare([]byte(u.hash), password) == nil {
+		right = true
+	}
+	if right && !u.disabled {
+		return true, nil
+	}
+	for ; cost < highest; cost++ {
+		if err := p.waste(cost, password); err != nil {
+			return false, err
+		}
+	}
+	return right, nil
+}
+
+// waste compares a password with a hash that is nobody's.
+func (p *passwords) waste(cost int, password []byte) error {
+	if p.compare(fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", 53)), password) == nil {
+		return fmt.Errorf("%w: a password fits the hash that none does", auth.ErrUnavailable)
+	}
+	return nil
+}
+
+// highestCost is the highest cost of all passwords.
+func (p *passwords) highestCost() (int, error) {
+	cost, err := p.rows.HighestPasswordCost()
+	if err != nil {
+		return 0, unavailable("reading the cost of passwords", err)
+	}
+	if cost = max(cost, p.files.highestCost()); cost == 0 {
+		return DefaultCost, nil
+	}
+	return cost, nil
+}
+
+// HashPassword makes the hash of a new password. Its error says why there can be none;
+// cost is 8 to 14.
+func HashPassword(password string, cost int) (string, error) {
+	if err := checkPassword(password); err != nil {
+		return "", err
+	}
+	if Looks(password) {
+		return "", errors.New("this password begins as tokens do, and would be taken for one")
+	}
+	if cost < minCost || cost > maxCost {
+		return "", fmt.Errorf("bcrypt cost %d: it is %d to %d", cost, minCost, maxCost)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+	return string(hash), err
+}
+
+// checkPassword says why a text can be nobody's password.
+func checkPassword(password string) error {
+	switch {
+	case password == "":
+		return errors.New("the password is empty")
+	case len(password) > maxPassword:
+		return fmt.Errorf("the password has %d bytes: bcrypt takes no more than %d, and would ignore the rest", len(password), maxPassword)
+	case strings.ContainsRune(password, 0):
+		return errors.New("the password has a zero byte, at which some programs would end it")
+	}
+	return nil
+}
+
+// compareBcrypt is bcrypt's comparison.
+func compareBcrypt(hash, password []byte) error { return bcrypt.CompareHashAndPassword(hash, password) }

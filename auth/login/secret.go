@@ -1,0 +1,108 @@
+package login
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"hash/crc32"
+	"strings"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// TokenKind is what a token stands for, as its row has it.
+type TokenKind string
+
+const (
+	PersonalToken TokenKind = "personal" // of a user
+	RobotToken    TokenKind = "robot"    // of a robot
+	SessionToken  TokenKind = "session"  // of a CI job
+)
+
+// A secret is a prefix, by which people and scanners know it for what it is, 30 random
+// characters (178 bits), and a checksum of all that, so that a typing error or a
+// truncated copy is noticed without a look at the database.
+const (
+	randomChars   = 30
+	checksumChars = 6
+	prefixChars   = len("berthp_")
+
+	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// prefix of the kind's secrets.
+func (k TokenKind) prefix() string {
+	switch k {
+	case RobotToken:
+		return "berthr_"
+	case SessionToken:
+		return "bertht_"
+	default:
+		return "berthp_"
+	}
+}
+
+// NewSecret makes the secret of a new token, which is to be shown once and never kept,
+// and its hash, which is.
+func NewSecret(kind TokenKind) (secret string, hash []byte) {
+	b := append(make([]byte, 0, prefixChars+randomChars+checksumChars), kind.prefix()...)
+	for len(b) < prefixChars+randomChars {
+		var random [1]byte
+		rand.Read(random[:]) // never fails: it would end the program
+		// The highest multiple of 62 in a byte, so that no character comes up more often.
+		if random[0] < 248 {
+			b = append(b, base62[random[0]%62])
+		}
+	}
+	secret = string(b) + checksum(string(b))
+	return secret, Hash(secret)
+}
+
+// Hash is what a secret is known by in the rows. It needs no salt: nobody can guess
+// what has 178 random bits.
+func Hash(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+// Looks says whether a text begins as the secrets of tokens do.
+func Looks(text string) bool {
+	_, ok := kindOf(text)
+	return ok
+}
+
+func kindOf(text string) (TokenKind, bool) {
+	for _, kind := range []TokenKind{PersonalToken, RobotToken, SessionToken} {
+		if strings.HasPrefix(text, kind.prefix()) {
+			return kind, true
+		}
+	}
+	return "", false
+}
+
+// ParseSecret says of what kind a secret is.
+// Errors: auth.ErrNotMine for what does not look like one; auth.ErrCredentials for one
+// that cannot have been made here.
+func ParseSecret(secret string) (TokenKind, error) {
+	kind, ok := kindOf(secret)
+	if !ok {
+		return "", auth.ErrNotMine
+	}
+	if len(secret) != prefixChars+randomChars+checksumChars || strings.Trim(secret[prefixChars:], base62) != "" {
+		return "", auth.ErrCredentials
+	}
+	if at := prefixChars + randomChars; secret[at:] != checksum(secret[:at]) {
+		return "", auth.ErrCredentials
+	}
+	return kind, nil
+}
+
+// checksum is the CRC-32 of a text in base 62.
+func checksum(text string) string {
+	sum := crc32.ChecksumIEEE([]byte(text))
+	var digits [checksumChars]byte
+	for i := range digits {
+		digits[checksumChars-1-i] = base62[sum%62]
+		sum /= 62
+	}
+	return string(digits[:])
+}

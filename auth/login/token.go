@@ -1,0 +1,174 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const (
+	anyToken    = "_token" // the user name that every token goes with
+	robotPrefix = "robot+" // of the user name of a robot
+	byToken     = "token:" // begins the Credential of who showed a personal or robot token
+)
+
+// tokens proves users and robots by the tokens they were given.
+type tokens struct {
+	rows *meta.DB
+	now  func() time.Time
+	uses *uses
+}
+
+// Name returns "token".
+func (t *tokens) Name() string { return "token" }
+
+// Authenticate takes a personal or robot token, whose user name is its owner's
+// ("robot+" before a robot's) or "_token".
+func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
+	row, err := findToken(t.rows, c.Secret, PersonalToken, RobotToken)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	id, err := t.identity(row)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	name := id.Name
+	if id.Kind == auth.Robot {
+		name = robotPrefix + name
+	}
+	if c.Name != name && c.Name != anyToken {
+		return auth.Identity{}, fmt.Errorf("%w: %s is not the user's whose name came with it", auth.ErrCredentials, id.Credential)
+	}
+	if !comesFrom(row.CIDRs, c.From) {
+		return auth.Identity{}, fmt.Errorf("%w: %s may not be used from this address", auth.ErrCredentials, id.Credential)
+	}
+	t.uses.note(ctx, row, t.now())
+	return id, nil
+}
+
+// Current reads the token and its owner again.
+func (t *tokens) Current(_ context.Context, id auth.Identity) (auth.Identity, error) {
+	row, err := readToken(t.rows, id.Credential, byToken)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	now, err := t.identity(row)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	if now.Owner() != id.Owner() {
+		return auth.Identity{}, fmt.Errorf("%w: %s is another's", auth.ErrCredentials, id.Credential)
+	}
+	return now, nil
+}
+
+// identity is what the holder of a token is now.
+func (t *tokens) identity(row meta.AuthToken) (auth.Identity, error) {
+	credential := byToken + strconv.FormatInt(row.ID, 10)
+	expires := time.UnixMicro(row.ExpiresAt)
+	if expired(expires, t.now()) {
+		return auth.Identity{}, fmt.Errorf("%w: %s has expired", auth.ErrCredentials, credential)
+	}
+	owner, err := t.rows.AccountByID(row.AccountID)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // between the two reads
+		return auth.Identity{}, fmt.Errorf("%w: the owner of %s is gone", auth.ErrCredentials, credential)
+	case err != nil:
+		return auth.Identity{}, unavailable("reading the owner of a token", err)
+	case owner.Disabled:
+		return auth.Identity{}, fmt.Errorf("%w: the owner of %s is disabled", auth.ErrCredentials, credential)
+	}
+	id := accountIdentity(owner)
+	id.Credential, id.Expires = credential, expires
+	if id.Scope, err = auth.ParseScope(row.Scope); err != nil {
+		return auth.Identity{}, unavailable("reading "+credential, err)
+	}
+	return id, nil
+}
+
+// findToken returns the row of a secret of one of these kinds.
+// Errors: auth.ErrNotMine for other secrets; auth.ErrCredentials; auth.ErrUnavailable.
+func findToken(rows *meta.DB, secret string, kinds ...TokenKind) (meta.AuthToken, error) {
+	looks, _ := kindOf(secret)
+	if !slices.Contains(kinds, looks) {
+		return meta.AuthToken{}, auth.ErrNotMine
+	}
+	kind, err := ParseSecret(secret)
+	if err != nil {
+		return meta.AuthToken{}, fmt.Errorf("%w: the token has a typing error", err)
+	}
+	row, err := rows.AuthTokenByHash(Hash(secret))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && row.Kind != string(kind):
+		return meta.AuthToken{}, fmt.Errorf("%w: there is no such token", auth.ErrCredentials)
+	case err != nil:
+		return meta.AuthToken{}, unavailable("reading a token", err)
+	}
+	return row, nil
+}
+
+// readToken returns the row that a Credential names after a prefix.
+// Errors: auth.ErrNotMine for a Credential without it; auth.ErrCredentials; auth.ErrUnavailable.
+func readToken(rows *meta.DB, credential, prefix string) (meta.AuthToken, error) {
+	number, ok := strings.CutPrefix(credential, prefix)
+	if !ok {
+		return meta.AuthToken{}, auth.ErrNotMine
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return meta.AuthToken{}, auth.ErrNotMine
+	}
+	row, err := rows.AuthTokenByID(n)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return meta.AuthToken{}, fmt.Errorf("%w: %s is gone", auth.ErrCredentials, credential)
+	case err != nil:
+		return meta.AuthToken{}, unavailable("reading "+credential, err)
+	}
+	return row, nil
+}
+
+// comesFrom says whether an address is in one of the networks, of which none means all.
+func comesFrom(cidrs []string, from netip.Addr) bool {
+	return len(cidrs) == 0 || slices.ContainsFunc(cidrs, func(cidr string) bool {
+		network, err := netip.ParsePrefix(cidr)
+		return err == nil && network.Contains(from.Unmap().WithZone(""))
+	})
+}
+
+// uses records when tokens were used, to the hour.
+type uses struct {
+	rows    *meta.DB
+	touched *lru.Cache[int64, int64] // the hour in which a token's use was last recorded, or tried to be
+	log     *slog.Logger
+}
+
+// note records the use of a token, unless that was done in the same hour. What fails
+// is not worth a login.
+func (u *uses) note(ctx context.Context, row meta.AuthToken, now time.Time) {
+	hour := now.Truncate(time.Hour).UnixMicro()
+	if row.UsedAt >= hour {
+		return
+	}
+	if last, ok := u.touched.Get(row.ID); ok && last >= hour {
+		return
+	}
+	u.touched.Add(row.ID, hour)
+	err := u.rows.Tx(context.WithoutCancel(ctx), func(tx *meta.Tx) error { return tx.TouchAuthToken(row.ID, hour) })
+	if err != nil {
+		u.log.Warn("the use of a token was not recorded", "token", row.ID, "error", err)
+	}
+}
