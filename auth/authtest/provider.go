@@ -120,6 +120,12 @@ func (p *Provider) Key() jose.JSONWebKey {
 	return p.keys[len(p.keys)-1]
 }
 
+// PublicKey is Key as it is published.
+func (p *Provider) PublicKey() jose.JSONWebKey {
+	key := p.Key()
+	return key.Public()
+}
+
 // Sign returns an identity token with these claims and, where they have none of
 // their own, iss, iat, nbf, exp and a jti that occurs once. A claim that is nil is
 // left out.

@@ -84,7 +84,7 @@ func (s *Source) Verify(ctx context.Context, idToken string) (IDToken, error) {
 	case errors.Is(err, auth.ErrUnavailable):
 		return IDToken{}, err
 	}
-	return IDToken{}, fmt.Errorf("%w: id_token: %w", auth.ErrCredentials, err)
+	return IDToken{}, fmt.Errorf("%w: id_token: %w", auth.ErrCredentials, brief(err))
 }
 
 // Current lets an identity be as long as its issuer is configured, what the issuer

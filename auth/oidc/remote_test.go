@@ -1,0 +1,330 @@
+package oidc
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/authtest"
+)
+
+func serveJSON(v any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { authtest.WriteJSON(w, v) }
+}
+
+// discovery serves a document that is as usual but for its changes.
+func (w *world) discovery(changes map[string]any) http.HandlerFunc {
+	document := map[string]any{"issuer": w.URL, "jwks_uri": w.URL + authtest.KeysPath}
+	for name, v := range changes {
+		document[name] = v
+	}
+	return serveJSON(document)
+}
+
+// fetches is how often the keys were asked for.
+func (w *world) fetches() int { return w.Requests(authtest.KeysPath) }
+
+// TestX3UnknownKeys floods the source with tokens of keys that nobody knows: one
+// request in 30 seconds goes out, and good tokens pass all the while.
+func TestX3UnknownKeys(t *testing.T) {
+	w := newWorld(t)
+	good := w.Sign(job(map[string]any{"exp": w.time().Add(time.Hour).Unix()}))
+	claims := w.completed(t)
+	claims["exp"] = w.time().Add(time.Hour).Unix()
+	for second := range 301 {
+		for i := range 3 {
+			w.mustRefuse(t, authtest.SignWith(t, newKey(t, fmt.Sprintf("kid-%d-%d", second, i)), claims), auth.ErrCredentials, errUnknownKey.Error())
+		}
+		w.mustVerify(t, good)
+		w.pass(time.Second)
+	}
+	if n := w.fetches(); n != 11 {
+		t.Errorf("%d fetches in 300 seconds, expected 11", n)
+	}
+	if n := w.Requests(authtest.DiscoveryPath); n != 1 {
+		t.Errorf("%d discoveries in 300 seconds, expected 1", n)
+	}
+}
+
+// TestOneFetchForAll: whoever comes while keys are fetched waits for them.
+func TestOneFetchForAll(t *testing.T) {
+	w := newWorld(t)
+	token := w.Sign(job(nil))
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := w.source.Verify(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := w.AllRequests(); n != 2 {
+		t.Errorf("%d requests, expected one discovery and one fetch", n)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	w := newWorld(t)
+	old := w.Key()
+	w.mustVerify(t, w.Sign(job(nil)))
+	w.Rotate()
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrCredentials, errUnknownKey.Error()) // too early to ask
+	w.pass(betweenFetches)
+	w.mustVerify(t, w.Sign(job(nil)))
+	w.mustRefuse(t, authtest.SignWith(t, old, w.completed(t)), auth.ErrCredentials, errUnknownKey.Error())
+}
+
+// TestWithdrawnKey: a key that its issuer no longer publishes ends, though no other
+// key was ever seen.
+func TestWithdrawnKey(t *testing.T) {
+	w := newWorld(t)
+	old := w.Key()
+	w.mustVerify(t, w.Sign(job(nil)))
+	w.Rotate()
+	w.pass(freshFor - time.Second)
+	w.mustVerify(t, authtest.SignWith(t, old, w.completed(t)))
+	w.pass(time.Second)
+	w.mustRefuse(t, authtest.SignWith(t, old, w.completed(t)), auth.ErrCredentials, errUnknownKey.Error())
+}
+
+// TestOutage: while an issuer cannot be asked nobody is told that credentials are
+// wrong, and it needs no restart when it can be.
+func TestOutage(t *testing.T) {
+	w := newWorld(t)
+	w.Fail(true)
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "discovery: 503")
+	w.Fail(false)
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "discovery: 503") // too early to ask
+	w.pass(betweenFetches)
+	w.mustVerify(t, w.Sign(job(nil)))
+
+	// Keys once fetched outlast an outage, for a while.
+	w.Fail(true)
+	for range 3 {
+		w.pass(freshFor)
+		w.mustVerify(t, w.Sign(job(nil)))
+	}
+	w.pass(freshFor)
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "503")
+	w.Fail(false)
+	w.pass(betweenFetches)
+	w.mustVerify(t, w.Sign(job(nil)))
+	if !strings.Contains(w.log.String(), "cannot be fetched") {
+		t.Error("the log says nothing")
+	}
+}
+
+// TestUnknownKeyInOutage: the key may be a new one.
+func TestUnknownKeyInOutage(t *testing.T) {
+	w := newWorld(t)
+	w.mustVerify(t, w.Sign(job(nil)))
+	w.Rotate()
+	w.pass(betweenFetches)
+	w.Handle(authtest.KeysPath, http.NotFound)
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "404")
+}
+
+// TestMovedKeys: the discovery document is read again when its keys are gone.
+func TestMovedKeys(t *testing.T) {
+	w := newWorld(t)
+	w.mustVerify(t, w.Sign(job(nil)))
+	w.Rotate()
+	w.Handle(authtest.KeysPath, http.NotFound)
+	w.Handle("/moved", serveJSON(map[string]any{"keys": []any{w.PublicKey()}}))
+	w.Handle(authtest.DiscoveryPath, w.discovery(map[string]any{"jwks_uri": w.URL + "/moved"}))
+	w.pass(betweenFetches)
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "404")
+	w.pass(betweenFetches)
+	w.mustVerify(t, w.Sign(job(nil)))
+}
+
+// TestX3Elsewhere: documents that lead to another host, or to http, are not followed.
+func TestX3Elsewhere(t *testing.T) {
+	elsewhere := authtest.NewProvider(t) // whose certificate every other trusts
+	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked over http") }))
+	t.Cleanup(plain.Close)
+	for name, c := range map[string]struct {
+		path   string
+		answer func(w *world) http.HandlerFunc
+		reason string
+	}{
+		"jwks_uri of another host": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
+			return w.discovery(map[string]any{"jwks_uri": elsewhere.URL + authtest.KeysPath})
+		}, "not https on the issuer's host"},
+		"jwks_uri over http": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
+			return w.discovery(map[string]any{"jwks_uri": plain.URL + "/keys"})
+		}, "not https on the issuer's host"},
+		"jwks_uri inside": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
+			return w.discovery(map[string]any{"jwks_uri": "https://169.254.169.254/latest/meta-data"})
+		}, "not https on the issuer's host"},
+		"jwks_uri a file": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
+			return w.discovery(map[string]any{"jwks_uri": "file:///etc/passwd"})
+		}, "not https on the issuer's host"},
+		"no jwks_uri": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
+			return w.discovery(map[string]any{"jwks_uri": ""})
+		}, "no jwks_uri"},
+		"discovery redirected": {authtest.DiscoveryPath, func(*world) http.HandlerFunc {
+			return redirect(elsewhere.URL + authtest.DiscoveryPath)
+		}, "not https on the issuer's host"},
+		"keys redirected": {authtest.KeysPath, func(*world) http.HandlerFunc {
+			return redirect(elsewhere.URL + authtest.KeysPath)
+		}, "not https on the issuer's host"},
+		"keys redirected to http": {authtest.KeysPath, func(*world) http.HandlerFunc {
+			return redirect(plain.URL)
+		}, "not https on the issuer's host"},
+		"redirected for ever": {authtest.KeysPath, func(*world) http.HandlerFunc {
+			return redirect(authtest.KeysPath)
+		}, "more than 2 redirects"},
+		"document of another issuer": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
+			return w.discovery(map[string]any{"issuer": elsewhere.URL})
+		}, "did not match"},
+		"no document": {authtest.DiscoveryPath, func(*world) http.HandlerFunc { return http.NotFound }, "404"},
+		"no JSON":     {authtest.KeysPath, func(*world) http.HandlerFunc { return serveJSON("keys") }, "no set of keys"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.trust(t, elsewhere.CAFile)
+			w.Handle(c.path, c.answer(w))
+			w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, c.reason)
+		})
+	}
+	if n := elsewhere.AllRequests(); n != 0 {
+		t.Errorf("another host had %d requests", n)
+	}
+}
+
+func redirect(to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
+}
+
+// trust adds a file of certificates to those that the issuers' documents need.
+func (w *world) trust(t *testing.T, file string) {
+	t.Helper()
+	var all []byte
+	for _, f := range []string{w.CAFile, file} {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	is := w.configured()[0]
+	is.CA = filepath.Join(t.TempDir(), "all.pem")
+	if err := os.WriteFile(is.CA, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.configure(is)
+}
+
+func TestRedirectOnTheHost(t *testing.T) {
+	w := newWorld(t)
+	w.Handle("/here", serveJSON(map[string]any{"keys": []any{w.PublicKey()}}))
+	w.Handle(authtest.KeysPath, redirect("/here"))
+	w.mustVerify(t, w.Sign(job(nil)))
+}
+
+func TestIssuerOverHTTP(t *testing.T) {
+	w := newWorld(t)
+	is := w.configured()[0]
+	is.URL = "http" + strings.TrimPrefix(w.URL, "https")
+	w.configure(is)
+	w.mustRefuse(t, w.Sign(job(map[string]any{"iss": is.URL})), auth.ErrUnavailable, "not https")
+}
+
+// TestX3HugeDocuments: an answer of 100 MiB is given up after 1 MiB.
+func TestX3HugeDocuments(t *testing.T) {
+	for _, path := range []string{authtest.DiscoveryPath, authtest.KeysPath} {
+		t.Run(path, func(t *testing.T) {
+			w := newWorld(t)
+			sent := make(chan int, 1)
+			w.Handle(path, func(rw http.ResponseWriter, _ *http.Request) { sent <- pour(rw, 100<<20) })
+			w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "more than 1048576 bytes")
+			if n := <-sent; n >= 100<<20 {
+				t.Errorf("the answer was read to its end, %d bytes", n)
+			}
+		})
+	}
+}
+
+// pour writes n bytes of a JSON document and returns how many were taken.
+func pour(w http.ResponseWriter, n int) int {
+	w.Header().Set("Content-Type", "application/json")
+	sent, err := w.Write([]byte(`{"keys":["`))
+	filler := []byte(strings.Repeat("a", 64<<10))
+	for err == nil && sent < n {
+		var m int
+		m, err = w.Write(filler)
+		sent += m
+	}
+	return sent
+}
+
+// TestLongReason: what a provider says of its failure does not fill the log.
+func TestLongReason(t *testing.T) {
+	w := newWorld(t)
+	w.Handle(authtest.DiscoveryPath, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.WriteHeader(http.StatusInternalServerError)
+		pour(rw, maxDocument/2)
+	})
+	_, err := w.source.Verify(t.Context(), w.Sign(job(nil)))
+	if !errors.Is(err, auth.ErrUnavailable) || len(err.Error()) > 2*maxReason || w.log.Len() > 3*maxReason {
+		t.Errorf("%d bytes of error, %d of log", len(err.Error()), w.log.Len())
+	}
+}
+
+// TestStalled: an issuer that does not answer is given up, without a client's help.
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Handle(authtest.DiscoveryPath, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "deadline exceeded")
+}
+
+func TestCertificates(t *testing.T) {
+	w := newWorld(t)
+	token := w.Sign(job(nil))
+	is := w.configured()[0]
+	is.CA = ""
+	w.configure(is)
+	w.mustRefuse(t, token, auth.ErrUnavailable, "certificate")
+
+	is.CA = filepath.Join(t.TempDir(), "private.pem")
+	w.configure(is)
+	w.mustRefuse(t, token, auth.ErrUnavailable, "no such file")
+	if err := os.WriteFile(is.CA, []byte("not yet"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(betweenFetches)
+	w.mustRefuse(t, token, auth.ErrUnavailable, "no certificate (PEM)")
+	text, err := os.ReadFile(w.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(is.CA, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(betweenFetches)
+	w.mustVerify(t, token)
+}
+
+// TestForgottenIssuers: what is known of issuers goes with their configuration.
+func TestForgottenIssuers(t *testing.T) {
+	w := newWorld(t)
+	w.mustVerify(t, w.Sign(job(nil)))
+	other := authtest.NewProvider(t)
+	other.Now = w.time
+	w.configure(other.Issuer("other", "{claims.sub}", audience))
+	w.mustVerify(t, other.Sign(job(nil)))
+	if n := len(w.source.remotes); n != 1 {
+		t.Errorf("%d issuers are remembered, one is configured", n)
+	}
+}
