@@ -61,13 +61,24 @@ type Issuer struct {
 // its patterns matches (see MatchWord). Of a claim that is a list any value may.
 func MatchClaims(want, have map[string][]string) bool {
 	for claim, patterns := range want {
-		if !slices.ContainsFunc(have[claim], func(value string) bool {
-			return slices.ContainsFunc(patterns, func(p string) bool { return MatchWord(p, value) })
-		}) {
+		if !MatchClaim(patterns, have[claim]) {
 			return false
 		}
 	}
 	return true
+}
+
+// MatchClaim reports whether some pattern matches some value of a claim, which has
+// none where it is missing. It allocates nothing.
+func MatchClaim(patterns, values []string) bool {
+	for _, value := range values {
+		for _, pattern := range patterns {
+			if MatchWord(pattern, value) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 const maxAccountName = 128

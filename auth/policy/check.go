@@ -55,7 +55,7 @@ func (f *file) readTests(n *yaml.Node) {
 func (f *file) readTest(n *yaml.Node) test {
 	t := test{line: n.Line}
 	var groups []string
-	var claims map[string][]string
+	var claims []claim
 	wanted := false
 	faults := len(f.faults)
 	f.fields(n, "a test",
@@ -78,7 +78,7 @@ func (f *file) readTest(n *yaml.Node) test {
 		f.wrong(t.line, "a test without repo is of the catalog alone: want is [catalog] or []")
 	}
 	t.id, _ = ParseIdentity(t.as)
-	t.id.Groups, t.id.Claims = groups, claims
+	t.id.Groups, t.id.Claims = groups, claimMap(claims)
 	return t
 }
 

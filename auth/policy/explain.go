@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/berth-registry/berth/auth"
@@ -121,16 +120,12 @@ func (p *pattern) explain(id *auth.Identity) string {
 
 // explain says which condition does not hold.
 func (w *when) explain(q *query) string {
-	var names []string
-	for name := range w.claims {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if !auth.MatchClaims(map[string][]string{name: w.claims[name]}, q.id.Claims) {
-			return fmt.Sprintf("wants claim %s to be %s, and it is %s",
-				name, strings.Join(w.claims[name], " or "), orNone(strings.Join(q.id.Claims[name], ", "), "missing"))
+	if c := w.missing(q.id); c != nil {
+		is := "missing"
+		if values, ok := q.id.Claims[c.name]; ok {
+			is = strings.Join(values, ", ")
 		}
+		return fmt.Sprintf("wants claim %s to be %s, and it is %s", c.name, strings.Join(c.patterns, " or "), is)
 	}
 	var networks []string
 	for _, p := range w.from {
@@ -141,11 +136,4 @@ func (w *when) explain(q *query) string {
 		address = q.from.String()
 	}
 	return fmt.Sprintf("wants an address in %s, and it is %s", strings.Join(networks, " or "), address)
-}
-
-func orNone(text, none string) string {
-	if text == "" {
-		return none
-	}
-	return text
 }

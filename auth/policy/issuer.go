@@ -37,7 +37,7 @@ func (f *file) readIssuer(n *yaml.Node) auth.Issuer {
 		field{"name", func(v *yaml.Node) { issuer.Name = f.readChecked(v, "name", checkIssuerName) }},
 		field{"url", func(v *yaml.Node) { issuer.URL = f.readChecked(v, "url", checkIssuerURL) }},
 		field{"audiences", func(v *yaml.Node) { issuer.Audiences = texts(f.someWords(v, "audiences")) }},
-		field{"match", func(v *yaml.Node) { issuer.Match = f.readClaims(v, "match") }},
+		field{"match", func(v *yaml.Node) { issuer.Match = claimMap(f.readClaims(v, "match")) }},
 		field{"identity", func(v *yaml.Node) { issuer.Identity = f.readChecked(v, "identity", checkTemplate) }},
 		field{"ca", func(v *yaml.Node) { issuer.CA = f.readPath(v) }},
 	)

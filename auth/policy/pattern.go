@@ -143,47 +143,31 @@ func (p *pattern) match(id *auth.Identity, name string) bool {
 	if name == "" {
 		return false
 	}
+	at := place{p.tokens, name}
 	var lastStar, lastDirs place
-	at := place{tokens: p.tokens, name: name}
-	for {
-		if len(at.tokens) == 0 && at.name == "" {
-			return true
-		}
-		ok := len(at.tokens) > 0
-		if ok {
-			t := at.tokens[0]
-			at.tokens = at.tokens[1:]
-			switch t.kind {
+	for len(at.tokens) > 0 || at.name != "" {
+		ok := false
+		if len(at.tokens) > 0 {
+			kind := at.tokens[0].kind
+			at, ok = at.take(id)
+			switch kind {
 			case star:
 				lastStar = at
 			case dirs:
 				lastStar, lastDirs = place{}, at
-			case below:
-				if at.name == "" || at.name[0] == '/' {
-					return true
-				}
-				ok = false
-			case everything:
-				return true
-			default:
-				value := t.value(id)
-				if value == "" {
-					return false
-				}
-				at.name, ok = strings.CutPrefix(at.name, value)
 			}
 		}
-		if ok {
-			continue
-		}
-		if lastStar.skipByte() {
-			at = lastStar
-		} else if lastStar = (place{}); lastDirs.skipComponent() {
-			at = lastDirs
-		} else {
-			return false
+		if !ok {
+			if lastStar, ok = lastStar.skipByte(); ok {
+				at = lastStar
+			} else if lastDirs, ok = lastDirs.skipComponent(); ok {
+				at = lastDirs
+			} else {
+				return false
+			}
 		}
 	}
+	return true
 }
 
 // place is a point in a match: what is left of the pattern and of the name.
@@ -192,20 +176,34 @@ type place struct {
 	name   string
 }
 
-// skipByte goes on by a character, which must not be a slash.
-func (p *place) skipByte() bool {
-	if p.name == "" || p.name[0] == '/' {
-		return false
+// take goes on past the first token, which for a star or "**" stands for nothing.
+func (p place) take(id *auth.Identity) (place, bool) {
+	t, rest := &p.tokens[0], p.tokens[1:]
+	switch t.kind {
+	case star, dirs:
+		return place{rest, p.name}, true
+	case below:
+		return place{}, p.name == "" || p.name[0] == '/'
+	case everything:
+		return place{}, true
 	}
-	p.name = p.name[1:]
-	return true
+	value := t.value(id)
+	name, ok := strings.CutPrefix(p.name, value)
+	return place{rest, name}, ok && value != ""
+}
+
+// skipByte goes on by a character, which must not be a slash.
+func (p place) skipByte() (place, bool) {
+	if p.name == "" || p.name[0] == '/' {
+		return place{}, false
+	}
+	return place{p.tokens, p.name[1:]}, true
 }
 
 // skipComponent goes on to what follows the next slash.
-func (p *place) skipComponent() bool {
-	var more bool
-	_, p.name, more = strings.Cut(p.name, "/")
-	return more
+func (p place) skipComponent() (place, bool) {
+	_, name, more := strings.Cut(p.name, "/")
+	return place{p.tokens, name}, more
 }
 
 // value is the text that a token stands for, which may be the identity's; "" if

@@ -12,13 +12,28 @@ import (
 // when is the conditions of a rule, all of which must hold. What cannot be known,
 // a claim that is missing or an address, does not hold.
 type when struct {
-	claims map[string][]string // nil: none
-	from   []netip.Prefix      // nil: from anywhere
+	claims []claim        // nil: none
+	from   []netip.Prefix // nil: from anywhere
+}
+
+// claim is a claim that is wanted, with a value that one of the patterns matches.
+type claim struct {
+	name     string
+	patterns []string
 }
 
 func (w *when) holds(q *query) bool {
-	return (w.claims == nil || auth.MatchClaims(w.claims, q.id.Claims)) &&
-		(w.from == nil || w.includes(q.from))
+	return w.missing(q.id) == nil && (w.from == nil || w.includes(q.from))
+}
+
+// missing is the first claim that an identity does not have as it is wanted, or nil.
+func (w *when) missing(id *auth.Identity) *claim {
+	for i := range w.claims {
+		if c := &w.claims[i]; !auth.MatchClaim(c.patterns, id.Claims[c.name]) {
+			return c
+		}
+	}
+	return nil
 }
 
 // includes says whether an address is one that the rule is for.
@@ -48,16 +63,25 @@ func (f *file) readWhen(n *yaml.Node) when {
 }
 
 // readClaims reads which claims are wanted, each with one pattern or several.
-func (f *file) readClaims(n *yaml.Node, what string) map[string][]string {
-	claims := make(map[string][]string)
+func (f *file) readClaims(n *yaml.Node, what string) []claim {
+	var claims []claim
 	entries := f.mapping(n, what)
-	if n.Kind == yaml.MappingNode && len(entries) == 0 {
+	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
 		f.wrong(n.Line, "%s is empty: leave it out, or name the claims that are wanted", what)
 	}
 	for _, e := range entries {
-		claims[e.key] = texts(f.someWords(e.value, "claim "+e.key))
+		claims = append(claims, claim{e.key, texts(f.someWords(e.value, "claim "+e.key))})
 	}
 	return claims
+}
+
+// claimMap is the claims by name.
+func claimMap(claims []claim) map[string][]string {
+	m := make(map[string][]string)
+	for _, c := range claims {
+		m[c.name] = c.patterns
+	}
+	return m
 }
 
 func (f *file) readNetworks(n *yaml.Node) []netip.Prefix {
