@@ -111,6 +111,10 @@ type header struct {
 // nothing in it can bring a key or a place to get one, or ask for anything that we do not know.
 // Where tokens carry a certificate it must be that of the key; it proves nothing.
 func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
+	// Decoders pass over line ends, strict ones too.
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, errBase64
+	}
 	segment, _, _ := strings.Cut(text, ".")
 	data, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 	if err != nil {

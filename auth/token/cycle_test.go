@@ -1,0 +1,372 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const day = 24 * time.Hour
+
+// published returns the kids of the JWKS, the one that signs first.
+func (w *world) published() []string {
+	w.t.Helper()
+	data, err := w.JWKS()
+	w.must(err)
+	var set struct{ Keys []jwk }
+	w.must(json.Unmarshal(data, &set))
+	var kids []string
+	for _, k := range set.Keys {
+		kids = append(kids, k.KID)
+	}
+	return kids
+}
+
+// states returns what the rows have, as "active next": the order does not matter.
+func (w *world) states() string {
+	w.t.Helper()
+	rows, err := w.db.SigningKeys()
+	w.must(err)
+	var states []string
+	for _, row := range rows {
+		states = append(states, row.State)
+	}
+	slices.Sort(states)
+	return strings.Join(states, " ")
+}
+
+func (w *world) maintain() {
+	w.t.Helper()
+	w.must(w.Maintain(w.t.Context()))
+}
+
+// kidOf is the key that a token names.
+func (w *world) kidOf(s Signed) string {
+	w.t.Helper()
+	t, _, err := jwt.NewParser().ParseUnverified(s.Text, jwt.MapClaims{})
+	w.must(err)
+	kid, _ := t.Header["kid"].(string)
+	return kid
+}
+
+// TestRotationByAge follows a key from its first signature to its end.
+func TestRotationByAge(t *testing.T) {
+	w := newWorld(t)
+	lead, retention := JWKSMaxAge+w.o.TTL, w.o.TTL+Leeway+w.o.UploadGrace
+	first := w.signer().kid
+	if got := w.published(); !slices.Equal(got, []string{first}) {
+		t.Fatalf("published at first: %v", got)
+	}
+	w.advance(90*day - lead - time.Second)
+	w.maintain()
+	if w.states() != "active" {
+		t.Fatalf("a moment too early: %s", w.states())
+	}
+	w.advance(time.Second)
+	w.maintain()
+	kids := w.published()
+	if w.states() != "active next" || len(kids) != 2 || kids[0] != first {
+		t.Fatalf("%s, published %v", w.states(), kids)
+	}
+	second := kids[1]
+	w.advance(lead - time.Second)
+	w.maintain()
+	last := w.token(alice)
+	if got := w.kidOf(last); got != first {
+		t.Fatalf("a key signs before others can know it: %s", got)
+	}
+	w.advance(time.Second)
+	w.maintain()
+	if got := w.kidOf(w.token(alice)); got != second || w.states() != "active retired" {
+		t.Fatalf("%s signs; %s", got, w.states())
+	}
+	w.want(last.Text, nil)
+	w.advance(w.o.TTL + w.o.UploadGrace - 2*time.Second)
+	w.maintain()
+	w.want(last.Text, ErrExpired)
+	w.advance(retention - (w.o.TTL + w.o.UploadGrace - 2*time.Second))
+	if got := w.published(); !slices.Equal(got, []string{second}) {
+		t.Fatalf("a key is published after its end: %v", got)
+	}
+	w.maintain()
+	if w.states() != "active" {
+		t.Fatalf("rows: %s", w.states())
+	}
+}
+
+// TestRetiredKeyEnds: a key whose time is over verifies nothing, removed or not.
+func TestRetiredKeyEnds(t *testing.T) {
+	w := newWorld(t)
+	old := w.signer()
+	_, err := w.manager().Rotate(t.Context(), true)
+	w.must(err)
+	fresh := func() string { return w.forgeWith(old.private, parts{"kid": old.kid}, nil) }
+	w.want(fresh(), nil)
+	w.advance(w.o.TTL + Leeway + w.o.UploadGrace - time.Second)
+	kept := fresh()
+	w.want(kept, nil)
+	w.advance(time.Second)
+	w.want(fresh(), ErrInvalid)
+	w.want(kept, ErrInvalid)
+}
+
+// TestNoRotationByAge: without an age a key stays.
+func TestNoRotationByAge(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.RotateAfter = 0 })
+	w.advance(3650 * day)
+	w.maintain()
+	if w.states() != "active" {
+		t.Errorf("after ten years: %s", w.states())
+	}
+}
+
+// TestCommandsBesideAServer changes keys by another connection to the file, as a command does.
+func TestCommandsBesideAServer(t *testing.T) {
+	url := fileURL(t)
+	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
+	w.Issuer = w.open()
+	o := w.o
+	o.Rows = openDB(t, url)
+	command, err := NewManager(o)
+	w.must(err)
+
+	first := w.token(alice)
+	w.want(first.Text, nil)
+	for range 2 { // the second one finds that it is done
+		keys, err := command.Rotate(t.Context(), false)
+		w.must(err)
+		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(JWKSMaxAge+w.o.TTL)) {
+			t.Fatalf("keys: %+v", keys)
+		}
+		if got := w.published(); !slices.Equal(got, []string{keys[0].KID, keys[1].KID}) {
+			t.Fatalf("the server publishes %v", got)
+		}
+	}
+	next := w.published()[1]
+	_, err = command.Rotate(t.Context(), true)
+	w.must(err)
+	second := w.token(alice)
+	if got := w.kidOf(second); got != next || w.states() != "active retired" {
+		t.Fatalf("%s signs, not %s; %s", got, next, w.states())
+	}
+	w.want(first.Text, nil)
+	w.want(second.Text, nil)
+
+	_, err = command.Revoke(t.Context(), w.kidOf(first))
+	w.must(err)
+	w.want(first.Text, ErrInvalid) // although it was remembered
+	w.want(second.Text, nil)
+	keys, err := command.Revoke(t.Context(), next)
+	w.must(err)
+	w.want(second.Text, ErrInvalid)
+	third := w.token(alice)
+	if got := w.kidOf(third); got == next || len(keys) != 1 || keys[0].KID != got || keys[0].State != Active {
+		t.Fatalf("%s signs; %+v", got, keys)
+	}
+	w.want(third.Text, nil)
+	if _, err := command.Revoke(t.Context(), next); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("revoked twice: %v", err)
+	}
+}
+
+// TestRevokeNext: the key that was to sign next is replaced when its time would have come.
+func TestRevokeNext(t *testing.T) {
+	w := newWorld(t)
+	m := w.manager()
+	keys, err := m.Rotate(t.Context(), false)
+	w.must(err)
+	_, err = m.Revoke(t.Context(), keys[1].KID)
+	w.must(err)
+	if w.states() != "active" || w.signer().kid != keys[0].KID {
+		t.Errorf("%s, %s signs", w.states(), w.signer().kid)
+	}
+}
+
+// TestOneActiveKey lets several processes start and rotate at the same time.
+func TestOneActiveKey(t *testing.T) {
+	url := fileURL(t)
+	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
+	o := Options{Rows: w.db, Issuer: "i", Service: "s", TTL: time.Minute, RotateAfter: 2 * time.Hour, Now: w.Now}
+	var processes []Options
+	for range 4 {
+		p := o
+		p.Rows = openDB(t, url)
+		processes = append(processes, p)
+	}
+	each := func(f func(o Options) error) {
+		t.Helper()
+		var g sync.WaitGroup
+		for _, p := range processes {
+			g.Go(func() {
+				if err := f(p); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		g.Wait()
+		if states := strings.Fields(w.states()); count(states, "active") != 1 || count(states, "next") > 1 {
+			t.Fatalf("keys: %v", states)
+		}
+	}
+	each(func(o Options) error { _, err := Open(t.Context(), o); return err })
+	if w.states() != "active" {
+		t.Fatalf("after the first start of several: %s", w.states())
+	}
+	for range 5 {
+		w.advance(JWKSMaxAge)
+		each(func(o Options) error { _, err := Open(t.Context(), o); return err })
+		for _, atOnce := range []bool{false, true} {
+			each(func(o Options) error {
+				m, err := NewManager(o)
+				if err == nil {
+					_, err = m.Rotate(t.Context(), atOnce)
+				}
+				return err
+			})
+		}
+	}
+}
+
+func count(list []string, word string) int {
+	return len(list) - len(slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == word }))
+}
+
+// TestRepairsRows: whatever an operator's hand left, one key is active after the next minute.
+func TestRepairsRows(t *testing.T) {
+	w := newWorld(t)
+	second, err := newRow(w.Now().Add(time.Second))
+	w.must(err)
+	second.State = string(Active)
+	w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error { return tx.PutSigningKey(second) }))
+	w.maintain()
+	if w.states() != "active retired retired" {
+		t.Errorf("of two: %s", w.states())
+	}
+	rows, err := w.db.SigningKeys()
+	w.must(err)
+	w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error {
+		var errs []error
+		for _, row := range rows {
+			errs = append(errs, tx.DeleteSigningKey(row.KID))
+		}
+		return errors.Join(errs...)
+	}))
+	if _, err := w.Sign(alice, nil); !errors.Is(err, errNoKey) {
+		t.Errorf("signed without a key: %v", err)
+	}
+	w.maintain()
+	w.token(alice)
+
+	damaged := rows[0]
+	damaged.PEM = rows[1].PEM
+	w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error { return tx.PutSigningKey(damaged) }))
+	if _, err := w.Sign(alice, nil); err == nil || !strings.Contains(err.Error(), damaged.KID) || strings.Contains(err.Error(), "PRIVATE") {
+		t.Errorf("the row of another key: %v", err)
+	}
+}
+
+// TestMaintainFails: an error of the database is told, and leaves the keys as they are.
+func TestMaintainFails(t *testing.T) {
+	w := newWorld(t)
+	w.advance(90 * day)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Maintain(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	w.want(w.token(alice).Text, nil)
+	w.must(w.db.Close())
+	if _, err := w.Sign(alice, nil); !errors.Is(err, meta.ErrClosed) {
+		t.Errorf("signing: %v", err)
+	}
+	if _, err := w.Verify("x", 1<<40); !errors.Is(err, meta.ErrClosed) || errors.Is(err, ErrInvalid) {
+		t.Errorf("verifying: %v", err)
+	}
+}
+
+// TestRandomLives runs two servers and commands on one file in random order and checks what
+// everyone relies on: one key is active; a token verifies until its end and serves its upload
+// until the grace is over, unless its key was revoked; no key signs before it was published long enough, unless a command said at once.
+func TestRandomLives(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	url := fileURL(t)
+	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
+	shorter := func(o *Options) { o.RotateAfter = 6 * time.Hour }
+	servers := []*world{{Issuer: w.open(shorter), clock: w.clock, t: t, db: w.db}, {clock: w.clock, t: t, db: openDB(t, url)}}
+	servers[1].Issuer = servers[1].open(shorter)
+	m := servers[1].manager()
+
+	type issued struct {
+		Signed
+		kid string
+	}
+	var tokens []issued
+	revoked := map[string]bool{}
+	first := map[string]time.Time{servers[0].signer().kid: {}} // when a key was published; zero: it may sign whenever it likes
+	for range 400 {
+		s := servers[random.IntN(2)]
+		switch random.IntN(12) {
+		case 0:
+			_, err := m.Rotate(t.Context(), false)
+			w.must(err)
+		case 1:
+			keys, err := m.Rotate(t.Context(), true)
+			w.must(err)
+			first[keys[0].KID] = time.Time{}
+		case 2:
+			kids := s.published()
+			kid := kids[random.IntN(len(kids))]
+			active := kid == s.signer().kid
+			keys, err := m.Revoke(t.Context(), kid)
+			w.must(err)
+			if revoked[kid] = true; active {
+				first[keys[0].KID] = time.Time{}
+			}
+		case 3, 4, 5:
+			w.advance(time.Duration(random.IntN(90)) * time.Minute)
+		default:
+			w.advance(time.Duration(random.IntN(300)) * time.Second)
+		}
+		s.maintain()
+		for _, kid := range s.published() {
+			if _, ok := first[kid]; !ok {
+				first[kid] = w.Now()
+			}
+		}
+		signed := s.token(alice)
+		kid := s.kidOf(signed)
+		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < JWKSMaxAge+s.o.TTL {
+			t.Fatalf("a key signs %v after it was published", w.Now().Sub(at))
+		}
+		tokens = append(tokens, issued{signed, kid})
+		if states := strings.Fields(s.states()); count(states, "active") != 1 || count(states, "next") > 1 {
+			t.Fatalf("keys: %v", states)
+		}
+		tokens = slices.DeleteFunc(tokens, func(i issued) bool { return w.Now().Sub(i.Expires) > 3*time.Hour })
+		for _, i := range tokens {
+			var want error
+			switch age := w.Now().Sub(i.Expires); {
+			case revoked[i.kid] || age >= s.o.UploadGrace:
+				want = ErrInvalid
+			case age >= Leeway:
+				want = ErrExpired
+			}
+			if _, err := s.check(i.Text); !errors.Is(err, want) {
+				t.Fatalf("a token of %s, at %v: %v, want %v", i.Expires, w.Now(), err, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package token
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// clock is a clock that stands still unless it is told otherwise.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// world is an Issuer on a database of its own, and a clock.
+type world struct {
+	*Issuer
+	*clock
+	t  testing.TB
+	db *meta.DB
+}
+
+// newWorld makes an issuer with change applied to the options that the tests have in common.
+func newWorld(t testing.TB, change ...func(*Options)) *world {
+	t.Helper()
+	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, "sqlite::memory:")}
+	w.Issuer = w.open(change...)
+	return w
+}
+
+// open makes another issuer on the same rows and the same clock.
+func (w *world) open(change ...func(*Options)) *Issuer {
+	w.t.Helper()
+	o := Options{
+		Rows: w.db, Issuer: "https://r.test", Service: "r.test", TTL: 5 * time.Minute, UploadGrace: time.Hour,
+		RotateAfter: 90 * 24 * time.Hour, Now: w.Now,
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	i, err := Open(w.t.Context(), o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return i
+}
+
+func openDB(t testing.TB, url string) *meta.DB {
+	t.Helper()
+	db, err := meta.Open(t.Context(), url, meta.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// fileURL is a database that several processes, or Opens, can share.
+func fileURL(t testing.TB) string {
+	return "sqlite:" + (&url.URL{Path: filepath.Join(t.TempDir(), "berth.db")}).EscapedPath()
+}
+
+// manager returns what a command in another process works with.
+func (w *world) manager() *Manager {
+	w.t.Helper()
+	m, err := NewManager(w.o)
+	w.must(err)
+	return m
+}
+
+func (w *world) version() auth.Version {
+	w.t.Helper()
+	v, err := w.db.AuthVersion()
+	w.must(err)
+	return auth.Version(v)
+}
+
+// check verifies a token as a request that begins now would.
+func (w *world) check(text string) (Grant, error) {
+	w.t.Helper()
+	return w.Verify(text, w.version())
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// want checks what kind of error, or none, a token gets.
+func (w *world) want(text string, kind error) Grant {
+	w.t.Helper()
+	g, err := w.check(text)
+	if !errors.Is(err, kind) {
+		w.t.Fatalf("got %v, want %v", err, kind)
+	}
+	if err != nil && len(text) > 20 && strings.Contains(err.Error(), text[:20]) {
+		w.t.Errorf("the error quotes the token: %v", err)
+	}
+	return g
+}
+
+func (w *world) token(id auth.Identity, access ...auth.Access) Signed {
+	w.t.Helper()
+	s, err := w.Sign(id, access)
+	w.must(err)
+	return s
+}
+
+// signer is the key that signs now.
+func (w *world) signer() *key {
+	w.t.Helper()
+	set, err := w.current()
+	w.must(err)
+	return set.signer
+}
+
+// parts are header and claims of a token that a test forges. A value that is a
+// json.RawMessage goes in as it is; nil takes the name out.
+type parts map[string]any
+
+// forge signs header and claims that differ from those of a real token with the key of this world.
+func (w *world) forge(h, c parts) string {
+	w.t.Helper()
+	return w.forgeWith(w.signer().private, h, c)
+}
+
+func (w *world) forgeWith(private *ecdsa.PrivateKey, h, c parts) string {
+	w.t.Helper()
+	head, body := w.model()
+	return w.assemble(change(head, h), change(body, c), func(text string) []byte { return es256(w.t, private, text) })
+}
+
+// model is header and claims of a real token.
+func (w *world) model() (head, body parts) {
+	w.t.Helper()
+	segments := strings.Split(w.token(alice, pull("team/app")).Text, ".")
+	for i, into := range []*parts{&head, &body} {
+		data, err := base64.RawURLEncoding.DecodeString(segments[i])
+		w.must(err)
+		d := json.NewDecoder(strings.NewReader(string(data)))
+		d.UseNumber()
+		w.must(d.Decode(into))
+	}
+	return head, body
+}
+
+// assemble encodes header and claims, and signs them.
+func (w *world) assemble(h, c any, sign func(text string) []byte) string {
+	w.t.Helper()
+	text := w.segment(h) + "." + w.segment(c)
+	return text + "." + base64.RawURLEncoding.EncodeToString(sign(text))
+}
+
+func (w *world) segment(v any) string {
+	w.t.Helper()
+	data, ok := v.(json.RawMessage)
+	if !ok {
+		var err error
+		data, err = json.Marshal(v)
+		w.must(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+func es256(t testing.TB, private *ecdsa.PrivateKey, text string) []byte {
+	t.Helper()
+	signature, err := jwt.SigningMethodES256.Sign(text, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature
+}
+
+// change returns p with the names of by replaced.
+func change(p, by parts) parts {
+	changed := parts{}
+	for _, m := range []parts{p, by} {
+		for name, value := range m {
+			if changed[name] = value; value == nil {
+				delete(changed, name)
+			}
+		}
+	}
+	return changed
+}
+
+var alice = auth.Identity{
+	Kind: auth.User, Name: "alice", ID: "17", Credential: "password", Stamp: "3", Groups: []string{"team-a", "staff"},
+}
+
+func pull(repo string) auth.Access {
+	return auth.Access{Type: "repository", Name: repo, Actions: []string{"pull"}}
+}
+
+// writeKeys writes a key file with new keys of the given curves.
+func writeKeys(t testing.TB, name string, curves ...elliptic.Curve) {
+	t.Helper()
+	var data []byte
+	for _, curve := range curves {
+		private, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, encodePrivate(t, private)...)
+	}
+	writeFile(t, name, data)
+}
+
+func encodePrivate(t testing.TB, private any) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: privateBlock, Bytes: der})
+}
+
+func writeFile(t testing.TB, name string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
