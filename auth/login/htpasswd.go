@@ -29,15 +29,15 @@ type files struct {
 	log   *slog.Logger
 	users atomic.Pointer[fileUsers]
 
-	mu   sync.Mutex // guards warned
-	told map[string]bool
+	reloading sync.Mutex
 }
 
 // fileUsers is what was in the files at one time.
 type fileUsers struct {
 	generation uint64
 	byName     map[string]fileUser
-	highest    int // cost of a password
+	highest    int      // cost of a password
+	told       sync.Map // names that outdone has complained about
 }
 
 // fileUser is a line of a file.
@@ -54,8 +54,8 @@ func openFiles(paths []string, log *slog.Logger) (*files, error) {
 
 // reload reads the files again. On an error what was read before stays.
 func (f *files) reload() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.reloading.Lock()
+	defer f.reloading.Unlock()
 	u := &fileUsers{generation: f.generation() + 1, byName: make(map[string]fileUser)}
 	for _, path := range f.paths {
 		data, err := readFile(path)
@@ -66,7 +66,6 @@ func (f *files) reload() error {
 			return err
 		}
 	}
-	f.told = make(map[string]bool)
 	f.users.Store(u)
 	return nil
 }
@@ -156,14 +155,12 @@ func (f *files) find(name string) (user, bool) {
 
 // outdone says in the log, once, that a user of the files is another one's in rows.
 func (f *files) outdone(name string) {
-	line, ok := f.users.Load().byName[name]
+	u := f.users.Load()
+	line, ok := u.byName[name]
 	if !ok {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.told[name] {
-		f.told[name] = true
+	if _, told := u.told.LoadOrStore(name, true); !told {
 		f.log.Warn("a user of the database has the name of one in an htpasswd file, who cannot log in", "user", name, "place", line.place)
 	}
 }

@@ -62,7 +62,7 @@ func (p *passwords) Authenticate(_ context.Context, c auth.Credentials) (auth.Id
 		return auth.Identity{}, auth.ErrNotMine
 	}
 	if checkPassword(c.Secret) != nil {
-		return auth.Identity{}, p.guard.missed(c.From)
+		return auth.Identity{}, p.guard.refused(c, auth.ErrCredentials)
 	}
 	u, err := p.find(c.Name)
 	if err != nil {

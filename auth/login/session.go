@@ -39,8 +39,8 @@ func (s Session) String() string { return s.Identity.Credential }
 // GoString does not either.
 func (s Session) GoString() string { return s.String() }
 
-// Exchange makes a session for what an id_token proves, of ttl or, if that is 0 or
-// more, the longest there is. An id_token can be exchanged once.
+// Exchange makes a session for what an id_token proves, which lasts for ttl, or for
+// Options.SessionTTL if that is shorter or ttl is 0. An id_token can be exchanged once.
 // Errors: auth.ErrCredentials, perhaps with a reason that is for the log only;
 // *auth.TooManyError; auth.ErrUnavailable.
 func (s *Service) Exchange(ctx context.Context, idToken string, from netip.Addr, ttl time.Duration) (Session, error) {

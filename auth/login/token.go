@@ -129,7 +129,7 @@ func readToken(rows *meta.DB, credential, prefix string) (meta.AuthToken, error)
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil {
-		return meta.AuthToken{}, auth.ErrNotMine
+		return meta.AuthToken{}, fmt.Errorf("%w: %q is no credential", auth.ErrCredentials, credential)
 	}
 	row, err := rows.AuthTokenByID(n)
 	switch {

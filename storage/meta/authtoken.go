@@ -13,7 +13,7 @@ type AuthToken struct {
 	Kind      string
 	Name      string // as its owner calls it
 	Hash      []byte
-	Scope     string   // what it may do at most; "" has no bounds
+	Scope     string   // what it may do at most; "" for a session
 	CIDRs     []string // where it may come from; none is everywhere
 	Identity  string   // of a session, as JSON
 	CreatedAt int64
