@@ -61,30 +61,25 @@ func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	return IDToken{Identity: id, ID: c.id(payload), Expires: expires}, nil
 }
 
-// issuer returns the first issuer that the token says it is of and that takes one
-// of its audiences, and that audience.
+// issuer returns the configured issuer that the token says it is of, and which of
+// the audiences it is for.
 func (s *Source) issuer(c claims) (auth.Issuer, string, error) {
 	url, err := c.text("iss")
 	if err != nil {
 		return auth.Issuer{}, "", err
 	}
-	audiences, _ := values(c["aud"])
-	known := false
-	for _, is := range s.o.Issuers() {
-		if is.URL != url {
-			continue
-		}
-		known = true
-		for _, a := range audiences {
-			if a != "" && slices.Contains(is.Audiences, a) {
-				return is, a, nil
-			}
-		}
-	}
-	if !known {
+	issuers := s.o.Issuers()
+	at := slices.IndexFunc(issuers, func(is auth.Issuer) bool { return is.URL == url })
+	if at < 0 {
 		return auth.Issuer{}, "", fmt.Errorf("issuer %q is not configured", url)
 	}
-	return auth.Issuer{}, "", fmt.Errorf("of %s for audiences %q, none of which is configured", url, audiences)
+	audiences, _ := values(c["aud"])
+	for _, a := range audiences {
+		if a != "" && slices.Contains(issuers[at].Audiences, a) {
+			return issuers[at], a, nil
+		}
+	}
+	return auth.Issuer{}, "", fmt.Errorf("of %s for audiences %q, expected one of %q", url, audiences, issuers[at].Audiences)
 }
 
 // checkSignature returns the signed bytes.

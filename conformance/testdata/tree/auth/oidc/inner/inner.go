@@ -1,0 +1,4 @@
+// Package inner belongs to the room above it.
+package inner
+
+type Cache struct{}

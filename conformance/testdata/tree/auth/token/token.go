@@ -1,0 +1,18 @@
+// Package token verifies with two libraries, and passwords too.
+package token
+
+import (
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+type Issuer struct {
+	jose.JSONWebKey
+	jwt.Token
+	meta.DB
+}
+
+const cost = bcrypt.DefaultCost
