@@ -1,9 +1,9 @@
 // Package api is the registry's protocol over HTTP: the OCI distribution spec
 // 1.1 and Docker's registry API v2.
 //
-// Each request is routed, its path parsed and checked once, the policy asked
-// once, and then handed to a handler that calls package storage and returns an
-// error or nil. One function turns errors into answers. The package guarantees
+// Each request is routed, its path parsed and checked once, its caller identified
+// and the policy asked once, and then handed to a handler that calls package
+// storage and returns an error or nil. One function turns errors into answers. The package guarantees
 // that a body is never ended as if it were whole when it is not, that no client
 // holds a connection by silence (header timeout, body timeout, both counted
 // from the last byte), and that the memory for manifests has one bound.
@@ -12,6 +12,7 @@ package api
 import (
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,20 @@ type Options struct {
 	// Policy decides who may do what. Without one everything but the ping and
 	// the health checks is denied.
 	Policy auth.Policy
+	// Auth finds out who asks. Without it nobody is asked, the policy decides
+	// for nobody, and there are no tokens.
+	Auth *Auth
+	// TrustedProxies are those whose X-Forwarded-For, -Proto and -Host are
+	// believed; none by default.
+	TrustedProxies []netip.Prefix
+	// HSTS is how long browsers and clients are to come by HTTPS only, which
+	// binds every port of the host: it is told in answers over HTTPS. 0 is not.
+	HSTS time.Duration
+	// Audit takes the lines of the audit, which Log takes too where there is an
+	// Auth; none by default.
+	Audit *slog.Logger
+	// Now is the clock by which a session's lifetime is told; time.Now by default.
+	Now func() time.Time
 	// Version of the program, for the Server header; none by default.
 	Version string
 }
@@ -74,9 +89,15 @@ type API struct {
 	registry Registry
 	options  Options
 	policy   auth.Policy
+	auth     *Auth
 	log      *slog.Logger
+	auditors []*slog.Logger
 	router   *router
 	hosts    hosts
+	bases    []base       // of Auth.ExternalURLs
+	hsts     []string     // the value of Strict-Transport-Security; nil for none
+	locates  bool         // requests are asked where they come from
+	warned   atomic.Int64 // when plainWarning was last given, in Unix nanoseconds
 	metrics  *metrics
 	ids      *ids
 	bodies   bodies
@@ -94,6 +115,9 @@ func New(registry Registry, o Options) *API {
 	if o.Policy == nil {
 		o.Policy = closed{}
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	o.MaxManifest = defaulted(o.MaxManifest, defaultMaxManifest)
 	o.ManifestMemory = max(defaulted(o.ManifestMemory, defaultManifestMemory), o.MaxManifest)
 	o.HeaderTimeout = defaulted(o.HeaderTimeout, defaultHeaderTimeout)
@@ -103,6 +127,7 @@ func New(registry Registry, o Options) *API {
 		registry: registry,
 		options:  o,
 		policy:   o.Policy,
+		auth:     o.Auth,
 		log:      o.Log,
 		hosts:    newHosts(o.Loopback, o.Hosts),
 		ids:      newIDs(),
@@ -111,7 +136,20 @@ func New(registry Registry, o Options) *API {
 		parsing:  newBudget(max(o.ManifestMemory/parseFactor, 1)),
 	}
 	a.buffers.New = func() any { return new([copyBuffer]byte) }
-	a.router = newRouter(routes(), a.metrics)
+	table := routes()
+	if a.auth != nil {
+		table = append(table, authRoutes()...)
+		a.bases = newBases(a.auth.ExternalURLs)
+		a.auditors = append(a.auditors, o.Log)
+	}
+	if o.Audit != nil {
+		a.auditors = append(a.auditors, o.Audit)
+	}
+	if o.HSTS > 0 {
+		a.hsts = []string{"max-age=" + strconv.FormatInt(int64(o.HSTS/time.Second), 10)}
+	}
+	a.locates = len(a.auditors) > 0 || len(o.TrustedProxies) > 0 || a.hsts != nil
+	a.router = newRouter(table, a.metrics)
 	return a
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
@@ -50,6 +51,7 @@ var (
 	errStopping     = errors.New("the registry is stopping")
 	errUnauthorized = errors.New("authentication required")
 	errTooMany      = errors.New("too many requests")
+	errGrant        = errors.New("grant type not supported")
 )
 
 // problem is how a kind of error is answered.
@@ -92,6 +94,8 @@ var problems = []problem{
 	{errForbidden, http.StatusForbidden, codeDenied, false, 0},
 	{errUnauthorized, http.StatusUnauthorized, codeUnauthorized, false, 0},
 	{errParameter, http.StatusBadRequest, codeUnsupported, false, 0},
+	{errGrant, http.StatusBadRequest, codeUnsupported, false, 0},
+	{auth.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
 	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
@@ -107,6 +111,14 @@ type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Detail  any    `json:"detail,omitempty"`
+}
+
+// errorBody is the body of an error: the spec's and, at the token endpoint, OAuth's
+// too (RFC 6749, 5.2).
+type errorBody struct {
+	Errors      []failure `json:"errors"`
+	OAuth       string    `json:"error,omitempty"`
+	Description string    `json:"error_description,omitempty"`
 }
 
 // answer turns an error into status, code and body. An error that problems does
@@ -129,16 +141,24 @@ func (a *API) answer(w *response, r *request, err error) {
 		a.logFault(slog.LevelWarn, p.kind.Error(), r, err)
 	}
 	if r.body != nil {
-		r.body.drain(r.ContentLength)
+		if p.status == http.StatusUnauthorized {
+			r.body.leave()
+		} else {
+			r.body.drain(r.ContentLength)
+		}
 	}
-	if p.waiting > 0 {
+	if p.waiting > 0 && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", strconv.Itoa(p.waiting))
 	}
 	// These speak of what would have been answered.
 	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag"} {
 		w.Header().Del(name)
 	}
-	if err := writeJSON(w, p.status, "application/json", map[string][]failure{"errors": {explain(err, p)}}); err != nil {
+	body := errorBody{Errors: []failure{explain(err, p)}}
+	if r.oauth {
+		body.OAuth, body.Description = oauthCode(p), body.Errors[0].Message
+	}
+	if err := writeJSON(w, p.status, "application/json", body); err != nil {
 		w.err = err
 	}
 }

@@ -64,7 +64,7 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 	if !a.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := [11]slog.Attr{
+	attrs := [12]slog.Attr{
 		slog.String("id", x.r.id),
 		slog.String("method", shortened(x.r.Method)),
 		slog.String("route", x.r.route),
@@ -74,9 +74,13 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 		slog.Int64("bytes", x.w.sent),
 		slog.Duration("duration", took),
 		slog.String("user_agent", shortened(x.r.UserAgent())),
-		slog.String("remote", x.r.RemoteAddr),
+		slog.String("remote", x.r.remote()),
 	}
-	n := len(attrs) - 1
+	n := len(attrs) - 2
+	if a.auth != nil {
+		attrs[n] = slog.String("caller", x.r.caller.Subject())
+		n++
+	}
 	switch {
 	case x.w.err != nil:
 		attrs[n] = slog.String("cut", x.w.err.Error())
@@ -86,6 +90,14 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 		n++
 	}
 	a.log.LogAttrs(ctx, level, "request", attrs[:n]...)
+}
+
+// remote is the address of the client, with its port unless a proxy forwarded the request.
+func (r *request) remote() string {
+	if r.origin.proxied {
+		return r.origin.addr.String()
+	}
+	return r.RemoteAddr
 }
 
 // logFault writes the line of an error that a client is told little of.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -18,8 +19,15 @@ import (
 type request struct {
 	*http.Request
 	id     string
-	caller auth.Identity
+	began  time.Time
+	origin origin // the zero one where nobody asks for it
 	repo   string // a well-formed name; "" where the route has none
+
+	shown  shown         // of who asks
+	caller auth.Identity // who that is
+	access []auth.Access // of the token that was shown
+	rule   string        // of the policy, that let the request through
+	oauth  bool          // errors are answered as OAuth has them, too
 
 	// One of these, as the route's element says.
 	ref    manifest.Reference

@@ -25,6 +25,14 @@ const (
 	aHealthCheck         // no element; a path that monitors ask for all the time
 )
 
+// door says for whom a route is open.
+type door int
+
+const (
+	guarded door = iota // for those who prove who they are, and have the permission
+	public              // for everyone: it tells nothing of any repository, or asks who comes by itself
+)
+
 // route is one row of the table. The literals are written without field names,
 // so that a row that forgets its permission does not compile.
 type route struct {
@@ -32,6 +40,7 @@ type route struct {
 	path       string // template of gorilla/mux
 	hint       string // a part that every matching path has: cheaper to look for than the template is to match
 	element    element
+	door       door
 	permission auth.Permission
 	methods    string // separated by spaces
 	handle     handler
@@ -52,27 +61,41 @@ func routes() []route {
 		referrers = "/v2/{name:.+?}/referrers/{element:[^/]+}"
 	)
 	return []route{
-		{"manifest", manifests, "/manifests/", aReference, auth.Pull, "GET HEAD", (*API).getManifest},
-		{"manifest", manifests, "/manifests/", aReference, auth.Push, "PUT", (*API).putManifest},
-		{"manifest", manifests, "/manifests/", aReference, auth.Delete, "DELETE", (*API).deleteManifest},
+		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
+		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Push, "PUT", (*API).putManifest},
+		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
 
-		{"uploads", uploads, "/blobs/uploads", nothing, auth.Push, "POST", (*API).postUpload},
+		{routeUploads, uploads, "/blobs/uploads", nothing, guarded, auth.Push, "POST", (*API).postUpload},
 
-		{"upload", upload, "/blobs/uploads/", anUploadID, auth.Push, "GET", (*API).getUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, auth.Push, "PATCH", (*API).patchUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, auth.Push, "PUT", (*API).putUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, auth.Push, "DELETE", (*API).deleteUpload},
+		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "GET", (*API).getUpload},
+		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
+		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
+		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
 
-		{"blob", blobs, "/blobs/", aDigest, auth.Pull, "GET HEAD", (*API).getBlob},
-		{"blob", blobs, "/blobs/", aDigest, auth.Delete, "DELETE", (*API).deleteBlob},
+		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
+		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
 
-		{"tags", tags, "/tags/list", nothing, auth.Pull, "GET HEAD", (*API).listTags},
-		{"referrers", referrers, "/referrers/", aDigest, auth.Pull, "GET HEAD", (*API).listReferrers},
-		{"catalog", catalog, catalog, nothing, auth.Catalog, "GET HEAD", (*API).listRepositories},
+		{"tags", tags, "/tags/list", nothing, guarded, auth.Pull, "GET HEAD", (*API).listTags},
+		{"referrers", referrers, "/referrers/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
+		{"catalog", catalog, catalog, nothing, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
 
-		{"ping", "/v2{slash:/?}", "/v2", nothing, auth.None, "GET HEAD", (*API).ping},
-		{"livez", "/livez", "/livez", aHealthCheck, auth.None, "GET HEAD", (*API).livez},
-		{"readyz", "/readyz", "/readyz", aHealthCheck, auth.None, "GET HEAD", (*API).readyz},
+		{"ping", "/v2{slash:/?}", "/v2", nothing, guarded, auth.None, "GET HEAD", (*API).ping},
+		{"livez", "/livez", "/livez", aHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
+		{"readyz", "/readyz", "/readyz", aHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
+	}
+}
+
+// routeUploads is the name of the route that opens uploads, and mounts.
+const routeUploads = "uploads"
+
+// authRoutes is what a registry with users answers besides.
+func authRoutes() []route {
+	const discovery = "/.well-known/openid-configuration"
+	return []route{
+		{"token", tokenPath, tokenPath, nothing, public, auth.None, "GET", (*API).getToken},
+		{"token", tokenPath, tokenPath, nothing, public, auth.None, "POST", (*API).postToken},
+		{"keys", jwksPath, jwksPath, nothing, public, auth.None, "GET HEAD", (*API).getKeys},
+		{"discovery", discovery, discovery, nothing, public, auth.None, "GET HEAD", (*API).getDiscovery},
 	}
 }
 

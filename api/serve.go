@@ -2,10 +2,10 @@ package api
 
 import (
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -13,9 +13,10 @@ import (
 type exchange struct {
 	w     response
 	r     request
-	began time.Time
 	meter *meter // nil when no handler was found
 	quiet bool   // a health check: logged for debugging only
+
+	permission auth.Permission // of the operation; "" when no handler was found
 }
 
 // serve answers one request.
@@ -43,14 +44,13 @@ func (a *API) begin(inner http.ResponseWriter, r *http.Request) *exchange {
 			inner: inner, control: control, buffers: &a.buffers,
 			timeout: a.options.BodyTimeout, head: r.Method == http.MethodHead,
 		},
-		r:     request{Request: r, id: a.ids.of(r)},
-		began: time.Now(),
+		r: request{Request: r, id: a.ids.of(r), began: time.Now()},
 	}
-	x.w.extend(x.began) // "100 Continue" is written before we write anything
+	x.w.extend(x.r.began) // "100 Continue" is written before we write anything
 	if r.ContentLength != 0 {
 		x.r.body = newBody(r.Body, control, a.options.BodyTimeout, r.Header.Get("Expect") != "")
 		// net/http reads on after us, which this bounds too.
-		_ = x.r.body.extend(x.began)
+		_ = x.r.body.extend(x.r.began)
 		a.bodies.add(x.r.body)
 	}
 	return x
@@ -63,13 +63,16 @@ func (a *API) end(x *exchange) {
 	if x.w.status == 0 { // a panic: net/http closes the connection
 		x.w.status = http.StatusInternalServerError
 	}
-	took := time.Since(x.began)
+	took := time.Since(x.r.began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)
+	if len(a.auditors) > 0 {
+		a.auditWrite(x)
+	}
 }
 
 // dispatch does what comes before every handler: the host is checked, the path
-// routed and parsed, and the policy asked.
+// routed and parsed, and the request permitted.
 func (a *API) dispatch(x *exchange) error {
 	r, w := &x.r, &x.w
 	h := w.Header()
@@ -80,6 +83,12 @@ func (a *API) dispatch(x *exchange) error {
 	}
 	if a.options.Version != "" {
 		h["Server"] = []string{"berth/" + a.options.Version}
+	}
+	if a.locates {
+		r.origin = a.originOf(r.Request)
+		if a.hsts != nil && r.origin.secure() {
+			h["Strict-Transport-Security"] = a.hsts
+		}
 	}
 	if !a.hosts.allow(r.Host) {
 		return manifest.Errorf(errMisdirected, "this registry does not answer for the host %q: an open registry answers for the names of the loopback and for those in http.hosts", shortened(r.Host))
@@ -95,12 +104,12 @@ func (a *API) dispatch(x *exchange) error {
 		h.Set("Allow", ep.allow)
 		return manifest.Errorf(errMethod, "this path takes %s", ep.allow)
 	}
-	x.meter = op.meter
+	x.meter, x.permission = op.meter, op.permission
 	if err := r.parse(op.element, name, last); err != nil {
 		return err
 	}
-	if !a.policy.Decide(r.caller, netip.Addr{}, op.permission, r.repo).Allowed {
-		return manifest.Errorf(errForbidden, "permission %q is needed", op.permission)
+	if err := a.permit(w, r, op); err != nil {
+		return err
 	}
 	return op.handle(a, w, r)
 }

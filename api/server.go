@@ -20,6 +20,7 @@ const (
 func (a *API) Server() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // over TLS, where the client wants it
 	return &http.Server{
 		Handler:           http.HandlerFunc(a.serve),
 		ReadHeaderTimeout: a.options.HeaderTimeout,

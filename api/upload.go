@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -24,7 +23,7 @@ func (a *API) postUpload(w *response, r *request) error {
 		return err
 	}
 	if q.mount != "" {
-		blob, err := a.mount(r, q)
+		blob, err := a.mount(w, r, q)
 		if err == nil {
 			return created(w, r, blob.Digest)
 		}
@@ -56,12 +55,20 @@ func (a *API) postUpload(w *response, r *request) error {
 	return nil
 }
 
-// mount takes a blob from another repository that the caller may pull from.
-func (a *API) mount(r *request, q uploadQuery) (storage.Blob, error) {
-	may := func(repo string) bool { return a.policy.Decide(r.caller, netip.Addr{}, auth.Pull, repo).Allowed }
-	if q.from != "" && !may(q.from) {
-		// As if it were not there: a 401 or 403 ends the push of old clients.
-		return storage.Blob{}, storage.ErrBlobUnknown
+// mount takes a blob from another repository that the caller may pull from by the
+// policy as it is now. A token that does not say so, too, can be had: the client is
+// told which. Where no repository is named the token is not asked: it cannot name
+// those that the registry finds by itself.
+func (a *API) mount(w *response, r *request, q uploadQuery) (storage.Blob, error) {
+	may := func(repo string) bool { return a.policy.Decide(r.caller, r.origin.addr, auth.Pull, repo).Allowed }
+	if q.from != "" {
+		if !may(q.from) {
+			// As if it were not there: a 401 or 403 ends the push of old clients.
+			return storage.Blob{}, storage.ErrBlobUnknown
+		}
+		if r.shown.scheme == bearer && !auth.Grants(r.access, auth.Pull, q.from) {
+			return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.wanted(auth.Push))
+		}
 	}
 	return a.registry.Mount(r.Context(), r.caller.Owner(), r.repo, q.mount, q.from, may)
 }

@@ -1,0 +1,424 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/authtest"
+	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/oidc"
+	"github.com/berth-registry/berth/auth/policy"
+	"github.com/berth-registry/berth/auth/token"
+	"github.com/berth-registry/berth/storage"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const (
+	service  = "registry.test"
+	issuer   = "https://registry.test"
+	lifetime = 5 * time.Minute
+	grace    = time.Hour
+)
+
+// usual is the policy of a gated site.
+const usual = `
+policy:
+  - {name: public, who: [anonymous, authenticated], repos: ["public/**"], allow: [pull]}
+  - {name: own, who: [authenticated], repos: ["{user}/**"], allow: [push, delete]}
+  - {name: catalog, who: [authenticated, anonymous], repos: ["**"], allow: [catalog]}
+  - {name: team, who: ["group:team"], repos: ["team/**"], allow: [push, delete]}
+  - {name: robots, who: ["robot:deployer"], repos: ["prod/**"], allow: [pull]}
+  - {name: ci, who: ["oidc:ci"], repos: ["ci/**"], allow: [push]}
+`
+
+// gated is a site with users, tokens, and a policy that can change: everything
+// but the server's socket is what the program has.
+//
+// Its users are alice (of the group team), bob and carol, whose passwords are
+// "password of alice" and so on; and there is a robot, deployer.
+type gated struct {
+	*site
+	rows   *meta.DB
+	clock  *clock
+	policy *changing
+	ci     *authtest.Provider
+	audit  *logBuffer
+
+	mu      sync.Mutex
+	secrets map[string]string // what must not be in any log, and what it is
+}
+
+// clock is a clock that a test moves.
+type clock struct {
+	base  time.Time
+	ahead atomic.Int64
+}
+
+func (c *clock) Now() time.Time          { return c.base.Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// changing is a policy that a test replaces.
+type changing struct{ p atomic.Pointer[policy.Policy] }
+
+func (c *changing) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
+	return c.p.Load().Decide(id, from, p, repo)
+}
+
+func (c *changing) Anonymous() bool { return c.p.Load().Anonymous() }
+
+func (c *changing) set(t testing.TB, text string) {
+	t.Helper()
+	p, err := policy.Parse("policy.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.p.Store(p)
+}
+
+// authParts are what an Auth needs, in memory.
+type authParts struct {
+	rows   *meta.DB
+	clock  *clock
+	policy *changing
+	ci     *authtest.Provider
+	auth   *Auth
+}
+
+func newAuthParts(t testing.TB) authParts {
+	t.Helper()
+	ctx := context.Background()
+	p := authParts{clock: &clock{base: time.Now()}, policy: &changing{}, ci: authtest.NewProvider(t)}
+	p.ci.Now = p.clock.Now
+	p.policy.set(t, usual)
+	var err error
+	if p.rows, err = meta.Open(ctx, "sqlite::memory:", meta.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.rows.Close() })
+	trusted := p.ci.Issuer("ci", "{claims.repository}", "https://"+service)
+	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return []auth.Issuer{trusted} }, Now: p.clock.Now})
+	p.auth = &Auth{}
+	if p.auth.Logins, err = login.New(ctx, login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}); err != nil {
+		t.Fatal(err)
+	}
+	p.auth.Tokens, err = token.Open(ctx, token.Options{
+		Rows: p.rows, Issuer: issuer, Service: service, TTL: lifetime, UploadGrace: grace, Now: p.clock.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// newGated serves a registry to its users, and looks, in the end, for secrets in
+// all that was logged.
+func newGated(t *testing.T, o Options) *gated {
+	t.Helper()
+	return gate(t, newRegistry(t, "mem://", storage.Options{}), o)
+}
+
+func gate(t *testing.T, registry Registry, o Options) *gated {
+	t.Helper()
+	parts := newAuthParts(t)
+	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string),
+		audit: &logBuffer{lines: make(chan struct{}, 1)}}
+	if o.Auth != nil {
+		parts.auth.ExternalURLs = o.Auth.ExternalURLs
+	}
+	o.Auth, o.Policy, o.Now = parts.auth, parts.policy, parts.clock.Now
+	o.Audit = slog.New(slog.NewJSONHandler(g.audit, nil))
+	g.site = serveRegistry(t, registry, o)
+	for name, groups := range map[string][]string{"alice": {"team"}, "bob": nil, "carol": nil} {
+		g.addUser(name, groups...)
+	}
+	g.account("robot", "deployer", "")
+	keys, err := g.rows.SigningKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		g.secret(k.PEM, "signing key")
+	}
+	t.Cleanup(g.checkLogs)
+	return g
+}
+
+// secret notes what must not be logged.
+func (g *gated) secret(s, what string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.secrets[s] = what
+	return s
+}
+
+// checkLogs looks for secrets in the logs, as they are and as JSON and URLs have them.
+func (g *gated) checkLogs() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, text := range map[string]string{"log": g.log.String(), "audit": g.audit.String()} {
+		for secret, what := range g.secrets {
+			quoted, _ := json.Marshal(secret)
+			for _, form := range []string{secret, strings.Trim(string(quoted), `"`), url.QueryEscape(secret)} {
+				if strings.Contains(text, form) {
+					g.t.Errorf("the %s has the %s", name, what)
+					break
+				}
+			}
+		}
+	}
+}
+
+func passwordOf(name string) string { return "password of " + name }
+
+func (g *gated) addUser(name string, groups ...string) int64 {
+	g.t.Helper()
+	return g.account("user", name, g.secret(passwordOf(name), "password of "+name[:1]+"…"), groups...)
+}
+
+// account makes an account; without a password nobody logs in to it by one.
+func (g *gated) account(kind, name, password string, groups ...string) (id int64) {
+	g.t.Helper()
+	a := meta.Account{Kind: kind, Name: name, Groups: groups, CreatedAt: g.clock.Now().UnixMicro()}
+	if password != "" {
+		a.PasswordHash, a.PasswordCost = g.hash(password), bcrypt.MinCost
+	}
+	g.tx(func(tx *meta.Tx) (err error) {
+		id, err = tx.CreateAccount(a)
+		return err
+	})
+	return id
+}
+
+func (g *gated) hash(password string) string {
+	g.t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return g.secret(string(hash), "hash of a password")
+}
+
+func (g *gated) tx(fn func(tx *meta.Tx) error) {
+	g.t.Helper()
+	if err := g.rows.Tx(context.Background(), fn); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *gated) userID(kind, name string) int64 {
+	g.t.Helper()
+	a, err := g.rows.Account(kind, name)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return a.ID
+}
+
+// personal makes a token of an account, for 90 days.
+func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
+	g.t.Helper()
+	of := login.PersonalToken
+	if kind == "robot" {
+		of = login.RobotToken
+	}
+	secret, hash := login.NewSecret(of)
+	g.secret(secret, "token of "+kind)
+	now := g.clock.Now()
+	g.tx(func(tx *meta.Tx) (err error) {
+		id, err = tx.CreateAuthToken(meta.AuthToken{
+			AccountID: g.userID(kind, name), Kind: string(of), Name: "test", Hash: hash, Scope: scope,
+			CreatedAt: now.UnixMicro(), ExpiresAt: now.Add(90 * 24 * time.Hour).UnixMicro(),
+		})
+		return err
+	})
+	return secret, id
+}
+
+// idToken is what the CI service gives a job of a repository.
+func (g *gated) idToken(repository string) string {
+	return g.secret(g.ci.Sign(map[string]any{"sub": "job of " + repository, "aud": "https://" + service, "repository": repository, "jti": time.Now().String()}), "id_token")
+}
+
+func basicHeader(name, secret string) header {
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth(name, secret)
+	return header{"Authorization": r.Header.Get("Authorization")}
+}
+
+func passwordHeader(name string) header { return basicHeader(name, passwordOf(name)) }
+
+func bearerHeader(token string) header { return header{"Authorization": "Bearer " + token} }
+
+// with is a header with more fields.
+func (h header) with(more header) header {
+	all := header{}
+	for _, one := range []header{h, more} {
+		for k, v := range one {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// issued is an answer of the token endpoint.
+type issued struct {
+	Token       string
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int64  `json:"expires_in"`
+	Scope       string
+	TokenType   string `json:"token_type"`
+	IssuedAt    string `json:"issued_at"`
+	Username    string
+}
+
+// ask asks for a token with GET.
+func (g *gated) ask(credentials header, scopes ...string) (issued, *http.Response) {
+	g.t.Helper()
+	q := url.Values{"service": {service}, "scope": scopes}
+	resp, body := g.exchange(exchangeCase{Name: "ask for a token", Method: "GET", URL: tokenPath + "?" + q.Encode(), Header: credentials, WantCode: 200,
+		WantHeader: header{"Content-Type": "application/json", "Cache-Control": "no-store"}})
+	return g.readIssued(body), resp
+}
+
+func (g *gated) readIssued(body string) issued {
+	g.t.Helper()
+	var i issued
+	if err := json.Unmarshal([]byte(body), &i); err != nil {
+		g.t.Fatalf("%q: %v", body, err)
+	}
+	for _, token := range []string{i.Token, i.AccessToken} {
+		if token != "" {
+			g.secret(token, "issued token")
+		}
+	}
+	return i
+}
+
+// tokenOf is the header of a user with a token for scopes.
+func (g *gated) tokenOf(name string, scopes ...string) header {
+	g.t.Helper()
+	i, _ := g.ask(passwordHeader(name), scopes...)
+	return bearerHeader(i.Token)
+}
+
+// anonymousToken is the header of nobody with a token for scopes.
+func (g *gated) anonymousToken(scopes ...string) header {
+	g.t.Helper()
+	i, _ := g.ask(nil, scopes...)
+	return bearerHeader(i.Token)
+}
+
+// accessIn is what a token that was issued gives, as a scope.
+func (g *gated) accessIn(i issued) string {
+	g.t.Helper()
+	version, err := g.API.auth.Logins.Version()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	grant, err := g.API.auth.Tokens.Verify(i.Token, version)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return scopeText(grant.Access)
+}
+
+// challengeOf is the challenge that is expected, of the site's own address.
+func (g *gated) challengeOf(scope, problem string) string {
+	text := `Bearer realm="http://` + g.addr + tokenPath + `",service="` + service + `"`
+	if scope != "" {
+		text += `,scope="` + scope + `"`
+	}
+	if problem != "" {
+		text += `,error="` + problem + `"`
+	}
+	return text
+}
+
+// get asks for a path and says what came: the status, or the body of the answer where it matters.
+func (g *gated) status(method, path string, h header, body string) int {
+	g.t.Helper()
+	resp, _ := g.do(method, path, h, body)
+	return resp.StatusCode
+}
+
+// do has one exchange about which nothing is expected, and sees that nothing secret
+// that the request showed comes back.
+func (g *gated) do(method, path string, h header, body string) (*http.Response, string) {
+	g.t.Helper()
+	req, err := http.NewRequest(method, "http://"+g.addr+path, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for k, v := range h {
+		if k == "Host" {
+			req.Host = v
+			continue
+		}
+		req.Header.Set(k, v)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		g.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	if _, secret, ok := strings.Cut(h["Authorization"], " "); ok && len(secret) > 8 {
+		for k, v := range resp.Header {
+			if strings.Contains(strings.Join(v, " "), secret) {
+				g.t.Errorf("%s %s: %s has what Authorization had", method, path, k)
+			}
+		}
+		if strings.Contains(string(text), secret) {
+			g.t.Errorf("%s %s: the body has what Authorization had", method, path)
+		}
+	}
+	return resp, string(text)
+}
+
+// as has every exchange of f with the header h besides.
+func (g *gated) as(h header, cases []exchangeCase) {
+	g.t.Helper()
+	for _, c := range cases {
+		c.Header = h.with(c.Header)
+		g.exchange(c)
+	}
+}
+
+// pushAs puts a blob into a repository.
+func (g *gated) pushAs(h header, repo, content string) (d string) {
+	g.t.Helper()
+	d = sha256Of(content)
+	g.exchange(exchangeCase{
+		Name: "push a blob", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/?digest=" + d, Header: h, Body: content, WantCode: 201,
+	})
+	return d
+}
+
+// imageAs puts an image and its blobs into a repository.
+func (g *gated) imageAs(h header, repo, tag string) (d string) {
+	g.t.Helper()
+	g.pushAs(h, repo, "{}")
+	g.pushAs(h, repo, "layer of "+repo)
+	payload := image("{}", "layer of "+repo, "")
+	g.exchange(exchangeCase{
+		Name: "push an image", Method: "PUT", URL: "/v2/" + repo + "/manifests/" + tag,
+		Header: h.with(header{"Content-Type": imageType}), Body: payload, WantCode: 201,
+	})
+	return sha256Of(payload)
+}

@@ -1,0 +1,264 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/token"
+	"github.com/berth-registry/berth/manifest"
+)
+
+const (
+	maxTokenURL  = 32 << 10
+	maxTokenForm = 64 << 10
+)
+
+// The grants of RFC 6749 and RFC 8693 that postToken knows.
+const (
+	grantPassword = "password"
+	grantExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+	typeIDToken   = "urn:ietf:params:oauth:token-type:id_token"
+	typeAccess    = "urn:ietf:params:oauth:token-type:access_token"
+)
+
+// tokenAnswer is what a client gets. Both names have the same token: the one is
+// Docker's, the other OAuth's. There is no issued_at, which clients with a wrong
+// clock would count from.
+type tokenAnswer struct {
+	Token       string  `json:"token"`
+	AccessToken string  `json:"access_token"`
+	ExpiresIn   int64   `json:"expires_in"` // seconds
+	Scope       *string `json:"scope,omitempty"`
+	TokenType   string  `json:"token_type,omitempty"`
+}
+
+// sessionAnswer is what a CI job gets for its identity token (RFC 8693, 2.2): a
+// secret to log in with.
+type sessionAnswer struct {
+	AccessToken     string `json:"access_token"`
+	IssuedTokenType string `json:"issued_token_type"`
+	TokenType       string `json:"token_type"` // "N_A": the secret is a password, not a Bearer token
+	ExpiresIn       int64  `json:"expires_in"`
+	Username        string `json:"username"`
+}
+
+// getToken issues a token for what the query asks, to whom Basic credentials
+// prove, or to nobody (Docker's token specification).
+func (a *API) getToken(w *response, r *request) error {
+	if len(r.RequestURI) > maxTokenURL {
+		return a.tokenError(w, r, manifest.Errorf(errParameter, "the URL has %d bytes, at most %d are taken", len(r.RequestURI), maxTokenURL))
+	}
+	q, err := r.parameters()
+	if err == nil {
+		r.shown, err = parseAuthorization(r.Header["Authorization"])
+	}
+	if err == nil && r.shown.scheme == bearer {
+		err = errMalformed // a token gives no other token, or it would never end
+	}
+	if err == nil {
+		err = a.issue(w, r, q, false)
+	}
+	return a.tokenError(w, r, err)
+}
+
+// postToken issues a token for a password in a form (RFC 6749, 4.3), or exchanges
+// the identity token of a CI job for a session (RFC 8693). The query is not looked
+// at: the request has one meaning.
+func (a *API) postToken(w *response, r *request) error {
+	form, err := r.form()
+	if err != nil {
+		return a.tokenError(w, r, err)
+	}
+	grant, err := form.one("grant_type", errParameter)
+	switch {
+	case err != nil:
+	case len(r.Header["Authorization"]) > 0:
+		err = manifest.Errorf(errParameter, "credentials come in the form or in Authorization, not in both")
+	case grant == grantPassword:
+		if err = form.credentials(&r.shown); err == nil {
+			err = a.issue(w, r, form, true)
+		}
+	case grant == grantExchange:
+		err = a.exchange(w, r, form)
+	default:
+		err = manifest.Errorf(errGrant, "the grant type is %q, expected %s or %s", shortened(grant), grantPassword, grantExchange)
+	}
+	return a.tokenError(w, r, err)
+}
+
+// form reads the request's body.
+func (r *request) form() (parameters, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, manifest.Errorf(errParameter, "the body must be a form, of type application/x-www-form-urlencoded")
+	}
+	if r.body == nil {
+		return nil, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r.body, maxTokenForm+1))
+	if err != nil {
+		return nil, manifest.Errorf(errParameter, "the body ended after %d bytes", r.body.read.Load())
+	}
+	if len(text) > maxTokenForm {
+		return nil, manifest.Errorf(errParameter, "the form has more than %d bytes", maxTokenForm)
+	}
+	values, err := url.ParseQuery(string(text))
+	if err != nil { // whose text would show a part of the form
+		return nil, manifest.Errorf(errParameter, "the form is malformed")
+	}
+	return parameters(values), nil
+}
+
+// credentials reads the name and password of a form. Without either it shows nothing.
+func (p parameters) credentials(s *shown) error {
+	name, err := p.one("username", errParameter)
+	if err != nil {
+		return err
+	}
+	password, err := p.one("password", errParameter)
+	if err == nil && (name != "" || password != "") {
+		*s = shown{scheme: basic, name: name, secret: password}
+	}
+	return err
+}
+
+// issue authenticates what the request shows and answers with a token for what is asked and the policy gives.
+// The parameters account and client_id are nobody's proof of anything, and not looked at.
+func (a *API) issue(w *response, r *request, q parameters, form bool) error {
+	if service, err := q.one("service", errParameter); err != nil {
+		return err
+	} else if service != "" && service != a.auth.Tokens.Service() {
+		return manifest.Errorf(errParameter, "the service is %q, this registry's is %q", shortened(service), a.auth.Tokens.Service())
+	}
+	asked, err := auth.ParseRequested(q["scope"])
+	if errors.Is(err, auth.ErrTooManyScopes) {
+		return manifest.Errorf(errParameter, "the request asks for more than %d scopes", auth.MaxScopes)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.logIn(r); err != nil {
+		return err
+	}
+	granted := a.grant(r, asked)
+	signed, err := a.auth.Tokens.Sign(r.caller, granted)
+	if errors.Is(err, token.ErrTooLarge) {
+		return manifest.Errorf(errParameter, "%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	a.auditToken(r, signed, asked, granted)
+	answer := tokenAnswer{Token: signed.Text, AccessToken: signed.Text, ExpiresIn: int64(signed.Lifetime / time.Second)}
+	if form {
+		scope := scopeText(granted)
+		answer.Scope, answer.TokenType = &scope, "Bearer"
+	}
+	w.Header()["Cache-Control"] = noStore
+	return writeJSON(w, http.StatusOK, "application/json", answer)
+}
+
+// logIn finds out who asks for a token. Wrong credentials are never as good as none.
+func (a *API) logIn(r *request) (err error) {
+	if r.shown.scheme == none {
+		r.caller = auth.Identity{Kind: auth.Anonymous}
+		if !a.policy.Anonymous() {
+			return errNothing
+		}
+		return nil
+	}
+	a.noteSecret(r)
+	r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.addr})
+	a.auditLogin(r, r.shown.name, err)
+	return err
+}
+
+// grant is what of the accesses asked for the policy gives. It is never more than was asked.
+func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
+	granted := []auth.Access{}
+	for _, want := range asked {
+		got := auth.Access{Type: want.Type, Name: want.Name}
+		for _, action := range want.Actions {
+			p, repo := auth.Permission(action), want.Name
+			if want.Type == "registry" {
+				p, repo = auth.Catalog, ""
+			}
+			if a.policy.Decide(r.caller, r.origin.addr, p, repo).Allowed {
+				got.Actions = append(got.Actions, action)
+			}
+		}
+		if len(got.Actions) > 0 {
+			granted = append(granted, got)
+		}
+	}
+	return granted
+}
+
+// exchange opens a session for a CI job that shows an identity token.
+func (a *API) exchange(w *response, r *request, form parameters) error {
+	kind, err := form.one("subject_token_type", errParameter)
+	if err != nil {
+		return err
+	}
+	if kind != typeIDToken {
+		return manifest.Errorf(errParameter, "subject_token_type is %q, expected %s", shortened(kind), typeIDToken)
+	}
+	idToken, err := form.one("subject_token", errParameter)
+	if err != nil {
+		return err
+	}
+	r.shown = shown{scheme: basic, name: "oidc", secret: idToken}
+	a.noteSecret(r)
+	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.addr, 0)
+	r.caller = session.Identity
+	a.auditLogin(r, r.shown.name, err)
+	if err != nil {
+		return err
+	}
+	a.auditSession(r, session)
+	w.Header()["Cache-Control"] = noStore
+	return writeJSON(w, http.StatusOK, "application/json", sessionAnswer{
+		AccessToken: session.Secret, IssuedTokenType: typeAccess, TokenType: "N_A",
+		ExpiresIn: int64(session.Expires.Sub(a.options.Now()) / time.Second), Username: "_token",
+	})
+}
+
+// tokenError turns the errors of the token endpoint into what its clients
+// understand: they want Basic, not a token, and an OAuth error in the body.
+func (a *API) tokenError(w *response, r *request, err error) error {
+	if err == nil {
+		return nil
+	}
+	r.oauth = true
+	w.Header()["Cache-Control"] = noStore
+	switch {
+	case errors.Is(err, errNothing), errors.Is(err, errMalformed), errors.Is(err, auth.ErrCredentials):
+		w.Header()["Www-Authenticate"] = []string{`Basic realm=` + strconv.Quote(a.auth.Tokens.Service())}
+		message := auth.ErrCredentials.Error()
+		if !errors.Is(err, auth.ErrCredentials) {
+			message = "authentication required: log in with a user name and password"
+		}
+		return manifest.Errorf(errUnauthorized, "%s", message)
+	}
+	return loginError(w, err)
+}
+
+// oauthCode is the code of RFC 6749, 5.2, of a problem.
+func oauthCode(p problem) string {
+	switch {
+	case p.kind == errGrant:
+		return "unsupported_grant_type"
+	case p.status == http.StatusUnauthorized:
+		return "invalid_client"
+	case p.status == http.StatusBadRequest:
+		return "invalid_request"
+	case p.status == http.StatusTooManyRequests, p.status == http.StatusServiceUnavailable:
+		return "temporarily_unavailable"
+	}
+	return "server_error"
+}
