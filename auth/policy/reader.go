@@ -77,8 +77,9 @@ var (
 	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 )
 
-// syntax notes an error of the YAML package, whose own line is not quite right: it is that of the innermost list or
-// mapping around the fault, counted from 0 by its parser and from 1 by its scanner, and left out where it is 0.
+// syntax notes an error of the YAML package. The line that comes with it may be that
+// where the list or mapping around the fault begins; it is counted from 0 by its
+// parser, from 1 by its scanner, and left out where it is 0.
 func (r *reader) syntax(err error, data []byte) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 0
@@ -93,7 +94,7 @@ func (r *reader) syntax(err error, data []byte) {
 		line = 1 + bytes.Count(data[:max(0, bytes.Index(data, []byte("*"+found[1])))], []byte("\n"))
 		text = "*" + found[1] + " is an alias in YAML"
 	}
-	r.wrong(max(line, 1), "not well-formed YAML: %s; text that begins with *, !, { or & must be in quotes", text)
+	r.wrong(max(line, 1), "not well-formed YAML, here or below: %s; text that begins with *, !, { or & must be in quotes", text)
 }
 
 // entry is one key of a mapping.
