@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"testing"
@@ -82,4 +83,41 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%q is %q, %v, expected %q", template, got, err, want)
 		}
 	}
+}
+
+// FuzzClaims: whatever a payload holds, what becomes of it is bounded and safe.
+func FuzzClaims(f *testing.F) {
+	for _, seed := range []string{
+		`{"sub":"repo:acme/app","repository_owner_id":1234567,"ref_protected":true,"groups_direct":["a","b"],"exp":1800000000}`,
+		`{"a":{"b":[1,2]},"c":[[]],"d":null,"exp":1e400,"\u0000":"\ud800"}`,
+		`{"iss":"a","iss":"b","ISS":"c"}`, `[]`, `null`, `{`, ``,
+	} {
+		f.Add(seed, "{claims.sub}@{claims.a}")
+	}
+	f.Fuzz(func(t *testing.T, payload, template string) {
+		c, err := parseClaims("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".")
+		if err != nil {
+			return
+		}
+		of, err := c.ofJob()
+		if err != nil {
+			return
+		}
+		size := 0
+		for name, v := range of {
+			if len(v) == 0 || slices.Contains(ofToken, name) {
+				t.Errorf("claim %q is %q", name, v)
+			}
+			for _, s := range append(v, name) {
+				size += len(s)
+			}
+		}
+		if size > maxClaims {
+			t.Errorf("%d bytes of claims", size)
+		}
+		name, err := expand(template, of)
+		if err == nil && checkName(name) != nil {
+			t.Errorf("an identity is called %q", name)
+		}
+	})
 }

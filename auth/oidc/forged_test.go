@@ -120,6 +120,10 @@ func TestJ2Keys(t *testing.T) {
 			w.mustRefuse(t, token, auth.ErrCredentials, "")
 		})
 	}
+	for _, typ := range []any{"at+jwt", "logout+jwt", "", 1} {
+		token := w.withHeader(t, map[string]any{"alg": "ES256", "typ": typ, "kid": w.Key().KeyID}, func(string) []byte { return make([]byte, 64) })
+		w.mustRefuse(t, token, auth.ErrCredentials, "expected JWT")
+	}
 	for _, kid := range []string{"", "../../x", strings.ToUpper(w.Key().KeyID)} {
 		key := w.Key()
 		key.KeyID = kid

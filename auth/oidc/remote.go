@@ -75,8 +75,7 @@ func (r *remote) keys(ctx context.Context, id string) ([]jose.JSONWebKey, error)
 	if p.due(id, r.now()) {
 		select {
 		case r.turn <- struct{}{}:
-			p = r.fetchOnce(ctx, id)
-			<-r.turn
+			p = r.fetchInTurn(ctx, id)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: waiting for the keys of %s: %w", auth.ErrUnavailable, r.place.url, ctx.Err())
 		}
@@ -90,9 +89,10 @@ func (r *remote) keys(ctx context.Context, id string) ([]jose.JSONWebKey, error)
 	return nil, errUnknownKey
 }
 
-// fetchOnce fetches unless another has done so since it seemed due. The caller has
-// the turn.
-func (r *remote) fetchOnce(ctx context.Context, id string) *published {
+// fetchInTurn fetches, unless another has done so since it seemed due, and gives
+// the turn back.
+func (r *remote) fetchInTurn(ctx context.Context, id string) *published {
+	defer func() { <-r.turn }()
 	p := r.last.Load()
 	if !p.due(id, r.now()) {
 		return p

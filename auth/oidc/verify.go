@@ -119,6 +119,9 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 		return nil, err
 	}
 	header := signed.Signatures[0].Protected
+	if typ, there := header.ExtraHeaders[jose.HeaderType]; there && typ != "JWT" {
+		return nil, fmt.Errorf("a token of type %q, expected JWT", typ) // an access or a logout token
+	}
 	keys, err := s.remote.keys(ctx, header.KeyID)
 	if err != nil {
 		s.err = err
