@@ -101,8 +101,10 @@ func TestJWKS(t *testing.T) {
 	w.must(json.Unmarshal(data, &set))
 	signed := w.token(alice)
 	for name, verify := range map[string]func(s *jose.JSONWebSignature) ([]byte, error){
-		"good":    func(s *jose.JSONWebSignature) ([]byte, error) { return s.Verify(set.Key(w.signer().kid)[0]) },
-		"another": func(s *jose.JSONWebSignature) ([]byte, error) { return s.Verify(&newWorld(t).signer().private.PublicKey) },
+		"good": func(s *jose.JSONWebSignature) ([]byte, error) { return s.Verify(set.Key(w.signer().kid)[0]) },
+		"another": func(s *jose.JSONWebSignature) ([]byte, error) {
+			return s.Verify(&newWorld(t).signer().private.PublicKey)
+		},
 	} {
 		parsed, err := jose.ParseSigned(signed.Text, []jose.SignatureAlgorithm{jose.ES256})
 		w.must(err)
@@ -264,7 +266,9 @@ func TestParseKeysRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := func(kind string, der []byte) string { return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})) }
+	block := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
 	for name, c := range map[string]struct{ text, want string }{
 		"nothing":            {"", "no PEM block"},
 		"text":               {"secret", "no PEM block"},
