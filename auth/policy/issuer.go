@@ -13,7 +13,12 @@ import (
 
 // readIssuers reads whose identity tokens are taken.
 func (f *file) readIssuers(n *yaml.Node) {
-	for _, node := range f.items(n, "issuers") {
+	nodes := f.items(n, "issuers")
+	if len(nodes) > maxIssuers {
+		f.wrong(n.Line, "there are %d issuers, at most %d are allowed", len(nodes), maxIssuers)
+		return
+	}
+	for _, node := range nodes {
 		issuer := f.readIssuer(node)
 		for _, other := range f.issuers {
 			switch {

@@ -8,8 +8,9 @@ import (
 
 // Bounds of a file, which keep decisions and the tests of a file quick.
 const (
-	maxRules = 1000
-	maxTests = 1000
+	maxRules   = 1000
+	maxTests   = 1000
+	maxIssuers = 100
 )
 
 // file is a policy file as it is read.

@@ -33,6 +33,7 @@ func TestParseRefuses(t *testing.T) {
 		{"merge", "policy:\n  - &a {name: a, who: anonymous, repos: a, allow: pull}\n  - {<<: *a, name: b}\n", "policy.yaml:3: unknown key <<"},
 		{"too large", "policy: # " + strings.Repeat("x", MaxSize) + "\n", "policy.yaml:1: the file has more than 1048576 bytes"},
 		{"too many rules", "policy: [" + strings.Repeat("{}, ", maxRules) + "{}]", "policy.yaml:1: policy has 1001 rules, at most 1000"},
+		{"too many issuers", "issuers: [" + strings.Repeat("{}, ", maxIssuers) + "{}]", "policy.yaml:1: there are 101 issuers, at most 100"},
 		{"too many tests", good + "tests: [" + strings.Repeat("{}, ", maxTests) + "{}]", ": there are 1001 tests, at most 1000"},
 
 		{"key of a rule", rules("name: a", "who: anonymous", "repos: a", "alow: [pull]"), "policy.yaml:5: unknown key alow, did you mean allow?"},

@@ -111,16 +111,16 @@ func (r *reader) mapping(n *yaml.Node, what string) []entry {
 		return nil
 	}
 	var list []entry
+	lines := make(map[string]int) // of each key
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		line := n.Content[i].Line
 		key, ok := r.text(n.Content[i], "a key of "+what)
-		if !ok {
-			continue
+		if first, twice := lines[key]; ok && twice {
+			r.wrong(line, "key %s is there twice, first in line %d", key, first)
+		} else if ok {
+			lines[key] = line
+			list = append(list, entry{key, line, n.Content[i+1]})
 		}
-		if at := slices.IndexFunc(list, func(e entry) bool { return e.key == key }); at >= 0 {
-			r.wrong(n.Content[i].Line, "key %s is there twice, first in line %d", key, list[at].line)
-			continue
-		}
-		list = append(list, entry{key, n.Content[i].Line, n.Content[i+1]})
 	}
 	return list
 }

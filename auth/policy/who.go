@@ -82,14 +82,18 @@ func (t *term) hasMember(id *auth.Identity) bool {
 
 func (f *file) readWho(n *yaml.Node) who {
 	var w who
+	included := make(map[string]bool)
 	words := f.someWords(n, "who")
+	for _, word := range words {
+		included[word.text] = true
+	}
 	for _, word := range words {
 		text, not := strings.CutPrefix(word.text, "!")
 		t, err := f.parseTerm(text)
 		switch {
 		case err != nil:
 			f.wrong(word.line, "who: %v", err)
-		case not && slices.Contains(texts(words), text):
+		case not && included[text]:
 			f.wrong(word.line, "who: %s is both included and excluded", text)
 		case not:
 			w.not = append(w.not, t)
