@@ -29,6 +29,7 @@ const (
 type key struct {
 	kid         string // RFC 7638 thumbprint of the public key
 	private     *ecdsa.PrivateKey
+	point       []byte // x and y of the public key, 32 bytes each
 	certificate []byte // of the public key, signed by itself; DER
 }
 
@@ -58,36 +59,26 @@ func newKey() (*key, error) {
 
 // keyOf completes a private key on P-256.
 func keyOf(private *ecdsa.PrivateKey) (*key, error) {
-	k := &key{private: private}
+	uncompressed, err := private.PublicKey.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("a signing key: %w", err)
+	}
+	k := &key{private: private, point: uncompressed[1:]}
 	x, y := k.coordinates()
 	sum := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + x + `","y":"` + y + `"}`))
 	k.kid = base64.RawURLEncoding.EncodeToString(sum[:])
-	var err error
 	k.certificate, err = selfSigned(private, k.kid)
 	return k, err
 }
 
 // coordinates are those of the public key as a JWK has them.
 func (k *key) coordinates() (x, y string) {
-	point := k.point()
-	return base64.RawURLEncoding.EncodeToString(point[:32]), base64.RawURLEncoding.EncodeToString(point[32:])
-}
-
-// point is x and y of the public key, 32 bytes each.
-func (k *key) point() []byte {
-	uncompressed, err := k.private.PublicKey.Bytes()
-	if err != nil {
-		panic(err) // only a point that is not on the curve has none, and no such key is made or parsed
-	}
-	return uncompressed[1:]
+	return base64.RawURLEncoding.EncodeToString(k.point[:32]), base64.RawURLEncoding.EncodeToString(k.point[32:])
 }
 
 // leadingZero reports whether a coordinate begins with a zero byte. Distribution computes the
 // thumbprint of such a key without that byte, and then does not find it by ours.
-func (k *key) leadingZero() bool {
-	point := k.point()
-	return point[0] == 0 || point[32] == 0
-}
+func (k *key) leadingZero() bool { return k.point[0] == 0 || k.point[32] == 0 }
 
 // selfSigned returns a certificate that is the same whenever it is made, so that what was
 // given to a verifier stays right for a key of which only the private half is kept. It

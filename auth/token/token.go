@@ -107,11 +107,11 @@ func Open(ctx context.Context, o Options) (*Issuer, error) {
 		timely: o.validator(Leeway),
 		late:   o.validator(max(Leeway, o.UploadGrace)),
 	}
-	if o.KeyFile != "" {
-		return i, i.Reload()
-	}
 	i.keys.Store(&keySet{version: math.MinInt64})
-	return i, i.Maintain(ctx)
+	if err := errors.Join(i.Reload(), i.Maintain(ctx)); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 // check completes the options, or says what is wrong with them. Empty names would make
@@ -202,7 +202,9 @@ func (i *Issuer) Maintain(ctx context.Context) error {
 	if set, err = i.current(); err != nil {
 		return err
 	}
-	i.o.Log.Info("signing keys changed", "active", set.signer.kid, "keys", len(set.keys))
+	for _, k := range set.list(i.cycle, now) {
+		i.o.Log.Info("signing keys changed", "key", k.KID, "state", k.State)
+	}
 	return nil
 }
 

@@ -16,8 +16,11 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/auth"
 )
 
 func decode(segment string) (string, error) {
@@ -330,13 +333,49 @@ func TestRememberedTokensAreBounded(t *testing.T) {
 	if n := w.verified.Len(); n != 0 {
 		t.Errorf("%d invalid tokens are remembered", n)
 	}
+	signed := w.token(alice)
 	for range 3 {
-		w.want(w.token(alice).Text, nil)
+		w.want(signed.Text, nil)
 	}
-	if n := w.verified.Len(); n != 3 {
-		t.Errorf("%d of 3 tokens are remembered", n)
+	if n := w.verified.Len(); n != 1 {
+		t.Errorf("one token is remembered %d times", n)
 	}
-	if size := w.verified.Resize(2); size != 1 {
-		t.Error("the memory has no bounds")
+	for n := range 2 * remembered {
+		w.verified.Add(sha256.Sum256([]byte{byte(n), byte(n >> 8)}), verified{})
 	}
+	if n := w.verified.Len(); n != remembered {
+		t.Errorf("%d tokens are remembered", n)
+	}
+	w.want(signed.Text, nil)
+}
+
+// TestConcurrentUse signs and verifies while keys change. What was signed by a key that is not revoked is good.
+func TestConcurrentUse(t *testing.T) {
+	w := newWorld(t)
+	var g sync.WaitGroup
+	for range 4 {
+		g.Go(func() {
+			for range 25 {
+				s, err := w.Sign(alice, nil)
+				v, verr := w.db.AuthVersion()
+				if err := errors.Join(err, verr); err != nil {
+					t.Error(err)
+					return
+				}
+				if g, err := w.Verify(s.Text, auth.Version(v)); err != nil || g.ID != s.ID {
+					t.Errorf("%+v, %v", g, err)
+				}
+				if _, err := w.JWKS(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	m := w.manager()
+	for range 10 {
+		_, err := m.Rotate(t.Context(), true)
+		w.must(err)
+		w.maintain()
+	}
+	g.Wait()
 }
