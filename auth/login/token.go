@@ -19,10 +19,12 @@ import (
 )
 
 const (
-	anyToken    = "_token" // the user name that every token goes with
-	robotPrefix = "robot+" // of the user name of a robot
-	byToken     = "token:" // begins the Credential of who showed a personal or robot token
+	anyToken = "_token" // the user name that every token goes with
+	byToken  = "token:" // begins the Credential of who showed a personal or robot token
 )
+
+// RobotPrefix begins the user name of a robot, as no user's does.
+const RobotPrefix = "robot+"
 
 // tokens proves users and robots by the tokens they were given.
 type tokens struct {
@@ -47,7 +49,7 @@ func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 	}
 	name := id.Name
 	if id.Kind == auth.Robot {
-		name = robotPrefix + name
+		name = RobotPrefix + name
 	}
 	if c.Name != name && c.Name != anyToken {
 		return auth.Identity{}, fmt.Errorf("%w: %s is not the user's whose name came with it", auth.ErrCredentials, id.Credential)

@@ -1,0 +1,387 @@
+package login
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+func TestPassword(t *testing.T) {
+	f := newFixture(t, nil, "bob:"+fakeHash("bobs", 10)+"\n")
+	alice := f.addUser("alice", "alices", 10, "team-a")
+	want := auth.Identity{Kind: auth.User, Name: "alice", ID: fmt.Sprint(alice), Groups: []string{"team-a"}, Credential: "password", Stamp: "0"}
+	if got := f.mustLogin("alice", "alices"); got.Owner() != want.Owner() || !slices.Equal(got.Groups, want.Groups) || got.Credential != want.Credential || got.Stamp != want.Stamp {
+		t.Errorf("alice is %+v", got)
+	}
+	bob := f.mustLogin("bob", "bobs")
+	if bob.Owner() != "user:bob#htpasswd" || bob.Credential != "password" || bob.Stamp == "" || strings.Contains(fakeHash("bobs", 10), bob.Stamp) {
+		t.Errorf("bob is %+v", bob)
+	}
+	f.refused("alice", "bobs", auth.ErrCredentials)
+	f.refused("bob", "alices", auth.ErrCredentials)
+	f.refused("Alice", "alices", auth.ErrCredentials)
+}
+
+// A1: a wrong login costs the same for who exists and who does not, wherever users are and whatever their own costs.
+func TestA1UnknownUserCostsTheSame(t *testing.T) {
+	f := newFixture(t, nil, "low:"+fakeHash("p", 8)+"\nhigh:"+fakeHash("p", 12)+"\n", "second:"+fakeHash("p", 12)+"\n")
+	f.addUser("rows", "p", 12)
+	f.addUser("rowslow", "p", 10)
+	disabled := f.addUser("disabled", "p", 9)
+	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(disabled, true) })
+	for _, c := range []struct{ name, password string }{
+		{"rows", "wrong"}, {"high", "wrong"}, {"second", "wrong"}, {"unknown", "wrong"}, {"unknown2", "p"}, // one run of 12
+		{"rowslow", "wrong"}, {"low", "wrong"}, {"disabled", "wrong"}, {"disabled", "p"}, // filled up to that
+	} {
+		f.advance(time.Hour) // so that nothing is remembered and no attempt is missing
+		f.refused(c.name, c.password, auth.ErrCredentials)
+		runs := f.spent()
+		if work(runs) != 1<<12 {
+			t.Errorf("%s with %q: runs of costs %v, want the work of one of 12", c.name, c.password, runs)
+		}
+		if filled := c.name == "rowslow" || c.name == "low" || c.name == "disabled"; !filled && len(runs) != 1 {
+			t.Errorf("%s: %d runs", c.name, len(runs))
+		}
+	}
+	f.mustLogin("rowslow", "p")
+	if runs := f.spent(); !slices.Equal(runs, []int{10}) {
+		t.Errorf("a right password: %v", runs)
+	}
+}
+
+// Where all users have one cost there is one run of it, right or wrong; where there are no users, one all the same.
+func TestA1OneRun(t *testing.T) {
+	f := newFixture(t, nil)
+	f.refused("nobody", "p", auth.ErrCredentials)
+	if runs := f.spent(); !slices.Equal(runs, []int{DefaultCost}) {
+		t.Errorf("without users: %v", runs)
+	}
+	f.addUser("alice", "right", 11)
+	for _, c := range []struct {
+		name, password string
+		err            error
+	}{{"alice", "wrong", auth.ErrCredentials}, {"nobody", "wrong", auth.ErrCredentials}, {"alice", "right", nil}} {
+		if _, err := f.login(c.name, c.password); !errors.Is(err, c.err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if runs := f.spent(); !slices.Equal(runs, []int{11}) {
+			t.Errorf("%s %s: %v", c.name, c.password, runs)
+		}
+	}
+}
+
+// A2: however many come, no more than BcryptRuns passwords are checked at once, and who waits too long is told to come back.
+func TestA2RunsAreBounded(t *testing.T) {
+	const runs, clients = 3, 500
+	f := newFixture(t, func(o *Options) { o.BcryptRuns = runs })
+	f.addUser("alice", "right", 10)
+	if f.passwords.wait > 2*time.Second {
+		t.Errorf("a password waits %v to be checked", f.passwords.wait)
+	}
+	f.passwords.wait = 10 * time.Millisecond
+	started, release := make(chan struct{}, clients), make(chan struct{})
+	f.slow = func(count func()) {
+		count()
+		started <- struct{}{}
+		<-release
+	}
+	results := make(chan error, clients)
+	for i := range clients {
+		go func() {
+			from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) // each a network of its own
+			_, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: fmt.Sprint("wrong", i), From: from})
+			results <- err
+		}()
+	}
+	for range clients - runs {
+		var tooMany *auth.TooManyError
+		if err := <-results; !errors.As(err, &tooMany) || tooMany.Wait <= 0 {
+			t.Fatalf("one that waited: %v", err)
+		}
+	}
+	if n := len(started); n != runs {
+		t.Errorf("%d runs at once, want %d", n, runs)
+	}
+	close(release)
+	for range runs {
+		if err := <-results; !errors.Is(err, auth.ErrCredentials) {
+			t.Errorf("one that ran: %v", err)
+		}
+	}
+	f.slow = nil
+	f.mustLogin("alice", "right")
+}
+
+// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with what is known to be right.
+func TestA2LockOut(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "right", 10)
+	f.addUser("bob", "bobs", 10)
+	token, _ := f.addToken(PersonalToken, alice, "repository:**:pull", time.Hour)
+	f.mustLogin("alice", "right")
+	f.spent()
+	tooMany := 0
+	for i := range 500 {
+		var e *auth.TooManyError
+		_, err := f.login("alice", fmt.Sprint("wrong", i))
+		switch {
+		case errors.As(err, &e):
+			tooMany++
+			if e.Wait <= 0 || e.Wait > oneMore {
+				t.Errorf("come back after %v", e.Wait)
+			}
+		case !errors.Is(err, auth.ErrCredentials):
+			t.Fatal(err)
+		}
+	}
+	if runs := len(f.spent()); tooMany != 500-burst || runs != burst {
+		t.Errorf("%d of 500 were too many, %d ran", tooMany, runs)
+	}
+	f.refused("bob", "bobs", auth.ErrTooMany) // right, but that would have to be found out
+	f.mustLogin("alice", "right")             // that was found out before
+	f.mustLogin("alice", token)
+	if _, err := f.Login(t.Context(), auth.Credentials{Name: "bob", Secret: "bobs", From: there}); err != nil {
+		t.Errorf("from another address: %v", err)
+	}
+	f.mustLogin("bob", "bobs") // which now is known everywhere
+	f.advance(oneMore)
+	f.refused("alice", "wrong again", auth.ErrCredentials)
+	f.refused("alice", "and again", auth.ErrTooMany)
+}
+
+// A3: a wrong password that keeps coming is checked and counted once a minute.
+func TestA3StalePassword(t *testing.T) {
+	f := newFixture(t, nil, "bob:"+fakeHash("bobs", 10))
+	f.addUser("alice", "right", 10)
+	for _, name := range []string{"alice", "bob", "nobody"} {
+		for minute := range 3 {
+			for range 1000 {
+				f.refused(name, "stale", auth.ErrCredentials)
+			}
+			if runs := f.spent(); len(runs) != 1 {
+				t.Errorf("%s, minute %d: %d runs", name, minute, len(runs))
+			}
+			f.advance(wrongFor)
+		}
+	}
+	for i := range burst { // nine attempts are gone, and had time to come back
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+	}
+}
+
+// A3, for what is no password: it is counted once as well.
+func TestA3StaleToken(t *testing.T) {
+	f := newFixture(t, nil)
+	gone, _ := NewSecret(PersonalToken)
+	for _, c := range []auth.Credentials{
+		{Name: "alice", Secret: gone}, {Name: "oidc", Secret: "job.wrong"}, {Name: "alice", Secret: gone[:10]},
+		{Name: "robot+x", Secret: "password"}, {Name: "alice", Secret: strings.Repeat("x", 73)},
+	} {
+		for range 1000 {
+			f.refused(c.Name, c.Secret, auth.ErrCredentials)
+		}
+	}
+	if runs := f.spent(); len(runs) != 0 {
+		t.Errorf("runs for what is no password: %v", runs)
+	}
+	f.addUser("alice", "right", 10)
+	for i := range burst - 5 {
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+	}
+	f.refused("alice", "one too many", auth.ErrTooMany)
+}
+
+// The requests that one push makes at once cost one run, also while it is going on.
+func TestPasswordsShareRuns(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.BcryptRuns = 100 })
+	f.addUser("alice", "right", 10)
+	for _, password := range []string{"right", "wrong"} {
+		var all sync.WaitGroup
+		gathered := make(chan struct{})
+		f.slow = func(count func()) {
+			<-gathered
+			count()
+		}
+		for range 50 {
+			all.Go(func() {
+				if _, err := f.login("alice", password); (err == nil) != (password == "right") || errors.Is(err, auth.ErrTooMany) {
+					t.Errorf("%s: %v", password, err)
+				}
+			})
+		}
+		close(gathered)
+		all.Wait()
+		if runs := f.spent(); len(runs) != 1 {
+			t.Errorf("%s: %d runs", password, len(runs))
+		}
+	}
+}
+
+// A right password is remembered for five minutes, and for no longer than it is right.
+func TestRightPasswordIsRemembered(t *testing.T) {
+	f := newFixture(t, nil)
+	id := f.addUser("alice", "right", 10)
+	logins := func(password string, want int) {
+		t.Helper()
+		f.mustLogin("alice", password)
+		if runs := f.spent(); len(runs) != want {
+			t.Errorf("%d runs, want %d", len(runs), want)
+		}
+	}
+	logins("right", 1)
+	f.advance(rightFor - 1)
+	logins("right", 0)
+	f.advance(1)
+	logins("right", 1)
+	f.write(func(tx *meta.Tx) error { return tx.SetPassword(id, fakeHash("new", 10), 10) })
+	f.refused("alice", "right", auth.ErrCredentials)
+	f.spent()
+	logins("new", 1)
+	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(id, true) })
+	f.refused("alice", "new", auth.ErrCredentials)
+	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(id, false) })
+	logins("new", 0)
+}
+
+// A password that was wrong is not remembered beyond the hash it was wrong for.
+func TestWrongPasswordTurnsRight(t *testing.T) {
+	f := newFixture(t, nil)
+	f.refused("alice", "soon", auth.ErrCredentials)
+	id := f.addUser("alice", "other", 10)
+	f.refused("alice", "soon", auth.ErrCredentials)
+	f.write(func(tx *meta.Tx) error { return tx.SetPassword(id, fakeHash("soon", 10), 10) })
+	f.mustLogin("alice", "soon")
+}
+
+// A2: what cannot be a password or a name is refused, without a run, whoever is asked for.
+func TestA2OddCredentials(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", strings.Repeat("x", 72), 10)
+	f.addUser("bob", "a:b:c", 10)
+	for _, c := range []auth.Credentials{
+		{Name: "alice", Secret: ""}, {Name: "nobody", Secret: ""},
+		{Name: "alice", Secret: strings.Repeat("x", 73)}, {Name: "nobody", Secret: strings.Repeat("x", 73)},
+		{Name: "alice", Secret: strings.Repeat("x", 1<<20)}, {Name: strings.Repeat("a", 1<<20), Secret: "x"},
+		{Name: "alice", Secret: strings.Repeat("x", 72) + "\x00"}, {Name: "alice", Secret: "x\x00y"},
+		{Name: "", Secret: "x"}, {Name: "alice\x00", Secret: "x"}, {Name: "al\xffice", Secret: "x"}, {Name: "alice:x", Secret: "x"},
+		{Name: "**", Secret: "x"}, {Name: "user:alice", Secret: "x"}, {Name: "../alice", Secret: "x"}, {Name: "alice\n", Secret: "x"},
+	} {
+		f.advance(time.Hour)
+		f.refused(c.Name, c.Secret, auth.ErrCredentials)
+		if runs := f.spent(); len(runs) != 0 {
+			t.Errorf("%.20q with %.20q: runs %v", c.Name, c.Secret, runs)
+		}
+	}
+	f.refused("alice", "\xff\xfe", auth.ErrCredentials) // could be one, in some other encoding
+	f.mustLogin("bob", "a:b:c")
+	f.mustLogin("alice", strings.Repeat("x", 72))
+}
+
+// N1: no user passes for another kind of identity, whatever the name.
+func TestN1KindsAreNotInNames(t *testing.T) {
+	f := newFixture(t, nil)
+	robot := f.addRobot("deployer")
+	f.addUser("deployer", "users", 10)
+	token, _ := f.addToken(RobotToken, robot, "repository:**:pull", time.Hour)
+	if id := f.mustLogin("deployer", "users"); id.Kind != auth.User {
+		t.Errorf("the user is %+v", id)
+	}
+	if id := f.mustLogin("robot+deployer", token); id.Kind != auth.Robot || id.Name != "deployer" {
+		t.Errorf("the robot is %+v", id)
+	}
+	f.refused("deployer", token, auth.ErrCredentials) // the user's name
+	for _, name := range []string{"robot+deployer", "_token", "oidc", "anonymous", "user:deployer"} {
+		f.refused(name, "users", auth.ErrCredentials)
+	}
+}
+
+func TestHashPassword(t *testing.T) {
+	hash, err := HashPassword("correct horse", minCost)
+	if err != nil || bcrypt.CompareHashAndPassword([]byte(hash), []byte("correct horse")) != nil {
+		t.Errorf("%v", err)
+	}
+	if cost, err := checkHash(hash); cost != minCost || err != nil {
+		t.Errorf("its own hash: %d, %v", cost, err)
+	}
+	token, _ := NewSecret(PersonalToken)
+	for _, c := range []struct {
+		password string
+		cost     int
+		want     string
+	}{
+		{"", 10, "empty"},
+		{strings.Repeat("é", 37), 10, "74 bytes: bcrypt takes no more than 72"},
+		{"a\x00b", 10, "zero byte"},
+		{token, 10, "taken for"},
+		{"fine", 7, "8 to 14"},
+		{"fine", 15, "8 to 14"},
+	} {
+		if _, err := HashPassword(c.password, c.cost); err == nil || !strings.Contains(err.Error(), c.want) || c.password != "" && strings.Contains(err.Error(), c.password) {
+			t.Errorf("%q at %d: %v", c.password, c.cost, err)
+		}
+	}
+}
+
+// With bcrypt itself: what HashPassword made lets in, nothing else does, and nobody's hash is one that it runs for.
+func TestBcrypt(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Compare = nil }, "php:$2y$"+mustHash(t, "phps")[4:]+"\n")
+	f.write(func(tx *meta.Tx) error {
+		_, err := tx.CreateAccount(meta.Account{Kind: "user", Name: "alice", PasswordHash: mustHash(t, "right"), PasswordCost: minCost})
+		return err
+	})
+	f.mustLogin("alice", "right")
+	f.mustLogin("php", "phps")
+	f.refused("alice", "wrong", auth.ErrCredentials)
+	f.refused("php", "wrong", auth.ErrCredentials)
+	f.refused("nobody", "right", auth.ErrCredentials)
+	if err := compareBcrypt(fmt.Appendf(nil, "$2a$%02d$%s", minCost, strings.Repeat(".", 53)), []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		t.Errorf("nobody's hash ends bcrypt with %v", err)
+	}
+}
+
+func mustHash(t *testing.T, password string) string {
+	t.Helper()
+	hash, err := HashPassword(password, minCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+// Rows that cannot be read say nothing of a password.
+func TestUnavailable(t *testing.T) {
+	f := newFixture(t, nil)
+	user := f.addUser("alice", "right", 10)
+	token, _ := f.addToken(PersonalToken, user, "repository:**:pull", time.Hour)
+	id, byToken := f.mustLogin("alice", "right"), f.mustLogin("alice", token)
+	v, err := f.Version()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.rows.Close()
+	f.refused("alice", "right", auth.ErrUnavailable)
+	f.refused("alice", "wrong", auth.ErrUnavailable)
+	f.refused("nobody", "wrong", auth.ErrUnavailable)
+	f.refused("alice", token, auth.ErrUnavailable)
+	for _, id := range []auth.Identity{id, byToken} {
+		if _, err := f.Current(t.Context(), id, v); !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrCredentials) {
+			t.Errorf("current %s: %v", id.Credential, err)
+		}
+	}
+	if _, err := f.Version(); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("version: %v", err)
+	}
+	if _, err := f.Exchange(t.Context(), "job.1", home, 0); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("exchange: %v", err)
+	}
+}
