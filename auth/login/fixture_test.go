@@ -264,7 +264,7 @@ func (c *ci) Verify(_ context.Context, idToken string) (oidc.IDToken, error) {
 	}
 	expires := time.Date(2026, 11, 21, 12, 5, 0, 0, time.UTC)
 	id := auth.Identity{
-		Kind: auth.CI, Name: job, ID: "https://ci.test#" + job, Issuer: "test", Claims: map[string][]string{"ref": {"refs/heads/main"}},
+		Kind: auth.CI, Name: job, ID: "https://ci.test/" + job, Issuer: "test", Claims: map[string][]string{"ref": {"refs/heads/main"}},
 		Credential: "id_token", Expires: expires,
 	}
 	return oidc.IDToken{Identity: id, ID: number, Expires: expires}, nil

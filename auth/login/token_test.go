@@ -1,0 +1,187 @@
+package login
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+const someScope = "repository:team/**:pull"
+
+func TestToken(t *testing.T) {
+	f := newFixture(t, nil)
+	alice, robot := f.addUser("alice", "p", 10, "team"), f.addRobot("deployer")
+	personal, personalID := f.addToken(PersonalToken, alice, someScope, time.Hour)
+	robots, _ := f.addToken(RobotToken, robot, someScope, time.Hour)
+	for _, name := range []string{"alice", "_token"} {
+		id := f.mustLogin(name, personal)
+		if id.Kind != auth.User || id.Name != "alice" || id.Groups[0] != "team" || id.Scope.String() != someScope || !id.Expires.Equal(f.now().Add(time.Hour)) {
+			t.Errorf("as %s: %+v", name, id)
+		}
+		if want := "token:1"; id.Credential != want || personalID != 1 {
+			t.Errorf("the credential is %q, want %q", id.Credential, want)
+		}
+	}
+	for _, name := range []string{"robot+deployer", "_token"} {
+		if id := f.mustLogin(name, robots); id.Kind != auth.Robot || id.Subject() != "robot:deployer" {
+			t.Errorf("as %s: %+v", name, id)
+		}
+	}
+	if runs := f.spent(); len(runs) != 0 {
+		t.Errorf("tokens cost bcrypt runs: %v", runs)
+	}
+}
+
+// A token goes with its owner's name, or with _token, and with nothing else.
+func TestTokenInWrongName(t *testing.T) {
+	f := newFixture(t, nil)
+	alice, robot := f.addUser("alice", "p", 10), f.addRobot("deployer")
+	f.addUser("bob", "p", 10)
+	personal, _ := f.addToken(PersonalToken, alice, someScope, time.Hour)
+	robots, _ := f.addToken(RobotToken, robot, someScope, time.Hour)
+	for _, c := range []struct{ name, secret string }{
+		{"bob", personal}, {"Alice", personal}, {"robot+alice", personal}, {"oidc", personal}, {"", personal}, {"nobody", personal},
+		{"deployer", robots}, {"robot+other", robots}, {"robot$deployer", robots}, {"oidc", robots}, {"", robots},
+	} {
+		f.advance(oneMore) // for one attempt each
+		f.refused(c.name, c.secret, auth.ErrCredentials)
+	}
+}
+
+func TestTokenExpires(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "p", 10)
+	token, _ := f.addToken(PersonalToken, alice, someScope, time.Hour)
+	id := f.mustLogin("alice", token)
+	f.advance(time.Hour - 1)
+	f.alive("a moment before", id)
+	f.mustLogin("alice", token)
+	f.advance(1)
+	f.dead("at its end", id)
+	f.refused("alice", token, auth.ErrCredentials)
+}
+
+func TestTokenAddresses(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "p", 10)
+	token, _ := f.addToken(PersonalToken, alice, someScope, time.Hour, "192.0.2.0/24", "2001:db8::/32")
+	for from, good := range map[string]bool{
+		"192.0.2.77": true, "::ffff:192.0.2.77": true, "192.0.3.1": false, "2001:db8:1::1": true, "2001:db9::1": false, "fe80::1%eth0": false, "": false,
+	} {
+		addr, _ := netip.ParseAddr(from) // "" is no address
+		_, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: token, From: addr})
+		if good != (err == nil) || err != nil && !errors.Is(err, auth.ErrCredentials) {
+			t.Errorf("from %q: %v", from, err)
+		}
+	}
+}
+
+// S3: what a token may do is bounded by its scope, in Current too, whoever its owner is.
+func TestS3TokenKeepsItsScope(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "p", 10, "admins")
+	token, _ := f.addToken(PersonalToken, alice, someScope, time.Hour)
+	id := f.mustLogin("alice", token)
+	proved := id
+	proved.Scope = nil // as it comes out of a signed token, which has no scope
+	for what, now := range map[string]auth.Identity{"login": id, "current": f.alive("current", proved), "again": f.alive("remembered", proved)} {
+		if now.Scope == nil || now.Scope.Allows(auth.Push, "team/app") || now.Scope.Allows(auth.Pull, "other/app") || !now.Scope.Allows(auth.Pull, "team/app") {
+			t.Errorf("%s: scope %v", what, now.Scope)
+		}
+	}
+}
+
+// A row whose scope cannot be read gives no rights, least of all all of them.
+func TestTokenWithDamagedScope(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "p", 10)
+	for _, scope := range []string{"", "everything"} {
+		token, _ := f.addToken(PersonalToken, alice, scope, time.Hour)
+		f.refused("alice", token, auth.ErrUnavailable)
+	}
+}
+
+// J5, here: a token is no password, and a session's secret no user's token; what is at rest is no secret.
+func TestJ5SecretsAreOfOneKind(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "p", 10)
+	token, id := f.addToken(PersonalToken, alice, someScope, time.Hour)
+	row, err := f.other.AuthTokenByID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.refused("alice", string(row.Hash), auth.ErrCredentials)
+	// The same characters as another kind, put right.
+	as := RobotToken.prefix() + token[prefixChars:prefixChars+randomChars]
+	f.refused("alice", as+checksum(as), auth.ErrCredentials)
+	// A row of one kind that is known by a secret of another.
+	secret, hash := NewSecret(RobotToken)
+	f.write(func(tx *meta.Tx) error {
+		_, err := tx.CreateAuthToken(meta.AuthToken{AccountID: alice, Kind: "personal", Hash: hash, Scope: someScope, ExpiresAt: f.now().Add(time.Hour).UnixMicro()})
+		return err
+	})
+	f.refused("alice", secret, auth.ErrCredentials)
+	f.refused("_token", secret, auth.ErrCredentials)
+}
+
+// When a token was last used is kept to the hour, and written once in it.
+func TestTokenUse(t *testing.T) {
+	f := newFixture(t, nil)
+	alice := f.addUser("alice", "p", 10)
+	token, id := f.addToken(PersonalToken, alice, someScope, 24*time.Hour)
+	used := func(want time.Time) {
+		t.Helper()
+		row, err := f.other.AuthTokenByID(id)
+		if err != nil || row.UsedAt != want.UnixMicro() {
+			t.Errorf("used at %v, %v, want %v", time.UnixMicro(row.UsedAt).UTC(), err, want)
+		}
+	}
+	before, err := f.Version()
+	if err != nil {
+		t.Fatal(err)
+	}
+	noon := f.now()
+	f.advance(10 * time.Minute)
+	f.mustLogin("alice", token)
+	used(noon)
+	f.advance(time.Hour)
+	f.mustLogin("alice", token)
+	used(noon.Add(time.Hour))
+	f.advance(time.Hour)
+	f.refused("bob", token, auth.ErrCredentials) // is no use
+	used(noon.Add(time.Hour))
+	if after, err := f.Version(); after != before || err != nil {
+		t.Errorf("the use of a token changes the version: %d, %d, %v", before, after, err)
+	}
+}
+
+// A use that cannot be recorded is not tried again with each login, and costs none.
+func TestTokenUseFails(t *testing.T) {
+	attempts := 0
+	rows, err := meta.Open(t.Context(), "sqlite::memory:", meta.Options{Fault: func(step string) error {
+		if step == "begin" && attempts >= 0 {
+			attempts++
+			return meta.ErrNoSpace
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	attempts = -1
+	f := newFixture(t, func(o *Options) { o.Rows = rows })
+	f.other = rows
+	token, _ := f.addToken(PersonalToken, f.addUser("alice", "p", 10), someScope, time.Hour)
+	attempts = 0
+	for range 3 {
+		f.mustLogin("alice", token)
+	}
+	if attempts != 1 {
+		t.Errorf("%d attempts", attempts)
+	}
+}
