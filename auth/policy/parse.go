@@ -17,7 +17,7 @@ const (
 type file struct {
 	reader
 	issuers []auth.Issuer
-	groups  map[string]map[string]struct{} // the members of each
+	groups  map[string]members
 	rules   []*rule
 	tests   []test
 }
@@ -33,7 +33,8 @@ func Parse(name string, data []byte) (*Policy, error) {
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	p := compile(f.rules, f.issuers)
+	p := compile(f.rules)
+	p.issuers, p.groups = f.issuers, f.groups
 	for _, t := range f.tests {
 		f.run(p, t)
 	}
@@ -68,18 +69,18 @@ func (f *file) read(root *yaml.Node) {
 
 // readGroups reads which users are in which group, besides what the database says.
 func (f *file) readGroups(n *yaml.Node) {
-	f.groups = make(map[string]map[string]struct{})
+	f.groups = make(map[string]members)
 	for _, e := range f.mapping(n, "groups") {
-		if err := checkGroup(e.key); err != nil {
+		if err := auth.CheckAccountName(e.key); err != nil {
 			f.wrong(e.line, "groups: %v", err)
 		}
-		members := make(map[string]struct{})
+		group := make(members)
 		for _, w := range f.words(e.value, "group "+e.key) {
 			if err := auth.CheckAccountName(w.text); err != nil {
 				f.wrong(w.line, "group %s: expected names of users: %v", e.key, err)
 			}
-			members[w.text] = struct{}{}
+			group[w.text] = struct{}{}
 		}
-		f.groups[e.key] = members
+		f.groups[e.key] = group
 	}
 }

@@ -18,6 +18,7 @@ type Policy struct {
 	allows  [actions][]*rule // the rules that allow each action, in the file's order
 	denies  [actions][]*rule
 	issuers []auth.Issuer
+	groups  map[string]members // of the file
 }
 
 // What a Decision says where no rule decided.
@@ -63,13 +64,13 @@ func Default() *Policy {
 		who:     who{any: []term{{kind: authenticated, text: "authenticated"}}},
 		repos:   []pattern{everything},
 		actions: []auth.Permission{auth.Pull, auth.Push, auth.Delete, auth.Catalog},
-	}}, nil)
+	}})
 }
 
 // compile files the rules under the actions that they speak of. Who may push may
 // pull; who may not pull may not push.
-func compile(rules []*rule, issuers []auth.Issuer) *Policy {
-	p := &Policy{rules: rules, issuers: issuers}
+func compile(rules []*rule) *Policy {
+	p := &Policy{rules: rules}
 	for _, r := range rules {
 		for a := range actions {
 			switch {
@@ -130,3 +131,16 @@ func (p *Policy) Anonymous() bool {
 
 // Issuers are those of the file, in its order.
 func (p *Policy) Issuers() []auth.Issuer { return slices.Clone(p.issuers) }
+
+// Groups are all the groups that rules may find an identity in: its own, and those
+// that the file puts it in. They are sorted, and not nil.
+func (p *Policy) Groups(id auth.Identity) []string {
+	groups := append([]string{}, id.Groups...)
+	for name, members := range p.groups {
+		if _, is := members[id.Name]; is && id.Kind == auth.User {
+			groups = append(groups, name)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}

@@ -16,10 +16,13 @@ type who struct{ any, not []term }
 // term is one word of who.
 type term struct {
 	kind    termKind
-	name    string              // of the user, robot, group or issuer
-	members map[string]struct{} // users whom the file puts in the group
-	text    string              // as written, without "!"
+	name    string  // of the user, robot, group or issuer
+	members members // users whom the file puts in the group
+	text    string  // as written, without "!"
 }
+
+// members are the names of the users of a group.
+type members map[string]struct{}
 
 type termKind string
 
@@ -112,24 +115,15 @@ func (f *file) parseTerm(text string) (term, error) {
 	switch {
 	case !named && (t.kind == anonymous || t.kind == authenticated):
 		return t, nil
-	case named && (t.kind == user || t.kind == robot):
+	case named && (t.kind == user || t.kind == robot || t.kind == group):
+		if t.kind == group {
+			t.members = f.groups[name]
+		}
 		return t, auth.CheckAccountName(name)
-	case named && t.kind == group:
-		t.members = f.groups[name]
-		return t, checkGroup(name)
 	case named && t.kind == issuer:
 		return t, f.checkIssuer(name)
 	}
 	return t, fmt.Errorf("%q is none of anonymous, authenticated, user:NAME, robot:NAME, group:NAME, oidc:ISSUER", text)
-}
-
-// checkGroup says what is wrong with the name of a group. Like all names in who it
-// is taken as it stands, so that a star in it would be a mistake.
-func checkGroup(name string) error {
-	if name == "" || strings.ContainsAny(name, " *!:") {
-		return fmt.Errorf("%q is no name of a group: expected one without spaces, *, ! and :", name)
-	}
-	return nil
 }
 
 func (f *file) checkIssuer(name string) error {
