@@ -1,9 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/policy"
+	"github.com/berth-registry/berth/auth/token"
 )
 
 func (c *console) configCommand() *cobra.Command {
@@ -12,7 +18,8 @@ func (c *console) configCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Print the effective configuration and where each value comes from",
 		Long: "Reads the configuration as `berth serve` would with the same file, variables and flags, and prints each setting\n" +
-			"with its value and where that comes from. Secrets are masked. Exit code 1, with what is wrong, if serve would refuse it.",
+			"with its value and where that comes from. Secrets are masked. Exit code 1, with what is wrong, if serve would refuse it\n" +
+			"or one of the files that it names: the policy, htpasswd files, certificates and keys. The data directory is not looked at.",
 		Args: cobra.NoArgs,
 	}
 	configFlags(check.Flags())
@@ -24,10 +31,27 @@ func (c *console) configCommand() *cobra.Command {
 		for _, name := range l.unknown {
 			fmt.Fprintf(c.stderr, "berth: warning: the variable %s is no setting and is ignored\n", name)
 		}
-		return c.printConfig(l)
+		return errors.Join(c.printConfig(l), l.checkFiles(cmd.Context()))
 	}
 	parent.AddCommand(check)
 	return parent
+}
+
+// checkFiles reads the files that the configuration names, as serve does.
+func (l *loaded) checkFiles(ctx context.Context) error {
+	_, err := policy.Open(l.Auth.Policy)
+	wrong := []error{err}
+	_, err = login.New(ctx, login.Options{Htpasswd: l.Auth.Htpasswd})
+	wrong = append(wrong, err)
+	if l.Auth.KeyFile != "" {
+		_, err = token.Open(ctx, token.Options{KeyFile: l.Auth.KeyFile, Issuer: "berth", Service: l.serviceName(), TTL: l.Auth.TokenTTL})
+		wrong = append(wrong, err)
+	}
+	if l.TLS.Certificate != "" {
+		_, err = loadCertificate(l.TLS)
+		wrong = append(wrong, err)
+	}
+	return errors.Join(wrong...)
 }
 
 func (c *console) printConfig(l *loaded) error {

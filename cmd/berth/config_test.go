@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -69,9 +70,6 @@ func TestDefaults(t *testing.T) {
 		if l.origin[s.key] != fromDefault {
 			t.Errorf("%s comes from %q", s.key, l.origin[s.key])
 		}
-	}
-	if !l.checksHost() {
-		t.Error("an open registry on loopback does not check Host")
 	}
 }
 
@@ -191,6 +189,17 @@ func TestRefused(t *testing.T) {
 		{name: "database of another kind", environ: []string{"BERTH_DATABASE_URL=postgres://u:hidden@db/berth?password=hidden"}, want: []string{"database.url", "postgres://u:", "sqlite:/path/to/file"}},
 		{name: "database as a list of words", environ: []string{"BERTH_DATABASE_URL=host=db password=hidden"}, want: []string{"database.url"}},
 		{name: "lasting rows of bytes in memory", file: "storage: {bucket: 'mem://'}\ndatabase: {url: 'sqlite:/x'}", want: []string{"mem://", "sqlite:/x", "sqlite::memory:"}},
+		{name: "neither true nor false", environ: []string{"BERTH_AUTH_COMPAT_X5C=yes"}, want: []string{`auth.compat_x5c: "yes"`, "true or false"}},
+		{name: "token for less than a minute", args: []string{"--auth-token-ttl", "59s"}, want: []string{`auth.token_ttl: "59s" (flag --auth-token-ttl)`, "between 1m and 1h"}},
+		{name: "token for more than an hour", file: "auth: {token_ttl: 61m}", want: []string{`auth.token_ttl: "1h1m"`, "between 1m and 1h"}},
+		{name: "token for part of a second", file: "auth: {token_ttl: 90500ms}", want: []string{"auth.token_ttl", "whole seconds"}},
+		{name: "session for more than six hours", file: "auth: {session_ttl: 7h}", want: []string{`auth.session_ttl: "7h"`, "between 1m and 6h"}},
+		{name: "no session", file: "auth: {session_ttl: 0s}", want: []string{`auth.session_ttl: "0s"`, "between 1m and 6h"}},
+		{name: "keys that change too soon", file: "auth: {key_rotation: 1h}", want: []string{`auth.key_rotation: "1h"`, "at least 1h5m"}},
+		{name: "key without certificate", file: "tls: {key: /k}", want: []string{"tls.key is set and tls.certificate is not"}},
+		{name: "certificate without key", file: "tls: {certificate: /c}", want: []string{"tls.certificate is set and tls.key is not"}},
+		{name: "external URL", file: "http: {external_url: 'https://u:hidden@r.example'}", want: []string{"http.external_url", "https://registry.example"}},
+		{name: "proxy", file: "http: {trusted_proxies: [10.0.0.0/8, proxy.example]}", want: []string{`http.trusted_proxies: "proxy.example"`, "10.0.0.0/8"}},
 		{name: "rows in memory of lasting bytes", file: "database: {url: 'sqlite::memory:'}", want: []string{"sqlite::memory:", "mem://"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,31 +219,71 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestBeyondLoopback: an address that others can reach wants a word about who may.
-func TestBeyondLoopback(t *testing.T) {
-	for addr, loopback := range map[string]bool{
-		"127.0.0.1:5000": true, "127.8.9.1:5000": true, "[::1]:5000": true, "localhost:5000": true, "LOCALHOST:1": true, "[::ffff:127.0.0.1]:1": true,
-		"0.0.0.0:5000": false, "[::]:5000": false, ":5000": false, "registry.test:5000": false, "10.1.2.3:5000": false,
-		"[fe80::1]:5000": false, "localhost.evil.test:5000": false, "127.0.0.1.evil.test:5000": false,
+// TestExternalURL holds what http.external_url may be, and the form that comparisons find it in.
+func TestExternalURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://registry.example":      "https://registry.example",
+		"https://registry.example/":     "https://registry.example",
+		"HTTPS://Registry.Example:443":  "https://registry.example",
+		"https://registry.example:8443": "https://registry.example:8443",
+		"https://registry.example:":     "https://registry.example",
+		"http://registry.example:80/":   "http://registry.example",
+		"http://registry.example:443":   "http://registry.example:443",
+		"http://10.0.0.7:5000":          "http://10.0.0.7:5000",
+		"http://[::1]:5000":             "http://[::1]:5000",
 	} {
-		_, err := loadTest(t, "", nil, []string{"--addr", addr})
-		if loopback != (err == nil) {
-			t.Errorf("%s: %v", addr, err)
-		}
-		if !loopback && (err == nil || !strings.Contains(err.Error(), "auth.mode: none") ||
-			!strings.Contains(err.Error(), "BERTH_AUTH_MODE=none") || !strings.Contains(err.Error(), "--auth-mode none")) {
-			t.Errorf("%s: %v does not say how to allow it", addr, err)
-		}
-		l, err := loadTest(t, "", nil, []string{"--addr", addr, "--auth-mode", "none"})
-		if err != nil {
-			t.Errorf("%s with auth.mode none: %v", addr, err)
-		} else if l.checksHost() != loopback {
-			t.Errorf("%s with auth.mode none: checks Host is %v", addr, l.checksHost())
+		if got, err := parseExternalURL(text); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
 		}
 	}
-	l, err := loadTest(t, "", []string{"BERTH_HTTP_HOSTS=*"}, nil)
-	if err != nil || l.checksHost() {
-		t.Errorf("http.hosts \"*\": %v, checks Host is %v", err, l.checksHost())
+	for text, want := range map[string]string{
+		"":                               "not an https or http URL",
+		"registry.example":               "not an https or http URL",
+		"registry.example:5000":          "not an https or http URL",
+		"ftp://registry.example":         "not an https or http URL",
+		"https:registry.example":         "not an https or http URL",
+		"https://":                       "no host",
+		"https://:5000":                  "no host",
+		"https://a,b":                    "no host",
+		"https://u:hidden@r.example":     "a user in it",
+		"https://hidden@r.example":       "a user in it",
+		"https://u:hidden@r.example:x":   "not an https or http URL",
+		"https://r.example/registry":     "more than scheme, host and port",
+		"https://r.example/?":            "more than scheme, host and port",
+		"https://r.example?token=hidden": "more than scheme, host and port",
+		"https://r.example#x":            "more than scheme, host and port",
+	} {
+		if got, err := parseExternalURL(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %q, %v, want an error that says %q", text, got, err, want)
+		}
+	}
+}
+
+func TestServiceName(t *testing.T) {
+	for want, args := range map[string][]string{
+		"berth":          nil,
+		"r.example:8443": {"--http-external-url", "https://R.example:8443,https://other.example"},
+		"registry":       {"--http-external-url", "https://r.example", "--auth-service", "registry"},
+	} {
+		l, err := loadTest(t, "", nil, args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.serviceName(); got != want {
+			t.Errorf("%v: %s, want %s", args, got, want)
+		}
+	}
+}
+
+func TestProxies(t *testing.T) {
+	got, err := parseProxies([]string{"10.1.2.3", "10.1.2.3/8", "::1", "fd00::/8", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104"})
+	if want := "[10.1.2.3/32 10.0.0.0/8 ::1/128 fd00::/8 10.0.0.1/32 10.0.0.0/8]"; err != nil || fmt.Sprint(got) != want {
+		t.Errorf("got %v, %v, want %s", got, err, want)
+	}
+	for _, text := range []string{"proxy.example", "10.0.0.0/33", "10.0.0", "10.0.0.0/", "*"} {
+		if got, err := parseProxies([]string{text}); err == nil || !strings.Contains(err.Error(), "10.0.0.0/8") {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
 	}
 }
 

@@ -19,17 +19,24 @@ type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	signals        func() <-chan os.Signal // from now on, interrupt and SIGTERM end nothing but come here
+	hangups        func() <-chan os.Signal // likewise SIGHUP
 	exit           func(code int)          // ends the process at once
 }
 
 func main() {
-	c := &console{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, signals: catchSignals, exit: os.Exit}
+	c := &console{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, signals: catchSignals, hangups: catchHangups, exit: os.Exit}
 	os.Exit(run(c, os.Args[1:]))
 }
 
 func catchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return signals
+}
+
+func catchHangups() <-chan os.Signal {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
 	return signals
 }
 
@@ -45,7 +52,10 @@ func run(c *console, args []string) int {
 	root.SetArgs(args)
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
-	root.AddCommand(c.serveCommand(), c.configCommand(), c.backupCommand(), c.healthCommand(), c.versionCommand())
+	root.AddCommand(
+		c.serveCommand(), c.keyCommand(), c.keyCommand(), c.authCommand(),
+		c.configCommand(), c.backupCommand(), c.healthCommand(), c.versionCommand(),
+	)
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(c.stderr, "berth:", err)
 		return 1

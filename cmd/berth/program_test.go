@@ -56,7 +56,14 @@ type result struct {
 // berth runs a command to its end.
 func berth(t *testing.T, env []string, args ...string) result {
 	t.Helper()
+	return berthReading(t, "", env, args...)
+}
+
+// berthReading runs a command that reads its standard input.
+func berthReading(t *testing.T, input string, env []string, args ...string) result {
+	t.Helper()
 	cmd := command(t, env, args...)
+	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -79,7 +86,7 @@ type program struct {
 
 // startLine is the line that a server logs when it is ready.
 type startLine struct {
-	Msg, Addr, Data, Push, Debug string
+	Msg, Addr, URL, Auth, Data, Push, Debug string
 }
 
 // serve starts a server on a free port and waits until it is ready. The test's end kills it, if it still runs.
@@ -110,7 +117,7 @@ func serve(t *testing.T, data string, env []string, args ...string) *program {
 		}
 		return false
 	})
-	p.url = "http://" + p.line.Addr
+	p.url = p.line.URL
 	return p
 }
 

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/berth-registry/berth/auth/token"
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
@@ -20,7 +20,8 @@ const (
 
 // resolve fills in what follows from other settings and checks what no single value can be wrong about.
 func (l *loaded) resolve() error {
-	wrong := []error{l.checkNumbers(), l.checkAddr(), l.checkDebugAddr()}
+	_, proxies := parseProxies(l.HTTP.TrustedProxies)
+	wrong := []error{l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), proxies, l.checkTLS()}
 	data, err := filepath.Abs(l.Data)
 	switch {
 	case l.Data == "":
@@ -84,11 +85,14 @@ func (c *Config) databaseFile() string {
 	return strings.TrimPrefix(c.Database.URL, "sqlite:")
 }
 
+// refuse says that a setting's value is not what is wanted.
+func (l *loaded) refuse(key string, value any, want string) error {
+	return fmt.Errorf("%s: \"%v\" (%s) is not %s", key, value, l.origin[key], want)
+}
+
 func (l *loaded) checkNumbers() error {
 	var wrong []error
-	refuse := func(key string, value any, want string) {
-		wrong = append(wrong, fmt.Errorf("%s: \"%v\" (%s) is not %s", key, value, l.origin[key], want))
-	}
+	refuse := func(key string, value any, want string) { wrong = append(wrong, l.refuse(key, value, want)) }
 	if l.HTTP.HeaderTimeout == 0 {
 		refuse("http.header_timeout", l.HTTP.HeaderTimeout, "more than 0")
 	}
@@ -113,6 +117,42 @@ func (l *loaded) checkNumbers() error {
 	return errors.Join(wrong...)
 }
 
+// maxSession is the longest that a CI job may use what it got for one identity token.
+const maxSession = 6 * time.Hour
+
+// checkTokens checks how long tokens and keys are good for.
+func (l *loaded) checkTokens() error {
+	var wrong []error
+	refuse := func(key string, value time.Duration, want string) {
+		wrong = append(wrong, l.refuse(key, durationText(value), want))
+	}
+	a := l.Auth
+	if a.TokenTTL < token.MinTTL || a.TokenTTL > token.MaxTTL {
+		refuse("auth.token_ttl", a.TokenTTL, "between 1m and 1h: clients take a shorter one for a minute, and a longer one is a password")
+	}
+	if a.TokenTTL%time.Second != 0 {
+		refuse("auth.token_ttl", a.TokenTTL, "in whole seconds")
+	}
+	if a.SessionTTL < token.MinTTL || a.SessionTTL > maxSession {
+		refuse("auth.session_ttl", a.SessionTTL, "between 1m and 6h")
+	}
+	if lead := token.JWKSMaxAge + a.TokenTTL; a.KeyRotation != 0 && a.KeyRotation < lead {
+		refuse("auth.key_rotation", a.KeyRotation, "at least "+durationText(lead)+", for which the next key is published before it signs, or 0: by command only")
+	}
+	return errors.Join(wrong...)
+}
+
+// checkTLS refuses half a pair: who gives a key means HTTPS, and must not get plain HTTP.
+func (l *loaded) checkTLS() error {
+	switch {
+	case l.TLS.Certificate == "" && l.TLS.Key != "":
+		return errors.New("tls.key is set and tls.certificate is not: HTTPS wants both")
+	case l.TLS.Certificate != "" && l.TLS.Key == "":
+		return errors.New("tls.certificate is set and tls.key is not: HTTPS wants both")
+	}
+	return nil
+}
+
 func (l *loaded) checkAddr() error {
 	_, err := splitAddr("http.addr", l.HTTP.Addr)
 	return err
@@ -126,12 +166,6 @@ func (l *loaded) checkDebugAddr() error {
 	return err
 }
 
-func errOpenToAll(addr string) error {
-	return fmt.Errorf("http.addr: %s is not a loopback address, so everyone who can reach it could push and pull; "+
-		"to allow that, set auth.mode: none in the configuration file, BERTH_AUTH_MODE=none, or --auth-mode none; "+
-		"else listen on 127.0.0.1", addr)
-}
-
 // splitAddr checks HOST:PORT and gives the host.
 func splitAddr(key, addr string) (host string, err error) {
 	host, port, err := net.SplitHostPort(addr)
@@ -142,20 +176,4 @@ func splitAddr(key, addr string) (host string, err error) {
 		return "", fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000", key, addr)
 	}
 	return host, nil
-}
-
-// isLoopback says whether only this machine can reach the host. A name that is not localhost may mean anything.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// checksHost says whether requests must name a host that means loopback or is listed in http.hosts: an open registry that
-// only this machine can reach must not be reachable for web pages that its browsers show (DNS rebinding).
-func (c *Config) checksHost() bool {
-	host, err := splitAddr("http.addr", c.HTTP.Addr)
-	return err == nil && isLoopback(host) && !slices.Contains(c.HTTP.Hosts, "*")
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +19,7 @@ const (
 
 // run serves until stop is closed or a listener fails, and returns when every goroutine has ended. It calls ready once, when
 // /readyz says so.
-func (s *server) run(ctx context.Context, stop <-chan struct{}, ready func()) error {
+func (s *server) run(ctx context.Context, stop <-chan struct{}, hup <-chan os.Signal, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, failed := errgroup.WithContext(ctx)
@@ -27,8 +29,9 @@ func (s *server) run(ctx context.Context, stop <-chan struct{}, ready func()) er
 		start(s.debug.run)
 	}
 	start(func() error { keepRunning(failed, s.log, s.registry.RunJobs); return nil })
-	s.api.SetReady(true)
+	s.front.SetReady(true)
 	ready()
+	start(func() error { return s.watch(failed, hup) })
 	start(func() error {
 		select {
 		case <-stop:
@@ -41,9 +44,13 @@ func (s *server) run(ctx context.Context, stop <-chan struct{}, ready func()) er
 	return g.Wait()
 }
 
-// run serves until the server is shut down.
+// run serves until the server is shut down, with TLS where the server has a certificate.
 func (s service) run() error {
-	if err := s.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := s.Serve
+	if s.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
+	}
+	if err := serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

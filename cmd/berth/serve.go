@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,12 +55,12 @@ func (c *console) serve(ctx context.Context, l *loaded) error {
 	for _, name := range l.unknown {
 		log.Warn("unknown environment variable, ignored", "name", name)
 	}
-	stop := c.watchSignals(log, buf)
+	stop, hup := c.watchSignals(log, buf), c.hangups()
 	s, err := open(ctx, &l.Config, log)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.run(ctx, stop, func() { s.announce(c.stderr, buf) }), s.close())
+	err = errors.Join(s.run(ctx, stop, hup, func() { s.announce(c.stderr, buf) }), s.close())
 	if err == nil {
 		log.Info("stopped")
 	}
@@ -70,10 +72,19 @@ type server struct {
 	cfg      *Config
 	log      *slog.Logger
 	closers  []func() error // of what is open; closed last to first
+	rows     *meta.DB
 	registry *storage.Registry
-	api      *api.API
+	parts    [][]prometheus.Collector // metrics of the parts
+	audit    *slog.Logger             // of audit.file; nil without one
+	watcher  *watcher
 	main     service
 	debug    service // without a listener when debug.addr is unset
+	front    front
+
+	certificate *certificate // nil: plain HTTP
+	admitted    admission
+	access      *access // nil while the registry is open; once run, the goroutine of watch owns it
+	password    string  // of the user that this start made, until it was announced
 }
 
 // service is an HTTP server and the listener it serves.
@@ -82,31 +93,22 @@ type service struct {
 	net.Listener
 }
 
-// open opens everything that serving needs. When it fails, nothing stays open.
-func open(ctx context.Context, cfg *Config, log *slog.Logger) (s *server, err error) {
-	s = &server{cfg: cfg, log: log}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
+// open opens everything that serving needs. When it fails, nothing stays open. The first user is made last: a start that
+// fails must not leave one behind whose password nobody saw.
+func open(ctx context.Context, cfg *Config, log *slog.Logger) (*server, error) {
+	s := &server{cfg: cfg, log: log, watcher: newWatcher(log)}
+	for _, step := range []func(context.Context) error{
+		s.openData, s.openStores, s.listen, s.openTLS, s.openAudit, s.admit, s.openMain, s.openDebug, s.recordAuth,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, s.close())
 		}
-	}()
-	if err := s.openData(); err != nil {
-		return s, err
 	}
-	collectors, err := s.openStores(ctx)
-	if err != nil {
-		return s, err
-	}
-	s.api = api.New(s.registry, s.apiOptions())
-	metrics, err := newMetrics(append(collectors, s.api.Collectors())...)
-	if err != nil {
-		return s, err
-	}
-	return s, s.listen(ctx, metrics)
+	return s, nil
 }
 
 // openData makes and locks the data directory; a registry in memory has none.
-func (s *server) openData() error {
+func (s *server) openData(context.Context) error {
 	if s.cfg.inMemory() {
 		return nil
 	}
@@ -121,26 +123,27 @@ func (s *server) openData() error {
 	return nil
 }
 
-// openStores opens bytes, rows, and the registry over them, and returns their metrics.
-func (s *server) openStores(ctx context.Context) ([][]prometheus.Collector, error) {
+// openStores opens bytes, rows, and the registry over them.
+func (s *server) openStores(ctx context.Context) error {
 	options := bucket.Options{MinFree: int64(s.cfg.Storage.MinFree)}
 	if file := s.cfg.databaseFile(); file != "" {
 		options.Paths = []string{filepath.Dir(file)}
 	}
 	bytes, err := bucket.Open(ctx, s.cfg.Storage.Bucket, options)
 	if err != nil {
-		return nil, fmt.Errorf("opening the bucket %s: %w", maskURL(s.cfg.Storage.Bucket), err)
+		return fmt.Errorf("opening the bucket %s: %w", maskURL(s.cfg.Storage.Bucket), err)
 	}
 	s.closers = append(s.closers, bytes.Close)
 	if removed, err := bytes.Sweep(ctx); err != nil {
-		return nil, fmt.Errorf("sweeping the bucket: %w", err)
+		return fmt.Errorf("sweeping the bucket: %w", err)
 	} else if removed > 0 {
 		s.log.Info("swept temporary files of an earlier run", "files", removed)
 	}
 	rows, err := meta.Open(ctx, s.cfg.Database.URL, meta.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("opening the database %s: %w", maskURL(s.cfg.Database.URL), err)
+		return fmt.Errorf("opening the database %s: %w", maskURL(s.cfg.Database.URL), err)
 	}
+	s.rows = rows
 	s.closers = append(s.closers, rows.Close)
 	s.registry, err = storage.Open(ctx, rows, bytes, storage.Options{
 		AllowMissing: storage.AllowMissing(s.cfg.Manifests.AllowMissing),
@@ -151,48 +154,129 @@ func (s *server) openStores(ctx context.Context) ([][]prometheus.Collector, erro
 		Now:          time.Now,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return [][]prometheus.Collector{bytes.Collectors(), rows.Collectors(), s.registry.Collectors()}, nil
+	s.parts = [][]prometheus.Collector{bytes.Collectors(), rows.Collectors(), s.registry.Collectors()}
+	return nil
 }
 
-func (s *server) apiOptions() api.Options {
-	return api.Options{
+// apiOptions are the API's, with authentication or without.
+func (s *server) apiOptions() (api.Options, error) {
+	proxies, err := parseProxies(s.cfg.HTTP.TrustedProxies)
+	if err != nil {
+		return api.Options{}, err
+	}
+	o := api.Options{
 		Log:            s.log,
-		Hosts:          s.cfg.HTTP.Hosts,
-		Loopback:       s.cfg.checksHost(),
+		Audit:          s.audit,
+		TrustedProxies: proxies,
+		HSTS:           s.cfg.TLS.HSTS,
 		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
 		ManifestMemory: int64(s.cfg.Manifests.Memory),
 		HeaderTimeout:  s.cfg.HTTP.HeaderTimeout,
 		BodyTimeout:    s.cfg.HTTP.BodyTimeout,
 		MaxHeaderBytes: s.cfg.HTTP.MaxHeaderBytes,
-		Policy:         auth.Open{},
 		Version:        version(),
 	}
+	if s.access == nil {
+		o.Policy, o.Loopback, o.Hosts = auth.Open{}, s.checksHost(), s.cfg.HTTP.Hosts
+		return o, nil
+	}
+	o.Policy = s.access.policy
+	o.Auth = &api.Auth{Logins: s.access.logins, Tokens: s.access.tokens, ExternalURLs: s.cfg.HTTP.ExternalURL}
+	return o, nil
 }
 
-// listen opens the addresses. From here on clients connect, and wait until run serves them.
-func (s *server) listen(ctx context.Context, metrics *prometheus.Registry) error {
+// listen opens the address. From here on clients connect, and wait until run serves them.
+func (s *server) listen(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTP.Addr)
 	if err != nil {
 		return fmt.Errorf("http.addr: %w", err)
 	}
 	s.closers = append(s.closers, closeListener(l))
-	// A name such as localhost means what the machine's resolver says: look at what it came to.
-	if tcp, ok := l.Addr().(*net.TCPAddr); s.cfg.Auth.Mode == "" && ok && !tcp.IP.IsLoopback() {
-		return errOpenToAll(s.cfg.HTTP.Addr)
+	s.main.Listener = l
+	return nil
+}
+
+// openTLS reads the certificate, if there is one.
+func (s *server) openTLS(context.Context) error {
+	if s.cfg.TLS.Certificate == "" {
+		return nil
 	}
-	s.main = service{s.api.Server(), l}
+	files := watchFiles("tls.certificate", s.cfg.TLS.Certificate, s.cfg.TLS.Key)
+	var err error
+	if s.certificate, err = loadCertificate(s.cfg.TLS); err != nil {
+		return err
+	}
+	files.reload = s.certificate.reload
+	s.watcher.add(files)
+	return nil
+}
+
+// onLoopback says whether only this machine reaches the address. A name means what the machine's resolver made of it.
+func (s *server) onLoopback() bool {
+	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// checksHost says whether requests must name a host that means loopback or is listed in http.hosts: an open registry that
+// only this machine can reach must not be reachable for web pages that its browsers show (DNS rebinding).
+func (s *server) checksHost() bool {
+	return s.onLoopback() && !slices.Contains(s.cfg.HTTP.Hosts, "*")
+}
+
+// openAudit opens the file of audit.file.
+func (s *server) openAudit(context.Context) error {
+	if s.cfg.Audit.File == "" {
+		return nil
+	}
+	file, err := openAudit(s.cfg.Audit.File, s.log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, file.close)
+	s.audit = slog.New(slog.NewJSONHandler(file, nil))
+	s.watcher.add(&watched{name: "audit.file", reload: file.reopen}) // on SIGHUP only
+	return nil
+}
+
+// showAPI makes an API of what is known now about who is let in, and lets it answer from here on.
+func (s *server) showAPI() (*http.Server, error) {
+	options, err := s.apiOptions()
+	if err != nil {
+		return nil, err
+	}
+	return s.front.show(api.New(s.registry, options)), nil
+}
+
+// openMain makes the server of the main address.
+func (s *server) openMain(context.Context) (err error) {
+	if s.main.Server, err = s.showAPI(); err != nil {
+		return err
+	}
+	if s.certificate != nil {
+		s.main.TLSConfig = s.certificate.config()
+	}
+	return nil
+}
+
+// openDebug opens the address for operators, if there is one.
+func (s *server) openDebug(ctx context.Context) error {
 	if s.cfg.Debug.Addr == "" {
 		return nil
 	}
-	d, err := lc.Listen(ctx, "tcp", s.cfg.Debug.Addr)
+	metrics, err := newMetrics(append(s.parts, []prometheus.Collector{s.watcher.reloads, &s.front})...)
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Debug.Addr)
 	if err != nil {
 		return fmt.Errorf("debug.addr: %w", err)
 	}
-	s.closers = append(s.closers, closeListener(d))
-	s.debug = service{debugServer(metrics), d}
+	s.closers = append(s.closers, closeListener(l))
+	s.debug = service{debugServer(metrics), l}
 	return nil
 }
 
@@ -216,30 +300,75 @@ func (s *server) close() error {
 	return errors.Join(wrong...)
 }
 
-// announce says, once, where the registry is and how to push to it.
+// announce says, once, where the registry is, who is let in, and how to push to it.
 func (s *server) announce(stderr io.Writer, buf *logBuf) {
-	addr, data := s.main.Listener.Addr().String(), s.cfg.Data
+	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
 	if s.cfg.inMemory() {
 		data = "memory"
 	}
-	push := "docker push " + pushAddr(s.main.Listener.Addr()) + "/NAME:TAG"
-	if s.cfg.Log.Format != "json" && isTerminal(stderr) {
-		fmt.Fprintf(buf, "berth %s serves http://%s, data in %s; push with: %s\n", version(), addr, data, push)
+	if s.access == nil {
+		authentication = "off"
+	}
+	url := s.scheme() + "://" + addr
+	push := "docker push " + s.pushAddr() + "/NAME:TAG"
+	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
+	if terminal {
+		fmt.Fprintf(buf, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", version(), url, data, authentication, push)
 	} else {
-		attrs := []any{"addr", addr, "data", data, "push", push, "version", version(), "pid", os.Getpid()}
+		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", version(), "pid", os.Getpid()}
 		if s.debug.Listener != nil {
 			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
 		}
 		s.log.Info("serving", attrs...)
 	}
+	s.announceAdmin(terminal, buf)
+	s.warn()
 	buf.Flush()
 }
 
-// pushAddr is the registry's address as docker on this machine wants it: docker speaks plain HTTP with localhost.
-func pushAddr(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
+// announceAdmin tells of the user that this start made. Its password is for the eyes of whoever started the program, and
+// for no file: where nobody looks, the command that sets one is named.
+func (s *server) announceAdmin(terminal bool, buf *logBuf) {
+	if s.password == "" {
+		return
+	}
+	command := s.cfg.commandLine("user passwd " + adminName)
+	if terminal {
+		fmt.Fprintf(buf, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
+	} else {
+		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", adminName, "command", command)
+	}
+	s.password = ""
+}
+
+// warn tells what is allowed and probably not meant.
+func (s *server) warn() {
+	if s.access != nil && !s.onLoopback() && len(s.cfg.HTTP.ExternalURL) == 0 {
+		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
+	}
+	a := s.cfg.Auth
+	if a.Mode == modeNone && (a.Policy != "" || len(a.Htpasswd) > 0) {
+		s.log.Warn("auth.mode is none: auth.policy and auth.htpasswd are not used, and everyone may do everything")
+	}
+}
+
+func (s *server) scheme() string {
+	if s.certificate != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// pushAddr is the registry's address as docker wants it: the one that clients are told, or, since docker speaks plain HTTP
+// with localhost, that of this machine.
+func (s *server) pushAddr() string {
+	if len(s.cfg.HTTP.ExternalURL) > 0 {
+		_, host, _ := strings.Cut(s.cfg.HTTP.ExternalURL[0], "://")
+		return host
+	}
+	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
 	if ok && (tcp.IP.IsLoopback() || tcp.IP.IsUnspecified()) {
 		return fmt.Sprintf("localhost:%d", tcp.Port)
 	}
-	return addr.String()
+	return s.main.Listener.Addr().String()
 }

@@ -103,7 +103,6 @@ func TestServeRefuses(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"beyond loopback", []string{"--addr", "0.0.0.0:0"}, []string{"0.0.0.0:0", "auth.mode: none"}},
 		{"a file as directory", []string{"--data", file}, []string{file, "not a directory"}},
 		{"address in use", []string{"--addr", taken.Addr().String()}, []string{"http.addr", "in use"}},
 		{"debug address in use", []string{"--debug-addr", taken.Addr().String()}, []string{"debug.addr", "in use"}},

@@ -37,11 +37,11 @@ func (c *console) watchSignals(log *slog.Logger, buf *logBuf) (stop <-chan struc
 // requests in flight finish, then uploads that do not finish record what arrived so that their clients can go on after the
 // restart. What is left after that is cut.
 func (s *server) stop(ctx context.Context) {
-	s.api.SetReady(false)
+	s.front.SetReady(false)
 	sleep(ctx, s.cfg.Shutdown.Delay)
 	if !shutdown(ctx, s.main.Server, s.cfg.Shutdown.Grace) {
 		s.log.Warn("requests did not finish in shutdown.grace: uploads record what arrived", "grace", s.cfg.Shutdown.Grace)
-		s.api.Interrupt()
+		s.front.Interrupt()
 		if !shutdown(ctx, s.main.Server, s.cfg.Shutdown.Record) {
 			s.log.Warn("requests did not end in shutdown.record and are cut", "record", s.cfg.Shutdown.Record)
 		}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// parseExternalURL reads a URL under which clients reach the registry and gives it the one form that comparisons with a
+// request's Host need: lower case, without the port that its scheme implies, without a slash at its end.
+func parseExternalURL(text string) (string, error) {
+	refuse := func(reason string) (string, error) {
+		return "", fmt.Errorf("http.external_url: %q %s; expected for example https://registry.example or http://10.0.0.7:5000", maskURL(text), reason)
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http":
+		return refuse("is not an https or http URL")
+	case u.Hostname() == "" || strings.ContainsAny(u.Host, `"\,`):
+		return refuse("has no host")
+	case u.User != nil:
+		return refuse("has a user in it, which everyone would be told")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return refuse("has more than scheme, host and port: the registry is at /v2/ of its host")
+	}
+	host := strings.ToLower(u.Host)
+	host = strings.TrimSuffix(host, ":") // "https://registry.example:" has a port that is empty
+	host = strings.TrimSuffix(host, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
+	return u.Scheme + "://" + host, nil
+}
+
+// resolveExternalURLs checks http.external_url and gives each entry its one form.
+func (l *loaded) resolveExternalURLs() error {
+	var wrong []error
+	for i, text := range l.HTTP.ExternalURL {
+		clean, err := parseExternalURL(text)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		l.HTTP.ExternalURL[i] = clean
+	}
+	return errors.Join(wrong...)
+}
+
+// serviceName is the registry's name in tokens and challenges.
+func (c *Config) serviceName() string {
+	if c.Auth.Service != "" {
+		return c.Auth.Service
+	}
+	if len(c.HTTP.ExternalURL) > 0 {
+		_, host, _ := strings.Cut(c.HTTP.ExternalURL[0], "://")
+		return host
+	}
+	return "berth"
+}
+
+// parseProxies reads http.trusted_proxies.
+func parseProxies(list []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	var wrong []error
+	for _, text := range list {
+		p, err := parsePrefix(text)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("http.trusted_proxies: %q is neither an address nor a network, such as 10.1.2.3, 10.0.0.0/8 or fd00::/8", text))
+			continue
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, errors.Join(wrong...)
+}
+
+// parsePrefix reads a network, or an address as the network of that address alone.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		p, err := netip.ParsePrefix(text)
+		if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		return p.Masked(), err
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+}

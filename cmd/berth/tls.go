@@ -1,0 +1,38 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"sync/atomic"
+)
+
+// certificate is the certificate and key that new connections get. Connections that exist keep what they began with.
+type certificate struct {
+	certFile, keyFile string
+	pair              atomic.Pointer[tls.Certificate]
+}
+
+// loadCertificate reads the pair for the first time.
+func loadCertificate(c TLSConfig) (*certificate, error) {
+	cert := &certificate{certFile: c.Certificate, keyFile: c.Key}
+	return cert, cert.reload()
+}
+
+// reload reads both files again. Only a certificate and a key that belong together replace the old pair, so that it does
+// not matter which of the two files is changed first.
+func (c *certificate) reload() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("tls.certificate %s with tls.key %s: %w", c.certFile, c.keyFile, err)
+	}
+	c.pair.Store(&pair)
+	return nil
+}
+
+// config is the configuration of a server that shows the certificate.
+func (c *certificate) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil },
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pair is a certificate that signs itself, and its key.
+type pair struct{ certificate, key []byte }
+
+// newPair makes a pair for a name and the loopback addresses.
+func newPair(t *testing.T, name string) pair {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, IsCA: true, BasicConstraintsValid: true,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair{
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+	}
+}
+
+// pairFiles are the files of a pair.
+type pairFiles struct {
+	t                *testing.T
+	certificate, key string
+}
+
+func newPairFiles(t *testing.T, p pair) pairFiles {
+	dir := t.TempDir()
+	f := pairFiles{t, filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}
+	f.write(f.certificate, p.certificate)
+	f.write(f.key, p.key)
+	return f
+}
+
+// write replaces a file as tools do that renew certificates: by renaming another one.
+func (f pairFiles) write(path string, content []byte) {
+	f.t.Helper()
+	replaceFile(f.t, path, string(content))
+}
+
+// args are the flags that name the files.
+func (f pairFiles) args() []string {
+	return []string{"--tls-certificate", f.certificate, "--tls-key", f.key}
+}
+
+// replaceFile renames a new file to a path.
+func replaceFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// peer is the name that the server's certificate has on a new connection.
+func (p *program) peer() string {
+	p.t.Helper()
+	conn, err := tls.Dial("tcp", p.line.Addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+}
+
+// client trusts one certificate, and speaks HTTP/2 if the server does.
+func client(t *testing.T, p pair) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(p.certificate) {
+		t.Fatal("no certificate")
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func TestTLS(t *testing.T) {
+	one := newPair(t, "one.test")
+	p := serve(t, newData(t), nil, append(newPairFiles(t, one).args(), "--tls-hsts", "24h")...)
+	if !strings.HasPrefix(p.line.URL, "https://127.0.0.1:") {
+		t.Errorf("start line %+v", p.line)
+	}
+	resp, err := client(t, one).Get(p.url + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.ProtoMajor != 2 || resp.Header.Get("Strict-Transport-Security") != "max-age=86400" {
+		t.Errorf("%s %s, %v", resp.Proto, resp.Status, resp.Header)
+	}
+	for version, good := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+		conn, err := tls.Dial("tcp", p.line.Addr, &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version})
+		if good != (err == nil) {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+	if r := berth(t, nil, append(newPairFiles(t, newPair(t, "other.test")).args(), "healthcheck", "--addr", p.line.Addr)...); r.code != 0 {
+		t.Errorf("healthcheck: %+v", r)
+	}
+	if r := berth(t, nil, "healthcheck", "--addr", p.line.Addr); r.code != 1 {
+		t.Errorf("healthcheck without TLS: %+v", r)
+	}
+	p.stop()
+}
+
+// TestCertificateIsReplaced under a live server, one file after the other: connections go on with what they have, and new
+// ones never get a certificate without its key.
+func TestCertificateIsReplaced(t *testing.T) {
+	one, two := newPair(t, "one.test"), newPair(t, "two.test")
+	files := newPairFiles(t, one)
+	p := serve(t, newData(t), nil, files.args()...)
+	old := client(t, one)
+	ask := func() {
+		t.Helper()
+		resp, err := old.Get(p.url + "/v2/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	ask()
+
+	failures := func() int { return strings.Count(p.log.String(), "reload failed") }
+	files.write(files.certificate, two.certificate)
+	p.await("the mismatch in the log", func() bool { return failures() > 0 })
+	if got := p.peer(); got != "one.test" {
+		t.Errorf("with half a pair: %s", got)
+	}
+	files.write(files.key, two.key)
+	p.await("the new certificate", func() bool { return p.peer() == "two.test" })
+	if n := failures(); n != 1 || !strings.Contains(p.log.String(), "private key does not match public key") {
+		t.Errorf("%d failures in the log", n)
+	}
+	ask()
+
+	if err := os.Remove(files.key); err != nil {
+		t.Fatal(err)
+	}
+	p.await("the failure in the log", func() bool { return failures() > 1 })
+	if got := p.peer(); got != "two.test" {
+		t.Errorf("without a key: %s", got)
+	}
+	p.stop()
+}

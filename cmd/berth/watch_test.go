@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// TestWatchedFiles holds what counts as a change, and that it is taken up when it has come to rest.
+func TestWatchedFiles(t *testing.T) {
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	replaceFile(t, one, "1")
+	reads := 0
+	w := newWatcher(slog.New(slog.DiscardHandler))
+	files := watchFiles("files", one, two)
+	files.reload = func() error { reads++; return nil }
+	w.add(files)
+	looks := func(what string, want ...int) {
+		t.Helper()
+		for _, n := range want {
+			if w.check(false); reads != n {
+				t.Errorf("%s: read %d times, want %d", what, reads, n)
+			}
+		}
+	}
+	looks("nothing happened", 0, 0)
+	replaceFile(t, one, "2")
+	looks("another file of the same size", 0, 1, 1)
+	if err := os.WriteFile(one, []byte("22"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	looks("written", 1)
+	if err := os.WriteFile(one, []byte("222"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	looks("still being written", 1, 2, 2)
+	replaceFile(t, two, "2")
+	looks("made", 2, 3, 3)
+	if err := os.Remove(one); err != nil {
+		t.Fatal(err)
+	}
+	looks("removed", 3, 4, 4)
+	if err := os.Symlink(two, one); err != nil {
+		t.Fatal(err)
+	}
+	looks("linked", 4, 5, 5)
+	if w.check(true); reads != 6 {
+		t.Errorf("told to: read %d times", reads)
+	}
+	looks("after that", 6, 6)
+	files.reload = func() error { return errors.New("line 7") }
+	w.check(true)
+	if ok, failed := testutil.ToFloat64(w.reloads.WithLabelValues("files", "ok")), testutil.ToFloat64(w.reloads.WithLabelValues("files", "failed")); ok != 6 || failed != 1 {
+		t.Errorf("metrics: %v ok, %v failed", ok, failed)
+	}
+}
+
+const (
+	publicRead  = "policy:\n  - name: public\n    who: [anonymous]\n    repos: [\"public/**\"]\n    allow: [pull]\n"
+	publicWrite = "policy:\n  - name: public\n    who: [anonymous]\n    repos: [\"public/**\"]\n    allow: [push]\n"
+)
+
+// token is what whoever has the header gets for a scope.
+func (p *program) token(scope string, header ...string) string {
+	p.t.Helper()
+	status, _, answer := p.request("GET", "/v2/auth?service=berth&scope="+scope, nil, header...)
+	var got struct{ Token string }
+	if err := json.Unmarshal(answer, &got); err != nil || status != http.StatusOK {
+		p.t.Fatalf("token: %d %s, %v", status, answer, err)
+	}
+	return got.Token
+}
+
+// TestPolicyIsReloaded when its file changes, and on SIGHUP. A file with a mistake leaves the old one in force, and the
+// log says once in which line it is.
+func TestPolicyIsReloaded(t *testing.T) {
+	file := writeFile(t, "policy.yaml", publicRead)
+	p := serve(t, newData(t), nil, "--auth-policy", file)
+	mayPush := func() bool {
+		status, _, _ := p.request("POST", "/v2/public/app/blobs/uploads/", nil, "Authorization", "Bearer "+p.token("repository:public/app:push,pull"))
+		return status == http.StatusAccepted
+	}
+	if mayPush() {
+		t.Fatal("the policy is not in force")
+	}
+	replaceFile(t, file, publicWrite)
+	p.await("the change", mayPush)
+
+	replaceFile(t, file, strings.Replace(publicRead, "allow:", "alow:", 1))
+	p.await("the mistake in the log", func() bool { return strings.Contains(p.log.String(), "policy.yaml:5") })
+	if !mayPush() {
+		t.Error("a file with a mistake is in force")
+	}
+	failures := func() int { return strings.Count(p.log.String(), "reload failed") }
+	if n := failures(); n != 1 {
+		t.Errorf("%d failures in the log", n)
+	}
+	p.signal(syscall.SIGHUP)
+	p.await("SIGHUP", func() bool { return failures() == 2 })
+	if !mayPush() {
+		t.Error("a file with a mistake is in force after SIGHUP")
+	}
+
+	replaceFile(t, file, publicRead)
+	p.signal(syscall.SIGHUP)
+	p.await("the change back", func() bool { return !mayPush() })
+	p.stop()
+}
+
+// TestHtpasswdIsReloaded likewise.
+func TestHtpasswdIsReloaded(t *testing.T) {
+	file := htpasswd(t)
+	p := serve(t, newData(t), nil, "--auth-htpasswd", file)
+	alice := func() int { return p.status(basic("alice", "secret")...) }
+	if status := alice(); status != http.StatusOK {
+		t.Fatalf("alice: %d", status)
+	}
+	replaceFile(t, file, "alice:{SHA}x\n")
+	p.await("the mistake in the log", func() bool { return strings.Contains(p.log.String(), "htpasswd:1") })
+	if status := alice(); status != http.StatusOK {
+		t.Errorf("alice, after a mistake in the file: %d", status)
+	}
+	replaceFile(t, file, "# nobody\n")
+	p.await("the change", func() bool { return alice() == http.StatusUnauthorized })
+	p.stop()
+}
