@@ -47,38 +47,37 @@ func (p Pattern) Match(repository string) bool {
 	return repository != "" && matchParts(p.parts, repository)
 }
 
-// matchParts matches parts against the components of name. name is "" only where
-// none is left.
+// matchParts matches parts against the components of name. A "**" stands for no
+// component first, and for one more each time that the parts after it do not match;
+// only the last one need be tried again, since it can take whatever an earlier could.
 func matchParts(parts []string, name string) bool {
-	for i, part := range parts {
-		if part == "**" {
-			rest := parts[i+1:]
-			if len(rest) == 0 {
+	type place struct {
+		parts []string
+		name  string
+		more  bool // components are left, which a name of "" does not say
+	}
+	at := place{parts, name, true}
+	var last place // after the last "**"
+	for len(at.parts) > 0 || at.more {
+		if len(at.parts) > 0 && at.parts[0] == "**" {
+			if at.parts = at.parts[1:]; len(at.parts) == 0 {
 				return true
 			}
-			for {
-				if matchParts(rest, name) {
-					return true
-				}
-				var more bool
-				if _, name, more = strings.Cut(name, "/"); !more {
-					return false
-				}
-			}
+			last = at
+			continue
 		}
-		if name == "" {
+		component, rest, more := strings.Cut(at.name, "/")
+		if len(at.parts) > 0 && at.more && MatchWord(at.parts[0], component) {
+			at = place{at.parts[1:], rest, more}
+			continue
+		}
+		if !last.more {
 			return false
 		}
-		component, rest, more := strings.Cut(name, "/")
-		if !MatchWord(part, component) {
-			return false
-		}
-		if name = rest; !more && i < len(parts)-1 {
-			// Only "**" still matches nothing.
-			return i == len(parts)-2 && parts[i+1] == "**"
-		}
+		_, last.name, last.more = strings.Cut(last.name, "/")
+		at = last
 	}
-	return name == ""
+	return true
 }
 
 // MatchWord reports whether a pattern in which each "*" stands for any text, the
@@ -246,9 +245,11 @@ func parseRequested(word string) (Access, bool) {
 	if !ok || at < 0 {
 		return Access{}, false
 	}
+	if bare, class, ok := strings.Cut(typ, "("); ok && strings.HasSuffix(class, ")") {
+		typ = bare // a resource's class is what the specification gave up
+	}
 	a := Access{Type: typ, Name: rest[:at]}
 	asked := strings.Split(rest[at+1:], ",")
-	a.Type, _, _ = strings.Cut(a.Type, "(") // a resource's class, which the specification gave up
 	switch {
 	case a.Type == "registry" && a.Name == "catalog" && slices.Contains(asked, "*"):
 		a.Actions = []string{"*"}
