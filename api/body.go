@@ -141,13 +141,13 @@ func (b *body) drain(announced int64) {
 }
 
 // leave lets the body of a request be that is not let in: the answer does not wait for it. net/http reads a
-// little of it, to keep the connection where no more is left, and is given as long as drain has.
+// little of it, to keep the connection where no more is left, and is given as long as drain has, but leave to send the answer after that.
 func (b *body) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended && !b.stopped {
 		b.moved = time.Now()
-		_ = b.control.SetReadDeadline(b.moved.Add(min(drainTime, b.timeout)))
+		_ = b.control.SetReadDeadline(b.moved.Add(min(drainTime, b.timeout/2)))
 	}
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -71,7 +72,10 @@ func (c *clock) Now() time.Time          { return c.base.Add(time.Duration(c.ahe
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // changing is a policy that a test replaces.
-type changing struct{ p atomic.Pointer[policy.Policy] }
+type changing struct {
+	p       atomic.Pointer[policy.Policy]
+	issuers string // the section of the file, which each policy has
+}
 
 func (c *changing) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
 	return c.p.Load().Decide(id, from, p, repo)
@@ -81,7 +85,7 @@ func (c *changing) Anonymous() bool { return c.p.Load().Anonymous() }
 
 func (c *changing) set(t testing.TB, text string) {
 	t.Helper()
-	p, err := policy.Parse("policy.yaml", []byte(text))
+	p, err := policy.Parse("policy.yaml", []byte(c.issuers+text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,14 +106,15 @@ func newAuthParts(t testing.TB) authParts {
 	ctx := context.Background()
 	p := authParts{clock: &clock{base: time.Now()}, policy: &changing{}, ci: authtest.NewProvider(t)}
 	p.ci.Now = p.clock.Now
+	p.policy.issuers = fmt.Sprintf("issuers:\n  - {name: ci, url: %q, audiences: [%q], match: {repository: 'acme/*'}, identity: '{claims.repository}', ca: %q}\n",
+		p.ci.URL, "https://"+service, p.ci.CAFile)
 	p.policy.set(t, usual)
 	var err error
 	if p.rows, err = meta.Open(ctx, "sqlite::memory:", meta.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.rows.Close() })
-	trusted := p.ci.Issuer("ci", "{claims.repository}", "https://"+service)
-	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return []auth.Issuer{trusted} }, Now: p.clock.Now})
+	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.p.Load().Issuers() }, Now: p.clock.Now})
 	p.auth = &Auth{}
 	if p.auth.Logins, err = login.New(ctx, login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}); err != nil {
 		t.Fatal(err)
@@ -236,10 +241,10 @@ func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
 	}
 	secret, hash := login.NewSecret(of)
 	g.secret(secret, "token of "+kind)
-	now := g.clock.Now()
+	now, owner := g.clock.Now(), g.userID(kind, name)
 	g.tx(func(tx *meta.Tx) (err error) {
 		id, err = tx.CreateAuthToken(meta.AuthToken{
-			AccountID: g.userID(kind, name), Kind: string(of), Name: "test", Hash: hash, Scope: scope,
+			AccountID: owner, Kind: string(of), Name: "test", Hash: hash, Scope: scope,
 			CreatedAt: now.UnixMicro(), ExpiresAt: now.Add(90 * 24 * time.Hour).UnixMicro(),
 		})
 		return err
