@@ -272,6 +272,22 @@ func TestNamesTwice(t *testing.T) {
 	}
 }
 
+// TestCheckNames holds what is read before a signature was verified.
+func TestCheckNames(t *testing.T) {
+	nested := func(n int) string { return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
+	for text, want := range map[string]error{
+		`{}`: nil, `{"a":1,"b":{"x":1,"y":[{"x":1},{"x":2}]}}`: nil, nested(maxDepth): nil, ` {"a":1} `: nil,
+		nested(maxDepth + 1): errJSON, nested(10_000): errJSON, ``: errJSON, `[]`: errJSON, `1`: errJSON, `null`: errJSON, `{`: errJSON,
+		`{"a"}`: errJSON, `{"a":`: errJSON, `{"a":[}`: errJSON, `{"a":{"x":1}`: errJSON, `{}{}`: errJSON, `{"a":1}x`: errJSON, `{1:1}`: errJSON,
+		`{"c":1}`: errNames, `{"A":1}`: errNames, `{"a":1,"a":1}`: errNames, `{"a":1,"\u0061":1}`: errNames,
+		`{"a":{"x":1,"x":2}}`: errNames, `{"a":[{"x":1,"x":2}]}`: errNames,
+	} {
+		if err := checkNames([]byte(text), "a", "b"); !errors.Is(err, want) {
+			t.Errorf("%.60s: %v, want %v", text, err, want)
+		}
+	}
+}
+
 // TestMalleableSignature: (r, n-s) is a signature too. It is another text and the same token,
 // which is why nothing is ever refused by the text of a token.
 func TestMalleableSignature(t *testing.T) {
