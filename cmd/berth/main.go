@@ -53,7 +53,7 @@ func run(c *console, args []string) int {
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	root.AddCommand(
-		c.serveCommand(), c.keyCommand(), c.authCommand(),
+		c.serveCommand(), c.userCommand(), c.robotCommand(), c.tokenCommand(), c.keyCommand(), c.authCommand(),
 		c.configCommand(), c.backupCommand(), c.healthCommand(), c.versionCommand(),
 	)
 	if err := root.Execute(); err != nil {
