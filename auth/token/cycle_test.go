@@ -316,7 +316,7 @@ func TestRandomLives(t *testing.T) {
 	var tokens []issued
 	revoked := map[string]bool{}
 	first := map[string]time.Time{servers[0].signer().kid: {}} // when a key was published; zero: it may sign whenever it likes
-	for range 400 {
+	for range 250 {
 		s := servers[random.IntN(2)]
 		switch random.IntN(12) {
 		case 0:
