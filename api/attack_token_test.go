@@ -35,18 +35,31 @@ type forger struct {
 
 func newForger(g *gated) *forger {
 	g.t.Helper()
+	return newForgerOf(g, passwordHeader("alice"))
+}
+
+// newForgerOf makes tokens like those of whoever has the credentials.
+func newForgerOf(g *gated, credentials header) *forger {
+	g.t.Helper()
 	f := &forger{g: g, key: g.signingKey()}
-	parts := strings.Split(strings.TrimPrefix(g.tokenOf("alice", "repository:team/app:pull")["Authorization"], "Bearer "), ".")
+	issued, _ := g.ask(credentials, "repository:team/app:pull")
+	parts := strings.Split(issued.Token, ".")
 	for i, into := range []*map[string]any{&f.header, &f.claims} {
-		text, err := base64.RawURLEncoding.DecodeString(parts[i])
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		if err := json.Unmarshal(text, into); err != nil {
+		if err := readPart(parts[i], into); err != nil {
 			g.t.Fatal(err)
 		}
 	}
 	return f
+}
+
+// readPart reads a part of a token.
+func readPart(part string, into *map[string]any) error {
+	text, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		return err
+	}
+	*into = nil
+	return json.Unmarshal(text, into)
 }
 
 // signingKey is the private key that the registry signs with.
@@ -394,7 +407,7 @@ func TestA4ChangesActAtOnce(t *testing.T) {
 			}
 		}
 	}
-	alice := g.userID("user", "alice")
+	alice := g.accounts["user alice"]
 	all := func(basic, token int) map[string]int {
 		return map[string]int{"a token": token, "the password": basic, "a personal token": basic, "a token of a personal": token}
 	}

@@ -58,6 +58,8 @@ type gated struct {
 	ci     *authtest.Provider
 	audit  *logBuffer
 
+	accounts map[string]int64 // by kind and name
+
 	mu      sync.Mutex
 	secrets map[string]string // what must not be in any log, and what it is
 }
@@ -138,7 +140,7 @@ func newGated(t *testing.T, o Options) *gated {
 func gate(t *testing.T, registry Registry, o Options) *gated {
 	t.Helper()
 	parts := newAuthParts(t)
-	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string),
+	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
 		audit: &logBuffer{lines: make(chan struct{}, 1)}}
 	if o.Auth != nil {
 		parts.auth.ExternalURLs = o.Auth.ExternalURLs
@@ -204,6 +206,7 @@ func (g *gated) account(kind, name, password string, groups ...string) (id int64
 		id, err = tx.CreateAccount(a)
 		return err
 	})
+	g.accounts[kind+" "+name] = id
 	return id
 }
 
@@ -223,15 +226,6 @@ func (g *gated) tx(fn func(tx *meta.Tx) error) {
 	}
 }
 
-func (g *gated) userID(kind, name string) int64 {
-	g.t.Helper()
-	a, err := g.rows.Account(kind, name)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return a.ID
-}
-
 // personal makes a token of an account, for 90 days.
 func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
 	g.t.Helper()
@@ -241,7 +235,7 @@ func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
 	}
 	secret, hash := login.NewSecret(of)
 	g.secret(secret, "token of "+kind)
-	now, owner := g.clock.Now(), g.userID(kind, name)
+	now, owner := g.clock.Now(), g.accounts[kind+" "+name]
 	g.tx(func(tx *meta.Tx) (err error) {
 		id, err = tx.CreateAuthToken(meta.AuthToken{
 			AccountID: owner, Kind: string(of), Name: "test", Hash: hash, Scope: scope,
