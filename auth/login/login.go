@@ -93,7 +93,7 @@ type state struct {
 	files uint64
 }
 
-// New returns a service. Its error names the line of an htpasswd file that is not right.
+// New returns a service. It reads the htpasswd files, whose line its error names where one is not right, and no rows yet.
 func New(_ context.Context, o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
