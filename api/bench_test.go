@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 // oneManifest is a registry that has one, whatever it is asked for: what is
@@ -48,12 +50,8 @@ func (w *quietWriter) SetWriteDeadline(time.Time) error { return nil }
 // BenchmarkRequest is what this package adds to a request: routing, checks,
 // header, metrics and the line of the log.
 func BenchmarkRequest(b *testing.B) {
-	payload := []byte(strings.Repeat("x", 1000))
-	d := digest.FromBytes(payload)
-	registry := &oneManifest{
-		m:       storage.Manifest{Digest: d, MediaType: manifest.MediaTypeImage, Size: int64(len(payload))},
-		payload: payload,
-	}
+	registry := newOneManifest()
+	d := registry.m.Digest
 	a := New(registry, Options{
 		Log:      slog.New(slog.NewJSONHandler(io.Discard, nil)),
 		Policy:   auth.Open{},
@@ -67,19 +65,69 @@ func BenchmarkRequest(b *testing.B) {
 		{"blob head", "HEAD", "/v2/team/app/blobs/" + d.String()},
 		{"unrouted", "GET", "/v2/team/app"},
 	} {
-		b.Run(c.name, func(b *testing.B) {
-			req, err := http.NewRequest(c.method, "http://127.0.0.1:5000"+c.path, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			req.Header.Set("User-Agent", "docker/28.2.2 go/go1.24 git-commit/bea959c kernel/6.1 os/linux arch/amd64")
-			req.RemoteAddr = "127.0.0.1:40000"
-			w := &quietWriter{make(http.Header)}
-			b.ReportAllocs()
-			for b.Loop() {
-				clear(w.header)
-				a.serve(w, req)
-			}
-		})
+		b.Run(c.name, func(b *testing.B) { serveAgain(b, a, c.method, c.path, nil) })
+	}
+}
+
+// BenchmarkAuthorized is a request for a manifest, of which everything is remembered that may be: without users, with
+// a token, and with a password.
+func BenchmarkAuthorized(b *testing.B) {
+	parts := newAuthParts(b)
+	hash, err := bcrypt.GenerateFromPassword([]byte(passwordOf("alice")), bcrypt.MinCost)
+	if err != nil {
+		b.Fatal(err)
+	}
+	err = parts.rows.Tx(b.Context(), func(tx *meta.Tx) error {
+		_, err := tx.CreateAccount(meta.Account{Kind: "user", Name: "alice", PasswordHash: string(hash), PasswordCost: bcrypt.MinCost, Groups: []string{"team"}})
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	id, err := parts.auth.Logins.Login(b.Context(), auth.Credentials{Name: "alice", Secret: passwordOf("alice")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	signed, err := parts.auth.Tokens.Sign(id, []auth.Access{{Type: "repository", Name: "team/app", Actions: []string{"pull"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	open := New(newOneManifest(), Options{Log: log, Policy: auth.Open{}})
+	guarded := New(newOneManifest(), Options{Log: log, Policy: parts.policy, Auth: parts.auth})
+	for _, c := range []struct {
+		name   string
+		api    *API
+		header header
+	}{{"open", open, nil}, {"bearer", guarded, bearerHeader(signed.Text)}, {"basic", guarded, passwordHeader("alice")}} {
+		b.Run(c.name, func(b *testing.B) { serveAgain(b, c.api, "GET", "/v2/team/app/manifests/v1.0", c.header) })
+	}
+}
+
+func newOneManifest() *oneManifest {
+	payload := []byte(strings.Repeat("x", 1000))
+	d := digest.FromBytes(payload)
+	return &oneManifest{m: storage.Manifest{Digest: d, MediaType: manifest.MediaTypeImage, Size: int64(len(payload))}, payload: payload}
+}
+
+// serveAgain serves one request over and over.
+func serveAgain(b *testing.B, a *API, method, path string, h header) {
+	req, err := http.NewRequest(method, "http://127.0.0.1:5000"+path, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for k, v := range h {
+		req.Header.Set(k, v)
+	}
+	req.Header.Set("User-Agent", "docker/28.2.2 go/go1.24 git-commit/bea959c kernel/6.1 os/linux arch/amd64")
+	req.RemoteAddr = "127.0.0.1:40000"
+	w := &quietWriter{make(http.Header)}
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.header)
+		a.serve(w, req)
+	}
+	if len(w.header["Www-Authenticate"]) > 0 {
+		b.Fatal("what was measured is a refusal")
 	}
 }
