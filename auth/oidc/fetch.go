@@ -119,7 +119,6 @@ func newClient(p place) (*http.Client, error) {
 		Transport: &guard{host: hostPort(issuer), next: &http.Transport{
 			TLSClientConfig:        config,
 			DisableKeepAlives:      true,
-			DisableCompression:     true, // a bomb would pass the bound on what was sent
 			MaxResponseHeaderBytes: 64 << 10,
 		}},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {

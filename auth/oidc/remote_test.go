@@ -133,14 +133,30 @@ func TestUnknownKeyInOutage(t *testing.T) {
 	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "404")
 }
 
-// TestMovedKeys: the discovery document is read again when its keys are gone.
+// moveKeys publishes a new key elsewhere, and serves h where the keys were.
+func (w *world) moveKeys(h http.HandlerFunc) {
+	w.Rotate()
+	w.Handle(authtest.KeysPath, h)
+	w.Handle("/moved", serveJSON(map[string]any{"keys": []any{w.PublicKey()}}))
+	w.Handle(authtest.DiscoveryPath, w.discovery(map[string]any{"jwks_uri": w.URL + "/moved"}))
+}
+
+// TestMovedKeys: the discovery document is read again now and then.
 func TestMovedKeys(t *testing.T) {
 	w := newWorld(t)
 	w.mustVerify(t, w.Sign(job(nil)))
-	w.Rotate()
-	w.Handle(authtest.KeysPath, http.NotFound)
-	w.Handle("/moved", serveJSON(map[string]any{"keys": []any{w.PublicKey()}}))
-	w.Handle(authtest.DiscoveryPath, w.discovery(map[string]any{"jwks_uri": w.URL + "/moved"}))
+	w.moveKeys(serveJSON(map[string]any{"keys": []any{w.PublicKey()}}))
+	w.pass(freshFor - time.Second)
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrCredentials, errUnknownKey.Error())
+	w.pass(betweenFetches)
+	w.mustVerify(t, w.Sign(job(nil)))
+}
+
+// TestLostKeys: it is read again at once when the keys are gone.
+func TestLostKeys(t *testing.T) {
+	w := newWorld(t)
+	w.mustVerify(t, w.Sign(job(nil)))
+	w.moveKeys(http.NotFound)
 	w.pass(betweenFetches)
 	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "404")
 	w.pass(betweenFetches)
@@ -268,7 +284,8 @@ func pour(w http.ResponseWriter, n int) int {
 	return sent
 }
 
-// TestLongReason: what a provider says of its failure does not fill the log.
+// TestLongReason: neither what a provider says of its failure nor what a token says
+// of itself fills the log.
 func TestLongReason(t *testing.T) {
 	w := newWorld(t)
 	w.Handle(authtest.DiscoveryPath, func(rw http.ResponseWriter, _ *http.Request) {
@@ -278,6 +295,10 @@ func TestLongReason(t *testing.T) {
 	_, err := w.source.Verify(t.Context(), w.Sign(job(nil)))
 	if !errors.Is(err, auth.ErrUnavailable) || len(err.Error()) > 2*maxReason || w.log.Len() > 3*maxReason {
 		t.Errorf("%d bytes of error, %d of log", len(err.Error()), w.log.Len())
+	}
+	_, err = w.source.Verify(t.Context(), w.Sign(job(map[string]any{"iss": strings.Repeat("x", maxToken/2)})))
+	if !errors.Is(err, auth.ErrCredentials) || len(err.Error()) > 2*maxReason {
+		t.Errorf("%d bytes of error", len(err.Error()))
 	}
 }
 
