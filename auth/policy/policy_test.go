@@ -106,6 +106,7 @@ func TestExample(t *testing.T) {
 		{person("root"), "", auth.Delete, "prod/web", "-prod-keep"},
 		{person("root"), "", auth.Push, "prod", "+admins"},
 		{auth.Identity{Kind: auth.Robot, Name: "root"}, "", auth.Delete, "any/thing", "-no rule allows it"},
+		{auth.Identity{Kind: auth.Anonymous, Groups: []string{"admins"}}, "", auth.Pull, "any/thing", "-no rule allows it"},
 		{auth.Identity{}, "", auth.Pull, "public/alpine", "-nobody is identified"},
 		{auth.Identity{}, "", auth.None, "", "+needs no permission"},
 		{person("root"), "", "admin", "public/alpine", "-no such action"},
@@ -218,7 +219,7 @@ func TestUserNames(t *testing.T) {
 // TestClaimsInNames: a claim stands for itself in lower case where that is a path.
 func TestClaimsInNames(t *testing.T) {
 	p := parse(t, `{issuers: [{name: ci, url: "https://ci.example", audiences: [b], match: {iss: "*"}}],
-		policy: [{name: r, who: ["oidc:ci"], repos: ["ci/{claims.project}/**"], allow: [push]}]}`)
+		policy: [{name: r, who: ["oidc:ci", authenticated], repos: ["ci/{claims.project}/**"], allow: [push]}]}`)
 	for _, c := range []struct {
 		values []string
 		repo   string
@@ -299,6 +300,25 @@ func TestDecideAllocatesNothing(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { p.Decide(id, nowhere, auth.Push, repo) }); n > 0 {
 				t.Errorf("%s on %s: %v allocations", id.Subject(), repo, n)
 			}
+		}
+	}
+}
+
+// TestPatternIsBounded: a name cannot make a pattern of many stars try them all.
+func TestPatternIsBounded(t *testing.T) {
+	name := strings.Repeat("aa/", 84) + "a"
+	for _, text := range []string{
+		strings.Repeat("**/a*/", 40) + "b",
+		strings.Repeat("**/*a*/", 40) + "**/b",
+		"*" + strings.Repeat("a*a*", 50) + "/**/b",
+	} {
+		p, err := parsePattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := person("bob")
+		if p.match(&id, name) {
+			t.Errorf("%s", text)
 		}
 	}
 }

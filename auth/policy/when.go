@@ -9,8 +9,9 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// when is the conditions of a rule, all of which must hold. What cannot be known,
-// a claim that is missing or an address, does not hold.
+// when is the conditions of a rule, all of which must hold. What is not known, a
+// claim that is missing or an address, does not hold: so a rule that must always
+// deny has none.
 type when struct {
 	claims []claim        // nil: none
 	from   []netip.Prefix // nil: from anywhere
@@ -36,11 +37,9 @@ func (w *when) missing(id *auth.Identity) *claim {
 	return nil
 }
 
-// includes says whether an address is one that the rule is for.
+// includes says whether an address is one that the rule is for, which an unknown one
+// never is.
 func (w *when) includes(from netip.Addr) bool {
-	if !from.IsValid() {
-		return false
-	}
 	from = from.Unmap().WithZone("")
 	for _, p := range w.from {
 		if p.Contains(from) {
