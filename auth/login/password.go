@@ -137,9 +137,6 @@ func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
 // check works out whether a password is right, once the address may make an attempt and there is
 // a processor for it.
 func (p *passwords) check(c auth.Credentials, u user, proof proof) (bool, error) {
-	if right, remembered := p.guard.recall(proof); remembered {
-		return right, nil
-	}
 	if err := p.guard.attempt(c.From); err != nil {
 		return false, err
 	}
@@ -148,12 +145,16 @@ func (p *passwords) check(c auth.Credentials, u user, proof proof) (bool, error)
 		return false, &auth.TooManyError{Wait: p.wait}
 	}
 	defer func() { <-p.runs }()
-	right, err := p.run(u, []byte(c.Secret))
-	if right || err != nil {
-		p.guard.giveBack(c.From)
+	// Meanwhile the same may have come from elsewhere.
+	right, remembered := p.guard.recall(proof)
+	var err error
+	if !remembered {
+		if right, err = p.run(u, []byte(c.Secret)); err == nil {
+			p.guard.remember(proof, right)
+		}
 	}
-	if err == nil {
-		p.guard.remember(proof, right)
+	if right || remembered || err != nil {
+		p.guard.giveBack(c.From)
 	}
 	return right, err
 }

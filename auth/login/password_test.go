@@ -122,6 +122,57 @@ func TestA2RunsAreBounded(t *testing.T) {
 	f.mustLogin("alice", "right")
 }
 
+// Who had to wait too long has made no attempt.
+func TestWaitingIsNoAttempt(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
+	f.addUser("alice", "right", 10)
+	f.passwords.wait = time.Millisecond
+	f.passwords.runs <- struct{}{} // somebody else's
+	for i := range 2 * burst {
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrTooMany)
+	}
+	<-f.passwords.runs
+	f.refused("alice", "wrong", auth.ErrCredentials)
+}
+
+// The same wrong password from two addresses at once is one run, and counted once.
+func TestRunsAreSharedAcrossAddresses(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
+	f.passwords.wait = time.Hour
+	f.addUser("alice", "right", 10)
+	started, release := make(chan struct{}), make(chan struct{})
+	f.slow = func(count func()) {
+		count()
+		close(started)
+		<-release
+	}
+	results := make(chan error, 2)
+	login := func(from netip.Addr) {
+		_, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: "wrong", From: from})
+		results <- err
+	}
+	left := func(from netip.Addr) float64 {
+		f.guard.mu.Lock()
+		defer f.guard.mu.Unlock()
+		return f.guard.allowance(from).attempts
+	}
+	go login(home)
+	<-started
+	go login(there)
+	for left(there) == burst { // until it waits for its turn
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	for range 2 {
+		if err := <-results; !errors.Is(err, auth.ErrCredentials) {
+			t.Error(err)
+		}
+	}
+	if runs := f.spent(); len(runs) != 1 || left(home) != burst-1 || left(there) != burst {
+		t.Errorf("runs %v, %v and %v attempts left", runs, left(home), left(there))
+	}
+}
+
 // A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with what is known to be right.
 func TestA2LockOut(t *testing.T) {
 	f := newFixture(t, nil)

@@ -99,7 +99,7 @@ func TestExchangeRefuses(t *testing.T) {
 	if _, err := f.Exchange(t.Context(), "job.wrong", home, 0); !errors.Is(err, auth.ErrCredentials) {
 		t.Errorf("a wrong token: %v", err)
 	}
-	if _, err := f.Exchange(t.Context(), strings.Repeat("x", 1<<20), home, 0); !errors.Is(err, auth.ErrCredentials) {
+	if _, err := f.Exchange(t.Context(), "job."+strings.Repeat("1", 1<<20), home, 0); !errors.Is(err, auth.ErrCredentials) {
 		t.Errorf("1 MiB: %v", err)
 	}
 	for i := range burst {

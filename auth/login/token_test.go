@@ -3,6 +3,7 @@ package login
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -159,29 +160,60 @@ func TestTokenUse(t *testing.T) {
 	}
 }
 
-// A use that cannot be recorded is not tried again with each login, and costs none.
-func TestTokenUseFails(t *testing.T) {
-	attempts := 0
-	rows, err := meta.Open(t.Context(), "sqlite::memory:", meta.Options{Fault: func(step string) error {
-		if step == "begin" && attempts >= 0 {
-			attempts++
-			return meta.ErrNoSpace
+// countingRows are rows that count, and can refuse, write transactions.
+type countingRows struct {
+	*meta.DB
+	begun  int
+	failed error
+}
+
+func newCountingRows(t *testing.T) *countingRows {
+	t.Helper()
+	c := &countingRows{}
+	var err error
+	c.DB, err = meta.Open(t.Context(), "sqlite::memory:", meta.Options{Fault: func(step string) error {
+		if step != "begin" {
+			return nil
 		}
-		return nil
+		c.begun++
+		return c.failed
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
-	attempts = -1
-	f := newFixture(t, func(o *Options) { o.Rows = rows })
-	f.other = rows
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// A use that cannot be recorded is not tried again with each login, and costs none.
+func TestTokenUseFails(t *testing.T) {
+	rows := newCountingRows(t)
+	f := newFixture(t, func(o *Options) { o.Rows = rows.DB })
+	f.other = rows.DB
 	token, _ := f.addToken(PersonalToken, f.addUser("alice", "p", 10), someScope, time.Hour)
-	attempts = 0
+	rows.begun, rows.failed = 0, meta.ErrNoSpace
 	for range 3 {
 		f.mustLogin("alice", token)
 	}
-	if attempts != 1 {
-		t.Errorf("%d attempts", attempts)
+	if rows.begun != 1 || !strings.Contains(f.log.String(), "not recorded") {
+		t.Errorf("%d attempts, and the log says %q", rows.begun, f.log)
+	}
+}
+
+// A use that another process recorded is not recorded again.
+func TestTokenUseIsRecordedOnce(t *testing.T) {
+	rows := newCountingRows(t)
+	var token string
+	for range 2 {
+		f := newFixture(t, func(o *Options) { o.Rows = rows.DB })
+		f.other = rows.DB
+		if token == "" {
+			token, _ = f.addToken(PersonalToken, f.addUser("alice", "p", 10), someScope, time.Hour)
+			rows.begun = 0
+		}
+		f.mustLogin("alice", token)
+		if rows.begun != 1 {
+			t.Errorf("%d transactions", rows.begun)
+		}
 	}
 }

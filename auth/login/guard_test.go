@@ -1,0 +1,116 @@
+package login
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// A network is an IPv4 address however it is written, or 64 bits of an IPv6 one.
+func TestNetworksAreCounted(t *testing.T) {
+	for _, c := range []struct {
+		one, other string
+		same       bool
+	}{
+		{"192.0.2.1", "192.0.2.1", true},
+		{"192.0.2.1", "::ffff:192.0.2.1", true},
+		{"192.0.2.1", "192.0.2.2", false},
+		{"2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true},
+		{"2001:db8:0:1::1", "2001:db8:0:2::1", false},
+		{"fe80::1%eth0", "fe80::1%eth1", true},
+		{"", "192.0.2.1", false},
+		{"", "", true},
+	} {
+		f := newFixture(t, nil)
+		one, _ := netip.ParseAddr(c.one)
+		other, _ := netip.ParseAddr(c.other)
+		for range burst {
+			if err := f.guard.attempt(one); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.guard.attempt(other); c.same != errors.Is(err, auth.ErrTooMany) {
+			t.Errorf("%q after %q: %v", c.other, c.one, err)
+		}
+	}
+}
+
+// Attempts come back one by one, never more than there were.
+func TestAttemptsComeBack(t *testing.T) {
+	f := newFixture(t, nil)
+	left := func(want int) {
+		t.Helper()
+		got := 0
+		for f.guard.attempt(home) == nil {
+			got++
+		}
+		if got != want {
+			t.Errorf("%d attempts, want %d", got, want)
+		}
+	}
+	left(burst)
+	f.advance(oneMore - time.Nanosecond)
+	left(0)
+	f.advance(time.Nanosecond)
+	left(1)
+	f.advance(3 * oneMore)
+	left(3)
+	f.advance(1000 * time.Hour)
+	f.guard.giveBack(home)
+	left(burst)
+	f.advance(-time.Hour) // a clock that was set back takes nothing away and gives nothing
+	left(0)
+}
+
+// The wait that is asked for is long enough, and no longer than that.
+func TestWait(t *testing.T) {
+	f := newFixture(t, nil)
+	for f.guard.attempt(home) == nil {
+	}
+	f.advance(2 * time.Second)
+	var tooMany *auth.TooManyError
+	if err := f.guard.attempt(home); !errors.As(err, &tooMany) || tooMany.Wait.Round(time.Millisecond) != oneMore-2*time.Second {
+		t.Errorf("%v", err)
+	}
+}
+
+// However many networks come, only so many are remembered.
+func TestGuardIsBounded(t *testing.T) {
+	f := newFixture(t, nil)
+	for i := range 2 * max(maxOrigins, maxProofs) {
+		from := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		if err := f.guard.refused(auth.Credentials{Name: fmt.Sprint(i), Secret: "x", From: from}, auth.ErrCredentials); !errors.Is(err, auth.ErrCredentials) {
+			t.Fatal(err)
+		}
+	}
+	if origins, proofs := f.guard.origins.Len(), f.guard.wrong.Len(); origins != maxOrigins || proofs != maxProofs {
+		t.Errorf("%d networks, %d proofs", origins, proofs)
+	}
+}
+
+// No part of a proof can be taken for a part of another.
+func TestProof(t *testing.T) {
+	g, err := newGuard(time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[proof]string)
+	for _, c := range [][3]string{{"a", "b", "c"}, {"ab", "", "c"}, {"", "ab", "c"}, {"a", "bc", ""}, {"abc", "", ""}, {"a", "", "bc"}} {
+		p := g.proof(auth.Credentials{Name: c[0], Secret: c[1]}, c[2])
+		if other, ok := seen[p]; ok {
+			t.Errorf("%q has the proof of %s", c, other)
+		}
+		seen[p] = fmt.Sprintf("%q", c)
+	}
+	other, err := newGuard(time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := seen[other.proof(auth.Credentials{Name: "a", Secret: "b"}, "c")]; ok {
+		t.Error("another process has the same key")
+	}
+}
