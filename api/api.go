@@ -70,7 +70,8 @@ type Options struct {
 	// Audit takes the lines of the audit, which Log takes too where there is an
 	// Auth; none by default.
 	Audit *slog.Logger
-	// Now is the clock by which a session's lifetime is told; time.Now by default.
+	// Now is the clock by which a session's lifetime is told, and a warning given
+	// again; time.Now by default.
 	Now func() time.Time
 	// Version of the program, for the Server header; none by default.
 	Version string

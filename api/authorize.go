@@ -211,7 +211,7 @@ func (a *API) noteSecret(r *request) {
 	if r.TLS != nil || o.proxied || o.addr.IsLoopback() || !o.addr.IsValid() {
 		return
 	}
-	now, last := r.began.UnixNano(), a.warned.Load()
+	now, last := a.options.Now().UnixNano(), a.warned.Load()
 	if last != 0 && now-last < int64(plainWarning) || !a.warned.CompareAndSwap(last, now) {
 		return
 	}

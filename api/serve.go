@@ -46,7 +46,9 @@ func (a *API) begin(inner http.ResponseWriter, r *http.Request) *exchange {
 		},
 		r: request{Request: r, id: a.ids.of(r), began: time.Now()},
 	}
-	x.w.extend(x.r.began) // "100 Continue" is written before we write anything
+	if r.ProtoMajor < 2 {
+		x.w.extend(x.r.began) // "100 Continue" is written before we write anything
+	} // A stream of HTTP/2 would end with its deadline also while nothing is written, and with it a long upload.
 	if r.ContentLength != 0 {
 		x.r.body = newBody(r.Body, control, a.options.BodyTimeout, r.Header.Get("Expect") != "")
 		// net/http reads on after us, which this bounds too.
