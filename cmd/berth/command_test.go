@@ -63,6 +63,38 @@ func TestConfigCheckRefuses(t *testing.T) {
 	}
 }
 
+// TestConfigCheckReadsFiles: what serve would refuse of the files, the check says.
+func TestConfigCheckReadsFiles(t *testing.T) {
+	bad := writeFile(t, "bad", "x\n")
+	good := newPairFiles(t, newPair(t, "one.test"))
+	for _, test := range []struct {
+		name string
+		args []string
+		want string // "": it is good
+	}{
+		{"all good", append(good.args(), "--auth-htpasswd", htpasswd(t), "--auth-policy", writeFile(t, "policy.yaml", publicRead), "--auth-key-file", good.key), ""},
+		{"policy", []string{"--auth-policy", bad}, bad + ":1"},
+		{"no policy", []string{"--auth-policy", bad + "2"}, bad + "2"},
+		{"htpasswd", []string{"--auth-htpasswd", bad}, bad + ":1"},
+		{"key", []string{"--auth-key-file", bad}, bad},
+		{"certificate", []string{"--tls-certificate", bad, "--tls-key", good.key}, "tls.certificate " + bad},
+		{"certificate of another key", []string{"--tls-certificate", newPairFiles(t, newPair(t, "two.test")).certificate, "--tls-key", good.key}, "does not match"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := berth(t, nil, append([]string{"config", "check"}, test.args...)...)
+			if good := test.want == ""; good != (r.code == 0) || !strings.Contains(r.stderr, test.want) {
+				t.Errorf("%d %s", r.code, r.stderr)
+			}
+			if test.want == "" {
+				return
+			}
+			if r := berth(t, nil, append([]string{"serve", "--addr", "127.0.0.1:0", "--data", newData(t)}, test.args...)...); r.code != 1 || !strings.Contains(r.stderr, test.want) {
+				t.Errorf("serve: %+v", r)
+			}
+		})
+	}
+}
+
 func TestHealthcheck(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
 	check := func(env ...string) result { return berth(t, env, "healthcheck", "--addr", p.line.Addr) }
@@ -110,6 +142,7 @@ func TestSmallCommands(t *testing.T) {
 		{[]string{"--version"}, 0, "berth version"},
 		{[]string{"completion", "bash"}, 0, "__start_berth"},
 		{[]string{"serve", "--help"}, 0, "--manifests-allow-missing none|index|all"},
+		{[]string{"serve", "--help"}, 0, "--auth-compat-x5c "},
 		{[]string{"sevre"}, 1, "sevre"},
 	} {
 		if r := berth(t, nil, test.args...); r.code != test.code || !strings.Contains(r.stdout+r.stderr, test.want) {

@@ -89,6 +89,7 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		values["data"] = `C:\d`
 	}
+	with := map[string][]string{"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"}} // halves of a pair
 	for _, s := range settings() {
 		value, ok := values[s.key]
 		if !ok {
@@ -101,9 +102,11 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 			file = section + ":\n  " + key + ": " + value
 		}
 		for from, read := range map[string]func() (*loaded, error){
-			"file ":            func() (*loaded, error) { return loadTest(t, file, nil, nil) },
-			"variable ":        func() (*loaded, error) { return loadTest(t, "", []string{s.env + "=" + value}, nil) },
-			"flag --" + s.flag: func() (*loaded, error) { return loadTest(t, "", nil, []string{"--" + s.flag + "=" + value}) },
+			"file ":     func() (*loaded, error) { return loadTest(t, file, nil, with[s.key]) },
+			"variable ": func() (*loaded, error) { return loadTest(t, "", []string{s.env + "=" + value}, with[s.key]) },
+			"flag --" + s.flag: func() (*loaded, error) {
+				return loadTest(t, "", nil, append([]string{"--" + s.flag + "=" + value}, with[s.key]...))
+			},
 		} {
 			l, err := read()
 			if err != nil {

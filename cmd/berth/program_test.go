@@ -47,6 +47,9 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// commandTimeout is when a command that should end is given up, such as a serve that should refuse to start.
+const commandTimeout = 2 * time.Minute
+
 // result is what a finished command left.
 type result struct {
 	code           int
@@ -66,7 +69,15 @@ func berthReading(t *testing.T, input string, env []string, args ...string) resu
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stuck := time.AfterFunc(commandTimeout, func() {
+		t.Errorf("%v does not end", args)
+		_ = cmd.Process.Kill()
+	})
+	err := cmd.Wait()
+	stuck.Stop()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
