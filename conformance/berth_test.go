@@ -98,10 +98,12 @@ func missing(t testing.TB, format string, args ...any) {
 // options say how a server is started; the zero value starts one with defaults
 // on a free port and a fresh data directory.
 type options struct {
-	Data    string   // data directory; "" = a temporary one, removed after the test
-	Env     []string // added to the environment, "BERTH_LOG_LEVEL=debug"
-	Args    []string // added to `berth serve`
-	Program string   // path of a berth built otherwise; "" = berthBinary
+	Data    string     // data directory; "" = a temporary one, removed after the test
+	Env     []string   // added to the environment, "BERTH_LOG_LEVEL=debug"
+	Args    []string   // added to `berth serve`
+	Program string     // path of a berth built otherwise; "" = berthBinary
+	Listen  string     // address to listen on, "0.0.0.0"; "" = 127.0.0.1 alone
+	TLS     *authority // whose certificate is shown; nil = plain HTTP
 }
 
 // server is a started `berth serve`. Its methods fail the test on any surprise.
@@ -111,18 +113,22 @@ type server struct {
 	Addr string // "127.0.0.1:41234"; kept across Restart
 	Data string // data directory; kept across Restart
 
-	t    testing.TB
-	opts options
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has been reaped
-	err  error         // what Wait returned; read after done
+	t      testing.TB
+	opts   options
+	client *http.Client // for the test's own requests
+	cmd    *exec.Cmd
+	done   chan struct{} // closed when the process has been reaped
+	err    error         // what Wait returned; read after done
+	stdout bytes.Buffer  // read after done
 
 	mu  sync.Mutex // guards log
 	log []logLine
 }
 
-// logLine is one line of the server's log; that of a request has Msg "request".
+// logLine is one line of the server's log; that of a request has Msg "request",
+// one of the audit "audit" and an Event.
 type logLine struct {
+	ID         string `json:"id"`
 	Level      string `json:"level"`
 	Msg        string `json:"msg"`
 	Method     string `json:"method"`
@@ -132,14 +138,30 @@ type logLine struct {
 	Status     int    `json:"status"`
 	Bytes      int64  `json:"bytes"`
 	UserAgent  string `json:"user_agent"`
-	Raw        string `json:"-"` // the whole line, also where it is no JSON
+	Caller     string `json:"caller"`
+
+	Event      string `json:"event"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"`
+	Outcome    string `json:"outcome"`
+	Claimed    string `json:"claimed"`
+	Permission string `json:"permission"`
+	Rule       string `json:"rule"`
+	Asked      string `json:"asked"`
+	Granted    string `json:"granted"`
+
+	Raw string `json:"-"` // the whole line, also where it is no JSON
 }
 
 // startBerth starts a server and returns when it is ready. The test's end stops
 // it with SIGTERM, if the test has not, and requires exit status 0.
 func startBerth(t testing.TB, o options) *server {
 	t.Helper()
-	s := &server{t: t, opts: o, Data: o.Data}
+	s := &server{t: t, opts: o, Data: o.Data, client: http.DefaultClient}
+	scheme := "http://"
+	if o.TLS != nil {
+		s.client, scheme = o.TLS.client(), "https://"
+	}
 	if s.Data == "" {
 		s.Data = filepath.Join(t.TempDir(), "data")
 	}
@@ -153,7 +175,7 @@ func startBerth(t testing.TB, o options) *server {
 	})
 	for try := 1; ; try++ {
 		s.Addr = freeAddr(t)
-		s.URL = "http://" + s.Addr
+		s.URL = scheme + s.Addr
 		err := s.start()
 		if err == nil {
 			return s
@@ -178,7 +200,18 @@ func freeAddr(t testing.TB) string {
 
 // start runs the program on s.Addr and waits until it is ready.
 func (s *server) start() error {
-	args := append([]string{"serve", "--data", s.Data, "--addr", s.Addr}, s.opts.Args...)
+	addr := s.Addr
+	if s.opts.Listen != "" {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return err
+		}
+		addr = net.JoinHostPort(s.opts.Listen, port)
+	}
+	args := append([]string{"serve", "--data", s.Data, "--addr", addr}, s.opts.Args...)
+	if s.opts.TLS != nil {
+		args = append(args, "--tls-certificate", s.opts.TLS.certificate, "--tls-key", s.opts.TLS.key)
+	}
 	program := s.opts.Program
 	if program == "" {
 		program = berthBinary(s.t)
@@ -186,6 +219,7 @@ func (s *server) start() error {
 	s.cmd = exec.Command(program, args...)
 	s.cmd.Env = append(append(os.Environ(), "BERTH_LOG_FORMAT=json"), s.opts.Env...)
 	s.cmd.SysProcAttr = dieWithParent()
+	s.cmd.Stdout = &s.stdout
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -204,7 +238,11 @@ func (s *server) start() error {
 
 func (s *server) awaitReady() error {
 	const patience = time.Minute
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	transport := &http.Transport{DisableKeepAlives: true}
+	if s.opts.TLS != nil {
+		transport.TLSClientConfig = s.opts.TLS.config()
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		select {
 		case <-s.done:
@@ -373,14 +411,16 @@ func run(t testing.TB, env []string, name string, args ...string) string {
 // tryRun is run for a command that may fail.
 func tryRun(t testing.TB, env []string, name string, args ...string) (string, error) {
 	t.Helper()
-	return feed(nil, env, name, args...)
+	return feed("", nil, env, name, args...)
 }
 
-// feed is tryRun for a command that reads something.
-func feed(stdin []byte, env []string, name string, args ...string) (string, error) {
+// feed is tryRun for a command that reads something, and works in a directory
+// ("" is the test's). It may be called from any goroutine.
+func feed(dir string, stdin []byte, env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = dieWithParent()
 	cmd.WaitDelay = 5 * time.Second

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,8 +17,14 @@ import (
 	"testing"
 )
 
-// The Go clients are built from a module of their own, with pinned versions.
-const clientModule = "clients"
+// The Go clients are built from modules of their own, with pinned versions: one
+// for those that agree on what they need, and one for each of the others.
+const (
+	clientModule       = "clients"
+	helmModule         = "clients/helm"
+	cosignModule       = "clients/cosign"
+	distributionModule = "clients/distribution"
+)
 
 // client is a program that speaks to the server, with a home directory of its
 // own, so that nothing of the user's configuration reaches it, nor the reverse.
@@ -25,6 +32,7 @@ type client struct {
 	t    testing.TB
 	path string
 	home string
+	dir  string // to work in; "" is the test's
 	env  []string
 }
 
@@ -38,10 +46,10 @@ func debianClient(t testing.TB, name, pkg string) client {
 	return newClient(t, path)
 }
 
-// goClient builds a client from source.
-func goClient(t testing.TB, pkg string) client {
+// goClient builds a client from source, in one of the modules above.
+func goClient(t testing.TB, module, pkg string) client {
 	t.Helper()
-	path, err := tryBuild(clientModule, pkg)
+	path, err := tryBuild(module, pkg)
 	if err != nil {
 		missing(t, "%s cannot be built: %v", pkg, err)
 	}
@@ -62,25 +70,51 @@ func newClient(t testing.TB, path string) client {
 // without the white space around it.
 func (c client) run(args ...string) string {
 	c.t.Helper()
-	return strings.TrimSpace(run(c.t, c.env, c.path, args...))
+	return c.feed(nil, args...)
 }
 
 // feed is run with a standard input.
 func (c client) feed(stdin []byte, args ...string) string {
 	c.t.Helper()
-	out, err := feed(stdin, c.env, c.path, args...)
+	out, err := c.try(stdin, args...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return strings.TrimSpace(out)
 }
 
+// try is feed for what may fail. It may be called from any goroutine.
+func (c client) try(stdin []byte, args ...string) (string, error) {
+	return feed(c.dir, stdin, c.env, c.path, args...)
+}
+
 // fails executes the client, requires that it fails, and returns what it said.
 func (c client) fails(args ...string) string {
 	c.t.Helper()
-	out, err := tryRun(c.t, c.env, c.path, args...)
+	out, err := c.try(nil, args...)
 	if err == nil {
 		c.t.Fatalf("%s %s: succeeded\n%s", filepath.Base(c.path), strings.Join(args, " "), out)
+	}
+	return err.Error()
+}
+
+// in is the client in the hands of another test.
+func (c client) in(t testing.TB) client {
+	c.t = t
+	return c
+}
+
+// refused gives the client a standard input, requires that it fails with an exit
+// status, and returns what it said.
+func (c client) refused(code int, stdin string, args ...string) string {
+	c.t.Helper()
+	out, err := c.try([]byte(stdin), args...)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		c.t.Fatalf("%s %s: succeeded\n%s", filepath.Base(c.path), strings.Join(args, " "), out)
+	case !errors.As(err, &exit) || exit.ExitCode() != code:
+		c.t.Fatalf("expected exit status %d: %v", code, err)
 	}
 	return err.Error()
 }
@@ -149,7 +183,7 @@ func (s *server) get(path string) (http.Header, []byte) {
 	for _, t := range []string{"oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2"} {
 		req.Header.Add("Accept", "application/vnd."+t+"+json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.client.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -167,7 +201,7 @@ func (s *server) get(path string) (http.Header, []byte) {
 // status returns the status of a HEAD request.
 func (s *server) status(path string) int {
 	s.t.Helper()
-	resp, err := http.Head(s.URL + path)
+	resp, err := s.client.Head(s.URL + path)
 	if err != nil {
 		s.t.Fatal(err)
 	}

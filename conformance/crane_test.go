@@ -11,7 +11,7 @@ import (
 // TestCrane works on images and indexes with crane.
 func TestCrane(t *testing.T) {
 	s := startBerth(t, options{})
-	c := goClient(t, "github.com/google/go-containerregistry/cmd/crane")
+	c := goClient(t, clientModule, "github.com/google/go-containerregistry/cmd/crane")
 	l := newLayout(t)
 	const agent = "crane/"
 	repo := s.Addr + "/cra/"

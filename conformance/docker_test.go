@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,12 +17,27 @@ import (
 // engine that may be installed on the machine.
 type docker struct {
 	client
-	engine []string // environment that names the engine, for other programs
+	engine     []string // environment that names the engine, for other programs
+	containerd string   // socket of the containerd that the engine brings
+}
+
+// fresh is Docker's command with the same engine, and nobody logged in.
+func (d docker) fresh() docker {
+	d.client = newClient(d.t, d.path)
+	d.env = append(slices.Clone(d.engine), d.env...) // the last DOCKER_CONFIG is the one that counts
+	return d
+}
+
+// in is docker in the hands of another test.
+func (d docker) in(t testing.TB) docker {
+	d.t = t
+	return d
 }
 
 // startDocker starts a Docker Engine on a private socket, with its data in a
 // temporary directory, and stops it when the test ends.
-func startDocker(t *testing.T) docker {
+// The engine's environment has env besides.
+func startDocker(t *testing.T, env ...string) docker {
 	t.Helper()
 	c := debianClient(t, "docker", "docker.io")
 	daemon := debianClient(t, "dockerd", "docker.io")
@@ -54,6 +70,7 @@ func startDocker(t *testing.T) docker {
 		args = append(args, "--storage-driver=vfs")
 	}
 	cmd := exec.Command(daemon.path, args...)
+	cmd.Env = append(os.Environ(), env...)
 	// Killed, it would leave its containerd and its mounts behind.
 	cmd.SysProcAttr = stopWithParent()
 	var log bytes.Buffer
@@ -76,6 +93,7 @@ func startDocker(t *testing.T) docker {
 		}
 	})
 	d := docker{client: c, engine: []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + c.home}}
+	d.containerd = filepath.Join(dir, "exec", "containerd", "containerd.sock")
 	d.env = append(d.env, d.engine...)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		_, err := tryRun(t, d.env, d.path, "version")

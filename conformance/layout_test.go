@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -55,6 +57,38 @@ func newLayout(t testing.TB) layout {
 	l.write(t, "index.json", map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": []any{index}})
 	l.write(t, "oci-layout", map[string]string{"imageLayoutVersion": "1.0.0"})
 	return l
+}
+
+// newImageLayout writes a layout of a single image, for this machine's
+// architecture, of one layer of about size bytes, with fresh random content.
+func newImageLayout(t testing.TB, size int) layout {
+	t.Helper()
+	l := layout{dir: t.TempDir()}
+	layer, diff := l.addLayer(t, "content", size)
+	config := l.add(t, typeConfig, map[string]any{
+		"architecture": runtime.GOARCH, "os": "linux",
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{diff}},
+	})
+	image := l.add(t, typeImage, map[string]any{
+		"schemaVersion": 2, "mediaType": typeImage,
+		"config": config, "layers": []any{layer},
+	})
+	l.digest = image["digest"].(string)
+	l.images = []string{l.digest}
+	image["annotations"] = map[string]string{"org.opencontainers.image.ref.name": "latest"}
+	l.write(t, "index.json", map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": []any{image}})
+	l.write(t, "oci-layout", map[string]string{"imageLayoutVersion": "1.0.0"})
+	return l
+}
+
+// blob reads a blob of the layout.
+func (l layout) blob(t testing.TB, digest string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(l.dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // addLayer adds a layer of one random file and returns its descriptor and the

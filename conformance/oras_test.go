@@ -14,7 +14,7 @@ import (
 // delete.
 func TestOras(t *testing.T) {
 	s := startBerth(t, options{})
-	c := goClient(t, "oras.land/oras/cmd/oras")
+	c := goClient(t, clientModule, "oras.land/oras/cmd/oras")
 	const agent = "oras/"
 	repo := s.Addr + "/ora/"
 	at := func(args ...string) string { return c.run(append(args, "--plain-http")...) }

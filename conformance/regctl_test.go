@@ -14,7 +14,7 @@ import (
 // regctl.
 func TestRegctl(t *testing.T) {
 	s := startBerth(t, options{})
-	c := goClient(t, "github.com/regclient/regclient/cmd/regctl")
+	c := goClient(t, clientModule, "github.com/regclient/regclient/cmd/regctl")
 	c.env = append(c.env, "REGCTL_CONFIG="+filepath.Join(c.home, "regctl.json"))
 	c.run("registry", "set", "--tls", "disabled", s.Addr)
 	l := newLayout(t)

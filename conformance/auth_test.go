@@ -1,0 +1,347 @@
+package conformance
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// usersPolicy gives alice what is below alice and public, and the catalog; bob
+// what is below bob; and everyone who shows nothing may pull what is public.
+const usersPolicy = `policy:
+  - name: alice
+    who: ["user:alice"]
+    repos: ["alice/**", "public/**"]
+    allow: [push, delete, catalog]
+  - name: bob
+    who: ["user:bob"]
+    repos: ["bob/**"]
+    allow: [push]
+  - name: everyone
+    who: [anonymous]
+    repos: ["public/**"]
+    allow: [pull]
+`
+
+// account is somebody who can log in.
+type account struct{ name, password string }
+
+// guarded is a server with the users of usersPolicy, whose own requests, those of
+// get, manifest and the like, are alice's. When its test is over, nothing that it
+// wrote may have a secret in it.
+type guarded struct {
+	*server
+	alice, bob account
+	wrong      string // the password of nobody
+	policy     string // the policy's file
+	audit      string // the audit's file
+	said       strings.Builder
+}
+
+// startGuarded makes the users by the commands that make users, and starts a
+// server on them.
+func startGuarded(t testing.TB, o options) *guarded {
+	t.Helper()
+	dir := t.TempDir()
+	o.Data = filepath.Join(dir, "data")
+	g := &guarded{
+		server: &server{t: t, Data: o.Data},
+		alice:  account{"alice", rand.Text()}, bob: account{"bob", rand.Text()}, wrong: rand.Text(),
+		policy: filepath.Join(dir, "policy.yaml"), audit: filepath.Join(dir, "audit.log"),
+	}
+	if err := os.WriteFile(g.policy, []byte(usersPolicy), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []account{g.alice, g.bob} {
+		g.berth(a.password, "user", "add", a.name, "--password-stdin")
+	}
+	o.Args = append(slices.Clone(o.Args), "--auth-policy", g.policy, "--audit-file", g.audit)
+	t.Cleanup(g.requireSilence) // when startBerth's has stopped it
+	g.server = startBerth(t, o)
+	g.client = g.as(g.alice)
+	return g
+}
+
+// berth runs a command on the server's data and returns what it printed.
+func (g *guarded) berth(stdin string, args ...string) string {
+	g.t.Helper()
+	out, err := feed("", []byte(stdin), nil, berthBinary(g.t), append(args, "--data", g.Data)...)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.said.WriteString(out)
+	return strings.TrimSpace(out)
+}
+
+// basic shows a user's name and password with each request.
+type basic struct {
+	account
+	next http.RoundTripper
+}
+
+func (b basic) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.SetBasicAuth(b.name, b.password)
+	return b.next.RoundTrip(r)
+}
+
+// as is a client for requests that show a user's password.
+func (g *guarded) as(a account) *http.Client {
+	transport := &http.Transport{}
+	if g.opts.TLS != nil {
+		transport.TLSClientConfig = g.opts.TLS.config()
+	}
+	return &http.Client{Transport: basic{a, transport}}
+}
+
+// login is what a client with Docker's configuration file has when it is told to
+// remember a password, without asking whether it is right.
+func (c client) login(addr string, a account) {
+	c.t.Helper()
+	auth := base64.StdEncoding.EncodeToString([]byte(a.name + ":" + a.password))
+	c.write("config.json", encode(c.t, map[string]any{"auths": map[string]any{addr: map[string]string{"auth": auth}}}))
+}
+
+// seed pushes an image, as alice.
+func (g *guarded) seed(l layout, repository, tag string) {
+	g.t.Helper()
+	c := &caller{base: g.URL, http: g.as(g.alice)}
+	payload := l.blob(g.t, l.digest)
+	var doc document
+	if err := json.Unmarshal(payload, &doc); err != nil {
+		g.t.Fatal(err)
+	}
+	for _, d := range append(doc.Layers, doc.Config) {
+		b := l.blob(g.t, d.Digest)
+		a := c.do(request{method: "POST", path: "/v2/" + repository + "/blobs/uploads/?digest=" + d.Digest, body: strings.NewReader(string(b)), length: int64(len(b))})
+		if a.status != http.StatusCreated {
+			g.t.Fatalf("POST: %v", a)
+		}
+	}
+	if a := c.putManifest(repository, tag, doc.MediaType, payload); a.status != http.StatusCreated {
+		g.t.Fatalf("PUT: %v", a)
+	}
+}
+
+// row runs a row of the table of clients as a test of its own, to which the server
+// reports too. It says whether the next ones, which go on from it, make sense.
+func (g *guarded) row(t *testing.T, name string, f func(t *testing.T)) bool {
+	return t.Run(name, func(t *testing.T) {
+		defer func(outer testing.TB) { g.t = outer }(g.t)
+		g.t = t
+		f(t)
+	})
+}
+
+// phase is what a server writes from a moment on, of one client's requests and of
+// the audit.
+type phase struct {
+	g     *guarded
+	agent string // how the client's User-Agent begins
+	from  int
+}
+
+// marks makes the names of marks unique.
+var marks atomic.Uint64
+
+// phase begins one. What was answered before is not in it.
+func (g *guarded) phase(agent string) phase {
+	g.t.Helper()
+	id := fmt.Sprintf("mark-%d", marks.Add(1))
+	req, err := http.NewRequest(http.MethodGet, g.URL+"/v2/", nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	req.Header.Set("X-Request-Id", id)
+	client := http.DefaultClient
+	if g.opts.TLS != nil {
+		client = g.opts.TLS.client()
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		g.t.Fatalf("GET /v2/ with nothing shown: %s", resp.Status)
+	}
+	g.Await(id, func(l logLine) bool { return l.ID == id })
+	at := slices.IndexFunc(g.Log(), func(l logLine) bool { return l.ID == id })
+	return phase{g, agent, at + 1}
+}
+
+// lines are the phase's lines so far, in short:
+//
+//	GET token 200
+//	POST uploads alice/app 202
+//	login user:alice ok
+//	login alice refused
+//	token user:alice repository:alice/app:pull,push
+//	denied user:bob push alice/app
+//	write user:alice PUT manifest alice/app
+func (p phase) lines() []string {
+	var lines []string
+	for _, l := range p.g.Log()[p.from:] {
+		switch {
+		case l.Msg == "request" && strings.HasPrefix(l.UserAgent, p.agent):
+			lines = append(lines, words(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
+		case l.Msg != "audit":
+		case l.Event == "login" && l.Outcome == "ok":
+			lines = append(lines, words("login", l.subject(), "ok"))
+		case l.Event == "login":
+			lines = append(lines, words("login", l.Claimed, "refused"))
+		case l.Event == "token":
+			lines = append(lines, words("token", l.subject(), l.Granted))
+		case l.Event == "denied":
+			lines = append(lines, words("denied", l.subject(), l.Permission, l.Repository))
+		case l.Event == "write":
+			lines = append(lines, words("write", l.subject(), l.Method, l.Route, l.Repository))
+		}
+	}
+	return lines
+}
+
+// subject is who did what a line of the audit tells.
+func (l logLine) subject() string { return strings.TrimSuffix(l.Kind+":"+l.Name, ":") }
+
+// words joins those that are there.
+func words(words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
+}
+
+// await waits until what the phase wrote satisfies ok, and fails the test if it
+// never does.
+func (p phase) await(what string, ok func(lines []string) bool) {
+	p.g.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		lines := p.lines()
+		if ok(lines) {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.g.t.Errorf("%s, but the log is\n\t%s", what, strings.Join(lines, "\n\t"))
+			return
+		}
+	}
+}
+
+// inOrder requires that these lines come in this order, among others.
+func (p phase) inOrder(want ...string) {
+	p.g.t.Helper()
+	p.await("expected in this order: "+strings.Join(want, ", "), func(lines []string) bool {
+		left := want
+		for _, line := range lines {
+			if len(left) > 0 && line == left[0] {
+				left = left[1:]
+			}
+		}
+		return len(left) == 0
+	})
+}
+
+// has requires that each of these lines comes, in any order.
+func (p phase) has(want ...string) {
+	p.g.t.Helper()
+	p.await("expected: "+strings.Join(want, ", "), func(lines []string) bool {
+		return !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(lines, w) })
+	})
+}
+
+// hasTimes requires that a line comes so many times. The client must have ended.
+func (p phase) hasTimes(n int, want string) {
+	p.g.t.Helper()
+	p.g.phase(p.agent) // now all that was answered is in the log
+	got := 0
+	for _, line := range p.lines() {
+		if line == want {
+			got++
+		}
+	}
+	if got != n {
+		p.g.t.Errorf("expected %d times: %s, but the log is\n\t%s", n, want, strings.Join(p.lines(), "\n\t"))
+	}
+}
+
+// hasNone requires that no request with one of these beginnings was made. The client
+// must have ended.
+func (p phase) hasNone(beginnings ...string) {
+	p.g.t.Helper()
+	p.g.phase(p.agent)
+	for _, line := range p.lines() {
+		for _, b := range beginnings {
+			if strings.HasPrefix(line, b) {
+				p.g.t.Errorf("expected no %s, but the log is\n\t%s", b, strings.Join(p.lines(), "\n\t"))
+			}
+		}
+	}
+}
+
+// nothingFrom requires that a caller was let do nothing below a namespace.
+func (p phase) nothingFrom(caller, namespace string) {
+	p.g.t.Helper()
+	p.g.phase(p.agent)
+	for _, l := range p.g.Log()[p.from:] {
+		if l.Msg == "request" && l.Caller == caller && strings.HasPrefix(l.Repository, namespace+"/") && l.Status < 400 {
+			p.g.t.Errorf("%s got %s", caller, l.Raw)
+		}
+	}
+}
+
+// requireSays requires that a client said something.
+func requireSays(t testing.TB, said string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(said, w) {
+			t.Errorf("expected it to say %q, it says: %s", w, said)
+		}
+	}
+}
+
+// jwt is how tokens look.
+var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+`)
+
+// requireSilence requires that nothing which the server or a command wrote has a
+// password or a token in it.
+func (g *guarded) requireSilence() {
+	audit, err := os.ReadFile(g.audit)
+	if err != nil && g.cmd != nil {
+		g.t.Errorf("the audit's file: %v", err)
+	}
+	wrote := map[string]string{"its log": g.tail(len(g.Log())), "its output": g.stdout.String(), "the audit": string(audit), "a command": g.said.String()}
+	secrets := []string{g.alice.password, g.bob.password, g.wrong}
+	for _, a := range []account{g.alice, g.bob, {"alice", g.wrong}, {"bob", g.wrong}} {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(a.name+":"+a.password)))
+	}
+	for where, text := range wrote {
+		for _, secret := range secrets {
+			if strings.Contains(text, secret) {
+				g.t.Errorf("%s shows the secret %s", where, secret)
+			}
+		}
+		if token := jwt.FindString(text); token != "" {
+			g.t.Errorf("%s shows the token %s", where, token)
+		}
+	}
+}
+
+// fileDigest is the digest of what a file has.
+func fileDigest(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.FromBytes(b).String()
+}
