@@ -71,6 +71,13 @@ func (db *DB) Empty() (bool, error) {
 	return empty, err
 }
 
+// HasAccounts says whether there is any user or robot.
+func (db *DB) HasAccounts() (bool, error) {
+	var has bool
+	err := db.queryRow(`SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
+	return has, err
+}
+
 // HighestPasswordCost returns the highest cost of all passwords, 0 where there are none.
 func (db *DB) HighestPasswordCost() (int, error) {
 	var cost int

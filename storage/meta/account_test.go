@@ -228,3 +228,19 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 }
+
+func TestHasAccounts(t *testing.T) {
+	db := openAuth(t, "sqlite::memory:")
+	check := func(want bool) {
+		t.Helper()
+		if got, err := db.HasAccounts(); got != want || err != nil {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+	write(t, db, func(tx *Tx) error { _, err := tx.EnsureRepository("a"); return err })
+	check(false)
+	id := newAccount(t, db, Account{Kind: "robot", Name: "r"})
+	check(true)
+	write(t, db, func(tx *Tx) error { return tx.DeleteAccount(id) })
+	check(false)
+}
