@@ -51,7 +51,7 @@ type AuthConfig struct {
 	UploadGrace time.Duration `koanf:"upload_grace" doc:"How much longer an expired token may go on with the uploads that it began."`
 	SessionTTL  time.Duration `koanf:"session_ttl" doc:"How long a CI job may use what it got for its identity token, 6h at most."`
 	KeyFile     string        `koanf:"key_file" doc:"File with the key that signs tokens (P-256, PKCS#8, PEM), for a mounted secret; read again when it changes. Unset: keys are made, kept in the database, and rotated."`
-	KeyRotation time.Duration `koanf:"key_rotation" doc:"Age at which a signing key gives way to the next."`
+	KeyRotation time.Duration `koanf:"key_rotation" doc:"Age at which a signing key gives way to the next. 0: only by command."`
 	CompatX5C   bool          `koanf:"compat_x5c" doc:"Tokens carry a certificate (x5c), for registries of distribution 2.x that verify them. Those of 3.x refuse such tokens."`
 }
 

@@ -134,11 +134,15 @@ func (s *server) closeIfUsers(ctx context.Context) error {
 	if on, err := s.rows.AuthEnabled(); err != nil || !on {
 		return nil // a database that cannot be read now lets nobody push or pull either
 	}
-	if err := s.admit(ctx); err != nil {
-		return fmt.Errorf("turning authentication on: %w", err)
+	err := s.admit(ctx)
+	if err == nil {
+		_, err = s.showAPI()
 	}
-	if _, err := s.showAPI(); err != nil {
-		return err
+	switch {
+	case ctx.Err() != nil:
+		return nil // the server stops
+	case err != nil:
+		return fmt.Errorf("turning authentication on: %w", err)
 	}
 	s.log.Info("there are users now: authentication is on")
 	return nil

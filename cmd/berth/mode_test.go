@@ -48,6 +48,9 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	if status := p.status(basic("alice", "secret")...); p.line.Auth != "on" || status != http.StatusUnauthorized {
 		t.Fatalf("before: %d, %+v", status, p.line)
 	}
+	if log := p.log.String(); !strings.Contains(log, `"command":"berth user add NAME --data `+data+`"`) {
+		t.Errorf("log: %s", log)
+	}
 	addUser(t, data, "alice", "secret")
 	if status := p.status(basic("alice", "secret")...); status != http.StatusOK {
 		t.Errorf("after user add: %d", status)
@@ -102,6 +105,9 @@ func TestRemovingTheLastUserDoesNotOpen(t *testing.T) {
 	p = serve(t, data, nil, "--auth-mode", "none")
 	if status := p.status(); p.line.Auth != "off" || status != http.StatusOK {
 		t.Errorf("auth.mode none: %d, %+v", status, p.line)
+	}
+	if log := p.log.String(); !strings.Contains(log, "everyone may do everything") {
+		t.Errorf("log: %s", log)
 	}
 	p.stop()
 }

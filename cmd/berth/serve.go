@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -301,77 +298,4 @@ func (s *server) close() error {
 	}
 	s.closers = nil
 	return errors.Join(wrong...)
-}
-
-// announce says, once, where the registry is, who is let in, and how to push to it.
-func (s *server) announce(stderr io.Writer, buf *logBuf) {
-	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
-	if s.cfg.inMemory() {
-		data = "memory"
-	}
-	if s.access == nil {
-		authentication = "off"
-	}
-	url := s.scheme() + "://" + addr
-	push := "docker push " + s.pushAddr() + "/NAME:TAG"
-	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
-	if terminal {
-		fmt.Fprintf(buf, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", version(), url, data, authentication, push)
-	} else {
-		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", version(), "pid", os.Getpid()}
-		if s.debug.Listener != nil {
-			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
-		}
-		s.log.Info("serving", attrs...)
-	}
-	s.announceAdmin(terminal, buf)
-	s.warn()
-	buf.Flush()
-}
-
-// announceAdmin tells of the user that this start made. Its password is for the eyes of whoever started the program, and
-// for no file: where nobody looks, the command that sets one is named.
-func (s *server) announceAdmin(terminal bool, buf *logBuf) {
-	if s.password == "" {
-		return
-	}
-	command := s.cfg.commandLine("user passwd " + adminName)
-	if terminal {
-		fmt.Fprintf(buf, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
-	} else {
-		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", adminName, "command", command)
-	}
-	s.password = ""
-}
-
-// warn tells what is allowed and probably not meant.
-func (s *server) warn() {
-	if s.access != nil && !s.onLoopback() && len(s.cfg.HTTP.ExternalURL) == 0 {
-		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
-	}
-	a := s.cfg.Auth
-	if a.Mode == modeNone && (a.Policy != "" || len(a.Htpasswd) > 0) {
-		s.log.Warn("auth.mode is none: auth.policy and auth.htpasswd are not used, and everyone may do everything")
-	}
-}
-
-func (s *server) scheme() string {
-	if s.certificate != nil {
-		return "https"
-	}
-	return "http"
-}
-
-// pushAddr is the registry's address as docker wants it: the one that clients are told, or, since docker speaks plain HTTP
-// with localhost, that of this machine.
-func (s *server) pushAddr() string {
-	if len(s.cfg.HTTP.ExternalURL) > 0 {
-		_, host, _ := strings.Cut(s.cfg.HTTP.ExternalURL[0], "://")
-		return host
-	}
-	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
-	if ok && (tcp.IP.IsLoopback() || tcp.IP.IsUnspecified()) {
-		return fmt.Sprintf("localhost:%d", tcp.Port)
-	}
-	return s.main.Listener.Addr().String()
 }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestSettingsReachTokens: what clients are told and given is what the settings say.
+func TestSettingsReachTokens(t *testing.T) {
+	data := newData(t)
+	addUser(t, data, "alice", "secret")
+	p := serve(t, data, nil, "--auth-token-ttl", "2m", "--http-external-url", "https://Registry.test:443/,https://other.test:8443")
+	for host, realm := range map[string]string{"registry.test": "https://registry.test", "other.test:8443": "https://other.test:8443", "evil.test": "https://registry.test"} {
+		_, header, _ := p.request("GET", "/v2/", nil, "Host", host)
+		if got, want := header.Get("WWW-Authenticate"), `Bearer realm="`+realm+`/v2/auth",service="registry.test"`; got != want {
+			t.Errorf("%s: %s, want %s", host, got, want)
+		}
+	}
+	_, _, answer := p.request("GET", "/v2/auth?service=registry.test", nil, basic("alice", "secret")...)
+	var got struct {
+		ExpiresIn int `json:"expires_in"`
+	}
+	if err := json.Unmarshal(answer, &got); err != nil || got.ExpiresIn != 120 {
+		t.Errorf("%s, %v", answer, err)
+	}
+	_, _, answer = p.request("GET", "/.well-known/openid-configuration", nil)
+	var discovery struct{ Issuer string }
+	if err := json.Unmarshal(answer, &discovery); err != nil || discovery.Issuer != "https://registry.test" {
+		t.Errorf("%s, %v", answer, err)
+	}
+	p.stop()
+}
+
+// TestTrustedProxies: whose word about the client counts, and whose does not.
+func TestTrustedProxies(t *testing.T) {
+	for proxies, want := range map[string]string{"127.0.0.0/8": `"from":"10.1.2.3"`, "10.0.0.0/8": `"from":"127.0.0.1"`} {
+		p := serve(t, newData(t), nil, "--auth-mode", "berth", "--http-trusted-proxies", proxies)
+		p.status(append(basic("alice", "wrong"), "X-Forwarded-For", "10.1.2.3")...)
+		p.await("the denial in the log", func() bool { return strings.Contains(p.log.String(), `"msg":"audit"`) })
+		if log := p.log.String(); !strings.Contains(log, want) {
+			t.Errorf("%s: no %s in %s", proxies, want, log)
+		}
+		p.stop()
+	}
+}
+
+// TestKeyFileIsReloaded: a key that is mounted signs instead of those in the database, and gives way to the next one.
+func TestKeyFileIsReloaded(t *testing.T) {
+	file := writeFile(t, "key.pem", string(newPair(t, "one").key))
+	p := serve(t, newData(t), nil, "--auth-mode", "berth", "--auth-key-file", file)
+	keys := func() string {
+		status, _, answer := p.request("GET", "/.well-known/jwks.json", nil)
+		if status != http.StatusOK {
+			t.Fatalf("keys: %d %s", status, answer)
+		}
+		return string(answer)
+	}
+	one := keys()
+	replaceFile(t, file, string(newPair(t, "two").key))
+	p.await("the change", func() bool { return keys() != one })
+	two := keys()
+	replaceFile(t, file, "no key\n")
+	p.await("the mistake in the log", func() bool { return strings.Contains(p.log.String(), "reload failed") })
+	if keys() != two {
+		t.Error("a file without a key changed the keys")
+	}
+	p.stop()
+}
