@@ -103,7 +103,7 @@ type authParts struct {
 	auth   *Auth
 }
 
-func newAuthParts(t testing.TB) authParts {
+func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 	t.Helper()
 	ctx := context.Background()
 	p := authParts{clock: &clock{base: time.Now()}, policy: &changing{}, ci: authtest.NewProvider(t)}
@@ -118,7 +118,11 @@ func newAuthParts(t testing.TB) authParts {
 	t.Cleanup(func() { p.rows.Close() })
 	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.p.Load().Issuers() }, Now: p.clock.Now})
 	p.auth = &Auth{}
-	if p.auth.Logins, err = login.New(ctx, login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}); err != nil {
+	logins := login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}
+	for _, change := range changes {
+		change(&logins)
+	}
+	if p.auth.Logins, err = login.New(ctx, logins); err != nil {
 		t.Fatal(err)
 	}
 	p.auth.Tokens, err = token.Open(ctx, token.Options{
@@ -131,15 +135,15 @@ func newAuthParts(t testing.TB) authParts {
 }
 
 // newGated serves a registry to its users, and looks, in the end, for secrets in
-// all that was logged.
-func newGated(t *testing.T, o Options) *gated {
+// all that was logged. The changes are to what its logins are made with.
+func newGated(t *testing.T, o Options, changes ...func(*login.Options)) *gated {
 	t.Helper()
-	return gate(t, newRegistry(t, "mem://", storage.Options{}), o)
+	return gate(t, newRegistry(t, "mem://", storage.Options{}), o, changes...)
 }
 
-func gate(t *testing.T, registry Registry, o Options) *gated {
+func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Options)) *gated {
 	t.Helper()
-	parts := newAuthParts(t)
+	parts := newAuthParts(t, changes...)
 	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
 		audit: &logBuffer{lines: make(chan struct{}, 1)}}
 	if o.Auth != nil {

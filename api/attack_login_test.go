@@ -1,0 +1,441 @@
+package api
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/berth-registry/berth/auth/authtest"
+	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// runs counts comparisons of bcrypt, and can hold them.
+type runs struct {
+	mu          sync.Mutex
+	costs       []int // since the last spent
+	now, atOnce int
+	hold        chan struct{} // when set, each run waits for its end
+	started     chan struct{}
+}
+
+// counted is a change of login's options that has the runs counted.
+func (r *runs) counted(o *login.Options) {
+	o.BcryptRuns = 2
+	o.Compare = r.compare
+}
+
+func (r *runs) compare(hash, password []byte) error {
+	cost, err := bcrypt.Cost(hash)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.costs = append(r.costs, cost)
+	r.now++
+	r.atOnce = max(r.atOnce, r.now)
+	hold := r.hold
+	r.mu.Unlock()
+	if hold != nil {
+		r.started <- struct{}{}
+		<-hold
+	}
+	err = bcrypt.CompareHashAndPassword(hash, password)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now--
+	return err
+}
+
+// spent returns the costs of the runs since it was last asked.
+func (r *runs) spent() []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	costs := r.costs
+	r.costs = nil
+	return costs
+}
+
+// work is what runs of these costs take, in rounds.
+func work(costs []int) (rounds int) {
+	for _, cost := range costs {
+		rounds += 1 << cost
+	}
+	return rounds
+}
+
+// behindProxy is a site whose clients' addresses are what they say they are.
+func behindProxy(t *testing.T, r *runs) *gated {
+	t.Helper()
+	return newGated(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, r.counted)
+}
+
+func fromAddress(i int) header {
+	return header{"X-Forwarded-For": fmt.Sprintf("198.51.%d.%d", i/250, i%250+1)}
+}
+
+func passwordForm(name, password string) string {
+	return url.Values{"grant_type": {grantPassword}, "username": {name}, "password": {password}}.Encode()
+}
+
+var formHeader = header{"Content-Type": "application/x-www-form-urlencoded"}
+
+// loginWays are the three ways in which clients show a password.
+var loginWays = map[string]func(g *gated, name, password string, from header) (*http.Response, string){
+	"for a token": func(g *gated, name, password string, from header) (*http.Response, string) {
+		return g.do("GET", tokenPath, basicHeader(name, password).with(from), "")
+	},
+	"in a form": func(g *gated, name, password string, from header) (*http.Response, string) {
+		return g.do("POST", tokenPath, formHeader.with(from), passwordForm(name, password))
+	},
+	"directly": func(g *gated, name, password string, from header) (*http.Response, string) {
+		return g.do("GET", pulled, basicHeader(name, password).with(from), "")
+	},
+}
+
+// seen is an answer without what is its own in each.
+func seen(resp *http.Response, body string) string {
+	h := maps.Clone(resp.Header)
+	delete(h, "Date")
+	delete(h, "X-Request-Id")
+	return fmt.Sprintf("%d %v %s", resp.StatusCode, h, body)
+}
+
+// TestA1UnknownUserCostsTheSame: whether there is a user costs the same work of
+// bcrypt to answer, and the same bytes, whichever way a password is shown.
+func TestA1UnknownUserCostsTheSame(t *testing.T) {
+	const highest = 6
+	r := &runs{}
+	g := behindProxy(t, r)
+	hash := must(bcrypt.GenerateFromPassword([]byte(g.secret("password of dora", "password")), highest))
+	g.tx(func(tx *meta.Tx) error {
+		_, err := tx.CreateAccount(meta.Account{Kind: "user", Name: "dora", PasswordHash: g.secret(string(hash), "hash"), PasswordCost: highest, CreatedAt: 1})
+		return err
+	})
+	carol := g.accounts["user carol"]
+	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(carol, true) })
+	from := 0
+	for way, show := range loginWays {
+		first := ""
+		for _, c := range []struct{ who, name, password string }{
+			{"a user of the highest cost", "dora", "wrong"},
+			{"a user of a lower cost", "alice", "wrong"},
+			{"a disabled user", "carol", "wrong"},
+			{"a disabled user's own password", "carol", passwordOf("carol")},
+			{"nobody", "nobody", "wrong"},
+			{"nobody, with another's password", "nobody", passwordOf("alice")},
+			{"a robot's name", "deployer", "wrong"},
+		} {
+			from++
+			g.clock.advance(time.Hour) // so that nothing is remembered
+			answer := seen(show(g, c.name, c.password, fromAddress(from)))
+			if first == "" {
+				first = answer
+			}
+			if answer != first || !strings.HasPrefix(answer, "401 ") {
+				t.Errorf("%s, %s: %s\nbut the first is %s", way, c.who, answer, first)
+			}
+			if costs := r.spent(); work(costs) != 1<<highest {
+				t.Errorf("%s, %s: runs of costs %v, want the work of one of %d", way, c.who, costs, highest)
+			}
+		}
+	}
+}
+
+// TestA2ParallelWrongLogins: of 500 wrong logins at once, each from an address of its
+// own, as many are worked on as there are places. The others are told to come back, and
+// who has a token or is known already notices nothing.
+func TestA2ParallelWrongLogins(t *testing.T) {
+	const clients, places = 500, 2
+	r := &runs{}
+	g := behindProxy(t, r)
+	token := g.tokenOf("alice", "repository:team/app:pull")
+	r.spent()
+	hold := make(chan struct{})
+	r.hold, r.started = hold, make(chan struct{}, clients)
+	type answer struct {
+		status     int
+		retryAfter string
+		err        error
+	}
+	answers := make(chan answer, clients)
+	for i := range clients {
+		h := basicHeader("alice", g.secret(fmt.Sprintf("guess number %d", i), "guess")).with(fromAddress(i))
+		go func() {
+			req, err := http.NewRequest("GET", "http://"+g.addr+tokenPath, nil)
+			if err != nil {
+				answers <- answer{err: err}
+				return
+			}
+			for k, v := range h {
+				req.Header.Set(k, v)
+			}
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				answers <- answer{err: err}
+				return
+			}
+			defer resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			answers <- answer{resp.StatusCode, resp.Header.Get("Retry-After"), err}
+		}()
+	}
+	for range places {
+		<-r.started
+	}
+	if got := g.status("GET", pulled, token, ""); got != 404 {
+		t.Errorf("meanwhile a token is answered %d", got)
+	}
+	if got := g.status("GET", "/v2/", passwordHeader("alice"), ""); got != 200 {
+		t.Errorf("meanwhile a password that was right a moment ago is answered %d", got)
+	}
+	for range clients - places {
+		if a := <-answers; a.err != nil || a.status != 429 || a.retryAfter == "" || a.retryAfter == "0" {
+			t.Fatalf("one that waited: %+v", a)
+		}
+	}
+	r.mu.Lock()
+	r.hold = nil
+	r.mu.Unlock()
+	close(hold)
+	for range places {
+		if a := <-answers; a.err != nil || a.status != 401 {
+			t.Errorf("one that ran: %+v", a)
+		}
+	}
+	if costs := r.spent(); len(costs) != places || r.atOnce != places {
+		t.Errorf("%d runs, %d at once, want %d", len(costs), r.atOnce, places)
+	}
+	if got := g.status("GET", "/v2/", passwordHeader("bob").with(fromAddress(1)), ""); got != 200 {
+		t.Errorf("afterwards a right password from one of the addresses is answered %d", got)
+	}
+}
+
+// TestA2OneAddress: 500 wrong logins from one address, for a name that exists and one
+// that does not, cost ten runs. They lock nobody out anywhere else, and nobody here
+// who has a token.
+func TestA2OneAddress(t *testing.T) {
+	const burst = 10
+	r := &runs{}
+	g := behindProxy(t, r)
+	token := g.tokenOf("alice", "repository:team/app:pull")
+	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
+	r.spent()
+	statuses := map[int]int{}
+	here, elsewhere := fromAddress(1), fromAddress(2)
+	for i := range 500 {
+		name := []string{"alice", "nobody"}[i%2]
+		resp, _ := g.do("GET", tokenPath, basicHeader(name, g.secret(fmt.Sprintf("guess number %d", i), "guess")).with(here), "")
+		statuses[resp.StatusCode]++
+		if (resp.Header.Get("Retry-After") != "") != (resp.StatusCode == 429) {
+			t.Fatalf("%d with Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
+		}
+	}
+	if costs := r.spent(); len(costs) != burst || !maps.Equal(statuses, map[int]int{401: burst, 429: 500 - burst}) {
+		t.Errorf("%d runs, answers %v", len(costs), statuses)
+	}
+	for name, c := range map[string]struct {
+		h    header
+		want int
+	}{
+		"the user, from elsewhere":       {basicHeader("carol", passwordOf("carol")).with(elsewhere), 200},
+		"the user attacked, elsewhere":   {passwordHeader("alice").with(elsewhere), 200},
+		"from here, a token":             {token.with(here), 200},
+		"from here, a personal token":    {basicHeader("alice", personal).with(here), 200},
+		"from here, a password unproved": {passwordHeader("bob").with(here), 429},
+	} {
+		if got := g.status("GET", "/v2/", c.h, ""); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestA2OddPasswords: what can be nobody's password costs no run of bcrypt, changes
+// nothing for the user, and is answered as every wrong one is.
+func TestA2OddPasswords(t *testing.T) {
+	r := &runs{}
+	g := behindProxy(t, r)
+	right := passwordOf("alice")
+	for i, c := range []struct {
+		what, name, password string
+		form, direct         int // statuses
+		runs                 int // of both together
+	}{
+		{"73 bytes", "alice", strings.Repeat("x", 73), 401, 401, 0},
+		{"right, and more, to 73 bytes", "alice", right + strings.Repeat("\x20", 73-len(right)), 401, 401, 0},
+		{"72 bytes", "alice", strings.Repeat("x", 72), 401, 401, 1},
+		{"20 KiB", "alice", strings.Repeat("x", 20<<10), 401, 401, 0},
+		{"1 MiB", "alice", strings.Repeat("x", 1<<20), 400, 431, 0},
+		{"NUL", "alice", "\x00", 401, 401, 0},
+		{"right, then NUL", "alice", right + "\x00", 401, 401, 0},
+		{"right, then NUL and more", "alice", right + "\x00more", 401, 401, 0},
+		{"invalid UTF-8", "alice", "\xff\xfe\xc3(", 401, 401, 1},
+		{"nothing", "alice", "", 401, 401, 0},
+		{"NUL in the name", "alice\x00", right, 401, 401, 0},
+		{"invalid UTF-8 in the name", "al\xffice", right, 401, 401, 0},
+		{"a long name", strings.Repeat("a", 1000), right, 401, 401, 0},
+		{"a line end in the name", "alice\nlevel=ERROR", right, 401, 401, 0},
+	} {
+		r.spent()
+		if c.password != "" {
+			g.secret(c.password, c.what)
+		}
+		from := fromAddress(i)
+		resp, _ := g.do("POST", tokenPath, formHeader.with(from), passwordForm(c.name, c.password))
+		if resp.StatusCode != c.form {
+			t.Errorf("%s in a form: %d, want %d", c.what, resp.StatusCode, c.form)
+		}
+		h := header{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(c.name+":"+c.password))}
+		if got := g.status("GET", tokenPath, h.with(from), ""); got != c.direct {
+			t.Errorf("%s as Basic: %d, want %d", c.what, got, c.direct)
+		}
+		if costs := r.spent(); len(costs) != c.runs {
+			t.Errorf("%s: %d runs, want %d", c.what, len(costs), c.runs)
+		}
+	}
+	// A colon ends the name of a Basic, and belongs to the name in a form.
+	if got := g.status("GET", tokenPath, basicHeader("alice:x", right), ""); got != 401 {
+		t.Errorf("a colon in the name: %d", got)
+	}
+	if got := g.status("POST", tokenPath, formHeader, passwordForm("alice:"+right, "")); got != 401 {
+		t.Errorf("a colon in a form's name: %d", got)
+	}
+	if got := g.status("GET", "/v2/", passwordHeader("alice"), ""); got != 200 {
+		t.Errorf("alice is then answered %d", got)
+	}
+}
+
+// TestA3StalePassword: a job with an old password that tries a thousand times, in every
+// way, costs one run a minute and one attempt of its address.
+func TestA3StalePassword(t *testing.T) {
+	const burst = 10
+	r := &runs{}
+	g := behindProxy(t, r)
+	stale := g.secret("the password before", "stale password")
+	ways := slices.Sorted(maps.Keys(loginWays))
+	for minute := range 3 {
+		for i := range 1000 {
+			resp, _ := loginWays[ways[i%len(ways)]](g, "alice", stale, nil)
+			if resp.StatusCode != 401 {
+				t.Fatalf("minute %d, attempt %d: %d", minute, i, resp.StatusCode)
+			}
+		}
+		if costs := r.spent(); len(costs) != 1 {
+			t.Errorf("minute %d: %d runs", minute, len(costs))
+		}
+		g.clock.advance(time.Minute)
+	}
+	resp, _ := loginWays[ways[0]](g, "alice", stale, nil)
+	for i := range burst - 1 {
+		if resp, _ = loginWays[ways[0]](g, "alice", g.secret(fmt.Sprintf("guess number %d", i), "guess"), nil); resp.StatusCode != 401 {
+			t.Errorf("attempt %d beside the stale one: %d", i+1, resp.StatusCode)
+		}
+	}
+	if resp, _ = loginWays[ways[0]](g, "alice", g.secret("one guess too many", "guess"), nil); resp.StatusCode != 429 {
+		t.Errorf("one attempt too many: %d", resp.StatusCode)
+	}
+}
+
+// jobFrom shows an id_token to the token endpoint, each time from another address.
+func (g *gated) jobFrom(i int, idToken string) int {
+	g.t.Helper()
+	return g.status("GET", tokenPath, basicHeader("oidc", idToken).with(fromAddress(i)), "")
+}
+
+// TestX3IssuerLeadsElsewhere: whatever the documents of an issuer point to, no other
+// host is asked, and nobody is let in or called a liar for it.
+func TestX3IssuerLeadsElsewhere(t *testing.T) {
+	elsewhere := authtest.NewProvider(t)
+	document := func(g *gated, jwks string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			authtest.WriteJSON(w, map[string]any{"issuer": g.ci.URL, "jwks_uri": jwks})
+		}
+	}
+	redirect := func(to string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
+	}
+	for name, lead := range map[string]func(g *gated){
+		"keys of another host":  func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, elsewhere.URL+authtest.KeysPath)) },
+		"keys of the cloud":     func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, "https://169.254.169.254/keys")) },
+		"keys over http":        func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, "http://"+g.addr+jwksPath)) },
+		"keys of a file":        func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, "file:///etc/passwd")) },
+		"discovery redirected":  func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, redirect(elsewhere.URL+authtest.DiscoveryPath)) },
+		"keys redirected":       func(g *gated) { g.ci.Handle(authtest.KeysPath, redirect(elsewhere.URL+authtest.KeysPath)) },
+		"keys redirected to us": func(g *gated) { g.ci.Handle(authtest.KeysPath, redirect("http://"+g.addr+jwksPath)) },
+	} {
+		g := newGated(t, Options{})
+		lead(g)
+		if got := g.status("GET", tokenPath, basicHeader("oidc", g.idToken("acme/app")), ""); got != 503 {
+			t.Errorf("%s: %d", name, got)
+		}
+		if strings.Contains(g.log.String(), `"route":"keys"`) {
+			t.Errorf("%s: we were asked ourselves", name)
+		}
+	}
+	if n := elsewhere.AllRequests(); n != 0 {
+		t.Errorf("another host had %d requests", n)
+	}
+}
+
+// TestX3HugeKeys: a set of keys of 100 MiB is given up long before its end.
+func TestX3HugeKeys(t *testing.T) {
+	const size = 100 << 20
+	g := newGated(t, Options{})
+	sent := make(chan int, 1)
+	g.ci.Handle(authtest.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
+		n, err := io.WriteString(w, `{"keys":["`)
+		for filler := strings.Repeat("a", 64<<10); err == nil && n < size; {
+			var more int
+			more, err = io.WriteString(w, filler)
+			n += more
+		}
+		sent <- n
+	})
+	if got := g.status("GET", tokenPath, basicHeader("oidc", g.idToken("acme/app")), ""); got != 503 {
+		t.Errorf("answered %d", got)
+	}
+	if n := <-sent; n >= size/2 {
+		t.Errorf("%d bytes of it were taken", n)
+	}
+}
+
+// TestX3UnknownKeys: a flood of tokens of keys that nobody knows, from everywhere, has
+// one request in 30 seconds go to the issuer, and good jobs get in meanwhile.
+func TestX3UnknownKeys(t *testing.T) {
+	g := behindProxy(t, &runs{})
+	claims := map[string]any{
+		"iss": g.ci.URL, "aud": "https://" + service, "sub": "job", "repository": "acme/app", "jti": "1",
+		"iat": g.clock.Now().Unix(), "nbf": g.clock.Now().Unix(), "exp": g.clock.Now().Add(time.Hour).Unix(),
+	}
+	good := g.secret(authtest.SignWith(t, g.ci.Key(), claims), "id_token")
+	stranger := authtest.NewProvider(t).Key()
+	for second := range 120 {
+		for i := range 3 {
+			stranger.KeyID = fmt.Sprintf("kid-%d-%d", second, i)
+			if got := g.jobFrom(3*second+i, g.secret(authtest.SignWith(t, stranger, claims), "id_token")); got != 401 {
+				t.Fatalf("an unknown key is answered %d", got)
+			}
+		}
+		if got := g.jobFrom(1000+second, good); got != 200 {
+			t.Fatalf("a good job is answered %d", got)
+		}
+		g.clock.advance(time.Second)
+	}
+	if n := g.ci.Requests(authtest.KeysPath); n > 5 {
+		t.Errorf("the keys were fetched %d times in 120 seconds", n)
+	}
+	if n := g.ci.Requests(authtest.DiscoveryPath); n != 1 {
+		t.Errorf("%d discoveries", n)
+	}
+}
