@@ -4,6 +4,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +42,8 @@ var everySwitch = []string{
 
 // TestOCISuite runs the suite of the OCI distribution spec: version 1.1 against a
 // server with its defaults, and the coming version with every switch on against
-// one that admits sparse manifests. Nothing fails and nothing is skipped.
+// one that admits sparse manifests; each also as a user, who shows a token for each
+// repository, and who shows a password with each request. Nothing fails and nothing is skipped.
 func TestOCISuite(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -64,28 +68,67 @@ func TestOCISuite(t *testing.T) {
 			passes: 1032,
 		},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := startBerth(t, c.server)
-			r := runSuite(t, s, c.suite)
-			for name, status := range r.statuses {
-				switch {
-				case status == "Pass":
-				case status == "Disabled" && slices.Contains(c.disabled, name):
-				default:
-					t.Errorf("%s: %s", name, status)
+		for login, start := range suiteLogins {
+			t.Run(c.name+login, func(t *testing.T) {
+				s, addr, env := start(t, c.server)
+				r := runSuite(t, addr, slices.Concat(env, c.suite))
+				checkSuite(t, r, c.passes, c.disabled)
+				tokens := s.Requests(func(l logLine) bool { return l.Route == "token" && l.Status == 200 })
+				if (len(tokens) > 0) != (login == "/bearer") {
+					t.Errorf("%d tokens were issued", len(tokens))
 				}
-			}
-			if r.Skipped+r.Failures+r.Errors != 0 || r.passes() < c.passes {
-				t.Errorf("%d passed (at least %d expected), %d failed, %d errors, %d skipped, %d disabled",
-					r.passes(), c.passes, r.Failures, r.Errors, r.Skipped, r.Disabled)
-			}
-			r.explain(t)
-			for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 500 }) {
-				t.Errorf("the server answered %d: %s", l.Status, l.Raw)
-			}
-			t.Logf("%d passed, %d disabled", r.passes(), r.Disabled)
-		})
+				for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 500 }) {
+					t.Errorf("the server answered %d: %s", l.Status, l.Raw)
+				}
+			})
+		}
 	}
+}
+
+// suiteLogins start a server, and say by which address and with which variables the
+// suite is let in there: without users, by tokens, and by a password.
+var suiteLogins = map[string]func(testing.TB, options) (s *server, addr string, env []string){
+	"": func(t testing.TB, o options) (*server, string, []string) {
+		s := startBerth(t, o)
+		return s, s.Addr, nil
+	},
+	"/bearer": func(t testing.TB, o options) (*server, string, []string) {
+		g := startGuarded(t, o)
+		return g.server, g.Addr, append(slices.Clone(suiteRepositories), "OCI_USERNAME="+g.alice.name, "OCI_PASSWORD="+g.alice.password)
+	},
+	// The suite takes what the challenge offers, which is tokens: what it does not send is added on the way.
+	"/basic": func(t testing.TB, o options) (*server, string, []string) {
+		g := startGuarded(t, o)
+		to := &url.URL{Scheme: "http", Host: g.Addr}
+		proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.SetBasicAuth(g.alice.name, g.alice.password)
+		}})
+		t.Cleanup(proxy.Close)
+		return g.server, proxy.Listener.Addr().String(), suiteRepositories
+	},
+}
+
+// suiteRepositories are those where alice may do everything.
+var suiteRepositories = []string{"OCI_REPO1=alice/one", "OCI_REPO2=alice/two"}
+
+// checkSuite sees that nothing failed, nothing was skipped and enough was tested.
+func checkSuite(t *testing.T, r suiteResult, passes int, disabled []string) {
+	t.Helper()
+	for name, status := range r.statuses {
+		switch {
+		case status == "Pass":
+		case status == "Disabled" && slices.Contains(disabled, name):
+		default:
+			t.Errorf("%s: %s", name, status)
+		}
+	}
+	if r.Skipped+r.Failures+r.Errors != 0 || r.passes() < passes {
+		t.Errorf("%d passed (at least %d expected), %d failed, %d errors, %d skipped, %d disabled",
+			r.passes(), passes, r.Failures, r.Errors, r.Skipped, r.Disabled)
+	}
+	r.explain(t)
+	t.Logf("%d passed, %d disabled", r.passes(), r.Disabled)
 }
 
 // suiteResult is what the suite wrote: a status for each API and each kind of
@@ -137,8 +180,8 @@ func (r junitSuite) explain(t *testing.T) {
 	}
 }
 
-// runSuite runs the suite against s with the given OCI_ variables only.
-func runSuite(t *testing.T, s *server, env []string) suiteResult {
+// runSuite runs the suite against an address with the given OCI_ variables only.
+func runSuite(t *testing.T, addr string, env []string) suiteResult {
 	t.Helper()
 	results := t.TempDir()
 	cmd := exec.Command(build(t, suiteModule, suitePackage))
@@ -148,7 +191,7 @@ func runSuite(t *testing.T, s *server, env []string) suiteResult {
 			cmd.Env = append(cmd.Env, e)
 		}
 	}
-	cmd.Env = append(cmd.Env, "OCI_REGISTRY="+s.Addr, "OCI_TLS=disabled", "OCI_RESULTS_DIR="+results, "OCI_LOG=error")
+	cmd.Env = append(cmd.Env, "OCI_REGISTRY="+addr, "OCI_TLS=disabled", "OCI_RESULTS_DIR="+results, "OCI_LOG=error")
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.CombinedOutput()
 	// Its exit status says only that something failed, which the files say better.
