@@ -12,7 +12,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 5000
 
-# Without BERTH_AUTH_MODE=none the program refuses to listen on every address, and says so.
+# The first start makes a user, and its log says how to set the password.
 ENV BERTH_DATA=/data BERTH_HTTP_ADDR=0.0.0.0:5000
 
 HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["/berth", "healthcheck"]

@@ -6,8 +6,6 @@ import (
 	"net"
 	"os"
 	"strings"
-
-	"github.com/berth-registry/berth/auth"
 )
 
 // announce says, once, where the registry is, who is let in, and how to push to it.
@@ -71,12 +69,8 @@ func (s *server) warn() {
 
 // nobody says that there is no one who could log in.
 func (s *server) nobody() bool {
-	for _, kind := range []auth.Kind{auth.User, auth.Robot} {
-		if accounts, err := s.rows.Accounts(string(kind), "", 1); err != nil || len(accounts) > 0 {
-			return false
-		}
-	}
-	return len(s.cfg.Auth.Htpasswd) == 0 && len(s.access.policy.Issuers()) == 0
+	some, err := s.rows.HasAccounts()
+	return err == nil && !some && len(s.cfg.Auth.Htpasswd) == 0 && len(s.access.policy.Issuers()) == 0
 }
 
 func (s *server) scheme() string {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestAuditFile: who did what is in the file before they are told that it is done, and goes into a new one after a rotation
-// and SIGHUP. It is in the log too.
+// TestAuditFile: who did what is in the file at once, and goes into a new one after a rotation and SIGHUP. It is in the log
+// too.
 func TestAuditFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.log")
 	p := serve(t, newData(t), nil, "--auth-htpasswd", htpasswd(t), "--audit-file", file)
