@@ -40,7 +40,7 @@ func (a *API) permit(w *response, r *request, op operation) error {
 			return a.refuse(w, r, op.permission, err)
 		}
 	}
-	d := a.decide(r, op.permission, r.repo)
+	d := a.decide(r, op.permission)
 	if d.Allowed {
 		return nil
 	}
@@ -55,18 +55,13 @@ func (a *API) permit(w *response, r *request, op operation) error {
 	return manifest.Errorf(errForbidden, "%s may not do this: permission %q is needed", r.caller.Subject(), op.permission)
 }
 
-// decide asks whether the caller may do something: the token that was shown, if
+// decide asks whether the caller may do it here: the token that was shown, if
 // one was, and the policy as it is now.
-func (a *API) decide(r *request, p auth.Permission, repo string) auth.Decision {
-	if r.shown.scheme == bearer && !auth.Grants(r.access, p, repo) {
+func (a *API) decide(r *request, p auth.Permission) auth.Decision {
+	if r.shown.scheme == bearer && !auth.Grants(r.access, p, r.repo) {
 		return auth.Decision{Rule: "outside the token's access"}
 	}
-	return a.decideNow(r, p, repo)
-}
-
-// decideNow asks the policy alone.
-func (a *API) decideNow(r *request, p auth.Permission, repo string) auth.Decision {
-	d := a.policy.Decide(r.caller, r.origin.addr, p, repo)
+	d := a.policy.Decide(r.caller, r.origin.addr, p, r.repo)
 	r.rule = d.Rule
 	return d
 }

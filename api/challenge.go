@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -144,6 +143,3 @@ func (r *request) mountSource() string {
 	}
 	return q.from
 }
-
-// isUnauthorized reports whether an error is answered 401.
-func isUnauthorized(err error) bool { return errors.Is(err, errUnauthorized) }
