@@ -57,7 +57,7 @@ func TestAuthSkopeo(t *testing.T) {
 		}
 		p = g.phase(agent)
 		k.run("delete", "--tls-verify=false", ref("alice/sk:1"))
-		p.has("token user:alice repository:alice/sk:pull,push,delete", "DELETE manifest alice/sk 202", "write user:alice DELETE manifest alice/sk")
+		p.has("token user:alice repository:alice/sk:delete,pull,push", "DELETE manifest alice/sk 202", "write user:alice DELETE manifest alice/sk")
 		if got := g.tags("alice/sk"); len(got) != 0 {
 			t.Errorf("after the deletion there are still %v", got)
 		}

@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // usersPolicy gives alice what is below alice and public, and the catalog; bob
@@ -195,6 +193,7 @@ func (p phase) lines() []string {
 	var lines []string
 	for _, l := range p.g.Log()[p.from:] {
 		switch {
+		case strings.HasPrefix(l.ID, "mark-"):
 		case l.Msg == "request" && strings.HasPrefix(l.UserAgent, p.agent):
 			lines = append(lines, words(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
 		case l.Msg != "audit":
@@ -334,14 +333,4 @@ func (g *guarded) requireSilence() {
 			g.t.Errorf("%s shows the token %s", where, token)
 		}
 	}
-}
-
-// fileDigest is the digest of what a file has.
-func fileDigest(t testing.TB, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return digest.FromBytes(b).String()
 }

@@ -93,3 +93,126 @@ func (a *authority) config() *tls.Config { return &tls.Config{RootCAs: a.pool} }
 func (a *authority) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: a.config(), ForceAttemptHTTP2: true}}
 }
+
+// outside is an address of this machine which is not its loopback: Docker trusts
+// every registry on that.
+func outside(t testing.TB) string {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			return n.IP.String()
+		}
+	}
+	missing(t, "the machine has no address but its loopback")
+	return ""
+}
+
+// startGuardedTLS starts a server that speaks TLS on every address, and returns
+// where it is reached from outside.
+func startGuardedTLS(t testing.TB) (g *guarded, addr string) {
+	t.Helper()
+	host := outside(t)
+	g = startGuarded(t, options{Listen: "0.0.0.0", TLS: newAuthority(t, "127.0.0.1", host)})
+	_, port, err := net.SplitHostPort(g.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, net.JoinHostPort(host, port)
+}
+
+// TestAuthTLS has clients log in, push and pull over TLS, with a private authority
+// that they are told to trust, and one that they are not.
+func TestAuthTLS(t *testing.T) {
+	t.Parallel()
+	g, addr := startGuardedTLS(t)
+	stranger, elsewhere := startGuardedTLS(t)
+	ca := g.opts.TLS.ca
+	trusting := func(c client) client {
+		c.env = append(c.env, "SSL_CERT_FILE="+ca) // the machine's roots of trust
+		return c
+	}
+	const unknown = "certificate signed by unknown authority"
+	image := newImageLayout(t, 100<<10)
+
+	g.row(t, "protocol", func(t *testing.T) {
+		resp, err := g.opts.TLS.client().Get("https://" + addr + "/v2/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got, want := resp.Header.Get("WWW-Authenticate"), `Bearer realm="https://`+addr+`/v2/auth",service="berth"`; got != want || resp.Proto != "HTTP/2.0" {
+			t.Errorf("by %s the challenge is %s, expected by HTTP/2 %s", resp.Proto, got, want)
+		}
+	})
+
+	g.row(t, "docker", func(t *testing.T) {
+		d := startDocker(t, "SSL_CERT_FILE="+ca)
+		login := func(addr string) []string { return []string{"login", "--username", "alice", "--password-stdin", addr} }
+		requireSays(t, d.refused(1, stranger.alice.password, login(elsewhere)...), unknown)
+		p := g.phase("docker/")
+		requireSays(t, d.refused(1, g.wrong, login(addr)...), "unauthorized: ")
+		requireSays(t, d.feed([]byte(g.alice.password), login(addr)...), "Login Succeeded")
+		p.inOrder("GET ping 401", "GET token 401", "GET ping 401", "GET token 200", "GET ping 200")
+		ref := addr + "/alice/docker:1"
+		d.run("import", d.write("layer.tar", tarball(t, "content", randomBytes(t, 100<<10))), ref)
+		d.run("push", ref)
+		d.run("rmi", ref)
+		d.run("pull", ref)
+		p.inOrder("token user:alice repository:alice/docker:pull,push", "PUT manifest alice/docker 201", "GET manifest alice/docker 200")
+	})
+
+	g.row(t, "podman", func(t *testing.T) {
+		k := containersClient(t, "podman", &server{Addr: "none.invalid"}) // nothing is insecure here
+		certs := k.home + "/certs"
+		if err := os.Mkdir(certs, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		k.write("certs/ca.crt", []byte(readFile(t, ca)))
+		login := func(addr string) []string {
+			return []string{"login", "--cert-dir", certs, "--username", "alice", "--password-stdin", addr}
+		}
+		requireSays(t, k.refused(125, stranger.alice.password, login(elsewhere)...), unknown)
+		p := g.phase("containers/")
+		requireSays(t, k.refused(125, g.wrong, login(addr)...), "invalid username/password")
+		requireSays(t, k.feed([]byte(g.alice.password), login(addr)...), "Login Succeeded!")
+		p.inOrder("GET ping 401", "GET token 401", "GET ping 401", "GET token 200", "GET ping 200")
+		k.run("pull", "oci:"+image.dir+":latest")
+		id := k.run("images", "--quiet")
+		k.run("push", "--cert-dir", certs, id, addr+"/alice/podman:1")
+		k.run("pull", "--cert-dir", certs, addr+"/alice/podman:1")
+		p.inOrder("token user:alice repository:alice/podman:pull,push", "PUT manifest alice/podman 201", "GET manifest alice/podman 200")
+	})
+
+	g.row(t, "crane", func(t *testing.T) {
+		c := trusting(goClient(t, clientModule, cranePackage))
+		requireSays(t, c.refused(1, "", "digest", elsewhere+"/alice/crane:1"), unknown)
+		p := g.phase("crane/")
+		c.login(addr, account{"alice", g.wrong})
+		requireSays(t, c.refused(1, "", "push", image.dir, addr+"/alice/crane:1"), "UNAUTHORIZED")
+		c.login(addr, g.alice)
+		c.run("push", image.dir, addr+"/alice/crane:1")
+		if got := c.run("digest", addr+"/alice/crane:1"); got != image.digest {
+			t.Errorf("crane says %s, expected %s", got, image.digest)
+		}
+		p.inOrder("GET token 401", "token user:alice repository:alice/crane:pull,push", "PUT manifest alice/crane 201", "HEAD manifest alice/crane 200")
+	})
+
+	g.row(t, "helm", func(t *testing.T) {
+		c := goClient(t, helmModule, helmPackage)
+		login := func(addr string) []string {
+			return []string{"registry", "login", addr, "--ca-file", ca, "--username", "alice", "--password-stdin"}
+		}
+		requireSays(t, c.refused(1, stranger.alice.password, login(elsewhere)...), unknown)
+		p := g.phase("Helm/")
+		requireSays(t, c.refused(1, g.wrong, login(addr)...), "wrong user name or password")
+		c.feed([]byte(g.alice.password), login(addr)...)
+		chart := newChart(c)
+		c.run("push", "--ca-file", ca, chart, "oci://"+addr+"/alice/charts")
+		c.run("pull", "--ca-file", ca, "--destination", t.TempDir(), "--version", "0.1.0", "oci://"+addr+"/alice/charts/demo")
+		p.inOrder("POST token 401", "GET token 401", "POST token 200", "PUT manifest alice/charts/demo 201", "GET manifest alice/charts/demo 200")
+	})
+}
