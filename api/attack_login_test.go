@@ -200,15 +200,19 @@ func TestA2ParallelWrongLogins(t *testing.T) {
 	if got := g.status("GET", "/v2/", passwordHeader("alice"), ""); got != 200 {
 		t.Errorf("meanwhile a password that was right a moment ago is answered %d", got)
 	}
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release() // also when the test fails, or the server would not end
 	for range clients - places {
-		if a := <-answers; a.err != nil || a.status != 429 || a.retryAfter == "" || a.retryAfter == "0" {
-			t.Fatalf("one that waited: %+v", a)
+		select {
+		case a := <-answers:
+			if a.err != nil || a.status != 429 || a.retryAfter == "" || a.retryAfter == "0" {
+				t.Fatalf("one that waited: %+v", a)
+			}
+		case <-r.started:
+			t.Fatalf("%d runs at once", places+1)
 		}
 	}
-	r.mu.Lock()
-	r.hold = nil
-	r.mu.Unlock()
-	close(hold)
+	release()
 	for range places {
 		if a := <-answers; a.err != nil || a.status != 401 {
 			t.Errorf("one that ran: %+v", a)
@@ -330,12 +334,14 @@ func TestA3StalePassword(t *testing.T) {
 			if resp.StatusCode != 401 {
 				t.Fatalf("minute %d, attempt %d: %d", minute, i, resp.StatusCode)
 			}
+			g.clock.advance(59 * time.Millisecond)
 		}
 		if costs := r.spent(); len(costs) != 1 {
 			t.Errorf("minute %d: %d runs", minute, len(costs))
 		}
-		g.clock.advance(time.Minute)
+		g.clock.advance(time.Second)
 	}
+	g.clock.advance(time.Minute) // in which the attempts come back
 	resp, _ := loginWays[ways[0]](g, "alice", stale, nil)
 	for i := range burst - 1 {
 		if resp, _ = loginWays[ways[0]](g, "alice", g.secret(fmt.Sprintf("guess number %d", i), "guess"), nil); resp.StatusCode != 401 {
