@@ -167,7 +167,11 @@ func (a *API) identifyToken(r *request, grace bool) error {
 	if r.caller.Kind == auth.Anonymous {
 		return nil
 	}
-	r.caller, err = a.auth.Logins.Current(r.Context(), grant.Identity, version)
+	// Where there is no such holder any more, the audit still tells whose token it was.
+	current, err := a.auth.Logins.Current(r.Context(), grant.Identity, version)
+	if err == nil {
+		r.caller = current
+	}
 	return err
 }
 
