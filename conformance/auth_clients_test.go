@@ -66,8 +66,8 @@ func TestAuthCrane(t *testing.T) {
 	_ = ok && g.row(t, "row19_denied", func(t *testing.T) {
 		bob := bob.in(t)
 		p := g.phase(agent)
-		requireSays(t, bob.refused(1, "", "append", "--oci-empty-base", "--new_layer", layer, "--new_tag", ref("alice/cr3:1")), "UNAUTHORIZED")
-		p.has("token user:bob", "denied user:bob push alice/cr3")
+		requireSays(t, bob.refused(1, "", "append", "--oci-empty-base", "--new_layer", layer, "--new_tag", ref("alice/cr3:1")), "401 Unauthorized")
+		p.has("token user:bob", "denied user:bob pull alice/cr3") // it looks first
 		p.nothingFrom("user:bob", "alice")
 		p = g.phase(agent)
 		requireSays(t, bob.refused(1, "", "catalog", g.Addr), "UNAUTHORIZED")

@@ -166,7 +166,7 @@ func TestAuthExpiry(t *testing.T) {
 				t.Errorf("with a token that died, and no grace, it ended with %v", ended[len(good)+i])
 			}
 			ph := phase{g: strict.g, agent: p.agent}
-			ph.has("POST uploads "+p.repo+" 202", "denied user:alice push "+p.repo)
+			ph.has("POST uploads "+p.repo+" 202", "denied push "+p.repo)
 			ph.hasNone("PUT manifest " + p.repo)
 		})
 	}
