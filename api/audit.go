@@ -99,7 +99,7 @@ func what(r *request, p auth.Permission, rule string) []slog.Attr {
 		slog.String("permission", string(p)),
 		slog.String("route", r.route),
 		slog.String("repository", r.repo),
-		slog.String("reference", shortened(r.rawElement)),
+		slog.String("reference", logged(r.rawElement)),
 		slog.String("rule", rule),
 	}
 }

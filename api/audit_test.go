@@ -122,7 +122,16 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
 	robot, _ := g.personal("robot", "deployer", "repository:prod/**:pull")
 	token := strings.TrimPrefix(g.tokenOf("alice", "repository:team/app:pull")["Authorization"], "Bearer ")
-	for _, secret := range []string{personal, robot, token, passwordOf("alice"), g.exchanged("acme/app"), g.idToken("acme/app"), g.secret("x\"y\\z ü", "awkward password")} {
+	held := []string{personal, robot, token, g.exchanged("acme/app"), g.idToken("acme/app")}
+	for _, secret := range held { // in what is logged as it came
+		h := header{"User-Agent": "curl " + secret, "X-Request-Id": secret}
+		for _, path := range []string{"/" + secret, "/v2/" + secret + "/tags/list", "/v2/team/app/manifests/" + secret, "/v2/team/app/blobs/" + secret, "/v2/team/app/blobs/uploads/" + secret, "/v2/team/app/referrers/" + secret} {
+			g.do("GET", path, h, "")
+			g.do(personal, path, passwordHeader("alice").with(h), "")
+			g.do("DELETE", path, passwordHeader("bob").with(h), "")
+		}
+	}
+	for _, secret := range append(held, passwordOf("alice"), g.secret("x\"y\\z ü", "awkward password")) {
 		for _, h := range []header{
 			bearerHeader(secret), basicHeader("alice", secret), basicHeader(secret, secret), basicHeader(secret, ""), {"Authorization": secret},
 			{"Authorization": "Digest " + url.QueryEscape(secret)}, {"Proxy-Authorization": secret}, {"Cookie": "t=" + url.QueryEscape(secret)},
@@ -194,10 +203,8 @@ func TestTooManyAttempts(t *testing.T) {
 	}
 	locked := func(name, method, path string, h header, body string) {
 		t.Helper()
-		resp, _ := g.exchange(exchangeCase{Name: name, Method: method, URL: path, Header: h, Body: body, WantCode: 429, WantError: "TOOMANYREQUESTS", WantHeader: header{"Www-Authenticate": absent}})
-		if resp.Header.Get("Retry-After") == "" || resp.Header.Get("Retry-After") == "0" {
-			t.Errorf("%s: Retry-After is %q", name, resp.Header.Get("Retry-After"))
-		}
+		g.exchange(exchangeCase{Name: name, Method: method, URL: path, Header: h, Body: body, WantCode: 429, WantError: "TOOMANYREQUESTS", 
+			WantHeader: header{"Www-Authenticate": absent, "Retry-After": "6"}}) // the clock stands still
 	}
 	wrong := basicHeader("alice", g.secret("one guess more", "guess"))
 	locked("for a token", "GET", tokenPath, wrong, "")

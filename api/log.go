@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +17,10 @@ const (
 	maxRequestID = 128 // characters of a client's own X-Request-Id
 	maxLogged    = 512 // characters of what a client wrote
 )
+
+// tokenText is what no log has, wherever a client put it: tokens of this registry, and
+// signed ones.
+var tokenText = regexp.MustCompile(`berth[prt]_[0-9A-Za-z]+|eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+`)
 
 // ids gives requests their names: unique, not secret.
 type ids struct {
@@ -30,7 +36,7 @@ func newIDs() *ids {
 
 // of returns the id that the client gave its request, if it is one, or a new one.
 func (i *ids) of(r *http.Request) string {
-	if v := r.Header["X-Request-Id"]; len(v) == 1 && saneID(v[0]) {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && saneID(v[0]) && logged(v[0]) == v[0] {
 		return v[0]
 	}
 	b := make([]byte, 0, 32)
@@ -66,14 +72,14 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 	}
 	attrs := [12]slog.Attr{
 		slog.String("id", x.r.id),
-		slog.String("method", shortened(x.r.Method)),
+		slog.String("method", logged(x.r.Method)),
 		slog.String("route", x.r.route),
-		slog.String("repository", shortened(x.r.rawRepo)),
-		slog.String("reference", shortened(x.r.rawElement)),
+		slog.String("repository", logged(x.r.rawRepo)),
+		slog.String("reference", logged(x.r.rawElement)),
 		slog.Int("status", x.w.status),
 		slog.Int64("bytes", x.w.sent),
 		slog.Duration("duration", took),
-		slog.String("user_agent", shortened(x.r.UserAgent())),
+		slog.String("user_agent", logged(x.r.UserAgent())),
 		slog.String("remote", x.r.remote()),
 	}
 	n := len(attrs) - 2
@@ -104,12 +110,21 @@ func (r *request) remote() string {
 func (a *API) logFault(level slog.Level, text string, r *request, err error) {
 	a.log.LogAttrs(context.Background(), level, text,
 		slog.String("id", r.id),
-		slog.String("method", shortened(r.Method)),
+		slog.String("method", logged(r.Method)),
 		slog.String("route", r.route),
-		slog.String("repository", shortened(r.rawRepo)),
-		slog.String("reference", shortened(r.rawElement)),
+		slog.String("repository", logged(r.rawRepo)),
+		slog.String("reference", logged(r.rawElement)),
 		slog.String("error", err.Error()),
 	)
+}
+
+// logged is what a client wrote, as a log may have it: bounded, and without tokens
+// that ended up in a path or a name.
+func logged(s string) string {
+	if strings.Contains(s, "berth") || strings.Contains(s, "eyJ") {
+		s = tokenText.ReplaceAllLiteralString(s, "[token]")
+	}
+	return shortened(s)
 }
 
 // shortened bounds what a client can make us write.
