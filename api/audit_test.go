@@ -203,7 +203,7 @@ func TestTooManyAttempts(t *testing.T) {
 	}
 	locked := func(name, method, path string, h header, body string) {
 		t.Helper()
-		g.exchange(exchangeCase{Name: name, Method: method, URL: path, Header: h, Body: body, WantCode: 429, WantError: "TOOMANYREQUESTS", 
+		g.exchange(exchangeCase{Name: name, Method: method, URL: path, Header: h, Body: body, WantCode: 429, WantError: "TOOMANYREQUESTS",
 			WantHeader: header{"Www-Authenticate": absent, "Retry-After": "6"}}) // the clock stands still
 	}
 	wrong := basicHeader("alice", g.secret("one guess more", "guess"))
