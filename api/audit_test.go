@@ -55,6 +55,7 @@ func TestAudit(t *testing.T) {
 		{Name: "a manifest", Method: "PUT", URL: "/v2/team/app/manifests/v1", Header: header{"Content-Type": imageType}, Body: image("{}", "x", ""), WantCode: 201},
 		{Name: "a tag goes", Method: "DELETE", URL: "/v2/team/app/manifests/v1", WantCode: 202},
 		{Name: "another's", Method: "GET", URL: "/v2/bob/app/tags/list", WantCode: 401},
+		{Name: "more than the token", Method: "DELETE", URL: "/v2/alice/app/manifests/v1", WantCode: 401},
 	})
 	g.do("GET", pulled, passwordHeader("bob"), "")
 	g.do("GET", pulled, bearerHeader("x.y.z"), "")
@@ -73,7 +74,8 @@ func TestAudit(t *testing.T) {
 		"event=write" + user + here + " permission=push repository=team/app reference={id} digest=" + sha256Of("x") + " method=PUT rule=team",
 		"event=write" + user + here + " permission=push repository=team/app reference=v1 digest=" + m + " method=PUT rule=team",
 		"event=write" + user + here + " permission=delete repository=team/app reference=v1 method=DELETE rule=team",
-		"event=denied" + user + here + " permission=pull repository=bob/app rule=outside the token's access",
+		"event=denied" + user + here + " permission=pull repository=bob/app rule=no rule allows it",
+		"event=denied" + user + here + " permission=delete repository=alice/app reference=v1 rule=outside the token's access",
 		"event=denied kind=user name=bob credential=password" + here + " permission=pull repository=team/app rule=no rule allows it",
 		"event=denied" + here + " permission=pull repository=team/app rule=invalid token: ",
 		"event=login kind=oidc name=acme/app credential=session:2" + here + " issuer=ci outcome=ok",

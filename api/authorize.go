@@ -58,11 +58,11 @@ func (a *API) permit(w *response, r *request, op operation) error {
 // decide asks whether the caller may do it here: the token that was shown, if
 // one was, and the policy as it is now.
 func (a *API) decide(r *request, p auth.Permission) auth.Decision {
-	if r.shown.scheme == bearer && !auth.Grants(r.access, p, r.repo) {
-		return auth.Decision{Rule: "outside the token's access"}
-	}
 	d := a.policy.Decide(r.caller, r.origin.addr, p, r.repo)
 	r.rule = d.Rule
+	if d.Allowed && r.shown.scheme == bearer && !auth.Grants(r.access, p, r.repo) {
+		return auth.Decision{Rule: "outside the token's access"}
+	}
 	return d
 }
 

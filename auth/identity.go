@@ -1,6 +1,10 @@
 package auth
 
-import "time"
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // Kind is what sort of identity asks. It is a field of its own everywhere, never
 // read out of a name.
@@ -41,6 +45,9 @@ type Identity struct {
 	Stamp string
 	// Scope bounds what may be done whatever the policy says; nil does not.
 	Scope Scope
+	// Networks are where the credential may be used from, with each request; none means
+	// everywhere.
+	Networks []netip.Prefix
 	// Expires is when the credential ends; zero for a password.
 	Expires time.Time
 }
@@ -66,6 +73,13 @@ func (id Identity) Owner() string {
 		return subject + "#" + id.ID
 	}
 	return ""
+}
+
+// ComesFrom reports whether the credential may be used from an address. One that is
+// bound to networks may not be used from an unknown one.
+func (id Identity) ComesFrom(from netip.Addr) bool {
+	from = from.Unmap().WithZone("")
+	return len(id.Networks) == 0 || slices.ContainsFunc(id.Networks, func(n netip.Prefix) bool { return n.Contains(from) })
 }
 
 // TooManyError is ErrTooMany with the time after which to try again.

@@ -54,7 +54,7 @@ func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 	if c.Name != name && c.Name != anyToken {
 		return auth.Identity{}, fmt.Errorf("%w: %s is not the user's whose name came with it", auth.ErrCredentials, id.Credential)
 	}
-	if !comesFrom(row.CIDRs, c.From) {
+	if !id.ComesFrom(c.From) {
 		return auth.Identity{}, fmt.Errorf("%w: %s may not be used from this address", auth.ErrCredentials, id.Credential)
 	}
 	t.uses.note(ctx, row, t.now())
@@ -96,6 +96,9 @@ func (t *tokens) identity(row meta.AuthToken) (auth.Identity, error) {
 	id := accountIdentity(owner)
 	id.Credential, id.Expires = credential, expires
 	if id.Scope, err = auth.ParseScope(row.Scope); err != nil {
+		return auth.Identity{}, unavailable("reading "+credential, err)
+	}
+	if id.Networks, err = networks(row.CIDRs); err != nil {
 		return auth.Identity{}, unavailable("reading "+credential, err)
 	}
 	return id, nil
@@ -143,12 +146,18 @@ func readToken(rows *meta.DB, credential, prefix string) (meta.AuthToken, error)
 	return row, nil
 }
 
-// comesFrom says whether an address is in one of the networks, of which none means all.
-func comesFrom(cidrs []string, from netip.Addr) bool {
-	return len(cidrs) == 0 || slices.ContainsFunc(cidrs, func(cidr string) bool {
+// networks reads the networks of a token. One that cannot be read is an error: it must
+// not come to mean everywhere.
+func networks(cidrs []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, cidr := range cidrs {
 		network, err := netip.ParsePrefix(cidr)
-		return err == nil && network.Contains(from.Unmap().WithZone(""))
-	})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, network)
+	}
+	return list, nil
 }
 
 // uses records when tokens were used, to the hour.

@@ -25,6 +25,7 @@ type Policy struct {
 const (
 	notAllowed   = "no rule allows it"
 	outsideScope = "outside the token's scope"
+	elsewhere    = "the token may not be used from this address"
 	needsNothing = "needs no permission"
 	nobody       = "nobody is identified"
 	unknown      = "no such action"
@@ -101,6 +102,9 @@ func (p *Policy) Decide(id auth.Identity, from netip.Addr, perm auth.Permission,
 	}
 	if !id.Scope.Allows(perm, repository) {
 		return auth.Decision{Rule: outsideScope}
+	}
+	if !id.ComesFrom(from) {
+		return auth.Decision{Rule: elsewhere}
 	}
 	q := query{id: &id, from: from, action: a, repository: repository}
 	for _, r := range p.denies[a] {

@@ -154,6 +154,22 @@ func TestScopeBounds(t *testing.T) {
 	}
 }
 
+// TestNetworkBounds: a token that is bound to networks is worth nothing elsewhere, nor from nowhere.
+func TestNetworkBounds(t *testing.T) {
+	p := example(t)
+	id := person("bob")
+	id.Networks = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	for from, want := range map[string]bool{
+		"10.20.0.7": true, "::ffff:10.20.0.7": true, "2001:db8::1": true, "10.21.0.7": false, "::1": false, "": false,
+	} {
+		addr, _ := netip.ParseAddr(from)
+		got := p.Decide(id, addr, auth.Push, "users/bob/x")
+		if got.Allowed != want || !want && got.Rule != elsewhere {
+			t.Errorf("from %q: %+v", from, got)
+		}
+	}
+}
+
 func TestDefault(t *testing.T) {
 	p := Default()
 	for _, c := range []struct {

@@ -48,7 +48,7 @@ func tokenFlags(flags *pflag.FlagSet) {
 	flags.StringArray(scopeFlag, nil, "what the token may do at most, as repository:PATTERN:ACTIONS or registry:catalog:*; may be repeated")
 	flags.String(expiresFlag, defaultExpiry, "how long the token is good for, as 90d or 12h; 366d at most")
 	flags.String(nameFlag, "", "what to call the token in lists")
-	flags.StringArray(cidrFlag, nil, "address or network that the token may log in from; may be repeated")
+	flags.StringArray(cidrFlag, nil, "address or network that the token may be used from; may be repeated")
 }
 
 // newToken makes a token of what tokenFlags say, without an owner.
