@@ -34,8 +34,10 @@ func (b *bench) run(ctx context.Context, sc scenario) (Result, error) {
 		return Result{}, fmt.Errorf("%w: %s is not ours to restart", errSkip, b.subject.name)
 	case sc.kind == againstFewRepos && b.subject.external():
 		return Result{}, fmt.Errorf("%w: needs a second %s with few repositories", errSkip, b.subject.name)
+	case sc.kind.guarded() && b.subject.external():
+		return Result{}, fmt.Errorf("%w: needs users in %s", errSkip, b.subject.name)
 	case sc.kind != againstFloor && sc.kind != againstFloorFresh && sc.kind != peakOnly && b.subject.path == b.floor.path && !b.subject.external():
-		return Result{}, fmt.Errorf("%w: the floor has no lists and no deletes", errSkip)
+		return Result{}, fmt.Errorf("%w: the floor has no lists, no deletes and no users", errSkip)
 	}
 	switch sc.kind {
 	case startOnly:
@@ -46,6 +48,8 @@ func (b *bench) run(ctx context.Context, sc scenario) (Result, error) {
 		return b.runTags(ctx, sc)
 	case againstFewRepos:
 		return b.runRepos(ctx, sc)
+	case againstOpen, guardedPair, guardedAlone:
+		return b.runGuarded(ctx, sc)
 	default:
 		return b.runFloor(ctx, sc)
 	}
@@ -137,6 +141,9 @@ func (b *bench) comparePairs(ctx context.Context, sc scenario, sides ...side) (R
 			return Result{}, fmt.Errorf("pair %d: %w", pair+1, err)
 		}
 		fmt.Fprint(b.progress, ".")
+	}
+	if len(sides) == 1 {
+		return alone(sc, tallies[0]), nil
 	}
 	return compare(sc, tallies[0], tallies[1]), nil
 }

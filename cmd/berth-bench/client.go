@@ -20,7 +20,8 @@ import (
 type client struct {
 	base    *url.URL
 	http    *http.Client
-	buffers sync.Pool // of *[256 << 10]byte
+	buffers *sync.Pool        // of *[256 << 10]byte
+	header  map[string]string // of every request
 }
 
 // newClient keeps up to conns connections open.
@@ -40,8 +41,15 @@ func newClient(base string, conns int) (*client, error) {
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		buffers: sync.Pool{New: func() any { return new([256 << 10]byte) }},
+		buffers: &sync.Pool{New: func() any { return new([256 << 10]byte) }},
 	}, nil
+}
+
+// with is the client with other fields in the header of its requests.
+func (c *client) with(header map[string]string) *client {
+	other := *c
+	other.header = header
+	return &other
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
@@ -65,6 +73,9 @@ func (c *client) do(ctx context.Context, method, path string, b *body, want int)
 	}
 	if method != http.MethodPut && strings.Contains(path, "/manifests/") {
 		req.Header.Set("Accept", mediaTypeIndex+", "+mediaTypeManifest) // some registries ask for it
+	}
+	for k, v := range c.header {
+		req.Header.Set(k, v)
 	}
 	if b != nil {
 		req.Body = io.NopCloser(b.reader)

@@ -46,6 +46,8 @@ type sample struct {
 }
 
 func (s sample) cpuPerUnit() float64 { return float64(s.cpu) / float64(s.units) }
+func (s sample) p50() float64        { return float64(percentile(s.latencies, 0.50)) }
+func (s sample) p99() float64        { return float64(percentile(s.latencies, 0.99)) }
 
 // begin makes a new process ready for measure.
 func (w *work) begin(ctx context.Context, s *server) error {

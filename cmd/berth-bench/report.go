@@ -106,7 +106,7 @@ func (l Limit) String() string {
 	switch l.Kind {
 	case limitMemory:
 		return mebibytes(int64(l.Max))
-	case limitTime:
+	case limitTime, limitCPU:
 		return nanoseconds(l.Max)
 	}
 	return fmt.Sprintf("%.2f", l.Max)

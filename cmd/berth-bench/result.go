@@ -12,7 +12,7 @@ type Result struct {
 	Unit    string     `json:"unit"`           // what CPU and rate count
 	Base    *Side      `json:"base,omitempty"` // what the subject is compared with
 	Subject Side       `json:"subject"`
-	Ratios  []float64  `json:"ratios,omitempty"` // of CPU per unit, subject to base, of each pair
+	Ratios  []float64  `json:"ratios,omitempty"` // subject to base, of each pair: of CPU per unit, unless the title names a latency
 	Ratio   *Quartiles `json:"ratio,omitempty"`
 	Limit   *Limit     `json:"limit,omitempty"`
 	Figure  float64    `json:"figure,omitempty"` // what Limit is about
@@ -41,7 +41,8 @@ type Limit struct {
 
 // What a Limit can be about.
 const (
-	limitRatio  = "ratio"          // of CPU per unit, median of the pairs
+	limitRatio  = "ratio"          // median of the pairs
+	limitCPU    = "CPU"            // nanoseconds per unit, median
 	limitMemory = "peak memory"    // bytes, the most of all runs
 	limitTime   = "time to answer" // nanoseconds, median
 )
@@ -87,8 +88,12 @@ func compare(sc scenario, base, subject tally) Result {
 	r := alone(sc, subject)
 	b := base.side()
 	r.Base = &b
+	of := sc.of
+	if of == nil {
+		of = sample.cpuPerUnit
+	}
 	for i, s := range subject.samples {
-		r.Ratios = append(r.Ratios, s.cpuPerUnit()/base.samples[i].cpuPerUnit())
+		r.Ratios = append(r.Ratios, of(s)/of(base.samples[i]))
 	}
 	q := quartilesOf(r.Ratios)
 	r.Ratio = &q
@@ -112,6 +117,8 @@ func (r Result) judged() Result {
 		if r.Ratio != nil {
 			r.Figure = r.Ratio.Median
 		}
+	case limitCPU:
+		r.Figure = r.Subject.CPU.Median
 	case limitMemory:
 		r.Figure = float64(r.Subject.PeakMemory)
 	case limitTime:

@@ -16,6 +16,7 @@ type sizes struct {
 	requests  int // in a cycle
 	pushes    int // images in a cycle
 	pulls     int // images in a cycle
+	logins    int // wrong ones that are timed, in a batch
 	tags      int // in the large repository
 	repos     int // in the large registry
 	uploads   int // at once, for peak memory
@@ -24,14 +25,14 @@ type sizes struct {
 
 func fullSizes() sizes {
 	return sizes{
-		pairs: 11, runs: 3, blob: 1 << 30, cycles: 8, requests: 500, pushes: 16, pulls: 50,
+		pairs: 11, runs: 3, blob: 1 << 30, cycles: 8, requests: 500, pushes: 16, pulls: 50, logins: 20,
 		tags: 100_000, repos: 20_000, uploads: 64, uploadLen: 64 << 20,
 	}
 }
 
 func quickSizes() sizes {
 	return sizes{
-		pairs: 3, runs: 1, blob: 64 << 20, cycles: 2, requests: 500, pushes: 16, pulls: 50,
+		pairs: 3, runs: 1, blob: 64 << 20, cycles: 2, requests: 500, pushes: 16, pulls: 50, logins: 4,
 		tags: 5000, repos: 1000, uploads: 64, uploadLen: 4 << 20,
 	}
 }
@@ -54,8 +55,9 @@ type scenario struct {
 	unit  string // what CPU and rate count
 	limit *Limit
 	kind  kind
-	work  *work // of the subject, and of the floor where it has one
-	base  *work // growth: the same on little data
+	work  *work                // of the subject, and of the floor where it has one
+	base  *work                // growth, authentication: what it is compared with
+	of    func(sample) float64 // what the ratio is of; nil: CPU per unit
 }
 
 // kind is what a scenario's figure is and what it is measured against.
@@ -66,6 +68,9 @@ const (
 	againstFloorFresh             // the same, with a new directory for each pair
 	againstFewTags                // CPU in one process over one large data directory, in two repositories
 	againstFewRepos               // CPU over two data directories
+	againstOpen                   // CPU of the subject with users and without
+	guardedPair                   // one process with users that does one thing and another
+	guardedAlone                  // CPU of the subject with users
 	peakOnly                      // memory of the subject alone
 	startOnly                     // time until ready on the large data directory
 )
@@ -101,6 +106,11 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 		scenario{name: "image-pull", title: "pull a small image, 8 clients", unit: "image", limit: atMost(2), work: pullImages},
 	)
 	table = append(table, requests...)
+	guarded, err := authScenarios(c, z)
+	if err != nil {
+		return nil, err
+	}
+	table = append(table, guarded...)
 	table = append(table, growthScenarios(z)...)
 	return append(table,
 		scenario{name: "memory-uploads", title: fmt.Sprintf("%d uploads of %s at once", z.uploads, mib(z.uploadLen)), unit: fmt.Sprintf("%d uploads", z.uploads),
