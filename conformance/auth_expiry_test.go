@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -33,6 +35,7 @@ func slowProxy(t *testing.T, target string, hold func(repository string)) (addr 
 			}
 			return nil
 		},
+		ErrorLog: log.New(io.Discard, "", 0), // clients may go away
 	}
 	s := httptest.NewServer(p)
 	t.Cleanup(s.Close)

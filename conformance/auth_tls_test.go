@@ -131,12 +131,10 @@ func TestAuthTLS(t *testing.T) {
 	g, addr := startGuardedTLS(t)
 	stranger, elsewhere := startGuardedTLS(t)
 	ca := g.opts.TLS.ca
-	trusting := func(c client) client {
-		c.env = append(c.env, "SSL_CERT_FILE="+ca) // the machine's roots of trust
-		return c
-	}
+	roots := "SSL_CERT_FILE=" + ca // in place of the machine's roots of trust
 	const unknown = "certificate signed by unknown authority"
 	image := newImageLayout(t, 100<<10)
+	g.seed(image, "alice/app", "1")
 
 	g.row(t, "protocol", func(t *testing.T) {
 		resp, err := g.opts.TLS.client().Get("https://" + addr + "/v2/")
@@ -150,7 +148,7 @@ func TestAuthTLS(t *testing.T) {
 	})
 
 	g.row(t, "docker", func(t *testing.T) {
-		d := startDocker(t, "SSL_CERT_FILE="+ca)
+		d := startDocker(t, roots)
 		login := func(addr string) []string { return []string{"login", "--username", "alice", "--password-stdin", addr} }
 		requireSays(t, d.refused(1, stranger.alice.password, login(elsewhere)...), unknown)
 		p := g.phase("docker/")
@@ -167,7 +165,7 @@ func TestAuthTLS(t *testing.T) {
 
 	g.row(t, "podman", func(t *testing.T) {
 		k := containersClient(t, "podman", &server{Addr: "none.invalid"}) // nothing is insecure here
-		certs := k.home + "/certs"
+		certs := filepath.Join(k.home, "certs")
 		if err := os.Mkdir(certs, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -180,15 +178,14 @@ func TestAuthTLS(t *testing.T) {
 		requireSays(t, k.refused(125, g.wrong, login(addr)...), "invalid username/password")
 		requireSays(t, k.feed([]byte(g.alice.password), login(addr)...), "Login Succeeded!")
 		p.inOrder("GET ping 401", "GET token 401", "GET ping 401", "GET token 200", "GET ping 200")
-		k.run("pull", "oci:"+image.dir+":latest")
-		id := k.run("images", "--quiet")
-		k.run("push", "--cert-dir", certs, id, addr+"/alice/podman:1")
-		k.run("pull", "--cert-dir", certs, addr+"/alice/podman:1")
-		p.inOrder("token user:alice repository:alice/podman:pull,push", "PUT manifest alice/podman 201", "GET manifest alice/podman 200")
+		k.run("pull", "--cert-dir", certs, addr+"/alice/app:1")
+		k.run("push", "--cert-dir", certs, addr+"/alice/app:1", addr+"/alice/podman:1")
+		p.inOrder("GET manifest alice/app 200", "token user:alice repository:alice/podman:pull,push", "PUT manifest alice/podman 201")
 	})
 
 	g.row(t, "crane", func(t *testing.T) {
-		c := trusting(goClient(t, clientModule, cranePackage))
+		c := goClient(t, clientModule, cranePackage)
+		c.env = append(c.env, roots)
 		requireSays(t, c.refused(1, "", "digest", elsewhere+"/alice/crane:1"), unknown)
 		p := g.phase("crane/")
 		c.login(addr, account{"alice", g.wrong})

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"crypto/rand"
+	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -8,9 +10,8 @@ import (
 	"time"
 )
 
-// TestImage builds Berth's own image as `make image` does, and runs it: as the
-// README says, without the permission to listen everywhere, and until it is told
-// to stop.
+// TestImage builds Berth's own image as `make image` does, and runs it: with a user
+// that its first start makes, and open to everyone where it is told to be.
 func TestImage(t *testing.T) {
 	d := startDocker(t)
 	if _, err := exec.LookPath("make"); err != nil {
@@ -21,45 +22,87 @@ func TestImage(t *testing.T) {
 	if got := d.run("inspect", "--format", "{{.Config.User}}", image); got != "65532:65532" {
 		t.Errorf("the image runs as %q", got)
 	}
-	if out := d.fails("run", "--rm", "--network", "host", image); !strings.Contains(out, "auth.mode") {
-		t.Errorf("without users and on every address, the image says: %s", out)
-	}
 
-	// The test's engine has no bridge, so the container shares the host's network.
-	addr := freeAddr(t)
-	d.run("run", "--detach", "--name", "registry", "--network", "host", "--volume", "berth:/data",
-		"--env", "BERTH_AUTH_MODE=none", "--env", "BERTH_HTTP_ADDR="+addr, image)
+	t.Run("users", func(t *testing.T) {
+		c := d.in(t).start(image, "users")
+		if logs := c.run("logs", "registry"); logs != "" {
+			t.Errorf("where nobody reads it, the image prints %s", logs)
+		}
+		password := rand.Text()
+		login := []string{"login", "--username", "admin", "--password-stdin", c.addr}
+		requireSays(t, c.refused(1, password, login...), "unauthorized: ")
+		c.feed([]byte(password), "exec", "--interactive", "registry", "/berth", "user", "passwd", "admin", "--password-stdin")
+		c.feed([]byte(password), login...)
+		c.takesItself(image, basic{account{"admin", password}, http.DefaultTransport})
+	})
+
+	t.Run("open", func(t *testing.T) {
+		c := d.in(t).start(image, "open", "BERTH_AUTH_MODE=none")
+		c.takesItself(image, http.DefaultTransport)
+		c.run("stop", "--time", "60", "registry")
+		// What everyone could write is not handed to users without a word.
+		if out := c.fails("run", "--rm", "--network", "host", "--volume", "open:/data", "--env", "BERTH_HTTP_ADDR=0.0.0.0:0", image); !strings.Contains(out, "auth.mode") {
+			t.Errorf("with data, without users and on every address, the image says: %s", out)
+		}
+	})
+}
+
+// container is a registry in a container called "registry".
+type container struct {
+	docker
+	addr string
+}
+
+// start runs the image on every address, with a volume and an environment, and waits
+// until it is healthy. The test's engine has no bridge, so the container shares the
+// host's network.
+func (d docker) start(image, volume string, env ...string) container {
+	d.t.Helper()
+	_, port, err := net.SplitHostPort(freeAddr(d.t))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	args := []string{"run", "--detach", "--name", "registry", "--network", "host", "--volume", volume + ":/data"}
+	for _, e := range append(env, "BERTH_HTTP_ADDR=0.0.0.0:"+port) {
+		args = append(args, "--env", e)
+	}
+	d.run(append(args, image)...)
+	d.t.Cleanup(func() { d.run("rm", "--force", "registry") })
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		health := d.run("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", "registry")
 		if health == "running healthy" {
-			break
+			return container{d, "127.0.0.1:" + port}
 		}
 		if time.Now().After(deadline) || strings.HasPrefix(health, "exited") {
-			logs, _ := tryRun(t, d.env, d.path, "logs", "registry")
-			t.Fatalf("the container is %s\n%s", health, logs)
+			logs, _ := tryRun(d.t, d.env, d.path, "logs", "registry")
+			d.t.Fatalf("the container is %s\n%s", health, logs)
 		}
 	}
+}
 
-	// Berth in a container takes its own image, and has it after a restart.
-	d.run("tag", image, addr+"/berth:1")
-	d.run("push", addr+"/berth:1")
-	d.run("stop", "--time", "60", "registry")
-	if code := d.run("inspect", "--format", "{{.State.ExitCode}}", "registry"); code != "0" {
-		t.Errorf("docker stop: exit status %s", code)
+// takesItself requires that Berth in a container takes its own image, and has it
+// after a restart.
+func (c container) takesItself(image string, as http.RoundTripper) {
+	c.t.Helper()
+	c.run("tag", image, c.addr+"/berth:1")
+	c.run("push", c.addr+"/berth:1")
+	c.run("stop", "--time", "60", "registry")
+	if code := c.run("inspect", "--format", "{{.State.ExitCode}}", "registry"); code != "0" {
+		c.t.Errorf("docker stop: exit status %s", code)
 	}
-	d.run("start", "registry")
+	c.run("start", "registry")
+	client := &http.Client{Transport: as}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		resp, err := http.Get("http://" + addr + "/v2/berth/manifests/1")
+		resp, err := client.Get("http://" + c.addr + "/v2/berth/manifests/1")
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
-				t.Errorf("after a restart, the image's manifest answers %s", resp.Status)
+				c.t.Errorf("after a restart, the image's manifest answers %s", resp.Status)
 			}
-			break
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal(err)
+			c.t.Fatal(err)
 		}
 	}
-	d.run("rm", "--force", "registry")
 }
