@@ -16,6 +16,15 @@ import (
 	"time"
 )
 
+// The tests called TestAuth try a registry with users with the clients that people
+// have, in numbered rows: 1 to 9 docker, 10 to 13 skopeo, 14 to 16 podman, 17 to 19
+// crane, 20 and 21 regctl, 22 and 23 oras, 24 and 25 helm, 26 cosign, 27 and 28
+// containerd's ctr, 29 tokens that end in mid-push with six of them, 30 the names of
+// the machine, 31 other registries that take our tokens, 33 a user who is removed in
+// mid-push. Each asks for the exit status, for what the client says, and for what
+// the server's log and audit say: several clients get there by falling back to
+// something else.
+
 // usersPolicy gives alice what is below alice and public, and the catalog; bob
 // what is below bob; and everyone who shows nothing may pull what is public.
 const usersPolicy = `policy:
