@@ -29,6 +29,7 @@ const (
 type guard struct {
 	key          [32]byte
 	right, wrong *lru.Cache[proof, time.Time] // until when
+	shown        *lru.Cache[shown, time.Time] // of those that are right
 	now          func() time.Time
 
 	mu      sync.Mutex
@@ -37,6 +38,12 @@ type guard struct {
 
 // proof is a name with a secret for it, and with the hash that it was compared to.
 type proof [sha256.Size]byte
+
+// shown is a proof and where it came from.
+type shown struct {
+	proof proof
+	from  netip.Prefix
+}
 
 // allowance is what attempts a network had left at a time.
 type allowance struct {
@@ -55,6 +62,9 @@ func newGuard(now func() time.Time) (g *guard, err error) {
 	if g.wrong, err = lru.New[proof, time.Time](maxProofs); err != nil {
 		return nil, err
 	}
+	if g.shown, err = lru.New[shown, time.Time](maxProofs); err != nil {
+		return nil, err
+	}
 	g.origins, err = lru.New[netip.Prefix, *allowance](maxOrigins)
 	return g, err
 }
@@ -67,7 +77,8 @@ func (g *guard) proof(c auth.Credentials, hash string) (p proof) {
 	return p
 }
 
-// recall says what was found out about a proof a moment ago.
+// recall says what was found out about a proof a moment ago, wherever it came from. Where
+// a right one is news it must cost an attempt: see known.
 func (g *guard) recall(p proof) (right, remembered bool) {
 	now := g.now()
 	if until, ok := g.right.Get(p); ok && now.Before(until) {
@@ -75,6 +86,25 @@ func (g *guard) recall(p proof) (right, remembered bool) {
 	}
 	until, ok := g.wrong.Get(p)
 	return false, ok && now.Before(until)
+}
+
+// known says what was found out about a proof without an attempt. A right one is known
+// only where it came from before: a network that is out of attempts could else go
+// through passwords until it hits one that somebody used elsewhere.
+func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
+	if right, remembered = g.recall(p); !right {
+		return false, remembered
+	}
+	until, ok := g.shown.Get(shown{p, network(from)})
+	right = ok && g.now().Before(until)
+	return right, right
+}
+
+// admit lets a right proof be known where it came from, for as long as it is remembered.
+func (g *guard) admit(p proof, from netip.Addr) {
+	if until, ok := g.right.Get(p); ok {
+		g.shown.Add(shown{p, network(from)}, until)
+	}
 }
 
 // remember records what was found out.

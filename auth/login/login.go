@@ -4,8 +4,8 @@
 //
 // What it guarantees: nothing it answers, nor the work it does for an answer, tells
 // whether a name exists. Attempts cost their address, never the user they are for, and
-// whoever has a good token or a password that was right a moment ago gets in from an
-// address that is out of attempts. Accounts and tokens that change, by whatever
+// whoever has a good token, or a password that was right from there a moment ago, gets in
+// from an address that is out of attempts. Accounts and tokens that change, by whatever
 // process, are as they are now on the next Current.
 package login
 

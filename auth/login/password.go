@@ -123,7 +123,7 @@ func accountIdentity(a meta.Account) auth.Identity {
 // out again, and neither is what another request is waiting for.
 func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
 	proof := p.guard.proof(c, u.hash)
-	if right, remembered := p.guard.recall(proof); remembered {
+	if right, remembered := p.guard.known(proof, c.From); remembered {
 		return right, nil
 	}
 	key := string(proof[:]) + network(c.From).String()
@@ -134,29 +134,41 @@ func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
 	return right.(bool), nil
 }
 
-// check works out whether a password is right, once the address may make an attempt and there is
-// a processor for it.
+// check says whether a password is right, once the address may make an attempt. Only one that
+// was wrong, and was not so a moment ago, has cost it.
 func (p *passwords) check(c auth.Credentials, u user, proof proof) (bool, error) {
 	if err := p.guard.attempt(c.From); err != nil {
 		return false, err
 	}
-	if !p.enter() {
-		p.guard.giveBack(c.From)
-		return false, &auth.TooManyError{Wait: p.wait}
-	}
-	defer func() { <-p.runs }()
-	// Meanwhile the same may have come from elsewhere.
 	right, remembered := p.guard.recall(proof)
 	var err error
 	if !remembered {
-		if right, err = p.run(u, []byte(c.Secret)); err == nil {
-			p.guard.remember(proof, right)
-		}
+		right, remembered, err = p.workOut(u, []byte(c.Secret), proof)
 	}
 	if right || remembered || err != nil {
 		p.guard.giveBack(c.From)
 	}
+	if right {
+		p.guard.admit(proof, c.From)
+	}
 	return right, err
+}
+
+// workOut finds out whether a password is right, once there is a processor for it. It is
+// remembered when another request was faster.
+func (p *passwords) workOut(u user, password []byte, proof proof) (right, remembered bool, err error) {
+	if !p.enter() {
+		return false, false, &auth.TooManyError{Wait: p.wait}
+	}
+	defer func() { <-p.runs }()
+	// Meanwhile the same may have come from elsewhere.
+	if right, remembered = p.guard.recall(proof); remembered {
+		return right, true, nil
+	}
+	if right, err = p.run(u, password); err == nil {
+		p.guard.remember(proof, right)
+	}
+	return right, false, err
 }
 
 // enter waits for one of the places in which passwords are checked.

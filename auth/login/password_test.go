@@ -173,7 +173,7 @@ func TestRunsAreSharedAcrossAddresses(t *testing.T) {
 	}
 }
 
-// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with what is known to be right.
+// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with what was right there.
 func TestA2LockOut(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "right", 10)
@@ -204,10 +204,42 @@ func TestA2LockOut(t *testing.T) {
 	if _, err := f.Login(t.Context(), auth.Credentials{Name: "bob", Secret: "bobs", From: there}); err != nil {
 		t.Errorf("from another address: %v", err)
 	}
-	f.mustLogin("bob", "bobs") // which now is known everywhere
+	f.refused("bob", "bobs", auth.ErrTooMany) // or one could go on guessing what others log in with
 	f.advance(oneMore)
+	f.mustLogin("bob", "bobs") // which cost no attempt
 	f.refused("alice", "wrong again", auth.ErrCredentials)
 	f.refused("alice", "and again", auth.ErrTooMany)
+}
+
+// A2: an address that is out of attempts does not get in with a password that was right elsewhere, and learns nothing of it.
+func TestA2NoGuessingWhileLockedOut(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", "right", 10)
+	for i := range burst {
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+	}
+	elsewhere := auth.Credentials{Name: "alice", Secret: "right", From: there}
+	if _, err := f.Login(t.Context(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	f.spent()
+	for range 2 {
+		f.refused("alice", "right", auth.ErrTooMany)
+		f.refused("alice", "wrong", auth.ErrTooMany)
+	}
+	f.advance(oneMore)
+	f.mustLogin("alice", "right")
+	f.refused("alice", "wrong", auth.ErrCredentials) // the attempt was given back
+	f.refused("alice", "another", auth.ErrTooMany)
+	f.mustLogin("alice", "right")
+	if runs := f.spent(); len(runs) != 1 {
+		t.Errorf("%d runs, want that of the wrong password", len(runs))
+	}
+	f.advance(rightFor - oneMore)
+	f.mustLogin("alice", "right")
+	if runs := f.spent(); len(runs) != 1 {
+		t.Errorf("%d runs once what was found out elsewhere is forgotten, want 1", len(runs))
+	}
 }
 
 // A3: a wrong password that keeps coming is checked and counted once a minute.
