@@ -87,9 +87,9 @@ func (s *Source) Verify(ctx context.Context, idToken string) (IDToken, error) {
 	return IDToken{}, fmt.Errorf("%w: id_token: %w", auth.ErrCredentials, brief(err))
 }
 
-// Current lets an identity be as long as its issuer is configured, what the issuer
-// demands of claims holds, and its token, where the identity says when that ends,
-// has not ended.
+// Current lets an identity be as long as its issuer is configured, by the URL that it
+// had, what the issuer demands of claims holds, and its token, where the identity says
+// when that ends, has not ended.
 func (s *Source) Current(_ context.Context, id auth.Identity) (auth.Identity, error) {
 	if id.Kind != auth.CI {
 		return auth.Identity{}, auth.ErrNotMine
@@ -98,7 +98,10 @@ func (s *Source) Current(_ context.Context, id auth.Identity) (auth.Identity, er
 		if is.Name != id.Issuer {
 			continue
 		}
+		subject := id.Claims["sub"]
 		switch {
+		case len(subject) != 1 || id.ID != identityID(is, subject[0]):
+			return auth.Identity{}, fmt.Errorf("%w: not of the issuer that is called %s now", auth.ErrCredentials, is.Name)
 		case !auth.MatchClaims(is.Match, id.Claims):
 			return auth.Identity{}, fmt.Errorf("%w: the claims are not what issuer %s must have", auth.ErrCredentials, is.Name)
 		case !id.Expires.IsZero() && !s.o.Now().Before(id.Expires):

@@ -309,6 +309,13 @@ func TestCurrent(t *testing.T) {
 	check("at its end", id, auth.ErrCredentials)
 	id.Expires = time.Time{}
 	check("where the end is not known", id, nil)
+	other := is
+	other.URL += "/other"
+	w.configure(other)
+	check("another issuer has the name", id, auth.ErrCredentials)
+	w.configure(is)
+	delete(id.Claims, "sub")
+	check("without a subject", id, auth.ErrCredentials)
 	if w.AllRequests() != 2 {
 		t.Error("an issuer was asked for what an identity is now")
 	}

@@ -166,12 +166,15 @@ func identify(is auth.Issuer, c claims) (auth.Identity, error) {
 	return auth.Identity{
 		Kind:       auth.CI,
 		Name:       name,
-		ID:         digest(is.URL, subject),
+		ID:         identityID(is, subject),
 		Issuer:     is.Name,
 		Claims:     of,
 		Credential: "id_token",
 	}, nil
 }
+
+// identityID is the same for the same subject of the same issuer, and for no other.
+func identityID(is auth.Issuer, subject string) string { return digest(is.URL, subject) }
 
 // id is the token's jti or, where it has none, what is the same for the same payload.
 // A signature can be written in several ways and does not count.
