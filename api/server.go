@@ -1,6 +1,9 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"log"
 	"log/slog"
 	"net/http"
 	"time"
@@ -30,12 +33,25 @@ func (a *API) Server() *http.Server {
 		ReadHeaderTimeout: a.options.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    max(a.options.MaxHeaderBytes-headerSlop, 1),
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(serverLog{a.log}, "", 0),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: connectionBuffer},
 		// "OPTIONS *" is answered as every other request is.
 		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// serverLog takes what net/http has to say into the log. A handshake that fails is anybody's
+// doing, who only has to connect: it is for debugging.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
 
 // Interrupt ends the reading of every body that is still coming in, now and

@@ -241,3 +241,18 @@ func TestSlowStream(t *testing.T) {
 		t.Errorf("a slow body is answered %d", resp.StatusCode)
 	}
 }
+
+// TestHandshakeErrorsAreQuiet: whoever connects can make one, so it is no warning.
+func TestHandshakeErrorsAreQuiet(t *testing.T) {
+	var lines bytes.Buffer
+	a := New(nil, Options{Log: slog.New(slog.NewTextHandler(&lines, nil))})
+	errors := a.Server().ErrorLog
+	errors.Printf("http: TLS handshake error from 192.0.2.1:1: EOF")
+	if lines.Len() > 0 {
+		t.Errorf("logged: %s", &lines)
+	}
+	errors.Printf("http: panic serving 192.0.2.1:1")
+	if got := lines.String(); !strings.Contains(got, `level=WARN msg="http: panic serving 192.0.2.1:1"`) {
+		t.Errorf("logged: %q", got)
+	}
+}
