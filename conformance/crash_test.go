@@ -65,6 +65,63 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
 }
 
+// TestCrashKeepsSessions kills the server right after it answered, again and again: sessions that were opened are there, those
+// with bytes have them all, and each goes on to its end. They are opened one after another, because the server then makes the
+// rows of several at once.
+func TestCrashKeepsSessions(t *testing.T) {
+	const repo, kills = "team/app", 8
+	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn"}})
+	call := newCaller(b.URL)
+	type open struct {
+		at   session
+		c    content
+		sent int64
+	}
+	number := uint64(1)
+	for round := range kills {
+		var sessions []open
+		for i := range 2 + 3*round {
+			at, a := call.open(repo, "")
+			if a.status != http.StatusAccepted {
+				t.Fatalf("POST: %v", a)
+			}
+			o := open{at: at, c: newContent(number, 2000, digest.SHA256)}
+			number++
+			if i%2 == 0 {
+				o.sent = 700
+				if a := call.patch(at, o.c, 0, o.sent, true); a.status != http.StatusAccepted {
+					t.Fatalf("PATCH: %v", a)
+				} else {
+					o.at = call.follow(a)
+				}
+			}
+			sessions = append(sessions, o)
+		}
+		b.Kill()
+		call.http.CloseIdleConnections()
+		b.Restart()
+		for _, o := range sessions {
+			if n, a := call.received(o.at); a.status != http.StatusNoContent || n < o.sent {
+				t.Fatalf("after kill %d: GET of a session with %d bytes: %d bytes, %v", round+1, o.sent, n, a)
+			}
+			if o.sent > 0 {
+				if a := call.patch(o.at, o.c, o.sent, 600, true); a.status != http.StatusAccepted {
+					t.Fatalf("after kill %d: PATCH: %v", round+1, a)
+				}
+				o.sent += 600
+			}
+			if a := call.put(o.at, o.c, o.sent); a.status != http.StatusCreated {
+				t.Fatalf("after kill %d: PUT: %v", round+1, a)
+			}
+			if value, wrong, err := call.hold(place{blobKind, repo, o.c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+				t.Fatalf("after kill %d: pull: %q %s %v", round+1, value, wrong, err)
+			}
+		}
+	}
+	b.Stop()
+	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+}
+
 // interruptStart starts the program and does something to it before it is ready,
 // or soon after; then it is dead.
 func interruptStart(t *testing.T, data string, env []string, then func()) {

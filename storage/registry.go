@@ -74,6 +74,7 @@ type Registry struct {
 
 	repositories *cache[string, int64]       // ids
 	reserved     *cache[string, reservation] // by the upload's id
+	spares       *spares
 	stats        stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
@@ -107,14 +108,16 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, stats: newStats(db), wakeDeletion: make(chan struct{}, 1),
+	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, wakeDeletion: make(chan struct{}, 1),
 		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
 		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
 		blobs:     newResolver[Blob](db.Version, o.CacheBytes*3/16),
 
 		repositories: newCache[string, int64](o.CacheBytes / 16),
 		reserved:     newCache[string, reservation](reservationBytes),
+		spares:       newSpares(o.UploadExpiry),
 	}
+	r.stats = newStats(db, r.spares)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -16,32 +14,12 @@ import (
 type reservation struct {
 	up    meta.Upload
 	key   string
-	until time.Time
+	made  time.Time
+	until time.Time // when its first bytes have to come, to go to this key
 }
 
 // reservationBytes bounds the memory for reservations. A session whose reservation was forgotten makes another.
 const reservationBytes = 1 << 20
-
-// newSession makes the row of a session and of the object that its first bytes go to.
-func (r *Registry) newSession(ctx context.Context, caller, repo string, alg digest.Algorithm) (reservation, error) {
-	repository, err := r.repository(ctx, repo)
-	if err != nil {
-		return reservation{}, err
-	}
-	now := r.opts.Now()
-	first := reservation{
-		up: meta.Upload{ID: r.uploadID(), RepositoryID: repository, Repository: repo, Owner: caller, Algorithm: alg.String(),
-			NextPart: 1, UpdatedAt: r.sessionTime(now)},
-		key:   r.newKey(0),
-		until: now.Add(min(writerLease/2, r.opts.UploadExpiry/4)),
-	}
-	return first, r.tx(ctx, func(tx *meta.Tx) error {
-		if err := tx.CreateUpload(first.up); err != nil {
-			return err
-		}
-		return tx.ReserveObject(first.key, first.up.ID, 0, now.Add(writerLease).UnixMicro())
-	})
-}
 
 // begin finds an open session of the caller for a request. If the chunk has bytes, the row of the object that they go to is there
 // when it returns, and key is that object's.

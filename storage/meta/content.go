@@ -24,7 +24,7 @@ func (tx *Tx) Contents(repository int64, digests []string) (map[string]Content, 
 		FROM json_each($2) j
 		CROSS JOIN repository_contents c ON c.repository_id = $1 AND c.digest = j.value
 		LEFT JOIN blobs b ON b.id = c.blob_id AND b.damaged_at IS NULL
-		WHERE c.hidden_at IS NULL`, repository, jsonArray(digests))
+		WHERE c.hidden_at IS NULL`, repository, jsonText(digests))
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (tx *Tx) addContent(repository int64, c Content, now int64) (promised int64
 func (tx *Tx) Await(repository int64, contents []Content, now int64) error {
 	_, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
 		SELECT $1, json_extract(value, '$.Digest'), json_extract(value, '$.Size'), $3 FROM json_each($2) WHERE true
-		ON CONFLICT (repository_id, digest) DO NOTHING`, repository, jsonArray(contents), now)
+		ON CONFLICT (repository_id, digest) DO NOTHING`, repository, jsonText(contents), now)
 	return err
 }
 
@@ -108,6 +108,6 @@ func (tx *Tx) dropAbsent(repository int64, digests []string) error {
 		AND blob_id IS NULL AND manifest_id IS NULL
 		AND NOT EXISTS (SELECT 1 FROM manifest_references f
 			WHERE f.repository_id = repository_contents.repository_id AND f.digest = repository_contents.digest)`,
-		repository, jsonArray(digests))
+		repository, jsonText(digests))
 	return err
 }

@@ -79,7 +79,7 @@ func (tx *Tx) AddReferences(repository, manifestID int64, links []manifest.Link)
 	}
 	_, err := tx.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child)
 		SELECT $1, $2, json_extract(value, '$.Digest'), json_extract(value, '$.Child') FROM json_each($3) WHERE true
-		ON CONFLICT (manifest_id, digest) DO NOTHING`, repository, manifestID, jsonArray(refs))
+		ON CONFLICT (manifest_id, digest) DO NOTHING`, repository, manifestID, jsonText(refs))
 	return err
 }
 

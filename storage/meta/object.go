@@ -19,6 +19,14 @@ func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64) error {
 	return err
 }
 
+// ReserveObjects makes the rows of the first objects of uploads, as ReserveObject does that of one. first has the upload
+// of each key.
+func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
+	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until)
+		SELECT key, value, 0, $2 FROM json_each($1)`, jsonText(first), writerUntil)
+	return err
+}
+
 // RenewObject extends the time in which only its writer may touch an object, and keeps its upload from expiring. It is
 // fs.ErrNotExist when the object is no longer the upload's.
 func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
@@ -104,20 +112,20 @@ func scanObjects(q querier, query string, args ...any) ([]Object, error) {
 
 // ForgetObjects removes the rows of objects that are deleted.
 func (tx *Tx) ForgetObjects(keys []string) error {
-	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonArray(keys))
+	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonText(keys))
 	return err
 }
 
 // PostponeObjects notes that objects could not be deleted, and when to try again.
 func (tx *Tx) PostponeObjects(keys []string, until int64) error {
 	_, err := tx.exec(`UPDATE objects SET attempts = attempts + 1, delete_after = $2
-		WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonArray(keys), until)
+		WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonText(keys), until)
 	return err
 }
 
-// jsonArray is how many values travel as one argument. It takes what marshals
-// without fail: slices of strings, numbers and structs of these.
-func jsonArray(values any) string {
+// jsonText is how many values travel as one argument. It takes what marshals
+// without fail: slices and maps of strings, numbers and structs of these.
+func jsonText(values any) string {
 	b, _ := json.Marshal(values)
 	return string(b)
 }

@@ -55,7 +55,7 @@ func (db *DB) Referrers(repo, subject, artifactType, last string, n int) (page [
 // deleted meanwhile has none.
 func (db *DB) annotate(page []manifest.Descriptor, ids []int64) error {
 	rows, err := db.query(`SELECT id, annotations FROM manifests
-		WHERE annotations <> 'null' AND id IN (SELECT value FROM json_each($1))`, jsonArray(ids))
+		WHERE annotations <> 'null' AND id IN (SELECT value FROM json_each($1))`, jsonText(ids))
 	if err != nil {
 		return err
 	}

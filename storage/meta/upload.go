@@ -15,10 +15,21 @@ type Upload struct {
 	UpdatedAt      int64
 }
 
-// CreateUpload makes the row of an upload session.
-func (tx *Tx) CreateUpload(u Upload) error {
+// CreateUploads makes the rows of upload sessions that are like u but for their ids.
+func (tx *Tx) CreateUploads(u Upload, ids []string) error {
 	_, err := tx.exec(`INSERT INTO uploads (id, repository_id, owner, algorithm, size, next_part, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, 0, $5, $6, $6)`, u.ID, u.RepositoryID, u.Owner, u.Algorithm, u.NextPart, u.UpdatedAt)
+		SELECT value, $2, $3, $4, 0, $5, $6, $6 FROM json_each($1)`, jsonText(ids), u.RepositoryID, u.Owner, u.Algorithm, u.NextPart, u.UpdatedAt)
+	return err
+}
+
+// RemoveUnused removes sessions that nobody used, with the rows of the keys that they reserved. It fails if one has a recorded
+// object.
+func (tx *Tx) RemoveUnused(ids []string) error {
+	unused := jsonText(ids)
+	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM json_each($1))`, unused); err != nil {
+		return err
+	}
+	_, err := tx.exec(`DELETE FROM uploads WHERE id IN (SELECT value FROM json_each($1))`, unused)
 	return err
 }
 
