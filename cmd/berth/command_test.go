@@ -144,6 +144,13 @@ func TestSmallCommands(t *testing.T) {
 		{[]string{"serve", "--help"}, 0, "--manifests-allow-missing none|index|all"},
 		{[]string{"serve", "--help"}, 0, "--auth-compat-x5c "},
 		{[]string{"sevre"}, 1, "sevre"},
+		{[]string{"user"}, 0, "berth user [command]"},
+		{[]string{"user", "delete", "alice"}, 1, `unknown command "delete" for "berth user"`},
+		{[]string{"token", "crate"}, 1, `unknown command "crate" for "berth token"`},
+		{[]string{"robot", "rm"}, 1, `unknown command "rm" for "berth robot"`},
+		{[]string{"key", "rotat"}, 1, `unknown command "rotat" for "berth key"`},
+		{[]string{"auth", "may"}, 1, `unknown command "may" for "berth auth"`},
+		{[]string{"config", "chekc"}, 1, `unknown command "chekc" for "berth config"`},
 	} {
 		if r := berth(t, nil, test.args...); r.code != test.code || !strings.Contains(r.stdout+r.stderr, test.want) {
 			t.Errorf("%v: %+v", test.args, r)

@@ -56,9 +56,22 @@ func run(c *console, args []string) int {
 		c.serveCommand(), c.userCommand(), c.robotCommand(), c.tokenCommand(), c.keyCommand(), c.authCommand(),
 		c.configCommand(), c.backupCommand(), c.healthCommand(), c.versionCommand(),
 	)
+	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() {
+			refuseUnknown(cmd)
+		}
+	}
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(c.stderr, "berth:", err)
 		return 1
 	}
 	return 0
+}
+
+// refuseUnknown makes an error of a command that a group of commands does not have. Cobra would show the group's help and
+// report success, which a script takes for a user that was removed.
+func refuseUnknown(group *cobra.Command) {
+	group.Args = cobra.NoArgs
+	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	group.DisableFlagsInUseLine = true
 }
