@@ -44,8 +44,10 @@ func (k kind) guarded() bool { return k == againstOpen || k == guardedPair || k 
 // floodClients is how many log in at once in a flood.
 const floodClients = 500
 
-// afterFlood is longer than a login waits for its turn.
-const afterFlood = 2500 * time.Millisecond
+const (
+	floodRise  = 2 * time.Second         // until all of them are there; as long as a login waits for its turn
+	afterFlood = 2500 * time.Millisecond // until none of them is waiting any more
+)
 
 // authScenarios are about who asks.
 func authScenarios(c *content, z sizes) ([]scenario, error) {
@@ -227,8 +229,10 @@ func (f *flood) begin(ctx context.Context, cl *client, cycle, _ int) (err error)
 	}
 	ctx, f.stop = context.WithCancel(ctx)
 	f.answers.Store(0)
-	for range floodClients {
+	for i := range floodClients {
 		f.done.Go(func() {
+			// One after the other, as they then go on: each waits some seconds for its answer.
+			time.Sleep(time.Duration(i) * floodRise / floodClients)
 			for ctx.Err() == nil {
 				// Most are told to come back; what is refused has been worked on.
 				if err := f.client.wrongLogin(ctx, benchUser, int(f.count.Add(1)), http.StatusTooManyRequests); err == nil {
