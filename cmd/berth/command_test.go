@@ -76,6 +76,7 @@ func TestConfigCheckReadsFiles(t *testing.T) {
 		{"policy", []string{"--auth-policy", bad}, bad + ":1"},
 		{"no policy", []string{"--auth-policy", bad + "2"}, bad + "2"},
 		{"htpasswd", []string{"--auth-htpasswd", bad}, bad + ":1"},
+		{"no htpasswd", []string{"--auth-htpasswd", bad + "2"}, "htpasswd file: open " + bad + "2"},
 		{"key", []string{"--auth-key-file", bad}, bad},
 		{"certificate", []string{"--tls-certificate", bad, "--tls-key", good.key}, "tls.certificate " + bad},
 		{"certificate of another key", []string{"--tls-certificate", newPairFiles(t, newPair(t, "two.test")).certificate, "--tls-key", good.key}, "does not match"},
