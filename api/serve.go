@@ -49,7 +49,12 @@ func (a *API) begin(inner http.ResponseWriter, r *http.Request) *exchange {
 	if r.ProtoMajor < 2 {
 		x.w.extend(x.r.began) // "100 Continue" is written before we write anything
 	} // A stream of HTTP/2 would end with its deadline also while nothing is written, and with it a long upload.
-	if r.ContentLength != 0 {
+	switch {
+	case r.ContentLength == 0:
+	case r.ProtoMajor >= 2 && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		// Nobody reads it. What comes of it would be kept, streamBuffer at the most, for as long as the answer takes.
+		_ = r.Body.Close()
+	default:
 		x.r.body = newBody(r.Body, control, a.options.BodyTimeout, r.Header.Get("Expect") != "")
 		// net/http reads on after us, which this bounds too.
 		_ = x.r.body.extend(x.r.began)

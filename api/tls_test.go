@@ -256,3 +256,49 @@ func TestHandshakeErrorsAreQuiet(t *testing.T) {
 		t.Errorf("logged: %q", got)
 	}
 }
+
+// closing is a body that notes whether it was closed.
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error {
+	c.closed = true
+	return nil
+}
+
+// unreadable is an answer that finds out, when it begins, whether the request's body was given up.
+type unreadable struct {
+	*httptest.ResponseRecorder
+	body  *closing
+	given bool
+}
+
+func (w *unreadable) WriteHeader(status int) {
+	w.given = w.body.closed
+	w.ResponseRecorder.WriteHeader(status)
+}
+
+// TestBodiesThatNobodyReads: a stream whose answer is slow keeps no body that its handler has no use for.
+func TestBodiesThatNobodyReads(t *testing.T) {
+	a := New(newRegistry(t, "mem://", storage.Options{}), Options{Policy: auth.Open{}})
+	for _, test := range []struct {
+		method, path string
+		version      int
+		given        bool
+	}{
+		{"GET", "/v2/", 2, true},
+		{"HEAD", "/v2/", 2, true},
+		{"GET", "/v2/", 1, false}, // which would have to be read first
+		{"POST", uploads + "?digest=" + sha256Of("bytes"), 2, false},
+	} {
+		w := &unreadable{ResponseRecorder: httptest.NewRecorder(), body: &closing{Reader: strings.NewReader("bytes")}}
+		req := httptest.NewRequest(test.method, test.path, w.body)
+		req.ProtoMajor, req.ContentLength = test.version, 5
+		a.serve(w, req)
+		if w.Code >= 300 || w.given != test.given {
+			t.Errorf("%s %s over HTTP/%d: %d, body given up %v, want %v", test.method, test.path, test.version, w.Code, w.given, test.given)
+		}
+	}
+}
