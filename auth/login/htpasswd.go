@@ -74,14 +74,17 @@ func (f *files) reload() error {
 func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("htpasswd file: %w", err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxHtpasswd+1))
-	if err == nil && len(data) > maxHtpasswd {
-		err = fmt.Errorf("%s is larger than the %d MiB that an htpasswd file may have", path, maxHtpasswd>>20)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("htpasswd file: %w", err)
+	case len(data) > maxHtpasswd:
+		return nil, fmt.Errorf("%s is larger than the %d MiB that an htpasswd file may have", path, maxHtpasswd>>20)
 	}
-	return data, err
+	return data, nil
 }
 
 // add reads the users of a file. Its error names each line that is not right, but none
