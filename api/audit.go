@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
@@ -49,22 +48,16 @@ func (a *API) audit(event string, r *request, attrs ...slog.Attr) {
 }
 
 // auditLogin says that somebody logged in, or why not. The name that was claimed
-// is told only where it can be a name: people type passwords in its place.
+// is told only where there is somebody of that name: people type passwords in its place.
 func (a *API) auditLogin(r *request, claimed string, err error) {
 	if err == nil {
 		a.audit(eventLogin, r, slog.String("outcome", "ok"))
 		return
 	}
-	if !isName(claimed) {
+	if !a.auth.Logins.Knows(claimed) {
 		claimed = ""
 	}
 	a.audit(eventLogin, r, slog.String("outcome", err.Error()), slog.String("claimed", claimed))
-}
-
-// isName reports whether somebody could be called so, and whether it is no secret of ours.
-func isName(s string) bool {
-	plain := strings.TrimPrefix(s, "robot+")
-	return (plain == "_token" || plain == "oidc" || auth.CheckAccountName(plain) == nil) && !login.Looks(plain)
 }
 
 func (a *API) auditToken(r *request, signed token.Signed, asked, granted []auth.Access) {

@@ -39,7 +39,7 @@ func TestAudit(t *testing.T) {
 	form := header{"Content-Type": "application/x-www-form-urlencoded"}
 	alice := g.tokenOf("alice", "repository:team/app:pull,push,delete", "repository:bob/app:pull")
 	g.do("GET", tokenPath, basicHeader("alice", g.secret("guess", "guess")), "")
-	g.do("GET", tokenPath, basicHeader(g.secret("pass word typed as a name", "password in the wrong place"), "x"), "")
+	g.do("GET", tokenPath, basicHeader(g.secret("a password typed as a name", "hunter2inTheWrongPlace"), "x"), "")
 	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
 	g.do("GET", tokenPath, basicHeader(personal, ""), "")
 	g.do("GET", "/v2/", passwordHeader("bob"), "")

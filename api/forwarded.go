@@ -44,9 +44,10 @@ func (a *API) originOf(r *http.Request) origin {
 	chain := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for _, hop := range slices.Backward(chain) {
 		addr, ok := parseHop(hop)
-		if !ok {
-			break
+		if !ok && strings.TrimSpace(hop) == "" && len(chain) == 1 {
+			break // the proxy said nothing: it asks for itself
 		}
+		// What it cannot be read from is nobody's address, least of all the proxy's own.
 		if o.addr = addr; !a.trusts(addr) {
 			break
 		}

@@ -20,6 +20,7 @@ const (
 
 	burst      = 10              // attempts that a network may fail in a row
 	oneMore    = 6 * time.Second // after which it has another
+	maxRefused = 100             // refusals of a network out of attempts, until it has all of them back
 	maxProofs  = 16384           // remembered of each kind
 	maxOrigins = 16384           // networks whose attempts are counted
 )
@@ -48,6 +49,7 @@ type shown struct {
 // allowance is what attempts a network had left at a time.
 type allowance struct {
 	attempts float64
+	refused  int // for want of attempts, since it had all of them
 	at       time.Time
 }
 
@@ -90,14 +92,22 @@ func (g *guard) recall(p proof) (right, remembered bool) {
 
 // known says what was found out about a proof without an attempt. A right one is known
 // only where it came from before: a network that is out of attempts could else go
-// through passwords until it hits one that somebody used elsewhere.
+// through passwords until it hits one that somebody used elsewhere. Nor is it where so
+// many were refused that it must be somebody guessing next to whose it is.
 func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
 	if right, remembered = g.recall(p); !right {
 		return false, remembered
 	}
 	until, ok := g.shown.Get(shown{p, network(from)})
-	right = ok && g.now().Before(until)
+	right = ok && g.now().Before(until) && !g.floods(from)
 	return right, right
+}
+
+// floods says whether a network goes on and on while it is out of attempts.
+func (g *guard) floods(from netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.allowance(from).refused >= maxRefused
 }
 
 // admit lets a right proof be known where it came from, for as long as it is remembered.
@@ -122,6 +132,7 @@ func (g *guard) attempt(from netip.Addr) error {
 	defer g.mu.Unlock()
 	a := g.allowance(from)
 	if a.attempts < 1 {
+		a.refused++
 		return &auth.TooManyError{Wait: time.Duration((1 - a.attempts) * float64(oneMore))}
 	}
 	a.attempts--
@@ -147,6 +158,9 @@ func (g *guard) allowance(from netip.Addr) *allowance {
 	if elapsed := now.Sub(a.at); elapsed > 0 {
 		a.attempts = min(burst, a.attempts+float64(elapsed)/float64(oneMore))
 		a.at = now
+		if a.attempts == burst {
+			a.refused = 0
+		}
 	}
 	return a
 }

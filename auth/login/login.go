@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -186,6 +187,23 @@ func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity,
 		return auth.Identity{}, s.guard.refused(c, auth.ErrCredentials)
 	}
 	return id, err
+}
+
+// Knows reports whether credentials may come with this user name: that of a user or robot there
+// is, or one of those that all tokens go with. It is for the log, and nobody else's to know.
+func (s *Service) Knows(name string) bool {
+	if name == anyToken || name == sessionName {
+		return true
+	}
+	if u, err := s.passwords.find(name); err == nil && u.hash != "" {
+		return true
+	}
+	robot, ok := strings.CutPrefix(name, RobotPrefix)
+	if !ok {
+		return false
+	}
+	_, err := s.rows.Account(string(auth.Robot), robot)
+	return err == nil
 }
 
 // Current says what an identity, proved before, is at version v.

@@ -182,7 +182,8 @@ func TestA2LockOut(t *testing.T) {
 	f.mustLogin("alice", "right")
 	f.spent()
 	tooMany := 0
-	for i := range 500 {
+	const tries = burst + maxRefused - 2
+	for i := range tries {
 		var e *auth.TooManyError
 		_, err := f.login("alice", fmt.Sprint("wrong", i))
 		switch {
@@ -195,8 +196,8 @@ func TestA2LockOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if runs := len(f.spent()); tooMany != 500-burst || runs != burst {
-		t.Errorf("%d of 500 were too many, %d ran", tooMany, runs)
+	if runs := len(f.spent()); tooMany != tries-burst || runs != burst {
+		t.Errorf("%d of %d were too many, %d ran", tooMany, tries, runs)
 	}
 	f.refused("bob", "bobs", auth.ErrTooMany) // right, but that would have to be found out
 	f.mustLogin("alice", "right")             // that was found out before
@@ -240,6 +241,27 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	if runs := f.spent(); len(runs) != 1 {
 		t.Errorf("%d runs once what was found out elsewhere is forgotten, want 1", len(runs))
 	}
+}
+
+// A2: neither does one that goes on guessing the password of somebody at the same address, until it has
+// been quiet for as long as it takes to have all attempts back.
+func TestA2NoGuessingBesideItsUser(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", "right", 10)
+	f.mustLogin("alice", "right")
+	for i := range burst {
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+	}
+	for i := range maxRefused {
+		f.mustLogin("alice", "right")
+		f.refused("alice", fmt.Sprint("guess", i), auth.ErrTooMany)
+	}
+	f.refused("alice", "right", auth.ErrTooMany)
+	f.advance(burst*oneMore - 1)
+	f.mustLogin("alice", "right") // at the price of an attempt, given back
+	f.refused("alice", "one more", auth.ErrCredentials)
+	f.advance((burst + 1) * oneMore)
+	f.mustLogin("alice", "right")
 }
 
 // A3: a wrong password that keeps coming is checked and counted once a minute.

@@ -231,7 +231,7 @@ func (m *model) yaml() string {
 	var b strings.Builder
 	b.WriteString("issuers:\n")
 	for _, name := range []string{"ci", "cd"} {
-		fmt.Fprintf(&b, "  - {name: %s, url: 'https://%[1]s.example', audiences: [b], match: {iss: '*'}}\n", name)
+		fmt.Fprintf(&b, "  - {name: %s, url: 'https://%[1]s.example', audiences: [b], match: {owner_id: '1'}}\n", name)
 	}
 	fmt.Fprintf(&b, "groups: {g: %s}\npolicy:\n", quoted(m.groups["g"]))
 	for i, r := range m.rules {

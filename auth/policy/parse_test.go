@@ -12,7 +12,7 @@ import (
 
 // TestParseRefuses: what is wrong with a file is said with the line where it is.
 func TestParseRefuses(t *testing.T) {
-	const issuers = "issuers:\n  - {name: ci, url: 'https://ci.example', audiences: [b], match: {iss: '*'}}\n"
+	const issuers = "issuers:\n  - {name: ci, url: 'https://ci.example', audiences: [b], match: {owner_id: '1'}}\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "policy.yaml:1: the file is empty"},
 		{"comment", "# later\n", "policy.yaml:1: the file is empty"},
@@ -75,7 +75,8 @@ func TestParseRefuses(t *testing.T) {
 		{"claims of users", rules("name: a", "who: authenticated", "repos: 'u/{claims.x}'", "allow: pull"), "policy.yaml:2: rule a has {claims.…}, which CI jobs alone have"},
 		{"conditions of users", rules("name: a", "who: authenticated", "when: {claims: {a: b}}", "repos: u", "allow: pull"), "policy.yaml:2: rule a wants claims, which CI jobs alone have"},
 		{"part of the catalog", rules("name: a", "who: anonymous", "repos: u/**", "deny: catalog"), "policy.yaml:2: rule a denies the catalog, which is one for all"},
-		{"every job", strings.Replace(issuers, ", match: {iss: '*'}", "", 1) + rules("name: a", "who: 'oidc:ci'", "repos: u", "allow: pull"), "policy.yaml:4: rule a is for every job of oidc:ci, whoever's it is"},
+		{"every job", strings.Replace(issuers, ", match: {owner_id: '1'}", "", 1) + rules("name: a", "who: 'oidc:ci'", "repos: u", "allow: pull"), "policy.yaml:4: rule a is for every job of oidc:ci, whoever's it is"},
+		{"every job on main", strings.Replace(issuers, ", match: {owner_id: '1'}", "", 1) + rules("name: a", "who: 'oidc:ci'", "when: {claims: {ref: refs/heads/main, sub: '*'}}", "repos: u", "allow: pull"), "policy.yaml:4: rule a is for every job of oidc:ci, whoever's it is"},
 		{"empty condition", rules("name: a", "when: {}"), "policy.yaml:3: when is empty"},
 		{"empty claims", rules("name: a", "when: {claims: {}}"), "policy.yaml:3: claims is empty"},
 		{"empty claim", rules("name: a", "when: {claims: {ref: []}}"), "policy.yaml:3: claim ref is empty"},

@@ -234,7 +234,7 @@ func TestUserNames(t *testing.T) {
 
 // TestClaimsInNames: a claim stands for itself in lower case where that is a path.
 func TestClaimsInNames(t *testing.T) {
-	p := parse(t, `{issuers: [{name: ci, url: "https://ci.example", audiences: [b], match: {iss: "*"}}],
+	p := parse(t, `{issuers: [{name: ci, url: "https://ci.example", audiences: [b], match: {owner_id: "1"}}],
 		policy: [{name: r, who: ["oidc:ci", authenticated], repos: ["ci/{claims.project}/**"], allow: [push]}]}`)
 	for _, c := range []struct {
 		values []string

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -138,15 +139,33 @@ func (f *file) useless(r *rule) string {
 // unpinned says that a rule lets in every job that an issuer vouches for: on a
 // public one, everybody's.
 func (f *file) unpinned(r *rule) string {
-	if r.deny || r.when.claims != nil {
+	if r.deny || pins(claimMap(r.when.claims)) {
 		return ""
 	}
 	for _, t := range r.who.any {
-		if t.kind == issuer && !slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == t.name && len(i.Match) > 0 }) {
-			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, such as the owner's id", t.text)
+		if t.kind == issuer && !slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == t.name && pins(i.Match) }) {
+			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, that say whose, such as the owner's id", t.text)
 		}
 	}
 	return ""
+}
+
+// anybodys are claims of the services that say of a job what it runs on and for, which
+// everybody can bring about, and not whose it is.
+var anybodys = []string{
+	"base_ref", "environment", "environment_protected", "event_name", "head_ref", "job_source", "pipeline_source", "project_visibility",
+	"ref", "ref_path", "ref_protected", "ref_type", "repository_visibility", "run_attempt", "runner_environment", "workflow",
+}
+
+// pins says whether one of the wanted claims says whose a job is, and wants something of it.
+func pins(want map[string][]string) bool {
+	for name, patterns := range want {
+		anything := slices.ContainsFunc(patterns, func(p string) bool { return strings.Trim(p, "*") == "" })
+		if !anything && !slices.Contains(anybodys, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *file) readRepos(n *yaml.Node) []pattern {
