@@ -343,6 +343,9 @@ func TestA3StalePassword(t *testing.T) {
 	}
 	g.clock.advance(time.Minute) // in which the attempts come back
 	resp, _ := loginWays[ways[0]](g, "alice", stale, nil)
+	if resp.StatusCode != 401 {
+		t.Errorf("the stale one again: %d", resp.StatusCode)
+	}
 	for i := range burst - 1 {
 		if resp, _ = loginWays[ways[0]](g, "alice", g.secret(fmt.Sprintf("guess number %d", i), "guess"), nil); resp.StatusCode != 401 {
 			t.Errorf("attempt %d beside the stale one: %d", i+1, resp.StatusCode)
