@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -92,11 +93,14 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		b, promised, whole = Blob{}, -1, false
-		if won, err = tx.FinishUpload(up.ID, up.Size, d.String(), r.sessionTime(r.opts.Now())); err != nil {
+		if won, err = tx.FinishUpload(up.ID, up.Size, d.String()); err != nil {
 			return err
 		}
 		if !won {
 			return tx.ReleaseObject(p.key, now)
+		}
+		if err = r.touch(tx, up); err != nil {
+			return err
 		}
 		var id int64
 		if id, whole, err = r.adopt(tx, up, p, d, size, now); err != nil {
@@ -117,6 +121,16 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 		r.notePromise(repo, d, promised, size)
 	}
 	return won, b, err
+}
+
+// touch says that a session was used, unless it was a moment ago: the time is in an index, which costs more than the
+// row, and a finished session answers a repeated request for about an hour.
+func (r *Registry) touch(tx *meta.Tx, up meta.Upload) error {
+	now := r.opts.Now()
+	if now.Sub(time.UnixMicro(up.UpdatedAt)) < min(2*time.Minute, r.opts.UploadExpiry/4) {
+		return nil
+	}
+	return tx.TouchUpload(up.ID, r.sessionTime(now))
 }
 
 // adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left of the upload's

@@ -69,10 +69,16 @@ func (tx *Tx) AdvanceUpload(id, algorithm string, from, to int64, hashState []by
 
 // FinishUpload ends an open session of this size with a digest. It is false when the session ended or another request
 // changed it first.
-func (tx *Tx) FinishUpload(id string, size int64, digest string, now int64) (bool, error) {
-	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL, updated_at = $4
-		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, size, digest, now)
+func (tx *Tx) FinishUpload(id string, size int64, digest string) (bool, error) {
+	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL
+		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, size, digest)
 	return n > 0, err
+}
+
+// TouchUpload says that a session was used.
+func (tx *Tx) TouchUpload(id string, now int64) error {
+	_, err := tx.exec(`UPDATE uploads SET updated_at = $2 WHERE id = $1`, id, now)
+	return err
 }
 
 // DeleteUpload removes the row of a session that owns no object any more. It is
