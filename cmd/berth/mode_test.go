@@ -48,9 +48,9 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	if status := p.status(basic("alice", "secret")...); p.line.Auth != "on" || status != http.StatusUnauthorized {
 		t.Fatalf("before: %d, %+v", status, p.line)
 	}
-	if log := p.log.String(); !strings.Contains(log, `"command":"berth user add NAME --data `+data+`"`) {
-		t.Errorf("log: %s", log)
-	}
+	p.await("the command in the log", func() bool {
+		return strings.Contains(p.log.String(), `"command":"berth user add NAME --data `+data+`"`)
+	})
 	addUser(t, data, "alice", "secret")
 	if status := p.status(basic("alice", "secret")...); status != http.StatusOK {
 		t.Errorf("after user add: %d", status)
@@ -106,9 +106,7 @@ func TestRemovingTheLastUserDoesNotOpen(t *testing.T) {
 	if status := p.status(); p.line.Auth != "off" || status != http.StatusOK {
 		t.Errorf("auth.mode none: %d, %+v", status, p.line)
 	}
-	if log := p.log.String(); !strings.Contains(log, "everyone may do everything") {
-		t.Errorf("log: %s", log)
-	}
+	p.await("a warning", func() bool { return strings.Contains(p.log.String(), "everyone may do everything") })
 	p.stop()
 }
 
