@@ -202,6 +202,6 @@ func TestAuthUserRemoved(t *testing.T) {
 		p.hasNone("PUT manifest")
 		p = g.phase("crane/")
 		requireSays(t, c.in(t).refused(1, "", "digest", addr+"/bob/app:1"), "UNAUTHORIZED")
-		p.has("login bob refused", "GET token 401")
+		p.has("login refused", "GET token 401")
 	})
 }
