@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -237,33 +238,12 @@ func describe(n *yaml.Node) string {
 // nearest is the key that takes the fewest insertions, deletions and replacements
 // to be made of the unknown one.
 func nearest(key string, known []field) string {
+	key = key[:min(len(key), 32)] // keys are short; what stands in a file need not be
 	best, least := "", -1
 	for _, f := range known {
-		if d := distance(key, f.key); least < 0 || d < least {
+		if d := levenshtein.ComputeDistance(key, f.key); least < 0 || d < least {
 			best, least = f.key, d
 		}
 	}
 	return best
-}
-
-// distance is Levenshtein's, of the texts' first bytes: keys are short.
-func distance(a, b string) int {
-	a = a[:min(len(a), 32)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -321,13 +321,13 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"http.addr", "htpp.adr", 2}, {"same", "same", 0}} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("%q to %q: %d, want %d", test.a, test.b, got, test.want)
+func TestNearest(t *testing.T) {
+	all := settings()
+	for key, want := range map[string]string{
+		"htpp.adr": "http.addr", "http.addr": "http.addr", "dat": "data", "log.levle": "log.level", "server.token_ttl": "auth.token_ttl",
+	} {
+		if got := nearest(key, all); got != want {
+			t.Errorf("%q is nearest to %q, want %q", key, got, want)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (tx *Tx) CreateAccount(a Account) (int64, error) {
 
 // SetPassword changes the hash of an account's password and its Stamp, or is fs.ErrNotExist.
 func (tx *Tx) SetPassword(id int64, hash string, cost int) error {
-	return tx.changeAccount(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
+	return tx.changeOne(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
 		WHERE id = $1`, id, hash, cost))
 }
 
@@ -142,21 +142,21 @@ func (tx *Tx) SetGroups(id int64, groups []string) error {
 	if err != nil {
 		return err
 	}
-	return tx.changeAccount(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
+	return tx.changeOne(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
 }
 
 // SetDisabled shuts an account out or lets it in again, or is fs.ErrNotExist.
 func (tx *Tx) SetDisabled(id int64, disabled bool) error {
-	return tx.changeAccount(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
+	return tx.changeOne(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
 }
 
 // DeleteAccount removes an account and its tokens, or is fs.ErrNotExist.
 func (tx *Tx) DeleteAccount(id int64) error {
-	return tx.changeAccount(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
+	return tx.changeOne(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
 }
 
-// changeAccount ends a change of n rows, of which there should be one.
-func (tx *Tx) changeAccount(n int64, err error) error {
+// changeOne ends a change of n rows, of which there should be one.
+func (tx *Tx) changeOne(n int64, err error) error {
 	if err != nil {
 		return err
 	}

@@ -79,14 +79,7 @@ func (tx *Tx) CreateAuthToken(t AuthToken) (int64, error) {
 
 // DeleteAuthToken removes a token, or is fs.ErrNotExist.
 func (tx *Tx) DeleteAuthToken(id int64) error {
-	n, err := tx.exec(`DELETE FROM auth_tokens WHERE id = $1`, id)
-	switch {
-	case err != nil:
-		return err
-	case n == 0:
-		return fs.ErrNotExist
-	}
-	return tx.changeAuth()
+	return tx.changeOne(tx.exec(`DELETE FROM auth_tokens WHERE id = $1`, id))
 }
 
 // DeleteAuthTokensOf removes all tokens of an account.

@@ -2,7 +2,6 @@ package meta
 
 import (
 	"fmt"
-	"io/fs"
 )
 
 // SigningKey is a key that signs tokens, with its private part.
@@ -50,12 +49,5 @@ func (tx *Tx) PutSigningKey(k SigningKey) error {
 
 // DeleteSigningKey removes a key, or is fs.ErrNotExist.
 func (tx *Tx) DeleteSigningKey(kid string) error {
-	n, err := tx.exec(`DELETE FROM signing_keys WHERE kid = $1`, kid)
-	switch {
-	case err != nil:
-		return err
-	case n == 0:
-		return fs.ErrNotExist
-	}
-	return tx.changeAuth()
+	return tx.changeOne(tx.exec(`DELETE FROM signing_keys WHERE kid = $1`, kid))
 }
