@@ -39,6 +39,7 @@ const (
 // The errors that are this package's own.
 var (
 	errNoRoute      = errors.New("no such path")
+	errLongPath     = errors.New("path too long")
 	errMethod       = errors.New("method not allowed here")
 	errMisdirected  = errors.New("not a name of this registry")
 	errForbidden    = errors.New("access denied")
@@ -89,6 +90,7 @@ var problems = []problem{
 	{manifest.ErrManifestUnverified, http.StatusBadRequest, codeManifestUnverified, false, 0},
 
 	{errNoRoute, http.StatusNotFound, codeNameUnknown, false, 0},
+	{errLongPath, http.StatusRequestURITooLong, codeNameInvalid, false, 0},
 	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
 	{errMisdirected, http.StatusMisdirectedRequest, codeDenied, false, 0},
 	{errForbidden, http.StatusForbidden, codeDenied, false, 0},

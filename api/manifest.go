@@ -126,11 +126,18 @@ func (a *API) deleteByDigest(r *request, d digest.Digest, cond storage.Condition
 	return a.registry.DeleteManifest(r.Context(), r.caller.Owner(), r.repo, d)
 }
 
-// tags reads the parameter "tag", which may be repeated, each tag once.
+// maxTags is how many tags one request may set. The answer names each in a header field of its own,
+// and some clients give up on an answer with 100 fields.
+const maxTags = 50
+
+// tags reads the parameter "tag", which may be repeated, and returns each tag once.
 func (r *request) tags() ([]string, error) {
 	q, err := r.parameters()
 	if err != nil {
 		return nil, err
+	}
+	if n := len(q["tag"]); n > maxTags {
+		return nil, manifest.Errorf(manifest.ErrTagInvalid, "the query has %d parameters tag, at most %d are taken: set the others with further requests", n, maxTags)
 	}
 	var tags []string
 	for _, tag := range q["tag"] {

@@ -100,6 +100,9 @@ func (a *API) dispatch(x *exchange) error {
 	if !a.hosts.allow(r.Host) {
 		return manifest.Errorf(errMisdirected, "this registry does not answer for the host %q: an open registry answers for the names of the loopback and for those in http.hosts", shortened(r.Host))
 	}
+	if n := max(len(r.URL.Path), len(r.URL.RawPath)); n > maxPath {
+		return manifest.Errorf(errLongPath, "the path has %d bytes, at most %d are taken", n, maxPath)
+	}
 	ep, name, last := a.router.match(r.Request)
 	if ep == nil {
 		return errNoRoute
@@ -120,6 +123,10 @@ func (a *API) dispatch(x *exchange) error {
 	}
 	return op.handle(a, w, r)
 }
+
+// maxPath bounds a path in bytes, as it was sent and decoded. The longest that means anything has a
+// repository name of 255 bytes, a digest of 135 and less than 50 around them.
+const maxPath = 1024
 
 var (
 	noSniff    = []string{"nosniff"}

@@ -8,16 +8,19 @@ func (tx *Tx) TagDigest(repository int64, name string) (string, error) {
 	return digest, err
 }
 
-// SetTag points a tag at a manifest and notes it in the tag's history.
+// SetTag points a tag at a manifest. The tag's history gets a row unless the tag points there
+// already.
 func (tx *Tx) SetTag(repository int64, name string, manifest int64, digest, actor string, now int64) error {
-	_, err := tx.exec(`INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at`,
-		repository, name, manifest, now)
+	_, err := tx.exec(`INSERT INTO tag_history (repository_id, name, digest, actor, changed_at)
+		SELECT $1, $2, $4, $5, $6
+		WHERE NOT EXISTS (SELECT 1 FROM tags WHERE repository_id = $1 AND name = $2 AND manifest_id = $3)`,
+		repository, name, manifest, digest, actor, now)
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO tag_history (repository_id, name, digest, actor, changed_at) VALUES ($1, $2, $3, $4, $5)`,
-		repository, name, digest, actor, now)
+	_, err = tx.exec(`INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at`,
+		repository, name, manifest, now)
 	return err
 }
 
