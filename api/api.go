@@ -11,6 +11,7 @@ package api
 
 import (
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -58,6 +59,10 @@ type Options struct {
 	// Policy decides who may do what. Without one everything but the ping and
 	// the health checks is denied.
 	Policy auth.Policy
+	// ExternalURLs are those under which clients reach the registry, where it cannot tell them itself:
+	// "https://r.example". Without any it believes the request's Host. Web pages of these origins may
+	// write.
+	ExternalURLs []string
 	// Auth finds out who asks. Without it nobody is asked, the policy decides
 	// for nobody, and there are no tokens.
 	Auth *Auth
@@ -95,7 +100,8 @@ type API struct {
 	auditors []*slog.Logger
 	router   *router
 	hosts    hosts
-	bases    []base       // of Auth.ExternalURLs
+	bases    []base // of Options.ExternalURLs
+	origins  *http.CrossOriginProtection
 	hsts     []string     // the value of Strict-Transport-Security; nil for none
 	locates  bool         // requests are asked where they come from
 	warned   atomic.Int64 // when plainWarning was last given, in Unix nanoseconds
@@ -131,16 +137,17 @@ func New(registry Registry, o Options) *API {
 		auth:     o.Auth,
 		log:      o.Log,
 		hosts:    newHosts(o.Loopback, o.Hosts),
+		bases:    newBases(o.ExternalURLs),
 		ids:      newIDs(),
 		metrics:  newMetrics(),
 		memory:   newBudget(o.ManifestMemory),
 		parsing:  newBudget(max(o.ManifestMemory/parseFactor, 1)),
 	}
+	a.origins = a.trustedOrigins()
 	a.buffers.New = func() any { return new([copyBuffer]byte) }
 	table := routes()
 	if a.auth != nil {
 		table = append(table, authRoutes()...)
-		a.bases = newBases(a.auth.ExternalURLs)
 		a.auditors = append(a.auditors, o.Log)
 	}
 	if o.Audit != nil {

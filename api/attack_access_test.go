@@ -530,7 +530,7 @@ func TestH1Hosts(t *testing.T) {
 		ping("forwarded by nobody we trust", forwarded, "http://"+plain.addr),
 		ping("by another name", header{"Host": "registry.lan:5000"}, "http://registry.lan:5000"),
 	})
-	known := newGated(t, Options{Auth: &Auth{ExternalURLs: []string{"https://r.example/", "http://10.0.0.1:5000"}}})
+	known := newGated(t, Options{ExternalURLs: []string{"https://r.example/", "http://10.0.0.1:5000"}})
 	known.run([]exchangeCase{
 		ping("another host", header{"Host": "evil.example"}, "https://r.example"),
 		ping("the first", header{"Host": "R.example"}, "https://r.example"),

@@ -236,7 +236,7 @@ func TestUnavailable(t *testing.T) {
 
 // TestWellKnown reads what other services verify tokens by.
 func TestWellKnown(t *testing.T) {
-	g := newGated(t, Options{Auth: &Auth{ExternalURLs: []string{issuer}}})
+	g := newGated(t, Options{ExternalURLs: []string{issuer}})
 	_, body := g.exchange(exchangeCase{Name: "discovery", Method: "GET", URL: "/.well-known/openid-configuration", WantCode: 200, WantHeader: header{"Content-Type": "application/json", "Cache-Control": "no-store"}})
 	var raw map[string]any
 	if err := json.Unmarshal([]byte(body), &raw); err != nil || raw["issuer"] != issuer || raw["jwks_uri"] != issuer+jwksPath || raw["token_endpoint"] != issuer+tokenPath {

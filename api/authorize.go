@@ -19,10 +19,6 @@ import (
 type Auth struct {
 	Logins *login.Service
 	Tokens *token.Issuer
-	// ExternalURLs are those under which clients reach the registry, where it
-	// cannot tell them itself: "https://r.example". Without any it believes the
-	// request's Host.
-	ExternalURLs []string
 }
 
 // permit lets a request through or says why not. It is asked once for each

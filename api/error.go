@@ -42,6 +42,7 @@ var (
 	errLongPath     = errors.New("path too long")
 	errMethod       = errors.New("method not allowed here")
 	errMisdirected  = errors.New("not a name of this registry")
+	errCrossOrigin  = errors.New("cross-origin request denied")
 	errForbidden    = errors.New("access denied")
 	errParameter    = errors.New("parameter invalid")
 	errPagination   = errors.New("number of results invalid")
@@ -93,6 +94,7 @@ var problems = []problem{
 	{errLongPath, http.StatusRequestURITooLong, codeNameInvalid, false, 0},
 	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
 	{errMisdirected, http.StatusMisdirectedRequest, codeDenied, false, 0},
+	{errCrossOrigin, http.StatusForbidden, codeDenied, false, 0},
 	{errForbidden, http.StatusForbidden, codeDenied, false, 0},
 	{errUnauthorized, http.StatusUnauthorized, codeUnauthorized, false, 0},
 	{errParameter, http.StatusBadRequest, codeUnsupported, false, 0},

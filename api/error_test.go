@@ -123,9 +123,9 @@ func TestLog(t *testing.T) {
 	if strings.Contains(line, "secret") {
 		t.Errorf("a secret is logged: %s", line)
 	}
-	long := strings.Repeat("x", 5000)
+	long := strings.Repeat("x", maxPath-len("/v2/UPPER/manifests/"))
 	for _, id := range []string{"a b", "a\"b", "", strings.Repeat("x", 129)} {
-		resp, _ := s.exchange(exchangeCase{Name: "an id that is none", Method: "HEAD", URL: "/v2/UPPER/manifests/" + long, Header: header{"X-Request-Id": id, "User-Agent": long}, WantCode: 400})
+		resp, _ := s.exchange(exchangeCase{Name: "an id that is none", Method: "HEAD", URL: "/v2/UPPER/manifests/" + long, Header: header{"X-Request-Id": id, "User-Agent": strings.Repeat(long, 5)}, WantCode: 400})
 		if got := resp.Header.Get("X-Request-Id"); got == id || got == "" {
 			t.Errorf("the id %q is answered with %q", id, got)
 		} else if line := s.log.await(got); len(line) > 2000 || !strings.Contains(line, `"repository":"UPPER"`) {

@@ -146,9 +146,6 @@ func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Opt
 	parts := newAuthParts(t, changes...)
 	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
 		audit: &logBuffer{lines: make(chan struct{}, 1)}}
-	if o.Auth != nil {
-		parts.auth.ExternalURLs = o.Auth.ExternalURLs
-	}
 	o.Auth, o.Policy, o.Now = parts.auth, parts.policy, parts.clock.Now
 	o.Audit = slog.New(slog.NewJSONHandler(g.audit, nil))
 	g.site = serveRegistry(t, registry, o)

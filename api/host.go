@@ -2,8 +2,11 @@ package api
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/berth-registry/berth/manifest"
 )
 
 // hosts decides for which names an API answers. A web page that has its own
@@ -40,4 +43,26 @@ func (h hosts) allow(host string) bool {
 	}
 	addr, err := netip.ParseAddr(name)
 	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// trustedOrigins returns the check of requests that web pages have a browser make. Pages of the
+// registry's own URLs may write, others may not: a browser adds the credentials that it has for the
+// registry, or reaches an open one on loopback, whatever page asks it to. Clients that are no
+// browsers send neither Origin nor Sec-Fetch-Site, and pass.
+func (a *API) trustedOrigins() *http.CrossOriginProtection {
+	check := http.NewCrossOriginProtection()
+	for _, b := range a.bases {
+		if err := check.AddTrustedOrigin(b.url); err != nil {
+			a.log.Error("web pages of an external URL may not write", "url", b.url, "error", err)
+		}
+	}
+	return check
+}
+
+// checkOrigin refuses writes that a web page of another origin has a browser make.
+func (a *API) checkOrigin(r *request) error {
+	if err := a.origins.Check(r.Request); err != nil {
+		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not write to this registry: expected an origin of http.external_url, or none")
+	}
+	return nil
 }

@@ -100,6 +100,9 @@ func (a *API) dispatch(x *exchange) error {
 	if !a.hosts.allow(r.Host) {
 		return manifest.Errorf(errMisdirected, "this registry does not answer for the host %q: an open registry answers for the names of the loopback and for those in http.hosts", shortened(r.Host))
 	}
+	if err := a.checkOrigin(r); err != nil {
+		return err
+	}
 	if n := max(len(r.URL.Path), len(r.URL.RawPath)); n > maxPath {
 		return manifest.Errorf(errLongPath, "the path has %d bytes, at most %d are taken", n, maxPath)
 	}

@@ -169,6 +169,7 @@ func (s *server) apiOptions() (api.Options, error) {
 	o := api.Options{
 		Log:            s.log,
 		Audit:          s.audit,
+		ExternalURLs:   s.cfg.HTTP.ExternalURL,
 		TrustedProxies: proxies,
 		HSTS:           s.cfg.TLS.HSTS,
 		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
@@ -183,7 +184,7 @@ func (s *server) apiOptions() (api.Options, error) {
 		return o, nil
 	}
 	o.Policy = s.access.policy
-	o.Auth = &api.Auth{Logins: s.access.logins, Tokens: s.access.tokens, ExternalURLs: s.cfg.HTTP.ExternalURL}
+	o.Auth = &api.Auth{Logins: s.access.logins, Tokens: s.access.tokens}
 	return o, nil
 }
 
