@@ -1,8 +1,16 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"net/netip"
+	"sync/atomic"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage"
 )
 
 // crossSite is what browsers add to the requests of web pages, by what kind of page it is.
@@ -61,4 +69,74 @@ func TestR2CrossSiteWrites(t *testing.T) {
 	form := header{"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"}
 	guarded.exchange(exchangeCase{Name: "a token", Method: http.MethodPost, URL: tokenPath, Header: form,
 		Body: "grant_type=password&username=alice&password=x", WantCode: 403, WantError: "DENIED"})
+}
+
+// TestR3MountOutsideTheToken mounts without saying from where, with a token that names few of the
+// repositories from which its holder may pull.
+func TestR3MountOutsideTheToken(t *testing.T) {
+	g := newGated(t, Options{})
+	alice := passwordHeader("alice")
+	d := g.pushAs(alice, "team/lib", "library")
+	own := g.pushAs(alice, "alice/app", "its own")
+	const up = "/v2/alice/app/blobs/uploads/?mount="
+	narrow := g.tokenOf("alice", "repository:alice/app:pull,push")
+	mount := func(name string, h header, d string, code int) {
+		t.Helper()
+		g.exchange(exchangeCase{Name: name, Method: "POST", URL: up + d, Header: h, WantCode: code})
+	}
+	mount("a token of the target alone", narrow, d, 202)
+	g.exchange(exchangeCase{Name: "nothing was mounted", Method: "HEAD", URL: "/v2/alice/app/blobs/" + d, Header: alice, WantCode: 404, WantError: "BLOB_UNKNOWN"})
+	mount("a token of the target, what the target has", narrow, own, 201)
+	mount("a token that may delete there", g.tokenOf("alice", "repository:alice/app:pull,push", "repository:team/lib:delete"), d, 202)
+	mount("a token of the target and others", g.tokenOf("alice", "repository:alice/app:pull,push", "repository:team/other:pull"), d, 202)
+	mount("a token forged wider than the policy", bearerHeader(g.forgedFor("bob", "alice/app", "team/lib")), d, 401)
+	g.exchange(exchangeCase{Name: "nothing was mounted", Method: "HEAD", URL: "/v2/alice/app/blobs/" + d, Header: alice, WantCode: 404, WantError: "BLOB_UNKNOWN"})
+	mount("a token of both", g.tokenOf("alice", "repository:alice/app:pull,push", "repository:team/lib:pull"), d, 201)
+	other := g.pushAs(alice, "team/lib", "another")
+	mount("a token to push to both", g.tokenOf("alice", "repository:alice/app:push", "repository:team/lib:push"), other, 201)
+	third := g.pushAs(alice, "team/lib", "a third")
+	mount("a password", alice, third, 201)
+
+	open := newSite(t, Options{})
+	e := open.pushBlob("team/lib", "library")
+	open.exchange(exchangeCase{Name: "an open registry", Method: "POST", URL: up + e, WantCode: 201})
+}
+
+// countedPolicy counts what it is asked.
+type countedPolicy struct {
+	auth.Policy
+	asked atomic.Int64
+}
+
+func (p *countedPolicy) Decide(id auth.Identity, from netip.Addr, perm auth.Permission, repo string) auth.Decision {
+	p.asked.Add(1)
+	return p.Policy.Decide(id, from, perm, repo)
+}
+
+// TestR4MountSearchesLittle mounts blobs that are in more and in fewer repositories from which the
+// caller may not pull. The policy is asked of few of them, and never inside storage.
+func TestR4MountSearchesLittle(t *testing.T) {
+	registry := newRegistry(t, "mem://", storage.Options{})
+	g := gate(t, registry, Options{})
+	alice, bob := passwordHeader("alice"), passwordHeader("bob")
+	counted := &countedPolicy{Policy: g.policy}
+	g.API.policy = counted
+	d := g.pushAs(alice, "alice/base", "hidden")
+	for i := range 3 * maxMountSources {
+		if _, err := registry.Mount(t.Context(), "", fmt.Sprintf("alice/r%d", i), digest.Digest(d), "alice/base"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := func(h header, d string) int64 {
+		before := counted.asked.Load()
+		g.exchange(exchangeCase{Name: "mount", Method: "POST", URL: "/v2/bob/app/blobs/uploads/?mount=" + d, Header: h, WantCode: 202})
+		return counted.asked.Load() - before
+	}
+	if n := asked(bob, d); n > maxMountSources+1 {
+		t.Errorf("with a password, the policy was asked %d times", n)
+	}
+	token := g.tokenOf("bob", "repository:bob/app:pull,push")
+	if here, nowhere := asked(token, d), asked(token, sha256Of("nowhere")); here != nowhere {
+		t.Errorf("with a token, the policy was asked %d times for a blob that is elsewhere and %d for one that is not", here, nowhere)
+	}
 }

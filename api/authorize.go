@@ -56,10 +56,21 @@ func (a *API) permit(w *response, r *request, op operation) error {
 func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 	d := a.policy.Decide(r.caller, r.origin.addr, p, r.repo)
 	r.rule = d.Rule
-	if d.Allowed && r.shown.scheme == bearer && !auth.Grants(r.access, p, r.repo) {
+	if d.Allowed && !r.tokenGrants(p, r.repo) {
 		return auth.Decision{Rule: "outside the token's access"}
 	}
 	return d
+}
+
+// policyAllows reports whether the policy, as it is now, allows the caller something in a repository.
+func (a *API) policyAllows(r *request, p auth.Permission, repo string) bool {
+	return a.policy.Decide(r.caller, r.origin.addr, p, repo).Allowed
+}
+
+// tokenGrants reports whether the token that was shown grants something in a repository. Without a
+// token nothing but the policy decides.
+func (r *request) tokenGrants(p auth.Permission, repo string) bool {
+	return r.shown.scheme != bearer || auth.Grants(r.access, p, repo)
 }
 
 // scheme is the kind of proof that a request shows.

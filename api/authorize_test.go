@@ -148,7 +148,8 @@ func TestGuardedMount(t *testing.T) {
 		{Name: "with it", Method: "POST", URL: up + "?mount=" + d + "&from=alice/base", Header: wide, WantCode: 201},
 		{Name: "from where it is not", Method: "POST", URL: up + "?mount=" + sha256Of("x") + "&from=alice/base", Header: wide, WantCode: 202},
 		{Name: "from where one may not", Method: "POST", URL: up + "?mount=" + d + "&from=bob/base", Header: wide, WantCode: 202},
-		{Name: "from anywhere", Method: "POST", URL: up + "?mount=" + sha256Of("other content"), Header: narrow, WantCode: 201},
+		{Name: "from anywhere, outside the token", Method: "POST", URL: up + "?mount=" + sha256Of("other content"), Header: narrow, WantCode: 202},
+		{Name: "from anywhere, with a password", Method: "POST", URL: up + "?mount=" + sha256Of("other content"), Header: passwordHeader("alice"), WantCode: 201},
 		{Name: "with a password", Method: "POST", URL: up + "?mount=" + d + "&from=alice/base", Header: passwordHeader("alice"), WantCode: 201},
 		{Name: "with a password, from where one may not", Method: "POST", URL: "/v2/bob/app/blobs/uploads/?mount=" + d + "&from=alice/base", Header: passwordHeader("bob"), WantCode: 202},
 	})

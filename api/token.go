@@ -188,7 +188,7 @@ func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
 			if want.Type == "registry" {
 				p, repo = auth.Catalog, ""
 			}
-			if a.policy.Decide(r.caller, r.origin.addr, p, repo).Allowed {
+			if a.policyAllows(r, p, repo) {
 				got.Actions = append(got.Actions, action)
 			}
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
@@ -53,24 +52,6 @@ func (a *API) postUpload(w *response, r *request) error {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
-}
-
-// mount takes a blob from another repository that the caller may pull from by the
-// policy as it is now. A token that does not say so, too, can be had: the client is
-// told which. Where no repository is named the token is not asked: it cannot name
-// those that the registry finds by itself.
-func (a *API) mount(w *response, r *request, q uploadQuery) (storage.Blob, error) {
-	may := func(repo string) bool { return a.policy.Decide(r.caller, r.origin.addr, auth.Pull, repo).Allowed }
-	if q.from != "" {
-		if !may(q.from) {
-			// As if it were not there: a 401 or 403 ends the push of old clients.
-			return storage.Blob{}, storage.ErrBlobUnknown
-		}
-		if r.shown.scheme == bearer && !auth.Grants(r.access, auth.Pull, q.from) {
-			return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.wanted(auth.Push))
-		}
-	}
-	return a.registry.Mount(r.Context(), r.caller.Owner(), r.repo, q.mount, q.from, may)
 }
 
 // getUpload says how far a session has come.

@@ -154,24 +154,21 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 	})
 }
 
-// maxMountSources bounds how many repositories a mount without a source looks at.
-const maxMountSources = 1000
-
 // Mount implements [Blobs].
-func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Digest, from string, may func(repo string) bool) (Blob, error) {
+func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Digest, from string) (Blob, error) {
 	var b Blob
 	promised := int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		source, err := mountSource(tx, d, from, may)
+		source, err := tx.BlobIn(from, d.String())
 		if err != nil {
-			return orUnknown(err, ErrBlobUnknown, "no repository to mount blob %s from", d)
+			return orUnknown(err, ErrBlobUnknown, "the repository %s has no blob %s to mount", from, d)
 		}
 		repository, err := tx.EnsureRepository(repo)
 		if err != nil {
 			return err
 		}
 		b = Blob{Digest: d, Size: source.Size, id: source.ID}
-		promised, err = tx.AddBlob(repository, source.Blob, r.now())
+		promised, err = tx.AddBlob(repository, source, r.now())
 		return err
 	})
 	if err == nil {
@@ -180,16 +177,7 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 	return b, err
 }
 
-func mountSource(tx *meta.Tx, d digest.Digest, from string, may func(repo string) bool) (meta.Source, error) {
-	if from != "" {
-		return tx.BlobIn(from, d.String())
-	}
-	var s meta.Source
-	for range maxMountSources {
-		var err error
-		if s, err = tx.BlobAnywhere(d.String(), s.RepositoryID); err != nil || may(s.Repository) {
-			return s, err
-		}
-	}
-	return s, fs.ErrNotExist
+// BlobRepositories implements [Blobs].
+func (r *Registry) BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error) {
+	return r.db.BlobRepositories(d.String(), n)
 }

@@ -102,25 +102,34 @@ func TestMount(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
 		d := w.push("private/a", "hello")
-		all := func(string) bool { return true }
-		_, err := w.Mount(ctx, "", "c", d, "b", all)
+		_, err := w.Mount(ctx, "", "c", d, "b")
 		w.want(ErrBlobUnknown, err)
-		_, err = w.Mount(ctx, "", "c", digest.FromString("x"), "", all)
-		w.want(ErrBlobUnknown, err)
-		_, err = w.Mount(ctx, "", "c", d, "", func(repo string) bool { return !strings.HasPrefix(repo, "private/") })
+		_, err = w.Mount(ctx, "", "c", digest.FromString("x"), "private/a")
 		w.want(ErrBlobUnknown, err)
 		_, err = w.Blob(ctx, "c", d)
 		w.want(ErrBlobUnknown, err)
-		for repo, from := range map[string]string{"b": "private/a", "c": ""} {
-			b, err := w.Mount(ctx, "", repo, d, from, all)
+		for repo, from := range map[string]string{"b": "private/a", "c": "private/a", "private/a": "private/a"} {
+			b, err := w.Mount(ctx, "", repo, d, from)
 			w.must(err)
 			if b.Size != 5 {
 				t.Errorf("mounted %+v", b)
 			}
 			w.wantBlob(repo, "hello")
 		}
+		for n, want := range map[int]int{1: 1, 2: 2, 10: 3} {
+			repos, err := w.BlobRepositories(ctx, d, n)
+			w.must(err)
+			if len(repos) != want || repos[0] != "private/a" {
+				t.Errorf("%d repositories have the blob: %q", n, repos)
+			}
+		}
 		w.must(w.DeleteBlob(ctx, "", "private/a", d))
 		w.wantBlob("b", "hello")
+		repos, err := w.BlobRepositories(ctx, digest.FromString("x"), 10)
+		w.must(err)
+		if len(repos) > 0 {
+			t.Errorf("a blob that is nowhere is in %q", repos)
+		}
 		w.settle(1)
 	})
 }

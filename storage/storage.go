@@ -67,10 +67,12 @@ type Blobs interface {
 	// Errors: ErrBlobUnknown; ErrDenied when a manifest there names it.
 	DeleteBlob(ctx context.Context, caller, repo string, d digest.Digest) error
 
-	// Mount makes a blob of another repository one of this. An empty from looks
-	// in every repository for which may is true.
+	// Mount makes a blob of the repository from one of repo.
 	// Errors: ErrBlobUnknown.
-	Mount(ctx context.Context, caller, repo string, d digest.Digest, from string, may func(repo string) bool) (Blob, error)
+	Mount(ctx context.Context, caller, repo string, d digest.Digest, from string) (Blob, error)
+
+	// BlobRepositories lists at most n repositories that have a blob whole, the oldest first.
+	BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error)
 
 	// PutBlob takes a whole blob in one request and leaves no session behind.
 	// Errors: manifest.ErrDigestInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace.

@@ -66,33 +66,24 @@ func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
 	return n > 0, err
 }
 
-// Source is a blob and a repository that has it.
-type Source struct {
-	Blob
-	RepositoryID int64
-	Repository   string
-}
-
 // BlobIn returns a blob if the repository has it whole, else fs.ErrNotExist.
-func (tx *Tx) BlobIn(repo, digest string) (Source, error) {
-	s := Source{Blob: Blob{Digest: digest}, Repository: repo}
-	err := tx.queryRow(`SELECT b.id, b.size, r.id
+func (tx *Tx) BlobIn(repo, digest string) (Blob, error) {
+	b := Blob{Digest: digest}
+	err := tx.queryRow(`SELECT b.id, b.size
 		FROM repositories r
 		JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
 		JOIN blobs b ON b.id = c.blob_id
-		WHERE r.name = $1 AND c.hidden_at IS NULL AND b.damaged_at IS NULL`, repo, digest).Scan(&s.ID, &s.Size, &s.RepositoryID)
-	return s, err
+		WHERE r.name = $1 AND c.hidden_at IS NULL AND b.damaged_at IS NULL`, repo, digest).Scan(&b.ID, &b.Size)
+	return b, err
 }
 
-// BlobAnywhere returns a whole blob and the first repository that has it of
-// those whose id is greater than after, else fs.ErrNotExist.
-func (tx *Tx) BlobAnywhere(digest string, after int64) (Source, error) {
-	s := Source{Blob: Blob{Digest: digest}}
-	err := tx.queryRow(`SELECT b.id, b.size, r.id, r.name
+// BlobRepositories returns the names of at most n repositories that have a blob whole, in the order
+// of their ids.
+func (db *DB) BlobRepositories(digest string, n int) ([]string, error) {
+	return scanNames(db, `SELECT r.name
 		FROM blobs b
 		JOIN repository_contents c ON c.blob_id = b.id
 		JOIN repositories r ON r.id = c.repository_id
-		WHERE b.digest = $1 AND b.damaged_at IS NULL AND c.hidden_at IS NULL AND c.repository_id > $2
-		ORDER BY c.repository_id LIMIT 1`, digest, after).Scan(&s.ID, &s.Size, &s.RepositoryID, &s.Repository)
-	return s, err
+		WHERE b.digest = $1 AND b.damaged_at IS NULL AND c.hidden_at IS NULL
+		ORDER BY c.repository_id LIMIT $2`, digest, n)
 }
