@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -138,5 +139,48 @@ func TestR4MountSearchesLittle(t *testing.T) {
 	token := g.tokenOf("bob", "repository:bob/app:pull,push")
 	if here, nowhere := asked(token, d), asked(token, sha256Of("nowhere")); here != nowhere {
 		t.Errorf("with a token, the policy was asked %d times for a blob that is elsewhere and %d for one that is not", here, nowhere)
+	}
+}
+
+// TestR5DeleteWithoutPull has a caller delete who may not pull. Errors tell it neither what a tag
+// points at nor what refers to a blob.
+func TestR5DeleteWithoutPull(t *testing.T) {
+	g := newGated(t, Options{})
+	alice := passwordHeader("alice")
+	d := g.imageAs(alice, "team/app", "v1")
+	blob := sha256Of("{}")
+	list := `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[{"mediaType":"` + imageType + `","digest":"` + d + `","size":` + fmt.Sprint(len(image("{}", "layer of team/app", ""))) + `}]}`
+	g.exchange(exchangeCase{Name: "index", Method: "PUT", URL: "/v2/team/app/manifests/list", Header: alice.with(header{"Content-Type": indexType}), Body: list, WantCode: 201})
+	g.policy.set(t, usual+`
+  - {name: janitor, who: ["user:bob"], repos: ["team/**"], allow: [delete]}
+`)
+	wide := g.tokenOf("alice", "repository:team/app:pull,push,delete")
+	for _, c := range []struct {
+		name, path, match string
+		code              int
+	}{
+		{"a blob that a manifest names", "/v2/team/app/blobs/" + blob, "", 403},
+		{"a manifest that an index lists", "/v2/team/app/manifests/" + d, "", 403},
+		{"a tag on a condition", "/v2/team/app/manifests/v1", "x", 412},
+		{"a tag that is not there, on a condition", "/v2/team/app/manifests/nope", "x", 412},
+	} {
+		h := header{}
+		if c.match != "" {
+			h["If-Match"] = c.match
+		}
+		_, told := g.exchange(exchangeCase{Name: c.name, Method: "DELETE", URL: c.path, Header: wide.with(h), WantCode: c.code, WantError: "DENIED"})
+		if c.name != "a tag that is not there, on a condition" && !strings.Contains(told, "sha256:") {
+			t.Errorf("%s: who may pull is told %s", c.name, told)
+		}
+		for name, without := range map[string]header{
+			"a password":  passwordHeader("bob"),
+			"a token":     g.tokenOf("bob", "repository:team/app:delete"),
+			"less access": g.tokenOf("alice", "repository:team/app:delete"),
+		} {
+			_, told := g.exchange(exchangeCase{Name: c.name, Method: "DELETE", URL: c.path, Header: without.with(h), WantCode: c.code, WantError: "DENIED"})
+			if strings.Contains(told, "sha256:") || strings.Contains(told, "exist") {
+				t.Errorf("%s, %s: who may not pull is told %s", c.name, name, told)
+			}
+		}
 	}
 }

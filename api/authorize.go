@@ -67,6 +67,11 @@ func (a *API) policyAllows(r *request, p auth.Permission, repo string) bool {
 	return a.policy.Decide(r.caller, r.origin.addr, p, repo).Allowed
 }
 
+// mayPull reports whether the caller may pull from the request's repository.
+func (a *API) mayPull(r *request) bool {
+	return a.policyAllows(r, auth.Pull, r.repo) && r.tokenGrants(auth.Pull, r.repo)
+}
+
 // tokenGrants reports whether the token that was shown grants something in a repository. Without a
 // token nothing but the policy decides.
 func (r *request) tokenGrants(p auth.Permission, repo string) bool {

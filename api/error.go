@@ -107,6 +107,13 @@ var problems = []problem{
 	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
 
+// withheld are the errors that tell what a repository has, and what a client is told instead that may
+// not pull from it.
+var withheld = map[error]string{
+	storage.ErrDenied:       "other content of the repository needs this: delete that first (which, only those are told who may pull)",
+	storage.ErrPrecondition: "the condition of the request does not hold (what is there, only those are told who may pull)",
+}
+
 // statusGone is what logs and metrics have where the client left first.
 const statusGone = 499
 
@@ -158,7 +165,11 @@ func (a *API) answer(w *response, r *request, err error) {
 	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag"} {
 		w.Header().Del(name)
 	}
-	body := errorBody{Errors: []failure{explain(err, p)}}
+	told := explain(err, p)
+	if text, ok := withheld[p.kind]; ok && !a.mayPull(r) {
+		told.Message, told.Detail = text, nil
+	}
+	body := errorBody{Errors: []failure{told}}
 	if r.oauth {
 		body.OAuth, body.Description = oauthCode(p), body.Errors[0].Message
 	}
