@@ -136,6 +136,23 @@ func (p *Policy) Anonymous() bool {
 // Issuers are those of the file, in its order.
 func (p *Policy) Issuers() []auth.Issuer { return slices.Clone(p.issuers) }
 
+// RuleNetwork is a network that a rule has as a condition.
+type RuleNetwork struct {
+	Rule    string
+	Network netip.Prefix
+}
+
+// Networks returns the networks that rules have as conditions, in the order of the file.
+func (p *Policy) Networks() []RuleNetwork {
+	var list []RuleNetwork
+	for _, r := range p.rules {
+		for _, network := range r.when.from {
+			list = append(list, RuleNetwork{r.name, network})
+		}
+	}
+	return list
+}
+
 // Groups are all the groups that rules may find an identity in: its own, and those
 // that the file puts it in. They are sorted, and not nil.
 func (p *Policy) Groups(id auth.Identity) []string {

@@ -31,16 +31,24 @@ func (c *console) configCommand() *cobra.Command {
 		for _, name := range l.unknown {
 			fmt.Fprintf(c.stderr, "berth: warning: the variable %s is no setting and is ignored\n", name)
 		}
-		return errors.Join(c.printConfig(l), l.checkFiles(cmd.Context()))
+		warnings, err := l.checkFiles(cmd.Context())
+		for _, warning := range warnings {
+			fmt.Fprintln(c.stderr, "berth: warning:", warning)
+		}
+		return errors.Join(c.printConfig(l), err)
 	}
 	parent.AddCommand(check)
 	return parent
 }
 
-// checkFiles reads the files that the configuration names, as serve does.
-func (l *loaded) checkFiles(ctx context.Context) error {
-	_, err := policy.Open(l.Auth.Policy)
+// checkFiles reads the files that the configuration names, as serve does. The warnings are of what
+// is right by itself and dangerous in practice.
+func (l *loaded) checkFiles(ctx context.Context) (warnings []string, err error) {
+	rules, err := policy.Open(l.Auth.Policy)
 	wrong := []error{err}
+	if err == nil {
+		warnings = l.proxyWarnings(rules.Current())
+	}
 	_, err = login.New(ctx, login.Options{Htpasswd: l.Auth.Htpasswd})
 	wrong = append(wrong, err)
 	if l.Auth.KeyFile != "" {
@@ -51,7 +59,7 @@ func (l *loaded) checkFiles(ctx context.Context) error {
 		_, err = loadCertificate(l.TLS)
 		wrong = append(wrong, err)
 	}
-	return errors.Join(wrong...)
+	return warnings, errors.Join(wrong...)
 }
 
 func (c *console) printConfig(l *loaded) error {

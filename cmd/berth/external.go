@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/berth-registry/berth/auth/policy"
 )
 
 // parseExternalURL reads a URL under which clients reach the registry and gives it the one form that comparisons with a
@@ -86,4 +88,29 @@ func parsePrefix(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	return addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+}
+
+// A trusted network of more addresses than these has others in it than proxies.
+const (
+	proxyBits4 = 24
+	proxyBits6 = 64
+)
+
+// proxyWarnings says which of http.trusted_proxies are so wide that others than proxies are in them:
+// each address there can claim to be any other, so that rules on addresses and the count of wrong
+// passwords mean nothing for it.
+func (l *loaded) proxyWarnings(rules *policy.Policy) []string {
+	proxies, _ := parseProxies(l.HTTP.TrustedProxies) // resolve has refused what is wrong
+	var warnings []string
+	for _, proxy := range proxies {
+		if bits := proxy.Bits(); proxy.Addr().Is4() && bits < proxyBits4 || proxy.Addr().Is6() && bits < proxyBits6 {
+			warnings = append(warnings, fmt.Sprintf("http.trusted_proxies: %s is a wide network, and every address in it can claim to be any other: name the proxies' own addresses", proxy))
+		}
+		for _, rule := range rules.Networks() {
+			if proxy.Overlaps(rule.Network) {
+				warnings = append(warnings, fmt.Sprintf("http.trusted_proxies: %s overlaps %s of rule %s, so that those for whom the rule is can claim to be any other address: name the proxies' own addresses", proxy, rule.Network, rule.Rule))
+			}
+		}
+	}
+	return warnings
 }

@@ -53,8 +53,12 @@ func (c *console) serve(ctx context.Context, l *loaded) error {
 		log.Warn("unknown environment variable, ignored", "name", name)
 	}
 	stop, hup := c.watchSignals(log, buf), c.hangups()
-	if err := l.checkFiles(ctx); err != nil { // also those that only a registry with users reads, and this one may get some
+	warnings, err := l.checkFiles(ctx) // also those that only a registry with users reads, and this one may get some
+	if err != nil {
 		return err
+	}
+	for _, warning := range warnings {
+		log.Warn(warning)
 	}
 	s, err := open(ctx, &l.Config, log)
 	if err != nil {
