@@ -44,8 +44,9 @@ type Options struct {
 	Hosts    []string // "registry.lan" or "registry.lan:5000"
 	// MaxManifest is the largest manifest taken, in bytes; 4 MiB by default.
 	MaxManifest int64
-	// ManifestMemory bounds the bytes of all manifests being received or sent;
-	// 64 MiB by default, and MaxManifest at least.
+	// ManifestMemory bounds the bytes of all manifests being received or sent, half of it each; 64 MiB
+	// by default, and MaxManifest at least. A quarter of it comes on top for the first headBytes of
+	// each that is received, and as much for those being parsed.
 	ManifestMemory int64
 	// HeaderTimeout is how long a client may take to send a request's header;
 	// 10 s by default.
@@ -109,8 +110,10 @@ type API struct {
 	ids      *ids
 	bodies   bodies
 	buffers  sync.Pool // of *[copyBuffer]byte, for bodies that are not files
-	memory   budget    // bytes of manifests being read or sent
-	parsing  budget    // bytes of manifests being parsed and stored
+	heads    *budget   // the first headBytes of manifests being received
+	received *budget   // manifests being received that are longer
+	answers  *budget   // manifests being sent that the cache does not have
+	parsing  *budget   // manifests being parsed and stored
 	ready    atomic.Bool
 }
 
@@ -140,8 +143,10 @@ func New(registry Registry, o Options) *API {
 		bases:    newBases(o.ExternalURLs),
 		ids:      newIDs(),
 		metrics:  newMetrics(),
-		memory:   newBudget(o.ManifestMemory),
-		parsing:  newBudget(max(o.ManifestMemory/parseFactor, 1)),
+		heads:    newBudget(o.ManifestMemory/4, headBytes),
+		received: newBudget(o.ManifestMemory/2, o.MaxManifest),
+		answers:  newBudget(o.ManifestMemory/2, o.MaxManifest),
+		parsing:  newBudget(o.ManifestMemory/parseFactor, o.MaxManifest),
 	}
 	a.origins = a.trustedOrigins()
 	a.buffers.New = func() any { return new([copyBuffer]byte) }

@@ -2,10 +2,133 @@ package api
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/berth-registry/berth/storage"
 )
+
+// trickle is a body that comes byte by byte: the first part at once, and then one a while until it
+// has n. It never ends well.
+type trickle struct {
+	first string
+	every time.Duration
+	n     int
+}
+
+func (b *trickle) Read(p []byte) (int, error) {
+	if b.first != "" {
+		n := copy(p, b.first)
+		b.first = b.first[n:]
+		return n, nil
+	}
+	if b.n--; b.n < 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	time.Sleep(b.every)
+	p[0] = ' '
+	return 1, nil
+}
+
+// TestD1TrickledManifests has one caller push many large manifests byte by byte, in each way that a
+// body can come. Others pull and push manifests meanwhile, without waiting, and the slow pushes end.
+func TestD1TrickledManifests(t *testing.T) {
+	for protocol, length := range map[int][]int64{1: {4 << 20, -1}, 2: {4 << 20, -1}} {
+		for _, length := range length {
+			for _, begun := range []int{1, headBytes + 1} {
+				name := fmt.Sprintf("HTTP/%d, length %d, %d bytes at once", protocol, length, begun)
+				synctest.Test(t, func(t *testing.T) { trickleManifests(t, name, protocol, length, begun) })
+			}
+		}
+	}
+}
+
+func trickleManifests(t *testing.T, name string, protocol int, length int64, begun int) {
+	s, via := serveInBubble(t, newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20}), Options{})
+	s.pushImage("public/app", "cached", "")
+	large := image("{}", "layer", `,"annotations":{"a":"`+strings.Repeat("x", 2<<20)+`"}`)
+	put := exchangeCase{Name: name, Method: "PUT", Header: header{"Content-Type": imageType}, Body: large, WantCode: 201}
+	put.URL = "/v2/public/app/manifests/uncached"
+	s.exchange(put)
+
+	const attackers = 100
+	attacker := via("198.51.100.7:1", protocol)
+	answers := make(chan int, attackers)
+	for range attackers {
+		body := &trickle{first: "{" + strings.Repeat(" ", begun-1), every: 20 * time.Second, n: 1000}
+		go func() {
+			req, err := http.NewRequest("PUT", "http://localhost/v2/users/eve/manifests/t", body)
+			if err != nil {
+				t.Error(err)
+			}
+			req.ContentLength = length
+			resp, err := attacker.RoundTrip(req)
+			if err != nil {
+				answers <- 0 // the connection was ended under it
+				return
+			}
+			resp.Body.Close()
+			answers <- resp.StatusCode
+		}()
+	}
+	time.Sleep(30 * time.Second)
+	began := time.Now()
+	s.via = via("192.0.2.9:1", 1)
+	for _, c := range []exchangeCase{
+		{Name: name + ": a cached manifest", Method: "GET", URL: "/v2/public/app/manifests/cached", WantCode: 200},
+		{Name: name + ": one that is not", Method: "GET", URL: "/v2/public/app/manifests/uncached", WantCode: 200},
+		{Name: name + ": a small push", Method: "PUT", URL: "/v2/public/app/manifests/v2", Header: put.Header, Body: image("{}", "layer", ""), WantCode: 201},
+		put,
+	} {
+		s.exchange(c)
+	}
+	if waited := time.Since(began); waited > time.Second {
+		t.Errorf("%s: others waited for %v", name, waited)
+	}
+	for range attackers {
+		// Of those that want more than one caller may hold, the last are told to come back.
+		if status := <-answers; status != http.StatusRequestTimeout && status != http.StatusServiceUnavailable {
+			t.Errorf("%s: a body that trickles is answered %d", name, status)
+		}
+	}
+	if took := time.Since(began); took > 3*time.Minute {
+		t.Errorf("%s: bodies trickled for %v", name, took)
+	}
+	s.checkBudgets()
+}
+
+// TestD1SlowManifestReaders has one caller ask for large manifests that the cache does not have, and
+// read nothing. Others get theirs without waiting.
+func TestD1SlowManifestReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, via := serveInBubble(t, newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20}), Options{})
+		s.pushImage("public/app", "v1", `,"annotations":{"a":"`+strings.Repeat("x", 3<<20)+`"}`)
+		const get = "GET /v2/public/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+		for range 40 {
+			conn, err := s.from("198.51.100.7:1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			if _, err := io.WriteString(conn, get); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		began := time.Now()
+		s.via = via("192.0.2.9:1", 1)
+		s.exchange(exchangeCase{Name: "another", Method: "GET", URL: "/v2/public/app/manifests/v1", WantCode: 200})
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("others waited for %v", waited)
+		}
+		time.Sleep(3 * time.Minute) // http.body_timeout cuts those that do not read
+		s.checkBudgets()
+	})
+}
 
 // tagQuery is a query with n parameters tag.
 func tagQuery(n int) string {

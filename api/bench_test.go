@@ -30,6 +30,10 @@ func (o *oneManifest) Manifest(context.Context, string, manifest.Reference) (sto
 	return o.m, nil
 }
 
+func (o *oneManifest) CachedPayload(storage.Manifest) ([]byte, func(), bool) {
+	return o.payload, func() {}, true
+}
+
 func (o *oneManifest) Payload(context.Context, storage.Manifest) ([]byte, error) {
 	return o.payload, nil
 }

@@ -23,9 +23,10 @@ type body struct {
 	err  error        // the first error, other than io.EOF; for the handler alone
 
 	mu      sync.Mutex
-	moved   time.Time // when the deadline was last set
-	ended   bool      // the last byte was read, or the request answered
-	stopped bool      // by Interrupt
+	limit   *timeLimit // of the whole body; nil for none
+	moved   time.Time  // when the deadline was last set
+	ended   bool       // the last byte was read, or the request answered
+	stopped bool       // by Interrupt
 }
 
 func newBody(src io.Reader, control *http.ResponseController, timeout time.Duration, expect bool) *body {
@@ -36,6 +37,27 @@ func newBody(src io.Reader, control *http.ResponseController, timeout time.Durat
 // each small read, but often enough that it stays near its timeout.
 func stale(moved, now time.Time, timeout time.Duration) bool {
 	return now.Sub(moved) > min(time.Second, timeout/4)
+}
+
+// timeLimit is how long a whole body may take.
+type timeLimit struct {
+	began      time.Time
+	base, step time.Duration // step is added for each unit that came
+	unit       int64         // bytes
+}
+
+// at is when the limit ends for a body of which n bytes came.
+func (l *timeLimit) at(n int64) time.Time {
+	return l.began.Add(l.base + time.Duration(n/l.unit)*l.step)
+}
+
+// within limits the time of the whole body, counted from now: base, and step for each unit of bytes
+// that comes. Where it is over reads fail as those of a body that stands still.
+func (b *body) within(base, step time.Duration, unit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = &timeLimit{began: time.Now(), base: base, step: step, unit: unit}
+	b.moved = time.Time{}
 }
 
 // Read reads and, now and then, moves the deadline.
@@ -75,7 +97,13 @@ func (b *body) extend(now time.Time) error {
 		return nil
 	}
 	b.moved = now
-	return b.control.SetReadDeadline(now.Add(b.timeout))
+	deadline := now.Add(b.timeout)
+	if b.limit != nil {
+		if end := b.limit.at(b.read.Load()); end.Before(deadline) {
+			deadline = end
+		}
+	}
+	return b.control.SetReadDeadline(deadline)
 }
 
 // end takes the body out of reach of interrupt; with clear the deadline goes.

@@ -49,7 +49,7 @@ var (
 	errTooLarge     = errors.New("manifest too large")
 	errRange        = errors.New("range not satisfiable")
 	errBusy         = errors.New("too many manifests at once, try again")
-	errStalled      = errors.New("the request's body stood still for too long")
+	errStalled      = errors.New("the request's body stood still for too long, or came too slowly")
 	errStopping     = errors.New("the registry is stopping")
 	errUnauthorized = errors.New("authentication required")
 	errTooMany      = errors.New("too many requests")

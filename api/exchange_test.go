@@ -25,7 +25,10 @@ import (
 type site struct {
 	*API
 	t     *testing.T
-	addr  string // "127.0.0.1:41234"
+	addr  string                              // "127.0.0.1:41234"
+	conn  func() (net.Conn, error)            // opens a connection to it
+	via   http.RoundTripper                   // over such connections
+	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
 	log   *logBuffer
 	saved map[string]string // what an exchange's Save kept
 }
@@ -93,27 +96,39 @@ func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Reg
 // serveRegistry serves a registry until the test ends.
 func serveRegistry(t *testing.T, registry Registry, o Options) *site {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSiteOf(t, registry, o)
+	s.addr, s.via = l.Addr().String(), http.DefaultTransport
+	s.conn = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
+	s.serveOn(l, s.Server())
+	return s
+}
+
+// newSiteOf makes the API of a site, which is not served yet.
+func newSiteOf(t *testing.T, registry Registry, o Options) *site {
+	t.Helper()
 	s := &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
 	if o.Policy == nil {
 		o.Policy = auth.Open{}
 	}
 	o.Log = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.API = New(registry, o)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addr = l.Addr().String()
-	server := s.Server()
+	return s
+}
+
+// serveOn serves a site until the test ends.
+func (s *site) serveOn(l net.Listener, server *http.Server) {
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		server.Close()
 		if err := <-done; err != http.ErrServerClosed {
-			t.Error(err)
+			s.t.Error(err)
 		}
 	})
-	return s
 }
 
 func newSite(t *testing.T, o Options) *site {
@@ -174,7 +189,7 @@ func (s *site) exchange(c exchangeCase) (*http.Response, string) {
 			req.Header.Add(k, value)
 		}
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := s.via.RoundTrip(req)
 	if err != nil {
 		s.t.Errorf("%s: %s %s: %v", c.Name, c.Method, c.URL, err)
 		return nil, ""
@@ -247,7 +262,7 @@ func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 // dial opens a connection and sends text.
 func (s *site) dial(text string) net.Conn {
 	s.t.Helper()
-	conn, err := net.Dial("tcp", s.addr)
+	conn, err := s.conn()
 	if err != nil {
 		s.t.Fatal(err)
 	}

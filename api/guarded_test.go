@@ -369,7 +369,7 @@ func (g *gated) do(method, path string, h header, body string) (*http.Response, 
 		}
 		req.Header.Set(k, v)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := g.via.RoundTrip(req)
 	if err != nil {
 		g.t.Fatalf("%s %s: %v", method, path, err)
 	}

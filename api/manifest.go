@@ -1,8 +1,7 @@
 package api
 
 import (
-	"context"
-	"errors"
+	"bytes"
 	"io"
 	"net/http"
 	"slices"
@@ -10,17 +9,14 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
 
-// memoryWait is how long a request waits for memory that other manifests hold.
-const memoryWait = 10 * time.Second
-
-// parseFactor is how many times its size a manifest takes, roughly, while it is parsed and stored. Those that are at
-// this stage together may have that part of ManifestMemory, whatever clients do: none of them waits for its client.
+// parseFactor is how many times its size a manifest takes, roughly, while it is parsed and stored.
+// Those that are at this stage together may have that part of ManifestMemory, whatever clients do:
+// none of them waits for its client.
 const parseFactor = 4
 
 // getManifest sends a manifest as it was pushed, whatever Accept says (spec,
@@ -42,16 +38,28 @@ func (a *API) getManifest(w *response, r *request) error {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	release, err := a.memory.reserve(r.Context(), m.Size)
+	payload, release, err := a.payload(r, m)
 	if err != nil {
 		return err
 	}
 	defer release()
-	payload, err := a.registry.Payload(r.Context(), m)
-	if err != nil {
-		return err
-	}
 	return writeBody(w, http.StatusOK, m.MediaType, payload)
+}
+
+// payload returns the bytes of a manifest. Until release is called the memory for them is accounted
+// for: by the registry's cache, or else by the budget of answers.
+func (a *API) payload(r *request, m storage.Manifest) (payload []byte, release func(), err error) {
+	if payload, release, ok := a.registry.CachedPayload(m); ok {
+		return payload, release, nil
+	}
+	if release, err = a.answers.reserve(r.Context(), a.payer(r), m.Size); err != nil {
+		return nil, nil, err
+	}
+	if payload, err = a.registry.Payload(r.Context(), m); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return payload, release, nil
 }
 
 // putManifest stores a manifest and points tags at it (spec, "Pushing
@@ -70,7 +78,7 @@ func (a *API) putManifest(w *response, r *request) error {
 		return err
 	}
 	defer release()
-	done, err := a.parsing.reserve(r.Context(), int64(len(payload)))
+	done, err := a.parsing.reserve(r.Context(), a.payer(r), int64(len(payload)))
 	if err != nil {
 		return err
 	}
@@ -151,8 +159,23 @@ func (r *request) tags() ([]string, error) {
 	return tags, nil
 }
 
-// readManifest reads the request's body into memory that it reserved before.
-// Without an error the caller must call release when it is done with payload.
+const (
+	// headBytes is how much of a manifest is read before memory for all of it is reserved. Most
+	// manifests are smaller.
+	headBytes = 64 << 10
+	// manifestTime is how long a manifest's body may take; each headBytes of it give it manifestStep
+	// more.
+	manifestTime = time.Minute
+	manifestStep = time.Second
+)
+
+// readManifest reads the request's body. Without an error the caller must call release when it is
+// done with payload.
+//
+// The first headBytes come out of a budget of their own. If there are more, memory for all of the
+// announced size is reserved in one step, so that no request waits for memory while it holds a part
+// of what it needs. The time for the whole body is limited, so that no client keeps memory from the
+// others by sending slowly.
 func (a *API) readManifest(r *request) (payload []byte, release func(), err error) {
 	limit := a.options.MaxManifest
 	if r.ContentLength > limit {
@@ -161,55 +184,43 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	if r.body == nil {
 		return nil, func() {}, nil
 	}
-	size := r.ContentLength
-	if size < 0 {
+	r.body.within(manifestTime, manifestStep, headBytes)
+	size, known := r.ContentLength, r.ContentLength >= 0
+	if !known {
 		size = limit
 	}
-	release, err = a.memory.reserve(r.Context(), size)
-	if err != nil {
+	head := min(size, headBytes)
+	if release, err = a.heads.reserve(r.Context(), a.payer(r), head); err != nil {
 		return nil, nil, err
 	}
-	if r.ContentLength >= 0 {
-		payload = make([]byte, size)
-		_, err = io.ReadFull(r.body, payload)
-	} else {
-		payload, err = io.ReadAll(io.LimitReader(r.body, limit+1))
-	}
-	switch {
-	case err != nil:
-		err = manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.read.Load(), err)
-	case int64(len(payload)) > limit:
-		err = manifest.Errorf(errTooLarge, "the manifest has more than %d bytes", limit)
-	default:
-		return payload, release, nil
-	}
-	release()
-	return nil, nil, err
-}
-
-// budget is an amount of memory that requests share.
-type budget struct {
-	all  int64 // bytes
-	free *semaphore.Weighted
-}
-
-func newBudget(bytes int64) budget {
-	return budget{all: bytes, free: semaphore.NewWeighted(bytes)}
-}
-
-// reserve takes n bytes, or all. It waits, for a while, for other requests to
-// give theirs back.
-func (b budget) reserve(ctx context.Context, n int64) (release func(), err error) {
-	n = min(n, b.all)
-	if !b.free.TryAcquire(n) {
-		ctx, cancel := context.WithTimeout(ctx, memoryWait)
-		defer cancel()
-		if err := b.free.Acquire(ctx, n); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) {
-				return nil, errBusy
-			}
-			return nil, err
+	payload, err = r.readBody(nil, head)
+	if err == nil && int64(len(payload)) == head && (head < size || !known) {
+		release()
+		if release, err = a.received.reserve(r.Context(), a.payer(r), size); err != nil {
+			return nil, nil, err
 		}
+		if !known {
+			size++ // one byte more shows that it is too large
+		}
+		payload, err = r.readBody(payload, size)
 	}
-	return func() { b.free.Release(n) }, nil
+	if err == nil && int64(len(payload)) > limit {
+		err = manifest.Errorf(errTooLarge, "the manifest has more than %d bytes", limit)
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return payload, release, nil
+}
+
+// readBody returns what it was given and what of the body follows, n bytes at most in all. A body
+// that ends before is no error.
+func (r *request) readBody(begun []byte, n int64) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, n+bytes.MinRead)) // which never grows
+	b.Write(begun)
+	if _, err := b.ReadFrom(io.LimitReader(r.body, n-int64(len(begun)))); err != nil {
+		return nil, manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.read.Load(), err)
+	}
+	return b.Bytes(), nil
 }

@@ -83,10 +83,17 @@ func TestPutManifest(t *testing.T) {
 	chunk = fmt.Sprintf("%x\r\n%s\r\n", len(payload), payload)
 	resp, body = s.raw("PUT "+m+"v4 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
 	s.check(exchangeCase{Name: "of unsaid length", Method: "PUT", URL: m, WantCode: 201, WantHeader: done}, resp, body)
-	if s.memory.free.TryAcquire(s.options.ManifestMemory) {
-		return
+	s.checkBudgets()
+}
+
+// checkBudgets makes sure that requests gave back the memory that they had.
+func (s *site) checkBudgets() {
+	s.t.Helper()
+	for name, b := range map[string]*budget{"heads": s.heads, "received": s.received, "answers": s.answers, "parsing": s.parsing} {
+		if !b.free.TryAcquire(b.all) || len(b.shares) > 0 {
+			s.t.Errorf("memory for %s is still reserved after the requests", name)
+		}
 	}
-	t.Error("memory for manifests is still reserved after the requests")
 }
 
 func TestConditions(t *testing.T) {
@@ -162,13 +169,21 @@ func TestDeleteManifest(t *testing.T) {
 // TestManifestMemory takes all the memory for manifests: whoever needs some
 // waits, and goes away with its client.
 func TestManifestMemory(t *testing.T) {
-	registry := newRegistry(t, "mem://", storage.Options{})
+	registry := newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20})
 	s := serveRegistry(t, registry, Options{ManifestMemory: 8 << 20})
 	payload, d := s.pushImage("team/app", "v1", "")
-	release, err := s.memory.reserve(t.Context(), 8<<20)
-	if err != nil {
-		t.Fatal(err)
+	take := func(b *budget) (release func()) {
+		if !b.free.TryAcquire(b.all) {
+			t.Fatal("memory is reserved before the request")
+		}
+		return func() { b.free.Release(b.all) }
 	}
+	s.exchange(exchangeCase{Name: "the cache", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
+	release := take(s.answers)
+	s.exchange(exchangeCase{Name: "what the cache has needs none", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
+	release()
+	s = serveRegistry(t, uncached{registry}, Options{ManifestMemory: 8 << 20})
+	release = take(s.answers)
 	get := "GET /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 	waiting := s.dial(get)
 	left := s.dial(get)
@@ -179,9 +194,7 @@ func TestManifestMemory(t *testing.T) {
 	resp, body := s.answerOn(waiting, "GET")
 	s.check(exchangeCase{Name: "after waiting", Method: "GET", URL: "/v2/", WantCode: 200, WantBody: payload, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
 	// A push waits, with its body read, for those that are being parsed.
-	if release, err = s.parsing.reserve(t.Context(), s.parsing.all); err != nil {
-		t.Fatal(err)
-	}
+	release = take(s.parsing)
 	waiting = s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		"application/vnd.oci.image.manifest.v1+json", len(payload), payload))
 	s.run([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
@@ -189,9 +202,10 @@ func TestManifestMemory(t *testing.T) {
 	release()
 	resp, body = s.answerOn(waiting, "PUT")
 	s.check(exchangeCase{Name: "pushed after waiting", Method: "PUT", URL: "/v2/", WantCode: 201, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
-	for _, b := range []budget{s.memory, s.parsing} {
-		if !b.free.TryAcquire(b.all) {
-			t.Error("memory for manifests is still reserved after the requests")
-		}
-	}
+	s.checkBudgets()
 }
+
+// uncached is a registry that has no payload in memory.
+type uncached struct{ Registry }
+
+func (uncached) CachedPayload(storage.Manifest) ([]byte, func(), bool) { return nil, nil, false }

@@ -127,6 +127,19 @@ func (a *API) dispatch(x *exchange) error {
 	return op.handle(a, w, r)
 }
 
+// payer returns who is charged for what a request holds: the account or, without one, the network of
+// the client's address.
+func (a *API) payer(r *request) payer {
+	if owner := r.caller.Owner(); owner != "" {
+		return payer{owner: owner}
+	}
+	o := r.origin
+	if !o.addr.IsValid() {
+		o = a.originOf(r.Request)
+	}
+	return payer{network: auth.Network(o.addr)}
+}
+
 // maxPath bounds a path in bytes, as it was sent and decoded. The longest that means anything has a
 // repository name of 255 bytes, a digest of 135 and less than 50 around them.
 const maxPath = 1024

@@ -82,6 +82,18 @@ func (id Identity) ComesFrom(from netip.Addr) bool {
 	return len(id.Networks) == 0 || slices.ContainsFunc(id.Networks, func(n netip.Prefix) bool { return n.Contains(from) })
 }
 
+// Network returns what counts as one place to come from: an IPv4 address, or the /64 of an IPv6 one,
+// which is what a single customer has. That of the zero address is the zero prefix.
+func Network(from netip.Addr) netip.Prefix {
+	from = from.Unmap()
+	bits := 64
+	if from.Is4() {
+		bits = 32
+	}
+	p, _ := from.Prefix(bits) // fails for the zero address only
+	return p
+}
+
 // TooManyError is ErrTooMany with the time after which to try again.
 type TooManyError struct{ Wait time.Duration }
 

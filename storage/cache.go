@@ -12,13 +12,14 @@ type cache[K comparable, V any] struct {
 	mu    sync.Mutex // guards what follows
 	bytes int64
 	byKey map[K]*list.Element
-	order *list.List // of entry[K, V]; the front was used last
+	order *list.List // of *entry[K, V]; the front was used last
 }
 
 type entry[K comparable, V any] struct {
 	key   K
 	value V
 	bytes int64
+	pins  int // how many use the value; while some do it stays
 }
 
 func newCache[K comparable, V any](max int64) *cache[K, V] {
@@ -33,7 +34,28 @@ func (c *cache[K, V]) get(key K) (value V, ok bool) {
 		return value, false
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(entry[K, V]).value, true
+	return e.Value.(*entry[K, V]).value, true
+}
+
+// pin is get for a value that the caller holds on to. It stays in the cache, and is counted there,
+// until release is called.
+func (c *cache[K, V]) pin(key K) (value V, release func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byKey[key]
+	if !ok {
+		return value, nil, false
+	}
+	c.order.MoveToFront(e)
+	held := e.Value.(*entry[K, V])
+	held.pins++
+	return held.value, func() { c.unpin(held) }, true
+}
+
+func (c *cache[K, V]) unpin(held *entry[K, V]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held.pins--
 }
 
 // take returns a value and forgets it.
@@ -44,7 +66,7 @@ func (c *cache[K, V]) take(key K) (value V, ok bool) {
 	if !ok {
 		return value, false
 	}
-	value = e.Value.(entry[K, V]).value
+	value = e.Value.(*entry[K, V]).value
 	c.remove(e)
 	return value, true
 }
@@ -52,7 +74,8 @@ func (c *cache[K, V]) take(key K) (value V, ok bool) {
 // entryOverhead is about what an entry takes beside its value, in bytes.
 const entryOverhead = 300
 
-// add remembers a value, in place of an older one, unless it is so large that it would push out many.
+// add remembers a value, in place of an older one. It does not where the value is so large that it
+// would push out many, or where those that are pinned leave no room for it.
 func (c *cache[K, V]) add(key K, value V, bytes int) {
 	size := int64(bytes) + entryOverhead
 	if size > c.max/16 {
@@ -61,18 +84,30 @@ func (c *cache[K, V]) add(key K, value V, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.byKey[key]; ok {
+		if old.Value.(*entry[K, V]).pins > 0 {
+			return
+		}
 		c.remove(old)
 	}
-	c.byKey[key] = c.order.PushFront(entry[K, V]{key, value, size})
+	c.byKey[key] = c.order.PushFront(&entry[K, V]{key: key, value: value, bytes: size})
 	c.bytes += size
-	for c.bytes > c.max {
-		c.remove(c.order.Back())
+	c.evict()
+}
+
+// evict removes what was not used for longest, until the rest fits. It is called with the lock held.
+func (c *cache[K, V]) evict() {
+	for e := c.order.Back(); e != nil && c.bytes > c.max; {
+		before := e.Prev()
+		if e.Value.(*entry[K, V]).pins == 0 {
+			c.remove(e)
+		}
+		e = before
 	}
 }
 
 // remove is called with the lock held.
 func (c *cache[K, V]) remove(e *list.Element) {
-	old := c.order.Remove(e).(entry[K, V])
+	old := c.order.Remove(e).(*entry[K, V])
 	delete(c.byKey, old.key)
 	c.bytes -= old.bytes
 }

@@ -95,3 +95,38 @@ func TestReadsSeeAcknowledgedWrites(t *testing.T) {
 		w.want(ErrManifestUnknown, err)
 	})
 }
+
+// TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds no
+// room beside them is not kept.
+func TestCachePins(t *testing.T) {
+	const size = 1000
+	c := newCache[int, string](16 * (entryOverhead + size))
+	var releases []func()
+	for i := range 16 {
+		c.add(i, "x", size)
+		_, release, ok := c.pin(i)
+		if !ok {
+			t.Fatalf("%d was not kept", i)
+		}
+		releases = append(releases, release)
+	}
+	c.add(16, "y", size)
+	if _, ok := c.get(16); ok || c.bytes > c.max {
+		t.Errorf("a value was kept beside those that are held: %d of %d bytes", c.bytes, c.max)
+	}
+	c.add(3, "z", size)
+	if v, _ := c.get(3); v != "x" || c.bytes > c.max {
+		t.Errorf("a value that is held was replaced by %q: %d of %d bytes", v, c.bytes, c.max)
+	}
+	releases[7]()
+	c.add(16, "y", size)
+	if _, _, ok := c.pin(7); ok {
+		t.Error("the one that was let go stayed")
+	}
+	if _, ok := c.get(16); !ok || c.bytes != c.max {
+		t.Errorf("there was no room for a value after one was let go: %d of %d bytes", c.bytes, c.max)
+	}
+	if _, _, ok := c.pin(99); ok {
+		t.Error("a value that was never there is held")
+	}
+}

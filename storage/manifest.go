@@ -29,6 +29,11 @@ func (r *Registry) row(repo string, ref manifest.Reference) (meta.Manifest, erro
 	return r.db.ManifestByTag(repo, ref.Tag)
 }
 
+// CachedPayload implements [Manifests].
+func (r *Registry) CachedPayload(m Manifest) (payload []byte, release func(), ok bool) {
+	return r.payloads.pin(m.id)
+}
+
 // Payload implements [Manifests].
 func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
 	if payload, ok := r.payloads.get(m.id); ok {

@@ -30,8 +30,12 @@ type Manifests interface {
 	// Errors: ErrManifestUnknown.
 	Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error)
 
-	// Payload returns the bytes of m as they were pushed. They are shared: the
-	// caller must not change them.
+	// CachedPayload returns the bytes of m if they are in memory, which keeps and counts them until
+	// release is called.
+	CachedPayload(m Manifest) (payload []byte, release func(), ok bool)
+
+	// Payload returns the bytes of m as they were pushed, m.Size of them. They are shared: the caller
+	// must not change them.
 	// Errors: ErrManifestUnknown when m was deleted since it was resolved.
 	Payload(ctx context.Context, m Manifest) ([]byte, error)
 

@@ -77,7 +77,7 @@ type DatabaseConfig struct {
 type ManifestsConfig struct {
 	AllowMissing string `koanf:"allow_missing" oneof:"none index all" doc:"Which manifests may name what the repository does not have: none, index (child manifests of indexes), or all."`
 	MaxSize      Size   `koanf:"max_size" doc:"Largest manifest; larger ones are answered 413."`
-	Memory       Size   `koanf:"memory" doc:"Most memory for manifests being read or sent; further requests wait their turn."`
+	Memory       Size   `koanf:"memory" doc:"Most memory for manifests being received and for those being sent, half of it each, and a quarter of that for one caller; further requests wait their turn. The first 64 KiB of a manifest come out of a further quarter, and a manifest that the cache has costs nothing."`
 	Cache        Size   `koanf:"cache" doc:"Memory for what was used last: manifests, and what tags and digests mean. 0 turns it off."`
 }
 
