@@ -115,6 +115,8 @@ type API struct {
 	answers  *budget   // manifests being sent that the cache does not have
 	parsing  *budget   // manifests being parsed and stored
 	ready    atomic.Bool
+
+	successor atomic.Pointer[API] // answers since; nil while this one does
 }
 
 // New makes an API. It is not ready until SetReady says so.
@@ -184,6 +186,10 @@ func (closed) Anonymous() bool { return false }
 
 // SetReady decides what /readyz says. It changes nothing else.
 func (a *API) SetReady(ready bool) { a.ready.Store(ready) }
+
+// Supersede tells the API that another one answers from here on. Writes that this one has begun
+// happen only if the other one permits them, too.
+func (a *API) Supersede(next *API) { a.successor.Store(next) }
 
 // Collectors returns the metrics of this API, for the caller to register.
 func (a *API) Collectors() []prometheus.Collector { return a.metrics.collectors() }

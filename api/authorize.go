@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -31,24 +32,83 @@ func (a *API) permit(w *response, r *request, op operation) error {
 	if op.door == public {
 		return nil
 	}
+	r.permitted, r.permission = a.options.Now(), op.permission
 	if a.auth != nil {
 		if err := a.identify(r, op); err != nil {
 			return a.refuse(w, r, op.permission, err)
 		}
 	}
-	d := a.decide(r, op.permission)
+	return a.admit(w, r)
+}
+
+// admit lets a request through whose caller is known, if the policy and the token allow it.
+func (a *API) admit(w *response, r *request) error {
+	d := a.decide(r, r.permission)
 	if d.Allowed {
 		return nil
 	}
 	if a.auth == nil {
-		return manifest.Errorf(errForbidden, "permission %q is needed", op.permission)
+		return manifest.Errorf(errForbidden, "permission %q is needed", r.permission)
 	}
-	a.auditDenial(r, op.permission, d.Rule)
+	a.auditDenial(r, r.permission, d.Rule)
 	if r.shown.scheme == bearer {
-		return a.unauthorized(w, r, insufficientScope, "the token does not allow this, or its holder may not do it", r.wanted(op.permission))
+		return a.unauthorized(w, r, insufficientScope, "the token does not allow this, or its holder may not do it", r.wanted(r.permission))
 	}
 	// A 401 would be read as a wrong password.
-	return manifest.Errorf(errForbidden, "%s may not do this: permission %q is needed", r.caller.Subject(), op.permission)
+	return manifest.Errorf(errForbidden, "%s may not do this: permission %q is needed", r.caller.Subject(), r.permission)
+}
+
+// confirmAfter is how long a write may take before it is asked again whether it may happen.
+const confirmAfter = time.Second
+
+// confirm asks again whether a write may happen: when its body is complete, and before anything is
+// changed. A body may take as long as its client likes, and what was taken away from the caller
+// meanwhile must not write any more: the account, the credential, the key that signed its token, or
+// the right. That the credential merely ended meanwhile is no reason to refuse.
+//
+// Its errors are those of permit.
+func (a *API) confirm(w *response, r *request) error {
+	if next := a.successor.Load(); next != nil { // the registry was open, and has users now
+		r.origin = next.originOf(r.Request)
+		return next.permit(w, r, operation{route: route{permission: r.permission}})
+	}
+	if a.options.Now().Sub(r.permitted) <= confirmAfter {
+		return nil
+	}
+	if a.auth != nil {
+		if err := a.identifyAgain(r); err != nil {
+			return a.refuse(w, r, r.permission, err)
+		}
+	}
+	return a.admit(w, r)
+}
+
+// identifyAgain finds out what the caller, who was identified before, has become since.
+// Errors: token.ErrInvalid, and those of login.Service.
+func (a *API) identifyAgain(r *request) error {
+	version, err := a.auth.Logins.Version()
+	if err != nil {
+		return fmt.Errorf("reading the version of identities: %w", err)
+	}
+	if r.shown.scheme == bearer {
+		revoked, err := a.auth.Tokens.Revoked(r.key, version)
+		if err != nil {
+			return err
+		}
+		if revoked {
+			return fmt.Errorf("%w: its key was revoked", token.ErrInvalid)
+		}
+	}
+	if r.caller.Kind == auth.Anonymous {
+		return nil
+	}
+	// The body is complete: that its client may be gone changes nothing.
+	current, err := a.auth.Logins.Current(context.WithoutCancel(r.Context()), r.caller, version)
+	if err != nil && !errors.Is(err, auth.ErrExpired) {
+		return err
+	}
+	r.caller = current
+	return nil
 }
 
 // decide asks whether the caller may do it here: the token that was shown, if
@@ -175,7 +235,7 @@ func (a *API) identifyToken(r *request, grace bool) error {
 	if err != nil && !(grace && errors.Is(err, token.ErrExpired)) {
 		return err
 	}
-	r.access, r.caller = grant.Access, grant.Identity
+	r.access, r.caller, r.key = grant.Access, grant.Identity, grant.Key
 	if r.caller.Kind == auth.Anonymous {
 		return nil
 	}

@@ -91,6 +91,9 @@ func (a *API) putManifest(w *response, r *request) error {
 	if r.ref.Tag != "" && !slices.Contains(tags, r.ref.Tag) {
 		all = append([]string{r.ref.Tag}, tags...)
 	}
+	if err := a.confirm(w, r); err != nil {
+		return err
+	}
 	if err := a.registry.PutManifest(r.Context(), r.caller.Owner(), r.repo, m, all, cond); err != nil {
 		return err
 	}

@@ -26,8 +26,12 @@ type request struct {
 	shown  shown         // of who asks
 	caller auth.Identity // who that is
 	access []auth.Access // of the token that was shown
+	key    string        // that signed this token
 	rule   string        // of the policy, that let the request through
 	oauth  bool          // errors are answered as OAuth has them, too
+
+	permission auth.Permission // that the request needs
+	permitted  time.Time       // when it was asked for, by Options.Now
 
 	// One of these, as the route's element says.
 	ref    manifest.Reference

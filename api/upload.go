@@ -31,7 +31,7 @@ func (a *API) postUpload(w *response, r *request) error {
 		}
 	}
 	if q.digest != "" {
-		chunk, err := r.chunk()
+		chunk, err := a.chunk(w, r)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (a *API) getUpload(w *response, r *request) error {
 
 // patchUpload adds a chunk to a session (spec, "Pushing a blob in chunks").
 func (a *API) patchUpload(w *response, r *request) error {
-	chunk, err := r.chunk()
+	chunk, err := a.chunk(w, r)
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
@@ -96,7 +96,7 @@ func (a *API) putUpload(w *response, r *request) error {
 	if d == "" {
 		return manifest.Errorf(manifest.ErrDigestInvalid, "closing an upload takes the parameter digest")
 	}
-	chunk, err := r.chunk()
+	chunk, err := a.chunk(w, r)
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
@@ -180,8 +180,8 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 
 // chunk is the request's body, with what Content-Range and Content-Length say
 // of it.
-func (r *request) chunk() (storage.Chunk, error) {
-	c := storage.Chunk{Offset: -1, Length: r.ContentLength}
+func (a *API) chunk(w *response, r *request) (storage.Chunk, error) {
+	c := storage.Chunk{Offset: -1, Length: r.ContentLength, Confirm: func() error { return a.confirm(w, r) }}
 	if r.body != nil {
 		c.Body = r.body
 	}

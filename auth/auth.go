@@ -7,6 +7,7 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 )
 
@@ -61,6 +62,8 @@ var (
 	// ErrCredentials says that name and password, or token, are not right. It
 	// never says which, nor whether the name exists.
 	ErrCredentials = errors.New("wrong user name or password")
+	// ErrExpired is ErrCredentials of a credential that has ended, and of which everything else holds.
+	ErrExpired = fmt.Errorf("%w: the credential has expired", ErrCredentials)
 	// ErrTooMany says that this address, or the whole server, has had too many
 	// attempts; see TooManyError for when to come back.
 	ErrTooMany = errors.New("too many attempts")

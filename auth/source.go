@@ -36,10 +36,11 @@ type Source interface {
 	// next source is to be asked; ErrCredentials; *TooManyError; ErrUnavailable.
 	Authenticate(ctx context.Context, c Credentials) (Identity, error)
 
-	// Current says what an identity that this source made is now: its groups and
-	// scope may have changed.
-	// Errors: ErrNotMine; ErrCredentials when the account or the credential is
-	// gone, disabled, changed or expired; ErrUnavailable.
+	// Current returns what an identity that this source made is now: its groups and scope may have
+	// changed.
+	// Errors: ErrNotMine; ErrCredentials when the account or the credential is gone, disabled or
+	// changed; ErrExpired, with the identity, when the credential has ended and nothing else is wrong;
+	// ErrUnavailable.
 	Current(ctx context.Context, id Identity) (Identity, error)
 }
 

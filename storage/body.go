@@ -57,6 +57,14 @@ func (b *body) clientError() error {
 	return errorf(ErrClientBody, "the request's body ended early: %v", b.failed)
 }
 
+// confirmed asks whether the chunk may be recorded, now that it is complete.
+func (c *Chunk) confirmed() error {
+	if c.Confirm == nil {
+		return nil
+	}
+	return c.Confirm()
+}
+
 // hasBytes says whether a chunk has any, reading the first where nothing was said of its
 // length, and returns the body with that byte in it.
 func (c *Chunk) hasBytes() (bool, error) {

@@ -24,6 +24,9 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	if err != nil {
 		return Blob{}, err
 	}
+	if err := c.confirmed(); err != nil {
+		return Blob{}, errors.Join(err, r.release(ctx, p.key))
+	}
 	if err := checkDigest(d, sum); err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
@@ -72,6 +75,9 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	var p part
 	if has {
 		p, _, err = r.fill(ctx, up, key, c, sum, false)
+	}
+	if err == nil {
+		err = c.confirmed()
 	}
 	if err == nil {
 		err = checkDigest(d, sum)

@@ -159,6 +159,11 @@ type Chunk struct {
 	Body   io.Reader // nil for none
 	Offset int64     // where the client says that it starts; -1 if it does not
 	Length int64     // bytes that the client says it has; -1 if it does not
+
+	// Confirm is asked when the body is complete and its object durable, before anything is recorded
+	// of it; nil confirms. Its error is that of the request, whose bytes are then given up. A session
+	// stays as it was.
+	Confirm func() error
 }
 
 // Condition is what a tag has to be for a write to happen (RFC 9110, 13.1).

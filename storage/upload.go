@@ -96,6 +96,9 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 		return asUpload(up), errors.Join(err, clientErr)
 	}
 	state, err := sum.MarshalBinary()
+	if err == nil {
+		err = c.confirmed()
+	}
 	if err != nil {
 		return Upload{}, errors.Join(err, r.release(ctx, p.key))
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -446,3 +447,44 @@ func TestReservationIsNotNeeded(t *testing.T) {
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestConfirm refuses what is complete: nothing is recorded of it, its bytes go, and a session stays
+// as it was.
+func TestConfirm(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		refusal := errors.New("not any more")
+		asked := 0
+		chunk := func(text string, err error) Chunk {
+			return Chunk{Body: iotest.OneByteReader(strings.NewReader(text)), Offset: -1, Length: int64(len(text)), Confirm: func() error {
+				asked++
+				return err
+			}}
+		}
+		d := digest.FromString("hello, world")
+		_, err := w.PutBlob(ctx, "", "a", d, chunk("hello, world", refusal))
+		w.want(refusal, err)
+		up, err := w.CreateUpload(ctx, "", "a", "")
+		w.must(err)
+		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello", nil))
+		w.must(err)
+		_, err = w.Append(ctx, "", "a", up.ID, chunk(", world", refusal))
+		w.want(refusal, err)
+		_, err = w.Commit(ctx, "", "a", up.ID, d, chunk(", world", refusal))
+		w.want(refusal, err)
+		_, err = w.Commit(ctx, "", "a", up.ID, digest.FromString("hello"), Chunk{Offset: -1, Length: 0, Confirm: func() error { return refusal }})
+		w.want(refusal, err)
+		if _, err := w.Blob(ctx, "a", d); !errors.Is(err, ErrBlobUnknown) || asked != 4 {
+			t.Errorf("asked %d times, the blob: %v", asked, err)
+		}
+		now, err := w.Upload(ctx, "", "a", up.ID)
+		w.must(err)
+		if now.Size != 5 {
+			t.Errorf("the session has %d bytes", now.Size)
+		}
+		_, err = w.Commit(ctx, "", "a", up.ID, d, chunk(", world", nil))
+		w.must(err)
+		w.wantBlob("a", "hello, world")
+		w.settle(2)
+	})
+}

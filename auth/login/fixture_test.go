@@ -232,6 +232,14 @@ func (f *fixture) dead(what string, id auth.Identity) {
 	}
 }
 
+// over checks that an identity's credential has ended, and that nothing else is wrong with it.
+func (f *fixture) over(what string, id auth.Identity) {
+	f.t.Helper()
+	if now, err := f.is(id); !errors.Is(err, auth.ErrExpired) || !errors.Is(err, auth.ErrCredentials) || now.Owner() != id.Owner() {
+		f.t.Errorf("%s: %s is %+v, %v", what, id.Owner(), now, err)
+	}
+}
+
 // alive checks that an identity is what it was, and returns it.
 func (f *fixture) alive(what string, id auth.Identity) auth.Identity {
 	f.t.Helper()

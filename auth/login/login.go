@@ -206,9 +206,10 @@ func (s *Service) Knows(name string) bool {
 	return err == nil
 }
 
-// Current says what an identity, proved before, is at version v.
-// Errors: auth.ErrCredentials when account or credential is gone, disabled, changed or
-// expired, perhaps with a reason that is for the log only; auth.ErrUnavailable.
+// Current returns what an identity, proved before, is at version v.
+// Errors: auth.ErrCredentials when account or credential is gone, disabled or changed, perhaps with a
+// reason that is for the log only; auth.ErrExpired, with the identity, when the credential has ended
+// and nothing else is wrong; auth.ErrUnavailable.
 func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version) (auth.Identity, error) {
 	if id.Kind == auth.Anonymous {
 		return id, nil
@@ -220,7 +221,7 @@ func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version)
 	}
 	now, err := s.ask(ctx, id)
 	if err != nil {
-		return auth.Identity{}, err
+		return now, err
 	}
 	if id.Kind != auth.CI { // of which rows are not the whole truth
 		s.current.Add(key, known{at, now})

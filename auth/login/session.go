@@ -135,27 +135,29 @@ func (s *sessions) Current(ctx context.Context, id auth.Identity) (auth.Identity
 		return auth.Identity{}, err
 	}
 	now, err := s.identity(ctx, row)
-	if err != nil {
+	if err != nil && !errors.Is(err, auth.ErrExpired) {
 		return auth.Identity{}, err
 	}
 	if now.Owner() != id.Owner() {
 		return auth.Identity{}, fmt.Errorf("%w: %s is another's", auth.ErrCredentials, id.Credential)
 	}
-	return now, nil
+	return now, err
 }
 
-// identity is what the holder of a session is now.
+// identity is what the holder of a session is now, also with auth.ErrExpired.
 func (s *sessions) identity(ctx context.Context, row meta.AuthToken) (auth.Identity, error) {
 	id, err := sessionIdentity(row)
 	switch {
 	case err != nil:
 		return auth.Identity{}, unavailable(fmt.Sprintf("reading session %d", row.ID), err)
-	case expired(id.Expires, s.now()):
-		return auth.Identity{}, fmt.Errorf("%w: %s has expired", auth.ErrCredentials, id.Credential)
 	case s.ci == nil:
 		return auth.Identity{}, fmt.Errorf("%w: no issuer is configured", auth.ErrCredentials)
 	}
-	return s.ci.Current(ctx, id)
+	now, err := s.ci.Current(ctx, id)
+	if err == nil && expired(id.Expires, s.now()) {
+		err = fmt.Errorf("%w: %s", auth.ErrExpired, id.Credential)
+	}
+	return now, err
 }
 
 // sessionIdentity is the identity of a session's row.

@@ -143,8 +143,10 @@ func TestA4SessionEnds(t *testing.T) {
 	f.refused("oidc", removed.Secret, auth.ErrCredentials)
 	f.alive("the third", ids["over"])
 	f.advance(time.Hour)
-	f.dead("over", ids["over"])
+	f.over("over", ids["over"])
 	f.refused("oidc", over.Secret, auth.ErrCredentials)
+	f.ci.remove("over")
+	f.dead("over, and not vouched for", ids["over"])
 }
 
 // A new session clears away those that are over.

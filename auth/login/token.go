@@ -68,22 +68,18 @@ func (t *tokens) Current(_ context.Context, id auth.Identity) (auth.Identity, er
 		return auth.Identity{}, err
 	}
 	now, err := t.identity(row)
-	if err != nil {
+	if err != nil && !errors.Is(err, auth.ErrExpired) {
 		return auth.Identity{}, err
 	}
 	if now.Owner() != id.Owner() {
 		return auth.Identity{}, fmt.Errorf("%w: %s is another's", auth.ErrCredentials, id.Credential)
 	}
-	return now, nil
+	return now, err
 }
 
-// identity is what the holder of a token is now.
+// identity is what the holder of a token is now, also with auth.ErrExpired.
 func (t *tokens) identity(row meta.AuthToken) (auth.Identity, error) {
 	credential := byToken + strconv.FormatInt(row.ID, 10)
-	expires := time.UnixMicro(row.ExpiresAt)
-	if expired(expires, t.now()) {
-		return auth.Identity{}, fmt.Errorf("%w: %s has expired", auth.ErrCredentials, credential)
-	}
 	owner, err := t.rows.AccountByID(row.AccountID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // between the two reads
@@ -94,12 +90,15 @@ func (t *tokens) identity(row meta.AuthToken) (auth.Identity, error) {
 		return auth.Identity{}, fmt.Errorf("%w: the owner of %s is disabled", auth.ErrCredentials, credential)
 	}
 	id := accountIdentity(owner)
-	id.Credential, id.Expires = credential, expires
+	id.Credential, id.Expires = credential, time.UnixMicro(row.ExpiresAt)
 	if id.Scope, err = auth.ParseScope(row.Scope); err != nil {
 		return auth.Identity{}, unavailable("reading "+credential, err)
 	}
 	if id.Networks, err = networks(row.CIDRs); err != nil {
 		return auth.Identity{}, unavailable("reading "+credential, err)
+	}
+	if expired(id.Expires, t.now()) {
+		return id, fmt.Errorf("%w: %s", auth.ErrExpired, credential)
 	}
 	return id, nil
 }

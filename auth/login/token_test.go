@@ -62,8 +62,10 @@ func TestTokenExpires(t *testing.T) {
 	f.alive("a moment before", id)
 	f.mustLogin("alice", token)
 	f.advance(1)
-	f.dead("at its end", id)
+	f.over("at its end", id)
 	f.refused("alice", token, auth.ErrCredentials)
+	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(alice, true) })
+	f.dead("at its end, and disabled", id)
 }
 
 func TestTokenAddresses(t *testing.T) {

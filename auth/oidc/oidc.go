@@ -105,7 +105,7 @@ func (s *Source) Current(_ context.Context, id auth.Identity) (auth.Identity, er
 		case !auth.MatchClaims(is.Match, id.Claims):
 			return auth.Identity{}, fmt.Errorf("%w: the claims are not what issuer %s must have", auth.ErrCredentials, is.Name)
 		case !id.Expires.IsZero() && !s.o.Now().Before(id.Expires):
-			return auth.Identity{}, fmt.Errorf("%w: the id_token has expired", auth.ErrCredentials)
+			return id, fmt.Errorf("%w: the id_token", auth.ErrExpired)
 		}
 		return id, nil
 	}

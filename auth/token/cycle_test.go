@@ -370,3 +370,34 @@ func TestRandomLives(t *testing.T) {
 		}
 	}
 }
+
+// TestRevoked tells a key that was revoked from one that came to its end, also once their rows are
+// gone.
+func TestRevoked(t *testing.T) {
+	w := newWorld(t)
+	ended := w.signer()
+	check := func(what, kid string, want bool) {
+		t.Helper()
+		got, err := w.Revoked(kid, w.version())
+		w.must(err)
+		if got != want {
+			t.Errorf("%s: revoked is %t", what, got)
+		}
+	}
+	check("the active key", ended.kid, false)
+	_, err := w.manager().Rotate(t.Context(), true)
+	w.must(err)
+	check("a retired key", ended.kid, false)
+	w.advance(w.o.TTL + Leeway + w.o.UploadGrace)
+	w.maintain()
+	if w.states() != "active" {
+		t.Fatalf("rows: %s", w.states())
+	}
+	check("a key that came to its end", ended.kid, false)
+	revoked := w.signer()
+	_, err = w.manager().Revoke(t.Context(), revoked.kid)
+	w.must(err)
+	check("a key that was revoked", revoked.kid, true)
+	check("the one before it", ended.kid, false)
+	check("a key that never was", "x", true)
+}

@@ -3,6 +3,7 @@ package token
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -46,6 +47,7 @@ type keySet struct {
 	version auth.Version
 	signer  *key
 	keys    map[string]member // by kid
+	ended   map[string]bool   // kids that this process knew and that were removed at their end
 }
 
 // readKeys reads the rows. Keys that old has are not parsed again: a kid is the digest of its key.
@@ -144,6 +146,20 @@ func (s *keySet) list(c cycle, now time.Time) []Key {
 		return 1
 	})
 	return list
+}
+
+// remember notes which keys of an older set are gone because they had come to their end, and were not
+// revoked.
+func (s *keySet) remember(old *keySet, c cycle, now time.Time) {
+	s.ended = maps.Clone(old.ended)
+	for kid, m := range old.keys {
+		if _, there := s.keys[kid]; !there && c.dead(m.Key, now) {
+			if s.ended == nil {
+				s.ended = make(map[string]bool)
+			}
+			s.ended[kid] = true
+		}
+	}
 }
 
 func (s *keySet) states() []Key {

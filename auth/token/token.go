@@ -168,6 +168,7 @@ func (i *Issuer) at(v auth.Version) (*keySet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
+	set.remember(old, i.cycle, i.o.Now())
 	i.keys.Store(set)
 	return set, nil
 }

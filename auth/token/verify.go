@@ -22,13 +22,23 @@ type Grant struct {
 	Identity auth.Identity
 	Access   []auth.Access
 	ID       string // of the token, for logs: its jti
+	Key      string // that signed it: its kid
 	Expires  time.Time
 }
 
 // verified is a token that was found good in all but its time and the state of its key.
-type verified struct {
-	grant Grant
-	kid   string
+type verified struct{ grant Grant }
+
+// Revoked reports whether the key that signed a token, which Verify accepted before, was revoked
+// since, given the version of the rows. A key that was retired and has come to its end was not.
+// Errors are the database's.
+func (i *Issuer) Revoked(key string, v auth.Version) (bool, error) {
+	set, err := i.at(v)
+	if err != nil {
+		return false, err
+	}
+	_, there := set.keys[key]
+	return !there && !set.ended[key], nil
 }
 
 // Verify returns what a token grants, given the version of the rows that the request goes by.
@@ -55,7 +65,7 @@ func (i *Issuer) Verify(text string, v auth.Version) (Grant, error) {
 		}
 	}
 	// What was found good once is good no longer if its key was revoked since.
-	if _, ok := set.usable(known.kid, i.cycle, now); !ok {
+	if _, ok := set.usable(known.grant.Key, i.cycle, now); !ok {
 		i.verified.Remove(sum)
 		return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errKey)
 	}
@@ -94,8 +104,8 @@ func (i *Issuer) verify(text string, set *keySet, now time.Time) (verified, erro
 	if err != nil {
 		return verified{}, reason(err)
 	}
-	return verified{kid: k.kid, grant: Grant{
-		Identity: c.Identity.identity(), Access: c.Access, ID: c.ID, Expires: time.Unix(c.Expires, 0),
+	return verified{grant: Grant{
+		Identity: c.Identity.identity(), Access: c.Access, ID: c.ID, Key: k.kid, Expires: time.Unix(c.Expires, 0),
 	}}, nil
 }
 

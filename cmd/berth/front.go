@@ -11,7 +11,8 @@ import (
 )
 
 // front hands requests to the API that answers now. That of an open registry gives way to one with authentication when the
-// first user is made; requests that the old one has begun it also ends.
+// first user is made; requests that the old one has begun it also ends,
+// writes only where the new one permits them.
 type front struct {
 	handler atomic.Pointer[http.Handler]
 
@@ -28,6 +29,9 @@ func (f *front) show(a *api.API) *http.Server {
 	server.Handler = f
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.apis) > 0 {
+		f.apis[len(f.apis)-1].Supersede(a)
+	}
 	f.apis = append(f.apis, a)
 	a.SetReady(f.ready)
 	f.handler.Store(&handler)
