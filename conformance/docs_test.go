@@ -64,6 +64,33 @@ func TestSecurityPage(t *testing.T) {
 	}
 }
 
+// TestDependenciesPage: the page names each module that the program requires itself.
+func TestDependenciesPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for line := range strings.Lines(string(mod)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || !strings.HasPrefix(line, "\t") { // those with "// indirect" have more
+			continue
+		}
+		direct++
+		// The parts of koanf are modules of their own and stand in one row.
+		if name := regexp.MustCompile(`^(github.com/knadh/koanf)/.*`).ReplaceAllString(fields[0], "$1"); !strings.Contains(string(page), "`"+name) {
+			t.Errorf("the page does not name %s", fields[0])
+		}
+	}
+	if direct < 10 {
+		t.Errorf("go.mod requires %d modules: is it read rightly?", direct)
+	}
+}
+
 // bears says whether some test is named after an attack.
 func bears(tests map[string][]string, number string) bool {
 	for function := range tests {

@@ -59,8 +59,9 @@ type Options struct {
 	Now          func() time.Time
 }
 
-// Registry is the registry on a bucket and a database. It is safe for
-// concurrent use, also by several processes on one bucket and database.
+// Registry is the registry on a bucket and a database. It is safe for concurrent use by the goroutines
+// of one process. One process at a time may serve a bucket and a database: what tags mean and which
+// keys sessions have is remembered here, and changes by another process are not seen.
 type Registry struct {
 	db    *meta.DB
 	bytes Bytes
