@@ -182,6 +182,8 @@ func (closed) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, _ string)
 	return auth.Decision{Allowed: p == auth.None, Rule: "no policy"}
 }
 
+func (closed) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+
 func (closed) Anonymous() bool { return false }
 
 // SetReady decides what /readyz says. It changes nothing else.

@@ -68,6 +68,8 @@ func (some) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string
 	return auth.Decision{Allowed: p == auth.Catalog || p != auth.Delete && len(repo)%2 == 1}
 }
 
+func (some) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+
 func (some) Anonymous() bool { return true }
 
 // FuzzTokenRequest asks for a token with any query, and with the same as a form. What

@@ -83,6 +83,10 @@ func (c *changing) Decide(id auth.Identity, from netip.Addr, p auth.Permission, 
 	return c.p.Load().Decide(id, from, p, repo)
 }
 
+func (c *changing) View(id auth.Identity, from netip.Addr) auth.View {
+	return c.p.Load().View(id, from)
+}
+
 func (c *changing) Anonymous() bool { return c.p.Load().Anonymous() }
 
 func (c *changing) set(t testing.TB, text string) {

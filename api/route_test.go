@@ -164,6 +164,8 @@ func (p refusing) Decide(_ auth.Identity, _ netip.Addr, asked auth.Permission, _
 	return auth.Decision{Allowed: asked != auth.Permission(p)}
 }
 
+func (p refusing) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+
 func (p refusing) Anonymous() bool { return true }
 
 // TestPermissions refuses each permission and sees which routes are closed: the

@@ -135,6 +135,8 @@ func (secretive) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo s
 	return auth.Decision{Allowed: p != auth.Pull || repo != "secret/app"}
 }
 
+func (secretive) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+
 func (secretive) Anonymous() bool { return true }
 
 func TestMount(t *testing.T) {

@@ -42,8 +42,22 @@ type Policy interface {
 	// well-formed and may be that of one that does not exist. For Catalog the
 	// repository is empty; None is always allowed.
 	Decide(id Identity, from netip.Addr, p Permission, repository string) Decision
+	// View returns the repositories from which id, coming from that address, may
+	// pull by the rules in force: those on which Decide allows Pull.
+	View(id Identity, from netip.Addr) View
 	// Anonymous says whether an identity of kind Anonymous may do anything at all.
 	Anonymous() bool
+}
+
+// View is the repositories that somebody may pull from. It does not follow changes
+// of the policy. The zero View has none.
+type View struct {
+	// Key is what decides, in at most 64 bytes: Views with equal keys have the same
+	// repositories, whoever and by whatever policy they are for.
+	Key string
+	// Allows reports whether a repository is in the View; nil refuses all. It is
+	// safe for concurrent use.
+	Allows func(repository string) bool
 }
 
 // Open is the policy of a registry without users: everyone may do everything.
@@ -52,6 +66,11 @@ type Open struct{}
 // Decide allows it.
 func (Open) Decide(Identity, netip.Addr, Permission, string) Decision {
 	return Decision{Allowed: true, Rule: "open registry"}
+}
+
+// View returns all repositories.
+func (Open) View(Identity, netip.Addr) View {
+	return View{Key: "open", Allows: func(string) bool { return true }}
 }
 
 // Anonymous returns true.

@@ -43,8 +43,11 @@ func (r *rule) speaksOf(a action) bool {
 // catalog is of no repository: rules that allow it do so wherever they are for,
 // and those that deny it are for all.
 func (r *rule) applies(q *query) bool {
-	return r.who.covers(q.id) && r.when.holds(q) && (q.action == catalog || r.covers(q))
+	return r.concerns(q) && (q.action == catalog || r.covers(q))
 }
+
+// concerns says whether the rule is for the query's identity and its conditions hold.
+func (r *rule) concerns(q *query) bool { return r.who.covers(q.id) && r.when.holds(q) }
 
 // covers says whether the rule is for the query's repository.
 func (r *rule) covers(q *query) bool {

@@ -104,6 +104,9 @@ func (s *Store) Decide(id auth.Identity, from netip.Addr, p auth.Permission, rep
 	return s.Current().Decide(id, from, p, repository)
 }
 
+// View implements auth.Policy.
+func (s *Store) View(id auth.Identity, from netip.Addr) auth.View { return s.Current().View(id, from) }
+
 // Anonymous implements auth.Policy.
 func (s *Store) Anonymous() bool { return s.Current().Anonymous() }
 
