@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/catalog"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -96,6 +97,7 @@ type API struct {
 	registry Registry
 	options  Options
 	policy   auth.Policy
+	catalog  *catalog.Catalog
 	auth     *Auth
 	log      *slog.Logger
 	auditors []*slog.Logger
@@ -139,6 +141,7 @@ func New(registry Registry, o Options) *API {
 		registry: registry,
 		options:  o,
 		policy:   o.Policy,
+		catalog:  catalog.New(registry, catalogBytes),
 		auth:     o.Auth,
 		log:      o.Log,
 		hosts:    newHosts(o.Loopback, o.Hosts),

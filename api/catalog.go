@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-
-	"github.com/berth-registry/berth/auth"
 )
 
-// catalogPage is how many repositories are listed when the client does not say.
-const catalogPage = 1000
+const (
+	// catalogPage is how many repositories are listed when the client does not say.
+	catalogPage = 1000
+	// catalogBytes is the memory for what is known of the lists that callers see.
+	catalogBytes = 8 << 20
+)
 
 // listRepositories lists the repositories that the caller may pull from, in byte
 // order (Docker's API, "Catalog"). What it may not see is left out before pages are
@@ -22,15 +24,11 @@ func (a *API) listRepositories(w *response, r *request) error {
 	if p.n < 0 {
 		p.n = catalogPage
 	}
-	names, more, err := collect(p.n, p.last, func(last string, n int) ([]string, error) {
-		return a.registry.Repositories(r.Context(), last, n)
-	}, func(repo string) bool {
-		return a.policy.Decide(r.caller, r.origin.addr, auth.Pull, repo).Allowed
-	})
+	names, more, err := a.catalog.Page(r.Context(), a.policy.View(r.caller, r.origin.addr), p.last, p.n)
 	if err != nil {
 		return err
 	}
-	if more && p.n > 0 {
+	if more {
 		nextPage(w, "/v2/_catalog", url.Values{"n": {strconv.Itoa(p.n)}, "last": {names[len(names)-1]}})
 	}
 	return writeJSON(w, http.StatusOK, "application/json", map[string][]string{"repositories": names})

@@ -81,6 +81,13 @@ func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Reg
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	return registryOn(t, db, bucketURL, o)
+}
+
+// registryOn returns a registry on an empty bucket and the rows of a database.
+func registryOn(t testing.TB, db *meta.DB, bucketURL string, o storage.Options) *storage.Registry {
+	t.Helper()
+	ctx := context.Background()
 	b, err := bucket.Open(ctx, bucketURL, bucket.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -75,8 +75,6 @@ func (w *witness) Tags(_ context.Context, repo, _ string, _ int) ([]string, erro
 	return nil, storage.ErrNameUnknown
 }
 
-func (w *witness) Repositories(context.Context, string, int) ([]string, error) { return nil, nil }
-
 func (w *witness) Referrers(_ context.Context, repo string, d digest.Digest, _ string, _ digest.Digest, _ int) ([]manifest.Descriptor, bool, error) {
 	w.saw(repo, d.String())
 	return nil, false, nil

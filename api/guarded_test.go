@@ -77,14 +77,23 @@ func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 type changing struct {
 	p       atomic.Pointer[policy.Policy]
 	issuers string // the section of the file, which each policy has
+	asked   atomic.Int64
 }
 
 func (c *changing) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
+	c.asked.Add(1)
 	return c.p.Load().Decide(id, from, p, repo)
 }
 
 func (c *changing) View(id auth.Identity, from netip.Addr) auth.View {
-	return c.p.Load().View(id, from)
+	v := c.p.Load().View(id, from)
+	if allows := v.Allows; allows != nil {
+		v.Allows = func(repo string) bool {
+			c.asked.Add(1)
+			return allows(repo)
+		}
+	}
+	return v
 }
 
 func (c *changing) Anonymous() bool { return c.p.Load().Anonymous() }

@@ -59,20 +59,15 @@ func nextPage(w *response, path string, query url.Values) {
 }
 
 // collect reads up to n+1 results after last, queryPage at a time, and reports
-// whether there were more than n. Those that visible refuses are not there; nil
-// refuses none.
-func collect(n int, last string, query func(last string, n int) ([]string, error), visible func(string) bool) (results []string, more bool, err error) {
+// whether there were more than n.
+func collect(n int, last string, query func(last string, n int) ([]string, error)) (results []string, more bool, err error) {
 	results = []string{}
 	for want := min(n+1, queryPage); ; want = queryPage {
 		got, err := query(last, want)
 		if err != nil {
 			return nil, false, err
 		}
-		for _, result := range got {
-			if visible == nil || visible(result) {
-				results = append(results, result)
-			}
-		}
+		results = append(results, got...)
 		switch {
 		case len(results) > n:
 			return results[:n], true, nil

@@ -25,7 +25,7 @@ func (a *API) listTags(w *response, r *request) error {
 	if p.n < 0 {
 		return streamTags(w, r.repo, p.last, query)
 	}
-	tags, more, err := collect(p.n, p.last, query, nil)
+	tags, more, err := collect(p.n, p.last, query)
 	if err != nil {
 		return err
 	}

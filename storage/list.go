@@ -9,8 +9,16 @@ import (
 )
 
 // Repositories implements [Lists].
-func (r *Registry) Repositories(ctx context.Context, last string, n int) ([]string, error) {
-	return r.db.Repositories(last, n)
+func (r *Registry) Repositories(ctx context.Context, after, before string, n int) ([]string, error) {
+	return r.db.Repositories(after, before, n)
+}
+
+// ListVersion implements [Lists].
+func (r *Registry) ListVersion(ctx context.Context) (int64, error) { return r.db.ListVersion() }
+
+// Listed implements [Lists].
+func (r *Registry) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
+	return r.db.Listed(since, n)
 }
 
 // Tags implements [Lists].

@@ -22,7 +22,7 @@ func TestManifest(t *testing.T) {
 		if !errors.As(err, &detailed) || !strings.Contains(strings.ToLower(jsonOf(t, detailed.Detail)), digest.FromString("layer").String()) {
 			t.Errorf("the missing layer is not in the detail: %v", err)
 		}
-		names, err := w.Repositories(ctx, "", 10)
+		names, err := w.Repositories(ctx, "", "", 10)
 		w.must(err)
 		if len(names) != 0 {
 			t.Errorf("a refused manifest made the repository: %v", names)
@@ -90,7 +90,7 @@ func TestDeletes(t *testing.T) {
 		if len(tags) != 0 {
 			t.Errorf("tags remain: %v", tags)
 		}
-		names, err := w.Repositories(ctx, "", 10)
+		names, err := w.Repositories(ctx, "", "", 10)
 		w.must(err)
 		if !slices.Equal(names, []string{"a"}) {
 			t.Errorf("the emptied repository is not listed: %v", names)
@@ -290,10 +290,23 @@ func TestListsAreInByteOrder(t *testing.T) {
 		if !slices.Equal(got, names) {
 			t.Errorf("tags %v, want %v", got, names)
 		}
-		repos, err := w.Repositories(ctx, "a", 2)
-		w.must(err)
-		if !slices.Equal(repos, []string{"a-b", "a/b"}) {
-			t.Errorf("repositories after a: %v", repos)
+		for _, c := range []struct {
+			after, before string
+			n             int
+			want          []string
+		}{
+			{"", "", 9, []string{"a", "a-b", "a/b", "z"}},
+			{"a", "", 2, []string{"a-b", "a/b"}},
+			{"a", "z", 9, []string{"a-b", "a/b"}},
+			{"a", "a/b", 9, []string{"a-b"}},
+			{"a", "a-", 9, nil},
+			{"z", "", 9, nil},
+		} {
+			repos, err := w.Repositories(ctx, c.after, c.before, c.n)
+			w.must(err)
+			if !slices.Equal(repos, c.want) {
+				t.Errorf("%d repositories between %q and %q: %v, want %v", c.n, c.after, c.before, repos, c.want)
+			}
 		}
 	})
 }

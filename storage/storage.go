@@ -112,8 +112,18 @@ type Uploads interface {
 // Lists are read page by page: at most n results, which must be at least 1,
 // that follow last in byte order. Each page is one indexed query.
 type Lists interface {
-	// Repositories lists those that ever had a manifest.
-	Repositories(ctx context.Context, last string, n int) ([]string, error)
+	// Repositories lists those that ever had a manifest, after a name and, unless
+	// it is "", before another.
+	Repositories(ctx context.Context, after, before string, n int) ([]string, error)
+
+	// ListVersion grows with each repository that gets its first manifest. A
+	// repository that is listed stays so.
+	ListVersion(ctx context.Context) (int64, error)
+
+	// Listed lists the repositories that came after a version of the list, in the
+	// order in which they came, and returns the version with the last of them.
+	// There are no more once it returns less than n.
+	Listed(ctx context.Context, since int64, n int) (repos []string, version int64, err error)
 
 	// Tags lists the tags of a repository.
 	// Errors: ErrNameUnknown.

@@ -275,7 +275,7 @@ func TestCancelAndExpiry(t *testing.T) {
 			w.want(ErrUploadUnknown, err)
 		}
 		w.settle(0)
-		names, err := w.Repositories(ctx, "", 10)
+		names, err := w.Repositories(ctx, "", "", 10)
 		w.must(err)
 		if len(names) != 0 {
 			t.Errorf("uploads alone are in the catalog: %v", names)

@@ -35,15 +35,54 @@ func (tx *Tx) Repository(name string) (int64, error) {
 // calls it; EnsureRepository and Repository do so themselves.
 func (tx *Tx) Change(name string) { tx.changed = append(tx.changed, name) }
 
-// ListRepository makes a repository one that exists for clients, from now on.
+// ListRepository makes a repository one that exists for clients, from now on. The first time raises the version of the list.
 func (tx *Tx) ListRepository(id, now int64) error {
-	_, err := tx.exec(`UPDATE repositories SET listed_at = $2 WHERE id = $1 AND listed_at IS NULL`, id, now)
+	n, err := tx.exec(`UPDATE catalog SET version = version + 1
+		WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND listed_at IS NULL)`, id)
+	if err != nil || n == 0 {
+		return err
+	}
+	_, err = tx.exec(`UPDATE repositories SET listed_at = $2, listed_version = (SELECT version FROM catalog)
+		WHERE id = $1 AND listed_at IS NULL`, id, now)
 	return err
 }
 
-// Repositories returns the names of at most n listed repositories after last, in byte order.
-func (db *DB) Repositories(last string, n int) ([]string, error) {
-	return scanNames(db, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 ORDER BY name LIMIT $2`, last, n)
+// endOfNames is greater than the name of any repository.
+const endOfNames = "~"
+
+// Repositories returns the names of at most n listed repositories, in byte order: those after one name and before another,
+// neither of which is in it. "" for the second is no bound.
+func (db *DB) Repositories(after, before string, n int) ([]string, error) {
+	if before == "" {
+		before = endOfNames
+	}
+	return scanNames(db, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`, after, before, n)
+}
+
+// ListVersion returns a number that grows with each repository that is listed for the first time.
+func (db *DB) ListVersion() (int64, error) {
+	var version int64
+	err := db.queryRow(`SELECT version FROM catalog`).Scan(&version)
+	return version, err
+}
+
+// Listed returns the names of at most n repositories that were listed after a version, the earliest first, and the version of
+// the last of them, which is since where there is none.
+func (db *DB) Listed(since int64, n int) (names []string, version int64, err error) {
+	rows, err := db.query(`SELECT name, listed_version FROM repositories WHERE listed_version > $1 ORDER BY listed_version LIMIT $2`, since, n)
+	if err != nil {
+		return nil, since, err
+	}
+	defer rows.Close()
+	version = since
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name, &version); err != nil {
+			return nil, since, err
+		}
+		names = append(names, name)
+	}
+	return names, version, rows.Err()
 }
 
 // Tags returns the names of at most n tags after last, in byte order, or

@@ -1,0 +1,17 @@
+-- +goose Up
+
+-- The list of repositories: one row. version counts the listings, by whatever process: the transaction that lists a
+-- repository for the first time raises it and writes it to the repository's row. So the order of the versions is that of the
+-- commits, and what was listed since a version can be read.
+CREATE TABLE catalog (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL
+);
+
+-- NULL also where an older program, which may come back after this one, listed the repository. Whoever asks what is new has
+-- read all names before, after it started, and so after the older program ended.
+ALTER TABLE repositories ADD COLUMN listed_version INTEGER;
+UPDATE repositories SET listed_version = id WHERE listed_at IS NOT NULL;
+CREATE UNIQUE INDEX repositories_listed_version ON repositories (listed_version) WHERE listed_version IS NOT NULL;
+
+INSERT INTO catalog (id, version) SELECT 1, COALESCE(MAX(listed_version), 0) FROM repositories;

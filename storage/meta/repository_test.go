@@ -1,0 +1,115 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/fstest"
+)
+
+// until are the migrations of this program that an older one knew.
+func until(t *testing.T, version int) migrations {
+	t.Helper()
+	files := fstest.MapFS{}
+	entries, err := sqliteFiles.ReadDir("migrations/sqlite")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		var number int
+		if _, err := fmt.Sscanf(e.Name(), "%05d_", &number); err != nil {
+			t.Fatal(err)
+		}
+		data, err := sqliteFiles.ReadFile("migrations/sqlite/" + e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if number <= version {
+			files[e.Name()] = &fstest.MapFile{Data: data}
+		}
+	}
+	return migrations{files: files, program: version}
+}
+
+// list lists a repository, as every push of a manifest does.
+func list(name string) func(*Tx) error {
+	return func(tx *Tx) error {
+		id, err := tx.EnsureRepository(name)
+		if err != nil {
+			return err
+		}
+		return tx.ListRepository(id, 1)
+	}
+}
+
+// listed is what came after a version, and whether the version of the list is then that
+// of the last.
+func listed(t *testing.T, db *DB, since int64, want ...string) (last int64) {
+	t.Helper()
+	names, last, err := db.Listed(since, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := db.ListVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(names, want) || version != last {
+		t.Errorf("after %d %v were listed, want %v; the version is %d, that of the last %d", since, names, want, version, last)
+	}
+	return last
+}
+
+// TestListVersion: a repository raises the version once, when it is listed and the
+// transaction is committed, and others that list later have later versions.
+func TestListVersion(t *testing.T) {
+	url := fileURL(t)
+	db, other := openAuth(t, url), openAuth(t, url)
+	listed(t, other, 0)
+	write(t, db, func(tx *Tx) error { _, err := tx.EnsureRepository("upload"); return err })
+	write(t, db, list("b"))
+	write(t, db, list("a"))
+	last := listed(t, other, 0, "b", "a")
+	write(t, db, list("b")) // is listed already
+	listed(t, other, last)
+	undone := errors.New("undone")
+	err := db.Tx(context.Background(), func(tx *Tx) error { return errors.Join(list("c")(tx), undone) })
+	if !errors.Is(err, undone) {
+		t.Fatal(err)
+	}
+	listed(t, other, last)
+	write(t, other, list("upload"))
+	write(t, db, list("c"))
+	if names, middle, err := db.Listed(last, 1); err != nil || !slices.Equal(names, []string{"upload"}) || middle <= last {
+		t.Errorf("first after %d: %v at %d, %v", last, names, middle, err)
+	}
+	listed(t, db, last, "upload", "c")
+}
+
+// TestListVersionMigrates: repositories of before are listed still, have versions, and
+// those that come then have later ones. A new database has no row of the registry when it
+// migrates.
+func TestListVersionMigrates(t *testing.T) {
+	url := fileURL(t)
+	old, err := open(context.Background(), url, Options{}, until(t, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, old, func(tx *Tx) error {
+		_, err := tx.exec(`INSERT INTO repositories (name, listed_at) VALUES ('b', 1), ('upload', NULL), ('a', 2)`)
+		return err
+	})
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := openAuth(t, url)
+	last := listed(t, db, 0, "b", "a")
+	write(t, db, list("upload"))
+	write(t, db, list("c"))
+	listed(t, db, last, "upload", "c")
+	if names, err := db.Repositories("", "", 10); err != nil || !slices.Equal(names, []string{"a", "b", "c", "upload"}) {
+		t.Errorf("repositories are %v, %v", names, err)
+	}
+}
