@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -133,7 +134,7 @@ func (b *bench) runGuarded(ctx context.Context, sc scenario) (_ Result, err erro
 	}
 	defer func() { err = errors.Join(err, reclaim(root)) }()
 	dir, policy := filepath.Join(root, "guarded"), filepath.Join(root, "policy.yaml")
-	if err := os.WriteFile(policy, []byte(benchPolicy), 0o644); err != nil {
+	if err := os.WriteFile(policy, []byte(cmp.Or(sc.policy, benchPolicy)), 0o644); err != nil {
 		return Result{}, err
 	}
 	for _, name := range []string{benchUser, spyUser} {
@@ -150,6 +151,11 @@ func (b *bench) runGuarded(ctx context.Context, sc scenario) (_ Result, err erro
 			args = append(args, "--http-trusted-proxies", "127.0.0.1")
 		}
 		return args
+	}
+	if sc.work.seed != nil {
+		if err := b.fill(ctx, guarded, dir, sc.work.seed); err != nil {
+			return Result{}, err
+		}
 	}
 	var shared *server
 	start := func(ctx context.Context, _ int) (*server, error) {

@@ -50,14 +50,15 @@ const clients = 8
 
 // scenario is one row of the report.
 type scenario struct {
-	name  string
-	title string
-	unit  string // what CPU and rate count
-	limit *Limit
-	kind  kind
-	work  *work                // of the subject, and of the floor where it has one
-	base  *work                // growth, authentication: what it is compared with
-	of    func(sample) float64 // what the ratio is of; nil: CPU per unit
+	name   string
+	title  string
+	unit   string // what CPU and rate count
+	limit  *Limit
+	kind   kind
+	work   *work                // of the subject, and of the floor where it has one
+	base   *work                // growth, authentication: what it is compared with
+	of     func(sample) float64 // what the ratio is of; nil: CPU per unit
+	policy string               // of a subject with users; "": benchPolicy
 }
 
 // kind is what a scenario's figure is and what it is measured against.
@@ -111,6 +112,7 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 		return nil, err
 	}
 	table = append(table, guarded...)
+	table = append(table, hiddenScenarios(z)...)
 	table = append(table, growthScenarios(z)...)
 	return append(table,
 		scenario{name: "memory-uploads", title: fmt.Sprintf("%d uploads of %s at once", z.uploads, mib(z.uploadLen)), unit: fmt.Sprintf("%d uploads", z.uploads),
