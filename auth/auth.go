@@ -49,14 +49,14 @@ type Policy interface {
 	Anonymous() bool
 }
 
-// View is the repositories that somebody may pull from. It does not follow changes
-// of the policy. The zero View has none.
+// View is the set of repositories that an identity may pull from. It does not follow
+// changes of the policy. The zero View is empty.
 type View struct {
-	// Key is what decides, in at most 64 bytes: Views with equal keys have the same
-	// repositories, whoever and by whatever policy they are for.
+	// Key identifies the set, in at most 64 bytes: Views with equal keys have the same
+	// repositories, also those of different identities and policies.
 	Key string
-	// Allows reports whether a repository is in the View; nil refuses all. It is
-	// safe for concurrent use.
+	// Allows reports whether a repository is in the set; nil if none is. It is safe
+	// for concurrent use.
 	Allows func(repository string) bool
 }
 

@@ -200,13 +200,13 @@ func (c *Catalog) finishScan(ctx context.Context, e *entry, v auth.View) (*list,
 	for !e.scan.done {
 		names, err := c.rows.Repositories(ctx, e.scan.last, "", queryPage)
 		if err == nil {
+			e.scan.see(names, v.Allows) // also if ctx has ended: each request gets on
 			err = ctx.Err()
 		}
 		if err != nil {
 			c.keep(e, e.scan.bytes)
 			return nil, err
 		}
-		e.scan.see(names, v.Allows)
 	}
 	l := e.scan.list()
 	e.scan = nil

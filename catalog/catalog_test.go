@@ -106,7 +106,7 @@ func TestD7CatalogScansOnce(t *testing.T) {
 }
 
 // TestD7CatalogScanGoesOn: requests that are broken off again and again read the names
-// once, and whoever waits for one that is broken off goes on with its scan.
+// once.
 func TestD7CatalogScanGoesOn(t *testing.T) {
 	const total = 50 * queryPage
 	rows, asked := many(total), &decisions{}
@@ -128,9 +128,51 @@ func TestD7CatalogScanGoesOn(t *testing.T) {
 			}
 		}
 	})
-	if broken < 10 || got.decisions > total+2*queryPage || got.rows > total+broken*queryPage+queryPage {
+	if broken < 10 || got.decisions > total+2*queryPage || got.rows > total+broken {
 		t.Errorf("broken off %d times it cost %+v", broken, got)
 	}
+}
+
+// TestCatalogTakesOver: a request that waits for the scan of another goes on with it when
+// that one's client leaves.
+func TestCatalogTakesOver(t *testing.T) {
+	const total = 10 * queryPage
+	synctest.Test(t, func(t *testing.T) {
+		rows, asked := many(total), &decisions{}
+		c := New(rows, megabytes)
+		v := asked.view("last", func(name string) bool { return name == repoName(total-1) })
+		proceed := make(chan struct{})
+		rows.asked = func(after string, _ int) {
+			if after == repoName(5*queryPage-1) {
+				<-proceed
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan []string, 1)
+		got := costs(rows, asked, func() {
+			go func() {
+				_, _, err := c.Page(ctx, v, "", 1)
+				first <- err
+			}()
+			synctest.Wait()
+			go func() {
+				names, _ := mustPage(t, c, v, "", 1)
+				second <- names
+			}()
+			synctest.Wait()
+			cancel()
+			close(proceed)
+			if err := <-first; !errors.Is(err, context.Canceled) {
+				t.Errorf("whose client left ends with %v", err)
+			}
+			if names := <-second; !slices.Equal(names, []string{repoName(total - 1)}) {
+				t.Errorf("the next gets %v", names)
+			}
+		})
+		if got.rows > total+10 || got.decisions > total+10 {
+			t.Errorf("both cost %+v", got)
+		}
+	})
 }
 
 // TestCatalogWaits: a request waits for the scan of another of its View, and for that of

@@ -8,9 +8,9 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// list is where the repositories of a View are: single names, and stretches that have
-// no others, or few. Names that are visible and lie together cost as little memory as
-// one, and rows of the database are read on stretches alone. A list is immutable.
+// list is where the repositories of a View are: single names, and stretches in which
+// nothing is hidden, or little. However many names a stretch has, only its ends are kept:
+// a page reads its names from the rows. A list is immutable.
 type list struct {
 	version int64  // of the list of repositories that it knows
 	spans   []span // sorted, none overlaps another

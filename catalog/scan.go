@@ -14,8 +14,8 @@ const endOfNames = "~"
 // A stretch is a run of at least minStretch visible names. A list that would be too
 // large, because visible and hidden names alternate, is made again with wider
 // stretches: from two names on, with up to tolerance hidden ones between them. So its
-// size is bounded, whatever the names are, and pages cost at most tolerance rows more
-// for each name.
+// size is bounded, whatever the names are, and pages read up to about tolerance hidden
+// rows for each name.
 type scan struct {
 	maxBytes  int
 	version   int64 // of the list of repositories, when the scan began
@@ -38,7 +38,7 @@ func newScan(version int64, maxBytes int) *scan {
 	return &scan{version: version, maxBytes: maxBytes}
 }
 
-// see takes the names that follow on the last ones. Less than queryPage are the end.
+// see takes the names that follow on the last ones. Fewer than queryPage are the end.
 func (s *scan) see(names []string, visible func(string) bool) {
 	for _, name := range names {
 		if visible(name) {

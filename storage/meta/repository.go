@@ -35,7 +35,8 @@ func (tx *Tx) Repository(name string) (int64, error) {
 // calls it; EnsureRepository and Repository do so themselves.
 func (tx *Tx) Change(name string) { tx.changed = append(tx.changed, name) }
 
-// ListRepository makes a repository one that exists for clients, from now on. The first time raises the version of the list.
+// ListRepository makes a repository one that exists for clients, from now on. The first time raises
+// the version of the list.
 func (tx *Tx) ListRepository(id, now int64) error {
 	n, err := tx.exec(`UPDATE catalog SET version = version + 1
 		WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND listed_at IS NULL)`, id)
@@ -50,8 +51,8 @@ func (tx *Tx) ListRepository(id, now int64) error {
 // endOfNames is greater than the name of any repository.
 const endOfNames = "~"
 
-// Repositories returns the names of at most n listed repositories, in byte order: those after one name and before another,
-// neither of which is in it. "" for the second is no bound.
+// Repositories returns the names of at most n listed repositories, in byte order, that are greater
+// than after and less than before; "" for before is no bound.
 func (db *DB) Repositories(after, before string, n int) ([]string, error) {
 	if before == "" {
 		before = endOfNames
@@ -66,8 +67,8 @@ func (db *DB) ListVersion() (int64, error) {
 	return version, err
 }
 
-// Listed returns the names of at most n repositories that were listed after a version, the earliest first, and the version of
-// the last of them, which is since where there is none.
+// Listed returns the names of at most n repositories that were listed after a version, the earliest
+// first, and the version of the last of them; since where there is none.
 func (db *DB) Listed(since int64, n int) (names []string, version int64, err error) {
 	rows, err := db.query(`SELECT name, listed_version FROM repositories WHERE listed_version > $1 ORDER BY listed_version LIMIT $2`, since, n)
 	if err != nil {

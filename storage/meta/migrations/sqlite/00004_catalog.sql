@@ -1,15 +1,15 @@
 -- +goose Up
 
--- The list of repositories: one row. version counts the listings, by whatever process: the transaction that lists a
--- repository for the first time raises it and writes it to the repository's row. So the order of the versions is that of the
--- commits, and what was listed since a version can be read.
+-- The list of repositories: one row. The transaction that lists a repository for the first time raises
+-- version and writes it to the repository's row, so that versions have the order of the commits and what
+-- was listed since a version can be read.
 CREATE TABLE catalog (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     version INTEGER NOT NULL
 );
 
--- NULL also where an older program, which may come back after this one, listed the repository. Whoever asks what is new has
--- read all names before, after it started, and so after the older program ended.
+-- NULL also where an older program, which may come back after this one, listed the repository. A program
+-- that asks what is new has read all names before, after the older one ended.
 ALTER TABLE repositories ADD COLUMN listed_version INTEGER;
 UPDATE repositories SET listed_version = id WHERE listed_at IS NOT NULL;
 CREATE UNIQUE INDEX repositories_listed_version ON repositories (listed_version) WHERE listed_version IS NOT NULL;
