@@ -20,8 +20,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/berth-registry/berth/api/catalog"
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/catalog"
 	"github.com/berth-registry/berth/storage"
 )
 
