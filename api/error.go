@@ -162,7 +162,7 @@ func (a *API) answer(w *response, r *request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(p.waiting))
 	}
 	// These speak of what would have been answered.
-	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag"} {
+	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Oci-Filters-Applied"} {
 		w.Header().Del(name)
 	}
 	told := explain(err, p)

@@ -75,9 +75,10 @@ func (w *witness) Tags(_ context.Context, repo, _ string, _ int) ([]string, erro
 	return nil, storage.ErrNameUnknown
 }
 
-func (w *witness) Referrers(_ context.Context, repo string, d digest.Digest, _ string, _ digest.Digest, _ int) ([]manifest.Descriptor, bool, error) {
-	w.saw(repo, d.String())
-	return nil, false, nil
+
+func (w *witness) ReferrersExtent(_ context.Context, q storage.ReferrerQuery, _ digest.Digest, _, _ int) (storage.Extent, error) {
+	w.saw(q.Repo, q.Subject.String())
+	return storage.Extent{}, nil
 }
 
 // FuzzPath asks for any path. What reaches storage is well-formed, is what the

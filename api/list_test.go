@@ -10,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-
-	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -81,63 +78,6 @@ func TestCatalog(t *testing.T) {
 		{"past the end", "GET", u + "?last=z", nil, "", 200, none, list(), "", "", ""},
 		{"negative", "GET", u + "?n=-1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
 	})
-}
-
-func TestReferrers(t *testing.T) {
-	s := newSite(t, Options{})
-	_, subject := s.pushImage("team/app", "v1", "")
-	var digests []string
-	for i := range 3 {
-		more := fmt.Sprintf(`,"artifactType":"application/x.%d","annotations":{"n":"%d"},"subject":{"mediaType":%q,"digest":%q,"size":%d}`, i%2, i, imageType, subject, len(image("{}", "layer", "")))
-		_, d := s.pushImage("team/app", "", more)
-		digests = append(digests, d)
-	}
-	slices.Sort(digests)
-	u := "/v2/team/app/referrers/" + subject
-	index := header{"Content-Type": indexType, "Link": absent, "Oci-Filters-Applied": absent}
-	const empty = `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[]}`
-	s.run([]exchangeCase{
-		{"of an unknown digest", "GET", "/v2/team/app/referrers/" + sha256Of("x"), nil, "", 200, index, empty, "", "", ""},
-		{"of an unknown repository", "GET", "/v2/none/referrers/" + subject, nil, "", 200, index, empty, "", "", ""},
-		{"of no such type", "GET", u + "?artifactType=none", nil, "", 200, header{"Oci-Filters-Applied": "artifactType"}, empty, "", "", ""},
-		{"all, head", "HEAD", u, nil, "", 200, index, "", "", "", ""},
-		{"two types", "GET", u + "?artifactType=a&artifactType=b", nil, "", 400, nil, "", "UNSUPPORTED", "", ""},
-		{"after no digest", "GET", u + "?last=x", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-	})
-	if got := s.referrers(u); !slices.Equal(got, digests) {
-		t.Errorf("referrers are %v, want %v", got, digests)
-	}
-	if got := s.referrers(u + "?n=1"); !slices.Equal(got, digests) {
-		t.Errorf("referrers one by one are %v, want %v", got, digests)
-	}
-	if got := s.referrers(u + "?n=1&artifactType=application%2Fx.0"); len(got) != 2 {
-		t.Errorf("of one type there are %v, want 2", got)
-	}
-}
-
-// referrers follows the Links from a list of referrers.
-func (s *site) referrers(u string) (digests []string) {
-	s.t.Helper()
-	for u != "" {
-		resp, body := s.exchange(exchangeCase{Name: "referrers", Method: "GET", URL: u, WantCode: 200})
-		var index struct {
-			Manifests []struct {
-				MediaType, Digest, ArtifactType string
-				Annotations                     map[string]string
-			}
-		}
-		if err := json.Unmarshal([]byte(body), &index); err != nil {
-			s.t.Fatal(err)
-		}
-		for _, m := range index.Manifests {
-			digests = append(digests, m.Digest)
-			if m.MediaType != imageType || !strings.HasPrefix(m.ArtifactType, "application/x.") || m.Annotations["n"] == "" {
-				s.t.Errorf("a referrer is %+v", m)
-			}
-		}
-		u = nextOf(s.t, resp)
-	}
-	return digests
 }
 
 // nextOf returns the path of an answer's Link, "" when it has none.
@@ -228,25 +168,6 @@ func TestFailingList(t *testing.T) {
 	}
 	s.log.await(`"route":"tags"`, `"cut":"the disk is on fire"`)
 	s.exchange(exchangeCase{Name: "by pages", Method: "GET", URL: "/v2/a/tags/list?n=5000", WantCode: 500, WantError: "UNKNOWN"})
-}
-
-// manyReferrers has pages that end early, as storage's do.
-type manyReferrers struct{ Registry }
-
-func (manyReferrers) Referrers(_ context.Context, _ string, _ digest.Digest, _ string, last digest.Digest, n int) ([]manifest.Descriptor, bool, error) {
-	d := manifest.Descriptor{Digest: digest.FromString("1"), MediaType: imageType, ArtifactType: "application/x.y", Annotations: map[string]string{"n": "1"}}
-	if last != "" {
-		d.Digest = digest.FromString("2")
-	}
-	return []manifest.Descriptor{d}, last == "", nil
-}
-
-func TestReferrersEndEarly(t *testing.T) {
-	s := serveRegistry(t, manyReferrers{}, Options{})
-	want := []string{sha256Of("1"), sha256Of("2")}
-	if got := s.referrers("/v2/a/referrers/" + sha256Of("x")); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
 }
 
 var _ Registry = (*storage.Registry)(nil)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -31,23 +32,24 @@ func (r *request) page() (page, error) {
 	if p.last, err = q.one("last", errPagination); err != nil {
 		return p, err
 	}
-	n, err := q.one("n", errPagination)
-	if err != nil || !q.has("n") {
-		return p, err
-	}
-	p.n, err = parseCount(n)
+	// A page that is too long is as good as the longest: the rest is sent by Link.
+	n, err := q.count()
+	p.n = min(n, maxPage)
 	return p, err
 }
 
-// parseCount reads a number of results. One that is too large is as good as the
-// largest: the client is sent the rest by Link.
-func parseCount(s string) (int, error) {
+// count reads the parameter n, a number of results; -1 when absent.
+func (p parameters) count() (int, error) {
+	s, err := p.one("n", errPagination)
+	if err != nil || !p.has("n") {
+		return -1, err
+	}
 	if s == "" || strings.Trim(s, "0123456789") != "" {
-		return 0, manifest.Errorf(errPagination, "n is %q, expected a number from 0 up", shortened(s))
+		return -1, manifest.Errorf(errPagination, "n is %q, expected a number from 0 up", shortened(s))
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n > maxPage {
-		return maxPage, nil // nothing but the range can be wrong
+	if err != nil {
+		n = math.MaxInt // nothing but the range can be wrong
 	}
 	return n, nil
 }

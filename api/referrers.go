@@ -1,61 +1,117 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
 )
 
-// referrersPage bounds a page of referrers; storage ends one earlier where the
-// annotations are large, so that a page stays well under what clients read.
-const referrersPage = 100
+// maxReferrers bounds the body of a list of referrers, in bytes. It is the size of
+// the largest index that every client reads; many clients follow no Link, and what
+// they miss is signatures.
+const maxReferrers = 4 << 20
+
+// referrersPart is the part of a list of referrers that a request asks for.
+type referrersPart struct {
+	storage.ReferrerQuery
+	last digest.Digest
+	n    int // -1 when the request does not say
+}
+
+func (r *request) referrers() (referrersPart, error) {
+	p := referrersPart{ReferrerQuery: storage.ReferrerQuery{Repo: r.repo, Subject: r.digest}}
+	q, err := r.parameters()
+	if err != nil {
+		return p, err
+	}
+	if p.ArtifactType, err = q.one("artifactType", errParameter); err != nil {
+		return p, err
+	}
+	if p.last, err = q.digest("last"); err != nil {
+		return p, err
+	}
+	p.n, err = q.count()
+	return p, err
+}
+
+// extent asks how far the answer goes: as far as one body does, unless n ends it before.
+func (p referrersPart) extent(r *request, lists storage.Lists) (storage.Extent, error) {
+	n := p.n
+	switch {
+	case n == 0:
+		return storage.Extent{}, nil
+	case n < 0:
+		n = math.MaxInt
+	}
+	return lists.ReferrersExtent(r.Context(), p.ReferrerQuery, p.last, n, maxReferrers-manifest.IndexOverhead)
+}
+
+// next is the query for what follows a digest.
+func (p referrersPart) next(last digest.Digest) url.Values {
+	next := url.Values{"last": {last.String()}}
+	if p.ArtifactType != "" {
+		next.Set("artifactType", p.ArtifactType)
+	}
+	if p.n > 0 {
+		next.Set("n", strconv.Itoa(p.n))
+	}
+	return next
+}
 
 // listReferrers lists the manifests whose subject is the digest, as an image
 // index (spec, "Listing Referrers"). A digest that nothing refers to, or that
 // is not there, has an empty list.
 func (a *API) listReferrers(w *response, r *request) error {
-	q, err := r.parameters()
+	p, err := r.referrers()
 	if err != nil {
 		return err
 	}
-	artifactType, err := q.one("artifactType", errParameter)
+	extent, err := p.extent(r, a.registry)
 	if err != nil {
 		return err
 	}
-	last, err := q.digest("last")
-	if err != nil {
-		return err
+	h := w.Header()
+	h.Set("Content-Type", manifest.MediaTypeIndex)
+	if p.ArtifactType != "" {
+		h.Set("Oci-Filters-Applied", "artifactType")
 	}
-	p, err := r.page()
-	if err != nil {
-		return err
+	if extent.More {
+		nextPage(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), p.next(extent.End))
 	}
-	n := referrersPage
-	if p.n > 0 {
-		n = min(n, p.n)
+	if w.head {
+		w.WriteHeader(http.StatusOK)
+		return nil
 	}
-	descs, more, err := a.registry.Referrers(r.Context(), r.repo, r.digest, artifactType, last, n)
-	if err != nil {
-		return err
-	}
-	body, err := manifest.ReferrersIndex(descs)
-	if err != nil {
-		return err
-	}
-	if artifactType != "" {
-		w.Header().Set("Oci-Filters-Applied", "artifactType")
-	}
-	if more && len(descs) > 0 {
-		next := url.Values{"last": {descs[len(descs)-1].Digest.String()}}
-		if artifactType != "" {
-			next.Set("artifactType", artifactType)
+	return a.sendReferrers(w, r, p, extent)
+}
+
+// sendReferrers writes the descriptors of an extent. A page of them is read, then
+// sent, so that neither memory nor a cursor waits for the client.
+func (a *API) sendReferrers(w *response, r *request, p referrersPart, extent storage.Extent) error {
+	index := manifest.NewIndexWriter(w)
+	last := p.last
+	for more := extent.End != ""; more; more = last != extent.End {
+		page, err := a.registry.Referrers(r.Context(), p.ReferrerQuery, last, extent)
+		if err != nil {
+			return err
 		}
-		if p.n > 0 {
-			next.Set("n", strconv.Itoa(p.n))
+		if len(page) == 0 {
+			break // the rest was deleted
 		}
-		nextPage(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), next)
+		last = page[len(page)-1].Digest
+		if err := index.Add(page); err != nil {
+			return err
+		}
 	}
-	return writeBody(w, http.StatusOK, manifest.MediaTypeIndex, body)
+	if err := index.Close(); err != nil {
+		return err
+	}
+	// Else a short answer would have a Content-Length, which HEAD cannot know.
+	return w.control.Flush()
 }

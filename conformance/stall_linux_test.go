@@ -35,15 +35,16 @@ type limited struct {
 	goroutines int
 }
 
-func startLimited(t *testing.T) *limited {
+// startLimited starts one, with more in its environment.
+func startLimited(t *testing.T, env ...string) *limited {
 	t.Helper()
 	debug := freeAddr(t)
-	b := startBerth(t, options{Env: []string{
+	b := startBerth(t, options{Env: append([]string{
 		"BERTH_LOG_LEVEL=warn",
 		"BERTH_HTTP_HEADER_TIMEOUT=" + headerLimit.String(),
 		"BERTH_HTTP_BODY_TIMEOUT=" + bodyLimit.String(),
 		"BERTH_DEBUG_ADDR=" + debug,
-	}})
+	}, env...)})
 	l := &limited{server: b, call: newCaller(b.URL), debug: "http://" + debug}
 	// The first requests open what stays open.
 	c := newContent(1, 1000, digest.SHA256)
@@ -79,15 +80,21 @@ func (l *limited) running() int {
 }
 
 // resident is the process's memory in bytes.
-func (l *limited) resident() int64 {
+func (l *limited) resident() int64 { return l.memory("VmRSS") }
+
+// peak is the largest memory that the process has had, in bytes.
+func (l *limited) peak() int64 { return l.memory("VmHWM") }
+
+// memory reads a line of the process's status, in bytes.
+func (l *limited) memory(name string) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.Pid()))
 	if err != nil {
 		l.t.Error(err)
 	}
-	_, after, _ := strings.Cut(string(status), "VmRSS:")
+	_, after, _ := strings.Cut(string(status), name+":")
 	var kib int64
 	if _, err := fmt.Sscan(after, &kib); err != nil {
-		l.t.Errorf("VmRSS: %v", err)
+		l.t.Errorf("%s: %v", name, err)
 	}
 	return kib << 10
 }

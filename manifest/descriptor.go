@@ -1,15 +1,75 @@
 package manifest
 
-import "github.com/opencontainers/go-digest"
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// MaxListedAnnotations is how long the JSON of annotations may be, in bytes,
+	// to be part of a descriptor in a list of referrers.
+	MaxListedAnnotations = 64 << 10
+	// MaxDescriptor is an upper bound of the JSON of a descriptor, in bytes: what
+	// it has beside its annotations is less than 2 KiB.
+	MaxDescriptor = MaxListedAnnotations + 2<<10
+)
 
 // Descriptor describes a manifest in a list of referrers. Its JSON is that of
 // the image spec's descriptor.
 type Descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       digest.Digest     `json:"digest"`
-	Size         int64             `json:"size"` // bytes
-	Annotations  map[string]string `json:"annotations,omitempty"`
-	ArtifactType string            `json:"artifactType,omitempty"`
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // bytes
+	// Annotations is the JSON of the manifest's annotations; nil where it has none,
+	// or more than MaxListedAnnotations.
+	Annotations  json.RawMessage `json:"annotations,omitempty"`
+	ArtifactType string          `json:"artifactType,omitempty"`
+}
+
+// Descriptor returns the descriptor of m in a list of referrers.
+func (m *Manifest) Descriptor() (Descriptor, error) {
+	d := Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Payload)), ArtifactType: m.ArtifactType}
+	length := 0
+	for key, text := range m.Annotations {
+		length += len(key) + len(text)
+	}
+	// Their JSON is longer than they are, and need not be made to see that it is too long.
+	if len(m.Annotations) == 0 || length > MaxListedAnnotations {
+		return d, nil
+	}
+	annotations, err := plainJSON(m.Annotations)
+	if err != nil {
+		return d, err
+	}
+	if len(annotations) <= MaxListedAnnotations {
+		d.Annotations = annotations
+	}
+	return d, nil
+}
+
+// JSON returns the text of d as lists have it. It has at most MaxDescriptor bytes
+// if d is of a Manifest.
+func (d Descriptor) JSON() ([]byte, error) { return plainJSON(d) }
+
+// plainJSON is json.Marshal without the escapes that only HTML needs, each of
+// which makes six bytes of one.
+func plainJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	err := appendJSON(&b, v)
+	return b.Bytes(), err
+}
+
+// appendJSON appends what plainJSON returns.
+func appendJSON(b *bytes.Buffer, v any) error {
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	b.Truncate(b.Len() - 1) // the end of the line
+	return nil
 }
 
 // LinkKind says what a link may lead to.

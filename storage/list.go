@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 // Repositories implements [Lists].
@@ -27,7 +28,17 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) ([]string
 	return tags, orUnknown(err, ErrNameUnknown, "no repository %s", repo)
 }
 
+// ReferrersExtent implements [Lists].
+func (r *Registry) ReferrersExtent(ctx context.Context, q ReferrerQuery, last digest.Digest, n, bytes int) (Extent, error) {
+	e, err := r.db.Extent(q.rows(), last.String(), n, bytes)
+	return Extent{End: digest.Digest(e.End), More: e.More, newest: e.Newest}, err
+}
+
 // Referrers implements [Lists].
-func (r *Registry) Referrers(ctx context.Context, repo string, d digest.Digest, artifactType string, last digest.Digest, n int) ([]manifest.Descriptor, bool, error) {
-	return r.db.Referrers(repo, d.String(), artifactType, last.String(), n)
+func (r *Registry) Referrers(ctx context.Context, q ReferrerQuery, last digest.Digest, e Extent) ([]manifest.Descriptor, error) {
+	return r.db.Referrers(q.rows(), last.String(), meta.Extent{End: e.End.String(), Newest: e.newest})
+}
+
+func (q ReferrerQuery) rows() meta.ReferrerQuery {
+	return meta.ReferrerQuery{Repository: q.Repo, Subject: q.Subject.String(), ArtifactType: q.ArtifactType}
 }

@@ -223,52 +223,6 @@ func TestIndexOfBlobs(t *testing.T) {
 	})
 }
 
-func TestReferrers(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		ctx := t.Context()
-		w.push("a", "config")
-		subject := w.image("subject", "config")
-		var want []digest.Digest
-		for _, note := range []string{"1", "2", "3", "4", "5"} {
-			m := w.image(note, "config")
-			text := strings.TrimSuffix(string(m.Payload), "}") + `,"artifactType":"application/x` + note +
-				`","subject":{"mediaType":"` + subject.MediaType + `","digest":"` + subject.Digest.String() + `","size":1}}`
-			r := w.parse(m.MediaType, []byte(text))
-			w.put("a", r)
-			want = append(want, r.Digest)
-		}
-		slices.Sort(want)
-		var got []digest.Digest
-		var last digest.Digest
-		for more := true; more; {
-			var page []manifest.Descriptor
-			var err error
-			page, more, err = w.Referrers(ctx, "a", subject.Digest, "", last, 2)
-			w.must(err)
-			for _, d := range page {
-				got = append(got, d.Digest)
-				if d.Annotations["note"] != strings.TrimPrefix(d.ArtifactType, "application/x") {
-					t.Errorf("referrer %+v has another's annotations", d)
-				}
-				last = d.Digest
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("referrers %v, want %v", got, want)
-		}
-		page, more, err := w.Referrers(ctx, "a", subject.Digest, "application/x3", "", 2)
-		w.must(err)
-		if len(page) != 1 || more || page[0].ArtifactType != "application/x3" {
-			t.Errorf("filtered: %+v %v", page, more)
-		}
-		page, _, err = w.Referrers(ctx, "b", subject.Digest, "", "", 2)
-		w.must(err)
-		if len(page) != 0 {
-			t.Errorf("another repository has referrers %+v", page)
-		}
-	})
-}
-
 func TestListsAreInByteOrder(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()

@@ -110,7 +110,7 @@ type Uploads interface {
 }
 
 // Lists are read page by page: at most n results, which must be at least 1,
-// that follow last in byte order. Each page is one indexed query.
+// that follow last in byte order. No method reads more than a page into memory.
 type Lists interface {
 	// Repositories lists those that ever had a manifest, after a name and, unless
 	// it is "", before another.
@@ -129,11 +129,31 @@ type Lists interface {
 	// Errors: ErrNameUnknown.
 	Tags(ctx context.Context, repo, last string, n int) ([]string, error)
 
-	// Referrers lists the manifests of a repository whose subject is d, in the
-	// order of their digests; artifactType filters unless it is empty. A page
-	// ends before n where its annotations grow large (it has one entry at
-	// least), so more says whether another follows.
-	Referrers(ctx context.Context, repo string, d digest.Digest, artifactType string, last digest.Digest, n int) (page []manifest.Descriptor, more bool, err error)
+	// ReferrersExtent returns how far an answer goes that lists the referrers after
+	// last, in the order of their digests: it has at most n of them, and of their
+	// descriptors' JSON, with a comma for each, at most so many bytes. One of them,
+	// which has at most manifest.MaxDescriptor bytes, is always in it.
+	ReferrersExtent(ctx context.Context, q ReferrerQuery, last digest.Digest, n, bytes int) (Extent, error)
+
+	// Referrers returns a page of those of an extent that follow last: it has at
+	// most 64 KiB of JSON, or one descriptor. What was deleted meanwhile is left
+	// out, what came meanwhile too. An empty page is the end.
+	Referrers(ctx context.Context, q ReferrerQuery, last digest.Digest, e Extent) ([]manifest.Descriptor, error)
+}
+
+// ReferrerQuery selects the manifests of a repository that have a subject.
+type ReferrerQuery struct {
+	Repo         string
+	Subject      digest.Digest
+	ArtifactType string // "" for all
+}
+
+// Extent is the part of a list of referrers that one answer has.
+type Extent struct {
+	End  digest.Digest // of the last descriptor; "" where there are none
+	More bool          // others follow
+
+	newest int64
 }
 
 // Blob is a blob as a repository has it. It stays what it is: opening it after

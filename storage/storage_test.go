@@ -241,9 +241,11 @@ func (w *world) index(children ...*manifest.Manifest) *manifest.Manifest {
 	for i, c := range children {
 		descriptors[i] = manifest.Descriptor{MediaType: c.MediaType, Digest: c.Digest, Size: int64(len(c.Payload))}
 	}
-	text, err := manifest.ReferrersIndex(descriptors)
-	w.must(err)
-	return w.parse(manifest.MediaTypeIndex, text)
+	var text bytes.Buffer
+	writer := manifest.NewIndexWriter(&text)
+	w.must(writer.Add(descriptors))
+	w.must(writer.Close())
+	return w.parse(manifest.MediaTypeIndex, text.Bytes())
 }
 
 func (w *world) parse(mediaType string, text []byte) *manifest.Manifest {

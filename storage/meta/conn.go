@@ -75,24 +75,54 @@ func (c *conn) execContext(ctx context.Context, query string, args ...any) (int6
 
 // query runs a query and returns its first n rows, or all if n is negative. A
 // statement that writes has done so whole before it returns its first row.
-func (c *conn) query(query string, args []any, n int) (_ *rows, err error) {
+func (c *conn) query(query string, args []any, n int) (r *rows, err error) {
+	err = c.open(query, args, func(result driver.Rows) (err error) {
+		r, err = read(result, n)
+		return err
+	})
+	return r, err
+}
+
+// scan runs a query and calls each with one row after the other, until there are
+// no more or it returns false or an error.
+func (c *conn) scan(query string, args []any, each func(row) (bool, error)) error {
+	return c.open(query, args, func(result driver.Rows) error {
+		values := make([]driver.Value, len(result.Columns()))
+		for more := true; more; {
+			err := result.Next(values)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err == nil {
+				more, err = each(row{values: values})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// open runs a query, calls use with its result, and closes that.
+func (c *conn) open(query string, args []any, use func(driver.Rows) error) error {
 	s, err := c.prepare(query)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if c.args, err = bind(c.args[:0], args); err != nil {
-		return nil, fmt.Errorf("%w in %q", err, query)
+		return fmt.Errorf("%w in %q", err, query)
 	}
 	defer clear(c.args)
 	result, err := s.QueryContext(context.Background(), c.args)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := read(result, n)
+	err = use(result)
 	if closed := result.Close(); err == nil {
 		err = closed
 	}
-	return r, err
+	return err
 }
 
 // read reads at most n rows of a result, or all if n is negative.

@@ -1,8 +1,6 @@
 package meta
 
 import (
-	"encoding/json"
-
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -53,15 +51,23 @@ func (tx *Tx) ManifestID(repository int64, digest string) (int64, error) {
 // SaveManifest makes the row of a manifest, or renews the media type of the one with this digest, and
 // returns its id and size. A signed schema 1 manifest whose digest is there with other signatures keeps those it has.
 func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (id, size int64, err error) {
-	annotations, err := json.Marshal(m.Annotations)
+	d, err := m.Descriptor()
 	if err != nil {
 		return 0, 0, err
 	}
+	text, err := d.JSON()
+	if err != nil {
+		return 0, 0, err
+	}
+	annotations := noAnnotations
+	if d.Annotations != nil {
+		annotations = string(d.Annotations)
+	}
 	err = tx.queryRow(`INSERT INTO manifests
-		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
-		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9)
+		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
+		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9, $10)
 		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type
-		RETURNING id, size`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), string(annotations),
+		RETURNING id, size`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), annotations, len(text),
 		int64(len(m.Payload)), now, m.Payload).Scan(&id, &size)
 	return id, size, err
 }

@@ -66,6 +66,7 @@ type DB struct {
 	path    string // of the database file, "" in memory
 	memory  bool   // there is one connection, that of readers, for everything
 	readers *pool
+	scans   chan struct{} // has an element for each scan that runs; half of the readers are for others
 	queue   queue
 	connect func() (*conn, error) // opens a writer
 	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
@@ -105,6 +106,7 @@ func open(ctx context.Context, url string, o Options, m migrations) (*DB, error)
 	}
 	db := &DB{
 		path: path, memory: path == "",
+		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
 		versions: newVersions(), maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
 	}
 	if !db.memory {
@@ -159,17 +161,34 @@ func (db *DB) query(query string, args ...any) (*rows, error) {
 }
 
 // read runs a query on a connection of the pool and returns at most n rows, or all if n is negative.
-func (db *DB) read(query string, args []any, n int) (*rows, error) {
+func (db *DB) read(query string, args []any, n int) (r *rows, err error) {
+	err = db.lend(func(c *conn) (err error) {
+		r, err = c.query(query, args, n)
+		return err
+	})
+	return r, err
+}
+
+// scan runs a query of many rows on a connection of the pool, as conn.scan does. The
+// connection is held meanwhile: each must not wait for anything, nor use the DB. Scans
+// wait for each other, so that however many there are, others find a connection.
+func (db *DB) scan(query string, args []any, each func(row) (bool, error)) error {
+	db.scans <- struct{}{}
+	defer func() { <-db.scans }()
+	return db.lend(func(c *conn) error { return c.scan(query, args, each) })
+}
+
+// lend runs f with a connection of the pool.
+func (db *DB) lend(f func(*conn) error) error {
 	start := time.Now()
 	c, err := db.readers.get()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer db.readers.put(c)
-	rows, err := c.query(query, args, n)
-	if err != nil {
-		return nil, classify(err)
+	if err := f(c); err != nil {
+		return classify(err)
 	}
 	db.metrics.read.Observe(time.Since(start).Seconds())
-	return rows, nil
+	return nil
 }

@@ -1,74 +1,107 @@
 package meta
 
 import (
-	"encoding/json"
-	"slices"
-
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
 )
 
-// maxPageBytes bounds the annotations of one page of referrers, of which a
-// single one may have megabytes.
-const maxPageBytes = 2 << 20
+const (
+	// referrersPage bounds the JSON of the descriptors that are read at once, in bytes.
+	referrersPage = 64 << 10
+	// lengthsStep is how many lengths are read at once.
+	lengthsStep = 1000
+	// noAnnotations is what the column annotations has for a descriptor without.
+	noAnnotations = "null"
+)
 
-// Referrers returns at most n manifests of a repository whose subject is a digest, in the order
-// of their digests after last, and whether more follow.
-func (db *DB) Referrers(repo, subject, artifactType, last string, n int) (page []manifest.Descriptor, more bool, err error) {
-	const columns = `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.size, LENGTH(m.annotations)
-		FROM repositories r JOIN manifests m ON m.repository_id = r.id
-		WHERE r.name = $1 AND m.subject_digest = $2 AND m.digest > $3 `
-	query, args := columns+`ORDER BY m.digest LIMIT $4`, []any{repo, subject, last, n + 1}
-	if artifactType != "" {
-		query, args = columns+`AND m.artifact_type = $5 ORDER BY m.digest LIMIT $4`, append(args, artifactType)
-	}
-	rows, err := db.query(query, args...)
-	if err != nil {
-		return nil, false, err
-	}
-	defer rows.Close()
-	var ids []int64
-	for bytes := 0; rows.Next(); {
-		if len(page) == n || bytes > maxPageBytes {
-			more = true
-			break
-		}
-		var d manifest.Descriptor
-		var id int64
-		var dgst string
-		var length int
-		if err := rows.Scan(&id, &dgst, &d.MediaType, &d.ArtifactType, &d.Size, &length); err != nil {
-			return nil, false, err
-		}
-		d.Digest = digest.Digest(dgst)
-		bytes += length
-		page, ids = append(page, d), append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, false, err
-	}
-	return page, more, db.annotate(page, ids)
+// ReferrerQuery selects the manifests of a repository that have a subject.
+type ReferrerQuery struct {
+	Repository   string
+	Subject      string // a digest
+	ArtifactType string // "" for all
 }
 
-// annotate gives each descriptor the annotations of the manifest with its id. One that was
-// deleted meanwhile has none.
-func (db *DB) annotate(page []manifest.Descriptor, ids []int64) error {
-	rows, err := db.query(`SELECT id, annotations FROM manifests
-		WHERE annotations <> 'null' AND id IN (SELECT value FROM json_each($1))`, jsonText(ids))
-	if err != nil {
-		return err
+// Extent is the part of a list of referrers that one answer has: those up to a digest that were there when it was made.
+type Extent struct {
+	End    string // a digest; "" where there are none
+	More   bool   // others follow
+	Newest int64  // id of a manifest; those that came later are not in the list
+}
+
+const (
+	referrersSQL = ` FROM repositories r JOIN manifests m ON m.repository_id = r.id
+		WHERE r.name = $1 AND m.subject_digest = $2 AND m.digest > $3 AND m.id <= $4 `
+	ofTypeSQL = ` AND m.artifact_type = $7 `
+
+	// Of both an index has all columns but the name.
+	lengthsSQL       = `SELECT m.digest, COALESCE(m.descriptor_size, $6)` + referrersSQL + ` ORDER BY m.digest LIMIT $5`
+	lengthsOfTypeSQL = `SELECT m.digest, COALESCE(m.descriptor_size, $6)` + referrersSQL + ofTypeSQL + ` ORDER BY m.digest LIMIT $5`
+
+	// A row of an older program may have more annotations than a list.
+	descriptorColumns = `SELECT m.digest, COALESCE(m.descriptor_size, $6), m.media_type, m.artifact_type, m.size,
+		CASE WHEN octet_length(m.annotations) <= 65536 THEN m.annotations ELSE 'null' END`
+	descriptorsSQL       = descriptorColumns + referrersSQL + ` AND m.digest <= $5 ORDER BY m.digest`
+	descriptorsOfTypeSQL = descriptorColumns + referrersSQL + ofTypeSQL + ` AND m.digest <= $5 ORDER BY m.digest`
+)
+
+// Extent returns how far an answer goes that begins after a digest: as far as it has no more than n descriptors and no more
+// than so many bytes of their JSON, with a comma for each, but for the first descriptor, which always fits.
+func (db *DB) Extent(q ReferrerQuery, last string, n, bytes int) (e Extent, err error) {
+	if err := db.queryRow(`SELECT COALESCE(MAX(id), 0) FROM manifests`).Scan(&e.Newest); err != nil {
+		return e, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
+	for read := lengthsStep; read == lengthsStep && !e.More; last = e.End {
+		read = 0
+		err := db.scanReferrers(q, lengthsSQL, lengthsOfTypeSQL, last, e.Newest, lengthsStep, func(row row) (bool, error) {
+			var dgst string
+			var size int
+			if err := row.Scan(&dgst, &size); err != nil {
+				return false, err
+			}
+			read, n, bytes = read+1, n-1, bytes-size-1
+			if e.More = e.End != "" && (n < 0 || bytes < 0); !e.More {
+				e.End = dgst
+			}
+			return !e.More, nil
+		})
+		if err != nil {
+			return e, err
+		}
+	}
+	return e, nil
+}
+
+// Referrers returns the descriptors of an extent after a digest, in the order of their digests: 64 KiB of JSON at most, or one.
+// After the last of the extent it returns none.
+func (db *DB) Referrers(q ReferrerQuery, last string, e Extent) (page []manifest.Descriptor, err error) {
+	bytes := 0
+	err = db.scanReferrers(q, descriptorsSQL, descriptorsOfTypeSQL, last, e.Newest, e.End, func(row row) (bool, error) {
+		var d manifest.Descriptor
+		var dgst string
+		var size int
 		var annotations []byte
-		if err := rows.Scan(&id, &annotations); err != nil {
-			return err
+		if err := row.Scan(&dgst, &size, &d.MediaType, &d.ArtifactType, &d.Size, &annotations); err != nil {
+			return false, err
 		}
-		if err := json.Unmarshal(annotations, &page[slices.Index(ids, id)].Annotations); err != nil {
-			return err
+		if bytes += size; len(page) > 0 && bytes > referrersPage {
+			return false, nil
 		}
+		d.Digest = digest.Digest(dgst)
+		if string(annotations) != noAnnotations {
+			d.Annotations = annotations
+		}
+		page = append(page, d)
+		return true, nil
+	})
+	return page, err
+}
+
+// scanReferrers scans those after a digest that are not newer than a manifest. bound is the argument $5 of both queries.
+func (db *DB) scanReferrers(q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(row) (bool, error)) error {
+	query, args := all, []any{q.Repository, q.Subject, last, newest, bound, manifest.MaxDescriptor}
+	if q.ArtifactType != "" {
+		query, args = ofType, append(args, q.ArtifactType)
 	}
-	return rows.Err()
+	return db.scan(query, args, each)
 }

@@ -1,0 +1,368 @@
+package meta
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/berth-registry/berth/manifest"
+)
+
+const (
+	testRepository = "team/app"
+	testSubject    = "sha256:5555555555555555555555555555555555555555555555555555555555555555"
+)
+
+var ofSubject = ReferrerQuery{Repository: testRepository, Subject: testSubject}
+
+// schema are the migrations of the program up to a version.
+func schema(t *testing.T, version int) migrations {
+	t.Helper()
+	all, err := embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{}
+	for n := range version {
+		names, err := fs.Glob(all.files, fmt.Sprintf("%05d_*.sql", n+1))
+		if err != nil || len(names) != 1 {
+			t.Fatalf("migration %d: %v, %v", n+1, names, err)
+		}
+		text, err := fs.ReadFile(all.files, names[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[names[0]] = &fstest.MapFile{Data: text}
+	}
+	return migrations{files: files, program: version}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// insertOld inserts a manifest as programs for schema 2 do.
+func insertOld(t *testing.T, db *DB, m *manifest.Manifest) {
+	t.Helper()
+	annotations, err := json.Marshal(m.Annotations)
+	must(t, err)
+	must(t, db.Tx(context.Background(), func(tx *Tx) error {
+		repository, err := tx.EnsureRepository(testRepository)
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec(`INSERT INTO manifests
+			(repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
+			VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, 1, $8)`, repository, m.Digest.String(), m.MediaType, m.ArtifactType,
+			m.Subject.String(), string(annotations), len(m.Payload), m.Payload)
+		return err
+	}))
+}
+
+// oldManifests are referrers that show how texts are written.
+func oldManifests() (all []*manifest.Manifest) {
+	printable := ""
+	for c := ' '; c <= '~'; c++ {
+		printable += string(c)
+	}
+	controls := ""
+	for c := rune(0); c < ' '; c++ {
+		controls += string(c)
+	}
+	fits := manifest.MaxListedAnnotations - len(`{"k":""}`)
+	for i, annotations := range []map[string]string{
+		nil, {}, {"": ""},
+		{"html": "<a href=\"x\">&amp;</a>", "<&>": "<&>"},
+		{"escapes": `\u003c \\u003c \\\u003c \\\\u003c <\u003e \<\>\& \u0026`, "quotes": `"\"\\"`},
+		{"controls": controls + "\x7f", "lines": "\u2028\u2029", "more": "ä€𝄞 \ufffd"},
+		{printable: printable},
+		{"k": strings.Repeat("x", fits)},
+		{"k": strings.Repeat("x", fits+1)},
+		{"k": strings.Repeat("<", fits)},
+		{"k": strings.Repeat("<", fits+1)},
+		{"k": strings.Repeat(`\`, fits/2)},
+		{"k": strings.Repeat("<", 4<<20)},
+	} {
+		for j, artifactType := range []string{"", "application/x", printable} {
+			mediaType := manifest.MediaTypeImage
+			if j == 2 {
+				mediaType = printable
+			}
+			payload := fmt.Appendf(nil, "%d %d", i, j)
+			all = append(all, &manifest.Manifest{MediaType: mediaType, ArtifactType: artifactType, Annotations: annotations,
+				Subject: testSubject, Payload: payload, Digest: digest.FromBytes(payload)})
+		}
+	}
+	return all
+}
+
+// descriptorSize returns the column of a manifest; -1 for NULL.
+func descriptorSize(t *testing.T, db *DB, d digest.Digest) (size int) {
+	t.Helper()
+	must(t, db.queryRow(`SELECT COALESCE(descriptor_size, -1) FROM manifests WHERE digest = $1`, d.String()).Scan(&size))
+	return size
+}
+
+// requireListed requires that a list has the descriptor of each manifest.
+func requireListed(t *testing.T, db *DB, manifests []*manifest.Manifest) {
+	t.Helper()
+	listed := make(map[digest.Digest]string)
+	e, err := db.Extent(ofSubject, "", math.MaxInt, math.MaxInt)
+	must(t, err)
+	for last := ""; last != e.End; {
+		page, err := db.Referrers(ofSubject, last, e)
+		must(t, err)
+		for _, d := range page {
+			text, err := d.JSON()
+			must(t, err)
+			listed[d.Digest], last = string(text), d.Digest.String()
+		}
+	}
+	if len(listed) != len(manifests) {
+		t.Errorf("%d of %d are listed", len(listed), len(manifests))
+	}
+	for _, m := range manifests {
+		d, err := m.Descriptor()
+		must(t, err)
+		text, err := d.JSON()
+		must(t, err)
+		if listed[m.Digest] != string(text) {
+			t.Errorf("%s: got %.300s, want %.300s", m.Payload, listed[m.Digest], text)
+		}
+	}
+}
+
+// TestMigrateDescriptors migrates a database of schema 2: its lists are those that this
+// program would have written itself, and so are the lengths.
+func TestMigrateDescriptors(t *testing.T) {
+	url := fileURL(t)
+	old, err := open(t.Context(), url, Options{}, schema(t, 2))
+	must(t, err)
+	manifests := oldManifests()
+	for _, m := range manifests {
+		insertOld(t, old, m)
+	}
+	image := &manifest.Manifest{MediaType: manifest.MediaTypeImage, Annotations: map[string]string{"a": "<"}, Digest: digest.FromString("image"), Payload: []byte("image")}
+	insertOld(t, old, image)
+	must(t, old.Close())
+
+	db, err := Open(t.Context(), url, Options{})
+	must(t, err)
+	defer db.Close()
+	requireListed(t, db, manifests)
+	for _, m := range manifests {
+		d, err := m.Descriptor()
+		must(t, err)
+		text, err := d.JSON()
+		must(t, err)
+		if size := descriptorSize(t, db, m.Digest); size != len(text) {
+			t.Errorf("%s: the length is %d, want %d", m.Payload, size, len(text))
+		}
+		payload, err := db.Payload(rowOf(t, db, m).ID)
+		must(t, err)
+		if string(payload) != string(m.Payload) {
+			t.Errorf("the payload is %q, want %q", payload, m.Payload)
+		}
+	}
+	if size := descriptorSize(t, db, image.Digest); size != -1 {
+		t.Errorf("a manifest without a subject has the length %d", size)
+	}
+	var check string
+	must(t, db.queryRow(`PRAGMA integrity_check`).Scan(&check))
+	if check != "ok" {
+		t.Error(check)
+	}
+}
+
+func rowOf(t *testing.T, db *DB, m *manifest.Manifest) Manifest {
+	t.Helper()
+	row, err := db.ManifestByDigest(testRepository, m.Digest.String())
+	must(t, err)
+	return row
+}
+
+// TestOlderProgramBeside: a program for schema 2 goes on beside this one. What it
+// pushes is listed, without annotations that are too long, and counts as the longest.
+func TestOlderProgramBeside(t *testing.T) {
+	url := fileURL(t)
+	db, err := Open(t.Context(), url, Options{})
+	must(t, err)
+	defer db.Close()
+	old, err := open(t.Context(), url, Options{}, schema(t, 2))
+	must(t, err)
+	defer old.Close()
+	var manifests []*manifest.Manifest
+	for i, text := range []string{"x", strings.Repeat("x", 4<<20)} {
+		payload := fmt.Appendf(nil, "%d", i)
+		m := &manifest.Manifest{MediaType: manifest.MediaTypeImage, Annotations: map[string]string{"k": text},
+			Subject: testSubject, Payload: payload, Digest: digest.FromBytes(payload)}
+		insertOld(t, old, m)
+		manifests = append(manifests, m)
+	}
+	requireListed(t, db, manifests)
+	if e, err := db.Extent(ofSubject, "", 9, 2*manifest.MaxDescriptor+2); err != nil || e.More {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if e, err := db.Extent(ofSubject, "", 9, 2*manifest.MaxDescriptor+1); err != nil || !e.More {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// TestSaveDescriptors: what this program writes has the length that the list sends.
+func TestSaveDescriptors(t *testing.T) {
+	db, err := Open(t.Context(), fileURL(t), Options{})
+	must(t, err)
+	defer db.Close()
+	manifests := oldManifests()
+	for _, m := range manifests {
+		must(t, db.Tx(t.Context(), func(tx *Tx) error {
+			repository, err := tx.EnsureRepository(testRepository)
+			if err != nil {
+				return err
+			}
+			_, _, err = tx.SaveManifest(repository, m, 1)
+			return err
+		}))
+		d, err := m.Descriptor()
+		must(t, err)
+		text, err := d.JSON()
+		must(t, err)
+		if size := descriptorSize(t, db, m.Digest); size != len(text) {
+			t.Errorf("%s: the length is %d, want %d", m.Payload, size, len(text))
+		}
+	}
+	requireListed(t, db, manifests)
+}
+
+// TestReferrersPlans: lengths are read from an index alone, and nothing is sorted.
+func TestReferrersPlans(t *testing.T) {
+	db, err := Open(t.Context(), fileURL(t), Options{})
+	must(t, err)
+	defer db.Close()
+	for _, c := range []struct {
+		query, want string
+		args        int
+	}{
+		{lengthsSQL, "USING COVERING INDEX manifests_subject (", 6},
+		{lengthsOfTypeSQL, "USING COVERING INDEX manifests_subject_type (", 7},
+		{descriptorsSQL, "USING INDEX manifests_subject (", 6},
+		{descriptorsOfTypeSQL, "USING INDEX manifests_subject_type (", 7},
+	} {
+		rows, err := db.query(`EXPLAIN QUERY PLAN `+c.query, make([]any, c.args)...)
+		must(t, err)
+		var plan strings.Builder
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			must(t, rows.Scan(&id, &parent, &unused, &step))
+			plan.WriteString(step + "\n")
+		}
+		if got := plan.String(); !strings.Contains(got, c.want) || strings.Contains(got, "TEMP B-TREE") {
+			t.Errorf("%s\nhas the plan\n%s, want %s", c.query, got, c.want)
+		}
+	}
+}
+
+// TestManyReferrers has a list of 40,000 entries: one answer of 4 MiB takes a number of
+// queries that follows its length, each of which is small.
+func TestManyReferrers(t *testing.T) {
+	const entries, answer = 40_000, 4 << 20
+	text, err := manifest.Descriptor{MediaType: manifest.MediaTypeImage, Digest: testSubject, Size: 1}.JSON()
+	must(t, err)
+	size := len(text)
+	db, err := Open(t.Context(), fileURL(t), Options{})
+	must(t, err)
+	defer db.Close()
+	must(t, db.Tx(t.Context(), func(tx *Tx) error {
+		repository, err := tx.EnsureRepository(testRepository)
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $2)
+			INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
+			SELECT $1, printf('sha256:%064x', i * 7919 % 1000003), $3, '', $4, 'null', $5, 1, 1, 'x' FROM n`,
+			repository, entries, manifest.MediaTypeImage, testSubject, size)
+		return err
+	}))
+	listed, answers := 0, 0
+	for last, more := "", true; more; answers++ {
+		before := queries(t, db)
+		e, err := db.Extent(ofSubject, last, math.MaxInt, answer)
+		must(t, err)
+		if n := queries(t, db) - before; n > answer/size/lengthsStep+2 {
+			t.Errorf("the extent of an answer took %d queries", n)
+		}
+		for last != e.End {
+			page, err := db.Referrers(ofSubject, last, e)
+			must(t, err)
+			if len(page) == 0 || len(page) > referrersPage/size {
+				t.Fatalf("a page of %d", len(page))
+			}
+			listed, last = listed+len(page), page[len(page)-1].Digest.String()
+		}
+		more = e.More
+	}
+	if listed != entries || answers != 2 {
+		t.Errorf("%d of %d are listed in %d answers", listed, entries, answers)
+	}
+}
+
+// TestScansLeaveConnections: while many lists are read, other queries find a connection.
+func TestScansLeaveConnections(t *testing.T) {
+	db, err := Open(t.Context(), fileURL(t), Options{})
+	must(t, err)
+	defer db.Close()
+	const lists = 20
+	running, release, done := make(chan struct{}, lists), make(chan struct{}), make(chan error, lists)
+	for range lists {
+		go func() {
+			done <- db.scan(`SELECT 1`, nil, func(row) (bool, error) {
+				running <- struct{}{}
+				<-release
+				return true, nil
+			})
+		}()
+	}
+	for range cap(db.scans) {
+		<-running
+	}
+	if _, err := db.Repositories("", 1); err != nil {
+		t.Error(err)
+	}
+	if n := len(running); n != 0 {
+		t.Errorf("%d lists more than %d are read", n, cap(db.scans))
+	}
+	close(release)
+	for range lists {
+		must(t, <-done)
+	}
+}
+
+// queries counts the queries of readers so far.
+func queries(t *testing.T, db *DB) int {
+	t.Helper()
+	all := prometheus.NewRegistry()
+	all.MustRegister(db.Collectors()...)
+	families, err := all.Gather()
+	must(t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "berth_sql_seconds" && m.GetLabel()[0].GetValue() == "read" {
+				return int(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	t.Fatal("no metric counts the queries")
+	return 0
+}
