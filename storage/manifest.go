@@ -150,17 +150,24 @@ func (r *Registry) mayMiss(l manifest.Link) bool {
 	}
 }
 
+// maxMissing is how many missing digests an error tells. Clients read no more than
+// some kilobytes of an error.
+const maxMissing = 20
+
 func missingContent(digests []string) error {
 	type named struct {
 		Digest string `json:"digest"`
 	}
-	detail := make([]named, len(digests))
-	for i, d := range digests {
-		detail[i].Digest = d
+	detail := make([]named, min(len(digests), maxMissing))
+	for i := range detail {
+		detail[i].Digest = digests[i]
 	}
 	message := fmt.Sprintf("the manifest names %s, which the repository does not have: push it first", digests[0])
 	if len(digests) > 1 {
 		message = fmt.Sprintf("the manifest names %d contents that the repository does not have: push them first", len(digests))
+	}
+	if len(digests) > maxMissing {
+		message += fmt.Sprintf(" (the detail has %d of them)", maxMissing)
 	}
 	return &manifest.Error{Kind: ErrManifestBlobUnknown, Message: message, Detail: detail}
 }

@@ -41,7 +41,7 @@ type Manifests interface {
 
 	// PutManifest stores m and points tags at it, all or nothing. The condition
 	// speaks of each of the tags as it is inside the transaction.
-	// Errors: ErrManifestBlobUnknown with the missing digests as detail,
+	// Errors: ErrManifestBlobUnknown with up to 20 missing digests as detail,
 	// manifest.ErrManifestInvalid when a descriptor's size is not that of what
 	// the repository has, ErrPrecondition.
 	PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error
