@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -100,18 +101,20 @@ type manyTags struct {
 	Registry
 	total, fails int
 	largest      int // page that was asked for
+	queries      int
+	failing      int // number of the query that fails; 0 for none
 }
 
 func tagName(i int) string { return fmt.Sprintf("v%06d", i) }
 
 func (m *manyTags) Tags(_ context.Context, _, last string, n int) ([]string, error) {
-	m.largest = max(m.largest, n)
+	m.largest, m.queries = max(m.largest, n), m.queries+1
 	from := 0
 	if last != "" {
 		fmt.Sscanf(last, "v%d", &from)
 		from++
 	}
-	if m.fails > 0 && from >= m.fails {
+	if m.fails > 0 && from >= m.fails || m.failing > 0 && m.queries == m.failing {
 		return nil, fmt.Errorf("the disk is on fire")
 	}
 	var tags []string
@@ -151,6 +154,11 @@ func TestManyTags(t *testing.T) {
 		if registry.largest > queryPage {
 			t.Errorf("a query asked for %d tags", registry.largest)
 		}
+		before := registry.queries
+		_, _ = s.exchange(exchangeCase{Name: "head", Method: "HEAD", URL: "/v2/a/tags/list", WantCode: 200, WantHeader: header{"Content-Type": "application/json"}})
+		if n := registry.queries - before; n != 1 {
+			t.Errorf("%d tags: HEAD took %d queries", total, n)
+		}
 	}
 }
 
@@ -168,6 +176,82 @@ func TestFailingList(t *testing.T) {
 	}
 	s.log.await(`"route":"tags"`, `"cut":"the disk is on fire"`)
 	s.exchange(exchangeCase{Name: "by pages", Method: "GET", URL: "/v2/a/tags/list?n=5000", WantCode: 500, WantError: "UNKNOWN"})
+}
+
+// changingTags is a registry whose tags change before a query.
+type changingTags struct {
+	Registry
+	tags   []string
+	before func(m *changingTags, query int)
+	query  int
+}
+
+func (m *changingTags) Tags(_ context.Context, _, last string, n int) (tags []string, err error) {
+	m.query++
+	m.before(m, m.query)
+	for _, tag := range m.tags {
+		if tag > last && len(tags) < n {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+// TestLongPageIsStreamed: a page of tags that takes several queries is not held in
+// memory. Once it is known where it ends the header is sent, and what fails then cuts it.
+func TestLongPageIsStreamed(t *testing.T) {
+	const n = 4 * queryPage
+	registry := &manyTags{total: 2 * n, failing: n/queryPage + 1 + 3}
+	s := serveRegistry(t, registry, Options{})
+	resp, err := http.Get("http://" + s.addr + "/v2/a/tags/list?n=" + strconv.Itoa(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil || json.Valid(body) || len(body) < 2*queryPage*len(`"v000000",`) || nextOf(t, resp) == "" {
+		t.Errorf("%d, %d bytes, %v", resp.StatusCode, len(body), err)
+	}
+}
+
+// TestTagsMeanwhile deletes and adds tags while a page of several queries is sent. No
+// tag that stays is missing, whichever page it belongs to.
+func TestTagsMeanwhile(t *testing.T) {
+	const n, total = 1500, 3200
+	for at := 1; at <= 6; at++ {
+		registry := &changingTags{before: func(m *changingTags, query int) {
+			if query != at {
+				return
+			}
+			for _, i := range []int{0, 999, 1000, 1499, 1500, 1999} {
+				m.tags = slices.DeleteFunc(m.tags, func(tag string) bool { return tag == tagName(i) })
+			}
+			m.tags = append(m.tags, tagName(500)+"x", tagName(1400)+"x", tagName(1499)+"x", tagName(3000)+"x")
+			slices.Sort(m.tags)
+		}}
+		for i := range total {
+			registry.tags = append(registry.tags, tagName(i))
+		}
+		s := serveRegistry(t, registry, Options{})
+		var got []string
+		for u := "/v2/a/tags/list?n=" + strconv.Itoa(n); u != ""; {
+			resp, body := s.exchange(exchangeCase{Name: "page", Method: "GET", URL: u, WantCode: 200})
+			var page tagsPage
+			if err := json.Unmarshal([]byte(body), &page); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, page.Tags...)
+			u = nextOf(t, resp)
+		}
+		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
+			t.Errorf("change before query %d: the tags are not sorted", at)
+		}
+		for _, tag := range registry.tags {
+			if !strings.HasSuffix(tag, "x") && !slices.Contains(got, tag) {
+				t.Errorf("change before query %d: %s is missing", at, tag)
+			}
+		}
+	}
 }
 
 var _ Registry = (*storage.Registry)(nil)
