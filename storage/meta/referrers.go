@@ -22,7 +22,8 @@ type ReferrerQuery struct {
 	ArtifactType string // "" for all
 }
 
-// Extent is the part of a list of referrers that one answer has: those up to a digest that were there when it was made.
+// Extent is the part of a list of referrers that one answer has: those up to a digest that were
+// there when it was made.
 type Extent struct {
 	End    string // a digest; "" where there are none
 	More   bool   // others follow
@@ -45,8 +46,9 @@ const (
 	descriptorsOfTypeSQL = descriptorColumns + referrersSQL + ofTypeSQL + ` AND m.digest <= $5 ORDER BY m.digest`
 )
 
-// Extent returns how far an answer goes that begins after a digest: as far as it has no more than n descriptors and no more
-// than so many bytes of their JSON, with a comma for each, but for the first descriptor, which always fits.
+// Extent returns how far an answer goes that begins after a digest. It has at most n descriptors,
+// which must be at least 1, and at most so many bytes of their JSON, with a comma for each. The
+// first descriptor always fits.
 func (db *DB) Extent(q ReferrerQuery, last string, n, bytes int) (e Extent, err error) {
 	if err := db.queryRow(`SELECT COALESCE(MAX(id), 0) FROM manifests`).Scan(&e.Newest); err != nil {
 		return e, err
@@ -72,8 +74,8 @@ func (db *DB) Extent(q ReferrerQuery, last string, n, bytes int) (e Extent, err 
 	return e, nil
 }
 
-// Referrers returns the descriptors of an extent after a digest, in the order of their digests: 64 KiB of JSON at most, or one.
-// After the last of the extent it returns none.
+// Referrers returns the descriptors of an extent after a digest, in the order of their digests:
+// 64 KiB of JSON at most, or one. After the last of the extent it returns none.
 func (db *DB) Referrers(q ReferrerQuery, last string, e Extent) (page []manifest.Descriptor, err error) {
 	bytes := 0
 	err = db.scanReferrers(q, descriptorsSQL, descriptorsOfTypeSQL, last, e.Newest, e.End, func(row row) (bool, error) {
@@ -97,8 +99,11 @@ func (db *DB) Referrers(q ReferrerQuery, last string, e Extent) (page []manifest
 	return page, err
 }
 
-// scanReferrers scans those after a digest that are not newer than a manifest. bound is the argument $5 of both queries.
-func (db *DB) scanReferrers(q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(row) (bool, error)) error {
+// scanReferrers scans those after a digest that are not newer than a manifest. bound is the
+// argument $5 of both queries.
+func (db *DB) scanReferrers(
+	q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(row) (bool, error),
+) error {
 	query, args := all, []any{q.Repository, q.Subject, last, newest, bound, manifest.MaxDescriptor}
 	if q.ArtifactType != "" {
 		query, args = ofType, append(args, q.ArtifactType)

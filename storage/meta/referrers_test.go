@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -337,7 +338,7 @@ func TestScansLeaveConnections(t *testing.T) {
 	for range cap(db.scans) {
 		<-running
 	}
-	if _, err := db.Repositories("", 1); err != nil {
+	if _, err := db.RepositoryID("none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	if n := len(running); n != 0 {

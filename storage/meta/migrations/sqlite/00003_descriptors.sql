@@ -1,12 +1,13 @@
 -- +goose Up
 
--- Of a manifest with a subject: the length of its descriptor in a list of referrers, in bytes of JSON. NULL in
--- the rows of older programs.
+-- The length of a manifest's descriptor in a list of referrers, in bytes of JSON. NULL where it
+-- is not known: in older rows without a subject, which no list has, and in those that an older
+-- program writes.
 ALTER TABLE manifests ADD COLUMN descriptor_size INTEGER;
 
--- annotations is now the JSON that such a list has, and 'null' where that is nothing or longer than 64 KiB. Until
--- now it was as long as it came, with the characters <, > and & escaped. A pair \\ is no part of such an escape:
--- char(1), which JSON never has, stands for it meanwhile.
+-- annotations is now the JSON that such a list has, and 'null' where that is nothing or longer
+-- than 64 KiB. Until now it was as long as it came, with the characters <, > and & escaped. A
+-- pair \\ is no part of such an escape: char(1), which JSON never has, stands for it meanwhile.
 UPDATE manifests
 SET annotations = replace(replace(replace(replace(replace(annotations,
     '\\', char(1)), '\u003c', '<'), '\u003e', '>'), '\u0026', '&'), char(1), '\\')
