@@ -1,11 +1,5 @@
 package api
 
-import (
-	"net/http"
-	"net/url"
-	"strconv"
-)
-
 const (
 	// catalogPage is how many repositories are listed when the client does not say.
 	catalogPage = 1000
@@ -24,12 +18,14 @@ func (a *API) listRepositories(w *response, r *request) error {
 	if p.n < 0 {
 		p.n = catalogPage
 	}
-	names, more, err := a.catalog.Page(r.Context(), a.policy.View(r.caller, r.origin.addr), p.last, p.n)
-	if err != nil {
-		return err
+	view := a.policy.View(r.caller, r.origin.addr)
+	repositories := names{
+		path:  "/v2/_catalog",
+		begin: `{"repositories":[`,
+		query: func(last string, n int) ([]string, error) {
+			page, _, err := a.catalog.Page(r.Context(), view, last, n)
+			return page, err
+		},
 	}
-	if more {
-		nextPage(w, "/v2/_catalog", url.Values{"n": {strconv.Itoa(p.n)}, "last": {names[len(names)-1]}})
-	}
-	return writeJSON(w, http.StatusOK, "application/json", map[string][]string{"repositories": names})
+	return repositories.send(w, p)
 }

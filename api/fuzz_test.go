@@ -75,7 +75,6 @@ func (w *witness) Tags(_ context.Context, repo, _ string, _ int) ([]string, erro
 	return nil, storage.ErrNameUnknown
 }
 
-
 func (w *witness) ReferrersExtent(_ context.Context, q storage.ReferrerQuery, _ digest.Digest, _, _ int) (storage.Extent, error) {
 	w.saw(q.Repo, q.Subject.String())
 	return storage.Extent{}, nil
@@ -228,7 +227,7 @@ func FuzzPages(f *testing.F) {
 				}
 				return
 			}
-			var page tagsPage
+			var page tagNames
 			if err := json.Unmarshal(r.Body.Bytes(), &page); err != nil || r.Code != http.StatusOK {
 				t.Fatalf("%q is answered %d %q", next, r.Code, r.Body)
 			}

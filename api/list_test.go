@@ -14,13 +14,19 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
+// tagNames is an answer to a request for tags.
+type tagNames struct {
+	Name string   `json:"name"`
+	Tags []string `json:"tags"`
+}
+
 func TestTags(t *testing.T) {
 	s := newSite(t, Options{})
 	_, d := s.pushImage("team/app", "b", "")
 	s.exchange(exchangeCase{Name: "tags", Method: "PUT", URL: "/v2/team/app/manifests/" + d + "?tag=a&tag=B&tag=1&tag=_x", Body: image("{}", "layer", ""), WantCode: 201})
 	const u = "/v2/team/app/tags/list"
 	list := func(tags ...string) string {
-		b, _ := json.Marshal(tagsPage{"team/app", append([]string{}, tags...)})
+		b, _ := json.Marshal(tagNames{"team/app", append([]string{}, tags...)})
 		return string(b)
 	}
 	none := header{"Link": absent, "Content-Type": "application/json"}
@@ -137,7 +143,7 @@ func TestManyTags(t *testing.T) {
 			var got []string
 			for u := "/v2/a/tags/list" + query; u != ""; {
 				resp, body := s.exchange(exchangeCase{Name: "page", Method: "GET", URL: u, WantCode: 200})
-				var page tagsPage
+				var page tagNames
 				if err := json.Unmarshal([]byte(body), &page); err != nil || page.Name != "a" || page.Tags == nil {
 					t.Fatalf("%v: %.200s", err, body)
 				}
@@ -236,7 +242,7 @@ func TestTagsMeanwhile(t *testing.T) {
 		var got []string
 		for u := "/v2/a/tags/list?n=" + strconv.Itoa(n); u != ""; {
 			resp, body := s.exchange(exchangeCase{Name: "page", Method: "GET", URL: u, WantCode: 200})
-			var page tagsPage
+			var page tagNames
 			if err := json.Unmarshal([]byte(body), &page); err != nil {
 				t.Fatal(err)
 			}
@@ -255,3 +261,48 @@ func TestTagsMeanwhile(t *testing.T) {
 }
 
 var _ Registry = (*storage.Registry)(nil)
+
+// manyRepositories is a registry with so many repositories.
+type manyRepositories struct {
+	Registry
+	names []string
+}
+
+func (m *manyRepositories) Repositories(_ context.Context, after, before string, n int) ([]string, error) {
+	from, found := slices.BinarySearch(m.names, after)
+	if found {
+		from++
+	}
+	to := len(m.names)
+	if before != "" {
+		to, _ = slices.BinarySearch(m.names, before)
+	}
+	return m.names[from:max(from, min(to, from+n))], nil
+}
+
+// TestLongCatalogIsStreamed asks for more repositories than one query reads: the page is sent as it is
+// read, and the Link leads to the others.
+func TestLongCatalogIsStreamed(t *testing.T) {
+	const n = 2500
+	registry := &manyRepositories{}
+	for i := range 2*n + 1 {
+		registry.names = append(registry.names, fmt.Sprintf("%s/%06d", strings.Repeat("a", 200), i))
+	}
+	s := serveRegistry(t, registry, Options{})
+	var got []string
+	for u := "/v2/_catalog?n=" + strconv.Itoa(n); u != ""; {
+		resp, body := s.exchange(exchangeCase{Name: "page", Method: "GET", URL: u, WantCode: 200})
+		var page struct{ Repositories []string }
+		if err := json.Unmarshal([]byte(body), &page); err != nil || len(page.Repositories) > n {
+			t.Fatalf("%d repositories, %v", len(page.Repositories), err)
+		}
+		if streamed := resp.ContentLength < 0; streamed != (len(page.Repositories) == n) {
+			t.Errorf("a page of %d has a Content-Length of %d", len(page.Repositories), resp.ContentLength)
+		}
+		got = append(got, page.Repositories...)
+		u = nextOf(t, resp)
+	}
+	if !slices.Equal(got, registry.names) {
+		t.Errorf("%d of %d repositories were listed", len(got), len(registry.names))
+	}
+}

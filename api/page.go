@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// queryPage is how many results one query of a list asks for.
+	// queryPage is how many results one query of a list asks for; one more shows that others follow.
 	queryPage = 1000
 	// maxPage is the longest page that is sent; longer ones end with a Link.
 	maxPage = 10_000
@@ -58,24 +58,4 @@ func (p parameters) count() (int, error) {
 // character that would have to be escaped: names and digests have none.
 func nextPage(w *response, path string, query url.Values) {
 	w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
-}
-
-// collect reads up to n+1 results after last, queryPage at a time, and reports
-// whether there were more than n.
-func collect(n int, last string, query func(last string, n int) ([]string, error)) (results []string, more bool, err error) {
-	results = []string{}
-	for want := min(n+1, queryPage); ; want = queryPage {
-		got, err := query(last, want)
-		if err != nil {
-			return nil, false, err
-		}
-		results = append(results, got...)
-		switch {
-		case len(results) > n:
-			return results[:n], true, nil
-		case len(got) < want:
-			return results, false, nil
-		}
-		last = got[len(got)-1]
-	}
 }
