@@ -104,6 +104,7 @@ type options struct {
 	Program string     // path of a berth built otherwise; "" = berthBinary
 	Listen  string     // address to listen on, "0.0.0.0"; "" = 127.0.0.1 alone
 	TLS     *authority // whose certificate is shown; nil = plain HTTP
+	Stderr  *os.File   // where the log goes; nil = Log. The caller closes it
 }
 
 // server is a started `berth serve`. Its methods fail the test on any surprise.
@@ -220,9 +221,15 @@ func (s *server) start() error {
 	s.cmd.Env = append(append(os.Environ(), "BERTH_LOG_FORMAT=json"), s.opts.Env...)
 	s.cmd.SysProcAttr = dieWithParent()
 	s.cmd.Stdout = &s.stdout
-	stderr, err := s.cmd.StderrPipe()
-	if err != nil {
-		return err
+	var stderr io.Reader = strings.NewReader("")
+	if s.opts.Stderr != nil {
+		s.cmd.Stderr = s.opts.Stderr
+	} else {
+		pipe, err := s.cmd.StderrPipe()
+		if err != nil {
+			return err
+		}
+		stderr = pipe
 	}
 	if err := s.cmd.Start(); err != nil {
 		return err

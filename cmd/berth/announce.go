@@ -9,7 +9,7 @@ import (
 )
 
 // announce says, once, where the registry is, who is let in, and how to push to it.
-func (s *server) announce(stderr io.Writer, buf *logBuf) {
+func (s *server) announce(stderr io.Writer, lines *logQueue) {
 	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
 	if s.cfg.inMemory() {
 		data = "memory"
@@ -21,7 +21,7 @@ func (s *server) announce(stderr io.Writer, buf *logBuf) {
 	push := "docker push " + s.pushAddr() + "/NAME:TAG"
 	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
 	if terminal {
-		fmt.Fprintf(buf, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", version(), url, data, authentication, push)
+		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", version(), url, data, authentication, push)
 	} else {
 		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", version(), "pid", os.Getpid()}
 		if s.debug.Listener != nil {
@@ -29,20 +29,20 @@ func (s *server) announce(stderr io.Writer, buf *logBuf) {
 		}
 		s.log.Info("serving", attrs...)
 	}
-	s.announceAdmin(terminal, buf)
+	s.announceAdmin(terminal, lines)
 	s.warn()
-	buf.Flush()
+	lines.hurry()
 }
 
 // announceAdmin tells of the user that this start made. Its password is for the eyes of whoever started the program, and
 // for no file: where nobody looks, the command that sets one is named.
-func (s *server) announceAdmin(terminal bool, buf *logBuf) {
+func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	if s.password == "" {
 		return
 	}
 	command := s.cfg.commandLine("user passwd " + adminName)
 	if terminal {
-		fmt.Fprintf(buf, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
+		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
 	} else {
 		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", adminName, "command", command)
 	}

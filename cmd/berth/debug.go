@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -32,7 +33,7 @@ func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
 }
 
 // debugServer serves metrics and profiles, on a mux of its own: what packages add to net/http's default one stays out.
-func debugServer(metrics *prometheus.Registry) *http.Server {
+func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the profiles below it, by name
@@ -41,5 +42,7 @@ func debugServer(metrics *prometheus.Registry) *http.Server {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	return &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -62,10 +63,24 @@ func run(c *console, args []string) int {
 		}
 	}
 	if err := root.Execute(); err != nil {
-		fmt.Fprintln(c.stderr, "berth:", err)
+		c.complain(err)
 		return 1
 	}
 	return 0
+}
+
+// complain tells why a command failed. A reader of standard error that stands still does not keep
+// the process for longer than lastWords.
+func (c *console) complain(err error) {
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		fmt.Fprintln(c.stderr, "berth:", err)
+	}()
+	select {
+	case <-told:
+	case <-time.After(lastWords):
+	}
 }
 
 // refuseUnknown makes an error of a command that a group of commands does not have. Cobra would show the group's help and

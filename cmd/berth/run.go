@@ -23,7 +23,7 @@ func (s *server) run(ctx context.Context, stop <-chan struct{}, hup <-chan os.Si
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, failed := errgroup.WithContext(ctx)
-	start := func(f func() error) { g.Go(func() error { return guard(s.log, f) }) }
+	start := func(f func() error) { g.Go(func() error { return guard(s.log, s.crash, f) }) }
 	start(s.main.run)
 	if s.debug.Listener != nil {
 		start(s.debug.run)

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,16 +45,17 @@ func (c *console) serveCommand() *cobra.Command {
 // serve runs a server from the first directory to the last flushed line of its log.
 func (c *console) serve(ctx context.Context, l *loaded) error {
 	l.tune(c.environ)
-	buf := newLogBuf(c.stderr)
-	defer buf.flushing()()
-	log, err := newLogger(l.Log, c.stderr, buf)
+	signal.Ignore(syscall.SIGPIPE) // when the reader of the log goes away, a write fails and no more
+	log, lines, err := openLog(l.Log, c.stderr)
 	if err != nil {
 		return err
 	}
+	defer lines.close()
+	slog.SetDefault(log) // which takes what libraries write by package log, too
 	for _, name := range l.unknown {
 		log.Warn("unknown environment variable, ignored", "name", name)
 	}
-	stop, hup := c.watchSignals(log, buf), c.hangups()
+	stop, hup := c.watchSignals(log, lines), c.hangups()
 	warnings, err := l.checkFiles(ctx) // also those that only a registry with users reads, and this one may get some
 	if err != nil {
 		return err
@@ -60,11 +63,11 @@ func (c *console) serve(ctx context.Context, l *loaded) error {
 	for _, warning := range warnings {
 		log.Warn(warning)
 	}
-	s, err := open(ctx, &l.Config, log)
+	s, err := c.open(ctx, &l.Config, log, lines)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.run(ctx, stop, hup, func() { s.announce(c.stderr, buf) }), s.close())
+	err = errors.Join(s.run(ctx, stop, hup, func() { s.announce(c.stderr, lines) }), s.close())
 	if err == nil {
 		log.Info("stopped")
 	}
@@ -75,6 +78,7 @@ func (c *console) serve(ctx context.Context, l *loaded) error {
 type server struct {
 	cfg      *Config
 	log      *slog.Logger
+	crash    func()         // ends the process after a panic
 	closers  []func() error // of what is open; closed last to first
 	rows     *meta.DB
 	registry *storage.Registry
@@ -99,8 +103,9 @@ type service struct {
 
 // open opens everything that serving needs. When it fails, nothing stays open. The first user is made last: a start that
 // fails must not leave one behind whose password nobody saw.
-func open(ctx context.Context, cfg *Config, log *slog.Logger) (*server, error) {
-	s := &server{cfg: cfg, log: log, watcher: newWatcher(log)}
+func (c *console) open(ctx context.Context, cfg *Config, log *slog.Logger, lines *logQueue) (*server, error) {
+	s := &server{cfg: cfg, log: log, crash: func() { lines.close(); c.exit(2) }, watcher: newWatcher(log)}
+	s.parts = [][]prometheus.Collector{{lines.dropped}}
 	for _, step := range []func(context.Context) error{
 		s.openData, s.openStores, s.listen, s.openTLS, s.openAudit, s.admit, s.openMain, s.openDebug, s.recordAuth,
 	} {
@@ -160,7 +165,7 @@ func (s *server) openStores(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.parts = [][]prometheus.Collector{bytes.Collectors(), rows.Collectors(), s.registry.Collectors()}
+	s.parts = append(s.parts, bytes.Collectors(), rows.Collectors(), s.registry.Collectors())
 	return nil
 }
 
@@ -281,7 +286,7 @@ func (s *server) openDebug(ctx context.Context) error {
 		return fmt.Errorf("debug.addr: %w", err)
 	}
 	s.closers = append(s.closers, closeListener(l))
-	s.debug = service{debugServer(metrics), l}
+	s.debug = service{debugServer(metrics, s.log), l}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestServe(t *testing.T) {
@@ -199,7 +202,8 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(status, err)
 	}
 	for _, name := range []string{"go_goroutines ", "go_build_info{", "process_resident_memory_bytes ", "berth_bucket_operation_seconds_bucket{", "berth_sql_seconds",
-		"berth_http_requests_total{", "berth_http_request_duration_seconds_bucket{", "berth_http_received_bytes_total", "berth_http_sent_bytes_total", "berth_http_requests_in_flight", "berth_uploads_open"} {
+		"berth_http_requests_total{", "berth_http_request_duration_seconds_bucket{", "berth_http_received_bytes_total", "berth_http_sent_bytes_total", "berth_http_requests_in_flight", "berth_uploads_open",
+		"berth_log_dropped_total 0"} {
 		if !strings.Contains(string(page), "\n"+name) {
 			t.Errorf("no metric %s", name)
 		}
@@ -241,5 +245,14 @@ func TestRuntimeSettings(t *testing.T) {
 			}
 			p.stop()
 		})
+	}
+}
+
+// TestDebugServerLogs: what net/http has to say of the debug address is in the log, not written past it.
+func TestDebugServerLogs(t *testing.T) {
+	var out sink
+	debugServer(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).ErrorLog.Print("http: a panic")
+	if got := out.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "http: a panic") {
+		t.Errorf("got %q", got)
 	}
 }

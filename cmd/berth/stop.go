@@ -8,26 +8,15 @@ import (
 	"time"
 )
 
-// lastWords is how long a second signal waits for the log to be written.
-const lastWords = time.Second
-
-// watchSignals closes stop at the first signal. The second one ends the process at once, with code 1.
-func (c *console) watchSignals(log *slog.Logger, buf *logBuf) (stop <-chan struct{}) {
+// watchSignals closes stop at the first signal. The second one ends the process at once, with
+// code 1. Neither waits for the log, but the last line has lastWords to be written.
+func (c *console) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan struct{}) {
 	first, signals := make(chan struct{}), c.signals()
 	go func() {
 		log.Info("stopping", "signal", (<-signals).String())
 		close(first)
-		second := <-signals
-		written := make(chan struct{})
-		go func() {
-			log.Warn("a second signal: exit at once", "signal", second.String())
-			buf.Flush()
-			close(written)
-		}()
-		select {
-		case <-written:
-		case <-time.After(lastWords): // nobody reads the log
-		}
+		log.Warn("a second signal: exit at once", "signal", (<-signals).String())
+		lines.close()
 		c.exit(1)
 	}()
 	return first
