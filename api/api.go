@@ -74,9 +74,9 @@ type Options struct {
 	// HSTS is how long browsers and clients are to come by HTTPS only, which
 	// binds every port of the host: it is told in answers over HTTPS. 0 is not.
 	HSTS time.Duration
-	// Audit takes the lines of the audit, which Log takes too where there is an
-	// Auth; none by default.
-	Audit *slog.Logger
+	// Audit takes the lines of the audit; none by default. Log takes them too
+	// where there is an Auth, and may drop some.
+	Audit Auditor
 	// Now is the clock by which a session's lifetime is told, and a warning given
 	// again; time.Now by default.
 	Now func() time.Time
@@ -100,7 +100,7 @@ type API struct {
 	catalog  *catalog.Catalog
 	auth     *Auth
 	log      *slog.Logger
-	auditors []*slog.Logger
+	auditor  Auditor // nil for none
 	router   *router
 	hosts    hosts
 	bases    []base // of Options.ExternalURLs
@@ -144,6 +144,7 @@ func New(registry Registry, o Options) *API {
 		catalog:  catalog.New(registry, catalogBytes),
 		auth:     o.Auth,
 		log:      o.Log,
+		auditor:  o.Audit,
 		hosts:    newHosts(o.Loopback, o.Hosts),
 		bases:    newBases(o.ExternalURLs),
 		ids:      newIDs(),
@@ -158,15 +159,11 @@ func New(registry Registry, o Options) *API {
 	table := routes()
 	if a.auth != nil {
 		table = append(table, authRoutes()...)
-		a.auditors = append(a.auditors, o.Log)
-	}
-	if o.Audit != nil {
-		a.auditors = append(a.auditors, o.Audit)
 	}
 	if o.HSTS > 0 {
 		a.hsts = []string{"max-age=" + strconv.FormatInt(int64(o.HSTS/time.Second), 10)}
 	}
-	a.locates = len(a.auditors) > 0 || len(o.TrustedProxies) > 0 || a.hsts != nil
+	a.locates = a.audits() || len(o.TrustedProxies) > 0 || a.hsts != nil
 	a.router = newRouter(table, a.metrics)
 	return a
 }
@@ -188,6 +185,9 @@ func (closed) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, _ string)
 func (closed) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
 func (closed) Anonymous() bool { return false }
+
+// audits reports whether there is an audit, in the log or elsewhere.
+func (a *API) audits() bool { return a.auth != nil || a.auditor != nil }
 
 // SetReady decides what /readyz says. It changes nothing else.
 func (a *API) SetReady(ready bool) { a.ready.Store(ready) }

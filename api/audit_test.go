@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -104,8 +103,8 @@ func TestAudit(t *testing.T) {
 
 // TestAuditOfOpenRegistry writes what is done, by nobody, where a file is asked for.
 func TestAuditOfOpenRegistry(t *testing.T) {
-	audit := &logBuffer{lines: make(chan struct{}, 1)}
-	s := newSite(t, Options{Audit: slog.New(slog.NewJSONHandler(audit, nil))})
+	audit := newAuditor()
+	s := newSite(t, Options{Audit: audit})
 	s.pushBlob("team/app", "x")
 	if line := audit.await(`"event":"write"`); !strings.Contains(line, `"repository":"team/app"`) || !strings.Contains(line, `"from":"127.0.0.1"`) {
 		t.Errorf("a write is %s", line)

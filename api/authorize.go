@@ -61,13 +61,23 @@ func (a *API) admit(w *response, r *request) error {
 // confirmAfter is how long a write may take before it is asked again whether it may happen.
 const confirmAfter = time.Second
 
-// confirm asks again whether a write may happen: when its body is complete, and before anything is
-// changed. A body may take as long as its client likes, and what was taken away from the caller
+// confirm asks again whether a write may happen, and makes room for its line in the audit: when its
+// body is complete, and before anything is changed.
+//
+// Its errors are those of permit, and ErrAuditFull.
+func (a *API) confirm(w *response, r *request) error {
+	if err := a.permitAgain(w, r); err != nil {
+		return err
+	}
+	return a.reserveAudit(r)
+}
+
+// permitAgain is permit for a request whose body is complete. A body may take as long as its client likes, and what was taken away from the caller
 // meanwhile must not write any more: the account, the credential, the key that signed its token, or
 // the right. That the credential merely ended meanwhile is no reason to refuse.
 //
 // Its errors are those of permit.
-func (a *API) confirm(w *response, r *request) error {
+func (a *API) permitAgain(w *response, r *request) error {
 	if next := a.successor.Load(); next != nil { // the registry was open, and has users now
 		r.origin = next.originOf(r.Request)
 		return next.permit(w, r, operation{route: route{permission: r.permission}})
@@ -202,7 +212,7 @@ var errNothing = errors.New("no credentials")
 
 // identify finds out who asks, by what the request shows.
 // Errors: errNothing, errMalformed, errParameter, token.ErrInvalid,
-// token.ErrExpired, and those of login.Service.
+// token.ErrExpired, those of login.Service and of audit.
 func (a *API) identify(r *request, op operation) (err error) {
 	if r.shown, err = parseAuthorization(r.Header["Authorization"]); err != nil {
 		return err
@@ -215,7 +225,7 @@ func (a *API) identify(r *request, op operation) (err error) {
 		a.noteSecret(r)
 		r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.addr})
 		if err != nil || op.permission == auth.None {
-			a.auditLogin(r, r.shown.name, err)
+			return a.auditLogin(r, r.shown.name, err)
 		}
 		return err
 	}

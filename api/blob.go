@@ -48,6 +48,9 @@ func (a *API) getBlob(w *response, r *request) error {
 
 // deleteBlob removes a blob from the repository (spec, "Deleting Blobs").
 func (a *API) deleteBlob(w *response, r *request) error {
+	if err := a.reserveAudit(r); err != nil {
+		return err
+	}
 	if err := a.registry.DeleteBlob(r.Context(), r.caller.Owner(), r.repo, r.digest); err != nil {
 		return err
 	}

@@ -103,6 +103,7 @@ var problems = []problem{
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
 	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
+	{ErrAuditFull, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errBusy, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
 	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
@@ -140,6 +141,7 @@ func (a *API) answer(w *response, r *request, err error) {
 		w.err = err
 		return
 	}
+	a.releaseAudit(r) // an error is no write, and its answer may wait for the rest of a body
 	err = r.bodyError(err)
 	p, known := classify(err)
 	switch {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -56,7 +55,7 @@ type gated struct {
 	clock  *clock
 	policy *changing
 	ci     *authtest.Provider
-	audit  *logBuffer
+	audit  *auditor
 
 	accounts map[string]int64 // by kind and name
 
@@ -158,9 +157,9 @@ func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Opt
 	t.Helper()
 	parts := newAuthParts(t, changes...)
 	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
-		audit: &logBuffer{lines: make(chan struct{}, 1)}}
+		audit: newAuditor()}
 	o.Auth, o.Policy, o.Now = parts.auth, parts.policy, parts.clock.Now
-	o.Audit = slog.New(slog.NewJSONHandler(g.audit, nil))
+	o.Audit = g.audit
 	g.site = serveRegistry(t, registry, o)
 	for name, groups := range map[string][]string{"alice": {"team"}, "bob": nil, "carol": nil} {
 		g.addUser(name, groups...)

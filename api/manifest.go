@@ -118,6 +118,9 @@ func (a *API) deleteManifest(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.reserveAudit(r); err != nil {
+		return err
+	}
 	if r.ref.Tag != "" {
 		err = a.registry.DeleteTag(r.Context(), r.caller.Owner(), r.repo, r.ref.Tag, cond)
 	} else {

@@ -32,6 +32,9 @@ func (a *API) mount(w *response, r *request, q uploadQuery) (storage.Blob, error
 	case !r.tokenGrants(auth.Pull, from):
 		return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.wanted(auth.Push))
 	}
+	if err := a.reserveAudit(r); err != nil {
+		return storage.Blob{}, err
+	}
 	return a.registry.Mount(r.Context(), r.caller.Owner(), r.repo, q.mount, from)
 }
 

@@ -32,6 +32,7 @@ type request struct {
 
 	permission auth.Permission // that the request needs
 	permitted  time.Time       // when it was asked for, by Options.Now
+	audited    bool            // there is room in the audit for a line of this request
 
 	// One of these, as the route's element says.
 	ref    manifest.Reference

@@ -73,7 +73,7 @@ func (a *API) end(x *exchange) {
 	took := time.Since(x.r.began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)
-	if len(a.auditors) > 0 {
+	if a.audits() {
 		a.auditWrite(x)
 	}
 }

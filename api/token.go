@@ -153,7 +153,9 @@ func (a *API) issue(w *response, r *request, q parameters, form bool) error {
 	if err != nil {
 		return err
 	}
-	a.auditToken(r, signed, asked, granted)
+	if err := a.auditToken(r, signed, asked, granted); err != nil {
+		return err
+	}
 	answer := tokenAnswer{Token: signed.Text, AccessToken: signed.Text, ExpiresIn: int64(signed.Lifetime / time.Second)}
 	if form {
 		scope := scopeText(granted)
@@ -174,8 +176,7 @@ func (a *API) logIn(r *request) (err error) {
 	}
 	a.noteSecret(r)
 	r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.addr})
-	a.auditLogin(r, r.shown.name, err)
-	return err
+	return a.auditLogin(r, r.shown.name, err)
 }
 
 // grant is what of the accesses asked for the policy gives. It is never more than was asked.
@@ -214,13 +215,17 @@ func (a *API) exchange(w *response, r *request, form parameters) error {
 	}
 	r.shown = shown{scheme: basic, name: "oidc", secret: idToken}
 	a.noteSecret(r)
+	if err := a.awaitAudit(r); err != nil {
+		return err // and the identity token, which is good for one session, can be shown again
+	}
 	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.addr, 0)
 	r.caller = session.Identity
-	a.auditLogin(r, r.shown.name, err)
-	if err != nil {
+	if err := a.auditLogin(r, r.shown.name, err); err != nil {
 		return err
 	}
-	a.auditSession(r, session)
+	if err := a.auditSession(r, session); err != nil {
+		return err
+	}
 	w.Header()["Cache-Control"] = noStore
 	return writeJSON(w, http.StatusOK, "application/json", sessionAnswer{
 		AccessToken: session.Secret, IssuedTokenType: typeAccess, TokenType: "N_A",

@@ -29,6 +29,7 @@ func (a *API) postUpload(w *response, r *request) error {
 		if !errors.Is(err, storage.ErrBlobUnknown) {
 			return err
 		}
+		a.releaseAudit(r) // what comes next may wait for a body
 	}
 	if q.digest != "" {
 		chunk, err := a.chunk(w, r)
@@ -71,6 +72,7 @@ func (a *API) patchUpload(w *response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
+	chunk.Confirm = func() error { return a.permitAgain(w, r) } // the audit has no line of a chunk
 	up, err := a.registry.Append(r.Context(), r.caller.Owner(), r.repo, r.upload, chunk)
 	if up.ID != "" { // also with an error: what arrived is kept
 		progress(w, r, up)

@@ -3,9 +3,11 @@ package conformance
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -168,4 +170,149 @@ func TestD4ReaderOfTheLogGone(t *testing.T) {
 		t.Errorf("a push: %v", a)
 	}
 	u.Stop()
+}
+
+// hungFile is the file of an audit that takes nothing until it is drained: a
+// pipe with a name that nobody reads.
+type hungFile struct {
+	t    *testing.T
+	path string
+	pipe *os.File
+}
+
+func newHungFile(t *testing.T) *hungFile {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pipe.Close() })
+	return &hungFile{t, path, pipe}
+}
+
+// drain reads lines of the audit until last is true of one, and returns how many
+// writes they tell of.
+func (h *hungFile) drain(last func(digest, reference string) bool) (writes int) {
+	h.t.Helper()
+	h.pipe.SetReadDeadline(time.Now().Add(time.Minute))
+	lines := bufio.NewScanner(h.pipe)
+	for lines.Scan() {
+		var l struct{ Msg, Event, Digest, Reference string }
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil || l.Msg != "audit" {
+			h.t.Fatalf("%q: %v", lines.Text(), err)
+		}
+		if l.Event == "write" {
+			writes++
+		}
+		if last(l.Digest, l.Reference) {
+			return writes
+		}
+	}
+	h.t.Fatalf("the audit ends after %d writes: %v", writes, lines.Err())
+	return 0
+}
+
+// TestD4AuditFileHangs: while the file of the audit takes no line, nothing that
+// it would have to tell of is done, and everything else is.
+func TestD4AuditFileHangs(t *testing.T) {
+	const repo = "team/app"
+	file := newHungFile(t)
+	s := startBerth(t, options{Args: []string{"--audit-file", file.path}})
+	call := newCaller(s.URL)
+	call.http.Timeout = 20 * time.Second
+	config, layer := newContent(1, 100, digest.SHA256), newContent(2, 100, digest.SHA256)
+	payload := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":100},"layers":[{"mediaType":%q,"digest":%q,"size":100}]}`,
+		ociManifest, ociConfig, config.digest, ociLayer, layer.digest)
+	for _, a := range []answer{call.post(repo, config), call.post(repo, layer), call.putManifest(repo, "v1", ociManifest, payload)} {
+		if a.status != http.StatusCreated {
+			t.Fatalf("a push: %v", a)
+		}
+	}
+	written, pushed, refused := 3, layer, content{}
+	for n := uint64(100); refused.size == 0; n++ { // until queue and pipe are full
+		c := newContent(n, 10, digest.SHA256)
+		switch a := call.post(repo, c); a.status {
+		case http.StatusCreated:
+			pushed = c
+			written++
+		case http.StatusServiceUnavailable:
+			refused = c
+		default:
+			t.Fatalf("push %d: %v", written, a)
+		}
+		if written > 20_000 {
+			t.Fatal("20,000 writes have found room")
+		}
+	}
+
+	upload, a := call.open(repo, "")
+	if a.status != http.StatusAccepted {
+		t.Errorf("a session, which no line is for: %v", a)
+	}
+	if a := call.patch(upload, refused, 0, refused.size, true); a.status != http.StatusAccepted {
+		t.Errorf("a chunk, which no line is for: %v", a)
+	}
+	manifest := "/v2/" + repo + "/manifests/v1"
+	for name, a := range map[string]answer{
+		"a blob in one request": call.post(repo, refused),
+		"the end of an upload":  call.put(upload, refused, refused.size),
+		"a manifest":            call.putManifest(repo, "v2", ociManifest, payload),
+		"a mount":               call.do(request{method: "POST", path: "/v2/other/app/blobs/uploads/?from=" + repo + "&mount=" + layer.digest.String(), body: http.NoBody}),
+		"a tag's deletion":      call.do(request{method: "DELETE", path: manifest}),
+		"a blob's deletion":     call.do(request{method: "DELETE", path: "/v2/" + repo + "/blobs/" + pushed.digest.String()}),
+	} {
+		if a.status != http.StatusServiceUnavailable || !strings.Contains(string(a.body), "UNAVAILABLE") || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v, Retry-After %q", name, a, a.header.Get("Retry-After"))
+		}
+	}
+	for p, want := range map[place]string{
+		{blobKind, repo, refused.digest.String()}:        absent,
+		{blobKind, repo, pushed.digest.String()}:         pushed.digest.String(),
+		{blobKind, "other/app", layer.digest.String()}:   absent,
+		{tagKind, repo, "v1"}:                            sha256Of(payload).String(),
+		{tagKind, repo, "v2"}:                            absent,
+		{manifestKind, repo, sha256Of(payload).String()}: sha256Of(payload).String(),
+	} {
+		if value, wrong, err := call.hold(p, ""); value != want || wrong != "" || err != nil {
+			t.Errorf("%s holds %q %s %v, want %q", p, value, wrong, err, want)
+		}
+	}
+
+	drained := make(chan int)
+	go func() {
+		drained <- file.drain(func(d, _ string) bool { return d == pushed.digest.String() })
+	}()
+	if n := <-drained; n != written {
+		t.Errorf("the audit has %d writes, %d were acknowledged", n, written)
+	}
+	for name, a := range map[string]answer{"the blob": call.post(repo, refused), "the end of the upload": call.put(upload, refused, refused.size)} {
+		if a.status != http.StatusCreated {
+			t.Errorf("%s, when the file takes lines again: %v", name, a)
+		}
+	}
+	if a := call.do(request{method: "DELETE", path: manifest}); a.status != http.StatusAccepted {
+		t.Errorf("the tag's deletion, when the file takes lines again: %v", a)
+	}
+	file.drain(func(_, reference string) bool { return reference == "v1" })
+}
+
+// TestD4StopWithAuditFileHung: SIGTERM ends a server whose audit takes no line.
+func TestD4StopWithAuditFileHung(t *testing.T) {
+	file := newHungFile(t)
+	s := startBerth(t, options{Args: []string{"--audit-file", file.path}})
+	call := newCaller(s.URL)
+	call.http.Timeout = 20 * time.Second
+	for n := range uint64(500) { // more than the pipe has room for
+		if a := call.post("team/app", newContent(n, 10, digest.SHA256)); a.status != http.StatusCreated {
+			t.Fatalf("push %d: %v", n, a)
+		}
+	}
+	s.Stop()
+	if log := s.tail(5); !strings.Contains(log, "audit") {
+		t.Errorf("the log does not say what the audit lacks:\n%s", log)
+	}
 }

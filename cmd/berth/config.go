@@ -57,7 +57,7 @@ type AuthConfig struct {
 
 // AuditConfig is where it is written down who did what.
 type AuditConfig struct {
-	File string `koanf:"file" doc:"File to which logins, tokens, denials and writes are added as JSON lines; opened anew on SIGHUP. They are in the log too."`
+	File string `koanf:"file" doc:"File to which logins, tokens, denials and writes are added as JSON lines; opened anew on SIGHUP. While it takes none, writes and logins are answered 503. The log has them too, but drops lines that are not read."`
 }
 
 // StorageConfig is where bytes go.

@@ -14,7 +14,7 @@ const (
 	flushBytes    = 64 << 10
 	flushInterval = 200 * time.Millisecond
 
-	// lastWords is how long the end of the process waits for standard error.
+	// lastWords is how long the end of the process waits for standard error and the audit file.
 	lastWords = 500 * time.Millisecond
 )
 

@@ -83,7 +83,7 @@ type server struct {
 	rows     *meta.DB
 	registry *storage.Registry
 	parts    [][]prometheus.Collector // metrics of the parts
-	audit    *slog.Logger             // of audit.file; nil without one
+	audit    api.Auditor              // of audit.file; nil without one
 	watcher  *watcher
 	main     service
 	debug    service // without a listener when debug.addr is unset
@@ -246,7 +246,8 @@ func (s *server) openAudit(context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, file.close)
-	s.audit = slog.New(slog.NewJSONHandler(file, nil))
+	s.parts = append(s.parts, []prometheus.Collector{file.dropped})
+	s.audit = file
 	s.watcher.add(&watched{name: "audit.file", reload: file.reopen}) // on SIGHUP only
 	return nil
 }

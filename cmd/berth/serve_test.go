@@ -193,7 +193,7 @@ func TestServeInMemory(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	p := serve(t, newData(t), nil, "--debug-addr", "127.0.0.1:0")
+	p := serve(t, newData(t), nil, "--debug-addr", "127.0.0.1:0", "--audit-file", filepath.Join(t.TempDir(), "audit.log"))
 	if _, err := pushImage(p.url, "app", "1", []byte("layer")); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, name := range []string{"go_goroutines ", "go_build_info{", "process_resident_memory_bytes ", "berth_bucket_operation_seconds_bucket{", "berth_sql_seconds",
 		"berth_http_requests_total{", "berth_http_request_duration_seconds_bucket{", "berth_http_received_bytes_total", "berth_http_sent_bytes_total", "berth_http_requests_in_flight", "berth_uploads_open",
-		"berth_log_dropped_total 0"} {
+		"berth_log_dropped_total 0", "berth_audit_dropped_total 0"} {
 		if !strings.Contains(string(page), "\n"+name) {
 			t.Errorf("no metric %s", name)
 		}
