@@ -215,28 +215,41 @@ func TestD4SlowBodyHoldsNoRoom(t *testing.T) {
 	audit := newAuditor()
 	s := newSite(t, Options{Audit: audit})
 	s.pushImage("team/app", "v1", "")
-	before, _, _ := audit.state()
+	s.open("team/app")
+	session, _ := s.session()
 	payload := image("{}", "layer", "\n")
-	conn := s.dial("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + imageType + "\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
-	answer := bufio.NewReader(conn)
-	if line, err := answer.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
-		t.Fatalf("%q, %v", line, err) // which the first read of the body sends
-	}
-	if _, err := answer.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	if asked, held, _ := audit.state(); asked != before || held != 0 {
-		t.Errorf("room was asked for %d times before the body came, and %d are held", asked-before, held)
-	}
-	if _, err := fmt.Fprintf(conn, "%x\r\n%s\r\n0\r\n\r\n", len(payload), payload); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(answer, nil)
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("%v, %v", resp, err)
-	}
-	if asked, held, _ := audit.state(); asked != before+1 || held != 0 {
-		t.Errorf("room was asked for %d times, and %d are held", asked-before, held)
+	for _, c := range []struct {
+		line string
+		room int
+	}{
+		{"PUT /v2/team/app/manifests/v2", 1},
+		{"POST " + uploads + "?digest=" + sha256Of(payload), 1},
+		{"PATCH " + session, 0},
+		{"PUT " + session + "?digest=" + sha256Of(payload+payload), 1},
+	} {
+		line, room := c.line, c.room
+		before, _, _ := audit.state()
+		conn := s.dial(line + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + imageType + "\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+		answer := bufio.NewReader(conn)
+		if line, err := answer.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+			t.Fatalf("%q, %v", line, err) // which the first read of the body sends
+		}
+		if _, err := answer.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		if asked, held, _ := audit.state(); asked != before || held != 0 {
+			t.Errorf("%s: room was asked for %d times before the body came, and %d are held", line, asked-before, held)
+		}
+		if _, err := fmt.Fprintf(conn, "%x\r\n%s\r\n0\r\n\r\n", len(payload), payload); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(answer, nil)
+		if err != nil || resp.StatusCode >= 300 {
+			t.Fatalf("%s: %v, %v", line, resp, err)
+		}
+		if asked, held, _ := audit.state(); asked != before+room || held != 0 {
+			t.Errorf("%s: room was asked for %d times, and %d are held", line, asked-before, held)
+		}
 	}
 }
 
