@@ -37,13 +37,9 @@ func (c *countedRows) Listed(ctx context.Context, since int64, n int) ([]string,
 func filled(t *testing.T, n int) *countedRows {
 	t.Helper()
 	ctx := context.Background()
-	db, err := meta.Open(ctx, "sqlite::memory:", meta.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	registry := registryOn(t, db, "mem://", storage.Options{})
-	err = db.Tx(ctx, func(tx *meta.Tx) error {
+	db := newDB(t)
+	registry := registryOn(t, db, newBucket(t, "mem://"), storage.Options{})
+	err := db.Tx(ctx, func(tx *meta.Tx) error {
 		for i := range n {
 			id, err := tx.EnsureRepository(fmt.Sprintf("r/%07d", i))
 			if err != nil {

@@ -75,25 +75,35 @@ func (l *logBuffer) await(parts ...string) string {
 // newRegistry returns a registry on an empty bucket and database.
 func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Registry {
 	t.Helper()
-	ctx := context.Background()
-	db, err := meta.Open(ctx, "sqlite::memory:", meta.Options{})
+	return registryOn(t, newDB(t), newBucket(t, bucketURL), o)
+}
+
+// newDB returns an empty database.
+func newDB(t testing.TB) *meta.DB {
+	t.Helper()
+	db, err := meta.Open(context.Background(), "sqlite::memory:", meta.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return registryOn(t, db, bucketURL, o)
+	return db
 }
 
-// registryOn returns a registry on an empty bucket and the rows of a database.
-func registryOn(t testing.TB, db *meta.DB, bucketURL string, o storage.Options) *storage.Registry {
+// newBucket returns an empty bucket.
+func newBucket(t testing.TB, url string) *bucket.Bucket {
 	t.Helper()
-	ctx := context.Background()
-	b, err := bucket.Open(ctx, bucketURL, bucket.Options{})
+	b, err := bucket.Open(context.Background(), url, bucket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	r, err := storage.Open(ctx, db, b, o)
+	return b
+}
+
+// registryOn returns a registry on an empty database and bucket, whatever the bucket is made of.
+func registryOn(t testing.TB, db *meta.DB, b storage.Bytes, o storage.Options) *storage.Registry {
+	t.Helper()
+	r, err := storage.Open(context.Background(), db, b, o)
 	if err != nil {
 		t.Fatal(err)
 	}

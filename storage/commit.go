@@ -12,6 +12,7 @@ import (
 
 // Commit implements [Uploads].
 func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest.Digest, c Chunk) (Blob, error) {
+	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	up, key, err := r.begin(ctx, caller, repo, id, &c)
 	if errors.Is(err, ErrUploadUnknown) {
@@ -20,9 +21,20 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	if err != nil {
 		return Blob{}, err
 	}
-	p, sum, _, err := r.writePart(ctx, up, key, c, d.Algorithm(), false)
-	if err != nil {
-		return Blob{}, err
+	sum := resumeHash(up, d.Algorithm())
+	var p part
+	if key != "" {
+		if p, _, err = r.fill(ctx, up, key, c, sum, false); err != nil {
+			return Blob{}, err
+		}
+	}
+	if sum == nil { // the last chunk came whole
+		if sum, err = r.rehash(request, up, p, d.Algorithm()); err != nil {
+			if err = errors.Join(err, r.release(ctx, p.key)); !r.changed(up) {
+				return Blob{}, err
+			}
+			return r.outrun(caller, repo, id, d)
+		}
 	}
 	if err := c.confirmed(); err != nil {
 		return Blob{}, errors.Join(err, r.release(ctx, p.key))

@@ -4,21 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -76,6 +70,7 @@ type Registry struct {
 	repositories *cache[string, int64]       // ids
 	reserved     *cache[string, reservation] // by the upload's id
 	spares       *spares
+	rehashes     chan struct{} // has an element for each that runs
 	stats        stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
@@ -117,6 +112,7 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 		repositories: newCache[string, int64](o.CacheBytes / 16),
 		reserved:     newCache[string, reservation](reservationBytes),
 		spares:       newSpares(o.UploadExpiry),
+		rehashes:     make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(db, r.spares)
 	var first [1]byte
@@ -251,19 +247,4 @@ func (r *Registry) newKey(n int64) string {
 // sessionTime is the time of a session's last use: a round number, since each change of it is written to an index.
 func (r *Registry) sessionTime(now time.Time) int64 {
 	return now.Truncate(min(10*time.Second, r.opts.UploadExpiry/10)).UnixMicro()
-}
-
-// hashing is what an upload's hash can do: its state is kept in the row.
-type hashing interface {
-	hash.Hash
-	encoding.BinaryMarshaler
-	encoding.BinaryUnmarshaler
-}
-
-// newHash returns a hash of one of the algorithms that manifest.ParseAlgorithm takes.
-func newHash(alg digest.Algorithm) hashing {
-	if alg == digest.SHA512 {
-		return sha512.New().(hashing)
-	}
-	return sha256.New().(hashing)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -91,16 +90,19 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	if err != nil || key == "" {
 		return asUpload(up), err
 	}
-	p, sum, clientErr, err := r.writePart(ctx, up, key, c, digest.Algorithm(up.Algorithm), true)
+	sum := resumeHash(up, digest.Algorithm(up.Algorithm))
+	p, clientErr, err := r.fill(ctx, up, key, c, sum, true)
 	if err != nil || p.size == 0 {
 		return asUpload(up), errors.Join(err, clientErr)
 	}
-	state, err := sum.MarshalBinary()
-	if err == nil {
-		err = c.confirmed()
-	}
-	if err != nil {
+	if err := c.confirmed(); err != nil {
 		return Upload{}, errors.Join(err, r.release(ctx, p.key))
+	}
+	var state []byte // none where that of the bytes before was lost: only the end of the session needs it
+	if sum != nil {
+		if state, err = sum.MarshalBinary(); err != nil {
+			return Upload{}, errors.Join(err, r.release(ctx, p.key))
+		}
 	}
 	won := false
 	now := r.now()
@@ -147,24 +149,17 @@ type part struct {
 	size int64
 }
 
-// writePart streams a chunk into its reserved object, after the bytes that the session has; see fill. It returns the
-// hash of them all.
-func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c Chunk, alg digest.Algorithm, keep bool) (p part, sum hashing, clientErr, err error) {
-	if sum, err = r.resumeHash(ctx, up, alg); err == nil && key != "" {
-		p, clientErr, err = r.fill(ctx, up, key, c, sum, keep)
-	} else if err != nil && key != "" {
-		err = errors.Join(err, r.release(ctx, key))
-	}
-	return p, sum, clientErr, err
-}
-
-// fill streams a chunk into a reserved object. With keep, what came before a client's failure is a good
+// fill streams a chunk into a reserved object and, unless it is nil, into sum. With keep, what came before a client's failure is a good
 // part, and clientErr says that there was one. Whatever else fails leaves nothing to record, and the object to
 // the deletion worker.
-func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk, sum io.Writer, keep bool) (p part, clientErr, err error) {
+func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk, sum hashing, keep bool) (p part, clientErr, err error) {
+	hash := io.Discard
+	if sum != nil {
+		hash = sum
+	}
 	b := &body{src: c.Body, keep: keep, now: r.opts.Now, next: r.opts.Now().Add(renewEvery)}
 	b.renew = func() error { return r.renew(ctx, up.ID, key) }
-	size, err := r.bytes.Put(ctx, key, b, sum)
+	size, err := r.bytes.Put(ctx, key, b, hash)
 	switch clientErr = b.clientError(); {
 	case clientErr != nil && !keep:
 		err = clientErr
@@ -219,35 +214,4 @@ func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 		err = uploadUnknown(id)
 	}
 	return err
-}
-
-// resumeHash returns the hash of the bytes that the session recorded. Where the
-// row has no state of this algorithm they are read once more.
-func (r *Registry) resumeHash(ctx context.Context, up meta.Upload, alg digest.Algorithm) (hashing, error) {
-	sum := newHash(alg)
-	if up.Size == 0 || alg.String() == up.Algorithm && sum.UnmarshalBinary(up.HashState) == nil {
-		return sum, nil
-	}
-	sum.Reset() // a state that does not unmarshal may have left its traces
-	objects, err := r.db.UploadObjects(up.ID)
-	if err != nil {
-		return nil, err
-	}
-	src := newParts(ctx, r.bytes, objects)
-	defer src.Close()
-	n, err := io.Copy(sum, src)
-	if err == nil && n != up.Size {
-		err = fmt.Errorf("the parts of upload %s have %d bytes, recorded were %d", up.ID, n, up.Size)
-	}
-	return sum, err
-}
-
-// checkDigest compares what was pushed with what was promised.
-func checkDigest(d digest.Digest, sum hashing) error {
-	if got := digest.NewDigest(d.Algorithm(), sum); got != d {
-		return &manifest.Error{Kind: manifest.ErrDigestInvalid,
-			Message: fmt.Sprintf("the bytes pushed have the digest %s, not %s: push them again in a new session", got, d),
-			Detail:  map[string]string{"expected": d.String(), "actual": got.String()}}
-	}
-	return nil
 }

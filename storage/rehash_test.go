@@ -1,0 +1,335 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// countingBytes counts what is read of the bucket, without the marker.
+type countingBytes struct {
+	Bytes
+	opened, read atomic.Int64
+}
+
+// countReads counts what is read from now on.
+func (w *world) countReads() *countingBytes {
+	c := &countingBytes{Bytes: w.bytes.Bytes}
+	w.bytes.Bytes = c
+	return c
+}
+
+func (c *countingBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+	f, err := c.Bytes.Get(ctx, key)
+	if err != nil || key == markerKey {
+		return f, err
+	}
+	c.opened.Add(1)
+	return &countingReader{f, c}, nil
+}
+
+type countingReader struct {
+	io.ReadSeekCloser
+	c *countingBytes
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.ReadSeekCloser.Read(p)
+	r.c.read.Add(int64(n))
+	return n, err
+}
+
+// session opens an upload session and puts chunks into it.
+func (w *world) session(repo string, chunks ...string) string {
+	w.t.Helper()
+	up, err := w.CreateUpload(w.t.Context(), "", repo, "")
+	w.must(err)
+	for _, text := range chunks {
+		_, err = w.Append(w.t.Context(), "", repo, up.ID, chunk(text))
+		w.must(err)
+	}
+	return up.ID
+}
+
+// loseHashState spoils the state of a session's hash.
+func (w *world) loseHashState(id string, size int64) {
+	w.t.Helper()
+	w.must(w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
+		_, err := tx.AdvanceUpload(id, "sha256", size, size, []byte("no state"), w.now())
+		return err
+	}))
+}
+
+func (w *world) wantSize(repo, id string, size int64) {
+	w.t.Helper()
+	up, err := w.Upload(w.t.Context(), "", repo, id)
+	w.must(err)
+	if up.Size != size {
+		w.t.Fatalf("the session has %d bytes, want %d", up.Size, size)
+	}
+}
+
+// A request whose body does not come whole costs no reading of what the session has, whichever digest it names and whatever
+// the session's hash is worth.
+func TestD3BrokenBodyReadsNothing(t *testing.T) {
+	old := strings.Repeat("x", 100_000)
+	whole := old + "hello world"
+	for name, alg := range map[string]digest.Algorithm{"another algorithm": digest.SHA512, "a lost state": digest.SHA256} {
+		t.Run(name, func(t *testing.T) {
+			each(t, Options{}, func(w *world) {
+				ctx := t.Context()
+				id := w.session("a", old[:50_000], old[50_000:])
+				if alg == digest.SHA256 {
+					w.loseHashState(id, 100_000)
+				}
+				reads := w.countReads()
+				for range 10 {
+					_, err := w.Commit(ctx, "", "a", id, alg.FromString(whole), Chunk{Body: broken{strings.NewReader("h")}, Offset: -1, Length: 2})
+					w.want(ErrClientBody, err)
+				}
+				if n := reads.read.Load(); n != 0 {
+					t.Errorf("10 broken requests read %d bytes of the bucket", n)
+				}
+				w.wantSize("a", id, 100_000)
+				_, err := w.Append(ctx, "", "a", id, Chunk{Body: broken{strings.NewReader("hello ")}, Offset: -1, Length: 8})
+				w.want(ErrClientBody, err)
+				w.wantSize("a", id, 100_006)
+				if n := reads.read.Load(); n != 0 {
+					t.Errorf("chunks read %d bytes of the bucket", n)
+				}
+				_, err = w.Commit(ctx, "", "a", id, alg.FromString(whole), chunk("world"))
+				w.must(err)
+				if n := reads.read.Load(); n != int64(len(whole)) {
+					t.Errorf("the whole body read %d bytes of the bucket, want each of %d once", n, len(whole))
+				}
+				got, err := w.read("a", alg.FromString(whole))
+				w.must(err)
+				if got != whole {
+					t.Errorf("other bytes were committed")
+				}
+			})
+		})
+	}
+}
+
+// After one wrong digest there is no session left to read.
+func TestD3OneRehashForEachSession(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		id := w.session("a", "hello ")
+		reads := w.countReads()
+		_, err := w.Commit(ctx, "", "a", id, digest.SHA512.FromString("other"), chunk("world"))
+		w.want(manifest.ErrDigestInvalid, err)
+		if n := reads.read.Load(); n != 11 {
+			t.Errorf("%d bytes were read, want 11", n)
+		}
+		_, err = w.Commit(ctx, "", "a", id, digest.SHA512.FromString("other"), chunk("world"))
+		w.want(ErrUploadUnknown, err)
+		if n := reads.read.Load(); n != 11 {
+			t.Errorf("%d bytes were read, want 11", n)
+		}
+		w.settle(0)
+	})
+}
+
+// gate stops those who open objects until it is opened.
+type gate struct {
+	entered chan struct{} // has an element for each that is stopped
+	open    chan struct{}
+}
+
+// stopReads puts a gate before the bucket's objects.
+func (w *world) stopReads() *gate {
+	g := &gate{make(chan struct{}, 100), make(chan struct{})}
+	w.bytes.fail = func(op, key string) (bool, error) {
+		if op == "get" && key != markerKey {
+			g.entered <- struct{}{}
+			<-g.open
+		}
+		return true, nil
+	}
+	return g
+}
+
+// A client that leaves ends the reading, and its session is as it was before.
+func TestD3RehashEndsWithTheClient(t *testing.T) {
+	for _, last := range []Chunk{none, chunk("world")} {
+		each(t, Options{}, func(w *world) {
+			id := w.session("a", "hello ")
+			g := w.stopReads()
+			reads := w.countReads()
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			done := make(chan error, 1)
+			last := last
+			if last.Body != nil {
+				last.Body = strings.NewReader("world")
+			}
+			go func() {
+				_, err := w.Commit(ctx, "", "a", id, digest.SHA512.FromString("hello world"), last)
+				done <- err
+			}()
+			<-g.entered
+			leave()
+			close(g.open)
+			w.want(context.Canceled, <-done)
+			if n := reads.read.Load(); n != 0 {
+				t.Errorf("%d bytes were read for a client that had left", n)
+			}
+			w.wantSize("a", id, 6)
+			w.must(w.deleteObjects(t.Context()))
+			if n := len(w.objects()); n != 1 {
+				t.Errorf("%d objects are there, want the session's alone", n)
+			}
+			w.bytes.fail = nil
+			_, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
+			w.must(err)
+			w.settle(2)
+		})
+	}
+}
+
+// Few are at it together, and who waits for that may leave.
+func TestD3RehashesAtOnce(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		const requests = 8
+		ids := make([]string, requests)
+		for i := range ids {
+			ids[i] = w.session("a", "hello ")
+		}
+		var now, most atomic.Int64
+		entered, open := make(chan struct{}, requests), make(chan struct{})
+		w.bytes.Bytes = openHook{w.bytes.Bytes, func() {
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			entered <- struct{}{}
+			<-open
+		}, func() { now.Add(-1) }}
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		results := make(chan error, requests)
+		var bodies sync.WaitGroup
+		bodies.Add(requests)
+		for i := range ids {
+			ctx := ctx
+			if i < maxRehashes {
+				ctx = t.Context()
+			}
+			go func() {
+				body := strings.NewReader("world")
+				ends := readerFunc(func(p []byte) (int, error) {
+					n, err := body.Read(p)
+					if err == io.EOF {
+						bodies.Done()
+					}
+					return n, err
+				})
+				_, err := w.Commit(ctx, "", "a", ids[i], digest.SHA512.FromString("hello world"), Chunk{Body: ends, Offset: -1, Length: 5})
+				results <- err
+			}()
+			if i < maxRehashes {
+				<-entered
+			}
+		}
+		bodies.Wait()
+		leave()
+		for range requests - maxRehashes {
+			w.want(context.Canceled, <-results)
+		}
+		close(open)
+		for range maxRehashes {
+			w.must(<-results)
+		}
+		if n := most.Load(); n != maxRehashes {
+			t.Errorf("%d were read at once, want %d", n, maxRehashes)
+		}
+		for _, id := range ids[maxRehashes:] {
+			w.wantSize("a", id, 6)
+		}
+	})
+}
+
+// openHook calls before opening an object and after closing it.
+type openHook struct {
+	Bytes
+	before, after func()
+}
+
+func (h openHook) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+	if key == markerKey {
+		return h.Bytes.Get(ctx, key)
+	}
+	h.before()
+	f, err := h.Bytes.Get(ctx, key)
+	if err != nil {
+		h.after()
+		return nil, err
+	}
+	return closeHook{f, h.after}, nil
+}
+
+type closeHook struct {
+	io.ReadSeekCloser
+	after func()
+}
+
+func (h closeHook) Close() error {
+	defer h.after()
+	return h.ReadSeekCloser.Close()
+}
+
+// A session that ends or goes on while it is read is answered for what it is then.
+func TestD3SessionChangesUnderRehash(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(w *world, id string) error
+		want   error
+		remain int // objects in the end
+	}{
+		"cancelled": {func(w *world, id string) error { return w.CancelUpload(w.t.Context(), "", "a", id) }, ErrUploadUnknown, 0},
+		"finished": {func(w *world, id string) error {
+			_, err := w.Commit(w.t.Context(), "", "a", id, digest.FromString("hello "), none)
+			return err
+		}, ErrUploadUnknown, 1},
+		"finished alike": {func(w *world, id string) error {
+			_, err := w.Commit(w.t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
+			return err
+		}, nil, 2},
+		"grown": {func(w *world, id string) error {
+			_, err := w.Append(w.t.Context(), "", "a", id, chunk("world"))
+			return err
+		}, ErrRangeInvalid, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, Options{}, func(w *world) {
+				id := w.session("a", "hello ")
+				changed := false
+				w.bytes.fail = func(op, key string) (bool, error) {
+					if op != "get" || key == markerKey || changed {
+						return true, nil
+					}
+					changed = true
+					return true, errors.Join(test.change(w, id), w.deleteObjects(t.Context()))
+				}
+				b, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
+				if !errors.Is(err, test.want) {
+					t.Errorf("got %v, want %v", err, test.want)
+				}
+				if err == nil && b.Size != 11 {
+					t.Errorf("committed %+v", b)
+				}
+				w.bytes.fail = nil
+				w.settle(test.remain)
+			})
+		})
+	}
+}
