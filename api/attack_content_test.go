@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -89,5 +91,121 @@ func TestD3BrokenClose(t *testing.T) {
 	})
 	if n := stored.read.Load(); n < int64(len(old)) || n >= 2*int64(len(old)) {
 		t.Errorf("%d bytes were read of a body of %d", n, len(old)+2)
+	}
+}
+
+// TestD6OneByteOfManyParts: a byte of a blob that came in many chunks opens one object.
+func TestD6OneByteOfManyParts(t *testing.T) {
+	s, stored := watchedSite(t, t.TempDir())
+	parts := strings.Split(strings.Repeat("abcdefghij", 10), "")
+	d := s.pushParts("team/app", parts...)
+	for _, test := range []struct {
+		method, value string
+		code          int
+		opened        int64
+	}{
+		{"GET", "bytes=0-0", 206, 1}, {"GET", "bytes=99-", 206, 1}, {"GET", "bytes=40-49", 206, 10}, {"GET", "bytes=0-0,50-50,7-7", 206, 3},
+		{"GET", "bytes=100-", 416, 0}, {"HEAD", "bytes=0-0", 206, 0}, {"GET", "", 200, 100},
+	} {
+		stored.opened.Store(0)
+		s.exchange(exchangeCase{Name: test.value, Method: test.method, URL: "/v2/team/app/blobs/" + d, Header: header{"Range": test.value},
+			WantCode: test.code, WantError: map[bool]string{true: "RANGE_INVALID"}[test.code == 416]})
+		if n := stored.opened.Load(); n != test.opened {
+			t.Errorf("%s %s: %d objects were opened, want %d", test.method, test.value, n, test.opened)
+		}
+	}
+}
+
+// TestD6ManyRanges: a header with more ranges than are sent in one answer is refused before anything is opened.
+func TestD6ManyRanges(t *testing.T) {
+	s, stored := watchedSite(t, t.TempDir())
+	content := strings.Repeat("0123456789", 1000)
+	d := s.pushBlob("team/app", content)
+	ranges := func(n int) header {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf("%d-%d", 5*i, 5*i))
+		}
+		return header{"Range": "bytes=" + strings.Join(all, ",")}
+	}
+	u := "/v2/team/app/blobs/" + d
+	s.run([]exchangeCase{
+		{"as many as are sent", "GET", u, ranges(maxRanges), "", 206, nil, "", "", "", ""},
+		{"one more, head", "HEAD", u, ranges(maxRanges + 1), "", 400, nil, "", "", "", ""},
+	})
+	stored.opened.Store(0)
+	s.run([]exchangeCase{
+		{"one more", "GET", u, ranges(maxRanges + 1), "", 400, header{"Docker-Content-Digest": absent, "Etag": absent}, "", "RANGE_INVALID", "", ""},
+		{"commas", "GET", u, header{"Range": "bytes=" + strings.Repeat(",", 6000) + "0-0"}, "", 400, nil, "", "RANGE_INVALID", "", ""},
+	})
+	if n := stored.opened.Load(); n != 0 {
+		t.Errorf("%d objects were opened for ranges that are refused", n)
+	}
+}
+
+// TestD6GonePart: a part that is gone is told of by the status where the answer begins with it, and else by cutting the answer.
+func TestD6GonePart(t *testing.T) {
+	for name, test := range map[string]struct {
+		value string
+		code  int
+		body  string
+	}{
+		"all":                 {"", 0, ""},
+		"begins with it":      {"bytes=5-7", 404, ""},
+		"begins with it, too": {"bytes=-10", 404, ""},
+		"before it":           {"bytes=1-4", 206, "aaaa"},
+		"after it":            {"bytes=10-", 206, "ccccc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, _ := watchedSite(t, dir)
+			d := s.pushParts("team/app", "aaaaa", "bbbbb", "ccccc")
+			removeObject(t, dir, "bbbbb")
+			u := "/v2/team/app/blobs/" + d
+			if test.code == 0 {
+				got, _ := io.ReadAll(s.dial("GET " + u + " HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+				if strings.Contains(string(got), "ccccc") {
+					t.Errorf("the answer goes on behind what is gone: %q", got)
+				}
+			} else {
+				c := exchangeCase{Name: name, Method: "GET", URL: u, Header: header{"Range": test.value}, WantCode: test.code, WantBody: test.body}
+				if test.code == 404 {
+					c.WantError, c.WantHeader = "BLOB_UNKNOWN", header{"Content-Range": absent, "Etag": absent}
+				}
+				s.exchange(c)
+			}
+			damaged := test.code == 0 || test.code == 404
+			s.exchange(exchangeCase{Name: "head", Method: "HEAD", URL: u, WantCode: map[bool]int{true: 404, false: 200}[damaged]})
+			s.pushParts("team/app", "aaaaa", "bbbbb", "ccccc")
+			if damaged {
+				s.exchange(exchangeCase{Name: "healed", Method: "GET", URL: u, WantCode: 200, WantBody: "aaaaabbbbbccccc"})
+			}
+		})
+	}
+}
+
+// objectWith finds the object of a bucket below dir that has these bytes.
+func objectWith(t *testing.T, dir, content string) (path string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(p)
+		if string(text) == content {
+			path = p
+		}
+		return err
+	})
+	if err != nil || path == "" {
+		t.Fatalf("no object has %q: %v", content, err)
+	}
+	return path
+}
+
+func removeObject(t *testing.T, dir, content string) {
+	t.Helper()
+	if err := os.Remove(objectWith(t, dir, content)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -78,8 +78,13 @@ func blobPath(repo string, d digest.Digest) string {
 	return "/v2/" + repo + "/blobs/" + d.String()
 }
 
+// maxRanges is how many ranges one request may ask for: each costs far more than its
+// few bytes in the header. Clients that ask for hundreds (zstd:chunked, eStargz) ask for
+// fewer when they are answered with 400.
+const maxRanges = 256
+
 // checkRange settles what http.ServeContent takes otherwise than RFC 9110, 14: a unit that is not known is ignored, so is
-// any range of nothing, and the last 0 bytes are no range.
+// any range of nothing, and the last 0 bytes are no range. It refuses too many ranges, as 14.2 allows.
 func checkRange(w *response, r *request, size int64) error {
 	value := r.Header.Get("Range")
 	specs, known := strings.CutPrefix(value, "bytes=")
@@ -88,6 +93,8 @@ func checkRange(w *response, r *request, size int64) error {
 	case value == "":
 	case !known || size == 0:
 		r.Header.Del("Range")
+	case strings.Count(specs, ",") >= maxRanges:
+		return manifest.Errorf(errRanges, "more than %d ranges: ask for fewer at once", maxRanges)
 	case suffix && last != "" && strings.Trim(last, "0") == "":
 		return noRange(w, size, value)
 	}
@@ -102,8 +109,12 @@ func noRange(w *response, size int64, value string) error {
 // serveContent is http.ServeContent, with the errors that it answers in plain
 // text returned instead.
 func serveContent(w *response, r *request, size int64, content io.ReadSeeker) error {
-	iw := &intercept{response: w}
+	iw := &intercept{response: w, content: content}
 	http.ServeContent(iw, r.Request, "", time.Time{}, content)
+	if iw.failed != nil {
+		w.Header().Del("Content-Range")
+		return iw.failed
+	}
 	switch iw.refused {
 	case 0:
 		return nil
@@ -116,11 +127,13 @@ func serveContent(w *response, r *request, size int64, content io.ReadSeeker) er
 	}
 }
 
-// intercept holds back an answer that is an error.
+// intercept holds back an answer that is an error, or whose first byte cannot be read.
 type intercept struct {
 	*response
-	refused int    // its status, 0 for none
-	text    []byte // its body
+	content io.Reader // at the first byte of the answer when the header is written
+	failed  error     // why that byte cannot be read
+	refused int       // the status of an error, 0 for none
+	text    []byte    // its body
 }
 
 func (w *intercept) WriteHeader(status int) {
@@ -128,15 +141,30 @@ func (w *intercept) WriteHeader(status int) {
 		w.refused = status
 		return
 	}
+	// An empty Read makes storage open what comes first.
+	if _, err := w.content.Read(nil); err != nil && err != io.EOF {
+		w.failed = err
+		return
+	}
 	w.response.WriteHeader(status)
 }
 
 func (w *intercept) Write(p []byte) (int, error) {
-	if w.refused != 0 {
+	switch {
+	case w.failed != nil:
+		return 0, w.failed
+	case w.refused != 0:
 		w.text = append(w.text, p...)
 		return len(p), nil
 	}
 	return w.response.Write(p)
+}
+
+func (w *intercept) ReadFrom(src io.Reader) (int64, error) {
+	if w.failed != nil {
+		return 0, w.failed
+	}
+	return w.response.ReadFrom(src)
 }
 
 // onlySize is content that has a length and is never read.
@@ -155,7 +183,10 @@ func (s *onlySize) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-func (s *onlySize) Read([]byte) (int, error) {
+func (s *onlySize) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	return 0, errors.New("the bytes were not opened")
 }
 
@@ -166,7 +197,12 @@ type shared struct {
 	content io.ReadSeekCloser
 }
 
+// Read reads. An empty one opens nothing: where the first range begins is known
+// only to that goroutine.
 func (s *shared) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Read(p)

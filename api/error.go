@@ -48,6 +48,7 @@ var (
 	errPagination   = errors.New("number of results invalid")
 	errTooLarge     = errors.New("manifest too large")
 	errRange        = errors.New("range not satisfiable")
+	errRanges       = errors.New("too many ranges")
 	errBusy         = errors.New("too many manifests at once, try again")
 	errStalled      = errors.New("the request's body stood still for too long, or came too slowly")
 	errStopping     = errors.New("the registry is stopping")
@@ -104,6 +105,7 @@ var problems = []problem{
 	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
 	{ErrAuditFull, http.StatusServiceUnavailable, codeUnavailable, true, 5},
+	{errRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},
 	{errBusy, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
 	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }

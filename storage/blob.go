@@ -30,52 +30,20 @@ func (r *Registry) blob(repo string, d digest.Digest) (Blob, error) {
 
 // OpenBlob implements [Blobs].
 func (r *Registry) OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
+	p := &parts{
+		size: b.Size,
+		find: func(offset int64) (page, error) { return r.findParts(b, offset) },
+		open: func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
+		gone: func(key string) error { return r.damaged(ctx, b, key) },
+	}
 	if b.object.Key != "" {
-		if f, err := openObject(ctx, r.bytes, b.object); !errors.Is(err, errGone) {
-			return f, err
-		}
-		// Another job may have given the blob another object since the row was read.
+		p.known = page{objects: []meta.Object{b.object}}
 	}
-	for try := 0; ; try++ {
-		objects, err := r.db.BlobObjects(b.id)
-		if err != nil {
-			return nil, err
-		}
-		f, key, err := r.open(ctx, b, objects)
-		if !errors.Is(err, errGone) {
-			return f, err
-		}
-		if try > 0 {
-			return nil, r.damaged(ctx, b, key)
-		}
-	}
+	return p.whole()
 }
 
 // errGone: an object is not there, or not as long as its row says.
 var errGone = errors.New("object gone or cut short")
-
-// open opens the objects of a blob. After errGone the key says which is at fault.
-func (r *Registry) open(ctx context.Context, b Blob, objects []meta.Object) (f io.ReadSeekCloser, key string, err error) {
-	if len(objects) == 1 {
-		f, err = openObject(ctx, r.bytes, objects[0])
-		return f, objects[0].Key, err
-	}
-	p := newParts(ctx, r.bytes, objects)
-	if p.size != b.Size { // the rows went with the blob
-		return nil, "", errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
-	}
-	// Each is looked at before the first byte leaves: what is gone is found while the answer can still say so.
-	for _, o := range objects {
-		f, err := openObject(ctx, r.bytes, o)
-		if err != nil {
-			return nil, o.Key, err
-		}
-		if err := f.Close(); err != nil {
-			return nil, o.Key, err
-		}
-	}
-	return p, "", nil
-}
 
 // openObject opens an object that is as long as its row says.
 func openObject(ctx context.Context, b Bytes, o meta.Object) (io.ReadSeekCloser, error) {

@@ -1,46 +1,82 @@
 package storage
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// parts reads the objects of a blob one after another as one. It holds at most
-// one of them open.
+// parts reads the objects of a blob one after another as one. It looks each up when it comes to it, so that a few bytes of a
+// blob of many objects cost no more than those of another, and holds at most one of them open.
 type parts struct {
-	open    func(meta.Object) (io.ReadSeekCloser, error)
-	objects []meta.Object
-	size    int64
+	size int64
+	find func(offset int64) (page, error) // looks up the object that has the byte at offset
+	open func(meta.Object) (io.ReadSeekCloser, error)
+	gone func(key string) error // what it means for the blob that an object is gone
 
+	known  page              // what was looked up last
 	offset int64             // of the next byte
 	cur    io.ReadSeekCloser // nil, or the object that offset lies in, at its place
 	left   int64             // bytes to read from cur
 }
 
-func newParts(ctx context.Context, b Bytes, objects []meta.Object) *parts {
-	p := &parts{objects: objects, open: func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, b, o) }}
-	for _, o := range objects {
-		p.size += o.Size
-	}
-	return p
+// page is some objects that follow one another in a blob, the first of which begins at start.
+type page struct {
+	start   int64
+	objects []meta.Object
 }
 
-// Read implements io.Reader. It never ends before all bytes were read.
+// at returns the object that has the byte at offset, if it is on the page, and where in the blob that object begins.
+func (p page) at(offset int64) (o meta.Object, start int64, found bool) {
+	start = p.start
+	for _, o := range p.objects {
+		if start <= offset && offset < start+o.Size {
+			return o, start, true
+		}
+		start += o.Size
+	}
+	return meta.Object{}, 0, false
+}
+
+// whole returns the object of a blob that is one object, and else the parts.
+func (p *parts) whole() (io.ReadSeekCloser, error) {
+	if p.size == 0 {
+		return p, nil
+	}
+	if p.known.objects == nil {
+		var err error
+		if p.known, err = p.find(0); err != nil {
+			return nil, err
+		}
+	}
+	if o, _, _ := p.known.at(0); o.Size != p.size {
+		return p, nil
+	}
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	if p.left != p.size { // the blob has got other objects meanwhile
+		return p, nil
+	}
+	return p.cur, nil
+}
+
+// Read implements io.Reader. It never ends before all bytes were read. An empty buf makes it open the object of the next byte.
 func (p *parts) Read(buf []byte) (int, error) {
 	if p.offset >= p.size {
 		return 0, io.EOF
-	}
-	if len(buf) == 0 {
-		return 0, nil
 	}
 	if p.cur == nil {
 		if err := p.enter(); err != nil {
 			return 0, err
 		}
+	}
+	if len(buf) == 0 {
+		return 0, nil
 	}
 	n, err := p.cur.Read(buf[:min(int64(len(buf)), p.left)])
 	p.offset += int64(n)
@@ -54,22 +90,33 @@ func (p *parts) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// enter opens the object that the offset lies in.
+// enter opens the object that the offset lies in. One that is gone is looked up once more: another push may have given the
+// blob other objects.
 func (p *parts) enter() error {
-	start := int64(0)
-	for _, o := range p.objects {
-		if p.offset < start+o.Size {
-			f, err := p.open(o)
-			if err != nil {
+	o, start, found := p.known.at(p.offset)
+	for try := 0; ; try++ {
+		if !found || try > 0 {
+			var err error
+			if p.known, err = p.find(p.offset); err != nil {
 				return err
 			}
-			p.cur, p.left = f, start+o.Size-p.offset
-			_, err = f.Seek(p.offset-start, io.SeekStart)
+			if o, start, found = p.known.at(p.offset); !found {
+				return fmt.Errorf("the byte at %d lies in no object", p.offset)
+			}
+		}
+		f, err := p.open(o)
+		switch {
+		case errors.Is(err, errGone) && try == 0:
+			continue
+		case errors.Is(err, errGone):
+			return p.gone(o.Key)
+		case err != nil:
 			return err
 		}
-		start += o.Size
+		p.cur, p.left = f, start+o.Size-p.offset
+		_, err = f.Seek(p.offset-start, io.SeekStart)
+		return err
 	}
-	return fmt.Errorf("offset %d lies in no part", p.offset)
 }
 
 func (p *parts) leave() error {
@@ -81,7 +128,7 @@ func (p *parts) leave() error {
 	return err
 }
 
-// Seek implements io.Seeker.
+// Seek implements io.Seeker. It opens nothing.
 func (p *parts) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
@@ -101,3 +148,51 @@ func (p *parts) Seek(offset int64, whence int) (int64, error) {
 
 // Close implements io.Closer.
 func (p *parts) Close() error { return p.leave() }
+
+const (
+	// pageParts is how many objects of a blob are looked up at once.
+	pageParts = 64
+	// marksBytes bounds the memory for marks. Those of a blob that was forgotten are read again.
+	marksBytes = 1 << 20
+)
+
+// partMarks say where every pageParts-th object of a blob begins, so that finding one does not read the rows of all that come
+// before it. They hold for as long as the blob has the first object.
+type partMarks struct {
+	first string // its key
+	marks []meta.Mark
+}
+
+// findParts looks up the object of a blob that has the byte at offset, with those around it.
+func (r *Registry) findParts(b Blob, offset int64) (page, error) {
+	known, ok := r.marks.get(b.id)
+	for range 3 { // the blob may get other objects meanwhile
+		if !ok {
+			var err error
+			if known.first, known.marks, err = r.db.BlobMarks(b.id, pageParts); err != nil {
+				return page{}, err
+			}
+			r.marks.add(b.id, known, len(known.first)+16*len(known.marks))
+		}
+		if p, err := r.pageAt(b, known, offset); err != nil || len(p.objects) > 0 {
+			return p, err
+		}
+		ok = false
+	}
+	return page{}, errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
+}
+
+// pageAt is findParts with marks. It finds nothing where the blob has other objects than they speak of.
+func (r *Registry) pageAt(b Blob, known partMarks, offset int64) (page, error) {
+	i, exact := slices.BinarySearchFunc(known.marks, offset, func(m meta.Mark, offset int64) int {
+		return cmp.Compare(m.Start, offset)
+	})
+	if !exact {
+		i--
+	}
+	if i < 0 {
+		return page{}, nil
+	}
+	objects, err := r.db.BlobObjectsFrom(b.id, known.first, known.marks[i].Seq, pageParts)
+	return page{known.marks[i].Start, objects}, err
+}

@@ -70,7 +70,8 @@ type Registry struct {
 	repositories *cache[string, int64]       // ids
 	reserved     *cache[string, reservation] // by the upload's id
 	spares       *spares
-	rehashes     chan struct{} // has an element for each that runs
+	marks        *cache[int64, partMarks] // by the blob's id
+	rehashes     chan struct{}            // has an element for each that runs
 	stats        stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
@@ -112,6 +113,7 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 		repositories: newCache[string, int64](o.CacheBytes / 16),
 		reserved:     newCache[string, reservation](reservationBytes),
 		spares:       newSpares(o.UploadExpiry),
+		marks:        newCache[int64, partMarks](marksBytes),
 		rehashes:     make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(db, r.spares)

@@ -63,8 +63,10 @@ type Blobs interface {
 	Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error)
 
 	// OpenBlob opens the bytes of b, which are exactly b.Size. Where they are
-	// one file the result is an *os.File.
-	// Errors: ErrBlobUnknown when the bytes are gone, ErrUnavailable.
+	// one file the result is an *os.File. Where they are several, each is
+	// opened by the first Read that needs it, which an empty Read does, too.
+	// Errors, also of Read: ErrBlobUnknown when the bytes are gone,
+	// ErrUnavailable.
 	OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error)
 
 	// DeleteBlob removes a blob from the repository.

@@ -83,6 +83,44 @@ func (db *DB) BlobObjects(blob int64) ([]Object, error) {
 	return scanObjects(db, `SELECT key, size FROM objects WHERE blob_id = $1 ORDER BY seq`, blob)
 }
 
+// Mark is a place in a blob: the object with the number Seq begins at the byte Start.
+type Mark struct{ Seq, Start int64 }
+
+// BlobMarks returns the marks of every n-th object of a blob, in the order of its bytes, and the key of the first one. It
+// reads the rows of all objects.
+func (db *DB) BlobMarks(blob int64, n int) (first string, marks []Mark, err error) {
+	rows, err := db.query(`SELECT key, seq, start FROM (
+			SELECT key, seq, SUM(size) OVER parts - size AS start, ROW_NUMBER() OVER parts AS number
+			FROM objects WHERE blob_id = $1 WINDOW parts AS (ORDER BY seq ROWS UNBOUNDED PRECEDING))
+		WHERE (number - 1) % $2 = 0 ORDER BY seq`, blob, n)
+	if err != nil {
+		return "", nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key string
+		var m Mark
+		if err := rows.Scan(&key, &m.Seq, &m.Start); err != nil {
+			return "", nil, err
+		}
+		if first == "" {
+			first = key
+		}
+		marks = append(marks, m)
+	}
+	return first, marks, rows.Err()
+}
+
+// BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its bytes. There are none where
+// first, an object that the caller knows, is no longer the blob's: then it has others altogether.
+func (db *DB) BlobObjectsFrom(blob int64, first string, seq int64, n int) ([]Object, error) {
+	return scanObjects(db, blobObjectsFromSQL, blob, first, seq, n)
+}
+
+const blobObjectsFromSQL = `SELECT key, size FROM objects
+	WHERE blob_id = $1 AND seq >= $3 AND EXISTS (SELECT 1 FROM objects WHERE key = $2 AND blob_id = $1)
+	ORDER BY seq LIMIT $4`
+
 // UploadObjects returns the recorded objects of an upload in the order of its bytes.
 func (db *DB) UploadObjects(upload string) ([]Object, error) {
 	return scanObjects(db, `SELECT key, size FROM objects WHERE upload_id = $1 AND size IS NOT NULL ORDER BY seq`, upload)

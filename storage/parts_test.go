@@ -1,0 +1,157 @@
+package storage
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// manyParts pushes a blob that came in n chunks of 1 to 3 bytes, and returns it with its text.
+func (w *world) manyParts(repo string, n int) (Blob, string) {
+	w.t.Helper()
+	chunks := make([]string, n)
+	for i := range chunks {
+		chunks[i] = strings.Repeat(string(rune('a'+i%26)), 1+i%3)
+	}
+	id := w.session(repo, chunks...)
+	whole := strings.Join(chunks, "")
+	_, err := w.Commit(w.t.Context(), "", repo, id, digest.FromString(whole), none)
+	w.must(err)
+	b, err := w.Blob(w.t.Context(), repo, digest.FromString(whole))
+	w.must(err)
+	return b, whole
+}
+
+// readAt reads n bytes of an open blob.
+func readAt(f io.ReadSeeker, offset, n int64) (string, error) {
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return "", err
+	}
+	text := make([]byte, n)
+	_, err := io.ReadFull(f, text)
+	return string(text), err
+}
+
+// Of a blob of many objects only those are opened that hold what is read.
+func TestD6PartsOfTheRange(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		b, whole := w.manyParts("a", 300)
+		reads := w.countReads()
+		for _, test := range []struct{ offset, n, want int64 }{
+			{0, 1, 1}, {1, 2, 1}, {0, 3, 2}, {299, 1, 1}, {int64(len(whole)) - 1, 1, 1}, {127, 6, 3}, {0, int64(len(whole)), 300},
+		} {
+			reads.opened.Store(0)
+			f, err := w.OpenBlob(ctx, b)
+			w.must(err)
+			got, err := readAt(f, test.offset, test.n)
+			w.must(err)
+			w.must(f.Close())
+			if want := whole[test.offset : test.offset+test.n]; got != want {
+				t.Errorf("%d bytes from %d on: other bytes", test.n, test.offset)
+			}
+			if n := reads.opened.Load(); n != test.want {
+				t.Errorf("%d bytes from %d on: %d objects were opened, want %d", test.n, test.offset, n, test.want)
+			}
+		}
+	})
+}
+
+// The rows of a blob of many objects are read once; then a byte takes a page of them.
+func TestD6RowsOfTheRange(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		b, whole := w.manyParts("a", 300)
+		for offset := range int64(len(whole)) {
+			p, err := w.findParts(b, offset)
+			w.must(err)
+			if _, _, found := p.at(offset); !found || len(p.objects) > pageParts {
+				t.Fatalf("the page for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
+			}
+		}
+		known, ok := w.marks.get(b.id)
+		if want := (300 + pageParts - 1) / pageParts; !ok || len(known.marks) != want {
+			t.Errorf("%d marks are remembered, want %d", len(known.marks), want)
+		}
+	})
+}
+
+// What is gone is found when the reader comes to it, and by an empty Read before any byte.
+func TestD6LaterPartIsGone(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+	b, whole := w.manyParts("a", 3)
+	p, err := w.findParts(b, 0)
+	w.must(err)
+	w.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
+	f, err := w.OpenBlob(t.Context(), b)
+	w.must(err)
+	defer f.Close()
+	got, err := readAt(f, 0, 3)
+	w.must(err)
+	if got != whole[:3] {
+		t.Errorf("read %q, want %q", got, whole[:3])
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	w.must(err)
+	_, err = f.Read(nil)
+	w.must(err)
+	_, err = f.Seek(3, io.SeekStart)
+	w.must(err)
+	_, err = f.Read(nil)
+	w.want(ErrBlobUnknown, err)
+	_, err = w.Blob(t.Context(), "a", b.Digest)
+	w.want(ErrBlobUnknown, err)
+}
+
+// A blob that gets other objects while it is read goes on with those.
+func TestD6OtherPartsMeanwhile(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		for _, again := range []int{1, 2, 7} {
+			b, whole := w.manyParts(fmt.Sprint("a", again), 100+again)
+			f, err := w.OpenBlob(ctx, b)
+			w.must(err)
+			defer f.Close()
+			got, err := readAt(f, 0, 100)
+			w.must(err)
+			p, err := w.findParts(b, 0)
+			w.must(err)
+			w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
+				_, err := tx.DamageBlob(b.id, p.objects[0].Key, w.now())
+				return err
+			}))
+			size := (len(whole) + again - 1) / again
+			id := w.session("a", slices.Collect(pieces(whole, size))...)
+			_, err = w.Commit(ctx, "", "a", id, b.Digest, none)
+			w.must(err)
+			w.must(w.deleteObjects(ctx))
+			rest, err := io.ReadAll(f)
+			w.must(err)
+			if got+string(rest) != whole {
+				t.Errorf("healed with %d objects: other bytes", again)
+			}
+		}
+	})
+}
+
+// pieces cuts a text.
+func pieces(text string, size int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for len(text) > 0 {
+			n := min(size, len(text))
+			if !yield(text[:n]) {
+				return
+			}
+			text = text[n:]
+		}
+	}
+}
