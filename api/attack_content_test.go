@@ -57,8 +57,8 @@ func watchedSite(t *testing.T, dir string) (*site, *watchedBytes) {
 	return serveRegistry(t, registryOn(t, newDB(t), watched, storage.Options{}), Options{}), watched
 }
 
-// TestD3BrokenClose: requests that would close a session, but break off or hang up, make the registry read nothing, or not for
-// longer than they last.
+// TestD3BrokenClose: requests that would close a session, but break off or hang up, make the
+// registry read nothing, or not for longer than they last.
 func TestD3BrokenClose(t *testing.T) {
 	s, stored := watchedSite(t, t.TempDir())
 	old := strings.Repeat("0123456789", 50_000)
@@ -116,7 +116,8 @@ func TestD6OneByteOfManyParts(t *testing.T) {
 	}
 }
 
-// TestD6ManyRanges: a header with more ranges than are sent in one answer is refused before anything is opened.
+// TestD6ManyRanges: a header with more ranges than are sent in one answer is refused before
+// anything is opened.
 func TestD6ManyRanges(t *testing.T) {
 	s, stored := watchedSite(t, t.TempDir())
 	content := strings.Repeat("0123456789", 1000)
@@ -143,7 +144,8 @@ func TestD6ManyRanges(t *testing.T) {
 	}
 }
 
-// TestD6GonePart: a part that is gone is told of by the status where the answer begins with it, and else by cutting the answer.
+// TestD6GonePart: a part that is gone is told of by the status where the answer begins with it, and
+// else by cutting the answer.
 func TestD6GonePart(t *testing.T) {
 	for name, test := range map[string]struct {
 		value string

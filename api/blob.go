@@ -83,8 +83,9 @@ func blobPath(repo string, d digest.Digest) string {
 // fewer when they are answered with 400.
 const maxRanges = 256
 
-// checkRange settles what http.ServeContent takes otherwise than RFC 9110, 14: a unit that is not known is ignored, so is
-// any range of nothing, and the last 0 bytes are no range. It refuses too many ranges, as 14.2 allows.
+// checkRange settles what http.ServeContent takes otherwise than RFC 9110, 14: a unit that is not
+// known is ignored, so is any range of nothing, and the last 0 bytes are no range. It refuses too
+// many ranges, as 14.2 allows.
 func checkRange(w *response, r *request, size int64) error {
 	value := r.Header.Get("Range")
 	specs, known := strings.CutPrefix(value, "bytes=")

@@ -87,15 +87,31 @@ func (m *Manifest) identify(content []byte, want digest.Digest) error {
 		}
 		algorithm = want.Algorithm()
 	}
-	if algorithm == digest.SHA512 {
-		sum := sha512.Sum512(content)
-		m.Digest = digest.NewDigestFromBytes(algorithm, sum[:])
-	} else {
-		sum := sha256.Sum256(content)
-		m.Digest = digest.NewDigestFromBytes(algorithm, sum[:])
-	}
+	m.Digest = digestOf(algorithm, content)
 	if want != "" && m.Digest != want {
 		return Errorf(ErrDigestInvalid, "the manifest was pushed as %s, but its digest is %s", want, m.Digest)
 	}
 	return nil
+}
+
+func digestOf(algorithm digest.Algorithm, content []byte) digest.Digest {
+	if algorithm == digest.SHA512 {
+		sum := sha512.Sum512(content)
+		return digest.NewDigestFromBytes(algorithm, sum[:])
+	}
+	sum := sha256.Sum256(content)
+	return digest.NewDigestFromBytes(algorithm, sum[:])
+}
+
+// Matches reports whether d is the digest of a manifest that Parse took with this media type. A
+// schema 1 manifest may be signed whichever of the two media types it has.
+func Matches(d digest.Digest, mediaType string, payload []byte) bool {
+	if digestOf(d.Algorithm(), payload) == d {
+		return true
+	}
+	if mediaType != MediaTypeSchema1 && mediaType != MediaTypeSchema1Signed {
+		return false
+	}
+	unsigned, err := withoutSignatures(payload)
+	return err == nil && digestOf(d.Algorithm(), unsigned) == d
 }

@@ -150,3 +150,26 @@ func TestSignedInvalid(t *testing.T) {
 		}
 	}
 }
+
+func TestMatches(t *testing.T) {
+	text, changed := []byte(unsigned), []byte(strings.Replace(unsigned, "amd64", "arm64", 1))
+	s := signature(protectedHeader(len(unsigned)-2, "\n}"))
+	signed, changedSigned := []byte(sign(unsigned, s)), []byte(sign(string(changed), s))
+	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		d := alg.FromBytes(text)
+		for _, c := range []struct {
+			mediaType string
+			payload   []byte
+			want      bool
+		}{
+			{MediaTypeImage, text, true}, {MediaTypeImage, changed, false}, {MediaTypeImage, nil, false},
+			{MediaTypeImage, signed, false}, // it has no signatures that a digest leaves out
+			{MediaTypeSchema1, text, true}, {MediaTypeSchema1, changed, false},
+			{MediaTypeSchema1Signed, signed, true}, {MediaTypeSchema1Signed, changedSigned, false}, {MediaTypeSchema1Signed, signed[:200], false},
+		} {
+			if got := Matches(d, c.mediaType, c.payload); got != c.want {
+				t.Errorf("%s, %s, %.80q: %v", alg, c.mediaType, c.payload, got)
+			}
+		}
+	}
+}

@@ -68,9 +68,18 @@ func openObject(ctx context.Context, b Bytes, o meta.Object) (io.ReadSeekCloser,
 	return f, nil
 }
 
-// damaged marks a blob of which an object is gone, so that the next push heals it. If the bucket cannot
-// be read at all, nothing is known of the blob.
+// damaged marks a blob of which an object is gone, and says so.
 func (r *Registry) damaged(ctx context.Context, b Blob, key string) error {
+	if err := r.markDamaged(ctx, b, key, errGone); err != nil {
+		return err
+	}
+	return errorf(ErrBlobUnknown, "the bytes of blob %s are damaged: push it again", b.Digest)
+}
+
+// markDamaged marks a blob for what is wrong with its objects, of which key is one, so that the
+// next push heals it. If the bucket cannot be read at all, nothing is known of the blob: it stays
+// as it is, and the error is ErrUnavailable.
+func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, wrong error) error {
 	if err := r.checkMarker(ctx); err != nil {
 		r.log.Error("the bucket cannot be read", "error", err)
 		return errorf(ErrUnavailable, "the bucket of the registry cannot be read at present")
@@ -80,13 +89,10 @@ func (r *Registry) damaged(ctx context.Context, b Blob, key string) error {
 		marked, err = tx.DamageBlob(b.id, key, r.now())
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil && marked {
+		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", wrong)
 	}
-	if marked {
-		r.log.Error("a blob is damaged: its object is gone or cut short; a push of it heals it", "digest", b.Digest.String(), "key", key)
-	}
-	return errorf(ErrBlobUnknown, "the bytes of blob %s are damaged: push it again", b.Digest)
+	return err
 }
 
 // DeleteBlob implements [Blobs].

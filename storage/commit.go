@@ -42,7 +42,7 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	if err := checkDigest(d, sum); err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
-	won, b, err := r.commit(ctx, repo, up, p, d, true)
+	won, b, err := r.commit(request, repo, up, p, d, true)
 	if err != nil || won {
 		return b, err
 	}
@@ -77,6 +77,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	if err != nil {
 		return Blob{}, err
 	}
+	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	first, err := r.newSession(ctx, caller, repo, d.Algorithm())
 	if err != nil {
@@ -97,7 +98,10 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	if err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, up.ID, key))
 	}
-	won, b, err := r.commit(ctx, repo, up, p, d, false)
+	won, b, err := r.commit(request, repo, up, p, d, false)
+	if errors.Is(err, ErrUnavailable) {
+		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, up.ID, p.key))
+	}
 	if err == nil && !won { // it was idle for longer than a session may be
 		err = uploadUnknown(up.ID)
 	}
@@ -105,9 +109,29 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 }
 
 // commit makes an upload with its last part a blob of the repository, in one transaction. It is
-// false when the session is no longer as up says; the part is then released. With remember, the finished
-// session stays for a while to answer the same request again.
+// false when the session is no longer as up says; the part is then released. With remember, the
+// finished session stays for a while to answer the same request again. The end of ctx ends the
+// comparison of stored bytes, if there is one, and nothing else.
 func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
+	request := ctx
+	ctx = context.WithoutCancel(ctx)
+	checkedSince := int64(0)
+	if now := r.opts.Now(); r.checks.ready(up.Size+p.size, now) {
+		checkedSince = now.Add(-checkAge).UnixMicro()
+	}
+	won, b, err = r.tryCommit(ctx, repo, up, p, d, remember, checkedSince)
+	if !errors.Is(err, errUnchecked) {
+		return won, b, err
+	}
+	if err := r.check(request, b); err != nil {
+		return false, Blob{}, errors.Join(err, r.release(ctx, p.key))
+	}
+	return r.tryCommit(ctx, repo, up, p, d, remember, 0)
+}
+
+// tryCommit is commit where the blob is new, or its stored bytes were hashed since a time. Else it
+// changes nothing: the error is errUnchecked, and b the blob to check.
+func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool, checkedSince int64) (won bool, b Blob, err error) {
 	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		b, promised, whole = Blob{}, -1, false
@@ -120,13 +144,19 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 		if err = r.touch(tx, up); err != nil {
 			return err
 		}
-		var id int64
-		if id, whole, err = r.adopt(tx, up, p, d, size, now); err != nil {
+		saved, err := tx.SaveBlob(d.String(), size, now)
+		if err != nil {
 			return err
 		}
-		b = Blob{Digest: d, Size: size, id: id}
+		b, whole = Blob{Digest: d, Size: size, id: saved.ID}, saved.Whole
+		if whole && saved.CheckedAt < checkedSince {
+			return errUnchecked
+		}
+		if err := r.adopt(tx, up, p, saved, now); err != nil {
+			return err
+		}
 		tx.Change(repo)
-		if promised, err = tx.AddBlob(up.RepositoryID, meta.Blob{ID: id, Digest: d.String(), Size: size}, now); err != nil || remember {
+		if promised, err = tx.AddBlob(up.RepositoryID, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now); err != nil || remember {
 			return err
 		}
 		_, err = tx.DeleteUpload(up.ID)
@@ -153,25 +183,21 @@ func (r *Registry) touch(tx *meta.Tx, up meta.Upload) error {
 
 // adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left of the upload's
 // objects goes to deletion: those of requests that lost. One that began since up was read gives up its object itself.
-func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, d digest.Digest, size, now int64) (id int64, whole bool, err error) {
-	id, whole, damaged, err := tx.SaveBlob(d.String(), size, now)
-	if err != nil {
-		return 0, false, err
-	}
+func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, now int64) (err error) {
 	moved := int64(0)
 	switch {
-	case whole:
+	case b.Whole:
 		err = tx.ReleaseObject(p.key, now) // it is not being written any more: at once
-	case damaged:
-		err = errors.Join(tx.ReleaseBlob(id, now+r.opts.DeleteDelay.Microseconds()), tx.HealBlob(id, now))
+	case b.Damaged:
+		err = errors.Join(tx.ReleaseBlob(b.ID, now+r.opts.DeleteDelay.Microseconds()), tx.HealBlob(b.ID, now))
 	}
-	if err == nil && !whole {
-		moved, err = tx.GiveToBlob(up.ID, p.key, p.size, id)
+	if err == nil && !b.Whole {
+		moved, err = tx.GiveToBlob(up.ID, p.key, p.size, b.ID)
 	}
 	if err == nil && moved < up.NextPart {
 		err = tx.ReleaseUpload(up.ID, now)
 	}
-	return id, whole, err
+	return err
 }
 
 // notePromise logs that content arrived with another size than a sparse manifest

@@ -32,8 +32,8 @@ func newHash(alg digest.Algorithm) hashing {
 	return sha256.New().(hashing)
 }
 
-// resumeHash returns the hash of the bytes that the session recorded, or nil where the row has no state of this
-// algorithm: a rehash makes it.
+// resumeHash returns the hash of the bytes that the session recorded, or nil where the row has no
+// state of this algorithm: a rehash makes it.
 func resumeHash(up meta.Upload, alg digest.Algorithm) hashing {
 	sum := newHash(alg)
 	if up.Size == 0 || alg.String() == up.Algorithm && sum.UnmarshalBinary(up.HashState) == nil {
@@ -45,8 +45,9 @@ func resumeHash(up meta.Upload, alg digest.Algorithm) hashing {
 // maxRehashes is how many rehashes run at once.
 const maxRehashes = 2
 
-// rehash reads what the session has recorded, and the last part, for their hash. A few bytes of a request make it read a
-// whole upload, so few do at once. It ends with ctx, also while it waits for its turn.
+// rehash reads what the session has recorded, and the last part, for their hash. A few bytes of a
+// request make it read a whole upload, so few do at once. It ends with ctx, also while it waits for
+// its turn.
 func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg digest.Algorithm) (hashing, error) {
 	select {
 	case r.rehashes <- struct{}{}:
@@ -72,7 +73,8 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 	return sum, r.hashObjects(ctx, objects, sum)
 }
 
-// changed reports whether a session is no longer as up says: another request ended it or wrote to it.
+// changed reports whether a session is no longer as up says: another request ended it or wrote to
+// it.
 func (r *Registry) changed(up meta.Upload) bool {
 	now, err := r.db.Upload(up.Repository, up.ID)
 	if err != nil {

@@ -17,8 +17,13 @@ import (
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
 	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
 		row, err := r.row(repo, ref)
-		return Manifest{Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size, id: row.ID}, err
+		return Manifest{Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size, id: row.ID, repo: repo}, err
 	})
+	if err == nil {
+		if _, damaged := r.damagedPayloads.get(m.id); damaged {
+			err = payloadDamaged(m.Digest)
+		}
+	}
 	return m, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
 }
 
@@ -43,13 +48,30 @@ func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
 	if err != nil {
 		return nil, orUnknown(err, ErrManifestUnknown, "the manifest %s was deleted meanwhile", m.Digest)
 	}
+	if !manifest.Matches(m.Digest, m.MediaType, payload) {
+		if _, known := r.damagedPayloads.get(m.id); !known {
+			r.damagedPayloads.add(m.id, struct{}{}, 0)
+			r.log.Error("the payload of a manifest is damaged: a push of it heals it", "repository", m.repo, "digest", m.Digest.String())
+		}
+		return nil, payloadDamaged(m.Digest)
+	}
 	r.payloads.add(m.id, payload, len(payload))
 	return payload, nil
 }
 
+// damagedPayloadsBytes bounds the memory for which payloads are damaged. A forgotten one is found
+// again when it is read next.
+const damagedPayloadsBytes = 256 << 10
+
+// payloadDamaged is the error of a manifest whose payload must not be served. Clients that look for
+// the manifest before they push then push it, which heals it.
+func payloadDamaged(d digest.Digest) error {
+	return errorf(ErrManifestUnknown, "the payload of manifest %s is damaged: push it again", d)
+}
+
 // PutManifest implements [Manifests].
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
-	now, size, promised := r.now(), int64(0), int64(-1)
+	now, id, size, promised := r.now(), int64(0), int64(0), int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		repository, err := tx.EnsureRepository(repo)
 		if err != nil {
@@ -69,7 +91,6 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 				return err
 			}
 		}
-		var id int64
 		if id, size, err = tx.SaveManifest(repository, m, now); err != nil {
 			return err
 		}
@@ -87,6 +108,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 		return tx.ListRepository(repository, now)
 	})
 	if err == nil {
+		r.damagedPayloads.take(id)
 		r.notePromise(repo, m.Digest, promised, size)
 	}
 	return err

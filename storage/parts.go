@@ -10,8 +10,9 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// parts reads the objects of a blob one after another as one. It looks each up when it comes to it, so that a few bytes of a
-// blob of many objects cost no more than those of another, and holds at most one of them open.
+// parts reads the objects of a blob one after another as one. It looks each up when it comes to it,
+// so that a few bytes of a blob of many objects cost no more than those of another, and holds at
+// most one of them open.
 type parts struct {
 	size int64
 	find func(offset int64) (page, error) // looks up the object that has the byte at offset
@@ -30,7 +31,8 @@ type page struct {
 	objects []meta.Object
 }
 
-// at returns the object that has the byte at offset, if it is on the page, and where in the blob that object begins.
+// at returns the object that has the byte at offset, if it is on the page, and where in the blob
+// that object begins.
 func (p page) at(offset int64) (o meta.Object, start int64, found bool) {
 	start = p.start
 	for _, o := range p.objects {
@@ -65,7 +67,8 @@ func (p *parts) whole() (io.ReadSeekCloser, error) {
 	return p.cur, nil
 }
 
-// Read implements io.Reader. It never ends before all bytes were read. An empty buf makes it open the object of the next byte.
+// Read implements io.Reader. It never ends before all bytes were read. An empty buf makes it open
+// the object of the next byte.
 func (p *parts) Read(buf []byte) (int, error) {
 	if p.offset >= p.size {
 		return 0, io.EOF
@@ -90,8 +93,8 @@ func (p *parts) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// enter opens the object that the offset lies in. One that is gone is looked up once more: another push may have given the
-// blob other objects.
+// enter opens the object that the offset lies in. One that is gone is looked up once more: another
+// push may have given the blob other objects.
 func (p *parts) enter() error {
 	o, start, found := p.known.at(p.offset)
 	for try := 0; ; try++ {
@@ -156,8 +159,8 @@ const (
 	marksBytes = 1 << 20
 )
 
-// partMarks say where every pageParts-th object of a blob begins, so that finding one does not read the rows of all that come
-// before it. They hold for as long as the blob has the first object.
+// partMarks say where every pageParts-th object of a blob begins, so that finding one does not read
+// the rows of all that come before it. They hold for as long as the blob has the first object.
 type partMarks struct {
 	first string // its key
 	marks []meta.Mark
@@ -182,7 +185,8 @@ func (r *Registry) findParts(b Blob, offset int64) (page, error) {
 	return page{}, errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
 }
 
-// pageAt is findParts with marks. It finds nothing where the blob has other objects than they speak of.
+// pageAt is findParts with marks. It finds nothing where the blob has other objects than they speak
+// of.
 func (r *Registry) pageAt(b Blob, known partMarks, offset int64) (page, error) {
 	i, exact := slices.BinarySearchFunc(known.marks, offset, func(m meta.Mark, offset int64) int {
 		return cmp.Compare(m.Start, offset)

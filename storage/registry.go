@@ -63,15 +63,18 @@ type Registry struct {
 	log   *slog.Logger
 	id    meta.Registry
 
-	payloads  *cache[int64, []byte] // by the manifest's row, which never changes and whose id is never used again
+	payloads  *cache[int64, []byte] // by the manifest's row, whose id is never used again
 	manifests *resolver[Manifest]
 	blobs     *resolver[Blob]
+
+	damagedPayloads *cache[int64, struct{}] // by the manifest's row
 
 	repositories *cache[string, int64]       // ids
 	reserved     *cache[string, reservation] // by the upload's id
 	spares       *spares
 	marks        *cache[int64, partMarks] // by the blob's id
-	rehashes     chan struct{}            // has an element for each that runs
+	checks       checks
+	rehashes     chan struct{} // has an element for each that runs
 	stats        stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
@@ -109,6 +112,8 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
 		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
 		blobs:     newResolver[Blob](db.Version, o.CacheBytes*3/16),
+
+		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
 		repositories: newCache[string, int64](o.CacheBytes / 16),
 		reserved:     newCache[string, reservation](reservationBytes),

@@ -78,8 +78,8 @@ func (w *world) wantSize(repo, id string, size int64) {
 	}
 }
 
-// A request whose body does not come whole costs no reading of what the session has, whichever digest it names and whatever
-// the session's hash is worth.
+// A request whose body does not come whole costs no reading of what the session has, whichever
+// digest it names and whatever the session's hash is worth.
 func TestD3BrokenBodyReadsNothing(t *testing.T) {
 	old := strings.Repeat("x", 100_000)
 	whole := old + "hello world"

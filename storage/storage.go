@@ -27,7 +27,8 @@ import (
 // caller is who acts, for the history of tags; it grants nothing.
 type Manifests interface {
 	// Manifest resolves a tag or digest.
-	// Errors: ErrManifestUnknown.
+	// Errors: ErrManifestUnknown, also for a manifest whose payload is damaged
+	// as far as that was noticed.
 	Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error)
 
 	// CachedPayload returns the bytes of m if they are in memory, which keeps and counts them until
@@ -36,7 +37,8 @@ type Manifests interface {
 
 	// Payload returns the bytes of m as they were pushed, m.Size of them. They are shared: the caller
 	// must not change them.
-	// Errors: ErrManifestUnknown when m was deleted since it was resolved.
+	// Errors: ErrManifestUnknown when m was deleted since it was resolved, or
+	// its bytes are not those of its digest any more.
 	Payload(ctx context.Context, m Manifest) ([]byte, error)
 
 	// PutManifest stores m and points tags at it, all or nothing. The condition
@@ -175,7 +177,8 @@ type Manifest struct {
 	ArtifactType string
 	Size         int64
 
-	id int64
+	id   int64
+	repo string
 }
 
 // Upload is an open upload session.

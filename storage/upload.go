@@ -149,9 +149,9 @@ type part struct {
 	size int64
 }
 
-// fill streams a chunk into a reserved object and, unless it is nil, into sum. With keep, what came before a client's failure is a good
-// part, and clientErr says that there was one. Whatever else fails leaves nothing to record, and the object to
-// the deletion worker.
+// fill streams a chunk into a reserved object and, unless it is nil, into sum. With keep, what came
+// before a client's failure is a good part, and clientErr says that there was one. Whatever else
+// fails leaves nothing to record, and the object to the deletion worker.
 func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk, sum hashing, keep bool) (p part, clientErr, err error) {
 	hash := io.Discard
 	if sum != nil {

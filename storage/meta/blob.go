@@ -40,17 +40,34 @@ func (db *DB) Blob(repo, digest string) (Blob, error) {
 	return b, rows.Err()
 }
 
-// SaveBlob makes the row of a blob, or finds the one of the same digest. whole says that the blob has its bytes
-// already, so that new ones are not needed; damaged that it has some that are not to be trusted.
-func (tx *Tx) SaveBlob(digest string, size, now int64) (id int64, whole, damaged bool, err error) {
-	err = tx.queryRow(`INSERT INTO blobs (digest, size, checked_at, created_at) VALUES ($1, $2, $3, $3)
-		ON CONFLICT (digest) DO UPDATE SET checked_at = excluded.checked_at
-		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL`,
-		digest, size, now).Scan(&id, &whole, &damaged)
-	return id, whole, damaged, err
+// SavedBlob is the row of a blob as SaveBlob made or found it.
+type SavedBlob struct {
+	ID        int64
+	Whole     bool  // it has its bytes already, so that new ones are not needed
+	Damaged   bool  // it has some that are not to be trusted
+	CheckedAt int64 // when its bytes were last hashed, as they were written or read back
 }
 
-// HealBlob says that the blob's bytes are whole from now on.
+// SaveBlob makes the row of a blob, or finds the one of the same digest.
+func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
+	var b SavedBlob
+	// What is there stays as it is: the update is for RETURNING, and writes no page.
+	err := tx.queryRow(`INSERT INTO blobs (digest, size, checked_at, created_at) VALUES ($1, $2, $3, $3)
+		ON CONFLICT (digest) DO UPDATE SET checked_at = blobs.checked_at
+		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL, checked_at`,
+		digest, size, now).Scan(&b.ID, &b.Whole, &b.Damaged, &b.CheckedAt)
+	return b, err
+}
+
+// CheckBlob says that the blob's stored bytes were read and are those of its digest, unless the
+// object is no longer the blob's.
+func (tx *Tx) CheckBlob(id int64, key string, now int64) error {
+	_, err := tx.exec(`UPDATE blobs SET checked_at = $3
+		WHERE id = $1 AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
+	return err
+}
+
+// HealBlob says that the blob has got bytes that were hashed as they were written.
 func (tx *Tx) HealBlob(id, now int64) error {
 	tx.changed = append(tx.changed, everyRepository)
 	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1`, id, now)

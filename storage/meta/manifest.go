@@ -48,28 +48,54 @@ func (tx *Tx) ManifestID(repository int64, digest string) (int64, error) {
 	return id, err
 }
 
-// SaveManifest makes the row of a manifest, or renews the media type of the one with this digest, and
-// returns its id and size. A signed schema 1 manifest whose digest is there with other signatures keeps those it has.
+// SaveManifest makes the row of a manifest, or renews the media type of the one with this digest,
+// and returns its id and size. A signed schema 1 manifest whose digest is there with other
+// signatures keeps those it has. A payload that is not that of its digest any more is replaced.
 func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (id, size int64, err error) {
-	d, err := m.Descriptor()
+	annotations, descriptorSize, err := describe(m)
 	if err != nil {
 		return 0, 0, err
 	}
-	text, err := d.JSON()
-	if err != nil {
-		return 0, 0, err
-	}
-	annotations := noAnnotations
-	if d.Annotations != nil {
-		annotations = string(d.Annotations)
-	}
+	var same bool
 	err = tx.queryRow(`INSERT INTO manifests
 		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
 		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9, $10)
-		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type
-		RETURNING id, size`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), annotations, len(text),
-		int64(len(m.Payload)), now, m.Payload).Scan(&id, &size)
-	return id, size, err
+		ON CONFLICT (repository_id, digest) DO UPDATE
+			SET media_type = CASE WHEN payload = excluded.payload THEN excluded.media_type ELSE media_type END
+		RETURNING id, size, payload = $10`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), annotations, descriptorSize,
+		int64(len(m.Payload)), now, m.Payload).Scan(&id, &size, &same)
+	if err != nil || same {
+		return id, size, err
+	}
+	var mediaType string
+	var payload []byte
+	if err := tx.queryRow(`SELECT media_type, payload FROM manifests WHERE id = $1`, id).Scan(&mediaType, &payload); err != nil {
+		return 0, 0, err
+	}
+	if manifest.Matches(m.Digest, mediaType, payload) {
+		return id, size, nil
+	}
+	_, err = tx.exec(`UPDATE manifests SET media_type = $2, artifact_type = $3, subject_digest = NULLIF($4, ''),
+			annotations = $5, descriptor_size = $6, size = $7, payload = $8
+		WHERE id = $1`, id, m.MediaType, m.ArtifactType, m.Subject.String(), annotations, descriptorSize, int64(len(m.Payload)), m.Payload)
+	return id, int64(len(m.Payload)), err
+}
+
+// describe returns what a row keeps of a manifest for lists of referrers: the annotations that its
+// descriptor has there, and the length of the descriptor's JSON in bytes.
+func describe(m *manifest.Manifest) (annotations string, size int, err error) {
+	d, err := m.Descriptor()
+	if err != nil {
+		return "", 0, err
+	}
+	text, err := d.JSON()
+	if err != nil {
+		return "", 0, err
+	}
+	if d.Annotations == nil {
+		return noAnnotations, len(text), nil
+	}
+	return string(d.Annotations), len(text), nil
 }
 
 // AddReferences records what a manifest names. Each digest must have its place

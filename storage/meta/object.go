@@ -86,8 +86,8 @@ func (db *DB) BlobObjects(blob int64) ([]Object, error) {
 // Mark is a place in a blob: the object with the number Seq begins at the byte Start.
 type Mark struct{ Seq, Start int64 }
 
-// BlobMarks returns the marks of every n-th object of a blob, in the order of its bytes, and the key of the first one. It
-// reads the rows of all objects.
+// BlobMarks returns the marks of every n-th object of a blob, in the order of its bytes, and the
+// key of the first one. It reads the rows of all objects.
 func (db *DB) BlobMarks(blob int64, n int) (first string, marks []Mark, err error) {
 	rows, err := db.query(`SELECT key, seq, start FROM (
 			SELECT key, seq, SUM(size) OVER parts - size AS start, ROW_NUMBER() OVER parts AS number
@@ -111,8 +111,9 @@ func (db *DB) BlobMarks(blob int64, n int) (first string, marks []Mark, err erro
 	return first, marks, rows.Err()
 }
 
-// BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its bytes. There are none where
-// first, an object that the caller knows, is no longer the blob's: then it has others altogether.
+// BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its
+// bytes. There are none where first, an object that the caller knows, is no longer the blob's: then
+// it has others altogether.
 func (db *DB) BlobObjectsFrom(blob int64, first string, seq int64, n int) ([]Object, error) {
 	return scanObjects(db, blobObjectsFromSQL, blob, first, seq, n)
 }

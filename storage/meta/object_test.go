@@ -15,10 +15,11 @@ func blobOf(t *testing.T, db *DB, digest string, sizes ...int64) (id int64) {
 		for _, n := range sizes {
 			size += n
 		}
-		var err error
-		if id, _, _, err = tx.SaveBlob(digest, size, 1); err != nil {
+		b, err := tx.SaveBlob(digest, size, 1)
+		if err != nil {
 			return err
 		}
+		id = b.ID
 		for i, n := range sizes {
 			// Numbers have gaps where requests lost, and keys are in no order.
 			if _, err := tx.exec(`INSERT INTO objects (key, blob_id, seq, size) VALUES ($1, $2, $3, $4)`,

@@ -1,0 +1,120 @@
+package storage
+
+import (
+	"database/sql"
+	"encoding/base64"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/berth-registry/berth/manifest"
+)
+
+// inRows changes rows behind the registry's back.
+func inRows(t *testing.T, database, query string, args ...any) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(query, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A payload that is no longer that of its digest is not served, and healed by a push.
+func TestI2RottenPayloadIsHealed(t *testing.T) {
+	for name, damage := range map[string]string{
+		"a byte":      `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`,
+		"its end":     `UPDATE manifests SET payload = substr(payload, 1, 10)`,
+		"all":         `UPDATE manifests SET payload = x''`,
+		"its type":    `UPDATE manifests SET payload = x'00', media_type = 'application/vnd.docker.distribution.manifest.v1+prettyjws'`,
+		"what it has": `UPDATE manifests SET payload = x'00', annotations = '{"note":"evil"}', artifact_type = 'evil', size = 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			w, dir := filesWorld(t, Options{})
+			w.push("team/app", "config")
+			m, other := w.image("good", "config"), w.image("other", "config")
+			w.put("team/app", m, "1")
+			w.put("team/app", other, "2")
+			inRows(t, filepath.Join(filepath.Dir(dir), "berth.db"), damage+` WHERE digest = ?`, m.Digest.String())
+			for range 2 {
+				got, err := w.Manifest(ctx, "team/app", tag("1"))
+				if err == nil {
+					_, err = w.Payload(ctx, got)
+				}
+				w.want(ErrManifestUnknown, err)
+			}
+			// Also for those who do not ask for the payload.
+			_, err := w.Manifest(ctx, "team/app", byDigest(m.Digest))
+			w.want(ErrManifestUnknown, err)
+			if n := strings.Count(w.log.String(), "is damaged"); n != 1 {
+				t.Errorf("logged %d times: %s", n, w.log)
+			}
+			for _, part := range []string{m.Digest.String(), "team/app"} {
+				if !strings.Contains(w.log.String(), part) {
+					t.Errorf("%s is not in the log: %s", part, w.log)
+				}
+			}
+			w.wantPayload("team/app", "2", other)
+			w.put("team/app", m)
+			w.wantPayload("team/app", "1", m)
+		})
+	}
+}
+
+// wantPayload wants a tag to have a manifest.
+func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
+	w.t.Helper()
+	got, err := w.Manifest(w.t.Context(), repo, tag(name))
+	w.must(err)
+	payload, err := w.Payload(w.t.Context(), got)
+	w.must(err)
+	if string(payload) != string(m.Payload) || got.MediaType != m.MediaType || got.ArtifactType != m.ArtifactType || got.Size != int64(len(m.Payload)) {
+		w.t.Errorf("%s:%s is %+v %q, want %+v", repo, name, got, payload, m)
+	}
+}
+
+// signed is a schema 1 manifest without layers and with a signature, which is not looked at.
+func (w *world) signed(tag, signature string) *manifest.Manifest {
+	w.t.Helper()
+	encode := base64.RawURLEncoding.EncodeToString
+	unsigned := w.unsigned(tag)
+	body := strings.TrimSuffix(string(unsigned.Payload), "}")
+	protected := fmt.Sprintf(`{"formatLength":%d,"formatTail":"%s"}`, len(body), encode([]byte("}")))
+	m := w.parse(manifest.MediaTypeSchema1Signed, []byte(fmt.Sprintf(`%s,"signatures":[{"header":{},"signature":"%s","protected":"%s"}]}`,
+		body, encode([]byte(signature)), encode([]byte(protected)))))
+	if m.Digest != unsigned.Digest {
+		w.t.Fatalf("signed the digest is %s, unsigned %s", m.Digest, unsigned.Digest)
+	}
+	return m
+}
+
+func (w *world) unsigned(tag string) *manifest.Manifest {
+	w.t.Helper()
+	return w.parse(manifest.MediaTypeSchema1, []byte(`{"schemaVersion":1,"name":"a","tag":"`+tag+`","fsLayers":[],"history":[]}`))
+}
+
+// A schema 1 manifest keeps the signatures that it has, and the media type that fits them, until
+// they are damaged.
+func TestI2Signatures(t *testing.T) {
+	w, dir := filesWorld(t, Options{})
+	one, two, none := w.signed("1", "one"), w.signed("1", "longer than one"), w.unsigned("1")
+	w.put("a", one, "1")
+	for _, m := range []*manifest.Manifest{two, none} {
+		w.put("a", m, "1")
+		w.payloads.take(1)
+		w.wantPayload("a", "1", one)
+	}
+	inRows(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
+	w.payloads.take(1)
+	got, err := w.Manifest(t.Context(), "a", tag("1"))
+	w.must(err)
+	_, err = w.Payload(t.Context(), got)
+	w.want(ErrManifestUnknown, err)
+	w.put("a", two)
+	w.wantPayload("a", "1", two)
+}
