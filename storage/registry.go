@@ -215,7 +215,7 @@ func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
 // spaceError gives a full disk the name that it has here.
 func spaceError(err error) error {
 	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, meta.ErrNoSpace) {
-		return errorf(ErrNoSpace, "the registry's disk has no space left for this: free some, or raise its size")
+		return errorf(ErrNoSpace, "the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
 	}
 	return err
 }

@@ -63,7 +63,7 @@ type AuditConfig struct {
 // StorageConfig is where bytes go.
 type StorageConfig struct {
 	Bucket       string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, or mem:// for tests and demos. Unset: the directory blobs under data."`
-	MinFree      Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this. 0 turns the check off."`
+	MinFree      Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
 	UploadExpiry time.Duration `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
 	DeleteDelay  time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
 }

@@ -8,7 +8,8 @@
 //   - When Put returns without error on file://, the object survives a power cut: the file is fsynced, renamed into
 //     place, and its directory fsynced. The directories themselves are made and fsynced by Open. The same holds for
 //     what Delete removed. After a failed fsync nothing is tried again, because the kernel may have dropped the pages.
-//   - Memory does not follow the size of a body: a running Put holds two buffers of Options.BufferSize at most.
+//   - Memory does not follow the size of a body, nor the number of Puts beyond 32 KiB for each: large buffers are lent from
+//     Options.Buffers, to bodies that come fast.
 //   - What Get returns on file:// is an *os.File, so that net/http can serve it by sendfile.
 //
 // A Put that fails may nevertheless have happened (the last fsync failed after the rename). So whoever records keys
@@ -38,6 +39,8 @@ var ErrNoSpace = errors.New("no space left for uploads")
 
 const (
 	defaultBuffer = 256 << 10
+	// So that 64 bodies at once have all that they can use.
+	defaultBuffers = 36 << 20
 	// Most bodies of a small push (configs, manifests' blobs) fit into the first buffer, which is smaller so that many
 	// of them at once cost little.
 	firstBuffer = 32 << 10
@@ -46,13 +49,17 @@ const (
 // Options are the settings of a Bucket. The zero value works.
 type Options struct {
 	// MinFree is how many bytes must stay free on the bucket's file system and on that of each of Paths: Put fails with
-	// ErrNoSpace when there is less, before and during a body. 0 turns the check off. mem:// is never checked itself.
+	// ErrNoSpace when there is less, before and during a body. Of inodes, where a file system counts them, one for each
+	// 16 KiB of MinFree must stay free, or 5 % if that is less. 0 turns the checks off. mem:// is never checked itself.
 	MinFree int64
 	// Paths are further directories whose free space counts.
 	Paths []string
-	// BufferSize is the size in bytes of the buffers of a Put, 0 for 256 KiB. Bodies over 32 KiB use one, bodies over
-	// BufferSize two.
+	// BufferSize is the size in bytes of the large buffers of a Put, 0 for 256 KiB. Bodies over 32 KiB use one, bodies
+	// over BufferSize two, as long as they come fast.
 	BufferSize int
+	// Buffers bounds the memory for buffers, in bytes, 0 for 36 MiB: a Put is lent a large one only while those of all
+	// Puts, the small ones included, stay within it. Otherwise it goes on with the 32 KiB that it always has.
+	Buffers int64
 	// Fault, where set, is called before each step with the step's name and a key that it concerns; an error fails the
 	// step. The steps are, of Put: create, write (each chunk), sync, publish, syncdir; of Get: read; of Delete: delete
 	// (each key), syncdir (each directory). It is for tests of what happens when a disk fails, and may be called from
@@ -69,6 +76,7 @@ type Bucket struct {
 	closed  atomic.Bool
 
 	first, large sync.Pool // of *[]byte
+	buffers      budget    // of those that are in use
 }
 
 // Open opens the bucket that rawURL names:
@@ -83,7 +91,11 @@ func Open(ctx context.Context, rawURL string, o Options) (*Bucket, error) {
 	if o.BufferSize <= 0 {
 		o.BufferSize = defaultBuffer
 	}
+	if o.Buffers <= 0 {
+		o.Buffers = defaultBuffers
+	}
 	b := &Bucket{o: o, metrics: newMetrics()}
+	b.buffers.max = o.Buffers
 	b.first.New = func() any { p := make([]byte, min(firstBuffer, o.BufferSize)); return &p }
 	b.large.New = func() any { p := make([]byte, o.BufferSize); return &p }
 
@@ -182,13 +194,28 @@ func (b *Bucket) checkSpace() error {
 	return nil
 }
 
+// room is what an ordinary user may still take of a file system.
+type room struct {
+	bytes  int64
+	inodes int64
+	all    int64 // inodes, free or not; 0 where they are not counted
+}
+
+// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives each.
+const bytesPerInode = 16 << 10
+
+// checkFree returns ErrNoSpace when fewer bytes than want are free on the file system of path, or as many fewer inodes;
+// of a file system with few of them, 5 % are enough.
 func checkFree(path string, want int64) error {
-	free, err := freeBytes(path)
+	free, err := freeRoom(path)
 	if err != nil {
 		return fmt.Errorf("free space of %s: %w", path, err)
 	}
-	if free < want {
-		return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be", ErrNoSpace, free, path, want)
+	if free.bytes < want {
+		return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be", ErrNoSpace, free.bytes, path, want)
+	}
+	if inodes := min(want/bytesPerInode, free.all/20); free.inodes < inodes {
+		return fmt.Errorf("%w: %d inodes are free on the file system of %s, %d must be", ErrNoSpace, free.inodes, path, inodes)
 	}
 	return nil
 }

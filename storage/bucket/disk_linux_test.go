@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -104,8 +105,8 @@ func TestMinFreeLeavesSpace(t *testing.T) {
 	b := openDir(t, dir, Options{MinFree: minFree})
 	var least int64 = 1 << 40
 	sum := writerFunc(func(p []byte) (int, error) {
-		free, err := freeBytes(dir)
-		least = min(least, free)
+		free, err := freeRoom(dir)
+		least = min(least, free.bytes)
 		return len(p), err
 	})
 	if _, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, 15<<20), sum); !errors.Is(err, ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
@@ -116,6 +117,37 @@ func TestMinFreeLeavesSpace(t *testing.T) {
 	}
 	wantKeys(t, b)
 	mustPut(t, b, testKey, body(11<<20))
+}
+
+// TestD9InodesAreLeft: small objects stop where inodes become few, and others can still be read and deleted.
+func TestD9InodesAreLeft(t *testing.T) {
+	const all = 2000
+	for minFree, want := range map[int64]int64{1 << 20: 64, 8 << 20: all / 20} {
+		dir := tmpfs(t, "size=32m,nr_inodes="+strconv.Itoa(all))
+		b := openDir(t, dir, Options{MinFree: minFree})
+		var (
+			keys []string
+			err  error
+		)
+		for i := 0; err == nil && i < all; i++ {
+			key := "content/00/x-" + strconv.Itoa(i)
+			if _, err = b.Put(t.Context(), key, bytes.NewReader(body(1)), io.Discard); err == nil {
+				keys = append(keys, key)
+			}
+		}
+		if !errors.Is(err, ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "inodes are free") {
+			t.Errorf("min_free %d: %v", minFree, err)
+		}
+		free, err := freeRoom(dir)
+		if err != nil || free.all != all || free.inodes < want-2 || free.inodes >= want {
+			t.Errorf("min_free %d: %+v, %v; want that it stops with fewer than %d free inodes", minFree, free, err, want)
+		}
+		wantObject(t, b, keys[0], body(1))
+		if err := b.Delete(t.Context(), keys...); err != nil {
+			t.Error(err)
+		}
+		mustPut(t, b, keys[0], body(1))
+	}
 }
 
 func openFiles(t *testing.T) int {

@@ -4,6 +4,7 @@ package bucket
 
 import (
 	"errors"
+	"math"
 	"os"
 	"syscall"
 )
@@ -16,3 +17,6 @@ func syncDir(dir *os.File) error {
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+// counted returns what a file system counts as an int64. Some say all bits for more than they can tell.
+func counted(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

@@ -18,15 +18,15 @@ func isDiskFull(err error) bool {
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }
 
-// freeBytes returns how many bytes this user may still write to the file system of path.
-func freeBytes(path string) (int64, error) {
+// freeRoom returns what is left of the file system of path. Windows counts no inodes.
+func freeRoom(path string) (room, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
-		return 0, err
+		return room{}, err
 	}
 	var free uint64
 	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
-		return 0, os.NewSyscallError("GetDiskFreeSpaceEx", err)
+		return room{}, os.NewSyscallError("GetDiskFreeSpaceEx", err)
 	}
-	return int64(min(free, math.MaxInt64)), nil
+	return room{bytes: int64(min(free, math.MaxInt64))}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,54 +19,106 @@ type stream struct {
 	aborted bool          // src failed, or the context ended
 }
 
-// copy passes the whole body on. Bodies within the first buffer, and those that end in the large one after it, are
-// hashed and written one after the other: a second goroutine would cost them more than it gains.
+// fillTime is how long a body may take to fill its buffer, to be given large ones and to keep them. Slower ones gain
+// nothing from them.
+const fillTime = time.Second
+
+// budget bounds the bytes of the buffers that Puts hold.
+type budget struct {
+	max  int64
+	used atomic.Int64
+}
+
+// take reserves n bytes and reports whether there were so many.
+func (b *budget) take(n int) bool {
+	if b.used.Add(int64(n)) <= b.max {
+		return true
+	}
+	b.release(n)
+	return false
+}
+
+// release gives back n bytes.
+func (b *budget) release(n int) { b.used.Add(-int64(n)) }
+
+// copy passes the whole body on. It has a small buffer for as long as it lasts, and large ones while it comes fast and
+// the budget has some: it never waits for them. A client that stops sending holds them for no longer than its Read lasts.
 func (b *Bucket) copy(ctx context.Context, s *stream) error {
-	done, err := b.copyFirst(ctx, s)
-	if done || err != nil {
-		return err
+	buf := b.first.Get().(*[]byte)
+	defer b.first.Put(buf)
+	b.buffers.used.Add(int64(len(*buf))) // there or not
+	defer b.buffers.release(len(*buf))
+	for {
+		p, slow, end := s.fill(ctx, *buf, true)
+		if err := s.pass(p, end); err != nil || end != nil {
+			return err
+		}
+		if slow {
+			continue
+		}
+		if done, err := b.copyLarge(ctx, s); err != nil || done {
+			return err
+		}
 	}
-	one := b.large.Get().(*[]byte)
-	defer b.large.Put(one)
-	p, end := s.fill(ctx, *one)
-	if end != nil {
-		return s.pass(p, end)
+}
+
+// copyLarge passes the body on through large buffers, and reports whether it has ended. If not, it has become slow, or
+// the budget is used up. What ends in the first one is hashed and written one after the other: a second goroutine would
+// cost more than it gains.
+func (b *Bucket) copyLarge(ctx context.Context, s *stream) (done bool, err error) {
+	one := b.takeLarge()
+	if one == nil {
+		return false, nil
 	}
-	two := b.large.Get().(*[]byte)
-	defer b.large.Put(two)
+	defer b.releaseLarge(one)
+	p, slow, end := s.fill(ctx, *one, false)
+	if slow || end != nil {
+		return end != nil, s.pass(p, end)
+	}
+	two := b.takeLarge()
+	if two == nil {
+		return false, s.pass(p, nil)
+	}
+	defer b.releaseLarge(two)
 	return s.overlap(ctx, *one, *two)
 }
 
-// copyFirst passes on as much as the first buffer takes, and says whether that was all.
-func (b *Bucket) copyFirst(ctx context.Context, s *stream) (done bool, err error) {
-	buf := b.first.Get().(*[]byte)
-	defer b.first.Put(buf)
-	p, end := s.fill(ctx, *buf)
-	return end != nil, s.pass(p, end)
+// takeLarge returns a large buffer, or nil if the budget has none.
+func (b *Bucket) takeLarge() *[]byte {
+	if !b.buffers.take(b.o.BufferSize) {
+		return nil
+	}
+	return b.large.Get().(*[]byte)
 }
 
-// fill reads until buf is full. The error is that of src, io.EOF included, or of ctx; it comes with the bytes read
-// before it.
-func (s *stream) fill(ctx context.Context, buf []byte) ([]byte, error) {
+func (b *Bucket) releaseLarge(buf *[]byte) {
+	b.large.Put(buf)
+	b.buffers.release(b.o.BufferSize)
+}
+
+// fill reads until buf is full or, unless whole, the body turns out to be slow. The error is that of src, io.EOF
+// included, or of ctx; it comes with the bytes read before it.
+func (s *stream) fill(ctx context.Context, buf []byte, whole bool) (p []byte, slow bool, end error) {
 	start := time.Now()
 	defer func() { s.waited += time.Since(start) }()
 	n, empty := 0, 0
-	for n < len(buf) {
+	for n < len(buf) && (whole || !slow) {
 		if err := ctx.Err(); err != nil {
-			return buf[:n], err
+			return buf[:n], slow, err
 		}
 		m, err := s.src.Read(buf[n:])
 		n += m
 		if err != nil {
-			return buf[:n], err
+			return buf[:n], slow, err
 		}
 		if m > 0 {
 			empty = 0
 		} else if empty++; empty == 100 {
-			return buf[:n], io.ErrNoProgress
+			return buf[:n], slow, io.ErrNoProgress
 		}
+		slow = time.Since(start) > fillTime
 	}
-	return buf, nil
+	return buf[:n], slow, nil
 }
 
 // pass hashes and writes p, after which src ended with end, or goes on if that is nil.
@@ -89,9 +142,10 @@ func (s *stream) put(p []byte, end error) error {
 	return s.write(p)
 }
 
-// overlap passes on the full buffer one and the rest of src. While a buffer is hashed by a second goroutine, this one
-// writes it and reads the other, so that a body takes as long as the slower of the two, not as both.
-func (s *stream) overlap(ctx context.Context, one, two []byte) error {
+// overlap passes on the full buffer one and the rest of src, and reports whether src has ended; if not, it has become
+// slow. While a buffer is hashed by a second goroutine, this one writes it and reads the other, so that a body takes as
+// long as the slower of the two, not as both.
+func (s *stream) overlap(ctx context.Context, one, two []byte) (done bool, err error) {
 	h := startHasher(s.sum)
 	defer h.stop() // before the buffers go back to the pool
 	p, next := one, two
@@ -102,16 +156,20 @@ func (s *stream) overlap(ctx context.Context, one, two []byte) error {
 		err := s.put(p, end)
 		var (
 			q    []byte
+			slow bool
 			qEnd error
 		)
 		if err == nil && end == nil {
-			q, qEnd = s.fill(ctx, next)
+			q, slow, qEnd = s.fill(ctx, next, false)
 		}
 		if hashErr := <-h.done; err == nil && hashErr != nil {
 			err = sumError(hashErr)
 		}
 		if err != nil || end != nil {
-			return err
+			return true, err
+		}
+		if slow {
+			return qEnd != nil, s.pass(q, qEnd)
 		}
 		p, next, end = q, p[:cap(p)], qEnd
 	}
