@@ -2,11 +2,13 @@ package conformance
 
 import (
 	"bufio"
+	"database/sql"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -114,4 +116,55 @@ func TestD9TrickledUploads(t *testing.T) {
 		}
 	}
 	b.Kill() // or it would record what came of all the others
+}
+
+// rows runs a query that counts, beside the server.
+func (s *server) rows(query string) (n int) {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Data, "berth.db")+"?mode=ro&_pragma=busy_timeout(5000)")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(query).Scan(&n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get anything. When they have
+// expired, nothing is left of them.
+func TestD9NamesWithoutContent(t *testing.T) {
+	const names, kept = 4000, "team/kept"
+	b := startBerth(t, options{Env: []string{
+		"BERTH_LOG_LEVEL=warn", "BERTH_STORAGE_UPLOAD_EXPIRY=5s", "BERTH_STORAGE_MAX_SESSIONS=0",
+	}})
+	call := newCaller(b.URL)
+	if a := call.post(kept, newContent(1, 1000, digest.SHA256)); a.status != http.StatusCreated {
+		t.Fatalf("push: %v", a)
+	}
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range work {
+				if _, a := call.open(fmt.Sprintf("team/%d", i), ""); a.status != http.StatusAccepted {
+					t.Errorf("POST: %v", a)
+				}
+			}
+		})
+	}
+	for i := range names {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	for end := time.Now().Add(patience); b.rows("SELECT COUNT(*) FROM uploads") > 0; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the uploads do not expire")
+		}
+	}
+	if n := b.rows("SELECT COUNT(*) FROM repositories"); n != 1 {
+		t.Errorf("%d repositories have rows, want the one with content", n)
+	}
 }

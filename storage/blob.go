@@ -124,7 +124,10 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 				return err
 			}
 		}
-		return tx.RemoveBlob(repository, d.String())
+		if err := tx.RemoveBlob(repository, d.String()); err != nil {
+			return err
+		}
+		return tx.DropUnlisted(repository)
 	})
 }
 

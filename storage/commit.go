@@ -155,8 +155,11 @@ func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p
 		if err := r.adopt(tx, up, p, saved, now); err != nil {
 			return err
 		}
-		tx.Change(repo)
-		if promised, err = tx.AddBlob(up.RepositoryID, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now); err != nil || remember {
+		repository, err := tx.EnsureRepository(repo)
+		if err != nil {
+			return err
+		}
+		if promised, err = tx.AddBlob(repository, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now); err != nil || remember {
 			return err
 		}
 		_, err = tx.DeleteUpload(up.ID)

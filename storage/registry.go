@@ -69,13 +69,12 @@ type Registry struct {
 
 	damagedPayloads *cache[int64, struct{}] // by the manifest's row
 
-	repositories *cache[string, int64]       // ids
-	reserved     *cache[string, reservation] // by the upload's id
-	spares       *spares
-	marks        *cache[int64, partMarks] // by the blob's id
-	checks       checks
-	rehashes     chan struct{} // has an element for each that runs
-	stats        stats
+	reserved *cache[string, reservation] // by the upload's id
+	spares   *spares
+	marks    *cache[int64, partMarks] // by the blob's id
+	checks   checks
+	rehashes chan struct{} // has an element for each that runs
+	stats    stats
 
 	wakeDeletion chan struct{} // has one element when objects were released
 
@@ -111,15 +110,14 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, wakeDeletion: make(chan struct{}, 1),
 		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
 		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
-		blobs:     newResolver[Blob](db.Version, o.CacheBytes*3/16),
+		blobs:     newResolver[Blob](db.Version, o.CacheBytes/4),
 
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
-		repositories: newCache[string, int64](o.CacheBytes / 16),
-		reserved:     newCache[string, reservation](reservationBytes),
-		spares:       newSpares(o.UploadExpiry),
-		marks:        newCache[int64, partMarks](marksBytes),
-		rehashes:     make(chan struct{}, maxRehashes),
+		reserved: newCache[string, reservation](reservationBytes),
+		spares:   newSpares(o.UploadExpiry),
+		marks:    newCache[int64, partMarks](marksBytes),
+		rehashes: make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(db, r.spares)
 	var first [1]byte

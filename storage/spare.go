@@ -134,10 +134,6 @@ func (s *spares) count() (n int) {
 // newSession returns a session that nobody else has. Its row is durable, and so is that of the object that its first bytes
 // go to.
 func (r *Registry) newSession(ctx context.Context, caller, repo string, alg digest.Algorithm) (reservation, error) {
-	repository, err := r.repository(ctx, repo)
-	if err != nil {
-		return reservation{}, err
-	}
 	sh := r.spares.enter(opener{caller, repo, alg}, r.opts.Now())
 	defer r.spares.leave(sh)
 	select {
@@ -150,7 +146,7 @@ func (r *Registry) newSession(ctx context.Context, caller, repo string, alg dige
 	if missing == 0 {
 		return first, nil
 	}
-	drafts := r.draftSessions(caller, repo, repository, alg, missing)
+	drafts := r.draftSessions(caller, repo, alg, missing)
 	if err := r.makeSessions(ctx, drafts); err != nil {
 		return reservation{}, err
 	}
@@ -159,12 +155,12 @@ func (r *Registry) newSession(ctx context.Context, caller, repo string, alg dige
 }
 
 // draftSessions returns n sessions that have no rows yet.
-func (r *Registry) draftSessions(caller, repo string, repository int64, alg digest.Algorithm, n int) []reservation {
+func (r *Registry) draftSessions(caller, repo string, alg digest.Algorithm, n int) []reservation {
 	now := r.opts.Now()
 	drafts := make([]reservation, n)
 	for i := range drafts {
 		drafts[i] = reservation{
-			up: meta.Upload{ID: r.uploadID(), RepositoryID: repository, Repository: repo, Owner: caller, Algorithm: alg.String(),
+			up: meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller, Algorithm: alg.String(),
 				NextPart: 1, UpdatedAt: r.sessionTime(now)},
 			key:   r.newKey(0),
 			made:  now,

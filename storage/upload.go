@@ -28,25 +28,6 @@ func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg di
 	return asUpload(first.up), nil
 }
 
-// repository returns the id of a repository, which it makes if need be. An id never changes and no repository's row
-// goes, so it can be remembered.
-func (r *Registry) repository(ctx context.Context, repo string) (int64, error) {
-	if id, ok := r.repositories.get(repo); ok {
-		return id, nil
-	}
-	id, err := r.db.RepositoryID(repo)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-			id, err = tx.EnsureRepository(repo)
-			return err
-		})
-	}
-	if err == nil {
-		r.repositories.add(repo, id, len(repo))
-	}
-	return id, err
-}
-
 // Upload implements [Uploads].
 func (r *Registry) Upload(ctx context.Context, caller, repo, id string) (Upload, error) {
 	up, err := r.openUpload(caller, repo, id)

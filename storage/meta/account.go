@@ -7,10 +7,6 @@ import (
 	"io/fs"
 )
 
-// authSchema is the schema version of the first program that knows accounts. An older
-// one would serve everybody.
-const authSchema = 2
-
 // Account is a user or a robot.
 type Account struct {
 	ID           int64  // never given to another account
@@ -52,22 +48,18 @@ func (db *DB) AuthEnabled() (bool, error) {
 	return enabled, err
 }
 
-// EnableAuth records that authentication is on, which nothing takes back. From now on
-// programs that know no accounts refuse the database.
+// EnableAuth records that authentication is on, which nothing takes back.
 func (tx *Tx) EnableAuth(now int64) error {
-	n, err := tx.exec(`UPDATE auth SET enabled_at = $1, version = version + 1 WHERE id = 1 AND enabled_at IS NULL`, now)
-	if err != nil || n == 0 {
-		return err
-	}
-	_, err = tx.exec(`UPDATE registry SET oldest_program = $1 WHERE oldest_program < $1`, authSchema)
+	_, err := tx.exec(`UPDATE auth SET enabled_at = $1, version = version + 1 WHERE id = 1 AND enabled_at IS NULL`, now)
 	return err
 }
 
-// Empty says whether nobody has used the database yet: it has no repository, not even
-// an unlisted one, and no account.
+// Empty reports whether the database holds nothing of anybody: no repository, not even an unlisted one, no upload and no
+// account.
 func (db *DB) Empty() (bool, error) {
 	var empty bool
-	err := db.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM repositories) AND NOT EXISTS (SELECT 1 FROM accounts)`).Scan(&empty)
+	err := db.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM repositories) AND NOT EXISTS (SELECT 1 FROM uploads)
+		AND NOT EXISTS (SELECT 1 FROM accounts)`).Scan(&empty)
 	return empty, err
 }
 

@@ -185,37 +185,10 @@ func TestEnableAuth(t *testing.T) {
 	}
 }
 
-// A program that knows no accounts would let everybody in.
-func TestEnableAuthShutsOldProgramsOut(t *testing.T) {
-	oldest := func(db *DB) (version int) {
-		if err := db.queryRow(`SELECT oldest_program FROM registry`).Scan(&version); err != nil {
-			t.Fatal(err)
-		}
-		return version
-	}
-	create := func(tx *Tx) error { return tx.CreateRegistry(Registry{ID: "r", Incarnation: "i"}) }
-	enable := func(tx *Tx) error { return tx.EnableAuth(1) }
-
-	open := openAuth(t, "sqlite::memory:")
-	write(t, open, create)
-	if got := oldest(open); got != 1 {
-		t.Errorf("without authentication: %d", got)
-	}
-	write(t, open, enable)
-	if got := oldest(open); got != authSchema {
-		t.Errorf("enabled later: %d", got)
-	}
-	before := openAuth(t, "sqlite::memory:")
-	write(t, before, enable)
-	write(t, before, create)
-	if got := oldest(before); got != authSchema {
-		t.Errorf("enabled before: %d", got)
-	}
-}
-
 func TestEmpty(t *testing.T) {
 	for what, use := range map[string]func(*Tx) error{
 		"repository": func(tx *Tx) error { _, err := tx.EnsureRepository("a"); return err },
+		"upload":     func(tx *Tx) error { return tx.CreateUploads(Upload{Repository: "a"}, []string{"1"}) },
 		"account":    func(tx *Tx) error { _, err := tx.CreateAccount(Account{Kind: "robot", Name: "r"}); return err },
 	} {
 		db := openAuth(t, "sqlite::memory:")

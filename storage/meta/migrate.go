@@ -16,7 +16,7 @@ import (
 // registry.oldest_program on, so that an older program may go on beside one
 // that has migrated already, or come back after it: migrations add first, and
 // take away a release later, raising oldest_program with it.
-const SchemaVersion = 4
+const SchemaVersion = 5
 
 //go:embed migrations/sqlite/*.sql
 var sqliteFiles embed.FS

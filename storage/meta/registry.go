@@ -13,11 +13,14 @@ func (db *DB) Registry() (Registry, error) {
 	return r, err
 }
 
-// CreateRegistry gives a new database its identity. Where authentication is on already, only programs that know of it
-// may serve it (see EnableAuth).
+// oldestProgram is the schema version of the oldest program that may serve a database of this one's: uploads look
+// different to those before.
+const oldestProgram = 5
+
+// CreateRegistry gives a new database its identity.
 func (tx *Tx) CreateRegistry(r Registry) error {
-	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES
-		(1, $1, $2, (SELECT CASE WHEN enabled_at IS NULL THEN 1 ELSE $3 END FROM auth))`, r.ID, r.Incarnation, authSchema)
+	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, $3)`,
+		r.ID, r.Incarnation, oldestProgram)
 	return err
 }
 

@@ -5,7 +5,8 @@ import (
 	"io/fs"
 )
 
-// EnsureRepository returns the id of a repository, which it makes if need be.
+// EnsureRepository returns the id of a repository, which it makes if need be. The id holds within the transaction: when
+// a repository goes its id may be another's.
 func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	id, err := tx.Repository(name)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -15,25 +16,21 @@ func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	return id, err
 }
 
-// RepositoryID returns the id of a repository, listed or not, or fs.ErrNotExist.
-func (db *DB) RepositoryID(name string) (int64, error) {
-	var id int64
-	err := db.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&id)
-	return id, err
-}
-
 // Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Its version will change with
 // the commit.
 func (tx *Tx) Repository(name string) (int64, error) {
-	tx.Change(name)
+	tx.changed = append(tx.changed, name)
 	var id int64
 	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&id)
 	return id, err
 }
 
-// Change lets the version of a repository change with the commit. Whoever changes one of which it knows the id already
-// calls it; EnsureRepository and Repository do so themselves.
-func (tx *Tx) Change(name string) { tx.changed = append(tx.changed, name) }
+// DropUnlisted removes a repository that was never listed and has nothing any more.
+func (tx *Tx) DropUnlisted(id int64) error {
+	_, err := tx.exec(`DELETE FROM repositories WHERE id = $1 AND listed_at IS NULL
+		AND NOT EXISTS (SELECT 1 FROM repository_contents WHERE repository_id = $1)`, id)
+	return err
+}
 
 // ListRepository makes a repository one that exists for clients, from now on. The first time raises
 // the version of the list.

@@ -4,7 +4,6 @@ package meta
 // recorded, and nil before the first.
 type Upload struct {
 	ID             string
-	RepositoryID   int64
 	Repository     string
 	Owner          string
 	Algorithm      string
@@ -17,8 +16,8 @@ type Upload struct {
 
 // CreateUploads makes the rows of upload sessions that are like u but for their ids.
 func (tx *Tx) CreateUploads(u Upload, ids []string) error {
-	_, err := tx.exec(`INSERT INTO uploads (id, repository_id, owner, algorithm, size, next_part, created_at, updated_at)
-		SELECT value, $2, $3, $4, 0, $5, $6, $6 FROM json_each($1)`, jsonText(ids), u.RepositoryID, u.Owner, u.Algorithm, u.NextPart, u.UpdatedAt)
+	_, err := tx.exec(`INSERT INTO uploads (id, repository, owner, algorithm, size, next_part, created_at, updated_at)
+		SELECT value, $2, $3, $4, 0, $5, $6, $6 FROM json_each($1)`, jsonText(ids), u.Repository, u.Owner, u.Algorithm, u.NextPart, u.UpdatedAt)
 	return err
 }
 
@@ -41,10 +40,9 @@ func (tx *Tx) Upload(repo, id string) (Upload, error) { return scanUpload(tx, re
 
 func scanUpload(q querier, repo, id string) (Upload, error) {
 	u := Upload{ID: id, Repository: repo}
-	err := q.queryRow(`SELECT u.repository_id, u.owner, u.algorithm, u.size, u.hash_state, u.next_part, COALESCE(u.finished_digest, ''), u.updated_at
-		FROM uploads u JOIN repositories r ON r.id = u.repository_id
-		WHERE u.id = $1 AND r.name = $2`, id, repo).
-		Scan(&u.RepositoryID, &u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
+	err := q.queryRow(`SELECT owner, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
+		FROM uploads WHERE id = $1 AND repository = $2`, id, repo).
+		Scan(&u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
 	return u, err
 }
 
@@ -53,9 +51,9 @@ func scanUpload(q querier, repo, id string) (Upload, error) {
 func (tx *Tx) BeginPart(repo, id string, now int64) (Upload, error) {
 	u := Upload{ID: id, Repository: repo, UpdatedAt: now}
 	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3
-		WHERE id = $1 AND finished_digest IS NULL AND repository_id = (SELECT id FROM repositories WHERE name = $2)
-		RETURNING repository_id, owner, algorithm, size, hash_state, next_part`, id, repo, now).
-		Scan(&u.RepositoryID, &u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart)
+		WHERE id = $1 AND finished_digest IS NULL AND repository = $2
+		RETURNING owner, algorithm, size, hash_state, next_part`, id, repo, now).
+		Scan(&u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart)
 	return u, err
 }
 

@@ -1,0 +1,164 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// wantRows wants each of the repositories to have a row, or none of them.
+func (w *world) wantRows(want bool, repos ...string) {
+	w.t.Helper()
+	for _, repo := range repos {
+		err := w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
+			_, err := tx.Repository(repo)
+			return err
+		})
+		if has := err == nil; has != want || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.t.Errorf("%s has a row: %v (%v), want %v", repo, has, err, want)
+		}
+	}
+}
+
+// TestD9RepositoriesWithoutContent: however an upload ends, a repository that got nothing by it leaves nothing behind.
+func TestD9RepositoriesWithoutContent(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		open := func(repo string) string {
+			t.Helper()
+			up, err := w.CreateUpload(ctx, "", repo, "")
+			w.must(err)
+			return up.ID
+		}
+		w.must(w.CancelUpload(ctx, "", "cancelled", open("cancelled")))
+		_, err := w.Append(ctx, "", "expired", open("expired"), chunk("hello"))
+		w.must(err)
+		_, err = w.Commit(ctx, "", "mismatch", open("mismatch"), digest.FromString("other"), chunk("hello"))
+		if err == nil {
+			t.Error("a wrong digest was taken")
+		}
+		_, err = w.PutBlob(ctx, "", "whole", digest.FromString("other"), chunk("hello"))
+		if err == nil {
+			t.Error("a wrong digest was taken")
+		}
+		w.open("", "spare", "", 3)
+		_, err = w.Mount(ctx, "", "mounted", digest.FromString("hello"), "nowhere")
+		w.want(ErrBlobUnknown, err)
+		w.want(ErrManifestBlobUnknown, w.PutManifest(ctx, "", "pushed", w.image("", "a", "b"), []string{"v1"}, Condition{}))
+
+		w.push("content", "hello")
+		w.push("deleted", "hello")
+		w.must(w.DeleteBlob(ctx, "", "deleted", digest.FromString("hello")))
+		w.push("some", "hello")
+		w.push("some", "world")
+		w.must(w.DeleteBlob(ctx, "", "some", digest.FromString("hello")))
+		w.push("listed", "a")
+		w.push("listed", "b")
+		m := w.image("", "a", "b")
+		w.put("listed", m, "v1")
+		w.must(w.DeleteManifest(ctx, "", "listed", m.Digest))
+		w.must(w.DeleteBlob(ctx, "", "listed", digest.FromString("a")))
+		w.must(w.DeleteBlob(ctx, "", "listed", digest.FromString("b")))
+
+		w.must(w.removeSparesOf(ctx, w.Now()))
+		w.settle(4)
+		w.wantOpen(0)
+		w.wantRows(false, "cancelled", "expired", "mismatch", "whole", "spare", "mounted", "pushed", "deleted")
+		w.wantRows(true, "content", "some", "listed")
+		repos, err := w.Repositories(ctx, "", 10)
+		w.must(err)
+		if fmt.Sprint(repos) != "[listed]" {
+			t.Errorf("listed are %v", repos)
+		}
+	})
+}
+
+// TestD9RepositoryComesAgain: an upload ends in the repository that it began in, also when that went meanwhile and its
+// row's id is another's.
+func TestD9RepositoryComesAgain(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		w.push("a", "first")
+		up, err := w.CreateUpload(ctx, "", "a", "")
+		w.must(err)
+		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
+		w.must(err)
+		unused, err := w.CreateUpload(ctx, "", "a", "")
+		w.must(err)
+		w.must(w.DeleteBlob(ctx, "", "a", digest.FromString("first")))
+		w.wantRows(false, "a")
+		w.push("b", "second") // its row has the id of the other
+		for _, end := range []struct{ id, last, whole string }{{up.ID, "world", "hello world"}, {unused.ID, "unused", "unused"}} {
+			_, err = w.Commit(ctx, "", "a", end.id, digest.FromString(end.whole), chunk(end.last))
+			w.must(err)
+			w.wantBlob("a", end.whole)
+			_, err = w.Blob(ctx, "b", digest.FromString(end.whole))
+			w.want(ErrBlobUnknown, err)
+		}
+		_, err = w.Blob(ctx, "a", digest.FromString("second"))
+		w.want(ErrBlobUnknown, err)
+	})
+}
+
+// TestD9RepositoriesRace opens, finishes, cancels and expires uploads in repositories that come and go all the time.
+// What is acknowledged is where it belongs, and nothing else happens to anybody.
+func TestD9RepositoriesRace(t *testing.T) {
+	each(t, Options{UploadExpiry: time.Minute}, func(w *world) {
+		ctx := t.Context()
+		var wg sync.WaitGroup
+		for client := range 6 {
+			wg.Go(func() {
+				for i := range 30 {
+					repo, text := fmt.Sprint("r", i%3), fmt.Sprintf("%d of %d", i, client)
+					d := digest.FromString(text)
+					up, err := w.CreateUpload(ctx, "", repo, "")
+					if err == nil && i%4 == 0 {
+						err = w.CancelUpload(ctx, "", repo, up.ID)
+					} else if err == nil {
+						_, err = w.Commit(ctx, "", repo, up.ID, d, chunk(text))
+						if err == nil {
+							_, err = w.Blob(ctx, repo, d)
+						}
+						if err == nil {
+							err = w.DeleteBlob(ctx, "", repo, d)
+						}
+					}
+					expired := errors.Is(err, ErrUploadUnknown) || errors.Is(err, ErrRangeInvalid) // which is in the commit that comes next
+					if err != nil && !expired {
+						t.Errorf("client %d, upload %d: %v", client, i, err)
+					}
+				}
+			})
+		}
+		over := make(chan struct{})
+		var jobs sync.WaitGroup
+		jobs.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				w.advance(10 * time.Second)
+				if err := errors.Join(w.expireUploads(ctx), w.removeSpares(ctx), w.deleteObjects(ctx)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Wait()
+		close(over)
+		jobs.Wait()
+		w.must(w.removeSparesOf(ctx, w.Now()))
+		w.advance(2 * time.Hour)
+		w.must(w.expireUploads(ctx))
+		w.wantOpen(0)
+		w.wantRows(false, "r0", "r1", "r2")
+	})
+}
