@@ -30,6 +30,14 @@ type payer struct {
 	network netip.Prefix
 }
 
+// String is an account as auth.Identity.Owner has it, or a network, which never looks like one.
+func (p payer) String() string {
+	if p.owner != "" {
+		return p.owner
+	}
+	return p.network.String()
+}
+
 // share is what one caller may hold.
 type share struct {
 	free  *semaphore.Weighted

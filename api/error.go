@@ -80,6 +80,7 @@ var problems = []problem{
 	{storage.ErrDenied, http.StatusForbidden, codeDenied, false, 0},
 	{storage.ErrPrecondition, http.StatusPreconditionFailed, codeDenied, false, 0},
 	{storage.ErrNoSpace, http.StatusInsufficientStorage, codeUnavailable, true, 0},
+	{storage.ErrTooManyUploads, http.StatusTooManyRequests, codeTooManyRequests, false, 60},
 	{storage.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errStopping, http.StatusServiceUnavailable, codeUnavailable, false, 5},
 	{errStalled, http.StatusRequestTimeout, codeBlobUploadInvalid, false, 0},

@@ -131,7 +131,7 @@ func TestSlowBody(t *testing.T) {
 // slowCommit is a registry that takes longer for a blob than a body may stall.
 type slowCommit struct{ Registry }
 
-func (r slowCommit) PutBlob(ctx context.Context, caller, repo string, d digest.Digest, c storage.Chunk) (storage.Blob, error) {
+func (r slowCommit) PutBlob(ctx context.Context, caller storage.Caller, repo string, d digest.Digest, c storage.Chunk) (storage.Blob, error) {
 	if _, err := io.Copy(io.Discard, c.Body); err != nil {
 		return storage.Blob{}, err
 	}

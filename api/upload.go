@@ -39,13 +39,13 @@ func (a *API) postUpload(w *response, r *request) error {
 		if chunk.Offset > 0 {
 			return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
 		}
-		blob, err := a.registry.PutBlob(r.Context(), r.caller.Owner(), r.repo, q.digest, chunk)
+		blob, err := a.registry.PutBlob(r.Context(), a.charged(r), r.repo, q.digest, chunk)
 		if err != nil {
 			return err
 		}
 		return created(w, r, blob.Digest)
 	}
-	up, err := a.registry.CreateUpload(r.Context(), r.caller.Owner(), r.repo, q.algorithm)
+	up, err := a.registry.CreateUpload(r.Context(), a.charged(r), r.repo, q.algorithm)
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,11 @@ func (a *API) postUpload(w *response, r *request) error {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// charged is who opens a session by this request, and for whom it counts.
+func (a *API) charged(r *request) storage.Caller {
+	return storage.Caller{Owner: r.caller.Owner(), Charged: a.payer(r).String()}
 }
 
 // getUpload says how far a session has come.

@@ -13,9 +13,12 @@ type body struct {
 	src    io.Reader
 	keep   bool         // end the object well where the client failed
 	renew  func() error // extends the writer's lease
-	next   time.Time    // when to renew
+	claim  func(n int64) (allowed int64, err error)
+	next   time.Time // when to renew
 	now    func() time.Time
 	failed error // the client's error
+
+	received, allowed int64 // bytes; claim is asked for more
 }
 
 // Read implements io.Reader.
@@ -30,6 +33,12 @@ func (b *body) Read(p []byte) (int, error) {
 			return 0, b.end()
 		}
 		return n, nil
+	}
+	if b.received += int64(n); b.received > b.allowed {
+		var claimErr error
+		if b.allowed, claimErr = b.claim(b.received); claimErr != nil {
+			return n, claimErr
+		}
 	}
 	if b.renew != nil && err == nil {
 		if t := b.now(); t.After(b.next) {

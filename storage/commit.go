@@ -72,7 +72,7 @@ func (r *Registry) repeated(repo string, up meta.Upload, d digest.Digest) (Blob,
 
 // PutBlob implements [Blobs]. The session that owns the object while it is
 // written is nobody else's, and goes with the commit.
-func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
+func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
 	has, err := c.hasBytes()
 	if err != nil {
 		return Blob{}, err
@@ -87,6 +87,9 @@ func (r *Registry) PutBlob(ctx context.Context, caller, repo string, d digest.Di
 	sum := newHash(d.Algorithm())
 	var p part
 	if has {
+		err = r.claimLength(ctx, up, key, &c)
+	}
+	if has && err == nil {
 		p, _, err = r.fill(ctx, up, key, c, sum, false)
 	}
 	if err == nil {

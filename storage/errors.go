@@ -35,6 +35,8 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrUnavailable: the bucket cannot be reached at present.
 	ErrUnavailable = errors.New("storage unavailable")
+	// ErrTooManyUploads: the caller has as much in progress as one may have.
+	ErrTooManyUploads = errors.New("too many uploads in progress")
 	// ErrClientBody: the request's body ended early, stalled or broke.
 	ErrClientBody = errors.New("request body interrupted")
 )

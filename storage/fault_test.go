@@ -22,7 +22,7 @@ func TestPutFails(t *testing.T) {
 	for _, happens := range []bool{false, true} {
 		each(t, Options{}, func(w *world) {
 			ctx := t.Context()
-			up, err := w.CreateUpload(ctx, "", "a", "")
+			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
 			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
 			w.must(err)
@@ -37,7 +37,7 @@ func TestPutFails(t *testing.T) {
 			w.want(errFault, err)
 			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
 			w.want(errFault, err)
-			_, err = w.PutBlob(ctx, "", "a", d, chunk("hello world"))
+			_, err = w.PutBlob(ctx, by(""), "a", d, chunk("hello world"))
 			w.want(errFault, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)
@@ -59,7 +59,7 @@ func TestPutFails(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.bytes.fail = func(op, key string) (bool, error) { return op != "put", bucket.ErrNoSpace }
-		_, err := w.PutBlob(t.Context(), "", "a", digest.FromString("hello"), chunk("hello"))
+		_, err := w.PutBlob(t.Context(), by(""), "a", digest.FromString("hello"), chunk("hello"))
 		w.want(ErrNoSpace, err)
 		w.bytes.fail = nil
 		w.push("a", "hello")
@@ -84,14 +84,14 @@ func TestDurableStepsFail(t *testing.T) {
 			defer faulty.Close()
 			w.bytes.Bytes = faulty
 			ctx := t.Context()
-			up, err := w.CreateUpload(ctx, "", "a", "")
+			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
 			d := digest.FromString("hello")
 			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
 			w.want(errFault, err)
 			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("hello"))
 			w.want(errFault, err)
-			_, err = w.PutBlob(ctx, "", "a", d, chunk("hello"))
+			_, err = w.PutBlob(ctx, by(""), "a", d, chunk("hello"))
 			w.want(errFault, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)
@@ -110,7 +110,7 @@ func TestCommitFails(t *testing.T) {
 			ctx := t.Context()
 			w.push("a", "config")
 			m := w.image("", "config")
-			up, err := w.CreateUpload(ctx, "", "a", "")
+			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
 			d := digest.FromString("hello")
 			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
@@ -122,10 +122,10 @@ func TestCommitFails(t *testing.T) {
 				return nil
 			})
 			for name, write := range map[string]func() error{
-				"upload":   func() error { _, err := w.CreateUpload(ctx, "has no spare session", "a", ""); return err },
+				"upload":   func() error { _, err := w.CreateUpload(ctx, by("has no spare session"), "a", ""); return err },
 				"append":   func() error { _, err := w.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
 				"commit":   func() error { _, err := w.Commit(ctx, "", "a", up.ID, d, none); return err },
-				"blob":     func() error { _, err := w.PutBlob(ctx, "", "a", digest.FromString("x"), chunk("x")); return err },
+				"blob":     func() error { _, err := w.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x")); return err },
 				"manifest": func() error { return w.PutManifest(ctx, "", "a", m, []string{"t"}, Condition{}) },
 			} {
 				if err := write(); err == nil {
@@ -234,7 +234,7 @@ func TestDamagedPart(t *testing.T) {
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
 	ctx := t.Context()
 	for range 4 {
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
 		w.must(err)
@@ -267,7 +267,7 @@ func TestPutBlobOutlivesItsSession(t *testing.T) {
 			return copy(p, "hello"), io.EOF
 		})
 		d := digest.FromString("hello")
-		_, err := w.PutBlob(ctx, "", "a", d, Chunk{Body: late, Offset: -1, Length: 5})
+		_, err := w.PutBlob(ctx, by(""), "a", d, Chunk{Body: late, Offset: -1, Length: 5})
 		w.want(ErrUploadUnknown, err)
 		_, err = w.Blob(ctx, "a", d)
 		w.want(ErrBlobUnknown, err)

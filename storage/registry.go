@@ -48,9 +48,13 @@ type Options struct {
 	AllowMissing AllowMissing  // none if empty
 	UploadExpiry time.Duration // how long a session may be idle; a day if 0
 	DeleteDelay  time.Duration // how long the object of a blob outlives its row
-	CacheBytes   int64         // of what is kept in memory: payloads of manifests, and what tags and digests mean
-	Log          *slog.Logger
-	Now          func() time.Time
+	MaxSessions  int64         // upload sessions that one caller may have open; no limit if 0
+	// MaxInProgress is how many bytes one caller may have in open sessions and in bodies that come in, where each chunk
+	// counts for 16 KiB more; no limit if 0. Many small bodies at once may exceed it by a sixth.
+	MaxInProgress int64
+	CacheBytes    int64 // of what is kept in memory: payloads of manifests, and what tags and digests mean
+	Log           *slog.Logger
+	Now           func() time.Time
 }
 
 // Registry is the registry on a bucket and a database. It is safe for concurrent use by the goroutines

@@ -36,7 +36,10 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 	}
 	now := r.opts.Now()
 	if first, ok := r.reserved.take(id); ok && first.up.Repository == repo && first.up.Owner == caller && now.Before(first.until) {
-		return first.up, first.key, checkOffset(first.up, *c)
+		if err := checkOffset(first.up, *c); err != nil {
+			return first.up, first.key, err
+		}
+		return first.up, first.key, r.claimLength(ctx, first.up, first.key, c)
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
@@ -53,8 +56,11 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		if up.NextPart > maxParts {
 			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
 		}
+		if c.allowed, err = r.allow(tx, up.Charged, c.Length, r.unasked()); err != nil {
+			return err
+		}
 		key = r.newKey(up.NextPart - 1)
-		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro())
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.claimed(up.Charged, c.allowed))
 	})
 	return up, key, err
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -24,8 +25,9 @@ const (
 
 // opener is what sessions that may stand for each other have in common.
 type opener struct {
-	caller, repo string
-	alg          digest.Algorithm
+	caller Caller
+	repo   string
+	alg    digest.Algorithm
 }
 
 // spares has the spare sessions of those who opened some lately.
@@ -133,7 +135,7 @@ func (s *spares) count() (n int) {
 
 // newSession returns a session that nobody else has. Its row is durable, and so is that of the object that its first bytes
 // go to.
-func (r *Registry) newSession(ctx context.Context, caller, repo string, alg digest.Algorithm) (reservation, error) {
+func (r *Registry) newSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (reservation, error) {
 	sh := r.spares.enter(opener{caller, repo, alg}, r.opts.Now())
 	defer r.spares.leave(sh)
 	select {
@@ -147,20 +149,26 @@ func (r *Registry) newSession(ctx context.Context, caller, repo string, alg dige
 		return first, nil
 	}
 	drafts := r.draftSessions(caller, repo, alg, missing)
-	if err := r.makeSessions(ctx, drafts); err != nil {
+	made, err := r.makeSessions(ctx, drafts)
+	if errors.Is(err, ErrTooManyUploads) && r.spares.count() > 0 { // those that nobody opened do not count
+		if err = r.removeSparesOf(ctx, r.opts.Now()); err == nil {
+			made, err = r.makeSessions(ctx, drafts[:1])
+		}
+	}
+	if err != nil {
 		return reservation{}, err
 	}
-	r.spares.put(sh, drafts[1:])
+	r.spares.put(sh, drafts[1:made])
 	return drafts[0], nil
 }
 
 // draftSessions returns n sessions that have no rows yet.
-func (r *Registry) draftSessions(caller, repo string, alg digest.Algorithm, n int) []reservation {
+func (r *Registry) draftSessions(caller Caller, repo string, alg digest.Algorithm, n int) []reservation {
 	now := r.opts.Now()
 	drafts := make([]reservation, n)
 	for i := range drafts {
 		drafts[i] = reservation{
-			up: meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller, Algorithm: alg.String(),
+			up: meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged, Algorithm: alg.String(),
 				NextPart: 1, UpdatedAt: r.sessionTime(now)},
 			key:   r.newKey(0),
 			made:  now,
@@ -170,19 +178,25 @@ func (r *Registry) draftSessions(caller, repo string, alg digest.Algorithm, n in
 	return drafts
 }
 
-// makeSessions makes the rows of sessions that differ in id and key alone, of all or of none.
-func (r *Registry) makeSessions(ctx context.Context, drafts []reservation) error {
-	ids, first := make([]string, len(drafts)), make(map[string]string, len(drafts))
-	for i, d := range drafts {
-		ids[i], first[d.key] = d.up.ID, d.up.ID
-	}
+// makeSessions makes the rows of sessions that differ in id and key alone: of the first ones that their caller may open,
+// or of none.
+// Errors: ErrTooManyUploads.
+func (r *Registry) makeSessions(ctx context.Context, drafts []reservation) (made int64, err error) {
 	writerUntil := drafts[0].made.Add(writerLease).UnixMicro()
-	return r.tx(ctx, func(tx *meta.Tx) error {
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		if made, err = r.admit(tx, drafts[0].up.Charged, int64(len(drafts))); err != nil {
+			return err
+		}
+		ids, first := make([]string, made), make(map[string]string, made)
+		for i, d := range drafts[:made] {
+			ids[i], first[d.key] = d.up.ID, d.up.ID
+		}
 		if err := tx.CreateUploads(drafts[0].up, ids); err != nil {
 			return err
 		}
 		return tx.ReserveObjects(first, writerUntil)
 	})
+	return made, err
 }
 
 // removeSpares removes the sessions that were spare for too long, with all their rows: nobody was told of them, so nothing

@@ -32,7 +32,7 @@ func (w *world) open(caller, repo string, alg digest.Algorithm, n int) (ids []st
 	w.t.Helper()
 	seen := map[string]bool{}
 	for range n {
-		up, err := w.CreateUpload(w.t.Context(), caller, repo, alg)
+		up, err := w.CreateUpload(w.t.Context(), by(caller), repo, alg)
 		w.must(err)
 		if seen[up.ID] || up.Size != 0 {
 			w.t.Fatalf("a new session is %+v", up)
@@ -77,13 +77,13 @@ func TestSparesSaveTransactions(t *testing.T) {
 		if *commits > 12 {
 			t.Errorf("107 sessions took %d transactions", *commits)
 		}
-		for _, other := range []opener{{"bob", "a", digest.SHA256}, {"alice", "b", digest.SHA256}, {"alice", "a", digest.SHA512}} {
+		for _, other := range []opener{{by("bob"), "a", digest.SHA256}, {by("alice"), "b", digest.SHA256}, {by("alice"), "a", digest.SHA512}} {
 			before := *commits
-			id := w.open(other.caller, other.repo, other.alg, 1)[0]
+			id := w.open(other.caller.Owner, other.repo, other.alg, 1)[0]
 			if *commits != before+1 {
 				t.Errorf("the session of %v was made with others", other)
 			}
-			up, err := w.Upload(t.Context(), other.caller, other.repo, id)
+			up, err := w.Upload(t.Context(), other.caller.Owner, other.repo, id)
 			w.must(err)
 			if up.Algorithm != other.alg {
 				t.Errorf("the session of %v has the algorithm %s", other, up.Algorithm)
@@ -97,7 +97,7 @@ func TestSparesSaveTransactions(t *testing.T) {
 func TestSparesForThoseWhoWait(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "the repository's row")
-		sh := w.spares.enter(opener{"", "a", digest.SHA256}, w.Now())
+		sh := w.spares.enter(opener{by(""), "a", digest.SHA256}, w.Now())
 		sh.turn <- struct{}{}
 		var wg sync.WaitGroup
 		for range 40 {
@@ -110,7 +110,7 @@ func TestSparesForThoseWhoWait(t *testing.T) {
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := w.CreateUpload(ended, "", "a", "")
+		_, err := w.CreateUpload(ended, by(""), "a", "")
 		w.want(context.Canceled, err)
 		commits := w.countCommits()
 		w.spares.leave(sh)
@@ -194,7 +194,7 @@ func TestSparesFail(t *testing.T) {
 			}
 			w.failCommits(fail)
 			for range 3 {
-				if _, err := w.CreateUpload(t.Context(), "", "a", ""); !errors.Is(err, errFault) {
+				if _, err := w.CreateUpload(t.Context(), by(""), "a", ""); !errors.Is(err, errFault) {
 					t.Errorf("a POST whose %s failed: %v", step, err)
 				}
 			}
@@ -246,7 +246,7 @@ func TestSparesRace(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range 20 {
-					up, err := w.CreateUpload(t.Context(), "", "a", "")
+					up, err := w.CreateUpload(t.Context(), by(""), "a", "")
 					if err == nil {
 						_, err = w.Commit(t.Context(), "", "a", up.ID, digest.FromString(up.ID), chunk(up.ID))
 					}

@@ -83,15 +83,16 @@ type Blobs interface {
 	BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error)
 
 	// PutBlob takes a whole blob in one request and leaves no session behind.
-	// Errors: manifest.ErrDigestInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace.
-	PutBlob(ctx context.Context, caller, repo string, d digest.Digest, c Chunk) (Blob, error)
+	// Errors: manifest.ErrDigestInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace, ErrTooManyUploads.
+	PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error)
 }
 
 // Uploads is the life of an upload session, which belongs to the caller that
 // opened it. One of another caller or repository is ErrUploadUnknown.
 type Uploads interface {
 	// CreateUpload opens a session; alg may be empty for sha256.
-	CreateUpload(ctx context.Context, caller, repo string, alg digest.Algorithm) (Upload, error)
+	// Errors: ErrTooManyUploads.
+	CreateUpload(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (Upload, error)
 
 	// Upload says how far a session has come.
 	// Errors: ErrUploadUnknown.
@@ -100,7 +101,7 @@ type Uploads interface {
 	// Append adds a chunk. After ErrClientBody what arrived is kept and the
 	// Upload says how much; after ErrRangeInvalid the Upload says where the
 	// next chunk has to start.
-	// Errors: ErrUploadUnknown, ErrRangeInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace.
+	// Errors: ErrUploadUnknown, ErrRangeInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace, ErrTooManyUploads.
 	Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error)
 
 	// Commit adds an optional last chunk and makes the whole a blob of the
@@ -181,6 +182,12 @@ type Manifest struct {
 	repo string
 }
 
+// Caller is who brings bytes.
+type Caller struct {
+	Owner   string // of the session that it opens; "" for nobody in particular
+	Charged string // for whom that counts against Options.MaxSessions and Options.MaxInProgress
+}
+
 // Upload is an open upload session.
 type Upload struct {
 	ID        string
@@ -199,6 +206,8 @@ type Chunk struct {
 	// of it; nil confirms. Its error is that of the request, whose bytes are then given up. A session
 	// stays as it was.
 	Confirm func() error
+
+	allowed int64 // bytes that may come before more are claimed
 }
 
 // Condition is what a tag has to be for a write to happen (RFC 9110, 13.1).

@@ -153,11 +153,14 @@ func chunk(b string) Chunk {
 	return Chunk{Body: strings.NewReader(b), Offset: -1, Length: int64(len(b))}
 }
 
+// by is a caller who is charged under its own name.
+func by(owner string) Caller { return Caller{Owner: owner, Charged: owner} }
+
 // push makes b a blob of the repository.
 func (w *world) push(repo, b string) digest.Digest {
 	w.t.Helper()
 	d := digest.FromString(b)
-	got, err := w.PutBlob(w.t.Context(), "", repo, d, chunk(b))
+	got, err := w.PutBlob(w.t.Context(), by(""), repo, d, chunk(b))
 	w.must(err)
 	if got.Digest != d || got.Size != int64(len(b)) {
 		w.t.Fatalf("pushed %s of %d bytes, got %+v", d, len(b), got)
@@ -289,7 +292,7 @@ func TestMarker(t *testing.T) {
 		defer db.Close()
 		r, err := Open(ctx, db, bkt, Options{})
 		if err == nil {
-			_, err = r.PutBlob(ctx, "", "a", digest.FromString("x"), chunk("x"))
+			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))
 		}
 		return err
 	}
@@ -318,7 +321,7 @@ func TestMarker(t *testing.T) {
 func TestParts(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		whole := ""
 		for i := range 5 {

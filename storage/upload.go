@@ -16,7 +16,7 @@ import (
 const maxParts = 10000
 
 // CreateUpload implements [Uploads].
-func (r *Registry) CreateUpload(ctx context.Context, caller, repo string, alg digest.Algorithm) (Upload, error) {
+func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (Upload, error) {
 	if alg == "" {
 		alg = digest.SHA256
 	}
@@ -140,6 +140,8 @@ func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk
 	}
 	b := &body{src: c.Body, keep: keep, now: r.opts.Now, next: r.opts.Now().Add(renewEvery)}
 	b.renew = func() error { return r.renew(ctx, up.ID, key) }
+	b.allowed = c.allowed
+	b.claim = func(n int64) (int64, error) { return r.extend(ctx, up, key, n, n+max(n/4, r.unasked())) }
 	size, err := r.bytes.Put(ctx, key, b, hash)
 	switch clientErr = b.clientError(); {
 	case clientErr != nil && !keep:

@@ -33,7 +33,7 @@ var none = Chunk{Offset: -1, Length: -1}
 func TestUpload(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "alice", "team/app", "")
+		up, err := w.CreateUpload(ctx, by("alice"), "team/app", "")
 		w.must(err)
 		if up.Size != 0 || up.Algorithm != digest.SHA256 {
 			t.Fatalf("a new session is %+v", up)
@@ -84,7 +84,7 @@ func TestUploadOfAnother(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
 		d := digest.FromString("hello world")
-		up, err := w.CreateUpload(ctx, "user:alice#1", "a", "")
+		up, err := w.CreateUpload(ctx, by("user:alice#1"), "a", "")
 		w.must(err)
 		refused := func(caller string) {
 			t.Helper()
@@ -129,7 +129,7 @@ func TestUploadOfAnother(t *testing.T) {
 func TestDigestMismatchEndsSession(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
 		w.must(err)
@@ -137,11 +137,11 @@ func TestDigestMismatchEndsSession(t *testing.T) {
 		w.want(manifest.ErrDigestInvalid, err)
 		_, err = w.Upload(ctx, "", "a", up.ID)
 		w.want(ErrUploadUnknown, err)
-		_, err = w.PutBlob(ctx, "", "a", digest.FromString("other"), chunk("hello"))
+		_, err = w.PutBlob(ctx, by(""), "a", digest.FromString("other"), chunk("hello"))
 		w.want(manifest.ErrDigestInvalid, err)
 		// A blob that another repository has is no short cut.
 		d := w.push("b", "hello")
-		_, err = w.PutBlob(ctx, "", "a", d, none)
+		_, err = w.PutBlob(ctx, by(""), "a", d, none)
 		w.want(manifest.ErrDigestInvalid, err)
 		w.settle(1)
 	})
@@ -151,7 +151,7 @@ func TestDigestMismatchEndsSession(t *testing.T) {
 func TestMismatchAfterCommit(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		d := digest.FromString("hello")
 		first, _ := w.reserved.take(up.ID) // for the one that wins, which then sees no other part
@@ -178,7 +178,7 @@ func TestAlgorithms(t *testing.T) {
 		for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 			for _, opened := range []digest.Algorithm{"", digest.SHA256, digest.SHA512} {
 				text := "hello " + alg.String() + opened.String()
-				up, err := w.CreateUpload(ctx, "", "a", opened)
+				up, err := w.CreateUpload(ctx, by(""), "a", opened)
 				w.must(err)
 				_, err = w.Append(ctx, "", "a", up.ID, chunk(text[:3]))
 				w.must(err)
@@ -194,7 +194,7 @@ func TestAlgorithms(t *testing.T) {
 				}
 			}
 		}
-		b, err := w.PutBlob(ctx, "", "a", digest.SHA512.FromString(""), none)
+		b, err := w.PutBlob(ctx, by(""), "a", digest.SHA512.FromString(""), none)
 		w.must(err)
 		if b.Size != 0 {
 			t.Fatalf("the empty blob has %d bytes", b.Size)
@@ -207,7 +207,7 @@ func TestAlgorithms(t *testing.T) {
 func TestLostHashStateIsReadBack(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
 		w.must(err)
@@ -224,7 +224,7 @@ func TestLostHashStateIsReadBack(t *testing.T) {
 func TestInterruptedBody(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		// A PATCH keeps what arrived.
 		up, err = w.Append(ctx, "", "a", up.ID, Chunk{Body: broken{strings.NewReader("hello ")}, Offset: -1, Length: 100})
@@ -240,7 +240,7 @@ func TestInterruptedBody(t *testing.T) {
 		// A PUT does not, for clients repeat it whole.
 		_, err = w.Commit(ctx, "", "a", up.ID, digest.FromString("hello world"), Chunk{Body: broken{strings.NewReader("wor")}, Offset: -1, Length: 5})
 		w.want(ErrClientBody, err)
-		_, err = w.PutBlob(ctx, "", "a", digest.FromString("hello world"), Chunk{Body: broken{strings.NewReader("hello")}, Offset: -1, Length: -1})
+		_, err = w.PutBlob(ctx, by(""), "a", digest.FromString("hello world"), Chunk{Body: broken{strings.NewReader("hello")}, Offset: -1, Length: -1})
 		w.want(ErrClientBody, err)
 		// More or fewer bytes than announced are not taken.
 		for _, text := range []string{"wo", "worlds"} {
@@ -258,7 +258,7 @@ func TestCancelAndExpiry(t *testing.T) {
 	each(t, Options{UploadExpiry: time.Hour}, func(w *world) {
 		ctx := t.Context()
 		for _, cancel := range []bool{true, false} {
-			up, err := w.CreateUpload(ctx, "", "a", "")
+			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
 			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
 			w.must(err)
@@ -288,7 +288,7 @@ func TestCancelAndExpiry(t *testing.T) {
 func TestTwoWriters(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		var wg sync.WaitGroup
 		results := make([]error, 8)
@@ -328,7 +328,7 @@ func TestSameBlobAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				if _, err := w.PutBlob(t.Context(), "", "a", digest.FromString("hello"), chunk("hello")); err != nil {
+				if _, err := w.PutBlob(t.Context(), by(""), "a", digest.FromString("hello"), chunk("hello")); err != nil {
 					t.Error(err)
 				}
 			})
@@ -358,7 +358,7 @@ func (s *slow) Read(p []byte) (int, error) {
 func TestSlowWriterKeepsItsLease(t *testing.T) {
 	each(t, Options{UploadExpiry: 10 * time.Minute}, func(w *world) {
 		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		src := &slow{w: w, left: 60} // 50 minutes
 		jobs := readerFunc(func(p []byte) (int, error) {
@@ -380,7 +380,7 @@ func TestSessionEndsUnderSlowWriter(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
 		for _, first := range []bool{true, false} { // on the key of the session's opening, and on another
-			up, err := w.CreateUpload(ctx, "", "a", "")
+			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
 			kept := 0
 			if !first {
@@ -436,7 +436,7 @@ func TestReservationIsNotNeeded(t *testing.T) {
 				w.want(ErrUploadUnknown, err)
 			},
 		} {
-			up, err := w.CreateUpload(ctx, "", "a", "")
+			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
 			commit(up.ID, text, func() { prepare(up.ID) })
 		}
@@ -462,9 +462,9 @@ func TestConfirm(t *testing.T) {
 			}}
 		}
 		d := digest.FromString("hello, world")
-		_, err := w.PutBlob(ctx, "", "a", d, chunk("hello, world", refusal))
+		_, err := w.PutBlob(ctx, by(""), "a", d, chunk("hello, world", refusal))
 		w.want(refusal, err)
-		up, err := w.CreateUpload(ctx, "", "a", "")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
 		w.must(err)
 		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello", nil))
 		w.must(err)

@@ -105,6 +105,9 @@ func (l *loaded) checkNumbers() error {
 	if l.Storage.UploadExpiry == 0 {
 		refuse("storage.upload_expiry", l.Storage.UploadExpiry, "more than 0")
 	}
+	if l.Storage.UploadsPerCaller < 0 {
+		refuse("storage.uploads_per_caller", l.Storage.UploadsPerCaller, "a number of sessions, or 0 for no limit")
+	}
 	if l.Manifests.MaxSize == 0 {
 		refuse("manifests.max_size", l.Manifests.MaxSize, "more than 0")
 	}

@@ -155,12 +155,14 @@ func (s *server) openStores(ctx context.Context) error {
 	s.rows = rows
 	s.closers = append(s.closers, rows.Close)
 	s.registry, err = storage.Open(ctx, rows, bytes, storage.Options{
-		AllowMissing: storage.AllowMissing(s.cfg.Manifests.AllowMissing),
-		UploadExpiry: s.cfg.Storage.UploadExpiry,
-		DeleteDelay:  s.cfg.Storage.DeleteDelay,
-		CacheBytes:   int64(s.cfg.Manifests.Cache),
-		Log:          s.log,
-		Now:          time.Now,
+		AllowMissing:  storage.AllowMissing(s.cfg.Manifests.AllowMissing),
+		UploadExpiry:  s.cfg.Storage.UploadExpiry,
+		DeleteDelay:   s.cfg.Storage.DeleteDelay,
+		MaxSessions:   int64(s.cfg.Storage.UploadsPerCaller),
+		MaxInProgress: int64(s.cfg.Storage.BytesPerCaller),
+		CacheBytes:    int64(s.cfg.Manifests.Cache),
+		Log:           s.log,
+		Now:           time.Now,
 	})
 	if err != nil {
 		return err

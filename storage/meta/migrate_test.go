@@ -160,7 +160,7 @@ func TestUploadsMigrate(t *testing.T) {
 	}
 	defer db.Close()
 	up, err := db.Upload("uploading", "open")
-	want := Upload{ID: "open", Repository: "uploading", Owner: "user:u#1", Algorithm: "sha512", Size: 5, HashState: []byte{1, 2}, NextPart: 3, UpdatedAt: 9}
+	want := Upload{ID: "open", Repository: "uploading", Owner: "user:u#1", Charged: "user:u#1", Algorithm: "sha512", Size: 5, HashState: []byte{1, 2}, NextPart: 3, UpdatedAt: 9}
 	if !reflect.DeepEqual(up, want) || err != nil {
 		t.Errorf("the open upload is %+v, %v", up, err)
 	}
@@ -178,8 +178,8 @@ func TestUploadsMigrate(t *testing.T) {
 		}
 	}
 	// The table of objects still means that of uploads.
-	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99) })
-	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99) }); !isForeignKey(err) {
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99, Claim{}) })
+	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99, Claim{}) }); !isForeignKey(err) {
 		t.Errorf("an object of no upload: %v", err)
 	}
 	if _, err := open(t.Context(), url, Options{}, filesUpTo(t, 2)); err == nil || !strings.Contains(err.Error(), "needs a program for version 5") {

@@ -11,11 +11,30 @@ type Object struct {
 	Size int64
 }
 
+// Claim is bytes that a request may receive, and for whom they count. The zero value is none.
+type Claim struct {
+	Charged string
+	Bytes   int64
+}
+
 // ReserveObject makes the row of an object that an upload's request is about to
-// write. Until writerUntil nobody deletes the object.
-func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64) error {
-	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until) VALUES ($1, $2, $3, $4)`,
-		key, upload, seq, writerUntil)
+// write. Until writerUntil nobody deletes the object, and the claim counts.
+func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, c Claim) error {
+	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until, charged, claimed)
+		VALUES ($1, $2, $3, $4, CASE WHEN $6 > 0 THEN $5 END, NULLIF($6, 0))`, key, upload, seq, writerUntil, c.Charged, c.Bytes)
+	return err
+}
+
+// Claimed returns how many bytes the claim on an upload's object has. It is fs.ErrNotExist when the object is no longer
+// the upload's.
+func (tx *Tx) Claimed(key, upload string) (bytes int64, err error) {
+	err = tx.queryRow(`SELECT COALESCE(claimed, 0) FROM objects WHERE key = $1 AND upload_id = $2`, key, upload).Scan(&bytes)
+	return bytes, err
+}
+
+// ClaimObject changes the claim on an object that is being written.
+func (tx *Tx) ClaimObject(key string, c Claim) error {
+	_, err := tx.exec(`UPDATE objects SET charged = $2, claimed = $3 WHERE key = $1`, key, c.Charged, c.Bytes)
 	return err
 }
 
@@ -43,7 +62,7 @@ func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
 
 // RecordObject says that an upload's object is complete and how long it is.
 func (tx *Tx) RecordObject(key string, size int64) error {
-	_, err := tx.exec(`UPDATE objects SET size = $2, writer_until = NULL WHERE key = $1`, key, size)
+	_, err := tx.exec(`UPDATE objects SET size = $2, writer_until = NULL, charged = NULL, claimed = NULL WHERE key = $1`, key, size)
 	return err
 }
 
@@ -54,12 +73,13 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 		return nil
 	}
 	_, err := tx.exec(`INSERT INTO objects (key, seq, delete_after) VALUES ($1, 0, $2)
-		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, delete_after = excluded.delete_after WHERE upload_id IS NOT NULL`, key, after)
+		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, charged = NULL, claimed = NULL, delete_after = excluded.delete_after
+		WHERE upload_id IS NOT NULL OR charged IS NOT NULL`, key, after)
 	return err
 }
 
-// ReleaseUpload gives all objects of an upload to the deletion worker, those that are still
-// being written not before their writer's time is over.
+// ReleaseUpload gives all objects of an upload to the deletion worker, those that are still being written not before
+// their writer's time is over. Until then claims count: the writer may still receive.
 func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = MAX($2, COALESCE(writer_until, 0)) WHERE upload_id = $1`, upload, now)
 	return err
@@ -74,7 +94,7 @@ func (tx *Tx) ReleaseBlob(blob, after int64) error {
 // GiveToBlob moves the recorded objects of an upload to a blob, and with them the one of key, which has size bytes and
 // was not recorded yet; key may be empty. It returns how many it moved.
 func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
-	return tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $4, writer_until = NULL, size = COALESCE(size, $3)
+	return tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $4, writer_until = NULL, charged = NULL, claimed = NULL, size = COALESCE(size, $3)
 		WHERE upload_id = $1 AND (size IS NOT NULL OR key = $2)`, upload, key, size, blob)
 }
 

@@ -6,6 +6,7 @@ type Upload struct {
 	ID             string
 	Repository     string
 	Owner          string
+	Charged        string // who it counts for
 	Algorithm      string
 	Size           int64
 	HashState      []byte
@@ -16,8 +17,9 @@ type Upload struct {
 
 // CreateUploads makes the rows of upload sessions that are like u but for their ids.
 func (tx *Tx) CreateUploads(u Upload, ids []string) error {
-	_, err := tx.exec(`INSERT INTO uploads (id, repository, owner, algorithm, size, next_part, created_at, updated_at)
-		SELECT value, $2, $3, $4, 0, $5, $6, $6 FROM json_each($1)`, jsonText(ids), u.Repository, u.Owner, u.Algorithm, u.NextPart, u.UpdatedAt)
+	_, err := tx.exec(`INSERT INTO uploads (id, repository, owner, charged, algorithm, size, next_part, created_at, updated_at)
+		SELECT value, $2, $3, $4, $5, 0, $6, $7, $7 FROM json_each($1)`,
+		jsonText(ids), u.Repository, u.Owner, u.Charged, u.Algorithm, u.NextPart, u.UpdatedAt)
 	return err
 }
 
@@ -40,9 +42,9 @@ func (tx *Tx) Upload(repo, id string) (Upload, error) { return scanUpload(tx, re
 
 func scanUpload(q querier, repo, id string) (Upload, error) {
 	u := Upload{ID: id, Repository: repo}
-	err := q.queryRow(`SELECT owner, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
+	err := q.queryRow(`SELECT owner, charged, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
 		FROM uploads WHERE id = $1 AND repository = $2`, id, repo).
-		Scan(&u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
+		Scan(&u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
 	return u, err
 }
 
@@ -52,8 +54,8 @@ func (tx *Tx) BeginPart(repo, id string, now int64) (Upload, error) {
 	u := Upload{ID: id, Repository: repo, UpdatedAt: now}
 	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3
 		WHERE id = $1 AND finished_digest IS NULL AND repository = $2
-		RETURNING owner, algorithm, size, hash_state, next_part`, id, repo, now).
-		Scan(&u.Owner, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart)
+		RETURNING owner, charged, algorithm, size, hash_state, next_part`, id, repo, now).
+		Scan(&u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart)
 	return u, err
 }
 
@@ -106,6 +108,26 @@ func (tx *Tx) ExpireUpload(id string, openBefore, finishedBefore int64, now int6
 	}
 	_, err = tx.DeleteUpload(id)
 	return err
+}
+
+// Usage is what somebody has in progress.
+type Usage struct {
+	Sessions int64 // upload sessions that are open
+	Bytes    int64 // recorded in them, and claimed by requests that run
+}
+
+// partBytes is what each part of an upload counts for beside its bytes, for its file: as many bytes as file systems have
+// for each inode.
+const partBytes = 16 << 10
+
+const usageSQL = `SELECT COUNT(*), COALESCE(SUM(size + next_part * $3), 0)
+		+ (SELECT COALESCE(SUM(claimed), 0) FROM objects WHERE charged = $1 AND writer_until > $2)
+	FROM uploads WHERE charged = $1 AND finished_digest IS NULL`
+
+// Usage returns what counts for somebody.
+func (tx *Tx) Usage(charged string, now int64) (u Usage, err error) {
+	err = tx.queryRow(usageSQL, charged, now, partBytes).Scan(&u.Sessions, &u.Bytes)
+	return u, err
 }
 
 // OpenUploads counts the sessions that are open.

@@ -1,0 +1,114 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// What one caller may have in progress is decided by rows, in the transaction that opens a session or reserves the key of
+// a chunk: a chunk claims its announced length there, or as much as it is given when nothing was announced, and asks again
+// when it has received that. Only the first body of a session, whose key was reserved with it, asks for nothing while it is
+// small. So a caller may exceed the limit by unasked bytes for each of the sessions that are remembered (see reserved).
+
+// unaskedPart is which part of the limit a first body may have without asking.
+const unaskedPart = 16384
+
+// unasked is how many bytes the first body of a session may have before it claims any.
+func (r *Registry) unasked() int64 {
+	if r.opts.MaxInProgress == 0 {
+		return math.MaxInt64
+	}
+	return r.opts.MaxInProgress / unaskedPart
+}
+
+// admit returns how many of n sessions somebody may open, which is one at least.
+// Errors: ErrTooManyUploads.
+func (r *Registry) admit(tx *meta.Tx, charged string, n int64) (int64, error) {
+	if r.opts.MaxSessions == 0 && r.opts.MaxInProgress == 0 {
+		return n, nil
+	}
+	used, err := tx.Usage(charged, r.now())
+	if err != nil {
+		return 0, err
+	}
+	if r.opts.MaxInProgress > 0 && used.Bytes >= r.opts.MaxInProgress {
+		return 0, r.tooManyBytes(used.Bytes, 0)
+	}
+	if r.opts.MaxSessions > 0 {
+		n = min(n, r.opts.MaxSessions-used.Sessions)
+	}
+	if n < 1 {
+		return 0, errorf(ErrTooManyUploads, "you have %d upload sessions open, and %d is the most that one caller may have: finish or cancel some, or wait until they expire",
+			used.Sessions, r.opts.MaxSessions)
+	}
+	return n, nil
+}
+
+// allow returns how many more bytes somebody may receive: as many as wanted or, if that is less, as many as are left, which
+// are those that are needed at least.
+// Errors: ErrTooManyUploads.
+func (r *Registry) allow(tx *meta.Tx, charged string, need, want int64) (int64, error) {
+	if r.opts.MaxInProgress == 0 {
+		return math.MaxInt64, nil
+	}
+	used, err := tx.Usage(charged, r.now())
+	if err != nil {
+		return 0, err
+	}
+	left := r.opts.MaxInProgress - used.Bytes
+	if left < max(need, 1) {
+		return 0, r.tooManyBytes(used.Bytes, need)
+	}
+	return min(max(want, need), left), nil
+}
+
+func (r *Registry) tooManyBytes(used, more int64) error {
+	text := fmt.Sprintf("your uploads in progress hold %d bytes", used)
+	if more > 0 {
+		text += fmt.Sprintf(" and this one has %d more", more)
+	}
+	return errorf(ErrTooManyUploads, "%s, and %d is the most that one caller may have: finish or cancel some, or wait until they expire", text, r.opts.MaxInProgress)
+}
+
+// claimed is the claim in the row of an object for so many bytes allowed.
+func (r *Registry) claimed(charged string, allowed int64) meta.Claim {
+	if r.opts.MaxInProgress == 0 {
+		return meta.Claim{}
+	}
+	return meta.Claim{Charged: charged, Bytes: allowed}
+}
+
+// extend extends the claim of the request that writes an upload's object, to at least need bytes in all, and returns how
+// many they are now.
+// Errors: ErrTooManyUploads, ErrUploadUnknown.
+func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
+	err = r.tx(ctx, func(tx *meta.Tx) error {
+		has, err := tx.Claimed(key, up.ID)
+		if err != nil {
+			return err
+		}
+		more, err := r.allow(tx, up.Charged, need-has, want-has)
+		if err != nil {
+			return err
+		}
+		allowed = has + more
+		return tx.ClaimObject(key, r.claimed(up.Charged, allowed))
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = uploadUnknown(up.ID)
+	}
+	return allowed, err
+}
+
+// claimLength claims the announced length of a session's first body, unless it is small.
+func (r *Registry) claimLength(ctx context.Context, up meta.Upload, key string, c *Chunk) (err error) {
+	if c.allowed = r.unasked(); c.Length > c.allowed {
+		c.allowed, err = r.extend(ctx, up, key, c.Length, c.Length)
+	}
+	return err
+}

@@ -1,0 +1,56 @@
+package meta
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestD9UsageIsRead: what counts for a caller is what is open and claimed, and is read from indexes alone.
+func TestD9UsageIsRead(t *testing.T) {
+	db, err := Open(t.Context(), "sqlite::memory:", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var steps []string
+	plan, err := db.query(`EXPLAIN QUERY PLAN `+usageSQL, "a", 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for plan.Next() {
+		var id, parent, unused, step any
+		if err := plan.Scan(&id, &parent, &unused, &step); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, fmt.Sprint(step))
+	}
+	if all := strings.Join(steps, "\n"); strings.Count(all, "USING COVERING INDEX") != 2 || strings.Contains(all, "SCAN") {
+		t.Errorf("the plan is\n%s", all)
+	}
+
+	write(t, db, func(tx *Tx) error {
+		if err := tx.CreateUploads(Upload{Repository: "a", Charged: "alice", NextPart: 1}, []string{"1", "2", "3"}); err != nil {
+			return err
+		}
+		return tx.CreateUploads(Upload{Repository: "a", Charged: "bob", NextPart: 1}, []string{"4"})
+	})
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("k", "1", 1, 100, Claim{"alice", 1000}) })
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("l", "4", 1, 100, Claim{"bob", 5}) })
+	write(t, db, func(tx *Tx) error { _, err := tx.AdvanceUpload("2", "sha256", 0, 30, nil, 9); return err })
+	write(t, db, func(tx *Tx) error { _, err := tx.FinishUpload("3", 0, "sha256:1"); return err })
+	want := func(now int64, want Usage) {
+		t.Helper()
+		write(t, db, func(tx *Tx) error {
+			u, err := tx.Usage("alice", now)
+			if u != want {
+				t.Errorf("%+v counts, want %+v", u, want)
+			}
+			return err
+		})
+	}
+	want(99, Usage{2, 2*partBytes + 1030})
+	want(100, Usage{2, 2*partBytes + 30})
+	write(t, db, func(tx *Tx) error { return tx.RecordObject("k", 7) })
+	want(1, Usage{2, 2*partBytes + 30})
+}
