@@ -2,8 +2,11 @@ package api
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -94,4 +97,51 @@ func TestD9UploadsOfOneAccount(t *testing.T) {
 		tooMany("POST", "/v2/team/app/blobs/uploads/", passwordHeader("alice").with(from("192.0.2.1")), ""),
 		open(passwordHeader("bob").with(from("192.0.2.1")), "bob/app"),
 	})
+}
+
+// TestD9HTTP2Connections: few connections speak HTTP/2 at once, and all are served.
+func TestD9HTTP2Connections(t *testing.T) {
+	s, clients := secureSite(t, newRegistry(t, "mem://", storage.Options{}), Options{})
+	roots := clients["HTTP/2.0"].Transport.(*http.Transport).TLSClientConfig.RootCAs
+	// speak opens a connection and returns by which protocol it is answered.
+	speak := func() (proto string, end func()) {
+		t.Helper()
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+		t.Cleanup(transport.CloseIdleConnections)
+		resp, err := transport.RoundTrip(httptest.NewRequest("GET", "https://"+s.addr+"/v2/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("%s: %d", resp.Proto, resp.StatusCode)
+		}
+		return resp.Proto, transport.CloseIdleConnections
+	}
+	var end func()
+	for i := range maxHTTP2 {
+		var proto string
+		if proto, end = speak(); proto != "HTTP/2.0" {
+			t.Errorf("connection %d speaks %s", i, proto)
+		}
+	}
+	for range 3 {
+		if proto, _ := speak(); proto != "HTTP/1.1" {
+			t.Errorf("one connection more speaks %s", proto)
+		}
+	}
+	// Handshakes that fail take nobody's place, and there is room again when one has ended.
+	end()
+	for proto := ""; proto != "HTTP/2.0"; {
+		raw, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := tls.Client(raw, &tls.Config{NextProtos: []string{"h2"}}) // it does not trust the certificate
+		if conn.Handshake() == nil {
+			t.Fatal("the handshake went well")
+		}
+		conn.Close()
+		proto, _ = speak()
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,5 +167,52 @@ func TestD9NamesWithoutContent(t *testing.T) {
 	}
 	if n := b.rows("SELECT COUNT(*) FROM repositories"); n != 1 {
 		t.Errorf("%d repositories have rows, want the one with content", n)
+	}
+}
+
+// TestD9UnreadHTTP2 sends large manifests, which wait for memory and are not read meanwhile, over many connections of
+// HTTP/2 at once.
+func TestD9UnreadHTTP2(t *testing.T) {
+	const connections, each, most = 40, 2, 256 << 20
+	ca := newAuthority(t, "127.0.0.1")
+	b := startBerth(t, options{TLS: ca, Env: []string{"BERTH_LOG_LEVEL=warn"}})
+	body := "{" + strings.Repeat(" ", 4<<20-2) + "}"
+	var wg sync.WaitGroup
+	var second, first atomic.Int64
+	for i := range connections {
+		transport := &http.Transport{TLSClientConfig: ca.config(), ForceAttemptHTTP2: true}
+		defer transport.CloseIdleConnections()
+		for j := range each {
+			wg.Go(func() {
+				req, err := http.NewRequest("PUT", fmt.Sprintf("%s/v2/team/app/manifests/t%d-%d", b.URL, i, j), strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Content-Type", ociManifest)
+				resp, err := transport.RoundTrip(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer resp.Body.Close()
+				if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("a manifest of spaces is answered %d", resp.StatusCode)
+				}
+				if resp.ProtoMajor == 2 {
+					second.Add(1)
+				} else {
+					first.Add(1)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	t.Logf("%d requests over HTTP/2 and %d over HTTP/1.1, peak %d MiB", second.Load(), first.Load(), b.peak()>>20)
+	if peak := b.peak(); peak > most {
+		t.Errorf("%d connections of HTTP/2 took %d MiB of memory, want at most %d", connections, peak>>20, most>>20)
+	}
+	if second.Load() == 0 {
+		t.Error("nobody spoke HTTP/2")
 	}
 }

@@ -269,7 +269,7 @@ func (s *server) openMain(context.Context) (err error) {
 		return err
 	}
 	if s.certificate != nil {
-		s.main.TLSConfig = s.certificate.config()
+		api.BoundHTTP2(s.main.Server, s.certificate.config())
 	}
 	return nil
 }
