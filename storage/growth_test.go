@@ -241,6 +241,38 @@ func TestD9SessionsRace(t *testing.T) {
 	})
 }
 
+// TestD9RequestsOfOneSession: many requests at once on few sessions are no way around the limit.
+func TestD9RequestsOfOneSession(t *testing.T) {
+	const most = 5
+	for _, o := range []Options{{MaxSessions: most}, {MaxSessions: most, MaxInProgress: 1 << 40}} {
+		each(t, o, func(w *world) {
+			id := w.open("alice", "a", "", 1)[0]
+			_, err := w.Append(t.Context(), "alice", "a", id, chunk("hello"))
+			w.must(err)
+			// Each begins another one before its first byte.
+			var last error
+			var begin func(running int)
+			begin = func(running int) {
+				_, err := w.Append(t.Context(), "alice", "a", id, Chunk{Offset: -1, Length: 10, Body: &zeros{n: 10, do: func() error {
+					if running <= most {
+						begin(running + 1)
+					}
+					return nil
+				}}})
+				if running > most {
+					last = err
+				}
+			}
+			begin(1)
+			w.want(ErrTooManyUploads, last)
+			w.must(w.CancelUpload(t.Context(), "alice", "a", id))
+			if u := w.usage("alice"); u.Requests != 0 {
+				t.Errorf("%d requests still count", u.Requests)
+			}
+		})
+	}
+}
+
 // zeros is a body of n bytes that calls at before the byte of its number, if there is one.
 type zeros struct {
 	n, at int64

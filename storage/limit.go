@@ -26,13 +26,18 @@ func (r *Registry) unasked() int64 {
 	return r.opts.MaxInProgress / unaskedPart
 }
 
+// usage is what counts for somebody, where there are limits.
+func (r *Registry) usage(tx *meta.Tx, charged string) (meta.Usage, error) {
+	if r.opts.MaxSessions == 0 && r.opts.MaxInProgress == 0 {
+		return meta.Usage{}, nil
+	}
+	return tx.Usage(charged, r.now())
+}
+
 // admit returns how many of n sessions somebody may open, which is one at least.
 // Errors: ErrTooManyUploads.
 func (r *Registry) admit(tx *meta.Tx, charged string, n int64) (int64, error) {
-	if r.opts.MaxSessions == 0 && r.opts.MaxInProgress == 0 {
-		return n, nil
-	}
-	used, err := tx.Usage(charged, r.now())
+	used, err := r.usage(tx, charged)
 	if err != nil {
 		return 0, err
 	}
@@ -49,16 +54,30 @@ func (r *Registry) admit(tx *meta.Tx, charged string, n int64) (int64, error) {
 	return n, nil
 }
 
-// allow returns how many more bytes somebody may receive: as many as wanted or, if that is less, as many as are left, which
-// are those that are needed at least.
+// admitRequest returns how many bytes the request that begins may receive before it asks again: its length, or as many as
+// need no asking where that is not known.
 // Errors: ErrTooManyUploads.
-func (r *Registry) allow(tx *meta.Tx, charged string, need, want int64) (int64, error) {
-	if r.opts.MaxInProgress == 0 {
-		return math.MaxInt64, nil
-	}
-	used, err := tx.Usage(charged, r.now())
+func (r *Registry) admitRequest(tx *meta.Tx, charged string, length int64) (int64, error) {
+	used, err := r.usage(tx, charged)
 	if err != nil {
 		return 0, err
+	}
+	if r.opts.MaxSessions > 0 && used.Requests >= r.opts.MaxSessions {
+		return 0, errorf(ErrTooManyUploads, "you have %d requests with bytes, and %d is the most that one caller may have: wait until some have ended",
+			used.Requests, r.opts.MaxSessions)
+	}
+	if length < 0 {
+		return r.grant(used, 1, r.unasked())
+	}
+	return r.grant(used, length, length)
+}
+
+// grant returns how many more bytes somebody may receive: as many as wanted or, if that is less, as many as are left, which
+// are those that are needed at least.
+// Errors: ErrTooManyUploads.
+func (r *Registry) grant(used meta.Usage, need, want int64) (int64, error) {
+	if r.opts.MaxInProgress == 0 {
+		return math.MaxInt64, nil
 	}
 	left := r.opts.MaxInProgress - used.Bytes
 	if left < max(need, 1) {
@@ -75,12 +94,15 @@ func (r *Registry) tooManyBytes(used, more int64) error {
 	return errorf(ErrTooManyUploads, "%s, and %d is the most that one caller may have: finish or cancel some, or wait until they expire", text, r.opts.MaxInProgress)
 }
 
-// claimed is the claim in the row of an object for so many bytes allowed.
+// claimed is the claim of a request that may receive so many bytes.
 func (r *Registry) claimed(charged string, allowed int64) meta.Claim {
-	if r.opts.MaxInProgress == 0 {
-		return meta.Claim{}
+	switch {
+	case r.opts.MaxInProgress > 0:
+		return meta.Claim{Charged: charged, Bytes: allowed}
+	case r.opts.MaxSessions > 0:
+		return meta.Claim{Charged: charged}
 	}
-	return meta.Claim{Charged: charged, Bytes: allowed}
+	return meta.Claim{}
 }
 
 // extend extends the claim of the request that writes an upload's object, to at least need bytes in all, and returns how
@@ -92,7 +114,11 @@ func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need,
 		if err != nil {
 			return err
 		}
-		more, err := r.allow(tx, up.Charged, need-has, want-has)
+		used, err := r.usage(tx, up.Charged)
+		if err != nil {
+			return err
+		}
+		more, err := r.grant(used, need-has, want-has)
 		if err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ type Options struct {
 	AllowMissing AllowMissing  // none if empty
 	UploadExpiry time.Duration // how long a session may be idle; a day if 0
 	DeleteDelay  time.Duration // how long the object of a blob outlives its row
-	MaxSessions  int64         // upload sessions that one caller may have open; no limit if 0
+	MaxSessions  int64         // upload sessions that one caller may have open, and chunks that may come in; no limit if 0
 	// MaxInProgress is how many bytes one caller may have in open sessions and in bodies that come in, where each chunk
 	// counts for 16 KiB more; no limit if 0. Many small bodies at once may exceed it by a sixth.
 	MaxInProgress int64

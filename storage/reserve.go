@@ -56,7 +56,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		if up.NextPart > maxParts {
 			return errorf(ErrUploadInvalid, "the upload has %d chunks already: send larger ones", maxParts)
 		}
-		if c.allowed, err = r.allow(tx, up.Charged, c.Length, r.unasked()); err != nil {
+		if c.allowed, err = r.admitRequest(tx, up.Charged, c.Length); err != nil {
 			return err
 		}
 		key = r.newKey(up.NextPart - 1)

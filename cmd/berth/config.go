@@ -65,7 +65,7 @@ type StorageConfig struct {
 	Bucket           string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, or mem:// for tests and demos. Unset: the directory blobs under data."`
 	MinFree          Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
 	UploadExpiry     time.Duration `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
-	UploadsPerCaller int           `koanf:"uploads_per_caller" doc:"Most upload sessions that one account may have open, or one address (IPv6: network /64) without an account; more are answered 429. 0: no limit."`
+	UploadsPerCaller int           `koanf:"uploads_per_caller" doc:"Most upload sessions, and requests that bring bytes to some, that one account may have open, or one address (IPv6: network /64) without an account; more are answered 429. 0: no limit."`
 	BytesPerCaller   Size          `koanf:"upload_bytes_per_caller" doc:"Most bytes in such sessions and in bodies that come in, of one account or address; more are answered 429. What is pushed to its end does not count. 0: no limit."`
 	DeleteDelay      time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
 }

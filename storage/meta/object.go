@@ -11,7 +11,7 @@ type Object struct {
 	Size int64
 }
 
-// Claim is bytes that a request may receive, and for whom they count. The zero value is none.
+// Claim is bytes that a request may receive, and for whom it counts. The zero value is none.
 type Claim struct {
 	Charged string
 	Bytes   int64
@@ -21,7 +21,7 @@ type Claim struct {
 // write. Until writerUntil nobody deletes the object, and the claim counts.
 func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, c Claim) error {
 	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until, charged, claimed)
-		VALUES ($1, $2, $3, $4, CASE WHEN $6 > 0 THEN $5 END, NULLIF($6, 0))`, key, upload, seq, writerUntil, c.Charged, c.Bytes)
+		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6)`, key, upload, seq, writerUntil, c.Charged, c.Bytes)
 	return err
 }
 

@@ -114,6 +114,7 @@ func (tx *Tx) ExpireUpload(id string, openBefore, finishedBefore int64, now int6
 type Usage struct {
 	Sessions int64 // upload sessions that are open
 	Bytes    int64 // recorded in them, and claimed by requests that run
+	Requests int64 // that run and have claimed, if only 0 bytes
 }
 
 // partBytes is what each part of an upload counts for beside its bytes, for its file: as many bytes as file systems have
@@ -121,12 +122,13 @@ type Usage struct {
 const partBytes = 16 << 10
 
 const usageSQL = `SELECT COUNT(*), COALESCE(SUM(size + next_part * $3), 0)
-		+ (SELECT COALESCE(SUM(claimed), 0) FROM objects WHERE charged = $1 AND writer_until > $2)
+			+ (SELECT COALESCE(SUM(claimed), 0) FROM objects WHERE charged = $1 AND writer_until > $2),
+		(SELECT COUNT(*) FROM objects WHERE charged = $1 AND writer_until > $2)
 	FROM uploads WHERE charged = $1 AND finished_digest IS NULL`
 
 // Usage returns what counts for somebody.
 func (tx *Tx) Usage(charged string, now int64) (u Usage, err error) {
-	err = tx.queryRow(usageSQL, charged, now, partBytes).Scan(&u.Sessions, &u.Bytes)
+	err = tx.queryRow(usageSQL, charged, now, partBytes).Scan(&u.Sessions, &u.Bytes, &u.Requests)
 	return u, err
 }
 
