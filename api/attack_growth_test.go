@@ -20,7 +20,8 @@ func tooMany(method, url string, h header, body string) exchangeCase {
 		WantCode: 429, WantHeader: header{"Retry-After": "60"}, WantError: codeTooManyRequests}
 }
 
-// TestD9UploadsOfOneAddress: without accounts the address is the caller, an IPv6 one by its network.
+// TestD9UploadsOfOneAddress: without accounts the address is the caller, an IPv6 one by its
+// network.
 func TestD9UploadsOfOneAddress(t *testing.T) {
 	s := serveRegistry(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 3, MaxInProgress: 1 << 20}),
 		Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})

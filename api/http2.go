@@ -8,8 +8,9 @@ import (
 	"sync"
 )
 
-// maxHTTP2 is how many connections may speak HTTP/2 at once. The process keeps what a client sends on one until a handler
-// reads it, up to connectionBuffer, where the kernel keeps little of what comes over HTTP/1.1.
+// maxHTTP2 is how many connections may speak HTTP/2 at once. The process keeps what a client sends
+// on one until a handler reads it, up to connectionBuffer, where the kernel keeps little of what
+// comes over HTTP/1.1.
 const maxHTTP2 = 16
 
 // http2Conns is the connections that speak HTTP/2.
@@ -18,8 +19,9 @@ type http2Conns struct {
 	open map[net.Conn]struct{} // the TCP connections; guarded by mu
 }
 
-// BoundHTTP2 lets a server of this package, which serves with the TLS configuration, speak HTTP/2 on maxHTTP2 connections at
-// once. Others are offered HTTP/1.1, which every client of registries speaks.
+// BoundHTTP2 lets a server of this package, which serves with the TLS configuration, speak HTTP/2
+// on maxHTTP2 connections at once. Others are offered HTTP/1.1, which every client of registries
+// speaks.
 func BoundHTTP2(server *http.Server, config *tls.Config) {
 	conns := &http2Conns{open: make(map[net.Conn]struct{})}
 	first := config.Clone()

@@ -54,8 +54,8 @@ func (s *server) awaitTaken(n int64) {
 	}
 }
 
-// TestD9TrickledUploads lets 1,000 uploads send much at once and then a byte now and then, for as long as
-// they like. They cost little memory, and lose nothing.
+// TestD9TrickledUploads lets 1,000 uploads send much at once and then a byte now and then, for as
+// long as they like. They cost little memory, and lose nothing.
 func TestD9TrickledUploads(t *testing.T) {
 	const (
 		uploads = 1000
@@ -133,8 +133,8 @@ func (s *server) rows(query string) (n int) {
 	return n
 }
 
-// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get anything. When they have
-// expired, nothing is left of them.
+// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get anything. When they
+// have expired, nothing is left of them.
 func TestD9NamesWithoutContent(t *testing.T) {
 	const names, kept = 4000, "team/kept"
 	b := startBerth(t, options{Env: []string{
@@ -170,8 +170,8 @@ func TestD9NamesWithoutContent(t *testing.T) {
 	}
 }
 
-// TestD9UnreadHTTP2 sends large manifests, which wait for memory and are not read meanwhile, over many connections of
-// HTTP/2 at once.
+// TestD9UnreadHTTP2 sends large manifests, which wait for memory and are not read meanwhile, over
+// many connections of HTTP/2 at once.
 func TestD9UnreadHTTP2(t *testing.T) {
 	const connections, each, most = 40, 2, 256 << 20
 	ca := newAuthority(t, "127.0.0.1")

@@ -31,7 +31,8 @@ func (w *world) wantRows(want bool, repos ...string) {
 	}
 }
 
-// TestD9RepositoriesWithoutContent: however an upload ends, a repository that got nothing by it leaves nothing behind.
+// TestD9RepositoriesWithoutContent: however an upload ends, a repository that got nothing by it
+// leaves nothing behind.
 func TestD9RepositoriesWithoutContent(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -84,8 +85,8 @@ func TestD9RepositoriesWithoutContent(t *testing.T) {
 	})
 }
 
-// TestD9RepositoryComesAgain: an upload ends in the repository that it began in, also when that went meanwhile and its
-// row's id is another's.
+// TestD9RepositoryComesAgain: an upload ends in the repository that it began in, also when that
+// went meanwhile and its row's id is another's.
 func TestD9RepositoryComesAgain(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -111,8 +112,8 @@ func TestD9RepositoryComesAgain(t *testing.T) {
 	})
 }
 
-// TestD9RepositoriesRace opens, finishes, cancels and expires uploads in repositories that come and go all the time.
-// What is acknowledged is where it belongs, and nothing else happens to anybody.
+// TestD9RepositoriesRace opens, finishes, cancels and expires uploads in repositories that come and
+// go all the time. What is acknowledged is where it belongs, and nothing else happens to anybody.
 func TestD9RepositoriesRace(t *testing.T) {
 	each(t, Options{UploadExpiry: time.Minute}, func(w *world) {
 		ctx := t.Context()
@@ -167,8 +168,8 @@ func TestD9RepositoriesRace(t *testing.T) {
 	})
 }
 
-// TestD9SessionsPerCaller: a caller has as many open sessions as it may, whatever it opened before and however many ask at
-// once; others do not notice.
+// TestD9SessionsPerCaller: a caller has as many open sessions as it may, whatever it opened before
+// and however many ask at once; others do not notice.
 func TestD9SessionsPerCaller(t *testing.T) {
 	const most = 20
 	each(t, Options{MaxSessions: most}, func(w *world) {
@@ -319,8 +320,8 @@ func (w *world) usage(charged string) (u meta.Usage) {
 
 const mib = 1 << 20
 
-// TestD9BytesPerCaller: what a caller has in progress stays within the limit, whatever is announced and in how many
-// requests it comes.
+// TestD9BytesPerCaller: what a caller has in progress stays within the limit, whatever is announced
+// and in how many requests it comes.
 func TestD9BytesPerCaller(t *testing.T) {
 	each(t, Options{MaxInProgress: 16 * mib}, func(w *world) {
 		ctx := t.Context()
@@ -390,7 +391,8 @@ func TestD9BytesPerCaller(t *testing.T) {
 	})
 }
 
-// TestD9ClaimsOfRunningRequests: requests that run count with what they may receive, however they end.
+// TestD9ClaimsOfRunningRequests: requests that run count with what they may receive, however they
+// end.
 func TestD9ClaimsOfRunningRequests(t *testing.T) {
 	each(t, Options{MaxInProgress: 16 * mib}, func(w *world) {
 		ctx := t.Context()
@@ -454,8 +456,8 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 	})
 }
 
-// TestD9SmallFirstBodies: the first bytes of a session ask nobody while they are few, and small blobs need no transaction
-// more than without a limit.
+// TestD9SmallFirstBodies: the first bytes of a session ask nobody while they are few, and small
+// blobs need no transaction more than without a limit.
 func TestD9SmallFirstBodies(t *testing.T) {
 	each(t, Options{MaxSessions: 100, MaxInProgress: 1 << 40}, func(w *world) {
 		ids := w.open("alice", "a", "", 2)

@@ -10,10 +10,11 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// What one caller may have in progress is decided by rows, in the transaction that opens a session or reserves the key of
-// a chunk: a chunk claims its announced length there, or as much as it is given when nothing was announced, and asks again
-// when it has received that. Only the first body of a session, whose key was reserved with it, asks for nothing while it is
-// small. So a caller may exceed the limit by unasked bytes for each of the sessions that are remembered (see reserved).
+// What one caller may have in progress is decided by rows, in the transaction that opens a session
+// or reserves the key of a chunk: a chunk claims its announced length there, or as much as it is
+// given when nothing was announced, and asks again when it has received that. Only the first body
+// of a session, whose key was reserved with it, asks for nothing while it is small. So a caller may
+// exceed the limit by unasked bytes for each of the sessions that are remembered (see reserved).
 
 // unaskedPart is which part of the limit a first body may have without asking.
 const unaskedPart = 16384
@@ -54,8 +55,8 @@ func (r *Registry) admit(tx *meta.Tx, charged string, n int64) (int64, error) {
 	return n, nil
 }
 
-// admitRequest returns how many bytes the request that begins may receive before it asks again: its length, or as many as
-// need no asking where that is not known.
+// admitRequest returns how many bytes the request that begins may receive before it asks again: its
+// length, or as many as need no asking where that is not known.
 // Errors: ErrTooManyUploads.
 func (r *Registry) admitRequest(tx *meta.Tx, charged string, length int64) (int64, error) {
 	used, err := r.usage(tx, charged)
@@ -72,8 +73,8 @@ func (r *Registry) admitRequest(tx *meta.Tx, charged string, length int64) (int6
 	return r.grant(used, length, length)
 }
 
-// grant returns how many more bytes somebody may receive: as many as wanted or, if that is less, as many as are left, which
-// are those that are needed at least.
+// grant returns how many more bytes somebody may receive: as many as wanted or, if that is less, as
+// many as are left, which are those that are needed at least.
 // Errors: ErrTooManyUploads.
 func (r *Registry) grant(used meta.Usage, need, want int64) (int64, error) {
 	if r.opts.MaxInProgress == 0 {
@@ -105,8 +106,8 @@ func (r *Registry) claimed(charged string, allowed int64) meta.Claim {
 	return meta.Claim{}
 }
 
-// extend extends the claim of the request that writes an upload's object, to at least need bytes in all, and returns how
-// many they are now.
+// extend extends the claim of the request that writes an upload's object, to at least need bytes in
+// all, and returns how many they are now.
 // Errors: ErrTooManyUploads, ErrUploadUnknown.
 func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
 	err = r.tx(ctx, func(tx *meta.Tx) error {

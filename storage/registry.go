@@ -49,8 +49,9 @@ type Options struct {
 	UploadExpiry time.Duration // how long a session may be idle; a day if 0
 	DeleteDelay  time.Duration // how long the object of a blob outlives its row
 	MaxSessions  int64         // upload sessions that one caller may have open, and chunks that may come in; no limit if 0
-	// MaxInProgress is how many bytes one caller may have in open sessions and in bodies that come in, where each chunk
-	// counts for 16 KiB more; no limit if 0. Many small bodies at once may exceed it by a sixth.
+	// MaxInProgress is how many bytes one caller may have in open sessions and in bodies that come
+	// in, where each chunk counts for 16 KiB more; no limit if 0. Many small bodies at once may
+	// exceed it by a sixth.
 	MaxInProgress int64
 	CacheBytes    int64 // of what is kept in memory: payloads of manifests, and what tags and digests mean
 	Log           *slog.Logger

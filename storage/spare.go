@@ -178,8 +178,8 @@ func (r *Registry) draftSessions(caller Caller, repo string, alg digest.Algorith
 	return drafts
 }
 
-// makeSessions makes the rows of sessions that differ in id and key alone: of the first ones that their caller may open,
-// or of none.
+// makeSessions makes the rows of sessions that differ in id and key alone: of the first ones that
+// their caller may open, or of none.
 // Errors: ErrTooManyUploads.
 func (r *Registry) makeSessions(ctx context.Context, drafts []reservation) (made int64, err error) {
 	writerUntil := drafts[0].made.Add(writerLease).UnixMicro()

@@ -83,7 +83,8 @@ type Blobs interface {
 	BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error)
 
 	// PutBlob takes a whole blob in one request and leaves no session behind.
-	// Errors: manifest.ErrDigestInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace, ErrTooManyUploads.
+	// Errors: manifest.ErrDigestInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace,
+	// ErrTooManyUploads.
 	PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error)
 }
 
@@ -101,7 +102,8 @@ type Uploads interface {
 	// Append adds a chunk. After ErrClientBody what arrived is kept and the
 	// Upload says how much; after ErrRangeInvalid the Upload says where the
 	// next chunk has to start.
-	// Errors: ErrUploadUnknown, ErrRangeInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace, ErrTooManyUploads.
+	// Errors: ErrUploadUnknown, ErrRangeInvalid, ErrSizeInvalid, ErrClientBody, ErrNoSpace,
+	// ErrTooManyUploads.
 	Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error)
 
 	// Commit adds an optional last chunk and makes the whole a blob of the

@@ -48,17 +48,19 @@ const (
 
 // Options are the settings of a Bucket. The zero value works.
 type Options struct {
-	// MinFree is how many bytes must stay free on the bucket's file system and on that of each of Paths: Put fails with
-	// ErrNoSpace when there is less, before and during a body. Of inodes, where a file system counts them, one for each
-	// 16 KiB of MinFree must stay free, or 5 % if that is less. 0 turns the checks off. mem:// is never checked itself.
+	// MinFree is how many bytes must stay free on the bucket's file system and on that of each of
+	// Paths: Put fails with ErrNoSpace when there is less, before and during a body. Of inodes,
+	// where a file system counts them, one for each 16 KiB of MinFree must stay free, or 5 % if
+	// that is less. 0 turns the checks off. mem:// is never checked itself.
 	MinFree int64
 	// Paths are further directories whose free space counts.
 	Paths []string
-	// BufferSize is the size in bytes of the large buffers of a Put, 0 for 256 KiB. Bodies over 32 KiB use one, bodies
-	// over BufferSize two, as long as they come fast.
+	// BufferSize is the size in bytes of the large buffers of a Put, 0 for 256 KiB. Bodies over 32
+	// KiB use one, bodies over BufferSize two, as long as they come fast.
 	BufferSize int
-	// Buffers bounds the memory for buffers, in bytes, 0 for 36 MiB: a Put is lent a large one only while those of all
-	// Puts, the small ones included, stay within it. Otherwise it goes on with the 32 KiB that it always has.
+	// Buffers bounds the memory for buffers, in bytes, 0 for 36 MiB: a Put is lent a large one only
+	// while those of all Puts, the small ones included, stay within it. Otherwise it goes on with
+	// the 32 KiB that it always has.
 	Buffers int64
 	// Fault, where set, is called before each step with the step's name and a key that it concerns; an error fails the
 	// step. The steps are, of Put: create, write (each chunk), sync, publish, syncdir; of Get: read; of Delete: delete
@@ -204,8 +206,8 @@ type room struct {
 // bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives each.
 const bytesPerInode = 16 << 10
 
-// checkFree returns ErrNoSpace when fewer bytes than want are free on the file system of path, or as many fewer inodes;
-// of a file system with few of them, 5 % are enough.
+// checkFree returns ErrNoSpace when fewer bytes than want are free on the file system of path, or
+// as many fewer inodes; of a file system with few of them, 5 % are enough.
 func checkFree(path string, want int64) error {
 	free, err := freeRoom(path)
 	if err != nil {

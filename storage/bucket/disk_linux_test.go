@@ -119,7 +119,8 @@ func TestMinFreeLeavesSpace(t *testing.T) {
 	mustPut(t, b, testKey, body(11<<20))
 }
 
-// TestD9InodesAreLeft: small objects stop where inodes become few, and others can still be read and deleted.
+// TestD9InodesAreLeft: small objects stop where inodes become few, and others can still be read and
+// deleted.
 func TestD9InodesAreLeft(t *testing.T) {
 	const all = 2000
 	for minFree, want := range map[int64]int64{1 << 20: 64, 8 << 20: all / 20} {

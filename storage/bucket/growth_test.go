@@ -18,7 +18,8 @@ type paced struct {
 	pieces []piece
 }
 
-// piece is so many bytes, what the bucket's buffers in use are to be while they are waited for, and for how long.
+// piece is so many bytes, what the bucket's buffers in use are to be while they are waited for, and
+// for how long.
 type piece struct {
 	bytes int
 	pause time.Duration
@@ -43,7 +44,8 @@ func (p *paced) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// TestD9SlowBodies: a body has large buffers only while it comes fast, and loses nothing by their change.
+// TestD9SlowBodies: a body has large buffers only while it comes fast, and loses nothing by their
+// change.
 func TestD9SlowBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := openURL(t, "mem://", Options{})
@@ -84,8 +86,8 @@ func TestD9SlowBodies(t *testing.T) {
 	})
 }
 
-// TestD9BuffersAreBounded: the large buffers of all Puts stay within the budget, and those that find nothing left go on
-// without.
+// TestD9BuffersAreBounded: the large buffers of all Puts stay within the budget, and those that
+// find nothing left go on without.
 func TestD9BuffersAreBounded(t *testing.T) {
 	const puts, most = 40, 2 << 20
 	onEach(t, func(t *testing.T, open func(o Options) *Bucket) {

@@ -19,8 +19,8 @@ type stream struct {
 	aborted bool          // src failed, or the context ended
 }
 
-// fillTime is how long a body may take to fill its buffer, to be given large ones and to keep them. Slower ones gain
-// nothing from them.
+// fillTime is how long a body may take to fill its buffer, to be given large ones and to keep them.
+// Slower ones gain nothing from them.
 const fillTime = time.Second
 
 // budget bounds the bytes of the buffers that Puts hold.
@@ -41,8 +41,9 @@ func (b *budget) take(n int) bool {
 // release gives back n bytes.
 func (b *budget) release(n int) { b.used.Add(-int64(n)) }
 
-// copy passes the whole body on. It has a small buffer for as long as it lasts, and large ones while it comes fast and
-// the budget has some: it never waits for them. A client that stops sending holds them for no longer than its Read lasts.
+// copy passes the whole body on. It has a small buffer for as long as it lasts, and large ones
+// while it comes fast and the budget has some: it never waits for them. A client that stops sending
+// holds them for no longer than its Read lasts.
 func (b *Bucket) copy(ctx context.Context, s *stream) error {
 	buf := b.first.Get().(*[]byte)
 	defer b.first.Put(buf)
@@ -62,9 +63,9 @@ func (b *Bucket) copy(ctx context.Context, s *stream) error {
 	}
 }
 
-// copyLarge passes the body on through large buffers, and reports whether it has ended. If not, it has become slow, or
-// the budget is used up. What ends in the first one is hashed and written one after the other: a second goroutine would
-// cost more than it gains.
+// copyLarge passes the body on through large buffers, and reports whether it has ended. If not, it
+// has become slow, or the budget is used up. What ends in the first one is hashed and written one
+// after the other: a second goroutine would cost more than it gains.
 func (b *Bucket) copyLarge(ctx context.Context, s *stream) (done bool, err error) {
 	one := b.takeLarge()
 	if one == nil {
@@ -96,8 +97,8 @@ func (b *Bucket) releaseLarge(buf *[]byte) {
 	b.buffers.release(b.o.BufferSize)
 }
 
-// fill reads until buf is full or, unless whole, the body turns out to be slow. The error is that of src, io.EOF
-// included, or of ctx; it comes with the bytes read before it.
+// fill reads until buf is full or, unless whole, the body turns out to be slow. The error is that
+// of src, io.EOF included, or of ctx; it comes with the bytes read before it.
 func (s *stream) fill(ctx context.Context, buf []byte, whole bool) (p []byte, slow bool, end error) {
 	start := time.Now()
 	defer func() { s.waited += time.Since(start) }()
@@ -142,9 +143,9 @@ func (s *stream) put(p []byte, end error) error {
 	return s.write(p)
 }
 
-// overlap passes on the full buffer one and the rest of src, and reports whether src has ended; if not, it has become
-// slow. While a buffer is hashed by a second goroutine, this one writes it and reads the other, so that a body takes as
-// long as the slower of the two, not as both.
+// overlap passes on the full buffer one and the rest of src, and reports whether src has ended; if
+// not, it has become slow. While a buffer is hashed by a second goroutine, this one writes it and
+// reads the other, so that a body takes as long as the slower of the two, not as both.
 func (s *stream) overlap(ctx context.Context, one, two []byte) (done bool, err error) {
 	h := startHasher(s.sum)
 	defer h.stop() // before the buffers go back to the pool

@@ -54,8 +54,8 @@ func (tx *Tx) EnableAuth(now int64) error {
 	return err
 }
 
-// Empty reports whether the database holds nothing of anybody: no repository, not even an unlisted one, no upload and no
-// account.
+// Empty reports whether the database holds nothing of anybody: no repository, not even an unlisted
+// one, no upload and no account.
 func (db *DB) Empty() (bool, error) {
 	var empty bool
 	err := db.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM repositories) AND NOT EXISTS (SELECT 1 FROM uploads)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestD9UsageIsRead: what counts for a caller is what is open and claimed, and is read from indexes alone.
+// TestD9UsageIsRead: what counts for a caller is what is open and claimed, and is read from indexes
+// alone.
 func TestD9UsageIsRead(t *testing.T) {
 	db, err := Open(t.Context(), "sqlite::memory:", Options{})
 	if err != nil {

@@ -130,8 +130,8 @@ func filesUpTo(t *testing.T, n int) migrations {
 	return migrations{files: some, program: n}
 }
 
-// Uploads that are under way when the program is replaced go on, with all their objects. Repositories that have
-// nothing go, and the program before does not come back.
+// Uploads that are under way when the program is replaced go on, with all their objects.
+// Repositories that have nothing go, and the program before does not come back.
 func TestUploadsMigrate(t *testing.T) {
 	url := fileURL(t)
 	db, err := open(t.Context(), url, Options{}, filesUpTo(t, 2))

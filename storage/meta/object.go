@@ -25,8 +25,8 @@ func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, c Claim)
 	return err
 }
 
-// Claimed returns how many bytes the claim on an upload's object has. It is fs.ErrNotExist when the object is no longer
-// the upload's.
+// Claimed returns how many bytes the claim on an upload's object has. It is fs.ErrNotExist when the
+// object is no longer the upload's.
 func (tx *Tx) Claimed(key, upload string) (bytes int64, err error) {
 	err = tx.queryRow(`SELECT COALESCE(claimed, 0) FROM objects WHERE key = $1 AND upload_id = $2`, key, upload).Scan(&bytes)
 	return bytes, err
@@ -78,8 +78,9 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 	return err
 }
 
-// ReleaseUpload gives all objects of an upload to the deletion worker, those that are still being written not before
-// their writer's time is over. Until then claims count: the writer may still receive.
+// ReleaseUpload gives all objects of an upload to the deletion worker, those that are still being
+// written not before their writer's time is over. Until then claims count: the writer may still
+// receive.
 func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = MAX($2, COALESCE(writer_until, 0)) WHERE upload_id = $1`, upload, now)
 	return err

@@ -13,8 +13,8 @@ func (db *DB) Registry() (Registry, error) {
 	return r, err
 }
 
-// oldestProgram is the schema version of the oldest program that may serve a database of this one's: uploads look
-// different to those before.
+// oldestProgram is the schema version of the oldest program that may serve a database of this
+// one's: uploads look different to those before.
 const oldestProgram = 5
 
 // CreateRegistry gives a new database its identity.

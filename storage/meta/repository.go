@@ -5,8 +5,8 @@ import (
 	"io/fs"
 )
 
-// EnsureRepository returns the id of a repository, which it makes if need be. The id holds within the transaction: when
-// a repository goes its id may be another's.
+// EnsureRepository returns the id of a repository, which it makes if need be. The id holds within
+// the transaction: when a repository goes its id may be another's.
 func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	id, err := tx.Repository(name)
 	if !errors.Is(err, fs.ErrNotExist) {

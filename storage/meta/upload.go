@@ -117,8 +117,8 @@ type Usage struct {
 	Requests int64 // that run and have claimed, if only 0 bytes
 }
 
-// partBytes is what each part of an upload counts for beside its bytes, for its file: as many bytes as file systems have
-// for each inode.
+// partBytes is what each part of an upload counts for beside its bytes, for its file: as many bytes
+// as file systems have for each inode.
 const partBytes = 16 << 10
 
 const usageSQL = `SELECT COUNT(*), COALESCE(SUM(size + next_part * $3), 0)

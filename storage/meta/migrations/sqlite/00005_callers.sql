@@ -1,7 +1,8 @@
 -- +goose Up
 
--- An upload names its repository, whose row comes with the first content: what never gets any leaves nothing
--- behind. Programs that look for the repository's id cannot serve this. charged is who the upload counts for.
+-- An upload names its repository, whose row comes with the first content: what never gets any
+-- leaves nothing behind. Programs that look for the repository's id cannot serve this. charged is
+-- who the upload counts for.
 CREATE TABLE uploads_new (
     id              TEXT    PRIMARY KEY,
     repository      TEXT    NOT NULL,
@@ -25,13 +26,14 @@ DELETE FROM objects WHERE upload_id IS NOT NULL;
 DROP TABLE uploads;
 ALTER TABLE uploads_new RENAME TO uploads;
 CREATE INDEX uploads_updated ON uploads (updated_at);
--- What somebody has in progress is read from two indexes alone, hence a column that is NULL in all of this one.
+-- What somebody has in progress is read from two indexes alone, hence a column that is NULL in all
+-- of this one.
 CREATE INDEX uploads_charged ON uploads (charged, size, next_part, finished_digest) WHERE finished_digest IS NULL;
 INSERT INTO objects SELECT * FROM objects_kept;
 DROP TABLE objects_kept;
 
--- Bytes that a request may receive, for whom they count. They are NULL where these are few, and when the object is
--- complete or given up; else they count until writer_until.
+-- Bytes that a request may receive, for whom they count. They are NULL where these are few, and
+-- when the object is complete or given up; else they count until writer_until.
 ALTER TABLE objects ADD COLUMN charged TEXT;
 ALTER TABLE objects ADD COLUMN claimed INTEGER;
 CREATE INDEX objects_charged ON objects (charged, writer_until, claimed) WHERE charged IS NOT NULL;
