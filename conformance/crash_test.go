@@ -35,7 +35,7 @@ func TestCrash(t *testing.T) {
 	const kills = 50
 	seed := stormSeed(t)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn"}})
+	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn", unlimited}})
 	s := newStorm(t, b.URL, seed, 3<<30)
 	var total verdict
 	for round := range kills {
@@ -70,7 +70,7 @@ func TestCrash(t *testing.T) {
 // rows of several at once.
 func TestCrashKeepsSessions(t *testing.T) {
 	const repo, kills = "team/app", 8
-	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn"}})
+	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn", unlimited}})
 	call := newCaller(b.URL)
 	type open struct {
 		at   session

@@ -138,7 +138,7 @@ func (s *server) rows(query string) (n int) {
 func TestD9NamesWithoutContent(t *testing.T) {
 	const names, kept = 4000, "team/kept"
 	b := startBerth(t, options{Env: []string{
-		"BERTH_LOG_LEVEL=warn", "BERTH_STORAGE_UPLOAD_EXPIRY=5s", "BERTH_STORAGE_UPLOADS_PER_CALLER=0",
+		"BERTH_LOG_LEVEL=warn", "BERTH_STORAGE_UPLOAD_EXPIRY=5s", unlimited,
 	}})
 	call := newCaller(b.URL)
 	if a := call.post(kept, newContent(1, 1000, digest.SHA256)); a.status != http.StatusCreated {

@@ -38,7 +38,7 @@ func newMachine(t *testing.T, program string, env ...string) *machine {
 	m.server = startBerth(t, options{
 		Program: program,
 		Data:    filepath.Join(m.rows.dir, "data"),
-		Env:     append([]string{"BERTH_LOG_LEVEL=warn", "BERTH_STORAGE_BUCKET=file://" + m.bucket()}, env...),
+		Env:     append([]string{"BERTH_LOG_LEVEL=warn", unlimited, "BERTH_STORAGE_BUCKET=file://" + m.bucket()}, env...),
 	})
 	return m
 }

@@ -72,6 +72,10 @@ func stormRepos() []string {
 	return []string{"alpine", "team/app", "team/app/cache", "a/b/c/d", "library/debian", "mirror/x_y-z.0"}
 }
 
+// unlimited is a server's setting that lets the storm, which is one caller, leave as many upload
+// sessions behind as it likes.
+const unlimited = "BERTH_STORAGE_UPLOADS_PER_CALLER=0"
+
 // newStorm prepares a storm and prints its seed.
 func newStorm(t *testing.T, base string, seed uint64, budget int64) *storm {
 	t.Logf("storm with seed %d", seed)
