@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -473,4 +474,21 @@ func TestD9SmallFirstBodies(t *testing.T) {
 			t.Errorf("two small chunks took %d transactions", *commits)
 		}
 	})
+}
+
+// TestD9NoSessionsWithoutSpace: clients that try again and again while the disk is full open no sessions.
+func TestD9NoSessionsWithoutSpace(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, "file://"+dir+"/blobs", "sqlite:"+dir+"/berth.db", Options{MaxSessions: 2})
+	full, err := bucket.Open(t.Context(), "file://"+dir+"/blobs", bucket.Options{MinFree: math.MaxInt64})
+	w.must(err)
+	defer full.Close()
+	w.bytes.Bytes = full
+	for range 3 {
+		_, err := w.CreateUpload(t.Context(), by("alice"), "a", "")
+		w.want(ErrNoSpace, err)
+	}
+	w.wantOpen(0)
+	w.bytes.Bytes = w.bucket
+	w.close("alice", "a", w.open("alice", "a", "", 2))
 }

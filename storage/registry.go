@@ -25,6 +25,9 @@ type Bytes interface {
 	// Any other error of src discards the object.
 	// Errors: bucket.ErrNoSpace.
 	Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error)
+	// CheckSpace returns the error with which Put would refuse an object now for want of space, if there
+	// is one. Errors: bucket.ErrNoSpace.
+	CheckSpace() error
 	// Get opens an object. Errors: fs.ErrNotExist.
 	Get(ctx context.Context, key string) (io.ReadSeekCloser, error)
 	// Delete removes objects; absent keys are no error.

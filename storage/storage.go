@@ -92,7 +92,7 @@ type Blobs interface {
 // opened it. One of another caller or repository is ErrUploadUnknown.
 type Uploads interface {
 	// CreateUpload opens a session; alg may be empty for sha256.
-	// Errors: ErrTooManyUploads.
+	// Errors: ErrTooManyUploads, ErrNoSpace.
 	CreateUpload(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (Upload, error)
 
 	// Upload says how far a session has come.

@@ -20,6 +20,10 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	if alg == "" {
 		alg = digest.SHA256
 	}
+	// A client that is told now opens no session in vain, which would count when there is space again.
+	if err := r.bytes.CheckSpace(); err != nil {
+		return Upload{}, spaceError(err)
+	}
 	first, err := r.newSession(ctx, caller, repo, alg)
 	if err != nil {
 		return Upload{}, err

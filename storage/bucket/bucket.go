@@ -178,8 +178,8 @@ func (b *Bucket) fault(step, key string) error {
 	return b.o.Fault(step, key)
 }
 
-// checkSpace returns ErrNoSpace when less than Options.MinFree is free.
-func (b *Bucket) checkSpace() error {
+// CheckSpace returns ErrNoSpace when less is free than Options.MinFree asks for, as a Put would now.
+func (b *Bucket) CheckSpace() error {
 	if b.o.MinFree <= 0 {
 		return nil
 	}

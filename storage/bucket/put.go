@@ -78,7 +78,7 @@ func (b *Bucket) create(ctx context.Context, key string) (_ *object, err error) 
 	if err := b.fault("create", key); err != nil {
 		return nil, noSpace(err)
 	}
-	if err := b.checkSpace(); err != nil {
+	if err := b.CheckSpace(); err != nil {
 		return nil, err
 	}
 	o := &object{b: b, key: key}
@@ -116,7 +116,7 @@ func (o *object) write(p []byte) error {
 		return noSpace(err)
 	}
 	if o.unchecked += len(p); o.unchecked > spaceInterval {
-		if err := o.b.checkSpace(); err != nil {
+		if err := o.b.CheckSpace(); err != nil {
 			return err
 		}
 		o.unchecked = len(p)
