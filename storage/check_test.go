@@ -37,7 +37,7 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 	d256, d512 := digest.FromString(text), digest.SHA512.FromString(text)
 	whole := func(d digest.Digest) func(w *world) error {
 		return func(w *world) error {
-			_, err := w.PutBlob(w.t.Context(), "", "b", d, chunk(text))
+			_, err := w.PutBlob(w.t.Context(), by(""), "b", d, chunk(text))
 			return err
 		}
 	}
@@ -117,7 +117,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 			w.push("a", "hello")
 			w.advance(25 * time.Hour)
 			w.must(test.damage(w, filepath.Join(dir, w.objects()[0])))
-			_, err := w.PutBlob(t.Context(), "", "b", digest.FromString("hello"), chunk("hello"))
+			_, err := w.PutBlob(t.Context(), by(""), "b", digest.FromString("hello"), chunk("hello"))
 			if test.want == nil {
 				w.must(err)
 				w.wantBlob("b", "hello")
@@ -173,7 +173,7 @@ func TestI1OneAtATime(t *testing.T) {
 		g := w.stopReads()
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.PutBlob(t.Context(), "", "b", digest.FromString("hello"), chunk("hello"))
+			_, err := w.PutBlob(t.Context(), by(""), "b", digest.FromString("hello"), chunk("hello"))
 			done <- err
 		}()
 		<-g.entered
@@ -235,7 +235,7 @@ func TestI1ClientLeaves(t *testing.T) {
 		defer leave()
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.PutBlob(ctx, "", "b", digest.FromString("hello"), chunk("hello"))
+			_, err := w.PutBlob(ctx, by(""), "b", digest.FromString("hello"), chunk("hello"))
 			done <- err
 		}()
 		<-g.entered

@@ -78,7 +78,7 @@ func TestD9RepositoriesWithoutContent(t *testing.T) {
 		w.wantOpen(0)
 		w.wantRows(false, "cancelled", "expired", "mismatch", "whole", "spare", "mounted", "pushed", "deleted")
 		w.wantRows(true, "content", "some", "listed")
-		repos, err := w.Repositories(ctx, "", 10)
+		repos, err := w.Repositories(ctx, "", "", 10)
 		w.must(err)
 		if fmt.Sprint(repos) != "[listed]" {
 			t.Errorf("listed are %v", repos)

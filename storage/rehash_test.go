@@ -51,7 +51,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 // session opens an upload session and puts chunks into it.
 func (w *world) session(repo string, chunks ...string) string {
 	w.t.Helper()
-	up, err := w.CreateUpload(w.t.Context(), "", repo, "")
+	up, err := w.CreateUpload(w.t.Context(), by(""), repo, "")
 	w.must(err)
 	for _, text := range chunks {
 		_, err = w.Append(w.t.Context(), "", repo, up.ID, chunk(text))

@@ -33,15 +33,13 @@ type Extent struct {
 const (
 	referrersSQL = ` FROM repositories r JOIN manifests m ON m.repository_id = r.id
 		WHERE r.name = $1 AND m.subject_digest = $2 AND m.digest > $3 AND m.id <= $4 `
-	ofTypeSQL = ` AND m.artifact_type = $7 `
+	ofTypeSQL = ` AND m.artifact_type = $6 `
 
 	// Of both an index has all columns but the name.
-	lengthsSQL       = `SELECT m.digest, COALESCE(m.descriptor_size, $6)` + referrersSQL + ` ORDER BY m.digest LIMIT $5`
-	lengthsOfTypeSQL = `SELECT m.digest, COALESCE(m.descriptor_size, $6)` + referrersSQL + ofTypeSQL + ` ORDER BY m.digest LIMIT $5`
+	lengthsSQL       = `SELECT m.digest, m.descriptor_size` + referrersSQL + ` ORDER BY m.digest LIMIT $5`
+	lengthsOfTypeSQL = `SELECT m.digest, m.descriptor_size` + referrersSQL + ofTypeSQL + ` ORDER BY m.digest LIMIT $5`
 
-	// A row of an older program may have more annotations than a list.
-	descriptorColumns = `SELECT m.digest, COALESCE(m.descriptor_size, $6), m.media_type, m.artifact_type, m.size,
-		CASE WHEN octet_length(m.annotations) <= 65536 THEN m.annotations ELSE 'null' END`
+	descriptorColumns    = `SELECT m.digest, m.descriptor_size, m.media_type, m.artifact_type, m.size, m.annotations`
 	descriptorsSQL       = descriptorColumns + referrersSQL + ` AND m.digest <= $5 ORDER BY m.digest`
 	descriptorsOfTypeSQL = descriptorColumns + referrersSQL + ofTypeSQL + ` AND m.digest <= $5 ORDER BY m.digest`
 )
@@ -104,7 +102,7 @@ func (db *DB) Referrers(q ReferrerQuery, last string, e Extent) (page []manifest
 func (db *DB) scanReferrers(
 	q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(row) (bool, error),
 ) error {
-	query, args := all, []any{q.Repository, q.Subject, last, newest, bound, manifest.MaxDescriptor}
+	query, args := all, []any{q.Repository, q.Subject, last, newest, bound}
 	if q.ArtifactType != "" {
 		query, args = ofType, append(args, q.ArtifactType)
 	}

@@ -63,6 +63,9 @@ func insertOld(t *testing.T, db *DB, m *manifest.Manifest) {
 		if err != nil {
 			return err
 		}
+		if _, err := tx.exec(`UPDATE repositories SET listed_at = 1 WHERE id = $1`, repository); err != nil {
+			return err
+		}
 		_, err = tx.exec(`INSERT INTO manifests
 			(repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
 			VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, 1, $8)`, repository, m.Digest.String(), m.MediaType, m.ArtifactType,
@@ -193,33 +196,6 @@ func rowOf(t *testing.T, db *DB, m *manifest.Manifest) Manifest {
 	return row
 }
 
-// TestOlderProgramBeside: a program for schema 2 goes on beside this one. What it
-// pushes is listed, without annotations that are too long, and counts as the longest.
-func TestOlderProgramBeside(t *testing.T) {
-	url := fileURL(t)
-	db, err := Open(t.Context(), url, Options{})
-	must(t, err)
-	defer db.Close()
-	old, err := open(t.Context(), url, Options{}, schema(t, 2))
-	must(t, err)
-	defer old.Close()
-	var manifests []*manifest.Manifest
-	for i, text := range []string{"x", strings.Repeat("x", 4<<20)} {
-		payload := fmt.Appendf(nil, "%d", i)
-		m := &manifest.Manifest{MediaType: manifest.MediaTypeImage, Annotations: map[string]string{"k": text},
-			Subject: testSubject, Payload: payload, Digest: digest.FromBytes(payload)}
-		insertOld(t, old, m)
-		manifests = append(manifests, m)
-	}
-	requireListed(t, db, manifests)
-	if e, err := db.Extent(ofSubject, "", 9, 2*manifest.MaxDescriptor+2); err != nil || e.More {
-		t.Errorf("%+v, %v", e, err)
-	}
-	if e, err := db.Extent(ofSubject, "", 9, 2*manifest.MaxDescriptor+1); err != nil || !e.More {
-		t.Errorf("%+v, %v", e, err)
-	}
-}
-
 // TestSaveDescriptors: what this program writes has the length that the list sends.
 func TestSaveDescriptors(t *testing.T) {
 	db, err := Open(t.Context(), fileURL(t), Options{})
@@ -338,7 +314,7 @@ func TestScansLeaveConnections(t *testing.T) {
 	for range cap(db.scans) {
 		<-running
 	}
-	if _, err := db.RepositoryID("none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := db.Blob("none", "sha256:x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	if n := len(running); n != 0 {

@@ -1,8 +1,7 @@
 -- +goose Up
 
--- The length of a manifest's descriptor in a list of referrers, in bytes of JSON. NULL where it
--- is not known: in older rows without a subject, which no list has, and in those that an older
--- program writes.
+-- The length of a manifest's descriptor in a list of referrers, in bytes of JSON. NULL in
+-- older rows without a subject, which no list has.
 ALTER TABLE manifests ADD COLUMN descriptor_size INTEGER;
 
 -- annotations is now the JSON that such a list has, and 'null' where that is nothing or longer

@@ -8,8 +8,6 @@ CREATE TABLE catalog (
     version INTEGER NOT NULL
 );
 
--- NULL also where an older program, which may come back after this one, listed the repository. A program
--- that asks what is new has read all names before, after the older one ended.
 ALTER TABLE repositories ADD COLUMN listed_version INTEGER;
 UPDATE repositories SET listed_version = id WHERE listed_at IS NOT NULL;
 CREATE UNIQUE INDEX repositories_listed_version ON repositories (listed_version) WHERE listed_version IS NOT NULL;
