@@ -55,6 +55,11 @@ type Options struct {
 	// BodyTimeout is how long a body may stand still, in either direction;
 	// 60 s by default. A body that moves may take for ever.
 	BodyTimeout time.Duration
+	// LingerBytes and LingerTime bound how much of a request's body is read, and
+	// for how long, after an answer over HTTP/1 that did not wait for its end. With
+	// 0 in either, the default, it is 256 KiB and 5 s.
+	LingerBytes int64
+	LingerTime  time.Duration
 	// MaxHeaderBytes bounds a request's line and header fields; 64 KiB by
 	// default. Longer ones are answered 431.
 	MaxHeaderBytes int
@@ -111,6 +116,7 @@ type API struct {
 	metrics  *metrics
 	ids      *ids
 	bodies   bodies
+	lingers  lingering
 	buffers  sync.Pool // of *[copyBuffer]byte, for bodies that are not files
 	heads    *budget   // the first headBytes of manifests being received
 	received *budget   // manifests being received that are longer

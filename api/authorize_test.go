@@ -170,6 +170,9 @@ func TestRefusedBody(t *testing.T) {
 		resp, body := g.raw(text, "PUT")
 		g.check(exchangeCase{Name: name, Method: "PUT", URL: "/v2/team/app/manifests/v1", WantCode: 401, WantError: "UNAUTHORIZED"}, resp, body)
 	}
+	for framing := range rests {
+		g.answeredFirst(line, framing, 401)
+	}
 	// A connection whose small body was read goes on.
 	conn := g.dial(line + "Content-Length: 10\r\n\r\n0123456789")
 	for range 2 {

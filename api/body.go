@@ -106,6 +106,40 @@ func (b *body) extend(now time.Time) error {
 	return b.control.SetReadDeadline(deadline)
 }
 
+// until sets the deadline of reads beside or after the answer. An error means
+// that reading has to end.
+func (b *body) until(deadline time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return os.ErrDeadlineExceeded
+	}
+	return b.control.SetReadDeadline(deadline)
+}
+
+// over reports whether the body was read to its end, or to an error after which
+// nothing comes.
+func (b *body) over() bool {
+	b.mu.Lock()
+	ended := b.ended
+	b.mu.Unlock()
+	return ended || b.err != nil && !b.late()
+}
+
+// late reports whether reading ended because the whole took too long, while there
+// may be more.
+func (b *body) late() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stalled() && b.limit != nil && !time.Now().Before(b.limit.at(b.read.Load()))
+}
+
+// remains reports whether there is more of the body to read. A client that waits
+// for "100 Continue" in vain sends nothing.
+func (b *body) remains() bool {
+	return !b.over() && !b.interrupted() && (!b.expect || b.read.Load() > 0)
+}
+
 // end takes the body out of reach of interrupt; with clear the deadline goes.
 func (b *body) end(clear bool) {
 	b.mu.Lock()
@@ -136,48 +170,6 @@ func (b *body) interrupted() bool {
 
 // stalled reports whether reading ended because the client sent nothing.
 func (b *body) stalled() bool { return errors.Is(b.err, os.ErrDeadlineExceeded) }
-
-const (
-	drainBytes = 8 << 20
-	drainTime  = 5 * time.Second
-)
-
-// drain reads what is left of a body that is answered with an error, within
-// bounds, because many clients send all of a request before they read an
-// answer, and lose it when the connection closes under them. A client that
-// waits for "100 Continue" sends nothing, so there is nothing to read.
-func (b *body) drain(announced int64) {
-	read := b.read.Load()
-	if b.expect && read == 0 || b.err != nil || announced-read > drainBytes {
-		return
-	}
-	b.mu.Lock()
-	ended := b.ended || b.stopped
-	if !ended {
-		b.moved = time.Now()
-		ended = b.control.SetReadDeadline(b.moved.Add(min(drainTime, b.timeout))) != nil
-	}
-	b.mu.Unlock()
-	if ended {
-		return
-	}
-	n, err := io.CopyN(io.Discard, b.src, drainBytes)
-	b.read.Add(n)
-	if err == io.EOF {
-		b.end(true)
-	}
-}
-
-// leave lets the body of a request be that is not let in: the answer does not wait for it. net/http reads a
-// little of it, to keep the connection where no more is left, and is given as long as drain has, but leave to send the answer after that.
-func (b *body) leave() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.ended && !b.stopped {
-		b.moved = time.Now()
-		_ = b.control.SetReadDeadline(b.moved.Add(min(drainTime, b.timeout/2)))
-	}
-}
 
 // bodies are those of the requests being served.
 type bodies struct {

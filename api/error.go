@@ -156,13 +156,6 @@ func (a *API) answer(w *response, r *request, err error) {
 	case p.logged:
 		a.logFault(slog.LevelWarn, p.kind.Error(), r, err)
 	}
-	if r.body != nil {
-		if p.status == http.StatusUnauthorized {
-			r.body.leave()
-		} else {
-			r.body.drain(r.ContentLength)
-		}
-	}
 	if p.waiting > 0 && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", strconv.Itoa(p.waiting))
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -130,6 +131,9 @@ func newSiteOf(t *testing.T, registry Registry, o Options) *site {
 	s := &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
 	if o.Policy == nil {
 		o.Policy = auth.Open{}
+	}
+	if o.LingerBytes == 0 {
+		o.LingerBytes, o.LingerTime = 64<<20, 30*time.Second
 	}
 	o.Log = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.API = New(registry, o)

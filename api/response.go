@@ -32,6 +32,8 @@ type response struct {
 	timeout time.Duration
 	head    bool // the request's method is HEAD: no body is sent
 
+	answering func() // called before the header is written; nil without a body, and on HTTP/2
+
 	status   int   // 0 until the header is written
 	declared int64 // the Content-Length; -1 for none
 	sent     int64 // bytes of body
@@ -57,7 +59,19 @@ func (w *response) WriteHeader(status int) {
 			w.declared = n
 		}
 	}
+	if w.answering != nil {
+		w.answering()
+	}
 	w.inner.WriteHeader(status)
+}
+
+// promised returns how many bytes of body the header promises; -1 where it does
+// not say.
+func (w *response) promised() int64 {
+	if w.head || w.status == http.StatusNoContent || w.status == http.StatusNotModified {
+		return 0
+	}
+	return w.declared
 }
 
 // Write sends p in pieces that a slow client takes within the timeout.

@@ -15,6 +15,8 @@ type exchange struct {
 	r     request
 	meter *meter // nil when no handler was found
 	quiet bool   // a health check: logged for debugging only
+	over  bool   // counted and logged
+	early bool   // answered before the end of its body, which net/http leaves to us
 
 	permission auth.Permission // of the operation; "" when no handler was found
 }
@@ -22,7 +24,7 @@ type exchange struct {
 // serve answers one request.
 func (a *API) serve(inner http.ResponseWriter, r *http.Request) {
 	x := a.begin(inner, r)
-	defer a.end(x) // also when a handler panics, which net/http logs
+	defer a.release(x) // also when a handler panics, which net/http logs
 	if err := a.dispatch(x); err != nil {
 		a.answer(&x.w, &x.r, err)
 	}
@@ -31,9 +33,17 @@ func (a *API) serve(inner http.ResponseWriter, r *http.Request) {
 	}
 	x.w.extend(time.Now()) // net/http has a rest to flush
 	if x.w.err != nil || x.w.short() {
-		// The one way to end a connection without ending the body on it.
-		panic(http.ErrAbortHandler)
+		x.abort()
 	}
+	a.linger(x)
+}
+
+// abort ends the connection, which is the one way not to end an answer on it.
+func (x *exchange) abort() {
+	if x.r.body != nil {
+		x.r.body.interrupt() // net/http would read a little more of it
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (a *API) begin(inner http.ResponseWriter, r *http.Request) *exchange {
@@ -59,14 +69,28 @@ func (a *API) begin(inner http.ResponseWriter, r *http.Request) *exchange {
 		// net/http reads on after us, which this bounds too.
 		_ = x.r.body.extend(x.r.began)
 		a.bodies.add(x.r.body)
+		if r.ProtoMajor < 2 {
+			x.w.answering = func() { a.answering(x) }
+		}
 	}
 	return x
 }
 
-func (a *API) end(x *exchange) {
+// release ends a request, and what is known of its body.
+func (a *API) release(x *exchange) {
+	a.end(x)
 	if x.r.body != nil {
 		a.bodies.remove(x.r.body)
+		a.lingers.leave(x.r.body)
 	}
+}
+
+// end counts and logs a request, once.
+func (a *API) end(x *exchange) {
+	if x.over {
+		return
+	}
+	x.over = true
 	if x.w.status == 0 { // a panic: net/http closes the connection
 		x.w.status = http.StatusInternalServerError
 	}

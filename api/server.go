@@ -57,4 +57,7 @@ func (l serverLog) Write(line []byte) (int, error) {
 // Interrupt ends the reading of every body that is still coming in, now and
 // from now on, so that uploads record what arrived. It is for the end of a
 // shutdown, when waiting has taken long enough.
-func (a *API) Interrupt() { a.bodies.interrupt() }
+func (a *API) Interrupt() {
+	a.StopLingering()
+	a.bodies.interrupt()
+}

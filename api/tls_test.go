@@ -27,6 +27,7 @@ func secureSite(t *testing.T, registry Registry, o Options) (s *site, clients ma
 	if o.Policy == nil {
 		o.Policy = auth.Open{}
 	}
+	o.LingerBytes, o.LingerTime = 64<<20, 30*time.Second
 	o.Log = slog.New(slog.NewJSONHandler(s.log, nil))
 	s.API = New(registry, o)
 	// httptest knows how to make a certificate; the server is ours.

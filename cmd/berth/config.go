@@ -31,6 +31,8 @@ type HTTPConfig struct {
 	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach an open registry that listens on loopback; others are answered 421. \"*\" admits every name."`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
 	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
+	LingerBytes    Size          `koanf:"linger_bytes" doc:"Most bytes of a request's body that are still read, over HTTP/1, after an answer that did not wait for them: proxies lose an answer whose connection is closed at once. 0: only 256KiB, for 5s at most."`
+	LingerTime     time.Duration `koanf:"linger_time" doc:"How long such reading may take, and never longer than 10s without a byte. 0: only 256KiB, for 5s at most."`
 	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
 }
 
@@ -118,6 +120,8 @@ func defaults() Config {
 			Hosts:          []string{},
 			HeaderTimeout:  10 * time.Second,
 			BodyTimeout:    60 * time.Second,
+			LingerBytes:    64 * mebibyte,
+			LingerTime:     30 * time.Second,
 			MaxHeaderBytes: 64 << 10,
 		},
 		Auth: AuthConfig{

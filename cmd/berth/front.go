@@ -53,6 +53,15 @@ func (f *front) SetReady(ready bool) {
 	}
 }
 
+// StopLingering ends what is only read because it was answered already.
+func (f *front) StopLingering() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.apis {
+		a.StopLingering()
+	}
+}
+
 // Interrupt lets uploads that are still coming in record what arrived.
 func (f *front) Interrupt() {
 	f.mu.Lock()

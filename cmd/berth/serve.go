@@ -187,6 +187,8 @@ func (s *server) apiOptions() (api.Options, error) {
 		ManifestMemory: int64(s.cfg.Manifests.Memory),
 		HeaderTimeout:  s.cfg.HTTP.HeaderTimeout,
 		BodyTimeout:    s.cfg.HTTP.BodyTimeout,
+		LingerBytes:    int64(s.cfg.HTTP.LingerBytes),
+		LingerTime:     s.cfg.HTTP.LingerTime,
 		MaxHeaderBytes: s.cfg.HTTP.MaxHeaderBytes,
 		Version:        version(),
 	}

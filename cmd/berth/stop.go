@@ -28,6 +28,7 @@ func (c *console) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan s
 func (s *server) stop(ctx context.Context) {
 	s.front.SetReady(false)
 	sleep(ctx, s.cfg.Shutdown.Delay)
+	s.front.StopLingering()
 	if !shutdown(ctx, s.main.Server, s.cfg.Shutdown.Grace) {
 		s.log.Warn("requests did not finish in shutdown.grace: uploads record what arrived", "grace", s.cfg.Shutdown.Grace)
 		s.front.Interrupt()

@@ -134,6 +134,31 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	p.ended(0)
 }
 
+// TestStopDoesNotLinger: a stop does not wait for a body that is only read on because its request was answered.
+func TestStopDoesNotLinger(t *testing.T) {
+	p := serve(t, newData(t), nil, "--http-linger-time", "1h", "--shutdown-grace", "1h")
+	conn, err := net.Dial("tcp", p.line.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	u := &slowUpload{t: t, p: p, conn: conn}
+	u.send([]byte("PUT /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"))
+	if resp := u.answer(); resp.StatusCode != http.StatusNotFound {
+		t.Fatalf("answered %s", resp.Status)
+	}
+	go func() {
+		for { // it never stands still
+			if _, err := conn.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	p.signal(syscall.SIGTERM)
+	p.ended(0)
+}
+
 // TestStopCutsWhatDoesNotEnd: neither step of a stop waits without end.
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-grace", "0s", "--shutdown-record", "0s")

@@ -1,0 +1,166 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// An answer may be ready before the request's body has ended: a 401, a 404, a
+// 413. To close the connection then, with bytes unread, would reset it, and many
+// clients and proxies send all of a body before they look for an answer: they
+// would find the reset in its place. So the answer goes out first, and after it
+// the rest of the body is read and thrown away:
+//
+//	answer --> read on -- end of body --> next request
+//	              |
+//	              | LingerBytes or LingerTime used up, lingerIdle
+//	              v
+//	            pause --> close
+//
+// maxLingering connections do so at once. What all others may send is leaveBytes
+// in leaveTime, as net/http has it too. In the pause nothing is read, so that a
+// client whose sending gets stuck has time to find the answer.
+//
+// On HTTP/2 nothing is read on: a stream ends without its connection.
+const (
+	// lingerIdle is how long the rest of a body may stand still.
+	lingerIdle = 10 * time.Second
+	// lingerPause is how long an unread rest waits for the client to see the answer.
+	lingerPause = 500 * time.Millisecond
+	// maxLingering is how many connections are read on at once, and
+	// maxLingeringOf how many of them may come from one network.
+	maxLingering   = 64
+	maxLingeringOf = maxLingering / 4
+	leaveBytes     = 256 << 10
+	leaveTime      = 5 * time.Second
+	// quickAnswer is the size of answers that the kernel takes at once. A client
+	// that reads when it has sent everything would never take a larger one.
+	quickAnswer = 64 << 10
+)
+
+// answering decides, before the answer's header is written, whether net/http
+// reads leaveBytes of the body before that.
+func (a *API) answering(x *exchange) {
+	b, n := x.r.body, x.w.promised()
+	switch {
+	case b.over():
+	case 0 <= n && n <= quickAnswer && b.remains():
+		x.early = x.w.control.EnableFullDuplex() == nil
+	default:
+		_ = b.until(time.Now().Add(min(leaveTime, b.timeout/2))) // leaves time for the answer
+	}
+}
+
+// linger reads on after an answer that did not wait for the body's end. The
+// request is over before that: its log line and metrics are of the answer.
+func (a *API) linger(x *exchange) {
+	b := x.r.body
+	if x.w.answering == nil || !x.early && !(x.w.promised() > quickAnswer && b.remains()) {
+		return
+	}
+	if x.w.err = x.w.control.Flush(); x.w.err != nil {
+		x.abort()
+	}
+	a.end(x)
+	most, limit := int64(leaveBytes), leaveTime
+	if o := a.options; o.LingerBytes > 0 && o.LingerTime > 0 {
+		if a.lingers.enter(b, auth.Network(a.originOf(x.r.Request).addr)) {
+			most, limit = o.LingerBytes, o.LingerTime
+		}
+	}
+	err := a.discard(b, most, time.Now().Add(limit))
+	a.lingers.leave(b)
+	switch {
+	case err == io.EOF:
+		return
+	case err == nil, b.late(): // what comes is not read, or cannot be
+		time.Sleep(lingerPause)
+	}
+	x.abort()
+}
+
+// discard reads what is left of a body. It returns io.EOF where that is all, and
+// nil where it is more than most bytes.
+func (a *API) discard(b *body, most int64, last time.Time) error {
+	buf := a.buffers.Get().(*[copyBuffer]byte)
+	defer a.buffers.Put(buf)
+	idle := min(lingerIdle, b.timeout)
+	for most >= 0 {
+		until := time.Now().Add(idle)
+		if until.After(last) {
+			until = last
+		}
+		if err := b.until(until); err != nil {
+			return err
+		}
+		// A byte more, to see the end of a body of just that size.
+		n, err := b.src.Read(buf[:min(copyBuffer, most+1)])
+		most -= int64(n)
+		a.metrics.received.Add(float64(n))
+		if errors.Is(err, http.ErrBodyReadAfterClose) { // net/http closes what it has read to the end
+			err = io.EOF
+		}
+		if err == io.EOF {
+			b.end(true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StopLingering ends the reading of what is left of bodies after their answers,
+// now and from now on, so that a shutdown does not wait for it.
+func (a *API) StopLingering() { a.lingers.stop() }
+
+// lingering are the bodies whose connections are read on, with the networks they
+// come from.
+type lingering struct {
+	mu      sync.Mutex
+	open    map[*body]netip.Prefix
+	stopped bool
+}
+
+// enter takes a slot for a body, if its network may have one more.
+func (l *lingering) enter(b *body, network netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := 0
+	for _, n := range l.open {
+		if n == network {
+			of++
+		}
+	}
+	if l.stopped || len(l.open) >= maxLingering || of >= maxLingeringOf {
+		return false
+	}
+	if l.open == nil {
+		l.open = make(map[*body]netip.Prefix)
+	}
+	l.open[b] = network
+	return true
+}
+
+// leave gives a slot back, if the body has one.
+func (l *lingering) leave(b *body) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, b)
+}
+
+// stop ends the reading, and lets none begin.
+func (l *lingering) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	for b := range l.open {
+		b.interrupt()
+	}
+}

@@ -1,0 +1,155 @@
+package api
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// rests are the bodies that come after an answer, by the header field that
+// announces them: more than net/http reads by itself.
+var rests = map[string]string{
+	"Content-Length: 1048576\r\n\r\n":    strings.Repeat("x", 1<<20),
+	"Transfer-Encoding: chunked\r\n\r\n": "100000\r\n" + strings.Repeat("x", 1<<20) + "\r\n0\r\n\r\n",
+}
+
+// answeredFirst sends the head of a request, takes the answer, and only then
+// sends the body, after which the connection serves another request.
+func (s *site) answeredFirst(head, framing string, status int) {
+	s.t.Helper()
+	method, _, _ := strings.Cut(head, " ")
+	conn := s.dial(head + framing)
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		s.t.Fatalf("%q %q: %v", head, framing, err)
+	}
+	said, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != status || err != nil {
+		s.t.Errorf("%q is answered %d %s, %v, want %d", head, resp.StatusCode, said, err, status)
+	}
+	if _, err := io.WriteString(conn, rests[framing]+"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		s.t.Errorf("%q: the body: %v", head, err)
+	}
+	resp, err = http.ReadResponse(r, nil)
+	if err != nil {
+		s.t.Errorf("%q %q: the next request: %v", head, framing, err)
+		return
+	}
+	resp.Body.Close()
+}
+
+// TestAnswerFirst has answers of every kind that do not wait for the body.
+func TestAnswerFirst(t *testing.T) {
+	s := newSite(t, Options{MaxManifest: 1000, Loopback: true})
+	d := s.pushBlob("team/app", "content")
+	_, m := s.pushImage("team/app", "v1", "")
+	s.open("team/app")
+	session, _ := s.session()
+	const host = " HTTP/1.1\r\nHost: localhost\r\n"
+	always := map[string]int{
+		"GET /v2/" + host:  200,
+		"HEAD /v2/" + host: 200,
+		"GET /v2/ HTTP/1.1\r\nHost: elsewhere.example\r\n": 421,
+		"GET /nowhere" + host:                              404,
+		"POST /v2/" + host:                                 405,
+		"TRACE /v2/" + host:                                405,
+		"GET /v2/UPPER/tags/list" + host:                   400,
+		"GET /v2/team/app/blobs/" + d + host:               200,
+		"HEAD /v2/team/app/blobs/" + d + host:              200,
+		"GET /v2/team/app/manifests/" + m + host:           200,
+		"GET /v2/team/app/manifests/v1" + host + "If-None-Match: \"" + m + "\"\r\n": 304,
+		"GET /v2/team/app/manifests/none" + host:                                    404,
+		"POST " + uploads + host:                                                    202,
+		"POST " + uploads + "?mount=" + d + "&from=team/app" + host:                 201,
+		"POST " + uploads + "?digest=a&digest=b" + host:                             400,
+		"PUT " + session + host:                                                     400,
+		"GET " + session + host:                                                     204,
+		"PATCH " + session + host + "Content-Range: 5-1048580\r\n":                  416,
+		"DELETE " + uploads + "none" + host:                                         404,
+		"DELETE /v2/team/app/blobs/" + sha256Of("absent") + host:                    404,
+	}
+	for head, status := range always {
+		for framing := range rests {
+			s.answeredFirst(head, framing, status)
+		}
+	}
+	// Chunks have to be counted before they are too many, and looked at before an
+	// upload is looked up.
+	for head, status := range map[string]int{
+		"PUT /v2/team/app/manifests/v2" + host:       413,
+		"PATCH " + uploads + "none" + host:           404,
+		"PUT " + uploads + "none?digest=" + d + host: 404,
+		"DELETE " + session + host:                   204,
+		"DELETE /v2/team/app/manifests/" + m + host:  202,
+	} {
+		s.answeredFirst(head, "Content-Length: 1048576\r\n\r\n", status)
+	}
+}
+
+// TestEveryErrorFirst has every error that the table of problems knows, and one
+// that it does not.
+func TestEveryErrorFirst(t *testing.T) {
+	head := "GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\n"
+	for _, p := range append(problems, problem{kind: errors.New("unforeseen"), status: 500}) {
+		s := serveRegistry(t, failing{err: p.kind}, Options{})
+		for framing := range rests {
+			s.answeredFirst(head, framing, p.status)
+		}
+	}
+}
+
+// TestLargeAnswerBeforeBody has an answer that the kernel does not take at once:
+// it arrives whole, and so does the body.
+func TestLargeAnswerBeforeBody(t *testing.T) {
+	content := strings.Repeat("0123456789abcdef", 4<<16)
+	s := newSite(t, Options{})
+	d := s.pushBlob("team/app", content)
+	bodies := maps.Clone(rests)
+	bodies["Content-Length: 7\r\n\r\n"] = "content" // net/http reads it
+	for framing, rest := range bodies {
+		conn := s.dial("GET /v2/team/app/blobs/" + d + " HTTP/1.1\r\nHost: localhost\r\n" + framing)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(conn, rest)
+			sent <- err
+		}()
+		resp, body := s.answerOn(conn, "GET")
+		s.check(exchangeCase{Name: "large", Method: "GET", URL: "/v2/team/app/blobs/" + d, WantCode: 200, WantBody: content}, resp, body)
+		if err := <-sent; err != nil {
+			t.Errorf("%q: the body: %v", framing, err)
+		}
+	}
+}
+
+// TestNoLingerOverHTTP2: a stream ends with its answer, and the client is told
+// that no more of the body is wanted.
+func TestNoLingerOverHTTP2(t *testing.T) {
+	s, clients := secureSite(t, nil, Options{})
+	body, sender := io.Pipe()
+	defer sender.Close()
+	req, err := http.NewRequest("PUT", "https://"+s.addr+"/nowhere", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := clients["HTTP/2.0"].Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 404 || resp.ProtoMajor != 2 {
+		t.Errorf("answered %s %d, %v", resp.Proto, resp.StatusCode, err)
+	}
+	for err = nil; err == nil; {
+		_, err = sender.Write([]byte("x"))
+	}
+	if got := testutil.ToFloat64(s.metrics.received); got != 0 {
+		t.Errorf("%v bytes were read after the answer", got)
+	}
+}
