@@ -1,0 +1,174 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	operatePage = "../docs/operate.md"
+	// proxied is the name under which the page's blocks serve a registry.
+	proxied = "registry.example"
+)
+
+// proxyProgram is a reverse proxy, and how it is started with a block of the page.
+type proxyProgram struct {
+	name     string // of the program
+	pkg      string // Debian's
+	language string // of the block
+	// listen is what the page's block has for the address, and what stands in its
+	// place, with ADDR and PORT.
+	listen [2]string
+	config func(dir, block string) string // a whole file around the block
+	args   []string                       // before the file's name
+}
+
+// proxyPrograms are the proxies that docs/operate.md has a block for.
+var proxyPrograms = []proxyProgram{
+	{"nginx", "nginx", "nginx", [2]string{"listen              443", "listen ADDR"}, nginxConfig, []string{"-e", "stderr", "-c"}},
+	{"apache2", "apache2-bin", "apache", [2]string{"<VirtualHost *:443>", "Listen ADDR\n<VirtualHost *:PORT>"}, apacheConfig, []string{"-DFOREGROUND", "-f"}},
+	{"haproxy", "haproxy", "haproxy", [2]string{"bind :443", "bind ADDR"}, haproxyConfig, []string{"-db", "-f"}},
+	{"caddy", "caddy", "caddyfile", [2]string{proxied + " {", proxied + ":PORT {\n    bind 127.0.0.1"}, caddyConfig, []string{"run", "--adapter", "caddyfile", "--config"}},
+}
+
+func nginxConfig(dir, block string) string {
+	var b strings.Builder
+	if os.Getuid() == 0 {
+		b.WriteString("user root;\n") // others cannot enter a test's directory
+	}
+	b.WriteString("daemon off;\npid " + filepath.Join(dir, "pid") + ";\nevents {}\nhttp {\n    access_log off;\n")
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		b.WriteString("    " + kind + "_temp_path " + filepath.Join(dir, kind) + ";\n")
+	}
+	return b.String() + block + "}\n"
+}
+
+func apacheConfig(dir, block string) string {
+	const modules = "/usr/lib/apache2/modules/" // Debian's place
+	var b strings.Builder
+	for _, name := range []string{"mpm_event", "authz_core", "headers", "ssl", "http2", "proxy", "proxy_http"} {
+		b.WriteString("LoadModule " + name + "_module " + modules + "mod_" + name + ".so\n")
+	}
+	if os.Getuid() == 0 {
+		b.WriteString("User www-data\nGroup www-data\n")
+	}
+	b.WriteString("ServerName " + proxied + "\nErrorLog " + filepath.Join(dir, "log") + "\nDefaultRuntimeDir " + dir + "\nPidFile " + filepath.Join(dir, "pid") + "\n")
+	return b.String() + block
+}
+
+func haproxyConfig(_, block string) string { return block }
+
+// caddyConfig keeps Caddy off ports and files that are not the test's: it would
+// add an authority of its own to those that the machine trusts.
+func caddyConfig(_, block string) string {
+	return "{\n    admin off\n    skip_install_trust\n    auto_https disable_redirects\n}\n" + block
+}
+
+// proxy is a running one. It speaks TLS, with HTTP/1.1 and HTTP/2.
+type proxy struct {
+	*authority
+	addr string
+}
+
+// startProxy starts a proxy with the page's block, in front of a server.
+func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
+	t.Helper()
+	c := debianClient(t, program.name, program.pkg)
+	p := &proxy{newAuthority(t, proxied), freeAddr(t)}
+	dir := t.TempDir()
+	text := program.config(dir, p.block(t, program, dir, s))
+	config := filepath.Join(dir, "config")
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd := exec.Command(c.path, append(program.args, config)...)
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.SysProcAttr = stopWithParent()
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		err := <-ended
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "log")) // which some do not have
+			t.Logf("%s, which ended with %v, had\n%s\nand said\n%.8000s%.8000s", program.name, err, text, said.String(), log)
+		}
+	})
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", p.addr)
+		if err == nil {
+			conn.Close()
+			return p
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s ended: %v", program.name, err)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not listen: %v", program.name, err)
+		}
+	}
+}
+
+// block is the page's block for a program, with this test's addresses and files
+// in place of the page's.
+func (p *proxy) block(t testing.TB, program proxyProgram, dir string, s *server) string {
+	t.Helper()
+	_, rest, found := strings.Cut(readFile(t, operatePage), "\n```"+program.language+"\n")
+	block, _, ended := strings.Cut(rest, "```\n")
+	if !found || !ended {
+		t.Fatalf("%s has no block of %s", operatePage, program.language)
+	}
+	both := filepath.Join(dir, "both.pem")
+	if err := os.WriteFile(both, []byte(readFile(t, p.certificate)+readFile(t, p.key)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to := program.listen[0], strings.NewReplacer("ADDR", p.addr, "PORT", port).Replace(program.listen[1])
+	if strings.Count(block, from) != 1 || strings.Count(block, "127.0.0.1:5000") != 1 {
+		t.Fatalf("the block of %s has not what is to be changed:\n%s", program.language, block)
+	}
+	return strings.NewReplacer(from, to, "127.0.0.1:5000", s.Addr, "/etc/ssl/registry.crt", p.certificate,
+		"/etc/ssl/registry.key", p.key, "/etc/ssl/registry.pem", both).Replace(block)
+}
+
+// tls is how clients meet the proxy: under the name that it serves.
+func (p *proxy) tls() *tls.Config {
+	config := p.config()
+	config.ServerName = proxied
+	return config
+}
+
+// client is a client of the proxy by HTTP/1.1 or HTTP/2, as a user.
+func (p *proxy) client(second bool, a account) *http.Client {
+	t := &http.Transport{
+		TLSClientConfig: p.tls(),
+		Protocols:       new(http.Protocols),
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, p.addr)
+		},
+	}
+	t.Protocols.SetHTTP1(!second)
+	t.Protocols.SetHTTP2(second)
+	return &http.Client{Transport: basic{a, t}}
+}
