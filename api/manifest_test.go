@@ -90,7 +90,10 @@ func TestPutManifest(t *testing.T) {
 func (s *site) checkBudgets() {
 	s.t.Helper()
 	for name, b := range map[string]*budget{"heads": s.heads, "received": s.received, "answers": s.answers, "parsing": s.parsing} {
-		if !b.free.TryAcquire(b.all) || len(b.shares) > 0 {
+		b.mu.Lock()
+		users := len(b.shares)
+		b.mu.Unlock()
+		if !b.free.TryAcquire(b.all) || users > 0 {
 			s.t.Errorf("memory for %s is still reserved after the requests", name)
 		}
 	}
