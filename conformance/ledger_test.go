@@ -71,6 +71,8 @@ type pending struct {
 	l     *ledger
 	place place
 	index int
+
+	afterCut bool // it began after the power was cut
 }
 
 // begin notes that a request is about to be sent that gives the place a value.

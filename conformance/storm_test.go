@@ -36,6 +36,13 @@ type storm struct {
 	// fault of the registry.
 	failing atomic.Bool
 
+	// cut is set from just before the power goes. What is acknowledged later was promised by a
+	// machine that is off, if the request was under way before: a real one would not have lived to
+	// say so. (The simulated cut lets an fsync that waits for the journal end well, although the
+	// journal was not written.) A request that begins later must not be acknowledged for what is not
+	// on the disk.
+	cut atomic.Bool
+
 	// forgets says that an open upload may be gone or shorter than the
 	// registry said, as after a loss of power.
 	forgets bool
@@ -174,10 +181,19 @@ func (s *storm) newContent(rng *rand.Rand) content {
 	return newContent(s.number.Add(1), max(size, 1), alg)
 }
 
+// begin is that of the ledger, for a request that knows whether the power was cut before it.
+func (s *storm) begin(p place, value string) pending {
+	begun := s.ledger.begin(p, value)
+	begun.afterCut = s.cut.Load()
+	return begun
+}
+
 // settleOne closes a pending request by its answer and says whether it was
 // acknowledged. want is the status of success.
 func (s *storm) settleOne(p pending, a answer, want int) bool {
 	switch {
+	case a.status == want && s.cut.Load() && !p.afterCut:
+		return false
 	case a.status == want:
 		// The status line is the promise, even if the rest did not arrive.
 		p.acknowledged()
