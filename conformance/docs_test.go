@@ -18,7 +18,7 @@ const securityPage = "../docs/security.md"
 // attacks are the numbers by which tests of attacks are known.
 var attacks = []string{
 	"J1", "J2", "J3", "J4", "J5", "J6", "S1", "S2", "S3", "P1", "P2", "P3", "B1", "B2", "B3", "B4", "B5", "C1", "C2", "U1", "U2",
-	"A1", "A2", "A3", "A4", "A5", "A6", "H1", "H2", "X2", "X3", "L1", "N1", "N2", "A1", "A2", "A3", "A4", "A5", "A6", "H1", "H2", "X2", "X3", "L1", "N1", "N2",
+	"A1", "A2", "A3", "A4", "A5", "A6", "H1", "H2", "X2", "X3", "L1", "N1", "N2",
 	"D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "I1", "I2", "R1", "R2", "R3", "R4", "R5", "R6",
 }
 
