@@ -140,12 +140,8 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 		if err != nil {
 			return orUnknown(err, ErrBlobUnknown, "the repository %s has no blob %s to mount", from, d)
 		}
-		repository, err := tx.EnsureRepository(repo)
-		if err != nil {
-			return err
-		}
 		b = Blob{Digest: d, Size: source.Size, id: source.ID}
-		promised, err = tx.AddBlob(repository, source, r.now())
+		promised, err = tx.AddBlob(repo, source, r.now())
 		return err
 	})
 	if err == nil {

@@ -158,11 +158,7 @@ func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p
 		if err := r.adopt(tx, up, p, saved, now); err != nil {
 			return err
 		}
-		repository, err := tx.EnsureRepository(repo)
-		if err != nil {
-			return err
-		}
-		if promised, err = tx.AddBlob(repository, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now); err != nil || remember {
+		if promised, err = tx.AddBlob(repo, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now); err != nil || remember {
 			return err
 		}
 		_, err = tx.DeleteUpload(up.ID)
