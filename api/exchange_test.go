@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +32,7 @@ type site struct {
 	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
 	log   *logBuffer
 	saved map[string]string // what an exchange's Save kept
-	read  atomic.Int64      // bytes of the bodies of requests
+	read  byteCount         // of the bodies of requests
 }
 
 // logBuffer keeps what is logged.
@@ -157,13 +156,51 @@ func (s *site) server() *http.Server {
 // countedBody is a request's body that counts what is read of it.
 type countedBody struct {
 	io.ReadCloser
-	read *atomic.Int64
+	count *byteCount
 }
 
 func (b countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.read.Add(int64(n))
+	b.count.add(n)
 	return n, err
+}
+
+// byteCount is a number of bytes, which only grows.
+type byteCount struct {
+	mu    sync.Mutex
+	n     int64
+	grown chan struct{} // closed when n grows; nil while nobody waits
+}
+
+func (c *byteCount) add(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += int64(n)
+	if c.grown != nil {
+		close(c.grown)
+		c.grown = nil
+	}
+}
+
+// now returns the number, and a channel that is closed when it is larger.
+func (c *byteCount) now() (int64, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.grown == nil {
+		c.grown = make(chan struct{})
+	}
+	return c.n, c.grown
+}
+
+// await waits until the number is n.
+func (c *byteCount) await(n int64) {
+	for {
+		got, grown := c.now()
+		if got >= n {
+			return
+		}
+		<-grown
+	}
 }
 
 // serveOn serves a site until the test ends.
