@@ -56,9 +56,9 @@ func stallBodies(t *testing.T) {
 		}
 	}
 	s.run([]exchangeCase{
-		{"what arrived is there", "GET", url, nil, "", 204, at("0-3"), "", "", "", ""},
-		{"the rest", "PUT", url + "?digest=" + d, rng("4-9"), "456789", 201, nil, "", "", "", ""},
-		{"no manifest", "HEAD", "/v2/team/app/manifests/v1", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
+		{Name: "what arrived is there", Method: "GET", URL: url, WantCode: 204, WantHeader: at("0-3")},
+		{Name: "the rest", Method: "PUT", URL: url + "?digest=" + d, Header: rng("4-9"), Body: "456789", WantCode: 201},
+		{Name: "no manifest", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
 	})
 	// Bodies that nobody reads.
 	for _, line := range []string{"GET /v2/", "DELETE /v2/team/app/manifests/v1", "POST " + uploads, "GET /nowhere"} {
