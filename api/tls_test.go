@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/api/web"
-	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -24,13 +22,7 @@ import (
 // that speak HTTP/2 and HTTP/1.1 to it.
 func secureSite(t *testing.T, registry Registry, o Options) (s *site, clients map[string]*http.Client) {
 	t.Helper()
-	s = &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
-	if o.Policy == nil {
-		o.Policy = auth.Open{}
-	}
-	o.LingerBytes, o.LingerTime = 64<<20, 30*time.Second
-	o.Log = slog.New(slog.NewJSONHandler(s.log, nil))
-	s.API = New(registry, o)
+	s = newSiteOf(t, registry, o)
 	// httptest knows how to make a certificate; the server is ours.
 	certified := httptest.NewUnstartedServer(nil)
 	certified.StartTLS()
@@ -42,14 +34,7 @@ func secureSite(t *testing.T, registry Registry, o Options) (s *site, clients ma
 		t.Fatal(err)
 	}
 	s.addr = l.Addr().String()
-	done := make(chan error, 1)
-	go func() { done <- server.ServeTLS(l, "", "") }()
-	t.Cleanup(func() {
-		server.Close()
-		if err := <-done; err != http.ErrServerClosed {
-			t.Error(err)
-		}
-	})
+	s.serveOn(l, server)
 	roots := x509.NewCertPool()
 	roots.AddCert(certified.Certificate())
 	clients = make(map[string]*http.Client)
