@@ -24,8 +24,10 @@ const project = "github.com/berth-registry/berth"
 // may always import what lies below its own row and has none of its own. No row
 // has auth/authtest: tests alone import it.
 var layers = map[string][]string{
+	"cmd/berth/config": {"auth"},
 	"cmd/berth": {
-		"api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket", "storage/meta", "manifest",
+		"cmd/berth/config", "api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket",
+		"storage/meta", "manifest",
 	},
 	"cmd/berth-bench": {},
 	"api":             {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},

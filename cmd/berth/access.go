@@ -43,7 +43,7 @@ func (s *server) openAccess(ctx context.Context) (*access, error) {
 		return nil, err
 	}
 	a.tokens, err = token.Open(ctx, token.Options{
-		Rows: s.rows, KeyFile: c.KeyFile, Issuer: issuer, Service: s.cfg.serviceName(),
+		Rows: s.rows, KeyFile: c.KeyFile, Issuer: issuer, Service: s.cfg.ServiceName(),
 		TTL: c.TokenTTL, UploadGrace: c.UploadGrace, RotateAfter: c.KeyRotation, X5C: c.CompatX5C, Log: s.log,
 	})
 	if err != nil {

@@ -6,12 +6,14 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // announce says, once, where the registry is, who is let in, and how to push to it.
 func (s *server) announce(stderr io.Writer, lines *logQueue) {
 	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
-	if s.cfg.inMemory() {
+	if s.cfg.InMemory() {
 		data = "memory"
 	}
 	if s.access == nil {
@@ -40,7 +42,7 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	if s.password == "" {
 		return
 	}
-	command := s.cfg.commandLine("user passwd " + adminName)
+	command := s.cfg.CommandLine("user passwd " + adminName)
 	if terminal {
 		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
 	} else {
@@ -53,7 +55,7 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 func (s *server) warn() {
 	a := s.cfg.Auth
 	recorded, err := s.rows.AuthEnabled()
-	if a.Mode == modeNone && (err == nil && recorded || a.Policy != "" || len(a.Htpasswd) > 0) {
+	if a.Mode == config.ModeNone && (err == nil && recorded || a.Policy != "" || len(a.Htpasswd) > 0) {
 		s.log.Warn("auth.mode is none: everyone may do everything, whatever users and policy there are")
 	}
 	if s.access == nil {
@@ -63,7 +65,7 @@ func (s *server) warn() {
 		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
 	}
 	if s.nobody() {
-		s.log.Warn("there is nobody who could log in; add a user with the command", "command", s.cfg.commandLine("user add NAME"))
+		s.log.Warn("there is nobody who could log in; add a user with the command", "command", s.cfg.CommandLine("user add NAME"))
 	}
 }
 

@@ -47,20 +47,20 @@ func TestMakeDirRefusesAFile(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
-	c := &Config{Data: t.TempDir()}
-	c.Database.URL = "sqlite:" + filepath.Join(c.Data, "berth.db")
-	held, err := takeLock(c)
+	data := t.TempDir()
+	database := filepath.Join(data, "berth.db")
+	held, err := takeLock(data, database)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = takeLock(c)
-	if err == nil || !strings.Contains(err.Error(), c.Data) || !strings.Contains(err.Error(), "(process ") {
+	_, err = takeLock(data, database)
+	if err == nil || !strings.Contains(err.Error(), data) || !strings.Contains(err.Error(), "(process ") {
 		t.Errorf("a second lock: %v", err)
 	}
 	if err := held.release(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := takeLock(c)
+	again, err := takeLock(data, database)
 	if err != nil {
 		t.Fatalf("after the release: %v", err)
 	}
@@ -71,38 +71,34 @@ func TestLock(t *testing.T) {
 
 // TestLockHoldsTheDatabase: two data directories with one database between them are one registry too.
 func TestLockHoldsTheDatabase(t *testing.T) {
-	url := "sqlite:" + filepath.Join(t.TempDir(), "shared.db")
-	one, two := &Config{Data: t.TempDir()}, &Config{Data: t.TempDir()}
-	one.Database.URL, two.Database.URL = url, url
-	held, err := takeLock(one)
+	database := filepath.Join(t.TempDir(), "shared.db")
+	two := t.TempDir()
+	held, err := takeLock(t.TempDir(), database)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.release()
-	if _, err := takeLock(two); err == nil || !strings.Contains(err.Error(), "shared.db") {
+	if _, err := takeLock(two, database); err == nil || !strings.Contains(err.Error(), "shared.db") {
 		t.Fatalf("a second server of the database: %v", err)
 	}
 	// Also where the database lies in the data directory of the first, and whatever the path to it.
-	three, four := &Config{Data: t.TempDir()}, &Config{Data: t.TempDir()}
-	three.Database.URL = "sqlite:" + filepath.Join(three.Data, "berth.db")
-	own, err := takeLock(three)
+	three, four := t.TempDir(), t.TempDir()
+	own, err := takeLock(three, filepath.Join(three, "berth.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.release()
 	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(three.Data, link); err != nil {
+	if err := os.Symlink(three, link); err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{three.Data, link} {
-		four.Database.URL = "sqlite:" + filepath.Join(dir, "berth.db")
-		if _, err := takeLock(four); err == nil || !strings.Contains(err.Error(), "berth.db") {
+	for _, dir := range []string{three, link} {
+		if _, err := takeLock(four, filepath.Join(dir, "berth.db")); err == nil || !strings.Contains(err.Error(), "berth.db") {
 			t.Fatalf("a second server of the database in %s: %v", dir, err)
 		}
 	}
 	// The refused one must not keep its own directory locked.
-	two.Database.URL = "sqlite:" + filepath.Join(two.Data, "own.db")
-	free, err := takeLock(two)
+	free, err := takeLock(two, filepath.Join(two, "own.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 const healthTimeout = 5 * time.Second
@@ -23,7 +25,7 @@ func (c *console) healthCommand() *cobra.Command {
 			"made for a container's health check, which has no other program to ask with.",
 		Args: cobra.NoArgs,
 	}
-	configFlags(cmd.Flags())
+	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		l, err := loadFor(cmd.Flags(), c.environ)
 		if err != nil {
@@ -31,13 +33,13 @@ func (c *console) healthCommand() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), healthTimeout)
 		defer cancel()
-		return askReady(ctx, l.Config)
+		return askReady(ctx, &l.Config)
 	}
 	return cmd
 }
 
 // askReady returns nil when the server on the address it listens on says that it is ready.
-func askReady(ctx context.Context, c Config) error {
+func askReady(ctx context.Context, c *config.Config) error {
 	addr, err := dialAddr(c.HTTP.Addr)
 	if err != nil {
 		return err

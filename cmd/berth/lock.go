@@ -18,14 +18,14 @@ var errLocked = errors.New("locked by another process")
 // file stays, and says who holds the lock or held it last.
 type lock struct{ files []*os.File }
 
-// takeLock locks the data directory and, wherever it lies, the database: two programs with directories of their own must
+// takeLock locks the data directory and, wherever it lies, the database's file: two programs with directories of their own must
 // not serve one database either. Commands other than serve work beside the lock.
-func takeLock(c *Config) (*lock, error) {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(c.databaseFile()))
+func takeLock(data, database string) (*lock, error) {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(database))
 	if err != nil {
 		return nil, fmt.Errorf("the directory of the database: %w", err)
 	}
-	paths := []string{filepath.Join(c.Data, lockName), filepath.Join(dir, filepath.Base(c.databaseFile())+".lock")}
+	paths := []string{filepath.Join(data, lockName), filepath.Join(dir, filepath.Base(database)+".lock")}
 	l := &lock{}
 	for _, path := range paths {
 		if err := l.take(path); err != nil {
@@ -75,4 +75,13 @@ func (l *lock) release() error {
 		wrong = append(wrong, f.Close())
 	}
 	return errors.Join(wrong...)
+}
+
+// hostname is the machine's name, for messages.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown host"
+	}
+	return name
 }

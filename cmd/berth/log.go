@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // urgent is a handler that does not leave warnings and errors in the queue.
@@ -36,7 +38,7 @@ func (u urgent) WithGroup(name string) slog.Handler {
 
 // openLog makes the program's logger as the configuration wants it, and starts the queue of its
 // lines. The caller closes the queue.
-func openLog(c LogConfig, to io.Writer) (*slog.Logger, *logQueue, error) {
+func openLog(c config.LogConfig, to io.Writer) (*slog.Logger, *logQueue, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		return nil, nil, err

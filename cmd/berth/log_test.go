@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // sink is a writer that may be read while it is written to.
@@ -63,7 +65,7 @@ func droppedBy(lines *logQueue) int { return int(testutil.ToFloat64(lines.droppe
 // startLog makes a log of level info.
 func startLog(t *testing.T, format string, to io.Writer) (*slog.Logger, *logQueue) {
 	t.Helper()
-	log, lines, err := openLog(LogConfig{Format: format, Level: "info"}, to)
+	log, lines, err := openLog(config.LogConfig{Format: format, Level: "info"}, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +364,7 @@ func BenchmarkLogLine(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer f.Close()
-			log, lines, err := openLog(LogConfig{Format: "json", Level: "info"}, f)
+			log, lines, err := openLog(config.LogConfig{Format: "json", Level: "info"}, f)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -6,19 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/storage/meta"
-)
-
-// The words of auth.mode. Unset, it follows from what there is: see decideAuth.
-const (
-	modeNone  = "none"
-	modeBerth = "berth"
 )
 
 // admission is who is let in, as it was decided at the start.
@@ -40,7 +33,7 @@ func (a admission) open() bool { return a == everyone || a == untilUserAdd }
 // refused, since nobody said that everyone may have them.
 func (s *server) decideAuth() (admission, error) {
 	a := s.cfg.Auth
-	if a.Mode == modeNone {
+	if a.Mode == config.ModeNone {
 		return everyone, nil
 	}
 	recorded, err := s.rows.AuthEnabled()
@@ -48,11 +41,11 @@ func (s *server) decideAuth() (admission, error) {
 		return 0, fmt.Errorf("asking whether authentication is on: %w", err)
 	}
 	switch {
-	case recorded || a.Mode == modeBerth || a.Policy != "" || len(a.Htpasswd) > 0:
+	case recorded || a.Mode == config.ModeBerth || a.Policy != "" || len(a.Htpasswd) > 0:
 		return usersOnly, nil
 	case s.onLoopback():
 		return untilUserAdd, nil
-	case s.cfg.inMemory():
+	case s.cfg.InMemory():
 		return 0, errMemoryOpenToAll(s.cfg.HTTP.Addr)
 	}
 	empty, err := s.rows.Empty()
@@ -60,38 +53,21 @@ func (s *server) decideAuth() (admission, error) {
 	case err != nil:
 		return 0, fmt.Errorf("asking whether the database is new: %w", err)
 	case !empty:
-		return 0, errOpenToAll(s.cfg)
+		return 0, errOpenToAll(&s.cfg.Config)
 	}
 	return firstStart, nil
 }
 
 const orOpen = "to let everyone in, set auth.mode: none in the configuration file, BERTH_AUTH_MODE=none, or --auth-mode none; else listen on 127.0.0.1"
 
-func errOpenToAll(c *Config) error {
+func errOpenToAll(c *config.Config) error {
 	return fmt.Errorf("http.addr: %s is not a loopback address, and %s has data but no users, so everyone who can reach it could push and pull; "+
-		"add a user (%s) and start again; %s", c.HTTP.Addr, c.Data, c.commandLine("user add NAME"), orOpen)
+		"add a user (%s) and start again; %s", c.HTTP.Addr, c.Data, c.CommandLine("user add NAME"), orOpen)
 }
 
 func errMemoryOpenToAll(addr string) error {
 	return fmt.Errorf("http.addr: %s is not a loopback address, and a registry in memory has no users, so everyone who can reach it could push and pull; "+
 		"give it users by auth.htpasswd; %s", addr, orOpen)
-}
-
-// commandLine is a command on the database of this configuration, for people to copy.
-func (c *Config) commandLine(command string) string {
-	line := "berth " + command + " --data " + quoteArg(c.Data)
-	if c.Database.URL != "sqlite:"+filepath.Join(c.Data, "berth.db") {
-		line += " --database-url " + quoteArg(c.Database.URL)
-	}
-	return line
-}
-
-// quoteArg quotes what a shell would take apart.
-func quoteArg(arg string) string {
-	if !strings.ContainsAny(arg, " \t\"'$&;|<>()*?[]#~`\\!{}") {
-		return arg
-	}
-	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
 // admit decides who is let in, and puts authentication together where it is on.
@@ -135,15 +111,13 @@ func (s *server) closeIfUsers(ctx context.Context) error {
 		return nil // a database that cannot be read now lets nobody push or pull either
 	}
 	err := s.admit(ctx)
-	if err == nil {
-		_, err = s.showAPI()
-	}
 	switch {
 	case ctx.Err() != nil:
 		return nil // the server stops
 	case err != nil:
 		return fmt.Errorf("turning authentication on: %w", err)
 	}
+	s.showAPI()
 	s.log.Info("there are users now: authentication is on")
 	return nil
 }

@@ -39,7 +39,7 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(self, args...)
 	cmd.Dir = t.TempDir()
 	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, envPrefix) {
+		if !strings.HasPrefix(entry, "BERTH_") {
 			cmd.Env = append(cmd.Env, entry)
 		}
 	}
@@ -259,3 +259,13 @@ func pullImage(url, repo, tag string, manifest, layer []byte) error {
 
 // newData is the path of a data directory that does not exist yet.
 func newData(t *testing.T) string { return filepath.Join(t.TempDir(), "berth-data") }
+
+// writeFile makes a file that is the only one in its directory.
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -31,7 +32,7 @@ func (c *console) serveCommand() *cobra.Command {
 			"setting, which the configuration file and the environment know too: see `berth config check`.",
 		Args: cobra.NoArgs,
 	}
-	configFlags(cmd.Flags())
+	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		l, err := loadFor(cmd.Flags(), c.environ)
 		if err != nil {
@@ -44,7 +45,7 @@ func (c *console) serveCommand() *cobra.Command {
 
 // serve runs a server from the first directory to the last flushed line of its log.
 func (c *console) serve(ctx context.Context, l *loaded) error {
-	l.tune(c.environ)
+	tune(l, c.environ)
 	signal.Ignore(syscall.SIGPIPE) // when the reader of the log goes away, a write fails and no more
 	log, lines, err := openLog(l.Log, c.stderr)
 	if err != nil {
@@ -52,18 +53,18 @@ func (c *console) serve(ctx context.Context, l *loaded) error {
 	}
 	defer lines.close()
 	slog.SetDefault(log) // which takes what libraries write by package log, too
-	for _, name := range l.unknown {
+	for _, name := range l.Unknown {
 		log.Warn("unknown environment variable, ignored", "name", name)
 	}
 	stop, hup := c.watchSignals(log, lines), c.hangups()
-	warnings, err := l.checkFiles(ctx) // also those that only a registry with users reads, and this one may get some
+	warnings, err := checkFiles(ctx, l) // also those that only a registry with users reads, and this one may get some
 	if err != nil {
 		return err
 	}
 	for _, warning := range warnings {
 		log.Warn(warning)
 	}
-	s, err := c.open(ctx, &l.Config, log, lines)
+	s, err := c.open(ctx, l, log, lines)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (c *console) serve(ctx context.Context, l *loaded) error {
 
 // server is the parts of a running registry, in the order in which they are opened.
 type server struct {
-	cfg      *Config
+	cfg      *loaded
 	log      *slog.Logger
 	crash    func()         // ends the process after a panic
 	closers  []func() error // of what is open; closed last to first
@@ -103,7 +104,7 @@ type service struct {
 
 // open opens everything that serving needs. When it fails, nothing stays open. The first user is made last: a start that
 // fails must not leave one behind whose password nobody saw.
-func (c *console) open(ctx context.Context, cfg *Config, log *slog.Logger, lines *logQueue) (*server, error) {
+func (c *console) open(ctx context.Context, cfg *loaded, log *slog.Logger, lines *logQueue) (*server, error) {
 	s := &server{cfg: cfg, log: log, crash: func() { lines.close(); c.exit(2) }, watcher: newWatcher(log)}
 	s.parts = [][]prometheus.Collector{{lines.dropped}}
 	for _, step := range []func(context.Context) error{
@@ -118,13 +119,13 @@ func (c *console) open(ctx context.Context, cfg *Config, log *slog.Logger, lines
 
 // openData makes and locks the data directory; a registry in memory has none.
 func (s *server) openData(context.Context) error {
-	if s.cfg.inMemory() {
+	if s.cfg.InMemory() {
 		return nil
 	}
 	if err := makeDataDirs(s.cfg); err != nil {
 		return err
 	}
-	lock, err := takeLock(s.cfg)
+	lock, err := takeLock(s.cfg.Data, s.cfg.DatabaseFile)
 	if err != nil {
 		return err
 	}
@@ -135,12 +136,12 @@ func (s *server) openData(context.Context) error {
 // openStores opens bytes, rows, and the registry over them.
 func (s *server) openStores(ctx context.Context) error {
 	options := bucket.Options{MinFree: int64(s.cfg.Storage.MinFree)}
-	if file := s.cfg.databaseFile(); file != "" {
+	if file := s.cfg.DatabaseFile; file != "" {
 		options.Paths = []string{filepath.Dir(file)}
 	}
 	bytes, err := bucket.Open(ctx, s.cfg.Storage.Bucket, options)
 	if err != nil {
-		return fmt.Errorf("opening the bucket %s: %w", maskURL(s.cfg.Storage.Bucket), err)
+		return fmt.Errorf("opening the bucket %s: %w", config.MaskURL(s.cfg.Storage.Bucket), err)
 	}
 	s.closers = append(s.closers, bytes.Close)
 	if removed, err := bytes.Sweep(ctx); err != nil {
@@ -150,7 +151,7 @@ func (s *server) openStores(ctx context.Context) error {
 	}
 	rows, err := meta.Open(ctx, s.cfg.Database.URL, meta.Options{})
 	if err != nil {
-		return fmt.Errorf("opening the database %s: %w", maskURL(s.cfg.Database.URL), err)
+		return fmt.Errorf("opening the database %s: %w", config.MaskURL(s.cfg.Database.URL), err)
 	}
 	s.rows = rows
 	s.closers = append(s.closers, rows.Close)
@@ -172,16 +173,12 @@ func (s *server) openStores(ctx context.Context) error {
 }
 
 // apiOptions are the API's, with authentication or without.
-func (s *server) apiOptions() (api.Options, error) {
-	proxies, err := parseProxies(s.cfg.HTTP.TrustedProxies)
-	if err != nil {
-		return api.Options{}, err
-	}
+func (s *server) apiOptions() api.Options {
 	o := api.Options{
 		Log:            s.log,
 		Audit:          s.audit,
 		ExternalURLs:   s.cfg.HTTP.ExternalURL,
-		TrustedProxies: proxies,
+		TrustedProxies: s.cfg.Proxies,
 		HSTS:           s.cfg.TLS.HSTS,
 		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
 		ManifestMemory: int64(s.cfg.Manifests.Memory),
@@ -194,11 +191,11 @@ func (s *server) apiOptions() (api.Options, error) {
 	}
 	if s.access == nil {
 		o.Policy, o.Loopback, o.Hosts = auth.Open{}, s.checksHost(), s.cfg.HTTP.Hosts
-		return o, nil
+		return o
 	}
 	o.Policy = s.access.policy
 	o.Auth = &api.Auth{Logins: s.access.logins, Tokens: s.access.tokens}
-	return o, nil
+	return o
 }
 
 // listen opens the address. From here on clients connect, and wait until run serves them.
@@ -257,19 +254,11 @@ func (s *server) openAudit(context.Context) error {
 }
 
 // showAPI makes an API of what is known now about who is let in, and lets it answer from here on.
-func (s *server) showAPI() (*http.Server, error) {
-	options, err := s.apiOptions()
-	if err != nil {
-		return nil, err
-	}
-	return s.front.show(api.New(s.registry, options)), nil
-}
+func (s *server) showAPI() *http.Server { return s.front.show(api.New(s.registry, s.apiOptions())) }
 
 // openMain makes the server of the main address.
-func (s *server) openMain(context.Context) (err error) {
-	if s.main.Server, err = s.showAPI(); err != nil {
-		return err
-	}
+func (s *server) openMain(context.Context) error {
+	s.main.Server = s.showAPI()
 	if s.certificate != nil {
 		api.BoundHTTP2(s.main.Server, s.certificate.config())
 	}

@@ -256,3 +256,36 @@ func TestDebugServerLogs(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestR6WideProxies has networks as trusted proxies in which others are: `config check` and the log of
+// `serve` warn.
+func TestR6WideProxies(t *testing.T) {
+	policy := writeFile(t, "policy.yaml", `policy:
+  - {name: inside, who: [anonymous], when: {ip: [10.20.0.0/16, 2001:db8::/48]}, repos: ['**'], allow: [pull]}
+`)
+	for proxies, want := range map[string][]string{
+		"":                               nil,
+		"127.0.0.1":                      nil,
+		"10.0.3.0/24,fd00::/64":          nil,
+		"10.0.2.0/23":                    {"10.0.2.0/23 is a wide network"},
+		"fd00::/63":                      {"fd00::/63 is a wide network"},
+		"10.0.0.0/8":                     {"10.0.0.0/8 is a wide network", "10.0.0.0/8 overlaps 10.20.0.0/16 of rule inside"},
+		"10.20.0.1":                      {"10.20.0.1/32 overlaps 10.20.0.0/16 of rule inside"},
+		"2001:db8::7,192.0.2.0/24":       {"2001:db8::7/128 overlaps 2001:db8::/48 of rule inside"},
+		"10.20.7.0/24,10.21.0.0/24,::/0": {"10.20.7.0/24 overlaps 10.20.0.0/16", "::/0 is a wide network", "::/0 overlaps 2001:db8::/48"},
+	} {
+		r := berth(t, nil, "config", "check", "--http-trusted-proxies", proxies, "--auth-policy", policy)
+		if n := strings.Count(r.stderr, "berth: warning: http.trusted_proxies: "); r.code != 0 || n != len(want) {
+			t.Errorf("%q: code %d and %d warnings, want %d: %s", proxies, r.code, n, len(want), r.stderr)
+		}
+		for _, text := range want {
+			if !strings.Contains(r.stderr, text) {
+				t.Errorf("%q: no warning has %q: %s", proxies, text, r.stderr)
+			}
+		}
+	}
+	p := serve(t, newData(t), nil, "--http-trusted-proxies", "10.0.0.0/8", "--auth-policy", policy)
+	if log := p.log.String(); strings.Count(log, "http.trusted_proxies: 10.0.0.0/8") != 2 {
+		t.Errorf("serve does not warn twice: %s", log)
+	}
+}

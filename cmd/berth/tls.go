@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // certificate is the certificate and key that new connections get. Connections that exist keep what they began with.
@@ -13,7 +15,7 @@ type certificate struct {
 }
 
 // loadCertificate reads the pair for the first time.
-func loadCertificate(c TLSConfig) (*certificate, error) {
+func loadCertificate(c config.TLSConfig) (*certificate, error) {
 	cert := &certificate{certFile: c.Certificate, keyFile: c.Key}
 	return cert, cert.reload()
 }

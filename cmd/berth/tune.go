@@ -3,15 +3,17 @@ package main
 import (
 	"math"
 	"runtime/debug"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // tune sets the garbage collector as configured. The runtime has read GOGC and GOMEMLIMIT already; they stay in force unless
 // the configuration says otherwise.
-func (l *loaded) tune(environ []string) {
-	if l.origin["runtime.gogc"] != fromDefault || lookup(environ, "GOGC") == "" {
+func tune(l *loaded, environ []string) {
+	if l.Origin("runtime.gogc") != config.FromDefault || config.Lookup(environ, "GOGC") == "" {
 		debug.SetGCPercent(l.Runtime.GOGC)
 	}
-	if l.origin["runtime.memory_limit"] != fromDefault || lookup(environ, "GOMEMLIMIT") == "" {
+	if l.Origin("runtime.memory_limit") != config.FromDefault || config.Lookup(environ, "GOMEMLIMIT") == "" {
 		limit := int64(l.Runtime.MemoryLimit)
 		if limit == 0 {
 			limit = math.MaxInt64

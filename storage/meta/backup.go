@@ -14,7 +14,7 @@ import (
 // while it may be served by another process. The database must exist; it is
 // opened for reading only and not migrated. See DB.Backup.
 func Backup(ctx context.Context, url, file string) error {
-	path, err := parseURL(url)
+	path, err := ParseURL(url)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ const (
 	backupMode      // opens the file itself for reading only
 )
 
-// parseURL returns the absolute path of the file that a database URL names, or "" for one in memory.
-func parseURL(url string) (path string, err error) {
+// ParseURL returns the absolute path of the file that a database URL names, or "" for one in memory.
+func ParseURL(url string) (path string, err error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	switch {
 	case !ok || path == "":

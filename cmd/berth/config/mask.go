@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net/url"
@@ -7,9 +7,9 @@ import (
 
 const masked = "********"
 
-// maskURL is a URL fit to be shown: the password of its user part and the values of its query that sound like secrets are
+// MaskURL returns a URL fit to be shown: the password of its user part and the values of its query that sound like secrets are
 // masked. Text that is not a URL is masked whole, since nobody can say where a password may be in it.
-func maskURL(s string) string {
+func MaskURL(s string) string {
 	if s == "" {
 		return ""
 	}
@@ -64,10 +64,13 @@ func soundsSecret(key string) bool {
 	return false
 }
 
-// shown is the setting's text, masked where it may hold a secret.
-func (s setting) shown(text string) string {
+// Shown returns the setting's value in c, as it may be written in a file or variable, masked where it may hold a secret.
+func (s Setting) Shown(c *Config) string { return s.mask(s.text(c)) }
+
+// mask masks a value of the setting where it may hold a secret.
+func (s Setting) mask(text string) string {
 	if s.secret {
-		return maskURL(text)
+		return MaskURL(text)
 	}
 	return text
 }

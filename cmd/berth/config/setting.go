@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// setting is one field of Config, as the outside knows it.
-type setting struct {
-	key    string // as in the file: http.addr
-	env    string // environment variable: BERTH_HTTP_ADDR
-	flag   string // without dashes: addr
-	doc    string
+// Setting is one field of Config, as the outside knows it.
+type Setting struct {
+	Key     string // as in the file: http.addr
+	Env     string // environment variable: BERTH_HTTP_ADDR
+	Flag    string // without dashes: addr
+	Doc     string
+	Default string // as it may be written in a file or variable; "": unset
+
 	oneof  []string // the words it takes; nil: not a choice
 	secret bool     // the value may hold a password
 	index  []int    // of the field, for reflect
@@ -26,13 +28,17 @@ const envPrefix = "BERTH_"
 // boolKind is pflag's own word for what needs no value.
 const boolKind = "bool"
 
-// settings lists every setting in the order of Config's fields.
-func settings() []setting {
-	return fields(reflect.TypeFor[Config](), nil, "")
+// Settings lists every setting in the order of Config's fields.
+func Settings() []Setting {
+	list, c := fields(reflect.TypeFor[Config](), nil, ""), defaults()
+	for i, s := range list {
+		list[i].Default = s.text(&c)
+	}
+	return list
 }
 
-func fields(t reflect.Type, index []int, prefix string) []setting {
-	var list []setting
+func fields(t reflect.Type, index []int, prefix string) []Setting {
+	var list []Setting
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key := prefix + f.Tag.Get("koanf")
@@ -41,10 +47,10 @@ func fields(t reflect.Type, index []int, prefix string) []setting {
 			list = append(list, fields(f.Type, at, key+".")...)
 			continue
 		}
-		s := setting{key: key, doc: f.Tag.Get("doc"), secret: f.Tag.Get("secret") == "true", flag: f.Tag.Get("flag"), index: at}
-		s.env = envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
-		if s.flag == "" {
-			s.flag = strings.NewReplacer(".", "-", "_", "-").Replace(key)
+		s := Setting{Key: key, Doc: f.Tag.Get("doc"), secret: f.Tag.Get("secret") == "true", Flag: f.Tag.Get("flag"), index: at}
+		s.Env = envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+		if s.Flag == "" {
+			s.Flag = strings.NewReplacer(".", "-", "_", "-").Replace(key)
 		}
 		if words, ok := f.Tag.Lookup("oneof"); ok {
 			s.oneof = strings.Fields(words)
@@ -55,12 +61,12 @@ func fields(t reflect.Type, index []int, prefix string) []setting {
 }
 
 // field is the setting's place in c.
-func (s setting) field(c *Config) reflect.Value {
+func (s Setting) field(c *Config) reflect.Value {
 	return reflect.ValueOf(c).Elem().FieldByIndex(s.index)
 }
 
 // text is the setting's value in c, as it may be written in a file or variable.
-func (s setting) text(c *Config) string {
+func (s Setting) text(c *Config) string {
 	switch v := s.field(c).Interface().(type) {
 	case []string:
 		return strings.Join(v, ",")
@@ -84,7 +90,7 @@ func durationText(d time.Duration) string {
 }
 
 // kind is a word for what the setting takes, as help shows it.
-func (s setting) kind() string {
+func (s Setting) kind() string {
 	if s.oneof != nil {
 		return strings.Join(s.oneof, "|")
 	}
@@ -106,7 +112,7 @@ func (s setting) kind() string {
 
 // set puts value, as it came from a file (any type of YAML), a variable or a flag (text), into c. Its error says what a
 // right value would be, as the end of a sentence "… is not ".
-func (s setting) set(c *Config, value any) error {
+func (s Setting) set(c *Config, value any) error {
 	field := s.field(c)
 	if value != nil && reflect.TypeOf(value) == field.Type() && field.Kind() != reflect.String {
 		field.Set(reflect.ValueOf(value)) // a default
@@ -127,7 +133,7 @@ func (s setting) set(c *Config, value any) error {
 	return s.parse(field, text)
 }
 
-func (s setting) parse(field reflect.Value, text string) error {
+func (s Setting) parse(field reflect.Value, text string) error {
 	switch field.Interface().(type) {
 	case Size:
 		n, err := parseSize(text)

@@ -1,6 +1,7 @@
-package main
+package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,38 +12,42 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 // loadTest reads a configuration from a file's text, variables and flags.
-func loadTest(t *testing.T, file string, environ, args []string) (*loaded, error) {
+func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error) {
 	t.Helper()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	configFlags(flags)
+	AddFlags(flags)
 	if file != "" {
-		args = append(args, "--config", writeFile(t, "berth.yaml", file))
+		args = append(args, "--config", writeFile(t, file))
 	}
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return loadFor(flags, environ)
+	return Load(flags, environ, Engines{BucketURL: bucket.FileURL, DatabaseFile: meta.ParseURL})
 }
 
-func writeFile(t *testing.T, name, text string) string {
+// writeFile makes a configuration file.
+func writeFile(t *testing.T, text string) (name string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	name = filepath.Join(t.TempDir(), "berth.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return name
 }
 
 func TestEverySettingIsDocumentedAndDistinct(t *testing.T) {
 	seen := map[string]bool{}
-	for _, s := range settings() {
-		if s.doc == "" || s.key == "" || strings.HasSuffix(s.key, ".") {
+	for _, s := range Settings() {
+		if s.Doc == "" || s.Key == "" || strings.HasSuffix(s.Key, ".") {
 			t.Errorf("%+v lacks a key or a doc", s)
 		}
-		for _, name := range []string{s.key, s.env, "--" + s.flag} {
+		for _, name := range []string{s.Key, s.Env, "--" + s.Flag} {
 			if seen[name] {
 				t.Errorf("%s names two settings", name)
 			}
@@ -66,9 +71,9 @@ func TestDefaults(t *testing.T) {
 	if !reflect.DeepEqual(l.Config, want) {
 		t.Errorf("got  %+v\nwant %+v", l.Config, want)
 	}
-	for _, s := range settings() {
-		if l.origin[s.key] != fromDefault {
-			t.Errorf("%s comes from %q", s.key, l.origin[s.key])
+	for _, s := range Settings() {
+		if l.origin[s.Key] != FromDefault {
+			t.Errorf("%s comes from %q", s.Key, l.origin[s.Key])
 		}
 	}
 }
@@ -90,31 +95,31 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 		values["data"] = `C:\d`
 	}
 	with := map[string][]string{"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"}} // halves of a pair
-	for _, s := range settings() {
-		value, ok := values[s.key]
+	for _, s := range Settings() {
+		value, ok := values[s.Key]
 		if !ok {
-			t.Errorf("%s has no value in this test", s.key)
+			t.Errorf("%s has no value in this test", s.Key)
 			continue
 		}
-		section, key, nested := strings.Cut(s.key, ".")
+		section, key, nested := strings.Cut(s.Key, ".")
 		file := section + ": " + value
 		if nested {
 			file = section + ":\n  " + key + ": " + value
 		}
-		for from, read := range map[string]func() (*loaded, error){
-			"file ":     func() (*loaded, error) { return loadTest(t, file, nil, with[s.key]) },
-			"variable ": func() (*loaded, error) { return loadTest(t, "", []string{s.env + "=" + value}, with[s.key]) },
-			"flag --" + s.flag: func() (*loaded, error) {
-				return loadTest(t, "", nil, append([]string{"--" + s.flag + "=" + value}, with[s.key]...))
+		for from, read := range map[string]func() (*Loaded, error){
+			"file ":     func() (*Loaded, error) { return loadTest(t, file, nil, with[s.Key]) },
+			"variable ": func() (*Loaded, error) { return loadTest(t, "", []string{s.Env + "=" + value}, with[s.Key]) },
+			"flag --" + s.Flag: func() (*Loaded, error) {
+				return loadTest(t, "", nil, append([]string{"--" + s.Flag + "=" + value}, with[s.Key]...))
 			},
 		} {
 			l, err := read()
 			if err != nil {
-				t.Errorf("%s by %s: %v", s.key, from, err)
+				t.Errorf("%s by %s: %v", s.Key, from, err)
 				continue
 			}
-			if got := s.text(&l.Config); got != value || !strings.HasPrefix(l.origin[s.key], from) {
-				t.Errorf("%s by %s: got %q from %q, want %q", s.key, from, got, l.origin[s.key], value)
+			if got := s.text(&l.Config); got != value || !strings.HasPrefix(l.origin[s.Key], from) {
+				t.Errorf("%s by %s: got %q from %q, want %q", s.Key, from, got, l.origin[s.Key], value)
 			}
 		}
 	}
@@ -132,19 +137,19 @@ func TestLaterSourcesWin(t *testing.T) {
 		t.Errorf("got %+v, level %s", s, l.Log.Level)
 	}
 	if l.origin["shutdown.delay"] != "flag --shutdown-delay" || l.origin["shutdown.grace"] != "variable BERTH_SHUTDOWN_GRACE" ||
-		!strings.HasPrefix(l.origin["log.level"], "file ") || l.origin["shutdown.record"] != fromDefault {
+		!strings.HasPrefix(l.origin["log.level"], "file ") || l.origin["shutdown.record"] != FromDefault {
 		t.Errorf("origins: %v", l.origin)
 	}
 }
 
 func TestConfigFileByVariable(t *testing.T) {
-	name := writeFile(t, "x.yaml", "http.hosts: [registry.test, 'other.test']\nlog.level: debug\n")
+	name := writeFile(t, "http.hosts: [registry.test, 'other.test']\nlog.level: debug\n")
 	l, err := loadTest(t, "", []string{"BERTH_CONFIG=" + name}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(l.HTTP.Hosts, []string{"registry.test", "other.test"}) || l.Log.Level != "debug" || len(l.unknown) > 0 {
-		t.Errorf("got %+v, unknown %v", l.Config, l.unknown)
+	if !reflect.DeepEqual(l.HTTP.Hosts, []string{"registry.test", "other.test"}) || l.Log.Level != "debug" || len(l.Unknown) > 0 {
+		t.Errorf("got %+v, unknown %v", l.Config, l.Unknown)
 	}
 }
 
@@ -154,8 +159,8 @@ func TestUnknownVariables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"BERTH_PORT", "BERTH_SERVICE_HOST"}; !reflect.DeepEqual(l.unknown, want) {
-		t.Errorf("got %v, want %v", l.unknown, want)
+	if want := []string{"BERTH_PORT", "BERTH_SERVICE_HOST"}; !reflect.DeepEqual(l.Unknown, want) {
+		t.Errorf("got %v, want %v", l.Unknown, want)
 	}
 }
 
@@ -274,20 +279,23 @@ func TestServiceName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := l.serviceName(); got != want {
+		if got := l.ServiceName(); got != want {
 			t.Errorf("%v: %s, want %s", args, got, want)
 		}
 	}
 }
 
 func TestProxies(t *testing.T) {
-	got, err := parseProxies([]string{"10.1.2.3", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104"})
-	if want := "[10.1.2.3/32 10.0.0.0/8 ::1/128 fd00::/8 10.0.0.1/32 10.0.0.0/8]"; err != nil || fmt.Sprint(got) != want {
-		t.Errorf("got %v, %v, want %s", got, err, want)
+	l, err := loadTest(t, "", nil, []string{"--http-trusted-proxies", "10.1.2.3,10.0.0.0/8,::1,fd00::/8,::ffff:10.0.0.1,::ffff:10.0.0.0/104"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(l.Proxies), "[10.1.2.3/32 10.0.0.0/8 ::1/128 fd00::/8 10.0.0.1/32 10.0.0.0/8]"; got != want {
+		t.Errorf("got %v, want %s", got, want)
 	}
 	for _, text := range []string{"proxy.example", "10.0.0.0/33", "10.0.0", "10.0.0.0/", "*"} {
-		if got, err := parseProxies([]string{text}); err == nil || !strings.Contains(err.Error(), "10.0.0.0/8") {
-			t.Errorf("%s: %v, %v", text, got, err)
+		if _, err := loadTest(t, "", nil, []string{"--http-trusted-proxies", text}); err == nil || !strings.Contains(err.Error(), "10.0.0.0/8") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }
@@ -297,8 +305,32 @@ func TestInMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Database.URL != memoryDatabase || !l.inMemory() || l.databaseFile() != "" {
+	if l.Database.URL != memoryDatabase || !l.InMemory() || l.DatabaseFile != "" {
 		t.Errorf("got %+v", l.Config)
+	}
+}
+
+// TestDatabaseURLIsForItsEngine: what a URL means, and which there are, its engine alone says.
+func TestDatabaseURLIsForItsEngine(t *testing.T) {
+	engines := Engines{BucketURL: bucket.FileURL, DatabaseFile: func(url string) (string, error) {
+		if url != "other:rows" {
+			return "", errors.New("a password")
+		}
+		return "/srv/rows", nil
+	}}
+	for url, want := range map[string]string{"other:rows": "", "sqlite:/srv/rows": "database.url: "} {
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		AddFlags(flags, "database.url")
+		if err := flags.Parse([]string{"--database-url", url}); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Load(flags, nil, engines)
+		switch {
+		case want == "" && (err != nil || l.DatabaseFile != "/srv/rows"):
+			t.Errorf("%s: %v, %+v", url, err, l)
+		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "a password")):
+			t.Errorf("%s: %v", url, err)
+		}
 	}
 }
 
@@ -324,7 +356,7 @@ func TestSize(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	all := settings()
+	all := Settings()
 	for key, want := range map[string]string{
 		"htpp.adr": "http.addr", "http.addr": "http.addr", "dat": "data", "log.levle": "log.level", "server.token_ttl": "auth.token_ttl",
 	} {
@@ -354,41 +386,8 @@ func TestMaskURL(t *testing.T) {
 		"postgres:u:pw@db":                             "********",
 		"postgres://u:p%zw@db":                         "********",
 	} {
-		if got := maskURL(url); got != want {
+		if got := MaskURL(url); got != want {
 			t.Errorf("%q is shown as %q, want %q", url, got, want)
 		}
-	}
-}
-
-// TestR6WideProxies has networks as trusted proxies in which others are: `config check` and the log of
-// `serve` warn.
-func TestR6WideProxies(t *testing.T) {
-	policy := writeFile(t, "policy.yaml", `policy:
-  - {name: inside, who: [anonymous], when: {ip: [10.20.0.0/16, 2001:db8::/48]}, repos: ['**'], allow: [pull]}
-`)
-	for proxies, want := range map[string][]string{
-		"":                               nil,
-		"127.0.0.1":                      nil,
-		"10.0.3.0/24,fd00::/64":          nil,
-		"10.0.2.0/23":                    {"10.0.2.0/23 is a wide network"},
-		"fd00::/63":                      {"fd00::/63 is a wide network"},
-		"10.0.0.0/8":                     {"10.0.0.0/8 is a wide network", "10.0.0.0/8 overlaps 10.20.0.0/16 of rule inside"},
-		"10.20.0.1":                      {"10.20.0.1/32 overlaps 10.20.0.0/16 of rule inside"},
-		"2001:db8::7,192.0.2.0/24":       {"2001:db8::7/128 overlaps 2001:db8::/48 of rule inside"},
-		"10.20.7.0/24,10.21.0.0/24,::/0": {"10.20.7.0/24 overlaps 10.20.0.0/16", "::/0 is a wide network", "::/0 overlaps 2001:db8::/48"},
-	} {
-		r := berth(t, nil, "config", "check", "--http-trusted-proxies", proxies, "--auth-policy", policy)
-		if n := strings.Count(r.stderr, "berth: warning: http.trusted_proxies: "); r.code != 0 || n != len(want) {
-			t.Errorf("%q: code %d and %d warnings, want %d: %s", proxies, r.code, n, len(want), r.stderr)
-		}
-		for _, text := range want {
-			if !strings.Contains(r.stderr, text) {
-				t.Errorf("%q: no warning has %q: %s", proxies, text, r.stderr)
-			}
-		}
-	}
-	p := serve(t, newData(t), nil, "--http-trusted-proxies", "10.0.0.0/8", "--auth-policy", policy)
-	if log := p.log.String(); strings.Count(log, "http.trusted_proxies: 10.0.0.0/8") != 2 {
-		t.Errorf("serve does not warn twice: %s", log)
 	}
 }

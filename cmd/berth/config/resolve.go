@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/bucket"
 )
 
 const (
@@ -19,9 +18,10 @@ const (
 )
 
 // resolve fills in what follows from other settings and checks what no single value can be wrong about.
-func (l *loaded) resolve() error {
-	_, proxies := parseProxies(l.HTTP.TrustedProxies)
-	wrong := []error{l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), proxies, l.checkTLS()}
+func (l *Loaded) resolve(engines Engines) error {
+	wrong := []error{
+		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
+	}
 	data, err := filepath.Abs(l.Data)
 	switch {
 	case l.Data == "":
@@ -30,67 +30,63 @@ func (l *loaded) resolve() error {
 		wrong = append(wrong, fmt.Errorf("data: %w", err))
 	default:
 		l.Data = data
-		wrong = append(wrong, l.resolveStores())
+		wrong = append(wrong, l.resolveStores(engines))
 	}
 	return errors.Join(wrong...)
 }
 
 // resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way around, are no registry:
 // either both live in memory or neither does.
-func (l *loaded) resolveStores() error {
+func (l *Loaded) resolveStores(engines Engines) error {
 	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
 	if *bucketURL == "" {
-		url, err := bucket.FileURL(filepath.Join(l.Data, "blobs"))
+		url, err := engines.BucketURL(filepath.Join(l.Data, "blobs"))
 		if err != nil {
 			return fmt.Errorf("data: %w", err)
 		}
 		*bucketURL = url
 	}
 	if *db == "" {
-		*db = "sqlite:" + filepath.Join(l.Data, "berth.db")
+		*db = l.defaultDatabase()
 		if isMemory(*bucketURL) {
 			*db = memoryDatabase
 		}
 	}
 	bucketScheme, _, ok := strings.Cut(*bucketURL, "://")
 	if !ok || bucketScheme != "file" && bucketScheme != "mem" {
-		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", maskURL(*bucketURL))
+		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
 	}
-	path, ok := strings.CutPrefix(*db, "sqlite:")
-	if !ok || path == "" {
-		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", maskURL(*db), memoryDatabase)
+	file, err := engines.DatabaseFile(*db)
+	if err != nil { // which may show the password
+		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
 	}
-	if *db != memoryDatabase {
-		if path, err := filepath.Abs(path); err == nil {
-			*db = "sqlite:" + path
-		}
+	if l.DatabaseFile = file; file != "" {
+		*db = databaseURL(file)
 	}
-	if isMemory(*bucketURL) != (*db == memoryDatabase) {
+	if isMemory(*bucketURL) != (file == "") {
 		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory goes with a database in memory (%s, %s), and neither goes with a lasting one",
-			maskURL(*bucketURL), maskURL(*db), memoryBucket, memoryDatabase)
+			MaskURL(*bucketURL), MaskURL(*db), memoryBucket, memoryDatabase)
 	}
 	return nil
 }
 
 func isMemory(bucket string) bool { return strings.HasPrefix(bucket, memoryBucket) }
 
-// inMemory says that nothing is kept: no directory is made, and none is locked.
-func (c *Config) inMemory() bool { return isMemory(c.Storage.Bucket) }
+// databaseURL returns the URL of the database in a file.
+func databaseURL(file string) string { return "sqlite:" + file }
 
-// databaseFile is the path of the database, "" when it is in memory.
-func (c *Config) databaseFile() string {
-	if c.inMemory() {
-		return ""
-	}
-	return strings.TrimPrefix(c.Database.URL, "sqlite:")
-}
+// defaultDatabase returns the URL of the database where nothing names another one.
+func (c *Config) defaultDatabase() string { return databaseURL(filepath.Join(c.Data, "berth.db")) }
+
+// InMemory reports whether nothing is kept: no directory is made, and none is locked.
+func (c *Config) InMemory() bool { return isMemory(c.Storage.Bucket) }
 
 // refuse says that a setting's value is not what is wanted.
-func (l *loaded) refuse(key string, value any, want string) error {
+func (l *Loaded) refuse(key string, value any, want string) error {
 	return fmt.Errorf("%s: \"%v\" (%s) is not %s", key, value, l.origin[key], want)
 }
 
-func (l *loaded) checkNumbers() error {
+func (l *Loaded) checkNumbers() error {
 	var wrong []error
 	refuse := func(key string, value any, want string) { wrong = append(wrong, l.refuse(key, value, want)) }
 	if l.HTTP.HeaderTimeout == 0 {
@@ -121,7 +117,7 @@ func (l *loaded) checkNumbers() error {
 }
 
 // checkTokens checks how long tokens and keys are good for.
-func (l *loaded) checkTokens() error {
+func (l *Loaded) checkTokens() error {
 	var wrong []error
 	refuse := func(key string, value time.Duration, want string) {
 		wrong = append(wrong, l.refuse(key, durationText(value), want))
@@ -140,7 +136,7 @@ func (l *loaded) checkTokens() error {
 }
 
 // checkTLS refuses half a pair: who gives a key means HTTPS, and must not get plain HTTP.
-func (l *loaded) checkTLS() error {
+func (l *Loaded) checkTLS() error {
 	switch {
 	case l.TLS.Certificate == "" && l.TLS.Key != "":
 		return errors.New("tls.key is set and tls.certificate is not: HTTPS wants both")
@@ -150,12 +146,12 @@ func (l *loaded) checkTLS() error {
 	return nil
 }
 
-func (l *loaded) checkAddr() error {
+func (l *Loaded) checkAddr() error {
 	_, err := splitAddr("http.addr", l.HTTP.Addr)
 	return err
 }
 
-func (l *loaded) checkDebugAddr() error {
+func (l *Loaded) checkDebugAddr() error {
 	if l.Debug.Addr == "" {
 		return nil
 	}
