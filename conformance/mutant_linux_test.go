@@ -30,7 +30,7 @@ type mutant struct {
 
 func mutants() []mutant {
 	const put, del, dir = "storage/bucket/put.go", "storage/bucket/delete.go", "storage/bucket/dir.go"
-	const sqlite, backup, data = "storage/meta/sqlite.go", "storage/meta/backup.go", "cmd/berth/datadir.go"
+	const sqlite, backup, data = "storage/meta/sqlite.go", "storage/meta/backup.go", "cmd/berth/server/datadir.go"
 	const full = `"synchronous(FULL)",            // each commit syncs the log`
 	return []mutant{
 		{"an object's bytes", put, `o.file.Sync() // durable: file`, `error(nil)`, cutAfterPush},
@@ -63,7 +63,7 @@ func twice() map[string]string {
 		"storage/meta/durable.go: return syncPath(dir, os.O_RDONLY)":                                     "what the others call",
 		"storage/meta/durable.go: return errors.Join(f.Sync(), f.Close())":                               "what the others call",
 		"storage/meta/durable.go: func syncFile(file string) error { return syncPath(file, os.O_RDWR) }": "what the others call",
-		"cmd/berth/datadir.go: if err := dir.Sync(); err != nil {":                                       "what the others call",
+		"cmd/berth/server/datadir.go: if err := dir.Sync(); err != nil {":                                "what the others call",
 	}
 }
 

@@ -26,8 +26,12 @@ const project = "github.com/berth-registry/berth"
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth"},
 	"cmd/berth": {
+		"cmd/berth/config", "cmd/berth/server", "auth", "auth/login", "auth/policy", "auth/token", "storage/bucket", "storage/meta",
+		"manifest",
+	},
+	"cmd/berth/server": {
 		"cmd/berth/config", "api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket",
-		"storage/meta", "manifest",
+		"storage/meta",
 	},
 	"cmd/berth-bench": {},
 	"api":             {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},
@@ -48,7 +52,7 @@ var layers = map[string][]string{
 // homes says where alone a package from elsewhere, and what lies below it, may be
 // imported. Tests may import anything.
 var homes = map[string][]string{
-	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd"},
+	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
 	"testing":                              {"auth/authtest"},
 	"database/sql":                         {"storage/meta"},
@@ -98,17 +102,20 @@ func TestTreeFindsViolations(t *testing.T) {
 		"auth/auth.go: imports auth/policy, which auth may not",
 		"auth/authtest/provider.go: imports auth/oidc, which auth/authtest may not",
 		"auth/login/login.go: imports github.com/golang-jwt/jwt/v5, which only auth/token may",
-		"auth/login/login.go: imports net/http, which only api, auth/authtest, auth/oidc, cmd may",
+		"auth/login/login.go: imports net/http, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"auth/policy/policy.go: imports auth/token, which auth/policy may not",
 		"auth/policy/policy.go: imports github.com/coreos/go-oidc/v3/oidc, which only auth/oidc may",
 		"auth/token/token.go: imports github.com/go-jose/go-jose/v4, which only auth/authtest, auth/oidc may",
 		"auth/token/token.go: imports golang.org/x/crypto/bcrypt, which only auth/login may",
+		"cmd/berth/config/config.go: imports cmd/berth/server, which cmd/berth/config may not",
+		"cmd/berth/config/config.go: imports storage/meta, which cmd/berth/config may not",
 		"cmd/berth/main.go: imports auth/authtest, which cmd/berth may not",
-		"cmd/berth/main.go: imports net/http/httptest, which only auth/authtest may",
+		"cmd/berth/main.go: imports net/http, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
+		"cmd/berth/server/server.go: imports net/http/httptest, which only auth/authtest may",
 		"extra/extra.go: extra has no row in the table of layers",
 		"manifest/manifest.go: func init",
 		"manifest/manifest.go: imports api, which manifest may not",
-		"manifest/manifest.go: imports net/http/httputil, which only api, auth/authtest, auth/oidc, cmd may",
+		"manifest/manifest.go: imports net/http/httputil, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"manifest/manifest_test.go: blank import of expvar, which is no driver",
 		"storage/bucket/bucket.go: imports github.com/opencontainers/image-spec/specs-go/v1, which only manifest may",
 		"storage/storage.go: imports database/sql/driver, which only storage/meta may",

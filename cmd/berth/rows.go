@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/berth-registry/berth/cmd/berth/config"
+	"github.com/berth-registry/berth/cmd/berth/server"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -45,7 +45,7 @@ func (c *console) openRows(ctx context.Context, l *loaded) (*meta.DB, error) {
 	if l.InMemory() {
 		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}
-	if err := makeDataDirs(l); err != nil {
+	if err := server.MakeDataDirs(l); err != nil {
 		return nil, err
 	}
 	rows, err := meta.Open(ctx, l.Database.URL, meta.Options{})
@@ -53,16 +53,6 @@ func (c *console) openRows(ctx context.Context, l *loaded) (*meta.DB, error) {
 		return nil, fmt.Errorf("opening the database %s: %w", config.MaskURL(l.Database.URL), err)
 	}
 	return rows, nil
-}
-
-// makeDataDirs makes the data directory and that of the database.
-func makeDataDirs(l *loaded) error {
-	for _, dir := range []string{l.Data, filepath.Dir(l.DatabaseFile)} {
-		if err := makeDir(dir); err != nil {
-			return fmt.Errorf("making the data directory: %w", err)
-		}
-	}
-	return nil
 }
 
 // table is what a command found, for people to read. Every row has as many cells as the head.

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestServe(t *testing.T) {
@@ -35,7 +32,7 @@ func TestServe(t *testing.T) {
 	if err := pullImage(p.url, "team/app", "1", manifest, layer); err != nil {
 		t.Error(err)
 	}
-	for name, mode := range map[string]fs.FileMode{"": fs.ModeDir | 0o700, "berth.db": 0o600, lockName: 0o600} {
+	for name, mode := range map[string]fs.FileMode{"": fs.ModeDir | 0o700, "berth.db": 0o600, "berth.lock": 0o600} {
 		info, err := os.Stat(filepath.Join(data, name))
 		if err != nil || runtime.GOOS != "windows" && info.Mode() != mode {
 			t.Errorf("%s: %v, %v", name, info, err)
@@ -245,15 +242,6 @@ func TestRuntimeSettings(t *testing.T) {
 			}
 			p.stop()
 		})
-	}
-}
-
-// TestDebugServerLogs: what net/http has to say of the debug address is in the log, not written past it.
-func TestDebugServerLogs(t *testing.T) {
-	var out sink
-	debugServer(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).ErrorLog.Print("http: a panic")
-	if got := out.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "http: a panic") {
-		t.Errorf("got %q", got)
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"bytes"
@@ -307,19 +307,6 @@ func TestD4LogHasLastWords(t *testing.T) {
 		if gap := fmt.Sprintf(`"lines":%d}`, 5002-len(all)); !strings.Contains(all[0], "first") || !strings.HasSuffix(all[len(all)-1], gap) {
 			t.Errorf("%d lines, the last is %q, want %s", len(all), all[len(all)-1], gap)
 		}
-	})
-}
-
-// TestD4ErrorOfACommandUnread: nor does the error of a command keep the process.
-func TestD4ErrorOfACommandUnread(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out sink
-		gate := make(chan struct{})
-		began := time.Now()
-		if code := run(&console{stderr: stalled{&out, gate}}, []string{"serve", "now"}); code != 1 || time.Since(began) != 500*time.Millisecond {
-			t.Errorf("exit code %d after %v", code, time.Since(began))
-		}
-		close(gate)
 	})
 }
 

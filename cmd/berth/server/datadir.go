@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"errors"
@@ -7,7 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
+
+// MakeDataDirs makes the data directory and that of the database.
+func MakeDataDirs(l *config.Loaded) error {
+	for _, dir := range []string{l.Data, filepath.Dir(l.DatabaseFile)} {
+		if err := makeDir(dir); err != nil {
+			return fmt.Errorf("making the data directory: %w", err)
+		}
+	}
+	return nil
+}
 
 // makeDir makes a directory for its owner alone, and the parents that are missing. It survives a power cut: each name is synced
 // in its parent, also that of a directory which exists, since whoever made it may have died before doing so. Otherwise such a

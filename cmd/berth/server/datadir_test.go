@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"io/fs"
@@ -38,7 +38,10 @@ func TestMakeDir(t *testing.T) {
 }
 
 func TestMakeDirRefusesAFile(t *testing.T) {
-	file := writeFile(t, "file", "")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range []string{file, filepath.Join(file, "below")} {
 		if err := makeDir(path); err == nil || !strings.Contains(err.Error(), "not a directory") {
 			t.Errorf("%s: %v", path, err)

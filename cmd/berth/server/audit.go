@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"bytes"
@@ -59,8 +59,8 @@ func (s auditSink) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// openAudit opens the file and starts the goroutine of its lines. The caller closes it.
-func openAudit(path string, log *slog.Logger) (*auditFile, error) {
+// startAudit opens the file and starts the goroutine of its lines. The caller closes it.
+func startAudit(path string, log *slog.Logger) (*auditFile, error) {
 	a := newAuditFile(path, log)
 	if err := a.open(); err != nil {
 		return nil, err
@@ -184,14 +184,30 @@ func (a *auditFile) reopen() error {
 	}
 }
 
-// close has the lines written that came before it, within lastWords.
+// close has the lines written that came before it, within LastWords.
 func (a *auditFile) close() error {
 	close(a.quit)
 	select {
 	case err := <-a.done:
 		return err
-	case <-time.After(lastWords):
+	case <-time.After(LastWords):
 		a.log.Error("the audit file does not take its last lines, which it lacks", "lines", len(a.places))
 		return nil
 	}
+}
+
+// openAudit opens the file of audit.file.
+func (s *server) openAudit(context.Context) error {
+	if s.cfg.Audit.File == "" {
+		return nil
+	}
+	file, err := startAudit(s.cfg.Audit.File, s.log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, file.close)
+	s.parts = append(s.parts, []prometheus.Collector{file.dropped})
+	s.audit = file
+	s.watcher.add(&watched{name: "audit.file", reload: file.reopen}) // on SIGHUP only
+	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ const (
 	flushBytes    = 64 << 10
 	flushInterval = 200 * time.Millisecond
 
-	// lastWords is how long the end of the process waits for standard error and the audit file.
-	lastWords = 500 * time.Millisecond
+	// LastWords is how long the end of the process waits for standard error and the audit file.
+	LastWords = 500 * time.Millisecond
 )
 
 // logQueue takes the lines of the log and writes them from one goroutine, which alone waits for
@@ -151,13 +151,13 @@ func (q *logQueue) release(lines []byte) (waiting bool) {
 	return len(q.waiting) > 0
 }
 
-// close has everything written that came before it, within lastWords. It may be called more than
+// close has everything written that came before it, within LastWords. It may be called more than
 // once, from any goroutine. Lines that come later are lost.
 func (q *logQueue) close() {
 	q.once.Do(func() { close(q.quit) })
 	select {
 	case <-q.done:
-	case <-time.After(lastWords):
+	case <-time.After(LastWords):
 	}
 }
 

@@ -1,9 +1,11 @@
-package main
+package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -45,4 +47,23 @@ func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+}
+
+// openDebug opens the address for operators, if there is one.
+func (s *server) openDebug(ctx context.Context) error {
+	if s.cfg.Debug.Addr == "" {
+		return nil
+	}
+	metrics, err := newMetrics(append(s.parts, []prometheus.Collector{s.watcher.reloads, &s.front})...)
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Debug.Addr)
+	if err != nil {
+		return fmt.Errorf("debug.addr: %w", err)
+	}
+	s.closers = append(s.closers, closeListener(l))
+	s.debug = service{debugServer(metrics, s.log), l}
+	return nil
 }

@@ -1,6 +1,7 @@
-package main
+package server
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"sync/atomic"
@@ -37,4 +38,19 @@ func (c *certificate) config() *tls.Config {
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil },
 	}
+}
+
+// openTLS reads the certificate, if there is one.
+func (s *server) openTLS(context.Context) error {
+	if s.cfg.TLS.Certificate == "" {
+		return nil
+	}
+	files := watchFiles("tls.certificate", s.cfg.TLS.Certificate, s.cfg.TLS.Key)
+	var err error
+	if s.certificate, err = loadCertificate(s.cfg.TLS); err != nil {
+		return err
+	}
+	files.reload = s.certificate.reload
+	s.watcher.add(files)
+	return nil
 }

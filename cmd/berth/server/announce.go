@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"fmt"
@@ -23,9 +23,9 @@ func (s *server) announce(stderr io.Writer, lines *logQueue) {
 	push := "docker push " + s.pushAddr() + "/NAME:TAG"
 	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
 	if terminal {
-		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", version(), url, data, authentication, push)
+		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", s.version, url, data, authentication, push)
 	} else {
-		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", version(), "pid", os.Getpid()}
+		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", s.version, "pid", os.Getpid()}
 		if s.debug.Listener != nil {
 			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
 		}

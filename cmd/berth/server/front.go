@@ -1,13 +1,16 @@
-package main
+package server
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/auth"
 )
 
 // front hands requests to the API that answers now. That of an open registry gives way to one with authentication when the
@@ -82,4 +85,48 @@ func (f *front) Collect(metrics chan<- prometheus.Metric) {
 	for _, c := range a.Collectors() {
 		c.Collect(metrics)
 	}
+}
+
+// apiOptions are the API's, with authentication or without.
+func (s *server) apiOptions() api.Options {
+	o := api.Options{
+		Log:            s.log,
+		Audit:          s.audit,
+		ExternalURLs:   s.cfg.HTTP.ExternalURL,
+		TrustedProxies: s.cfg.Proxies,
+		HSTS:           s.cfg.TLS.HSTS,
+		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
+		ManifestMemory: int64(s.cfg.Manifests.Memory),
+		HeaderTimeout:  s.cfg.HTTP.HeaderTimeout,
+		BodyTimeout:    s.cfg.HTTP.BodyTimeout,
+		LingerBytes:    int64(s.cfg.HTTP.LingerBytes),
+		LingerTime:     s.cfg.HTTP.LingerTime,
+		MaxHeaderBytes: s.cfg.HTTP.MaxHeaderBytes,
+		Version:        s.version,
+	}
+	if s.access == nil {
+		o.Policy, o.Loopback, o.Hosts = auth.Open{}, s.checksHost(), s.cfg.HTTP.Hosts
+		return o
+	}
+	o.Policy = s.access.policy
+	o.Auth = &api.Auth{Logins: s.access.logins, Tokens: s.access.tokens}
+	return o
+}
+
+// checksHost says whether requests must name a host that means loopback or is listed in http.hosts: an open registry that
+// only this machine can reach must not be reachable for web pages that its browsers show (DNS rebinding).
+func (s *server) checksHost() bool {
+	return s.onLoopback() && !slices.Contains(s.cfg.HTTP.Hosts, "*")
+}
+
+// showAPI makes an API of what is known now about who is let in, and lets it answer from here on.
+func (s *server) showAPI() *http.Server { return s.front.show(api.New(s.registry, s.apiOptions())) }
+
+// openMain makes the server of the main address.
+func (s *server) openMain(context.Context) error {
+	s.main.Server = s.showAPI()
+	if s.certificate != nil {
+		api.BoundHTTP2(s.main.Server, s.certificate.config())
+	}
+	return nil
 }

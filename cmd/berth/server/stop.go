@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -9,15 +9,15 @@ import (
 )
 
 // watchSignals closes stop at the first signal. The second one ends the process at once, with
-// code 1. Neither waits for the log, but the last line has lastWords to be written.
-func (c *console) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan struct{}) {
-	first, signals := make(chan struct{}), c.signals()
+// code 1. Neither waits for the log, but the last line has LastWords to be written.
+func (p *Process) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan struct{}) {
+	first, signals := make(chan struct{}), p.Signals()
 	go func() {
 		log.Info("stopping", "signal", (<-signals).String())
 		close(first)
 		log.Warn("a second signal: exit at once", "signal", (<-signals).String())
 		lines.close()
-		c.exit(1)
+		p.Exit(1)
 	}()
 	return first
 }

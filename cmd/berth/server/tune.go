@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"math"
@@ -9,7 +9,7 @@ import (
 
 // tune sets the garbage collector as configured. The runtime has read GOGC and GOMEMLIMIT already; they stay in force unless
 // the configuration says otherwise.
-func tune(l *loaded, environ []string) {
+func tune(l *config.Loaded, environ []string) {
 	if l.Origin("runtime.gogc") != config.FromDefault || config.Lookup(environ, "GOGC") == "" {
 		debug.SetGCPercent(l.Runtime.GOGC)
 	}
