@@ -1,6 +1,7 @@
-// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on a directory and nothing
-// else. This package has the commands: their flags, what they print and their exit codes. Settings are in package config, the
-// parts of a running registry in package server, and what the registry does in the packages below them.
+// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on a
+// directory and nothing else. This package has the commands: their flags, what they print and their
+// exit codes. Settings are in package config, the parts of a running registry in package server, and
+// what the registry does in the packages below them.
 package main
 
 import (

@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -229,77 +228,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestExternalURL holds what http.external_url may be, and the form that comparisons find it in.
-func TestExternalURL(t *testing.T) {
-	for text, want := range map[string]string{
-		"https://registry.example":      "https://registry.example",
-		"https://registry.example/":     "https://registry.example",
-		"HTTPS://Registry.Example:443":  "https://registry.example",
-		"https://registry.example:8443": "https://registry.example:8443",
-		"https://registry.example:":     "https://registry.example",
-		"http://registry.example:80/":   "http://registry.example",
-		"http://registry.example:443":   "http://registry.example:443",
-		"http://10.0.0.7:5000":          "http://10.0.0.7:5000",
-		"http://[::1]:5000":             "http://[::1]:5000",
-	} {
-		if got, err := parseExternalURL(text); err != nil || got != want {
-			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
-		}
-	}
-	for text, want := range map[string]string{
-		"":                               "not an https or http URL",
-		"registry.example":               "not an https or http URL",
-		"registry.example:5000":          "not an https or http URL",
-		"ftp://registry.example":         "not an https or http URL",
-		"https:registry.example":         "not an https or http URL",
-		"https://":                       "no host",
-		"https://:5000":                  "no host",
-		"https://a,b":                    "no host",
-		"https://u:hidden@r.example":     "a user in it",
-		"https://hidden@r.example":       "a user in it",
-		"https://u:hidden@r.example:x":   "not an https or http URL",
-		"https://r.example/registry":     "more than scheme, host and port",
-		"https://r.example/?":            "more than scheme, host and port",
-		"https://r.example?token=hidden": "more than scheme, host and port",
-		"https://r.example#x":            "more than scheme, host and port",
-	} {
-		if got, err := parseExternalURL(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
-			t.Errorf("%s: %q, %v, want an error that says %q", text, got, err, want)
-		}
-	}
-}
-
-func TestServiceName(t *testing.T) {
-	for want, args := range map[string][]string{
-		"berth":          nil,
-		"r.example:8443": {"--http-external-url", "https://R.example:8443,https://other.example"},
-		"registry":       {"--http-external-url", "https://r.example", "--auth-service", "registry"},
-	} {
-		l, err := loadTest(t, "", nil, args)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := l.ServiceName(); got != want {
-			t.Errorf("%v: %s, want %s", args, got, want)
-		}
-	}
-}
-
-func TestProxies(t *testing.T) {
-	l, err := loadTest(t, "", nil, []string{"--http-trusted-proxies", "10.1.2.3,10.0.0.0/8,::1,fd00::/8,::ffff:10.0.0.1,::ffff:10.0.0.0/104"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(l.Proxies), "[10.1.2.3/32 10.0.0.0/8 ::1/128 fd00::/8 10.0.0.1/32 10.0.0.0/8]"; got != want {
-		t.Errorf("got %v, want %s", got, want)
-	}
-	for _, text := range []string{"proxy.example", "10.0.0.0/33", "10.0.0", "10.0.0.0/", "*"} {
-		if _, err := loadTest(t, "", nil, []string{"--http-trusted-proxies", text}); err == nil || !strings.Contains(err.Error(), "10.0.0.0/8") {
-			t.Errorf("%s: %v", text, err)
-		}
-	}
-}
-
 func TestInMemory(t *testing.T) {
 	l, err := loadTest(t, "", nil, []string{"--storage-bucket", "mem://"})
 	if err != nil {
@@ -330,64 +258,6 @@ func TestDatabaseURLIsForItsEngine(t *testing.T) {
 			t.Errorf("%s: %v, %+v", url, err, l)
 		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "a password")):
 			t.Errorf("%s: %v", url, err)
-		}
-	}
-}
-
-func TestSize(t *testing.T) {
-	for text, want := range map[string]Size{
-		"0": 0, "1": 1, "4194304": 4 << 20, "4MiB": 4 << 20, "4 MiB": 4 << 20, "256MiB": 256 << 20, "1GiB": 1 << 30, "2TiB": 2 << 40,
-		"3kB": 3000, "3KB": 3000, "5MB": 5e6, "6GB": 6e9, "7TB": 7e12, "10B": 10, "8KiB": 8192,
-	} {
-		if got, err := parseSize(text); err != nil || got != want {
-			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "MiB", "-1", "1.5GiB", "4MiBs", "4miB", "0x10", "9223372036854775808", "9007199254740993TiB", "--5"} {
-		if got, err := parseSize(text); err == nil {
-			t.Errorf("%q is %d", text, got)
-		}
-	}
-	for size, want := range map[Size]string{0: "0", 1: "1", 1000: "1000", 1024: "1KiB", 1536: "1536", 4 << 20: "4MiB", 3 << 30: "3GiB", 1 << 40: "1TiB"} {
-		if got := size.String(); got != want {
-			t.Errorf("%d is written %q, want %q", int64(size), got, want)
-		}
-	}
-}
-
-func TestNearest(t *testing.T) {
-	all := Settings()
-	for key, want := range map[string]string{
-		"htpp.adr": "http.addr", "http.addr": "http.addr", "dat": "data", "log.levle": "log.level", "server.token_ttl": "auth.token_ttl",
-	} {
-		if got := nearest(key, all); got != want {
-			t.Errorf("%q is nearest to %q, want %q", key, got, want)
-		}
-	}
-}
-
-func TestMaskURL(t *testing.T) {
-	for url, want := range map[string]string{
-		"":                         "",
-		"mem://":                   "mem://",
-		"sqlite::memory:":          "sqlite::memory:",
-		"sqlite:/var/lib/berth.db": "sqlite:/var/lib/berth.db",
-		"file:///var/lib/blobs":    "file:///var/lib/blobs",
-		"postgres://berth:pw@db/x": "postgres://berth:********@db/x",
-		"postgres://db/x?sslmode=a&password=pw&user=u": "postgres://db/x?sslmode=a&password=********&user=u",
-		"s3://b?region=r&Secret_Key=pw":                "s3://b?region=r&Secret_Key=********",
-		"s3://token@b":                                 "s3://********@b",
-		"s3://b?%70assword=pw":                         "s3://b?%70assword=********",
-		"s3://u:p@b/a?x=1&token=pw#f":                  "s3://u:********@b/a?x=1&token=********#f",
-		"postgres://u:1/2@db/x":                        "********",
-		"file:///srv/a@b":                              "file:///srv/a@b",
-		"s3://u:p@b?x=1":                               "s3://u:********@b?x=1",
-		"host=db password=pw":                          "********",
-		"postgres:u:pw@db":                             "********",
-		"postgres://u:p%zw@db":                         "********",
-	} {
-		if got := MaskURL(url); got != want {
-			t.Errorf("%q is shown as %q, want %q", url, got, want)
 		}
 	}
 }

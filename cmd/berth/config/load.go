@@ -58,9 +58,9 @@ type layer struct {
 	values *koanf.Koanf
 }
 
-// Load reads the configuration for a command whose flags AddFlags made: defaults, then the file, then the environment, then
-// the flags that were given; later ones win. Everything that is wrong with it is in the error, one line each, with secrets
-// masked.
+// Load reads the configuration for a command whose flags AddFlags made: defaults, then the file, then
+// the environment, then the flags that were given; later ones win. Everything that is wrong with it is
+// in the error, one line each, with secrets masked.
 func Load(flags *pflag.FlagSet, environ []string, engines Engines) (*Loaded, error) {
 	name, err := fileName(flags, environ)
 	if err != nil {
@@ -94,7 +94,7 @@ func Load(flags *pflag.FlagSet, environ []string, engines Engines) (*Loaded, err
 	return l, l.resolve(engines)
 }
 
-// fileName returns the name of the configuration file: that of --config or BERTH_CONFIG, or "" for none.
+// fileName returns the name of the configuration file: that of --config or BERTH_CONFIG, or "".
 func fileName(flags *pflag.FlagSet, environ []string) (string, error) {
 	name, err := flags.GetString(fileFlag)
 	switch {
@@ -204,8 +204,8 @@ func readFlags(flags *pflag.FlagSet, all []Setting) (layer, error) {
 	return layer{func(s Setting) string { return "flag --" + s.Flag }, k}, err
 }
 
-// Lookup returns the value of a variable in environ, which has the form of os.Environ. The last one counts, as in the
-// kernel's view.
+// Lookup returns the value of a variable in environ, which has the form of os.Environ, or "". The
+// last one counts, as in the kernel's view.
 func Lookup(environ []string, name string) string {
 	var value string
 	for _, entry := range environ {

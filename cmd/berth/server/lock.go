@@ -18,8 +18,9 @@ var errLocked = errors.New("locked by another process")
 // file stays, and says who holds the lock or held it last.
 type lock struct{ files []*os.File }
 
-// takeLock locks the data directory and, wherever it lies, the database's file: two programs with directories of their own must
-// not serve one database either. Commands other than serve work beside the lock.
+// takeLock locks the data directory and, wherever it lies, the file of the database: two programs with
+// directories of their own must not serve one database either. Commands other than serve work beside
+// the lock.
 func takeLock(data, database string) (*lock, error) {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(database))
 	if err != nil {

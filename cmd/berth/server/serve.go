@@ -1,12 +1,11 @@
-// Package server is the parts of a running registry. Serve opens them in the order of the steps in
-// open, serves until a signal or a failure, and stops what clients see in the order that loses least
-// (see stop). What is open is closed last to first.
+// Package server is the parts of a running registry. Serve opens them in this order, serves until a
+// signal or a failure, and stops in the order that loses least. What is open is closed last to first.
 //
-//	log queue → files checked → data directory and lock → bucket, database, registry → listener →
-//	certificate → audit file → who is let in → the API behind its front → debug listener → running
+//	log → data directory and locks → bucket, database, registry → listener → certificate →
+//	audit file → who is let in → API, behind its front → debug listener → first user
 //
-// While it runs, watch looks after files that may change, after SIGHUP, and after the first user of a
-// registry that was open.
+// While the registry runs, one goroutine looks after files that change, SIGHUP, signing keys, and the
+// first user of a registry that was open.
 package server
 
 import (
