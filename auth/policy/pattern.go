@@ -42,8 +42,8 @@ func matches(p *auth.Pattern, id *auth.Identity, name string) bool {
 // could be part of a name. The names of robots and of CI jobs are not a user's, even where they read
 // the same.
 func placeholderValue(id *auth.Identity, placeholder string) string {
-	if claim, ok := claimOf(placeholder); ok {
-		return claimPath(id, claim)
+	if placeholder != userPlaceholder {
+		return claimPath(id, strings.TrimPrefix(placeholder, "claims."))
 	}
 	if id.Kind == auth.User && isPath(id.Name) && !strings.Contains(id.Name, "/") {
 		return id.Name
