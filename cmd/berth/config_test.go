@@ -204,6 +204,7 @@ func TestRefused(t *testing.T) {
 		{name: "certificate without key", file: "tls: {certificate: /c}", want: []string{"tls.certificate is set and tls.key is not"}},
 		{name: "external URL", file: "http: {external_url: 'https://u:hidden@r.example'}", want: []string{"http.external_url", "https://registry.example"}},
 		{name: "proxy", file: "http: {trusted_proxies: [10.0.0.0/8, proxy.example]}", want: []string{`http.trusted_proxies: "proxy.example"`, "10.0.0.0/8"}},
+		{name: "proxies with host bits", file: "http: {trusted_proxies: [10.1.2.3/8]}", want: []string{`http.trusted_proxies: "10.1.2.3/8" has more than the network's bits: expected 10.0.0.0/8`}},
 		{name: "rows in memory of lasting bytes", file: "database: {url: 'sqlite::memory:'}", want: []string{"sqlite::memory:", "mem://"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -280,7 +281,7 @@ func TestServiceName(t *testing.T) {
 }
 
 func TestProxies(t *testing.T) {
-	got, err := parseProxies([]string{"10.1.2.3", "10.1.2.3/8", "::1", "fd00::/8", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104"})
+	got, err := parseProxies([]string{"10.1.2.3", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104"})
 	if want := "[10.1.2.3/32 10.0.0.0/8 ::1/128 fd00::/8 10.0.0.1/32 10.0.0.0/8]"; err != nil || fmt.Sprint(got) != want {
 		t.Errorf("got %v, %v, want %s", got, err, want)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/policy"
 )
 
@@ -64,30 +65,14 @@ func parseProxies(list []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	var wrong []error
 	for _, text := range list {
-		p, err := parsePrefix(text)
+		p, err := auth.ParseNetwork(text)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("http.trusted_proxies: %q is neither an address nor a network, such as 10.1.2.3, 10.0.0.0/8 or fd00::/8", text))
+			wrong = append(wrong, fmt.Errorf("http.trusted_proxies: %w", err))
 			continue
 		}
 		prefixes = append(prefixes, p)
 	}
 	return prefixes, errors.Join(wrong...)
-}
-
-// parsePrefix reads a network, or an address as the network of that address alone.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if strings.Contains(text, "/") {
-		p, err := netip.ParsePrefix(text)
-		if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		return p.Masked(), err
-	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
 }
 
 // A trusted network of more addresses than these has others in it than proxies.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/berth-registry/berth/auth/token"
+	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
@@ -120,9 +120,6 @@ func (l *loaded) checkNumbers() error {
 	return errors.Join(wrong...)
 }
 
-// maxSession is the longest that a CI job may use what it got for one identity token.
-const maxSession = 6 * time.Hour
-
 // checkTokens checks how long tokens and keys are good for.
 func (l *loaded) checkTokens() error {
 	var wrong []error
@@ -130,16 +127,13 @@ func (l *loaded) checkTokens() error {
 		wrong = append(wrong, l.refuse(key, durationText(value), want))
 	}
 	a := l.Auth
-	if a.TokenTTL < token.MinTTL || a.TokenTTL > token.MaxTTL {
-		refuse("auth.token_ttl", a.TokenTTL, "between 1m and 1h: clients take a shorter one for a minute, and a longer one is a password")
+	if err := auth.CheckTokenTTL(a.TokenTTL); err != nil {
+		refuse("auth.token_ttl", a.TokenTTL, err.Error())
 	}
-	if a.TokenTTL%time.Second != 0 {
-		refuse("auth.token_ttl", a.TokenTTL, "in whole seconds")
+	if err := auth.CheckSessionTTL(a.SessionTTL); err != nil {
+		refuse("auth.session_ttl", a.SessionTTL, err.Error())
 	}
-	if a.SessionTTL < token.MinTTL || a.SessionTTL > maxSession {
-		refuse("auth.session_ttl", a.SessionTTL, "between 1m and 6h")
-	}
-	if lead := token.JWKSMaxAge + a.TokenTTL; a.KeyRotation != 0 && a.KeyRotation < lead {
+	if lead := auth.KeyLead(a.TokenTTL); a.KeyRotation != 0 && a.KeyRotation < lead {
 		refuse("auth.key_rotation", a.KeyRotation, "at least "+durationText(lead)+", for which the next key is published before it signs, or 0: by command only")
 	}
 	return errors.Join(wrong...)
