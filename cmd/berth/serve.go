@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
@@ -271,7 +272,7 @@ func (s *server) openMain(context.Context) (err error) {
 		return err
 	}
 	if s.certificate != nil {
-		api.BoundHTTP2(s.main.Server, s.certificate.config())
+		web.BoundHTTP2(s.main.Server, s.certificate.config())
 	}
 	return nil
 }
