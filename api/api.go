@@ -13,14 +13,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/api/catalog"
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
 )
@@ -92,9 +91,6 @@ type Options struct {
 const (
 	defaultMaxManifest    = 4 << 20
 	defaultManifestMemory = 64 << 20
-	defaultHeaderTimeout  = 10 * time.Second
-	defaultBodyTimeout    = time.Minute
-	defaultMaxHeaderBytes = 64 << 10
 )
 
 // API answers requests for one Registry.
@@ -107,21 +103,14 @@ type API struct {
 	log      *slog.Logger
 	auditor  Auditor // nil for none
 	router   *router
-	hosts    hosts
-	bases    []base // of Options.ExternalURLs
-	origins  *http.CrossOriginProtection
-	hsts     []string     // the value of Strict-Transport-Security; nil for none
-	locates  bool         // requests are asked where they come from
+	web      *web.Server
+	bases    []base       // of Options.ExternalURLs
 	warned   atomic.Int64 // when plainWarning was last given, in Unix nanoseconds
 	metrics  *metrics
-	ids      *ids
-	bodies   bodies
-	lingers  lingering
-	buffers  sync.Pool // of *[copyBuffer]byte, for bodies that are not files
-	heads    *budget   // the first headBytes of manifests being received
-	received *budget   // manifests being received that are longer
-	answers  *budget   // manifests being sent that the cache does not have
-	parsing  *budget   // manifests being parsed and stored
+	heads    *budget // the first headBytes of manifests being received
+	received *budget // manifests being received that are longer
+	answers  *budget // manifests being sent that the cache does not have
+	parsing  *budget // manifests being parsed and stored
 	ready    atomic.Bool
 
 	successor atomic.Pointer[API] // answers since; nil while this one does
@@ -140,9 +129,6 @@ func New(registry Registry, o Options) *API {
 	}
 	o.MaxManifest = defaulted(o.MaxManifest, defaultMaxManifest)
 	o.ManifestMemory = max(defaulted(o.ManifestMemory, defaultManifestMemory), o.MaxManifest)
-	o.HeaderTimeout = defaulted(o.HeaderTimeout, defaultHeaderTimeout)
-	o.BodyTimeout = defaulted(o.BodyTimeout, defaultBodyTimeout)
-	o.MaxHeaderBytes = defaulted(o.MaxHeaderBytes, defaultMaxHeaderBytes)
 	a := &API{
 		registry: registry,
 		options:  o,
@@ -151,30 +137,48 @@ func New(registry Registry, o Options) *API {
 		auth:     o.Auth,
 		log:      o.Log,
 		auditor:  o.Audit,
-		hosts:    newHosts(o.Loopback, o.Hosts),
 		bases:    newBases(o.ExternalURLs),
-		ids:      newIDs(),
 		metrics:  newMetrics(),
 		heads:    newBudget(o.ManifestMemory/4, headBytes),
 		received: newBudget(o.ManifestMemory/2, o.MaxManifest),
 		answers:  newBudget(o.ManifestMemory/2, o.MaxManifest),
 		parsing:  newBudget(o.ManifestMemory/parseFactor, o.MaxManifest),
 	}
-	a.origins = a.trustedOrigins()
-	a.buffers.New = func() any { return new([copyBuffer]byte) }
+	a.web = web.New(a.webOptions())
 	table := routes()
 	if a.auth != nil {
 		table = append(table, authRoutes()...)
 	}
-	if o.HSTS > 0 {
-		a.hsts = []string{"max-age=" + strconv.FormatInt(int64(o.HSTS/time.Second), 10)}
-	}
-	a.locates = a.audits() || len(o.TrustedProxies) > 0 || a.hsts != nil
 	a.router = newRouter(table, a.metrics)
 	return a
 }
 
-func defaulted[T int | int64 | time.Duration](v, otherwise T) T {
+// webOptions returns the settings of what every HTTP answer shares.
+func (a *API) webOptions() web.Options {
+	o := a.options
+	w := web.Options{
+		Log:            o.Log,
+		CheckHost:      o.Loopback,
+		Hosts:          o.Hosts,
+		HeaderTimeout:  o.HeaderTimeout,
+		BodyTimeout:    o.BodyTimeout,
+		LingerBytes:    o.LingerBytes,
+		LingerTime:     o.LingerTime,
+		Drained:        func(bytes int) { a.metrics.received.Add(float64(bytes)) },
+		Network:        auth.Network,
+		MaxHeaderBytes: o.MaxHeaderBytes,
+		Locate:         a.audits(),
+		TrustedProxies: o.TrustedProxies,
+		HSTS:           o.HSTS,
+		Version:        o.Version,
+	}
+	for _, b := range a.bases {
+		w.Origins = append(w.Origins, b.url)
+	}
+	return w
+}
+
+func defaulted(v, otherwise int64) int64 {
 	if v <= 0 {
 		return otherwise
 	}
@@ -201,6 +205,19 @@ func (a *API) SetReady(ready bool) { a.ready.Store(ready) }
 // Supersede tells the API that another one answers from here on. Writes that this one has begun
 // happen only if the other one permits them, too.
 func (a *API) Supersede(next *API) { a.successor.Store(next) }
+
+// Server makes the HTTP server that serves this API. The caller owns it: it gives it
+// a listener and shuts it down.
+func (a *API) Server() *http.Server { return a.web.HTTP(http.HandlerFunc(a.serve)) }
+
+// StopLingering ends the reading of what is left of bodies after their answers,
+// now and from now on, so that a shutdown does not wait for it.
+func (a *API) StopLingering() { a.web.StopLingering() }
+
+// Interrupt ends the reading of every body that is still coming in, now and
+// from now on, so that uploads record what arrived. It is for the end of a
+// shutdown, when waiting has taken long enough.
+func (a *API) Interrupt() { a.web.Interrupt() }
 
 // Collectors returns the metrics of this API, for the caller to register.
 func (a *API) Collectors() []prometheus.Collector { return a.metrics.collectors() }

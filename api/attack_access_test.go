@@ -612,7 +612,7 @@ func TestOrigin(t *testing.T) {
 		{"@", "203.0.113.5", "invalid IP"},
 	} {
 		r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-For": {c.forwarded}}}
-		if got := a.originOf(r).addr.String(); got != c.want {
+		if got := a.web.OriginOf(r).Addr.String(); got != c.want {
 			t.Errorf("%s, forwarded for %q, is %s, want %s", c.peer, c.forwarded, got, c.want)
 		}
 	}

@@ -23,7 +23,7 @@ func (s *site) serveHTTP2() (http.RoundTripper, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	server := s.Server()
+	server := s.server()
 	server.Protocols.SetUnencryptedHTTP2(true)
 	s.serveOn(l, server)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
@@ -56,7 +56,7 @@ func (s *site) park(via http.RoundTripper, what, method, url string, h header, b
 		fmt.Fprint(in, body[len(body)-1:])
 		in.Close()
 	}
-	before := s.arrived()
+	before := s.read.Load()
 	go func() {
 		resp, err := via.RoundTrip(req)
 		if err != nil {
@@ -68,7 +68,7 @@ func (s *site) park(via http.RoundTripper, what, method, url string, h header, b
 		p.done <- resp.StatusCode
 	}()
 	fmt.Fprint(in, body[:len(body)-1])
-	for s.arrived() < before+int64(len(body)-1) {
+	for s.read.Load() < before+int64(len(body)-1) {
 		time.Sleep(time.Millisecond)
 	}
 	return p

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
 	"github.com/berth-registry/berth/auth/token"
@@ -88,7 +89,7 @@ func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
 	line := append([]slog.Attr{
 		slog.String("event", event),
 		slog.String("id", r.id),
-		slog.String("from", r.origin.addr.String()),
+		slog.String("from", r.origin.Addr.String()),
 		slog.String("kind", string(r.caller.Kind)),
 		slog.String("name", r.caller.Name),
 		slog.String("credential", r.caller.Credential),
@@ -143,8 +144,8 @@ func (a *API) auditToken(r *request, signed token.Signed, asked, granted []auth.
 	return a.audit(eventToken, r,
 		slog.String("token", signed.ID),
 		slog.Time("expires", signed.Expires),
-		slog.String("asked", shortened(scopeText(asked))),
-		slog.String("granted", shortened(scopeText(granted))),
+		slog.String("asked", web.Shorten(scopeText(asked))),
+		slog.String("granted", web.Shorten(scopeText(granted))),
 	)
 }
 
@@ -162,9 +163,9 @@ func (a *API) auditDenial(r *request, p auth.Permission, rule string) {
 // session is none yet.
 func (a *API) auditWrite(x *exchange) {
 	p := x.permission
-	if p == auth.Push && x.w.status == http.StatusCreated || p == auth.Delete && x.w.status == http.StatusAccepted {
+	if p == auth.Push && x.Response.Status() == http.StatusCreated || p == auth.Delete && x.Response.Status() == http.StatusAccepted {
 		a.auditDone(eventWrite, &x.r, append(what(&x.r, p, x.r.rule),
-			slog.String("method", x.r.Method), slog.String("digest", x.w.Header().Get("Docker-Content-Digest")))...)
+			slog.String("method", x.r.Method), slog.String("digest", x.Response.Header().Get("Docker-Content-Digest")))...)
 	}
 	a.releaseAudit(&x.r)
 }
@@ -174,7 +175,7 @@ func what(r *request, p auth.Permission, rule string) []slog.Attr {
 		slog.String("permission", string(p)),
 		slog.String("route", r.route),
 		slog.String("repository", r.repo),
-		slog.String("reference", logged(r.rawElement)),
+		slog.String("reference", web.Redact(r.rawElement)),
 		slog.String("rule", rule),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
 	"github.com/berth-registry/berth/auth/token"
@@ -28,7 +29,7 @@ type Auth struct {
 // Without Auth the policy alone decides, for nobody. With it each request has to
 // show a token, also an anonymous one, or a password; and what a token gives is
 // given only as far as the policy still gives it to the token's holder now.
-func (a *API) permit(w *response, r *request, op operation) error {
+func (a *API) permit(w *web.Response, r *request, op operation) error {
 	if op.door == public {
 		return nil
 	}
@@ -42,7 +43,7 @@ func (a *API) permit(w *response, r *request, op operation) error {
 }
 
 // admit lets a request through whose caller is known, if the policy and the token allow it.
-func (a *API) admit(w *response, r *request) error {
+func (a *API) admit(w *web.Response, r *request) error {
 	d := a.decide(r, r.permission)
 	if d.Allowed {
 		return nil
@@ -65,7 +66,7 @@ const confirmAfter = time.Second
 // body is complete, and before anything is changed.
 //
 // Its errors are those of permit, and ErrAuditFull.
-func (a *API) confirm(w *response, r *request) error {
+func (a *API) confirm(w *web.Response, r *request) error {
 	if err := a.permitAgain(w, r); err != nil {
 		return err
 	}
@@ -77,9 +78,9 @@ func (a *API) confirm(w *response, r *request) error {
 // the right. That the credential merely ended meanwhile is no reason to refuse.
 //
 // Its errors are those of permit.
-func (a *API) permitAgain(w *response, r *request) error {
+func (a *API) permitAgain(w *web.Response, r *request) error {
 	if next := a.successor.Load(); next != nil { // the registry was open, and has users now
-		r.origin = next.originOf(r.Request)
+		r.origin = next.web.OriginOf(r.Request)
 		return next.permit(w, r, operation{route: route{permission: r.permission}})
 	}
 	if a.options.Now().Sub(r.permitted) <= confirmAfter {
@@ -124,7 +125,7 @@ func (a *API) identifyAgain(r *request) error {
 // decide asks whether the caller may do it here: the token that was shown, if
 // one was, and the policy as it is now.
 func (a *API) decide(r *request, p auth.Permission) auth.Decision {
-	d := a.policy.Decide(r.caller, r.origin.addr, p, r.repo)
+	d := a.policy.Decide(r.caller, r.origin.Addr, p, r.repo)
 	r.rule = d.Rule
 	if d.Allowed && !r.tokenGrants(p, r.repo) {
 		return auth.Decision{Rule: "outside the token's access"}
@@ -134,7 +135,7 @@ func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 
 // policyAllows reports whether the policy, as it is now, allows the caller something in a repository.
 func (a *API) policyAllows(r *request, p auth.Permission, repo string) bool {
-	return a.policy.Decide(r.caller, r.origin.addr, p, repo).Allowed
+	return a.policy.Decide(r.caller, r.origin.Addr, p, repo).Allowed
 }
 
 // mayPull reports whether the caller may pull from the request's repository.
@@ -223,7 +224,7 @@ func (a *API) identify(r *request, op operation) (err error) {
 		return a.identifyToken(r, op.element == anUploadID)
 	case basic:
 		a.noteSecret(r)
-		r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.addr})
+		r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr})
 		if err != nil || op.permission == auth.None {
 			return a.auditLogin(r, r.shown.name, err)
 		}
@@ -258,7 +259,7 @@ func (a *API) identifyToken(r *request, grace bool) error {
 }
 
 // refuse answers a request whose caller could not be identified.
-func (a *API) refuse(w *response, r *request, p auth.Permission, err error) error {
+func (a *API) refuse(w *web.Response, r *request, p auth.Permission, err error) error {
 	switch {
 	case errors.Is(err, errNothing):
 		return a.unauthorized(w, r, noError, "authentication required", r.wanted(p))
@@ -273,7 +274,7 @@ func (a *API) refuse(w *response, r *request, p auth.Permission, err error) erro
 }
 
 // loginError gives the errors of a login that are not the client's fault a status.
-func loginError(w *response, err error) error {
+func loginError(w *web.Response, err error) error {
 	if tooMany, ok := errors.AsType[*auth.TooManyError](err); ok {
 		seconds := max(int(math.Ceil(tooMany.Wait.Seconds())), 1)
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
@@ -289,7 +290,7 @@ const plainWarning = time.Hour
 // to read. It is served: whoever sent it has sent it.
 func (a *API) noteSecret(r *request) {
 	o := r.origin
-	if r.TLS != nil || o.proxied || o.addr.IsLoopback() || !o.addr.IsValid() {
+	if r.TLS != nil || o.Proxied || o.Addr.IsLoopback() || !o.Addr.IsValid() {
 		return
 	}
 	now, last := a.options.Now().UnixNano(), a.warned.Load()
@@ -297,5 +298,5 @@ func (a *API) noteSecret(r *request) {
 		return
 	}
 	a.log.Warn("credentials arrive over plain HTTP from beyond this host, for everyone on the way to read: set tls.certificate and tls.key, or http.trusted_proxies to the proxy that has them",
-		"id", r.id, "remote", o.addr.String())
+		"id", r.id, "remote", o.Addr.String())
 }

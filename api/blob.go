@@ -11,13 +11,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
 
 // getBlob sends a blob, or the parts of it that Range asks for (spec, "Pulling
 // blobs"). HEAD sends the same header without opening the bytes.
-func (a *API) getBlob(w *response, r *request) error {
+func (a *API) getBlob(w *web.Response, r *request) error {
 	blob, err := a.registry.Blob(r.Context(), r.repo, r.digest)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func (a *API) getBlob(w *response, r *request) error {
 }
 
 // deleteBlob removes a blob from the repository (spec, "Deleting Blobs").
-func (a *API) deleteBlob(w *response, r *request) error {
+func (a *API) deleteBlob(w *web.Response, r *request) error {
 	if err := a.reserveAudit(r); err != nil {
 		return err
 	}
@@ -58,14 +59,14 @@ func (a *API) deleteBlob(w *response, r *request) error {
 }
 
 // accepted answers that something was deleted.
-func accepted(w *response) error {
+func accepted(w *web.Response) error {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
 // created answers that a blob is in the repository.
-func created(w *response, r *request, d digest.Digest) error {
+func created(w *web.Response, r *request, d digest.Digest) error {
 	h := w.Header()
 	h.Set("Location", blobPath(r.repo, d))
 	h.Set("Docker-Content-Digest", d.String())
@@ -86,7 +87,7 @@ const maxRanges = 256
 // checkRange settles what http.ServeContent takes otherwise than RFC 9110, 14: a unit that is not
 // known is ignored, so is any range of nothing, and the last 0 bytes are no range. It refuses too
 // many ranges, as 14.2 allows.
-func checkRange(w *response, r *request, size int64) error {
+func checkRange(w *web.Response, r *request, size int64) error {
 	value := r.Header.Get("Range")
 	specs, known := strings.CutPrefix(value, "bytes=")
 	last, suffix := strings.CutPrefix(strings.TrimSpace(specs), "-")
@@ -102,15 +103,15 @@ func checkRange(w *response, r *request, size int64) error {
 	return nil
 }
 
-func noRange(w *response, size int64, value string) error {
+func noRange(w *web.Response, size int64, value string) error {
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
-	return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, shortened(value))
+	return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, web.Shorten(value))
 }
 
 // serveContent is http.ServeContent, with the errors that it answers in plain
 // text returned instead.
-func serveContent(w *response, r *request, size int64, content io.ReadSeeker) error {
-	iw := &intercept{response: w, content: content}
+func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker) error {
+	iw := &intercept{Response: w, content: content}
 	http.ServeContent(iw, r.Request, "", time.Time{}, content)
 	if iw.failed != nil {
 		w.Header().Del("Content-Range")
@@ -130,7 +131,7 @@ func serveContent(w *response, r *request, size int64, content io.ReadSeeker) er
 
 // intercept holds back an answer that is an error, or whose first byte cannot be read.
 type intercept struct {
-	*response
+	*web.Response
 	content io.Reader // at the first byte of the answer when the header is written
 	failed  error     // why that byte cannot be read
 	refused int       // the status of an error, 0 for none
@@ -147,7 +148,7 @@ func (w *intercept) WriteHeader(status int) {
 		w.failed = err
 		return
 	}
-	w.response.WriteHeader(status)
+	w.Response.WriteHeader(status)
 }
 
 func (w *intercept) Write(p []byte) (int, error) {
@@ -158,14 +159,14 @@ func (w *intercept) Write(p []byte) (int, error) {
 		w.text = append(w.text, p...)
 		return len(p), nil
 	}
-	return w.response.Write(p)
+	return w.Response.Write(p)
 }
 
 func (w *intercept) ReadFrom(src io.Reader) (int64, error) {
 	if w.failed != nil {
 		return 0, w.failed
 	}
-	return w.response.ReadFrom(src)
+	return w.Response.ReadFrom(src)
 }
 
 // onlySize is content that has a length and is never read.

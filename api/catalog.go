@@ -1,5 +1,7 @@
 package api
 
+import "github.com/berth-registry/berth/api/web"
+
 const (
 	// catalogPage is how many repositories are listed when the client does not say.
 	catalogPage = 1000
@@ -10,7 +12,7 @@ const (
 // listRepositories lists the repositories that the caller may pull from, in byte
 // order (Docker's API, "Catalog"). What it may not see is left out before pages are
 // made, so that no Link names it; as a position any name will do.
-func (a *API) listRepositories(w *response, r *request) error {
+func (a *API) listRepositories(w *web.Response, r *request) error {
 	p, err := r.page()
 	if err != nil {
 		return err
@@ -18,7 +20,7 @@ func (a *API) listRepositories(w *response, r *request) error {
 	if p.n < 0 {
 		p.n = catalogPage
 	}
-	view := a.policy.View(r.caller, r.origin.addr)
+	view := a.policy.View(r.caller, r.origin.Addr)
 	repositories := names{
 		path:  "/v2/_catalog",
 		begin: `{"repositories":[`,

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 )
@@ -40,15 +41,15 @@ func newBases(urls []string) []base {
 // baseOf is the URL under which a client reached us: of those configured the
 // one for the host it wrote, or the first. Where none is configured it is made
 // of what the client wrote, which must then be a host and nothing else.
-func (a *API) baseOf(o origin) (string, error) {
+func (a *API) baseOf(o web.Origin) (string, error) {
 	if len(a.bases) > 0 {
-		at := slices.IndexFunc(a.bases, func(b base) bool { return strings.EqualFold(b.host, o.host) })
+		at := slices.IndexFunc(a.bases, func(b base) bool { return strings.EqualFold(b.host, o.Host) })
 		return a.bases[max(at, 0)].url, nil
 	}
-	if !plainHost(o.host) {
-		return "", manifest.Errorf(errParameter, "the request's host is %q, expected a name or an address, and a port", shortened(o.host))
+	if !plainHost(o.Host) {
+		return "", manifest.Errorf(errParameter, "the request's host is %q, expected a name or an address, and a port", web.Shorten(o.Host))
 	}
-	return o.scheme + "://" + o.host, nil
+	return o.Scheme + "://" + o.Host, nil
 }
 
 // plainHost reports whether s may stand in a URL and between quotes as it is.
@@ -62,7 +63,7 @@ func plainHost(s string) bool {
 // where it is to be had and for what (Docker's token specification; RFC 6750).
 // Its form has been tried with the clients there are: no space follows a comma,
 // all scopes are one parameter, and none is there where nothing is asked for.
-func (a *API) unauthorized(w *response, r *request, problem, message string, wanted []auth.Access) error {
+func (a *API) unauthorized(w *web.Response, r *request, problem, message string, wanted []auth.Access) error {
 	at, err := a.baseOf(r.origin)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
@@ -15,7 +16,7 @@ func etag(d digest.Digest) string { return `"` + d.String() + `"` }
 
 // notModified answers 304 if the client has the content already (RFC 9110,
 // 13.1.2), and reports whether it did.
-func notModified(w *response, r *request, d digest.Digest) bool {
+func notModified(w *web.Response, r *request, d digest.Digest) bool {
 	values := r.Header["If-None-Match"]
 	if len(values) == 0 || r.Header.Get("If-Match") != "" {
 		return false

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
@@ -118,9 +119,6 @@ var withheld = map[error]string{
 	storage.ErrPrecondition: "the condition of the request does not hold (what is there, only those are told who may pull)",
 }
 
-// statusGone is what logs and metrics have where the client left first.
-const statusGone = 499
-
 // failure is one error of the spec's JSON body.
 type failure struct {
 	Code    string `json:"code"`
@@ -138,10 +136,10 @@ type errorBody struct {
 
 // answer turns an error into status, code and body. An error that problems does
 // not know goes whole into the log and not at all to the client.
-func (a *API) answer(w *response, r *request, err error) {
-	if w.status != 0 {
+func (a *API) answer(w *web.Response, r *request, err error) {
+	if w.Status() != 0 {
 		// The header is out, with the promise of a body that will not come.
-		w.err = err
+		w.Fail(err)
 		return
 	}
 	a.releaseAudit(r) // an error is no write, and its answer may wait for the rest of a body
@@ -149,7 +147,7 @@ func (a *API) answer(w *response, r *request, err error) {
 	p, known := classify(err)
 	switch {
 	case !known && r.Context().Err() != nil:
-		w.status, w.err = statusGone, err // nobody is left to read an answer
+		w.Gone(err) // nobody is left to read an answer
 		return
 	case !known:
 		a.logFault(slog.LevelError, "internal error", r, err)
@@ -172,7 +170,7 @@ func (a *API) answer(w *response, r *request, err error) {
 		body.OAuth, body.Description = oauthCode(p), body.Errors[0].Message
 	}
 	if err := writeJSON(w, p.status, "application/json", body); err != nil {
-		w.err = err
+		w.Fail(err)
 	}
 }
 
@@ -182,9 +180,9 @@ func (r *request) bodyError(err error) error {
 		return err
 	}
 	switch {
-	case r.body.interrupted():
+	case r.body.Interrupted():
 		return errStopping
-	case r.body.stalled():
+	case r.body.Stalled():
 		return errStalled
 	}
 	return err
@@ -208,7 +206,7 @@ func explain(err error, p problem) failure {
 }
 
 // writeJSON sends v whole, with its length.
-func writeJSON(w *response, status int, mediaType string, v any) error {
+func writeJSON(w *web.Response, status int, mediaType string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -216,12 +214,12 @@ func writeJSON(w *response, status int, mediaType string, v any) error {
 	return writeBody(w, status, mediaType, b)
 }
 
-func writeBody(w *response, status int, mediaType string, b []byte) error {
+func writeBody(w *web.Response, status int, mediaType string, b []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
-	if w.head {
+	if w.Head() {
 		return nil
 	}
 	_, err := w.Write(b)

@@ -211,11 +211,6 @@ func TestDefaults(t *testing.T) {
 	if r.body.String() != "{}" || r.header.Get("Server") != "berth/1.2" {
 		t.Errorf("answered %q with %v", r.body.String(), r.header)
 	}
-	server := a.Server()
-	if server.ReadHeaderTimeout != defaultHeaderTimeout || server.MaxHeaderBytes+headerSlop != defaultMaxHeaderBytes ||
-		server.ReadTimeout != 0 || server.WriteTimeout != 0 || server.IdleTimeout == 0 {
-		t.Errorf("the server is %+v", server)
-	}
 	if New(nil, Options{MaxManifest: 100 << 20}).options.ManifestMemory < 100<<20 {
 		t.Error("there is not memory enough for one manifest")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type site struct {
 	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
 	log   *logBuffer
 	saved map[string]string // what an exchange's Save kept
+	read  atomic.Int64      // bytes of the bodies of requests
 }
 
 // logBuffer keeps what is logged.
@@ -121,7 +123,7 @@ func serveRegistry(t *testing.T, registry Registry, o Options) *site {
 	s := newSiteOf(t, registry, o)
 	s.addr, s.via = l.Addr().String(), http.DefaultTransport
 	s.conn = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
-	s.serveOn(l, s.Server())
+	s.serveOn(l, s.server())
 	return s
 }
 
@@ -138,6 +140,30 @@ func newSiteOf(t *testing.T, registry Registry, o Options) *site {
 	o.Log = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.API = New(registry, o)
 	return s
+}
+
+// server makes the site's server, which counts what it reads of bodies.
+func (s *site) server() *http.Server {
+	server := s.Server()
+	handler := server.Handler
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counted := r.WithContext(r.Context()) // net/http goes on with the body that it made
+		counted.Body = countedBody{r.Body, &s.read}
+		handler.ServeHTTP(w, counted)
+	})
+	return server
+}
+
+// countedBody is a request's body that counts what is read of it.
+type countedBody struct {
+	io.ReadCloser
+	read *atomic.Int64
+}
+
+func (b countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
+	return n, err
 }
 
 // serveOn serves a site until the test ends.

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -30,34 +29,6 @@ func ended(t *testing.T, conn net.Conn) string {
 		t.Error("the connection was not ended")
 	}
 	return string(said)
-}
-
-func TestStalledHeader(t *testing.T) {
-	s := newSite(t, Options{HeaderTimeout: short})
-	for _, text := range []string{"", "G", "GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-"} {
-		ended(t, s.dial(text))
-	}
-}
-
-func TestHeaderSize(t *testing.T) {
-	s := newSite(t, Options{})
-	line := "GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Long: "
-	for size, want := range map[int]int{63 << 10: 200, 65 << 10: 431, 1 << 20: 431} {
-		conn := s.dial(line)
-		go fmt.Fprint(conn, strings.Repeat("x", size)+"\r\n\r\n") // the server may answer before it has read it all
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Errorf("a header of %d bytes: %v", size, err)
-			continue
-		}
-		resp.Body.Close()
-		if resp.StatusCode != want {
-			t.Errorf("a header of %d bytes is answered %d, want %d", size, resp.StatusCode, want)
-		}
-	}
-	if n := New(nil, Options{MaxHeaderBytes: 10}).Server().MaxHeaderBytes; n <= 0 {
-		t.Errorf("a small limit becomes %d, which is net/http's own", n)
-	}
 }
 
 // TestStalledBody stalls in the middle of each kind of body. What is stored
@@ -195,8 +166,9 @@ func TestInterrupt(t *testing.T) {
 	s.open("team/app")
 	url, _ := s.session()
 	line := "PATCH " + url + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\n"
+	before := s.read.Load()
 	conn := s.dial(line + "0123")
-	for s.arrived() < 4 {
+	for s.read.Load() < before+4 {
 		time.Sleep(time.Millisecond)
 	}
 	s.Interrupt()
@@ -208,14 +180,4 @@ func TestInterrupt(t *testing.T) {
 	resp, body = s.raw(line+"0123", "PATCH")
 	s.check(exchangeCase{Name: "too late", Method: "PATCH", URL: url, WantCode: 503, WantHeader: at("0-3"), WantError: "UNAVAILABLE"}, resp, body)
 	s.exchange(exchangeCase{Name: "without a body", Method: "GET", URL: url, WantCode: 204, WantHeader: at("0-3")})
-}
-
-// arrived is how much of the open bodies was read.
-func (s *site) arrived() (n int64) {
-	s.bodies.mu.Lock()
-	defer s.bodies.mu.Unlock()
-	for b := range s.bodies.open {
-		n += b.read.Load()
-	}
-	return n
 }

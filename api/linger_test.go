@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -151,5 +153,126 @@ func TestNoLingerOverHTTP2(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(s.metrics.received); got != 0 {
 		t.Errorf("%v bytes were read after the answer", got)
+	}
+}
+
+// TestLingerIsNotTheRequest: the log and the metrics of a request are those of
+// its answer. What is read after it counts as received.
+func TestLingerIsNotTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := serveInBubble(t, nil, Options{})
+		conn := s.dial("PUT /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
+		answers := bufio.NewReader(conn)
+		refused, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, refused.Body); err != nil || refused.StatusCode != http.StatusNotFound {
+			t.Fatalf("answered %d, %v", refused.StatusCode, err)
+		}
+		synctest.Wait()
+		if n := testutil.ToFloat64(s.metrics.inFlight); n != 0 {
+			t.Errorf("%v requests are in flight", n)
+		}
+		if log := s.log.String(); strings.Count(log, `"msg":"request"`) != 1 || !strings.Contains(log, `"duration":0`) {
+			t.Errorf("with the answer the log has %s", log)
+		}
+		time.Sleep(5 * time.Second)
+		io.WriteString(conn, strings.Repeat("x", 100)+"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if _, err := http.ReadResponse(answers, nil); err != nil {
+			t.Errorf("the next request: %v", err)
+		}
+		if got := testutil.ToFloat64(s.metrics.received); got != 100 {
+			t.Errorf("%v bytes are counted as received", got)
+		}
+		if n := testutil.ToFloat64(s.metrics.requests.WithLabelValues("none", "PUT", "404")); n != 1 {
+			t.Errorf("%v requests are counted", n)
+		}
+	})
+}
+
+// TestLingerAfterShortAnswer: an answer that breaks off ends the connection at
+// once, and is not taken for whole.
+func TestLingerAfterShortAnswer(t *testing.T) {
+	short := spoiled{bytes: func() io.ReadSeekCloser {
+		return broken{strings.NewReader("0123"), &onlySize{size: 100_000}, io.NopCloser(nil)}
+	}}
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := serveInBubble(t, short, Options{})
+		for _, framing := range []string{"Content-Length: 10000000", "Content-Length: 10", "Transfer-Encoding: chunked"} {
+			client, err := s.conn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			go io.WriteString(client, "GET /v2/a/blobs/"+sha256Of("x")+" HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-9\r\n"+framing+"\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+			}
+			if err == nil {
+				t.Errorf("%s: a short answer looks whole", framing)
+			}
+			if took := time.Since(began); took != 0 {
+				t.Errorf("%s: closed after %v", framing, took)
+			}
+		}
+	})
+}
+
+// TestLingerAfterSlowManifest: a manifest that comes too slowly is answered while
+// it is still coming. What is left is read on where its end can be found.
+func TestLingerAfterSlowManifest(t *testing.T) {
+	for framing, piece := range map[string]string{"Content-Length: 100": "x", "Transfer-Encoding: chunked": "1\r\nx\r\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := serveInBubble(t, nil, Options{})
+			client, err := s.conn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			answered := make(chan struct{})
+			sent := make(chan int, 1)
+			go func() {
+				n := 0
+				defer func() { sent <- n }()
+				if _, err := io.WriteString(client, "PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n"+framing+"\r\n\r\n"); err != nil {
+					return
+				}
+				for tick := time.NewTicker(5 * time.Second); ; n++ {
+					select {
+					case <-tick.C:
+					case <-answered:
+						return
+					}
+					if _, err := io.WriteString(client, piece); err != nil {
+						return
+					}
+				}
+			}()
+			answers := bufio.NewReader(client)
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusRequestTimeout {
+				t.Fatalf("%s: answered %d, %v", framing, resp.StatusCode, err)
+			}
+			began := time.Now()
+			close(answered)
+			n := <-sent
+			if framing[0] == 'T' {
+				if said, err := io.ReadAll(answers); err != nil || len(said) > 0 {
+					t.Errorf("%s: after its answer a connection has %q, %v", framing, said, err)
+				}
+				if took := time.Since(began); took != 500*time.Millisecond {
+					t.Errorf("%s: closed after %v", framing, took)
+				}
+				return
+			}
+			io.WriteString(client, strings.Repeat("x", 100-n)+"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			if resp, err := http.ReadResponse(answers, nil); err != nil || resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: the next request: %v", framing, err)
+			}
+		})
 	}
 }

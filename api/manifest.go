@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
@@ -21,7 +22,7 @@ const parseFactor = 4
 
 // getManifest sends a manifest as it was pushed, whatever Accept says (spec,
 // "Pulling manifests"). HEAD sends the same header.
-func (a *API) getManifest(w *response, r *request) error {
+func (a *API) getManifest(w *web.Response, r *request) error {
 	m, err := a.registry.Manifest(r.Context(), r.repo, r.ref)
 	if err != nil {
 		return err
@@ -64,7 +65,7 @@ func (a *API) payload(r *request, m storage.Manifest) (payload []byte, release f
 
 // putManifest stores a manifest and points tags at it (spec, "Pushing
 // Manifests"): the one in the path, and those of the parameter "tag".
-func (a *API) putManifest(w *response, r *request) error {
+func (a *API) putManifest(w *web.Response, r *request) error {
 	tags, err := r.tags()
 	if err != nil {
 		return err
@@ -113,7 +114,7 @@ func (a *API) putManifest(w *response, r *request) error {
 
 // deleteManifest removes a tag or, by its digest, a manifest with its tags
 // (spec, "Deleting tags" and "Deleting Manifests").
-func (a *API) deleteManifest(w *response, r *request) error {
+func (a *API) deleteManifest(w *web.Response, r *request) error {
 	cond, err := r.condition()
 	if err != nil {
 		return err
@@ -190,7 +191,7 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	if r.body == nil {
 		return nil, func() {}, nil
 	}
-	r.body.within(manifestTime, manifestStep, headBytes)
+	r.body.Within(manifestTime, manifestStep, headBytes)
 	size, known := r.ContentLength, r.ContentLength >= 0
 	if !known {
 		size = limit
@@ -226,7 +227,7 @@ func (r *request) readBody(begun []byte, n int64) ([]byte, error) {
 	b := bytes.NewBuffer(make([]byte, 0, n+bytes.MinRead)) // which never grows
 	b.Write(begun)
 	if _, err := b.ReadFrom(io.LimitReader(r.body, n-int64(len(begun)))); err != nil {
-		return nil, manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.read.Load(), err)
+		return nil, manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.Received(), err)
 	}
 	return b.Bytes(), nil
 }

@@ -80,14 +80,14 @@ func (t *meter) count(code int) {
 // observe counts a request that is over.
 func (m *metrics) observe(x *exchange, took time.Duration) {
 	m.inFlight.Dec()
-	if x.w.sent > 0 {
-		m.sent.Add(float64(x.w.sent))
+	if sent := x.Response.Sent(); sent > 0 {
+		m.sent.Add(float64(sent))
 	}
-	if x.r.body != nil {
-		m.received.Add(float64(x.r.body.read.Load()))
+	if x.Body != nil {
+		m.received.Add(float64(x.Body.Received()))
 	}
 	if x.meter != nil {
-		x.meter.count(x.w.status)
+		x.meter.count(x.Response.Status())
 		x.meter.duration.Observe(took.Seconds())
 		return
 	}
@@ -97,7 +97,7 @@ func (m *metrics) observe(x *exchange, took time.Duration) {
 	if route == "" {
 		route = "none"
 	}
-	m.requests.WithLabelValues(route, knownMethod(x.r.Method), strconv.Itoa(x.w.status)).Inc()
+	m.requests.WithLabelValues(route, knownMethod(x.r.Method), strconv.Itoa(x.Response.Status())).Inc()
 }
 
 func knownMethod(method string) string {

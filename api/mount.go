@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
 )
@@ -19,7 +20,7 @@ const maxMountSources = 100
 // bytes. A repository from which the caller may not pull is answered as one that lacks the blob: a
 // 401 or 403 ends the push of old clients. Only where the policy allows it and the token does not
 // is the client told which token to fetch.
-func (a *API) mount(w *response, r *request, q uploadQuery) (storage.Blob, error) {
+func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, error) {
 	from := q.from
 	switch {
 	case from == "":

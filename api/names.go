@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/berth-registry/berth/api/web"
 )
 
 // names is a list of names that clients read in pages: tags, or repositories.
@@ -19,7 +21,7 @@ const namesEnd = "]}"
 
 // send answers with a page of the list, or with all of it if the page has no n. At most the names of
 // one query are held while the client reads: a longer page is sent as it is read.
-func (l names) send(w *response, p page) error {
+func (l names) send(w *web.Response, p page) error {
 	if p.n < 0 || p.n > queryPage {
 		return l.stream(w, p)
 	}
@@ -36,12 +38,12 @@ func (l names) send(w *response, p page) error {
 }
 
 // link writes the Link to what follows a name.
-func (l names) link(w *response, n int, last string) {
+func (l names) link(w *web.Response, n int, last string) {
 	nextPage(w, l.path, url.Values{"n": {strconv.Itoa(n)}, "last": {last}})
 }
 
 // whole sends an answer that is in memory, with its length.
-func (l names) whole(w *response, page []string) error {
+func (l names) whole(w *web.Response, page []string) error {
 	elements, err := elementsOf(page)
 	if err != nil {
 		return err
@@ -60,7 +62,7 @@ func elementsOf(page []string) ([]byte, error) {
 
 // stream writes a page that is longer than a query's, or all. It begins as any answer
 // does, and has a Content-Length where one query has read it all.
-func (l names) stream(w *response, p page) error {
+func (l names) stream(w *web.Response, p page) error {
 	end := ""
 	if p.n > 0 {
 		var err error
@@ -80,7 +82,7 @@ func (l names) stream(w *response, p page) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
-	if w.head {
+	if w.Head() {
 		return nil
 	}
 	return l.rest(w, page, end)
@@ -88,7 +90,7 @@ func (l names) stream(w *response, p page) error {
 
 // rest writes names and those that follow them up to end. The result of a query is
 // sent before the next one, so that neither memory nor a cursor waits for the client.
-func (l names) rest(w *response, page []string, end string) error {
+func (l names) rest(w *web.Response, page []string, end string) error {
 	before := l.begin
 	for more := true; len(page) > 0; before = "," {
 		elements, err := elementsOf(page)

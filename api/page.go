@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -45,7 +46,7 @@ func (p parameters) count() (int, error) {
 		return -1, err
 	}
 	if s == "" || strings.Trim(s, "0123456789") != "" {
-		return -1, manifest.Errorf(errPagination, "n is %q, expected a number from 0 up", shortened(s))
+		return -1, manifest.Errorf(errPagination, "n is %q, expected a number from 0 up", web.Shorten(s))
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
@@ -56,6 +57,6 @@ func (p parameters) count() (int, error) {
 
 // nextPage writes the Link to what follows (RFC 8288). The path has no
 // character that would have to be escaped: names and digests have none.
-func nextPage(w *response, path string, query url.Values) {
+func nextPage(w *web.Response, path string, query url.Values) {
 	w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
 }

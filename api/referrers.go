@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
@@ -67,7 +68,7 @@ func (p referrersPart) next(last digest.Digest) url.Values {
 // listReferrers lists the manifests whose subject is the digest, as an image
 // index (spec, "Listing Referrers"). A digest that nothing refers to, or that
 // is not there, has an empty list.
-func (a *API) listReferrers(w *response, r *request) error {
+func (a *API) listReferrers(w *web.Response, r *request) error {
 	p, err := r.referrers()
 	if err != nil {
 		return err
@@ -84,7 +85,7 @@ func (a *API) listReferrers(w *response, r *request) error {
 	if extent.More {
 		nextPage(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), p.next(extent.End))
 	}
-	if w.head {
+	if w.Head() {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
@@ -93,7 +94,7 @@ func (a *API) listReferrers(w *response, r *request) error {
 
 // sendReferrers writes the descriptors of an extent. A page of them is read, then
 // sent, so that neither memory nor a cursor waits for the client.
-func (a *API) sendReferrers(w *response, r *request, p referrersPart, extent storage.Extent) error {
+func (a *API) sendReferrers(w *web.Response, r *request, p referrersPart, extent storage.Extent) error {
 	index := manifest.NewIndexWriter(w)
 	last := p.last
 	for more := extent.End != ""; more; more = last != extent.End {
@@ -113,5 +114,5 @@ func (a *API) sendReferrers(w *response, r *request, p referrersPart, extent sto
 		return err
 	}
 	// Else a short answer would have a Content-Length, which HEAD cannot know.
-	return w.control.Flush()
+	return w.FlushError()
 }

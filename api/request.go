@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
@@ -19,9 +20,8 @@ import (
 type request struct {
 	*http.Request
 	id     string
-	began  time.Time
-	origin origin // the zero one where nobody asks for it
-	repo   string // a well-formed name; "" where the route has none
+	origin web.Origin // the zero one where nobody asks for it
+	repo   string     // a well-formed name; "" where the route has none
 
 	shown  shown         // of who asks
 	caller auth.Identity // who that is
@@ -39,7 +39,7 @@ type request struct {
 	digest digest.Digest
 	upload string
 
-	body *body // nil when the request announces none
+	body *web.Body // nil when the request announces none
 
 	// For the log: what stood in the path, whether or not it is well-formed.
 	route, rawRepo, rawElement string

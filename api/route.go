@@ -7,12 +7,13 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 )
 
 // A handler answers a request that was routed, parsed and permitted. An error
 // that it returns is answered for it; it may have set header fields before.
-type handler func(a *API, w *response, r *request) error
+type handler func(a *API, w *web.Response, r *request) error
 
 // element says what the last element of a path is.
 type element int

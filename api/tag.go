@@ -1,9 +1,13 @@
 package api
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/berth-registry/berth/api/web"
+)
 
 // listTags lists the tags of a repository in byte order (spec, "Listing Tags").
-func (a *API) listTags(w *response, r *request) error {
+func (a *API) listTags(w *web.Response, r *request) error {
 	p, err := r.page()
 	if err != nil {
 		return err

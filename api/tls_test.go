@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
 )
@@ -34,8 +35,8 @@ func secureSite(t *testing.T, registry Registry, o Options) (s *site, clients ma
 	certified := httptest.NewUnstartedServer(nil)
 	certified.StartTLS()
 	t.Cleanup(certified.Close)
-	server := s.Server()
-	BoundHTTP2(server, &tls.Config{Certificates: certified.TLS.Certificates})
+	server := s.server()
+	web.BoundHTTP2(server, &tls.Config{Certificates: certified.TLS.Certificates})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +172,7 @@ func TestStreamLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() {
-		for s2.arrived() < 4 {
+		for s2.read.Load() < 4 {
 			time.Sleep(time.Millisecond)
 		}
 		s2.Interrupt()
@@ -240,66 +241,5 @@ func TestSlowStream(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
 		t.Errorf("a slow body is answered %d", resp.StatusCode)
-	}
-}
-
-// TestHandshakeErrorsAreQuiet: whoever connects can make one, so it is no warning.
-func TestHandshakeErrorsAreQuiet(t *testing.T) {
-	var lines bytes.Buffer
-	a := New(nil, Options{Log: slog.New(slog.NewTextHandler(&lines, nil))})
-	errors := a.Server().ErrorLog
-	errors.Printf("http: TLS handshake error from 192.0.2.1:1: EOF")
-	if lines.Len() > 0 {
-		t.Errorf("logged: %s", &lines)
-	}
-	errors.Printf("http: panic serving 192.0.2.1:1")
-	if got := lines.String(); !strings.Contains(got, `level=WARN msg="http: panic serving 192.0.2.1:1"`) {
-		t.Errorf("logged: %q", got)
-	}
-}
-
-// closing is a body that notes whether it was closed.
-type closing struct {
-	io.Reader
-	closed bool
-}
-
-func (c *closing) Close() error {
-	c.closed = true
-	return nil
-}
-
-// unreadable is an answer that finds out, when it begins, whether the request's body was given up.
-type unreadable struct {
-	*httptest.ResponseRecorder
-	body  *closing
-	given bool
-}
-
-func (w *unreadable) WriteHeader(status int) {
-	w.given = w.body.closed
-	w.ResponseRecorder.WriteHeader(status)
-}
-
-// TestBodiesThatNobodyReads: a stream whose answer is slow keeps no body that its handler has no use for.
-func TestBodiesThatNobodyReads(t *testing.T) {
-	a := New(newRegistry(t, "mem://", storage.Options{}), Options{Policy: auth.Open{}})
-	for _, test := range []struct {
-		method, path string
-		version      int
-		given        bool
-	}{
-		{"GET", "/v2/", 2, true},
-		{"HEAD", "/v2/", 2, true},
-		{"GET", "/v2/", 1, false}, // which would have to be read first
-		{"POST", uploads + "?digest=" + sha256Of("bytes"), 2, false},
-	} {
-		w := &unreadable{ResponseRecorder: httptest.NewRecorder(), body: &closing{Reader: strings.NewReader("bytes")}}
-		req := httptest.NewRequest(test.method, test.path, w.body)
-		req.ProtoMajor, req.ContentLength = test.version, 5
-		a.serve(w, req)
-		if w.Code >= 300 || w.given != test.given {
-			t.Errorf("%s %s over HTTP/%d: %d, body given up %v, want %v", test.method, test.path, test.version, w.Code, w.given, test.given)
-		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/token"
 	"github.com/berth-registry/berth/manifest"
@@ -50,7 +51,7 @@ type sessionAnswer struct {
 
 // getToken issues a token for what the query asks, to whom Basic credentials
 // prove, or to nobody (Docker's token specification).
-func (a *API) getToken(w *response, r *request) error {
+func (a *API) getToken(w *web.Response, r *request) error {
 	if len(r.RequestURI) > maxTokenURL {
 		return a.tokenError(w, r, manifest.Errorf(errParameter, "the URL has %d bytes, at most %d are taken", len(r.RequestURI), maxTokenURL))
 	}
@@ -70,7 +71,7 @@ func (a *API) getToken(w *response, r *request) error {
 // postToken issues a token for a password in a form (RFC 6749, 4.3), or exchanges
 // the identity token of a CI job for a session (RFC 8693). The query is not looked
 // at: the request has one meaning.
-func (a *API) postToken(w *response, r *request) error {
+func (a *API) postToken(w *web.Response, r *request) error {
 	form, err := r.form()
 	if err != nil {
 		return a.tokenError(w, r, err)
@@ -87,7 +88,7 @@ func (a *API) postToken(w *response, r *request) error {
 	case grant == grantExchange:
 		err = a.exchange(w, r, form)
 	default:
-		err = manifest.Errorf(errGrant, "the grant type is %q, expected %s or %s", shortened(grant), grantPassword, grantExchange)
+		err = manifest.Errorf(errGrant, "the grant type is %q, expected %s or %s", web.Shorten(grant), grantPassword, grantExchange)
 	}
 	return a.tokenError(w, r, err)
 }
@@ -102,7 +103,7 @@ func (r *request) form() (parameters, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r.body, maxTokenForm+1))
 	if err != nil {
-		return nil, manifest.Errorf(errParameter, "the body ended after %d bytes", r.body.read.Load())
+		return nil, manifest.Errorf(errParameter, "the body ended after %d bytes", r.body.Received())
 	}
 	if len(text) > maxTokenForm {
 		return nil, manifest.Errorf(errParameter, "the form has more than %d bytes", maxTokenForm)
@@ -129,11 +130,11 @@ func (p parameters) credentials(s *shown) error {
 
 // issue authenticates what the request shows and answers with a token for what is asked and the policy gives.
 // The parameters account and client_id are nobody's proof of anything, and not looked at.
-func (a *API) issue(w *response, r *request, q parameters, form bool) error {
+func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error {
 	if service, err := q.one("service", errParameter); err != nil {
 		return err
 	} else if service != "" && service != a.auth.Tokens.Service() {
-		return manifest.Errorf(errParameter, "the service is %q, this registry's is %q", shortened(service), a.auth.Tokens.Service())
+		return manifest.Errorf(errParameter, "the service is %q, this registry's is %q", web.Shorten(service), a.auth.Tokens.Service())
 	}
 	asked, err := auth.ParseRequested(q["scope"])
 	if errors.Is(err, auth.ErrTooManyScopes) {
@@ -175,7 +176,7 @@ func (a *API) logIn(r *request) (err error) {
 		return nil
 	}
 	a.noteSecret(r)
-	r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.addr})
+	r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr})
 	return a.auditLogin(r, r.shown.name, err)
 }
 
@@ -201,13 +202,13 @@ func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
 }
 
 // exchange opens a session for a CI job that shows an identity token.
-func (a *API) exchange(w *response, r *request, form parameters) error {
+func (a *API) exchange(w *web.Response, r *request, form parameters) error {
 	kind, err := form.one("subject_token_type", errParameter)
 	if err != nil {
 		return err
 	}
 	if kind != typeIDToken {
-		return manifest.Errorf(errParameter, "subject_token_type is %q, expected %s", shortened(kind), typeIDToken)
+		return manifest.Errorf(errParameter, "subject_token_type is %q, expected %s", web.Shorten(kind), typeIDToken)
 	}
 	idToken, err := form.one("subject_token", errParameter)
 	if err != nil {
@@ -218,7 +219,7 @@ func (a *API) exchange(w *response, r *request, form parameters) error {
 	if err := a.awaitAudit(r); err != nil {
 		return err // and the identity token, which is good for one session, can be shown again
 	}
-	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.addr, 0)
+	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.Addr, 0)
 	r.caller = session.Identity
 	if err := a.auditLogin(r, r.shown.name, err); err != nil {
 		return err
@@ -235,7 +236,7 @@ func (a *API) exchange(w *response, r *request, form parameters) error {
 
 // tokenError turns the errors of the token endpoint into what its clients
 // understand: they want Basic, not a token, and an OAuth error in the body.
-func (a *API) tokenError(w *response, r *request, err error) error {
+func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	if err == nil {
 		return nil
 	}

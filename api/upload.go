@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
@@ -16,7 +17,7 @@ import (
 // postUpload brings a blob in one of three ways (spec, "Pushing blobs" and
 // "Mounting a blob from another repository"): it mounts it, takes it whole, or
 // opens a session. A mount that does not succeed becomes one of the others.
-func (a *API) postUpload(w *response, r *request) error {
+func (a *API) postUpload(w *web.Response, r *request) error {
 	q, err := r.uploadQuery()
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (a *API) charged(r *request) storage.Caller {
 }
 
 // getUpload says how far a session has come.
-func (a *API) getUpload(w *response, r *request) error {
+func (a *API) getUpload(w *web.Response, r *request) error {
 	up, err := a.registry.Upload(r.Context(), r.caller.Owner(), r.repo, r.upload)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (a *API) getUpload(w *response, r *request) error {
 }
 
 // patchUpload adds a chunk to a session (spec, "Pushing a blob in chunks").
-func (a *API) patchUpload(w *response, r *request) error {
+func (a *API) patchUpload(w *web.Response, r *request) error {
 	chunk, err := a.chunk(w, r)
 	if err != nil {
 		return a.withProgress(w, r, err)
@@ -91,7 +92,7 @@ func (a *API) patchUpload(w *response, r *request) error {
 }
 
 // putUpload adds a last chunk, if there is one, and closes the session.
-func (a *API) putUpload(w *response, r *request) error {
+func (a *API) putUpload(w *web.Response, r *request) error {
 	q, err := r.parameters()
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ func (a *API) putUpload(w *response, r *request) error {
 
 // withProgress returns err and, if it says that a chunk starts at the wrong
 // place, writes which would be the right one.
-func (a *API) withProgress(w *response, r *request, err error) error {
+func (a *API) withProgress(w *web.Response, r *request, err error) error {
 	if errors.Is(err, storage.ErrRangeInvalid) {
 		up, lookup := a.registry.Upload(r.Context(), r.caller.Owner(), r.repo, r.upload)
 		if lookup != nil {
@@ -128,7 +129,7 @@ func (a *API) withProgress(w *response, r *request, err error) error {
 }
 
 // deleteUpload cancels a session.
-func (a *API) deleteUpload(w *response, r *request) error {
+func (a *API) deleteUpload(w *web.Response, r *request) error {
 	if err := a.registry.CancelUpload(r.Context(), r.caller.Owner(), r.repo, r.upload); err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (a *API) deleteUpload(w *response, r *request) error {
 
 // progress writes where a session is and how much it has. Docker's clients read
 // an empty one as "0-0", as they do one of a single byte.
-func progress(w *response, r *request, up storage.Upload) {
+func progress(w *web.Response, r *request, up storage.Upload) {
 	h := w.Header()
 	h.Set("Location", "/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
 	h.Set("Range", "0-"+strconv.FormatInt(max(up.Size-1, 0), 10))
@@ -187,7 +188,7 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 
 // chunk is the request's body, with what Content-Range and Content-Length say
 // of it.
-func (a *API) chunk(w *response, r *request) (storage.Chunk, error) {
+func (a *API) chunk(w *web.Response, r *request) (storage.Chunk, error) {
 	c := storage.Chunk{Offset: -1, Length: r.ContentLength, Confirm: func() error { return a.confirm(w, r) }}
 	if r.body != nil {
 		c.Body = r.body
@@ -198,7 +199,7 @@ func (a *API) chunk(w *response, r *request) (storage.Chunk, error) {
 	}
 	start, end, ok := parseContentRange(values[0])
 	if !ok || len(values) > 1 {
-		return c, manifest.Errorf(storage.ErrUploadInvalid, "Content-Range is %q, expected <first byte>-<last byte>", shortened(strings.Join(values, ", ")))
+		return c, manifest.Errorf(storage.ErrUploadInvalid, "Content-Range is %q, expected <first byte>-<last byte>", web.Shorten(strings.Join(values, ", ")))
 	}
 	if end < start {
 		return c, manifest.Errorf(storage.ErrRangeInvalid, "Content-Range ends at %d, before its start at %d", end, start)

@@ -2,13 +2,15 @@ package api
 
 import (
 	"net/http"
+
+	"github.com/berth-registry/berth/api/web"
 )
 
 const jwksPath = "/.well-known/jwks.json"
 
 // getKeys publishes the keys that tokens are signed with (RFC 7517), for other
 // services to verify them by.
-func (a *API) getKeys(w *response, r *request) error {
+func (a *API) getKeys(w *web.Response, r *request) error {
 	keys, err := a.auth.Tokens.JWKS()
 	if err != nil {
 		return err
@@ -29,7 +31,7 @@ type discovery struct {
 }
 
 // getDiscovery says where keys and tokens are to be had (OpenID Connect Discovery, 3).
-func (a *API) getDiscovery(w *response, r *request) error {
+func (a *API) getDiscovery(w *web.Response, r *request) error {
 	at, err := a.baseOf(r.origin)
 	if err != nil {
 		return err

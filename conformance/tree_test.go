@@ -22,7 +22,7 @@ const project = "github.com/berth-registry/berth"
 // the design's table. A directory that is not here, nor below one that is, breaks
 // the rule, so that a new package comes with a decision on its place. A package
 // may always import what lies below its own row and has none of its own. No row
-// has auth/authtest: tests alone import it.
+// has auth/authtest and api/web/webtest: tests alone import them.
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth"},
 	"cmd/berth": {
@@ -30,11 +30,11 @@ var layers = map[string][]string{
 		"manifest",
 	},
 	"cmd/berth/server": {
-		"cmd/berth/config", "api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket",
-		"storage/meta",
+		"cmd/berth/config", "api", "api/web", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage",
+		"storage/bucket", "storage/meta",
 	},
 	"cmd/berth-bench": {},
-	"api":             {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},
+	"api":             {"api/catalog", "api/web", "auth", "auth/login", "auth/token", "storage", "manifest"},
 	"auth":            {"manifest"},
 	"auth/policy":     {"auth", "manifest"},
 	"auth/token":      {"auth", "storage/meta"},
@@ -42,6 +42,8 @@ var layers = map[string][]string{
 	"auth/oidc":       {"auth"},
 	"auth/authtest":   {"auth"},
 	"api/catalog":     {"auth"},
+	"api/web":         {},
+	"api/web/webtest": {},
 	"storage":         {"storage/bucket", "storage/meta", "manifest"},
 	"storage/bucket":  {"manifest"},
 	"storage/meta":    {"manifest"},
@@ -99,6 +101,8 @@ func TestTreeFindsViolations(t *testing.T) {
 		"api/handler.go: imports storage/meta, which api may not",
 		"api/handler.go: imports testing, which only auth/authtest may",
 		"api/util/util.go: package util: a name that says nothing",
+		"api/web/web.go: imports api/web/webtest, which api/web may not",
+		"api/web/web.go: imports auth, which api/web may not",
 		"auth/auth.go: imports auth/policy, which auth may not",
 		"auth/authtest/provider.go: imports auth/oidc, which auth/authtest may not",
 		"auth/login/login.go: imports github.com/golang-jwt/jwt/v5, which only auth/token may",

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 )
 
@@ -126,7 +127,7 @@ func (s *server) showAPI() *http.Server { return s.front.show(api.New(s.registry
 func (s *server) openMain(context.Context) error {
 	s.main.Server = s.showAPI()
 	if s.certificate != nil {
-		api.BoundHTTP2(s.main.Server, s.certificate.config())
+		web.BoundHTTP2(s.main.Server, s.certificate.config())
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"net/http"
@@ -7,39 +7,39 @@ import (
 	"strings"
 )
 
-// origin is where a request comes from and how its client wrote to us. What
+// Origin is where a request comes from and how its client wrote to us. What
 // header fields say of it counts only where a trusted proxy wrote them.
-type origin struct {
-	addr    netip.Addr // of the client; the zero one where the connection has none
-	scheme  string     // "http" or "https"
-	host    string     // with the port, where the client wrote one
-	proxied bool       // a trusted proxy forwarded it
+type Origin struct {
+	Addr    netip.Addr // of the client; the zero one where the connection has none
+	Scheme  string     // "http" or "https"
+	Host    string     // with the port, where the client wrote one
+	Proxied bool       // a trusted proxy forwarded it
 }
 
-// secure reports whether the client's own connection is encrypted, as far as
+// Secure reports whether the client's own connection is encrypted, as far as
 // anybody can tell.
-func (o origin) secure() bool { return o.scheme == "https" }
+func (o Origin) Secure() bool { return o.Scheme == "https" }
 
-// originOf finds where a request comes from. X-Forwarded-For is read from the
+// OriginOf finds where a request comes from. X-Forwarded-For is read from the
 // right, where the proxies nearest to us wrote, up to the first address that is
 // no trusted proxy's: what is left of it, anybody may have written.
-func (a *API) originOf(r *http.Request) origin {
-	o := origin{scheme: "http", host: r.Host}
+func (s *Server) OriginOf(r *http.Request) Origin {
+	o := Origin{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
-		o.scheme = "https"
+		o.Scheme = "https"
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		o.addr = peer.Addr().Unmap().WithZone("")
+		o.Addr = peer.Addr().Unmap().WithZone("")
 	}
-	if !a.trusts(o.addr) {
+	if !s.trusts(o.Addr) {
 		return o
 	}
-	o.proxied = true
-	if s := lastElement(r.Header["X-Forwarded-Proto"]); s == "http" || s == "https" {
-		o.scheme = s
+	o.Proxied = true
+	if v := lastElement(r.Header["X-Forwarded-Proto"]); v == "http" || v == "https" {
+		o.Scheme = v
 	}
-	if s := lastElement(r.Header["X-Forwarded-Host"]); s != "" {
-		o.host = s
+	if v := lastElement(r.Header["X-Forwarded-Host"]); v != "" {
+		o.Host = v
 	}
 	chain := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for _, hop := range slices.Backward(chain) {
@@ -48,15 +48,15 @@ func (a *API) originOf(r *http.Request) origin {
 			break // the proxy said nothing: it asks for itself
 		}
 		// What it cannot be read from is nobody's address, least of all the proxy's own.
-		if o.addr = addr; !a.trusts(addr) {
+		if o.Addr = addr; !s.trusts(addr) {
 			break
 		}
 	}
 	return o
 }
 
-func (a *API) trusts(addr netip.Addr) bool {
-	return slices.ContainsFunc(a.options.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+func (s *Server) trusts(addr netip.Addr) bool {
+	return slices.ContainsFunc(s.options.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // lastElement is the last one of a list, the one that the nearest proxy wrote.

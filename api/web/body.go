@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// body reads a request's body. The connection's read deadline moves with the
+// Body reads a request's body. The connection's read deadline moves with the
 // bytes, so that a body may last for ever but not stand still. net/http's own
 // body is left in the request, where net/http looks for its type.
-type body struct {
+type Body struct {
 	src     io.Reader
 	control *http.ResponseController
 	timeout time.Duration
@@ -29,8 +29,8 @@ type body struct {
 	stopped bool       // by Interrupt
 }
 
-func newBody(src io.Reader, control *http.ResponseController, timeout time.Duration, expect bool) *body {
-	return &body{src: src, control: control, timeout: timeout, expect: expect}
+func newBody(src io.Reader, control *http.ResponseController, timeout time.Duration, expect bool) *Body {
+	return &Body{src: src, control: control, timeout: timeout, expect: expect}
 }
 
 // stale reports whether a deadline set at moved is worth setting again: not for
@@ -51,9 +51,9 @@ func (l *timeLimit) at(n int64) time.Time {
 	return l.began.Add(l.base + time.Duration(n/l.unit)*l.step)
 }
 
-// within limits the time of the whole body, counted from now: base, and step for each unit of bytes
+// Within limits the time of the whole body, counted from now: base, and step for each unit of bytes
 // that comes. Where it is over reads fail as those of a body that stands still.
-func (b *body) within(base, step time.Duration, unit int64) {
+func (b *Body) Within(base, step time.Duration, unit int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limit = &timeLimit{began: time.Now(), base: base, step: step, unit: unit}
@@ -61,7 +61,7 @@ func (b *body) within(base, step time.Duration, unit int64) {
 }
 
 // Read reads and, now and then, moves the deadline.
-func (b *body) Read(p []byte) (int, error) {
+func (b *Body) Read(p []byte) (int, error) {
 	if err := b.extend(time.Now()); err != nil {
 		return 0, b.fail(err)
 	}
@@ -78,7 +78,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *body) fail(err error) error {
+// Received returns how many bytes were read.
+func (b *Body) Received() int64 { return b.read.Load() }
+
+func (b *Body) fail(err error) error {
 	if b.err == nil {
 		b.err = err
 	}
@@ -87,7 +90,7 @@ func (b *body) fail(err error) error {
 
 // extend moves the deadline. An error means that the connection has none, so
 // that nothing would guard the read, or that reading has to end.
-func (b *body) extend(now time.Time) error {
+func (b *Body) extend(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
@@ -108,7 +111,7 @@ func (b *body) extend(now time.Time) error {
 
 // until sets the deadline of reads beside or after the answer. An error means
 // that reading has to end.
-func (b *body) until(deadline time.Time) error {
+func (b *Body) until(deadline time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
@@ -119,7 +122,7 @@ func (b *body) until(deadline time.Time) error {
 
 // over reports whether the body was read to its end, or to an error after which
 // nothing comes.
-func (b *body) over() bool {
+func (b *Body) over() bool {
 	b.mu.Lock()
 	ended := b.ended
 	b.mu.Unlock()
@@ -128,20 +131,20 @@ func (b *body) over() bool {
 
 // late reports whether reading ended because the whole took too long, while there
 // may be more.
-func (b *body) late() bool {
+func (b *Body) late() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.stalled() && b.limit != nil && !time.Now().Before(b.limit.at(b.read.Load()))
+	return b.Stalled() && b.limit != nil && !time.Now().Before(b.limit.at(b.read.Load()))
 }
 
 // remains reports whether there is more of the body to read. A client that waits
 // for "100 Continue" in vain sends nothing.
-func (b *body) remains() bool {
-	return !b.over() && !b.interrupted() && (!b.expect || b.read.Load() > 0)
+func (b *Body) remains() bool {
+	return !b.over() && !b.Interrupted() && (!b.expect || b.read.Load() > 0)
 }
 
 // end takes the body out of reach of interrupt; with clear the deadline goes.
-func (b *body) end(clear bool) {
+func (b *Body) end(clear bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended && clear {
@@ -152,7 +155,7 @@ func (b *body) end(clear bool) {
 }
 
 // interrupt makes reads fail, those that wait and those to come.
-func (b *body) interrupt() {
+func (b *Body) interrupt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended {
@@ -161,28 +164,28 @@ func (b *body) interrupt() {
 	}
 }
 
-// interrupted reports whether reading ended because of interrupt.
-func (b *body) interrupted() bool {
+// Interrupted reports whether reading ended because of Server.Interrupt.
+func (b *Body) Interrupted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.stopped
 }
 
-// stalled reports whether reading ended because the client sent nothing.
-func (b *body) stalled() bool { return errors.Is(b.err, os.ErrDeadlineExceeded) }
+// Stalled reports whether reading ended because the client sent nothing.
+func (b *Body) Stalled() bool { return errors.Is(b.err, os.ErrDeadlineExceeded) }
 
 // bodies are those of the requests being served.
 type bodies struct {
 	mu      sync.Mutex
-	open    map[*body]struct{}
+	open    map[*Body]struct{}
 	stopped bool
 }
 
-func (s *bodies) add(b *body) {
+func (s *bodies) add(b *Body) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		s.open = make(map[*body]struct{})
+		s.open = make(map[*Body]struct{})
 	}
 	s.open[b] = struct{}{}
 	if s.stopped {
@@ -190,7 +193,7 @@ func (s *bodies) add(b *body) {
 	}
 }
 
-func (s *bodies) remove(b *body) {
+func (s *bodies) remove(b *Body) {
 	b.end(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()

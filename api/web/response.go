@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"errors"
@@ -22,10 +22,16 @@ const (
 	maxPiece   = 8 << 20
 )
 
-// response is the ResponseWriter that handlers see. It counts, and moves the
+// StatusGone is what logs and metrics have where the client left first.
+const StatusGone = 499
+
+// errShort is why an answer is cut that has less of a body than its header promised.
+var errShort = errors.New("the body ended early")
+
+// Response is the ResponseWriter that handlers see. It counts, and moves the
 // connection's write deadline with the bytes that the client takes. It is an
 // io.ReaderFrom, so that files leave by sendfile.
-type response struct {
+type Response struct {
 	inner   http.ResponseWriter
 	control *http.ResponseController
 	buffers *sync.Pool
@@ -42,13 +48,41 @@ type response struct {
 }
 
 // Header returns the header fields that WriteHeader will send.
-func (w *response) Header() http.Header { return w.inner.Header() }
+func (w *Response) Header() http.Header { return w.inner.Header() }
+
+// Status returns the status of the answer, 0 until its header is written.
+func (w *Response) Status() int { return w.status }
+
+// Sent returns how many bytes of body were sent.
+func (w *Response) Sent() int64 { return w.sent }
+
+// Head reports whether the request's method is HEAD: no body is sent.
+func (w *Response) Head() bool { return w.head }
+
+// Fail notes why the answer has to be broken off: its connection is cut, so that the client does not
+// take it for whole.
+func (w *Response) Fail(err error) { w.err = err }
+
+// Gone notes that the client left before there was an answer, which then is none: its status is
+// StatusGone.
+func (w *Response) Gone(err error) { w.status, w.err = StatusGone, err }
+
+// Cut returns why the answer is not whole, or will not be; nil for one that is.
+func (w *Response) Cut() error {
+	if w.err == nil && w.short() {
+		return errShort
+	}
+	return w.err
+}
+
+// FlushError sends what was written. It is what http.ResponseController calls.
+func (w *Response) FlushError() error { return w.control.Flush() }
 
 // Unwrap is for http.ResponseController.
-func (w *response) Unwrap() http.ResponseWriter { return w.inner }
+func (w *Response) Unwrap() http.ResponseWriter { return w.inner }
 
 // WriteHeader sends the header, once.
-func (w *response) WriteHeader(status int) {
+func (w *Response) WriteHeader(status int) {
 	if w.status != 0 {
 		return
 	}
@@ -67,7 +101,7 @@ func (w *response) WriteHeader(status int) {
 
 // promised returns how many bytes of body the header promises; -1 where it does
 // not say.
-func (w *response) promised() int64 {
+func (w *Response) promised() int64 {
 	if w.head || w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return 0
 	}
@@ -75,7 +109,7 @@ func (w *response) promised() int64 {
 }
 
 // Write sends p in pieces that a slow client takes within the timeout.
-func (w *response) Write(p []byte) (int, error) {
+func (w *Response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -94,7 +128,7 @@ func (w *response) Write(p []byte) (int, error) {
 
 // ReadFrom sends src. A file, which may be under one io.LimitedReader as
 // http.ServeContent has it, goes by sendfile where the system has that.
-func (w *response) ReadFrom(src io.Reader) (int64, error) {
+func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -116,7 +150,7 @@ type writerOnly struct{ io.Writer }
 // sendFile sends what limited leaves of file. A client that took some of a
 // piece but not all of it in time is slow, and gets the rest of it; one that
 // took nothing is gone.
-func (w *response) sendFile(to io.ReaderFrom, file *os.File, limited *io.LimitedReader) (sent int64, err error) {
+func (w *Response) sendFile(to io.ReaderFrom, file *os.File, limited *io.LimitedReader) (sent int64, err error) {
 	size := int64(firstPiece)
 	for limited.N > 0 {
 		began := time.Now()
@@ -150,7 +184,7 @@ func (w *response) sendFile(to io.ReaderFrom, file *os.File, limited *io.Limited
 // nextPiece is the size of the piece that follows one of this size which took
 // so long. Connections that are encrypted cannot go on after a deadline, so it
 // has to shrink before one is reached.
-func (w *response) nextPiece(size int64, took time.Duration) int64 {
+func (w *Response) nextPiece(size int64, took time.Duration) int64 {
 	switch {
 	case took > w.timeout/4:
 		return max(size/4, minPiece)
@@ -162,20 +196,20 @@ func (w *response) nextPiece(size int64, took time.Duration) int64 {
 
 // extend moves the write deadline, now and then. A connection that has none is
 // not one of Server's, and is its maker's to guard.
-func (w *response) extend(now time.Time) {
+func (w *Response) extend(now time.Time) {
 	if stale(w.moved, now, w.timeout) {
 		w.moved = now
 		_ = w.control.SetWriteDeadline(now.Add(w.timeout))
 	}
 }
 
-func (w *response) count(n int64) {
+func (w *Response) count(n int64) {
 	if !w.head {
 		w.sent += n
 	}
 }
 
 // short reports whether less of the body was sent than its header promised.
-func (w *response) short() bool {
+func (w *Response) short() bool {
 	return !w.head && w.declared > w.sent && w.status != http.StatusNotModified
 }

@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/berth-registry/berth/auth"
 )
 
 // An answer may be ready before the request's body has ended: a 401, a 404, a
@@ -46,12 +44,12 @@ const (
 
 // answering decides, before the answer's header is written, whether net/http
 // reads leaveBytes of the body before that.
-func (a *API) answering(x *exchange) {
-	b, n := x.r.body, x.w.promised()
+func (x *Exchange) answering() {
+	b, n := x.Body, x.Response.promised()
 	switch {
 	case b.over():
 	case 0 <= n && n <= quickAnswer && b.remains():
-		x.early = x.w.control.EnableFullDuplex() == nil
+		x.early = x.Response.control.EnableFullDuplex() == nil
 	default:
 		_ = b.until(time.Now().Add(min(leaveTime, b.timeout/2))) // leaves time for the answer
 	}
@@ -59,23 +57,16 @@ func (a *API) answering(x *exchange) {
 
 // linger reads on after an answer that did not wait for the body's end. The
 // request is over before that: its log line and metrics are of the answer.
-func (a *API) linger(x *exchange) {
-	b := x.r.body
-	if x.w.answering == nil || !x.early && !(x.w.promised() > quickAnswer && b.remains()) {
-		return
-	}
-	if x.w.err = x.w.control.Flush(); x.w.err != nil {
-		x.abort()
-	}
-	a.end(x)
+func (s *Server) linger(x *Exchange) {
+	b := x.Body
 	most, limit := int64(leaveBytes), leaveTime
-	if o := a.options; o.LingerBytes > 0 && o.LingerTime > 0 {
-		if a.lingers.enter(b, auth.Network(a.originOf(x.r.Request).addr)) {
+	if o := s.options; o.LingerBytes > 0 && o.LingerTime > 0 {
+		if s.lingers.enter(b, o.Network(s.OriginOf(x.Request).Addr)) {
 			most, limit = o.LingerBytes, o.LingerTime
 		}
 	}
-	err := a.discard(b, most, time.Now().Add(limit))
-	a.lingers.leave(b)
+	err := s.discard(b, most, time.Now().Add(limit))
+	s.lingers.leave(b)
 	switch {
 	case err == io.EOF:
 		return
@@ -87,9 +78,9 @@ func (a *API) linger(x *exchange) {
 
 // discard reads what is left of a body. It returns io.EOF where that is all, and
 // nil where it is more than most bytes.
-func (a *API) discard(b *body, most int64, last time.Time) error {
-	buf := a.buffers.Get().(*[copyBuffer]byte)
-	defer a.buffers.Put(buf)
+func (s *Server) discard(b *Body, most int64, last time.Time) error {
+	buf := s.buffers.Get().(*[copyBuffer]byte)
+	defer s.buffers.Put(buf)
 	idle := min(lingerIdle, b.timeout)
 	for most >= 0 {
 		until := time.Now().Add(idle)
@@ -102,7 +93,7 @@ func (a *API) discard(b *body, most int64, last time.Time) error {
 		// A byte more, to see the end of a body of just that size.
 		n, err := b.src.Read(buf[:min(copyBuffer, most+1)])
 		most -= int64(n)
-		a.metrics.received.Add(float64(n))
+		s.options.Drained(n)
 		if errors.Is(err, http.ErrBodyReadAfterClose) { // net/http closes what it has read to the end
 			err = io.EOF
 		}
@@ -118,18 +109,18 @@ func (a *API) discard(b *body, most int64, last time.Time) error {
 
 // StopLingering ends the reading of what is left of bodies after their answers,
 // now and from now on, so that a shutdown does not wait for it.
-func (a *API) StopLingering() { a.lingers.stop() }
+func (s *Server) StopLingering() { s.lingers.stop() }
 
 // lingering are the bodies whose connections are read on, with the networks they
 // come from.
 type lingering struct {
 	mu      sync.Mutex
-	open    map[*body]netip.Prefix
+	open    map[*Body]netip.Prefix
 	stopped bool
 }
 
 // enter takes a slot for a body, if its network may have one more.
-func (l *lingering) enter(b *body, network netip.Prefix) bool {
+func (l *lingering) enter(b *Body, network netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := 0
@@ -142,14 +133,14 @@ func (l *lingering) enter(b *body, network netip.Prefix) bool {
 		return false
 	}
 	if l.open == nil {
-		l.open = make(map[*body]netip.Prefix)
+		l.open = make(map[*Body]netip.Prefix)
 	}
 	l.open[b] = network
 	return true
 }
 
 // leave gives a slot back, if the body has one.
-func (l *lingering) leave(b *body) {
+func (l *lingering) leave(b *Body) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, b)

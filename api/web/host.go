@@ -1,15 +1,13 @@
-package api
+package web
 
 import (
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-
-	"github.com/berth-registry/berth/manifest"
 )
 
-// hosts decides for which names an API answers. A web page that has its own
+// hosts decides for which names a server answers. A web page that has its own
 // name resolve to 127.0.0.1 sends that name as Host, and so is told apart.
 type hosts struct {
 	checked bool
@@ -23,6 +21,10 @@ func newHosts(checked bool, names []string) hosts {
 	}
 	return h
 }
+
+// AllowsHost reports whether a request for the host, which may have a port, is answered: always
+// without Options.CheckHost.
+func (s *Server) AllowsHost(host string) bool { return s.hosts.allow(host) }
 
 // allow reports whether a request for the host, which may have a port, is
 // answered.
@@ -45,24 +47,19 @@ func (h hosts) allow(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// trustedOrigins returns the check of requests that web pages have a browser make. Pages of the
-// registry's own URLs may write, others may not: a browser adds the credentials that it has for the
-// registry, or reaches an open one on loopback, whatever page asks it to. Clients that are no
-// browsers send neither Origin nor Sec-Fetch-Site, and pass.
-func (a *API) trustedOrigins() *http.CrossOriginProtection {
+// trustedOrigins returns the check of requests that web pages have a browser make.
+func (s *Server) trustedOrigins() *http.CrossOriginProtection {
 	check := http.NewCrossOriginProtection()
-	for _, b := range a.bases {
-		if err := check.AddTrustedOrigin(b.url); err != nil {
-			a.log.Error("web pages of an external URL may not write", "url", b.url, "error", err)
+	for _, origin := range s.options.Origins {
+		if err := check.AddTrustedOrigin(origin); err != nil {
+			s.options.Log.Error("web pages of an external URL may not write", "url", origin, "error", err)
 		}
 	}
 	return check
 }
 
-// checkOrigin refuses writes that a web page of another origin has a browser make.
-func (a *API) checkOrigin(r *request) error {
-	if err := a.origins.Check(r.Request); err != nil {
-		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not write to this registry: expected an origin of http.external_url, or none")
-	}
-	return nil
-}
+// CheckOrigin returns an error for a write that a web page of another origin has a browser make. Pages
+// of Options.Origins and of the request's own host may write, others may not: a browser adds the
+// credentials that it has for the registry, or reaches an open one on loopback, whatever page asks it
+// to. Clients that are no browsers send neither Origin nor Sec-Fetch-Site, and pass.
+func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(r) }

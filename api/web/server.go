@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"bytes"
@@ -19,21 +19,21 @@ const (
 	connectionBuffer = 8 << 20
 )
 
-// Server makes the HTTP server that serves this API. The caller owns it: it
-// gives it a listener and shuts it down.
+// HTTP makes the HTTP server whose handler has each request answered by Serve. The
+// caller owns it: it gives it a listener and shuts it down.
 //
 // There is no time limit for a whole request or answer, which would end large
-// bodies; the API watches that they move.
-func (a *API) Server() *http.Server {
+// bodies; Serve watches that they move.
+func (s *Server) HTTP(handler http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true) // over TLS, where the client wants it
 	return &http.Server{
-		Handler:           http.HandlerFunc(a.serve),
-		ReadHeaderTimeout: a.options.HeaderTimeout,
+		Handler:           handler,
+		ReadHeaderTimeout: s.options.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    max(a.options.MaxHeaderBytes-headerSlop, 1),
-		ErrorLog:          log.New(serverLog{a.log}, "", 0),
+		MaxHeaderBytes:    max(s.options.MaxHeaderBytes-headerSlop, 1),
+		ErrorLog:          log.New(serverLog{s.options.Log}, "", 0),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: connectionBuffer},
 		// "OPTIONS *" is answered as every other request is.
@@ -57,7 +57,7 @@ func (l serverLog) Write(line []byte) (int, error) {
 // Interrupt ends the reading of every body that is still coming in, now and
 // from now on, so that uploads record what arrived. It is for the end of a
 // shutdown, when waiting has taken long enough.
-func (a *API) Interrupt() {
-	a.StopLingering()
-	a.bodies.interrupt()
+func (s *Server) Interrupt() {
+	s.StopLingering()
+	s.bodies.interrupt()
 }

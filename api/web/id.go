@@ -1,0 +1,48 @@
+package web
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+)
+
+const maxRequestID = 128 // characters of a client's own X-Request-Id
+
+// ids gives requests their names: unique, not secret.
+type ids struct {
+	prefix string
+	count  atomic.Uint64
+}
+
+func newIDs() *ids {
+	var b [6]byte
+	rand.Read(b[:]) // never fails
+	return &ids{prefix: hex.EncodeToString(b[:]) + "-"}
+}
+
+// of returns the id that the client gave its request, if it is one, or a new one.
+func (i *ids) of(r *http.Request) string {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && saneID(v[0]) && Redact(v[0]) == v[0] {
+		return v[0]
+	}
+	b := make([]byte, 0, 32)
+	b = append(b, i.prefix...)
+	return string(strconv.AppendUint(b, i.count.Add(1), 36))
+}
+
+func saneID(s string) bool {
+	if s == "" || len(s) > maxRequestID {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':', c == '/', c == '+', c == '=':
+		default:
+			return false
+		}
+	}
+	return true
+}
