@@ -26,21 +26,23 @@ const project = "github.com/berth-registry/berth"
 var layers = map[string][]string{
 	"cmd/berth": {
 		"api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket", "storage/meta", "manifest",
+		"internal/durable",
 	},
-	"cmd/berth-bench": {},
-	"api":             {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},
-	"auth":            {"manifest"},
-	"auth/policy":     {"auth", "manifest"},
-	"auth/token":      {"auth", "storage/meta"},
-	"auth/login":      {"auth", "auth/oidc", "storage/meta"},
-	"auth/oidc":       {"auth"},
-	"auth/authtest":   {"auth"},
-	"api/catalog":     {"auth"},
-	"storage":         {"storage/bucket", "storage/meta", "manifest"},
-	"storage/bucket":  {"manifest"},
-	"storage/meta":    {"manifest"},
-	"manifest":        {},
-	"conformance":     {}, // speaks to a built program only
+	"cmd/berth-bench":  {},
+	"api":              {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},
+	"auth":             {"manifest"},
+	"auth/policy":      {"auth", "manifest"},
+	"auth/token":       {"auth", "storage/meta"},
+	"auth/login":       {"auth", "auth/oidc", "storage/meta"},
+	"auth/oidc":        {"auth"},
+	"auth/authtest":    {"auth"},
+	"api/catalog":      {"auth"},
+	"storage":          {"storage/bucket", "storage/meta", "manifest"},
+	"storage/bucket":   {"internal/durable", "manifest"},
+	"storage/meta":     {"internal/durable", "manifest"},
+	"manifest":         {},
+	"internal/durable": {},
+	"conformance":      {}, // speaks to a built program only
 }
 
 // homes says where alone a package from elsewhere, and what lies below it, may be

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/berth-registry/berth/internal/durable"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -57,7 +58,7 @@ func (c *console) openRows(ctx context.Context, l *loaded) (*meta.DB, error) {
 // makeDataDirs makes the data directory and that of the database.
 func makeDataDirs(c *Config) error {
 	for _, dir := range []string{c.Data, filepath.Dir(c.databaseFile())} {
-		if err := makeDir(dir); err != nil {
+		if err := durable.MakeDir(dir, 0o700); err != nil {
 			return fmt.Errorf("making the data directory: %w", err)
 		}
 	}
