@@ -1,53 +1,11 @@
 package server
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
-
-func TestMakeDir(t *testing.T) {
-	root := t.TempDir()
-	path := filepath.Join(root, "a", "b", "c")
-	for range 2 {
-		if err := makeDir(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for dir := path; dir != root; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if runtime.GOOS != "windows" && info.Mode() != fs.ModeDir|0o700 {
-			t.Errorf("%s is %v", dir, info.Mode())
-		}
-	}
-	if err := os.Chmod(path, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := makeDir(path); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o750 {
-		t.Errorf("a directory that was there became %v, %v", info.Mode(), err)
-	}
-}
-
-func TestMakeDirRefusesAFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{file, filepath.Join(file, "below")} {
-		if err := makeDir(path); err == nil || !strings.Contains(err.Error(), "not a directory") {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-}
 
 func TestLock(t *testing.T) {
 	data := t.TempDir()
