@@ -15,7 +15,7 @@ func (a *API) getKeys(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Cache-Control", "public, max-age=3600") // token.JWKSMaxAge
+	w.Header().Set("Cache-Control", "public, max-age=3600") // auth.JWKSMaxAge
 	return writeBody(w, http.StatusOK, "application/json", keys)
 }
 

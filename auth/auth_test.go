@@ -2,6 +2,8 @@ package auth
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -45,6 +47,41 @@ func TestPattern(t *testing.T) {
 	for _, bad := range []string{"", "/a", "a/", "a//b", "a**", "**/**", "a?", "[a]", "A", "a b", "{user}"} {
 		if _, err := ParsePattern(bad); err == nil {
 			t.Errorf("%q is taken for a pattern", bad)
+		}
+	}
+}
+
+// TestTemplate: a placeholder stands for its value, as it is.
+func TestTemplate(t *testing.T) {
+	known := func(name string) bool { return name == "user" }
+	for _, c := range []struct {
+		pattern, value, name string
+		want                 bool
+	}{
+		{"home/{user}/**", "alice", "home/alice", true}, {"home/{user}/**", "alice", "home/alice/a/b", true},
+		{"home/{user}/**", "alice", "home/bob", false}, {"{user}", "team/a", "team/a", true},
+		{"a-{user}-b", "x", "a-x-b", true}, {"{user}{user}", "ab", "abab", true},
+		{"{user}/**", "", "a", false}, {"{user}", "*", "a", false}, {"{user}/a", "**", "b/a", false}, {"{user}", "**", "**", true},
+		{"**/{user}", "x", "a/b/x", true}, {"*{user}", "x", "axbx", true},
+	} {
+		p, err := ParseTemplate(c.pattern, known, "{user}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := func(string) string { return c.value }
+		if got := p.MatchWith(c.name, value); got != c.want {
+			t.Errorf("%q with %q matches %q: %t", c.pattern, c.value, c.name, got)
+		}
+		if p.Match(c.name) || !slices.Contains(p.Placeholders(), "user") || p.String() != c.pattern {
+			t.Errorf("%q: without a value it matches, or is %q with %q", c.pattern, p, p.Placeholders())
+		}
+	}
+	for bad, want := range map[string]string{
+		"{group}": `pattern "{group}": what is in braces is {user}`, "a/{user": "what is in braces", "a}": "names have lower-case letters",
+		"A{user}": `with x for what is in braces: pattern "Ax"`,
+	} {
+		if _, err := ParseTemplate(bad, known, "{user}"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

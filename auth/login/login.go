@@ -28,7 +28,6 @@ import (
 
 const (
 	defaultSessionTTL = time.Hour
-	maxSessionTTL     = 6 * time.Hour
 
 	// maxName and maxSecret bound what is looked at, in bytes. An id_token has some 3 KiB.
 	maxName   = 256
@@ -132,8 +131,8 @@ func (o *Options) complete() error {
 	if o.SessionTTL == 0 {
 		o.SessionTTL = defaultSessionTTL
 	}
-	if o.SessionTTL < time.Minute || o.SessionTTL > maxSessionTTL {
-		return fmt.Errorf("sessions of %v: they last from 1m to %v", o.SessionTTL, maxSessionTTL)
+	if err := auth.CheckSessionTTL(o.SessionTTL); err != nil {
+		return fmt.Errorf("a session's lifetime of %v is not %w", o.SessionTTL, err)
 	}
 	if o.BcryptRuns <= 0 {
 		o.BcryptRuns = max(1, runtime.GOMAXPROCS(0)/2)

@@ -70,8 +70,8 @@ func (r *rule) explain(q *query, asked bool) (applied bool, why string) {
 		return true, "is for " + in.text
 	}
 	for i := range r.repos {
-		if r.repos[i].match(q.id, q.repository) {
-			return true, fmt.Sprintf("is for %s, in %s", in.text, r.repos[i].explain(q.id))
+		if matches(&r.repos[i], q.id, q.repository) {
+			return true, fmt.Sprintf("is for %s, in %s", in.text, explainPattern(&r.repos[i], q.id))
 		}
 	}
 	return false, "is for repositories " + r.explainRepos(q.id)
@@ -90,32 +90,26 @@ func list(terms []term) string {
 func (r *rule) explainRepos(id *auth.Identity) string {
 	var words []string
 	for i := range r.repos {
-		words = append(words, r.repos[i].explain(id))
+		words = append(words, explainPattern(&r.repos[i], id))
 	}
 	return strings.Join(words, " or ")
 }
 
-// explain is the pattern, and what it becomes for an identity.
-func (p *pattern) explain(id *auth.Identity) string {
-	if !p.uses(userName) && !p.uses(claimValue) {
-		return p.text
+// explainPattern returns the pattern, and what it becomes for an identity.
+func explainPattern(p *auth.Pattern, id *auth.Identity) string {
+	names := p.Placeholders()
+	if len(names) == 0 {
+		return p.String()
 	}
-	var becomes strings.Builder
-	for rest := p.text; ; {
-		before, after, found := strings.Cut(rest, "{")
-		becomes.WriteString(before)
-		if !found {
-			return p.text + ", here " + becomes.String()
-		}
-		name, after, _ := strings.Cut(after, "}")
-		t, _ := parsePlaceholder(name)
-		value := t.value(id)
+	becomes := p.String()
+	for _, name := range names {
+		value := placeholderValue(id, name)
 		if value == "" {
-			return fmt.Sprintf("%s (nothing here: {%s} is no part of a repository's name)", p.text, name)
+			return fmt.Sprintf("%s (nothing here: {%s} is no part of a repository's name)", p, name)
 		}
-		becomes.WriteString(value)
-		rest = after
+		becomes = strings.Replace(becomes, "{"+name+"}", value, 1)
 	}
+	return p.String() + ", here " + becomes
 }
 
 // explain says which condition does not hold.

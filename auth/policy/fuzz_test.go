@@ -63,7 +63,7 @@ func FuzzPattern(f *testing.F) {
 				want = pattern.Match(name)
 			}
 		}
-		if got := p.match(id, name); got != want {
+		if got := matches(&p, id, name); got != want {
 			t.Errorf("%q with %q matches %q: %t, want %t", text, claim, name, got, want)
 		}
 	})

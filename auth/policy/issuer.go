@@ -103,9 +103,9 @@ func checkTemplate(text string) error {
 	for rest := text; ; claims++ {
 		before, after, found := strings.Cut(rest, "{")
 		name, after, closed := strings.Cut(after, "}")
-		t, ok := parsePlaceholder(name)
+		_, ok := claimOf(name)
 		switch {
-		case strings.Contains(before, "}") || found && !(closed && ok && t.kind == claimValue):
+		case strings.Contains(before, "}") || found && !(closed && ok):
 			return fmt.Errorf("%q: what is in braces is {claims.NAME}", text)
 		case !found && claims == 0:
 			return fmt.Errorf("%q is the same for every job: expected for example {claims.sub}", text)

@@ -63,7 +63,7 @@ func Default() *Policy {
 	return compile([]*rule{{
 		name:    "default policy",
 		who:     who{any: []term{{kind: authenticated, text: "authenticated"}}},
-		repos:   []pattern{everything},
+		repos:   []auth.Pattern{everything},
 		actions: []auth.Permission{auth.Pull, auth.Push, auth.Delete, auth.Catalog},
 	}})
 }

@@ -333,7 +333,7 @@ func TestPatternIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := person("bob")
-		if p.match(&id, name) {
+		if matches(&p, &id, name) {
 			t.Errorf("%s", text)
 		}
 	}

@@ -17,7 +17,7 @@ type rule struct {
 	line    int
 	who     who
 	when    when
-	repos   []pattern
+	repos   []auth.Pattern
 	deny    bool
 	actions []auth.Permission // as written: see speaksOf for what they imply
 }
@@ -52,7 +52,7 @@ func (r *rule) concerns(q *query) bool { return r.who.covers(q.id) && r.when.hol
 // covers says whether the rule is for the query's repository.
 func (r *rule) covers(q *query) bool {
 	for i := range r.repos {
-		if r.repos[i].match(q.id, q.repository) {
+		if matches(&r.repos[i], q.id, q.repository) {
 			return true
 		}
 	}
@@ -121,19 +121,21 @@ func (f *file) readRule(n *yaml.Node) *rule {
 func (f *file) useless(r *rule) string {
 	ofUsers := r.who.names(authenticated) || r.who.names(user) || r.who.names(group)
 	ofJobs := r.who.names(issuer)
-	uses := func(kind tokenKind) bool {
-		return slices.ContainsFunc(r.repos, func(p pattern) bool { return p.uses(kind) })
+	uses := func(is func(placeholder string) bool) bool {
+		return slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return slices.ContainsFunc(p.Placeholders(), is) })
 	}
+	isUser := func(placeholder string) bool { return placeholder == userPlaceholder }
+	isClaim := func(placeholder string) bool { return placeholder != userPlaceholder }
 	switch {
 	case len(r.who.any) == 0:
 		return "only excludes, in who, and so is for nobody: add whom it is for, such as authenticated"
-	case uses(userName) && !ofUsers:
+	case uses(isUser) && !ofUsers:
 		return "has {user}, which users alone have, and who names none"
-	case uses(claimValue) && !ofJobs:
+	case uses(isClaim) && !ofJobs:
 		return "has {claims.…}, which CI jobs alone have, and who names no oidc: issuer"
 	case r.when.claims != nil && !ofJobs:
 		return "wants claims, which CI jobs alone have, and who names no oidc: issuer"
-	case r.deny && slices.Contains(r.actions, auth.Catalog) && !slices.ContainsFunc(r.repos, func(p pattern) bool { return p.text == "**" }):
+	case r.deny && slices.Contains(r.actions, auth.Catalog) && !slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return p.String() == "**" }):
 		return `denies the catalog, which is one for all repositories: expected repos: ["**"]; what may not be pulled is never listed`
 	}
 	return f.unpinned(r)
@@ -171,8 +173,8 @@ func pins(want map[string][]string) bool {
 	return false
 }
 
-func (f *file) readRepos(n *yaml.Node) []pattern {
-	var list []pattern
+func (f *file) readRepos(n *yaml.Node) []auth.Pattern {
+	var list []auth.Pattern
 	for _, w := range f.someWords(n, "repos") {
 		p, err := parsePattern(w.text)
 		if err != nil {

@@ -77,11 +77,9 @@ func (v *view) key() string {
 func appendPatterns(text []byte, rules []*rule, id *auth.Identity) []byte {
 	for _, r := range rules {
 		for i := range r.repos {
-			text = append(text, "\x03"+r.repos[i].text...)
-			for _, t := range r.repos[i].tokens {
-				if t.kind == userName || t.kind == claimValue {
-					text = append(text, "\x04"+t.value(id)...)
-				}
+			text = append(text, "\x03"+r.repos[i].String()...)
+			for _, name := range r.repos[i].Placeholders() {
+				text = append(text, "\x04"+placeholderValue(id, name)...)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -95,19 +96,16 @@ func (f *file) readNetworks(n *yaml.Node) []netip.Prefix {
 	return list
 }
 
-// parseNetwork reads an address or a network.
+// parseNetwork reads an address or a network, in the one form that a rule has for it.
 func parseNetwork(text string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(text)
-	if a, notAddr := netip.ParseAddr(text); notAddr == nil && a.Zone() == "" {
-		p, err = netip.PrefixFrom(a, a.BitLen()), nil
-	}
+	p, err := auth.ParseNetwork(text)
 	switch {
 	case err != nil:
-		return p, fmt.Errorf("%q is neither an address nor a network such as 10.20.0.0/16 or 2001:db8::/32", text)
-	case p.Addr().Is4In6():
+		return p, err
+	case strings.Contains(text, "%"):
+		return p, fmt.Errorf("%q is neither an address nor a network: leave out the zone", text)
+	case p.Addr().Is4() && strings.Contains(text, ":"):
 		return p, fmt.Errorf("%q is an IPv4 address in IPv6: write it as IPv4", text)
-	case p != p.Masked():
-		return p, fmt.Errorf("%q has more than the network's bits: expected %s, or one address without /", text, p.Masked())
 	}
 	return p, nil
 }

@@ -63,7 +63,7 @@ func (c *claims) Validate() error {
 	switch {
 	case min(c.IssuedAt, c.NotBefore, c.Expires) <= 0 || max(c.IssuedAt, c.NotBefore, c.Expires) > latest:
 		return errTimes
-	case c.Expires <= c.IssuedAt || c.Expires <= c.NotBefore || c.Expires-c.IssuedAt > int64(MaxTTL/time.Second):
+	case c.Expires <= c.IssuedAt || c.Expires <= c.NotBefore || c.Expires-c.IssuedAt > int64(auth.MaxTokenTTL/time.Second):
 		return errTimes
 	case c.ID == "":
 		return errNoID

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -19,9 +20,7 @@ type cycle struct {
 
 func (o *Options) cycle() cycle {
 	return cycle{
-		// Whoever fetched the keys just before this one was published asks again within
-		// JWKSMaxAge, and gets it before the last token signed until then has ended.
-		lead: JWKSMaxAge + o.TTL,
+		lead: auth.KeyLead(o.TTL),
 		// The last token, what serves its upload after it has ended, and the clocks.
 		retention:   o.TTL + Leeway + o.UploadGrace,
 		rotateAfter: o.RotateAfter,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -63,7 +64,7 @@ func (w *world) kidOf(s Signed) string {
 // TestRotationByAge follows a key from its first signature to its end.
 func TestRotationByAge(t *testing.T) {
 	w := newWorld(t)
-	lead, retention := JWKSMaxAge+w.o.TTL, w.o.TTL+Leeway+w.o.UploadGrace
+	lead, retention := auth.JWKSMaxAge+w.o.TTL, w.o.TTL+Leeway+w.o.UploadGrace
 	first := w.signer().kid
 	if got := w.published(); !slices.Equal(got, []string{first}) {
 		t.Fatalf("published at first: %v", got)
@@ -146,7 +147,7 @@ func TestCommandsBesideAServer(t *testing.T) {
 	for range 2 { // the second one finds that it is done
 		keys, err := command.Rotate(t.Context(), false)
 		w.must(err)
-		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(JWKSMaxAge+w.o.TTL)) {
+		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(auth.JWKSMaxAge+w.o.TTL)) {
 			t.Fatalf("keys: %+v", keys)
 		}
 		if got := w.published(); !slices.Equal(got, []string{keys[0].KID, keys[1].KID}) {
@@ -224,7 +225,7 @@ func TestOneActiveKey(t *testing.T) {
 		t.Fatalf("after the first start of several: %s", w.states())
 	}
 	for range 5 {
-		w.advance(JWKSMaxAge)
+		w.advance(auth.JWKSMaxAge)
 		each(func(o Options) error { _, err := Open(t.Context(), o); return err })
 		for _, atOnce := range []bool{false, true} {
 			each(func(o Options) error {
@@ -348,7 +349,7 @@ func TestRandomLives(t *testing.T) {
 		}
 		signed := s.token(alice)
 		kid := s.kidOf(signed)
-		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < JWKSMaxAge+s.o.TTL {
+		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < auth.JWKSMaxAge+s.o.TTL {
 			t.Fatalf("a key signs %v after it was published", w.Now().Sub(at))
 		}
 		tokens = append(tokens, issued{signed, kid})

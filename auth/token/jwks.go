@@ -14,7 +14,7 @@ type jwk struct {
 }
 
 // JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those
-// that sign, will sign or have signed. It may be kept for JWKSMaxAge. Errors are the database's.
+// that sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
 func (i *Issuer) JWKS() ([]byte, error) {
 	set, err := i.current()
 	if err != nil {

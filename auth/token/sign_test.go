@@ -135,8 +135,8 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{func(o *Options) { o.Issuer = "" }, "issuer"},
 		{func(o *Options) { o.Service = "" }, "service"},
-		{func(o *Options) { o.TTL = 59 * time.Second }, "between 1m0s and 1h0m0s"},
-		{func(o *Options) { o.TTL = time.Hour + time.Second }, "between 1m0s and 1h0m0s"},
+		{func(o *Options) { o.TTL = 59 * time.Second }, "between 1m and 1h"},
+		{func(o *Options) { o.TTL = time.Hour + time.Second }, "between 1m and 1h"},
 		{func(o *Options) { o.TTL = 90*time.Second + time.Millisecond }, "whole seconds"},
 		{func(o *Options) { o.UploadGrace = -1 }, "negative"},
 		{func(o *Options) { o.RotateAfter = time.Hour }, "1h5m0s before"},

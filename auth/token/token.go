@@ -29,15 +29,8 @@ import (
 )
 
 const (
-	// MinTTL is the shortest life of a token. Clients take a shorter one for this long all
-	// the same, and go on to use what has ended.
-	MinTTL = time.Minute
-	// MaxTTL is the longest.
-	MaxTTL = time.Hour
 	// Leeway is how far the clocks of those who sign and those who verify may differ.
 	Leeway = time.Minute
-	// JWKSMaxAge is how long others may keep the published keys before they ask again.
-	JWKSMaxAge = time.Hour
 	// MaxSize is the length of the longest token, in bytes.
 	MaxSize = 16 << 10
 )
@@ -123,15 +116,14 @@ func (o *Options) check() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	ttl := auth.CheckTokenTTL(o.TTL)
 	switch {
 	case o.Issuer == "":
 		return errors.New("tokens need an issuer: it must not be empty")
 	case o.Service == "":
 		return errors.New("tokens need a service: it must not be empty")
-	case o.TTL < MinTTL || o.TTL > MaxTTL:
-		return fmt.Errorf("a token's lifetime of %v is not between %v and %v: clients take a shorter one for a minute, and a longer one is a password", o.TTL, MinTTL, MaxTTL)
-	case o.TTL%time.Second != 0:
-		return fmt.Errorf("a token's lifetime of %v is not in whole seconds", o.TTL)
+	case ttl != nil:
+		return fmt.Errorf("a token's lifetime of %v is not %w", o.TTL, ttl)
 	case o.UploadGrace < 0:
 		return fmt.Errorf("an upload grace of %v is negative", o.UploadGrace)
 	case o.Rows == nil && o.KeyFile == "":

@@ -91,9 +91,9 @@ func tokenCIDRs(flags *pflag.FlagSet) ([]string, error) {
 	}
 	var cidrs []string
 	for _, text := range given {
-		network, err := parsePrefix(text)
+		network, err := auth.ParseNetwork(text)
 		if err != nil {
-			return nil, fmt.Errorf("--%s %q: expected an address or a network as 10.20.0.0/16", cidrFlag, text)
+			return nil, fmt.Errorf("--%s: %w", cidrFlag, err)
 		}
 		cidrs = append(cidrs, network.String())
 	}

@@ -19,7 +19,7 @@ func TestTokenCreate(t *testing.T) {
 		Token string
 	}
 	o.into(&got, "", "token", "create", "--owner", "alice", "--name", "laptop", "--scope", "repository:a/**:pull", "--scope", "registry:catalog:*",
-		"--expires", "2d", "--cidr", "10.20.30.40/16", "--cidr", "::1")
+		"--expires", "2d", "--cidr", "10.20.0.0/16", "--cidr", "::1")
 	if kind, err := login.ParseSecret(got.Token); kind != login.PersonalToken || err != nil {
 		t.Errorf("the token is of kind %q, %v", kind, err)
 	}
@@ -111,6 +111,7 @@ func TestTokenRefuses(t *testing.T) {
 		{"a minute to", create(append(scope, "--expires", "0d")...)},
 		{"expected days", create(append(scope, "--expires", "soon")...)},
 		{"--cidr", create(append(scope, "--cidr", "10.0.0.0/33")...)},
+		{`--cidr: "10.1.2.3/8" has more than the network's bits: expected 10.0.0.0/8`, create(append(scope, "--cidr", "10.1.2.3/8")...)},
 		{"printable", create(append(scope, "--name", "a\nb")...)},
 		{"there is no token 9", []string{"token", "revoke", "9"}},
 		{"number of a token", []string{"token", "revoke", "berthp_x"}},
