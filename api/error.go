@@ -148,7 +148,7 @@ func (a *API) answer(w *response, r *request, err error) {
 	err = r.bodyError(err)
 	p, known := classify(err)
 	switch {
-	case !known && r.Context().Err() != nil:
+	case r.Context().Err() != nil && (!known || errors.Is(err, r.Context().Err())):
 		w.status, w.err = statusGone, err // nobody is left to read an answer
 		return
 	case !known:

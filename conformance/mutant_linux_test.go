@@ -30,7 +30,7 @@ type mutant struct {
 
 func mutants() []mutant {
 	const put, del, dir = "storage/bucket/put.go", "storage/bucket/delete.go", "storage/bucket/dir.go"
-	const sqlite, backup, data = "storage/meta/sqlite.go", "storage/meta/backup.go", "cmd/berth/datadir.go"
+	const sqlite, backup, data = "internal/db/sqlite/sqlite.go", "internal/db/sqlite/backup.go", "cmd/berth/datadir.go"
 	const full = `"synchronous(FULL)",            // each commit syncs the log`
 	return []mutant{
 		{"an object's bytes", put, `o.file.Sync() // durable: file`, `error(nil)`, cutAfterPush},
@@ -56,14 +56,14 @@ func mutants() []mutant {
 // from another one that a start makes in any case.
 func twice() map[string]string {
 	return map[string]string{
-		"storage/meta/sqlite.go: return syncDir(dir)":                                                    "SQLite syncs the directory of a new database itself",
-		"storage/meta/durable.go: return syncDir(parent)":                                                "serve has made the directory of the database before",
-		"storage/meta/backup.go: return syncFile(file)":                                                  "SQLite syncs what VACUUM INTO writes",
-		"storage/bucket/disk_unix.go: return dir.Sync()":                                                 "what the others call",
-		"storage/meta/durable.go: return syncPath(dir, os.O_RDONLY)":                                     "what the others call",
-		"storage/meta/durable.go: return errors.Join(f.Sync(), f.Close())":                               "what the others call",
-		"storage/meta/durable.go: func syncFile(file string) error { return syncPath(file, os.O_RDWR) }": "what the others call",
-		"cmd/berth/datadir.go: if err := dir.Sync(); err != nil {":                                       "what the others call",
+		"internal/db/sqlite/sqlite.go: return syncDir(dir)":                                                    "SQLite syncs the directory of a new database itself",
+		"internal/db/sqlite/durable.go: return syncDir(parent)":                                                "serve has made the directory of the database before",
+		"internal/db/sqlite/backup.go: return syncFile(file)":                                                  "SQLite syncs what VACUUM INTO writes",
+		"storage/bucket/disk_unix.go: return dir.Sync()":                                                       "what the others call",
+		"internal/db/sqlite/durable.go: return syncPath(dir, os.O_RDONLY)":                                     "what the others call",
+		"internal/db/sqlite/durable.go: return errors.Join(f.Sync(), f.Close())":                               "what the others call",
+		"internal/db/sqlite/durable.go: func syncFile(file string) error { return syncPath(file, os.O_RDWR) }": "what the others call",
+		"cmd/berth/datadir.go: if err := dir.Sync(); err != nil {":                                             "what the others call",
 	}
 }
 
@@ -123,7 +123,7 @@ func (m mutant) build(t *testing.T) string {
 func TestEverySyncHasItsMutant(t *testing.T) {
 	call := regexp.MustCompile(`\.Sync\(\)|\bsync(Dir|Path|File)\(|synchronous\(`)
 	known, used := twice(), map[string]bool{}
-	for _, top := range []string{"storage", "cmd/berth", "api", "auth", "manifest"} {
+	for _, top := range []string{"storage", "internal", "cmd/berth", "api", "auth", "manifest"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

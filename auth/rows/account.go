@@ -1,7 +1,7 @@
-package meta
+package rows
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,25 +26,10 @@ func (a Account) String() string { return fmt.Sprintf("%s %q", a.Kind, a.Name) }
 // GoString does not either.
 func (a Account) GoString() string { return a.String() }
 
-// AuthVersion returns a number that changes with each change of accounts, tokens and
-// signing keys, also by other processes. What was read after it returned a number
-// holds for as long as it returns the same.
-func (db *DB) AuthVersion() (int64, error) {
-	var version int64
-	err := db.queryRow(`SELECT version FROM auth WHERE id = 1`).Scan(&version)
-	return version, err
-}
-
-// changeAuth lets the AuthVersion change with the commit.
-func (tx *Tx) changeAuth() error {
-	_, err := tx.exec(`UPDATE auth SET version = version + 1 WHERE id = 1`)
-	return err
-}
-
 // AuthEnabled says whether authentication was ever on.
-func (db *DB) AuthEnabled() (bool, error) {
+func (d *DB) AuthEnabled(ctx context.Context) (bool, error) {
 	var enabled bool
-	err := db.queryRow(`SELECT enabled_at IS NOT NULL FROM auth WHERE id = 1`).Scan(&enabled)
+	err := d.queryRow(ctx, `SELECT enabled_at IS NOT NULL FROM auth WHERE id = 1`).Scan(&enabled)
 	return enabled, err
 }
 
@@ -54,44 +39,35 @@ func (tx *Tx) EnableAuth(now int64) error {
 	return err
 }
 
-// Empty reports whether the database holds nothing of anybody: no repository, not even an unlisted
-// one, no upload and no account.
-func (db *DB) Empty() (bool, error) {
-	var empty bool
-	err := db.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM repositories) AND NOT EXISTS (SELECT 1 FROM uploads)
-		AND NOT EXISTS (SELECT 1 FROM accounts)`).Scan(&empty)
-	return empty, err
-}
-
 // HasAccounts says whether there is any user or robot.
-func (db *DB) HasAccounts() (bool, error) {
+func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
 	var has bool
-	err := db.queryRow(`SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
+	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
 	return has, err
 }
 
 // HighestPasswordCost returns the highest cost of all passwords, 0 where there are none.
-func (db *DB) HighestPasswordCost() (int, error) {
+func (d *DB) HighestPasswordCost(ctx context.Context) (int, error) {
 	var cost int
-	err := db.queryRow(`SELECT COALESCE(MAX(password_cost), 0) FROM accounts`).Scan(&cost)
+	err := d.queryRow(ctx, `SELECT COALESCE(MAX(password_cost), 0) FROM accounts`).Scan(&cost)
 	return cost, err
 }
 
 // Account returns the account of a kind and name, or fs.ErrNotExist.
-func (db *DB) Account(kind, name string) (Account, error) {
-	return scanAccount(db.queryRow(`SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
+func (d *DB) Account(ctx context.Context, kind, name string) (Account, error) {
+	return scanAccount(d.queryRow(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
 		FROM accounts WHERE kind = $1 AND name = $2`, kind, name))
 }
 
 // AccountByID returns an account, or fs.ErrNotExist.
-func (db *DB) AccountByID(id int64) (Account, error) {
-	return scanAccount(db.queryRow(`SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
+func (d *DB) AccountByID(ctx context.Context, id int64) (Account, error) {
+	return scanAccount(d.queryRow(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
 		FROM accounts WHERE id = $1`, id))
 }
 
 // Accounts returns at most n accounts of a kind whose names come after last, in byte order.
-func (db *DB) Accounts(kind, last string, n int) ([]Account, error) {
-	rows, err := db.query(`SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
+func (d *DB) Accounts(ctx context.Context, kind, last string, n int) ([]Account, error) {
+	rows, err := d.query(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
 		FROM accounts WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3`, kind, last, n)
 	return scanAll(rows, err, scanAccount)
 }
@@ -147,20 +123,6 @@ func (tx *Tx) DeleteAccount(id int64) error {
 	return tx.changeOne(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
 }
 
-// changeOne ends a change of n rows, of which there should be one.
-func (tx *Tx) changeOne(n int64, err error) error {
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return fs.ErrNotExist
-	}
-	return tx.changeAuth()
-}
-
-// scanner is one row of a result.
-type scanner interface{ Scan(dest ...any) error }
-
 func scanAccount(row scanner) (Account, error) {
 	var a Account
 	var groups string
@@ -170,40 +132,4 @@ func scanAccount(row scanner) (Account, error) {
 	}
 	a.Groups, err = decodeList(groups)
 	return a, err
-}
-
-// scanAll scans each row of a result.
-func scanAll[T any](r *rows, err error, scan func(scanner) (T, error)) ([]T, error) {
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	var all []T
-	for r.Next() {
-		one, err := scan(r)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one)
-	}
-	return all, r.Err()
-}
-
-// encodeList makes a column's JSON array of a list.
-func encodeList(list []string) (string, error) {
-	if len(list) == 0 {
-		return "[]", nil
-	}
-	text, err := json.Marshal(list)
-	return string(text), err
-}
-
-// decodeList reads what encodeList made. An empty list is nil.
-func decodeList(text string) ([]string, error) {
-	if text == "[]" {
-		return nil, nil
-	}
-	var list []string
-	err := json.Unmarshal([]byte(text), &list)
-	return list, err
 }

@@ -1,4 +1,4 @@
-package meta
+package rows
 
 import (
 	"context"
@@ -7,23 +7,12 @@ import (
 	"io/fs"
 	"reflect"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-// openAuth opens a database with this program's own schema, as another process would a
-// second time.
-func openAuth(t *testing.T, url string) *DB {
-	t.Helper()
-	db, err := Open(context.Background(), url, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Errorf("closing: %v", err)
-		}
-	})
-	return db
-}
+// openAuth opens a database, as another process would a second time.
+func openAuth(t *testing.T, url string) *DB { return New(dbtest.Open(t, url)) }
 
 // write runs fn in a transaction that must go well.
 func write(t *testing.T, db *DB, fn func(*Tx) error) {
@@ -37,12 +26,12 @@ func write(t *testing.T, db *DB, fn func(*Tx) error) {
 // changes with fn.
 func change(t *testing.T, db, other *DB, fn func(*Tx) error) bool {
 	t.Helper()
-	before, err := other.AuthVersion()
+	before, err := other.AuthVersion(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(t, db, fn)
-	after, err := other.AuthVersion()
+	after, err := other.AuthVersion(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,16 +50,16 @@ func newAccount(t *testing.T, db *DB, a Account) int64 {
 
 // Every change of an account is seen through another database handle on the file.
 func TestAccountChanges(t *testing.T) {
-	url := fileURL(t)
+	url := dbtest.File(t)
 	db, other := openAuth(t, url), openAuth(t, url)
 	want := Account{Kind: "user", Name: "alice", PasswordHash: "$2a$10$x", PasswordCost: 10, Groups: []string{"a", "b"}, CreatedAt: 7}
 	check := func(what string) {
 		t.Helper()
-		got, err := other.Account("user", "alice")
+		got, err := other.Account(t.Context(), "user", "alice")
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("after %s: got %#v, %v", what, got, err)
 		}
-		if byID, err := other.AccountByID(want.ID); err != nil || !reflect.DeepEqual(byID, got) {
+		if byID, err := other.AccountByID(t.Context(), want.ID); err != nil || !reflect.DeepEqual(byID, got) {
 			t.Errorf("after %s, by id: got %#v, %v", what, byID, err)
 		}
 	}
@@ -98,7 +87,7 @@ func TestAccountChanges(t *testing.T) {
 	want.Disabled = false
 	check("enabling")
 	step("removing", func(tx *Tx) error { return tx.DeleteAccount(want.ID) })
-	if _, err := other.Account("user", "alice"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := other.Account(t.Context(), "user", "alice"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed: %v", err)
 	}
 	if again := newAccount(t, db, want); again == want.ID {
@@ -107,7 +96,7 @@ func TestAccountChanges(t *testing.T) {
 }
 
 func TestAccountNotThere(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	for what, fn := range map[string]func(*Tx) error{
 		"password": func(tx *Tx) error { return tx.SetPassword(9, "", 0) },
 		"groups":   func(tx *Tx) error { return tx.SetGroups(9, []string{"a"}) },
@@ -124,7 +113,7 @@ func TestAccountNotThere(t *testing.T) {
 
 // A name is one account of its kind; a robot is another kind.
 func TestAccountNames(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	for i := range 5 {
 		newAccount(t, db, Account{Kind: "user", Name: fmt.Sprintf("u%d", i)})
 	}
@@ -138,7 +127,7 @@ func TestAccountNames(t *testing.T) {
 	}
 	var got []string
 	for last := ""; ; {
-		page, err := db.Accounts("user", last, 2)
+		page, err := db.Accounts(t.Context(), "user", last, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,10 +145,10 @@ func TestAccountNames(t *testing.T) {
 }
 
 func TestHighestPasswordCost(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	for _, c := range []struct{ add, want int }{{0, 0}, {10, 10}, {12, 12}, {11, 12}} {
 		newAccount(t, db, Account{Kind: "user", Name: fmt.Sprint("u", c.add), PasswordCost: c.add})
-		if got, err := db.HighestPasswordCost(); got != c.want || err != nil {
+		if got, err := db.HighestPasswordCost(t.Context()); got != c.want || err != nil {
 			t.Errorf("after %d: %d, %v", c.add, got, err)
 		}
 	}
@@ -167,10 +156,10 @@ func TestHighestPasswordCost(t *testing.T) {
 
 // Authentication once on stays on, whoever goes.
 func TestEnableAuth(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	enabled := func(want bool) {
 		t.Helper()
-		if got, err := db.AuthEnabled(); got != want || err != nil {
+		if got, err := db.AuthEnabled(t.Context()); got != want || err != nil {
 			t.Errorf("enabled: %v, %v", got, err)
 		}
 	}
@@ -185,32 +174,15 @@ func TestEnableAuth(t *testing.T) {
 	}
 }
 
-func TestEmpty(t *testing.T) {
-	for what, use := range map[string]func(*Tx) error{
-		"repository": func(tx *Tx) error { _, err := tx.EnsureRepository("a"); return err },
-		"upload":     func(tx *Tx) error { return tx.CreateUploads(Upload{Repository: "a"}, []string{"1"}) },
-		"account":    func(tx *Tx) error { _, err := tx.CreateAccount(Account{Kind: "robot", Name: "r"}); return err },
-	} {
-		db := openAuth(t, "sqlite::memory:")
-		if empty, err := db.Empty(); !empty || err != nil {
-			t.Errorf("new: %v, %v", empty, err)
-		}
-		write(t, db, use)
-		if empty, err := db.Empty(); empty || err != nil {
-			t.Errorf("with a %s: %v, %v", what, empty, err)
-		}
-	}
-}
-
 func TestHasAccounts(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	check := func(want bool) {
 		t.Helper()
-		if got, err := db.HasAccounts(); got != want || err != nil {
+		if got, err := db.HasAccounts(t.Context()); got != want || err != nil {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
-	write(t, db, func(tx *Tx) error { _, err := tx.EnsureRepository("a"); return err })
+	write(t, db, func(tx *Tx) error { _, err := tx.exec(`INSERT INTO repositories (name) VALUES ('a')`); return err })
 	check(false)
 	id := newAccount(t, db, Account{Kind: "robot", Name: "r"})
 	check(true)

@@ -1,6 +1,7 @@
-package meta
+package rows
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 )
@@ -28,26 +29,26 @@ func (t AuthToken) String() string { return fmt.Sprintf("%s token %d", t.Kind, t
 func (t AuthToken) GoString() string { return t.String() }
 
 // AuthTokenByHash returns the token whose secret has the hash, or fs.ErrNotExist.
-func (db *DB) AuthTokenByHash(hash []byte) (AuthToken, error) {
-	return scanAuthToken(db.queryRow(`SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
+func (d *DB) AuthTokenByHash(ctx context.Context, hash []byte) (AuthToken, error) {
+	return scanAuthToken(d.queryRow(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
 		FROM auth_tokens WHERE hash = $1`, hash))
 }
 
 // AuthTokenByID returns a token, or fs.ErrNotExist.
-func (db *DB) AuthTokenByID(id int64) (AuthToken, error) {
-	return scanAuthToken(db.queryRow(`SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
+func (d *DB) AuthTokenByID(ctx context.Context, id int64) (AuthToken, error) {
+	return scanAuthToken(d.queryRow(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
 		FROM auth_tokens WHERE id = $1`, id))
 }
 
 // AuthTokens returns at most n tokens of an account, or of all and the sessions too if
 // it is 0, whose ids are above last, in their order.
-func (db *DB) AuthTokens(accountID, last int64, n int) ([]AuthToken, error) {
+func (d *DB) AuthTokens(ctx context.Context, accountID, last int64, n int) ([]AuthToken, error) {
 	if accountID == 0 {
-		rows, err := db.query(`SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
+		rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
 			FROM auth_tokens WHERE id > $1 ORDER BY id LIMIT $2`, last, n)
 		return scanAll(rows, err, scanAuthToken)
 	}
-	rows, err := db.query(`SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
+	rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
 		FROM auth_tokens WHERE account_id = $1 AND id > $2 ORDER BY id LIMIT $3`, accountID, last, n)
 	return scanAll(rows, err, scanAuthToken)
 }

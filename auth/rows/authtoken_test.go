@@ -1,4 +1,4 @@
-package meta
+package rows
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"reflect"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 func newAuthToken(t *testing.T, db *DB, token AuthToken) int64 {
@@ -21,7 +23,7 @@ func newAuthToken(t *testing.T, db *DB, token AuthToken) int64 {
 
 func tokenIDs(t *testing.T, db *DB, account int64) []int64 {
 	t.Helper()
-	tokens, err := db.AuthTokens(account, 0, 100)
+	tokens, err := db.AuthTokens(t.Context(), account, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +35,7 @@ func tokenIDs(t *testing.T, db *DB, account int64) []int64 {
 }
 
 func TestAuthToken(t *testing.T) {
-	url := fileURL(t)
+	url := dbtest.File(t)
 	db, other := openAuth(t, url), openAuth(t, url)
 	owner := newAccount(t, db, Account{Kind: "user", Name: "alice"})
 	want := AuthToken{
@@ -48,23 +50,23 @@ func TestAuthToken(t *testing.T) {
 	}
 	write(t, db, func(tx *Tx) error { return tx.TouchAuthToken(want.ID, 4) }) // was late
 	want.UsedAt = 5
-	if got, err := other.AuthTokenByHash([]byte("hash")); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := other.AuthTokenByHash(t.Context(), []byte("hash")); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("by hash: %#v, %v", got, err)
 	}
-	if got, err := other.AuthTokenByID(want.ID); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := other.AuthTokenByID(t.Context(), want.ID); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("by id: %#v, %v", got, err)
 	}
 	if !change(t, db, other, func(tx *Tx) error { return tx.DeleteAuthToken(want.ID) }) {
 		t.Error("a removal leaves the version")
 	}
-	if _, err := other.AuthTokenByHash([]byte("hash")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := other.AuthTokenByHash(t.Context(), []byte("hash")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed: %v", err)
 	}
 }
 
 // Tokens go with their owner, and nobody else's do.
 func TestAuthTokensOfAccount(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	alice := newAccount(t, db, Account{Kind: "user", Name: "alice"})
 	bob := newAccount(t, db, Account{Kind: "user", Name: "bob"})
 	var ids []int64
@@ -83,7 +85,7 @@ func TestAuthTokensOfAccount(t *testing.T) {
 	}
 	check("all", 0, ids...)
 	check("alice's", alice, ids[0], ids[2])
-	if page, err := db.AuthTokens(alice, ids[0], 1); err != nil || len(page) != 1 || page[0].ID != ids[2] {
+	if page, err := db.AuthTokens(t.Context(), alice, ids[0], 1); err != nil || len(page) != 1 || page[0].ID != ids[2] {
 		t.Errorf("the second page: %v, %v", page, err)
 	}
 	if !change(t, db, db, func(tx *Tx) error { return tx.DeleteAuthTokensOf(bob) }) {
@@ -96,7 +98,7 @@ func TestAuthTokensOfAccount(t *testing.T) {
 
 // A token is of an account, and a session of none, whatever is asked for.
 func TestAuthTokenOwner(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	owner := newAccount(t, db, Account{Kind: "robot", Name: "r"})
 	for _, token := range []AuthToken{
 		{AccountID: owner, Kind: "session"}, {Kind: "robot"}, {Kind: "personal"}, {AccountID: owner + 1, Kind: "robot"}, {AccountID: owner, Kind: "other"},
@@ -110,7 +112,7 @@ func TestAuthTokenOwner(t *testing.T) {
 }
 
 func TestUseIDTokenOnce(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	use := func(issuer, jti string) error {
 		return db.Tx(context.Background(), func(tx *Tx) error { return tx.UseIDToken(issuer, jti, 10) })
 	}
@@ -125,7 +127,7 @@ func TestUseIDTokenOnce(t *testing.T) {
 }
 
 func TestForgetExpired(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openAuth(t, dbtest.Memory)
 	owner := newAccount(t, db, Account{Kind: "user", Name: "alice"})
 	kept := newAuthToken(t, db, AuthToken{AccountID: owner, Kind: "personal", Hash: []byte("p"), ExpiresAt: 1})
 	for i := range 5 {
@@ -138,7 +140,7 @@ func TestForgetExpired(t *testing.T) {
 			t.Errorf("tokens %v are left, want %d sessions", got, want)
 		}
 		var used int
-		if err := db.queryRow(`SELECT COUNT(*) FROM used_id_tokens`).Scan(&used); err != nil || used != want {
+		if err := db.queryRow(t.Context(), `SELECT COUNT(*) FROM used_id_tokens`).Scan(&used); err != nil || used != want {
 			t.Errorf("%d used tokens are left (%v), want %d", used, err, want)
 		}
 	}

@@ -1,7 +1,10 @@
-package meta
+package rows
 
 import (
+	"context"
 	"fmt"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // SigningKey is a key that signs tokens, with its private part.
@@ -21,13 +24,16 @@ func (k SigningKey) String() string { return fmt.Sprintf("%s key %s", k.State, k
 func (k SigningKey) GoString() string { return k.String() }
 
 // SigningKeys returns all keys, the oldest first.
-func (db *DB) SigningKeys() ([]SigningKey, error) { return scanSigningKeys(db) }
+func (d *DB) SigningKeys(ctx context.Context) ([]SigningKey, error) {
+	return scanSigningKeys(d.query(ctx, signingKeysSQL))
+}
 
 // SigningKeys is DB.SigningKeys inside the transaction.
-func (tx *Tx) SigningKeys() ([]SigningKey, error) { return scanSigningKeys(tx) }
+func (tx *Tx) SigningKeys() ([]SigningKey, error) { return scanSigningKeys(tx.query(signingKeysSQL)) }
 
-func scanSigningKeys(q querier) ([]SigningKey, error) {
-	rows, err := q.query(`SELECT kid, state, pem, created_at, active_at, retired_at FROM signing_keys ORDER BY created_at, kid`)
+const signingKeysSQL = `SELECT kid, state, pem, created_at, active_at, retired_at FROM signing_keys ORDER BY created_at, kid`
+
+func scanSigningKeys(rows *db.Rows, err error) ([]SigningKey, error) {
 	return scanAll(rows, err, func(row scanner) (SigningKey, error) {
 		var k SigningKey
 		err := row.Scan(&k.KID, &k.State, &k.PEM, &k.CreatedAt, &k.ActiveAt, &k.RetiredAt)

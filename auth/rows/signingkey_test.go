@@ -1,12 +1,14 @@
-package meta
+package rows
 
 import (
 	"reflect"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 func TestSigningKeys(t *testing.T) {
-	url := fileURL(t)
+	url := dbtest.File(t)
 	db, other := openAuth(t, url), openAuth(t, url)
 	old := SigningKey{KID: "z", State: "active", PEM: "old", CreatedAt: 1, ActiveAt: 2}
 	young := SigningKey{KID: "a", State: "next", PEM: "young", CreatedAt: 3}
@@ -18,7 +20,7 @@ func TestSigningKeys(t *testing.T) {
 	}
 	check := func(want ...SigningKey) {
 		t.Helper()
-		if got, err := other.SigningKeys(); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := other.SigningKeys(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %#v, %v", got, err)
 		}
 	}

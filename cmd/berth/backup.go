@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
 func (c *console) backupCommand() *cobra.Command {
@@ -39,5 +39,5 @@ func backup(ctx context.Context, c *Config, file string) error {
 	if c.inMemory() {
 		return errors.New("a database in memory lives in its server and cannot be copied from outside")
 	}
-	return meta.Backup(ctx, c.Database.URL, file)
+	return sqlite.Backup(ctx, c.Database.URL, file)
 }

@@ -1,74 +1,54 @@
-package meta
+package db
 
 import (
-	"database/sql"
-	"database/sql/driver"
 	"fmt"
 	"io/fs"
 	"reflect"
-	"time"
 )
 
-// bind appends the arguments of a statement to to, as the driver wants them.
-// Times are refused: columns hold integers.
-func bind(to []driver.NamedValue, args []any) ([]driver.NamedValue, error) {
-	for i, arg := range args {
-		var v driver.Value
-		switch a := arg.(type) {
-		case nil, int64, string, []byte, bool:
-			v = a
-		case int:
-			v = int64(a)
-		default:
-			var err error
-			if v, err = driver.DefaultParameterConverter.ConvertValue(arg); err != nil {
-				return to, fmt.Errorf("argument %d: %w", i+1, err)
-			}
-			if _, ok := v.(time.Time); ok {
-				return to, fmt.Errorf("argument %d: a time is not a column's type", i+1)
-			}
-		}
-		to = append(to, driver.NamedValue{Ordinal: i + 1, Value: v})
-	}
-	return to, nil
-}
-
-// row is the first row of a result, or what kept it away.
-type row struct {
-	values []driver.Value
+// Row is one row of a result, or the error in its place.
+type Row struct {
+	values []any
 	err    error
 }
 
+// NewRow returns a row of these values: each an int64, float64, string, []byte, or nil for NULL.
+func NewRow(values []any) Row { return Row{values: values} }
+
 // firstRow makes a row of a result and its error.
-func firstRow(r *rows, err error) row {
+func firstRow(r *Rows, err error) Row {
 	switch {
 	case err != nil:
-		return row{err: err}
+		return Row{err: err}
 	case len(r.values) == 0:
-		return row{err: fs.ErrNotExist}
+		return Row{err: fs.ErrNotExist}
 	}
-	return row{values: r.values[:r.width]}
+	return Row{values: r.values[:r.width]}
 }
 
 // Scan copies the columns of the row into dest, one pointer for each. It
 // answers fs.ErrNotExist where there is no row.
-func (r row) Scan(dest ...any) error {
+func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
 	}
 	return scan(dest, r.values)
 }
 
-// rows is a result in memory. It is used like a sql.Rows, but needs no closing.
-type rows struct {
+// Rows is a result in memory. It is used like a sql.Rows, but needs no closing.
+type Rows struct {
 	width   int
-	values  []driver.Value // of all rows
-	current []driver.Value
+	values  []any // of all rows
+	current []any
 	next    int // index in values
 }
 
+// NewRows returns a result with so many columns, whose rows follow each other in values. For what
+// a value may be see NewRow.
+func NewRows(width int, values []any) *Rows { return &Rows{width: width, values: values} }
+
 // Next goes on to the next row, and says whether there is one.
-func (r *rows) Next() bool {
+func (r *Rows) Next() bool {
 	if r.next >= len(r.values) {
 		r.current = nil
 		return false
@@ -79,15 +59,15 @@ func (r *rows) Next() bool {
 }
 
 // Scan copies the columns of the current row into dest, one pointer for each.
-func (r *rows) Scan(dest ...any) error { return scan(dest, r.current) }
+func (r *Rows) Scan(dest ...any) error { return scan(dest, r.current) }
 
 // Err is nil: the rows were all read before.
-func (r *rows) Err() error { return nil }
+func (r *Rows) Err() error { return nil }
 
 // Close does nothing.
-func (r *rows) Close() error { return nil }
+func (r *Rows) Close() error { return nil }
 
-func scan(dest []any, values []driver.Value) error {
+func scan(dest []any, values []any) error {
 	if len(dest) != len(values) {
 		return fmt.Errorf("scanning %d columns into %d variables", len(values), len(dest))
 	}
@@ -100,8 +80,8 @@ func scan(dest []any, values []driver.Value) error {
 }
 
 // assign stores a column's value where dest points to. Only conversions that
-// lose nothing are made; NULL goes into pointers, byte slices, any and sql.Scanner.
-func assign(dest any, value driver.Value) error {
+// lose nothing are made; NULL goes into pointers, byte slices, any and what has sql.Scanner's method.
+func assign(dest any, value any) error {
 	switch v := value.(type) {
 	case string:
 		switch d := dest.(type) {
@@ -143,7 +123,7 @@ func assign(dest any, value driver.Value) error {
 	case *any:
 		*d = value
 		return nil
-	case sql.Scanner:
+	case interface{ Scan(src any) error }:
 		return d.Scan(value)
 	}
 	return assignKind(dest, value)
@@ -151,7 +131,7 @@ func assign(dest any, value driver.Value) error {
 
 // assignKind is assign for types known by their kind alone: int, defined
 // strings and integers, and pointers to what may be NULL.
-func assignKind(dest any, value driver.Value) error {
+func assignKind(dest any, value any) error {
 	p := reflect.ValueOf(dest)
 	if p.Kind() != reflect.Pointer || p.IsNil() {
 		return fmt.Errorf("cannot scan into a %T", dest)

@@ -1,4 +1,10 @@
-package meta
+package schema
+
+import (
+	"context"
+
+	"github.com/berth-registry/berth/internal/db"
+)
 
 // Registry is the identity of the registry that these rows belong to.
 type Registry struct {
@@ -6,10 +12,10 @@ type Registry struct {
 	Incarnation string // changes when the rows were restored beside another bucket
 }
 
-// Registry returns the identity, or fs.ErrNotExist in a new database.
-func (db *DB) Registry() (Registry, error) {
+// ReadRegistry returns the identity, or fs.ErrNotExist in a new database.
+func ReadRegistry(ctx context.Context, d *db.DB) (Registry, error) {
 	var r Registry
-	err := db.queryRow(`SELECT registry_id, incarnation FROM registry WHERE id = 1`).Scan(&r.ID, &r.Incarnation)
+	err := d.QueryRow(ctx, `SELECT registry_id, incarnation FROM registry WHERE id = 1`).Scan(&r.ID, &r.Incarnation)
 	return r, err
 }
 
@@ -18,15 +24,8 @@ func (db *DB) Registry() (Registry, error) {
 const oldestProgram = 5
 
 // CreateRegistry gives a new database its identity.
-func (tx *Tx) CreateRegistry(r Registry) error {
-	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, $3)`,
+func CreateRegistry(tx *db.Tx, r Registry) error {
+	_, err := tx.Exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, $3)`,
 		r.ID, r.Incarnation, oldestProgram)
 	return err
-}
-
-// HasBlobs says whether any blob was ever committed.
-func (db *DB) HasBlobs() (bool, error) {
-	var has bool
-	err := db.queryRow(`SELECT EXISTS (SELECT 1 FROM blobs)`).Scan(&has)
-	return has, err
 }

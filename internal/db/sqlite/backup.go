@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 )
 
-// Backup writes a consistent copy of the database that url names to file,
-// while it may be served by another process. The database must exist; it is
-// opened for reading only and not migrated. See DB.Backup.
+// Backup writes a consistent copy of the database that url names to file, which must not
+// exist (fs.ErrExist), in a directory that must. The copy is whole and durable when
+// Backup returns nil; otherwise there is none. The database must exist; it is
+// opened for reading only and not migrated. Another process may serve it: readers and writers go
+// on meanwhile.
 func Backup(ctx context.Context, url, file string) error {
 	path, err := parseURL(url)
 	if err != nil {
@@ -31,19 +33,16 @@ func Backup(ctx context.Context, url, file string) error {
 	return errors.Join(backup(ctx, c, file), c.close())
 }
 
-// Backup writes a consistent copy of the database to file, which must not
-// exist (fs.ErrExist), in a directory that must. The copy is whole and durable when
-// Backup returns nil; otherwise there is none. Readers and writers go on
-// meanwhile (in memory they wait).
-func (db *DB) Backup(ctx context.Context, file string) error {
-	if !db.memory {
-		return Backup(ctx, "sqlite:"+db.path, file)
+// backup is Backup for an open database, in memory too. There readers and writers wait meanwhile.
+func (e *engine) backup(ctx context.Context, file string) error {
+	if !e.memory {
+		return Backup(ctx, "sqlite:"+e.path, file)
 	}
-	c, err := db.readers.get()
+	c, err := e.readers.get(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.readers.put(c)
+	defer e.readers.put(c)
 	return backup(ctx, c, file)
 }
 

@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -9,26 +9,28 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 func TestBackup(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
-		mustInsert(t, db, "a")
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		mustInsert(t, d, "a")
 		dir := t.TempDir()
 		file := filepath.Join(dir, "co'py.db")
-		if err := db.Backup(context.Background(), file); err != nil {
+		if err := d.backup(context.Background(), file); err != nil {
 			t.Fatal(err)
 		}
-		mustInsert(t, db, "b")
-		if err := db.Backup(context.Background(), file); !errors.Is(err, fs.ErrExist) {
+		mustInsert(t, d, "b")
+		if err := d.backup(context.Background(), file); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("overwriting: %v", err)
 		}
-		if err := db.Backup(context.Background(), filepath.Join(dir, "absent", "copy")); err == nil {
+		if err := d.backup(context.Background(), filepath.Join(dir, "absent", "copy")); err == nil {
 			t.Error("a backup into a directory that is not there")
 		}
 		canceled, cancel := context.WithCancel(context.Background())
 		cancel()
-		if err := db.Backup(canceled, filepath.Join(dir, "canceled")); !errors.Is(err, context.Canceled) {
+		if err := d.backup(canceled, filepath.Join(dir, "canceled")); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 		entries, err := os.ReadDir(dir)
@@ -41,15 +43,15 @@ func TestBackup(t *testing.T) {
 		if got := names(t, openTest(t, "sqlite:"+file, Options{})); len(got) != 1 {
 			t.Errorf("the copy has %v", got)
 		}
-		mustInsert(t, db, "c")
+		mustInsert(t, d, "c")
 	})
 }
 
 // A copy made beside writers, by another process as it were, has whole transactions only.
 func TestBackupWhileWriting(t *testing.T) {
 	url := fileURL(t)
-	db := openTest(t, url, Options{})
-	db.batchTime = batchTime
+	d := openTest(t, url, Options{})
+	d.batchTime = batchTime
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() {
 		var err error
@@ -60,7 +62,7 @@ func TestBackupWhileWriting(t *testing.T) {
 				return
 			default:
 			}
-			err = db.Tx(context.Background(), func(tx *Tx) error {
+			err = d.Tx(context.Background(), func(tx *db.Tx) error {
 				return errors.Join(insert(tx, fmt.Sprint(i, "a")), insert(tx, fmt.Sprint(i, "b")))
 			})
 		}

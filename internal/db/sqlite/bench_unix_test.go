@@ -1,6 +1,6 @@
 //go:build unix
 
-package meta
+package sqlite
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // cpu reports the processor time of the process per operation, which in a
@@ -28,12 +30,12 @@ func cpu(b *testing.B) {
 }
 
 // benchmarkDB has n items with 700 bytes each, the size of a small manifest.
-func benchmarkDB(b *testing.B, n int) *DB {
-	db := openTest(b, fileURL(b), Options{})
-	db.batchTime = batchTime
-	err := db.Tx(context.Background(), func(tx *Tx) error {
+func benchmarkDB(b *testing.B, n int) *testDB {
+	d := openTest(b, fileURL(b), Options{})
+	d.batchTime = batchTime
+	err := d.Tx(context.Background(), func(tx *db.Tx) error {
 		for i := range n {
-			_, err := tx.exec(`INSERT INTO items (name, data) VALUES ($1, $2)`, fmt.Sprintf("team/app%d", i), make([]byte, 700))
+			_, err := tx.Exec(`INSERT INTO items (name, data) VALUES ($1, $2)`, fmt.Sprintf("team/app%d", i), make([]byte, 700))
 			if err != nil {
 				return err
 			}
@@ -43,14 +45,14 @@ func benchmarkDB(b *testing.B, n int) *DB {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return db
+	return d
 }
 
 func BenchmarkPointQuery(b *testing.B) {
 	for _, n := range []int{10, 50_000} {
 		for _, parallel := range []int{1, 8} {
 			b.Run(fmt.Sprintf("rows=%d/clients=%d", n, parallel), func(b *testing.B) {
-				db := benchmarkDB(b, n)
+				d := benchmarkDB(b, n)
 				list := make([]string, n)
 				for i := range list {
 					list[i] = fmt.Sprintf("team/app%d", i)
@@ -61,7 +63,7 @@ func BenchmarkPointQuery(b *testing.B) {
 				query := func() {
 					var id int64
 					var data []byte
-					err := db.queryRow(`SELECT id, data FROM items WHERE name = $1`, list[rand.IntN(n)]).Scan(&id, &data)
+					err := d.queryRow(`SELECT id, data FROM items WHERE name = $1`, list[rand.IntN(n)]).Scan(&id, &data)
 					if err != nil {
 						b.Error(err)
 					}
@@ -85,9 +87,9 @@ func BenchmarkPointQuery(b *testing.B) {
 func BenchmarkTx(b *testing.B) {
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			db := benchmarkDB(b, 1000)
+			d := benchmarkDB(b, 1000)
 			var commits, worst atomic.Int64
-			db.fault = func(step string) error {
+			d.fault = func(step string) error {
 				if step == "commit" {
 					commits.Add(1)
 				}
@@ -98,8 +100,8 @@ func BenchmarkTx(b *testing.B) {
 			cpu(b)
 			tx := func() {
 				start := time.Now()
-				err := db.Tx(context.Background(), func(tx *Tx) error {
-					_, err := tx.exec(`UPDATE items SET deferred = NULL, data = $1 WHERE name = $2`, rand.Int64(), fmt.Sprintf("team/app%d", rand.IntN(1000)))
+				err := d.Tx(context.Background(), func(tx *db.Tx) error {
+					_, err := tx.Exec(`UPDATE items SET deferred = NULL, data = $1 WHERE name = $2`, rand.Int64(), fmt.Sprintf("team/app%d", rand.IntN(1000)))
 					return err
 				})
 				if err != nil {

@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"slices"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // conn is a connection with its prepared statements, used by one goroutine
@@ -21,6 +23,7 @@ type conn struct {
 	conn       driver.Conn
 	statements map[string]statement
 	args       []driver.NamedValue // reused from call to call
+	row        []driver.Value      // likewise
 }
 
 // statement is what the driver's statements offer.
@@ -75,9 +78,9 @@ func (c *conn) execContext(ctx context.Context, query string, args ...any) (int6
 
 // query runs a query and returns its first n rows, or all if n is negative. A
 // statement that writes has done so whole before it returns its first row.
-func (c *conn) query(query string, args []any, n int) (r *rows, err error) {
+func (c *conn) query(query string, args []any, n int) (r *db.Rows, err error) {
 	err = c.open(query, args, func(result driver.Rows) (err error) {
-		r, err = read(result, n)
+		r, err = c.read(result, n)
 		return err
 	})
 	return r, err
@@ -85,16 +88,16 @@ func (c *conn) query(query string, args []any, n int) (r *rows, err error) {
 
 // scan runs a query and calls each with one row after the other, until there are
 // no more or it returns false or an error.
-func (c *conn) scan(query string, args []any, each func(row) (bool, error)) error {
+func (c *conn) scan(query string, args []any, each func(db.Row) (bool, error)) error {
 	return c.open(query, args, func(result driver.Rows) error {
-		values := make([]driver.Value, len(result.Columns()))
+		values := make([]any, len(result.Columns()))
 		for more := true; more; {
-			err := result.Next(values)
+			err := c.next(result, values)
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err == nil {
-				more, err = each(row{values: values})
+				more, err = each(db.NewRow(values))
 			}
 			if err != nil {
 				return err
@@ -119,6 +122,7 @@ func (c *conn) open(query string, args []any, use func(driver.Rows) error) error
 		return err
 	}
 	err = use(result)
+	clear(c.row)
 	if closed := result.Close(); err == nil {
 		err = closed
 	}
@@ -126,23 +130,35 @@ func (c *conn) open(query string, args []any, use func(driver.Rows) error) error
 }
 
 // read reads at most n rows of a result, or all if n is negative.
-func read(result driver.Rows, n int) (*rows, error) {
+func (c *conn) read(result driver.Rows, n int) (*db.Rows, error) {
 	width := len(result.Columns())
-	r := &rows{width: width, values: make([]driver.Value, 0, width)}
+	values := make([]any, 0, width)
 	for ; n != 0; n-- {
-		at := len(r.values)
-		for range r.width {
-			r.values = append(r.values, nil)
+		at := len(values)
+		for range width {
+			values = append(values, nil)
 		}
-		if err := result.Next(r.values[at:]); err != nil {
-			r.values = r.values[:at]
+		if err := c.next(result, values[at:]); err != nil {
+			values = values[:at]
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			return nil, err
 		}
 	}
-	return r, nil
+	return db.NewRows(width, values), nil
+}
+
+// next reads the next row of a result.
+func (c *conn) next(result driver.Rows, to []any) error {
+	c.row = slices.Grow(c.row[:0], len(to))[:len(to)]
+	if err := result.Next(c.row); err != nil {
+		return err
+	}
+	for i, v := range c.row {
+		to[i] = v
+	}
+	return nil
 }
 
 func (c *conn) close() error {
@@ -153,90 +169,17 @@ func (c *conn) close() error {
 	return errors.Join(append(errs, c.conn.Close())...)
 }
 
-// pool lends connections. It prefers the one used last, whose cache is warm,
-// and opens another only when all are lent.
-type pool struct {
-	connect func() (*conn, error)
-	max     int
+// txConn is the connection of a transaction, whose errors have their names.
+type txConn struct{ conn *conn }
 
-	mu     sync.Mutex
-	change sync.Cond // a connection came back, or the pool was closed
-	free   []*conn
-	open   int // free or lent
-	closed bool
+// Exec implements db.Conn.
+func (c txConn) Exec(query string, args []any) (int64, error) {
+	n, err := c.conn.exec(query, args...)
+	return n, classify(err)
 }
 
-func newPool(max int, connect func() (*conn, error)) *pool {
-	p := &pool{connect: connect, max: max}
-	p.change.L = &p.mu
-	return p
-}
-
-// adopt adds a connection that is open already.
-func (p *pool) adopt(c *conn) {
-	p.mu.Lock()
-	p.open++
-	p.mu.Unlock()
-	p.put(c)
-}
-
-// get returns a connection, which the caller gives back with put.
-func (p *pool) get() (*conn, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for {
-		if p.closed {
-			return nil, ErrClosed
-		}
-		if last := len(p.free) - 1; last >= 0 {
-			c := p.free[last]
-			p.free = p.free[:last]
-			return c, nil
-		}
-		if p.open < p.max {
-			return p.grow()
-		}
-		p.change.Wait()
-	}
-}
-
-// grow opens a connection. It gives the lock up meanwhile.
-func (p *pool) grow() (*conn, error) {
-	p.open++
-	p.mu.Unlock()
-	c, err := p.connect()
-	p.mu.Lock()
-	if err != nil {
-		p.open--
-		p.change.Broadcast()
-		return nil, classify(err)
-	}
-	return c, nil
-}
-
-func (p *pool) put(c *conn) {
-	p.mu.Lock()
-	p.free = append(p.free, c)
-	p.change.Signal()
-	p.mu.Unlock()
-}
-
-// close waits until every connection came back, and closes them.
-func (p *pool) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	p.change.Broadcast()
-	var errs []error
-	for p.open > 0 {
-		for _, c := range p.free {
-			errs = append(errs, c.close())
-			p.open--
-		}
-		p.free = nil
-		if p.open > 0 {
-			p.change.Wait()
-		}
-	}
-	return errors.Join(errs...)
+// Query implements db.Conn.
+func (c txConn) Query(query string, args []any, n int) (*db.Rows, error) {
+	r, err := c.conn.query(query, args, n)
+	return r, classify(err)
 }

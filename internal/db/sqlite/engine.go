@@ -1,13 +1,8 @@
-// Package meta keeps the rows of the registry: everything that is true about
-// its bytes. It is the only package that speaks SQL.
+// Package sqlite is the engine of package db on SQLite.
 //
-// A reader sees the last commit, without waiting for writers. A write
-// transaction (DB.Tx) is alone: it sees all that was committed before it, and
-// when Tx returns nil it survives the loss of power. Transactions that wait
-// together share one commit.
-//
-// What is not there is reported as fs.ErrNotExist, a full disk as ErrNoSpace.
-package meta
+// One connection writes, and transactions that wait together share one commit (group commit: see
+// tx.go). Readers have connections of their own.
+package sqlite
 
 import (
 	"context"
@@ -15,7 +10,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // Options configure Open. The zero value is what a server uses.
@@ -34,35 +29,8 @@ type Options struct {
 	Fault func(step string) error
 }
 
-var (
-	// ErrNoSpace says that the disk of the database is full. Nothing was changed.
-	ErrNoSpace = errors.New("no space left for the database")
-	// ErrUncertain says that the connection failed during COMMIT, so that
-	// the transaction may or may not have happened. A later transaction
-	// that reads what this one wrote knows for sure.
-	ErrUncertain = errors.New("the transaction may or may not have been committed")
-	// ErrClosed says that the database was closed.
-	ErrClosed = errors.New("the database is closed")
-)
-
-// querier is what a Tx and a DB have in common. Statements are prepared once
-// per connection and kept by their text, so the texts must be literals: what
-// varies is an argument (many values travel as one JSON array).
-type querier interface {
-	// queryRow runs a query for its first row. Without one, Scan answers fs.ErrNotExist.
-	queryRow(query string, args ...any) row
-	// query runs a query and reads its rows into memory: whoever iterates
-	// over them holds no connection, but should ask for a bounded number.
-	query(query string, args ...any) (*rows, error)
-}
-
-var (
-	_ querier = (*DB)(nil)
-	_ querier = (*Tx)(nil)
-)
-
-// DB is an open database. It is safe for use by many goroutines.
-type DB struct {
+// engine is an open database.
+type engine struct {
 	path    string // of the database file, "" in memory
 	memory  bool   // there is one connection, that of readers, for everything
 	readers *pool
@@ -71,7 +39,6 @@ type DB struct {
 	connect func() (*conn, error) // opens a writer
 	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
 
-	versions  *versions
 	maxBatch  int
 	batchTime time.Duration
 	fault     func(step string) error
@@ -81,19 +48,15 @@ type DB struct {
 // Open opens the database that url names, "sqlite:<path>" or
 // "sqlite::memory:", makes it if need be, and brings its schema up to date.
 // It refuses a database that asks for a newer program.
-func Open(ctx context.Context, url string, o Options) (*DB, error) {
-	m, err := embedded()
-	if err != nil {
-		return nil, err
-	}
-	db, err := open(ctx, url, o, m)
+func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, error) {
+	e, err := open(ctx, url, s, o)
 	if err != nil {
 		return nil, fmt.Errorf("opening database %s: %w", url, err)
 	}
-	return db, nil
+	return db.New(e, e.metrics.collectors()...), nil
 }
 
-func open(ctx context.Context, url string, o Options, m migrations) (*DB, error) {
+func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, error) {
 	if o.ReadConns <= 0 {
 		o.ReadConns = 4
 	}
@@ -104,91 +67,91 @@ func open(ctx context.Context, url string, o Options, m migrations) (*DB, error)
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{
+	e := &engine{
 		path: path, memory: path == "",
 		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
-		versions: newVersions(), maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
+		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
 	}
-	if !db.memory {
+	if !e.memory {
 		if err := createFile(path); err != nil {
 			return nil, classify(err)
 		}
 	}
-	db.connect = func() (*conn, error) { return connect(path, writeMode) }
-	c, err := db.connect()
+	e.connect = func() (*conn, error) { return connect(path, writeMode) }
+	c, err := e.connect()
 	if err != nil {
 		return nil, classify(err)
 	}
-	if err := m.run(ctx, c); err != nil {
+	if err := migrate(ctx, c, s); err != nil {
 		return nil, errors.Join(classify(err), c.close())
 	}
-	if db.memory {
-		db.readers = newPool(1, db.connect)
-		db.readers.adopt(c)
+	if e.memory {
+		e.readers = newPool(1, e.connect)
+		e.readers.adopt(c)
 	} else {
-		db.readers = newPool(o.ReadConns, func() (*conn, error) { return connect(path, readMode) })
-		db.writer = c
+		e.readers = newPool(o.ReadConns, func() (*conn, error) { return connect(path, readMode) })
+		e.writer = c
 	}
-	return db, nil
+	return e, nil
 }
 
-// Close waits for the transactions and queries that run or wait, and closes
-// every connection. Later calls answer ErrClosed.
-func (db *DB) Close() error {
-	if !db.queue.close() {
+// Close implements db.Engine.
+func (e *engine) Close() error {
+	if !e.queue.close() {
 		return nil
 	}
-	err := db.readers.close()
+	err := e.readers.close()
 	// The writer goes last: whoever closes last folds the write-ahead log
 	// into the database, which a reader may not do.
-	if db.writer != nil {
-		err = errors.Join(err, db.writer.close())
-		db.writer = nil
+	if e.writer != nil {
+		err = errors.Join(err, e.writer.close())
+		e.writer = nil
 	}
 	return err
 }
 
-// Collectors returns the metrics of this database, to be registered once.
-func (db *DB) Collectors() []prometheus.Collector { return db.metrics.collectors() }
+// Exclusive implements db.Engine. The file may be written to by other processes too, such as a
+// command beside a server; but of servers there is one, which alone writes what is kept by versions.
+func (e *engine) Exclusive() bool { return true }
 
-func (db *DB) queryRow(query string, args ...any) row {
-	rows, err := db.read(query, args, 1)
-	return firstRow(rows, err)
-}
+// Each implements db.Engine by json_each.
+func (e *engine) Each(n int, columns ...string) string { return each(n, columns) }
 
-func (db *DB) query(query string, args ...any) (*rows, error) {
-	return db.read(query, args, -1)
-}
-
-// read runs a query on a connection of the pool and returns at most n rows, or all if n is negative.
-func (db *DB) read(query string, args []any, n int) (r *rows, err error) {
-	err = db.lend(func(c *conn) (err error) {
+// Query implements db.Engine on a connection of the pool.
+func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r *db.Rows, err error) {
+	err = e.lend(ctx, func(c *conn) (err error) {
 		r, err = c.query(query, args, n)
 		return err
 	})
 	return r, err
 }
 
-// scan runs a query of many rows on a connection of the pool, as conn.scan does. The
-// connection is held meanwhile: each must not wait for anything, nor use the DB. Scans
-// wait for each other, so that however many there are, others find a connection.
-func (db *DB) scan(query string, args []any, each func(row) (bool, error)) error {
-	db.scans <- struct{}{}
-	defer func() { <-db.scans }()
-	return db.lend(func(c *conn) error { return c.scan(query, args, each) })
+// Scan implements db.Engine on a connection of the pool.
+func (e *engine) Scan(ctx context.Context, query string, args []any, each func(db.Row) (bool, error)) error {
+	select {
+	case e.scans <- struct{}{}:
+	default:
+		select {
+		case e.scans <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() { <-e.scans }()
+	return e.lend(ctx, func(c *conn) error { return c.scan(query, args, each) })
 }
 
 // lend runs f with a connection of the pool.
-func (db *DB) lend(f func(*conn) error) error {
+func (e *engine) lend(ctx context.Context, f func(*conn) error) error {
 	start := time.Now()
-	c, err := db.readers.get()
+	c, err := e.readers.get(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.readers.put(c)
+	defer e.readers.put(c)
 	if err := f(c); err != nil {
 		return classify(err)
 	}
-	db.metrics.read.Observe(time.Since(start).Seconds())
+	e.metrics.read.Observe(time.Since(start).Seconds())
 	return nil
 }

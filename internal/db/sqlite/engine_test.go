@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -6,7 +6,29 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/berth-registry/berth/internal/db"
 )
+
+// testDB is an engine with what tests write less with.
+type testDB struct{ *engine }
+
+func (d *testDB) queryRow(query string, args ...any) db.Row {
+	return db.New(d).QueryRow(context.Background(), query, args...)
+}
+
+func (d *testDB) query(query string, args ...any) (*db.Rows, error) {
+	return d.Query(context.Background(), query, args, -1)
+}
+
+// exec runs the statement as a transaction of its own.
+func (d *testDB) exec(query string, args ...any) (n int64, err error) {
+	err = d.Tx(context.Background(), func(tx *db.Tx) error {
+		n, err = tx.Exec(query, args...)
+		return err
+	})
+	return n, err
+}
 
 // The engine is tested on a schema of its own.
 var testSchema = map[string]string{
@@ -29,56 +51,57 @@ CREATE TABLE more (id INTEGER PRIMARY KEY);`,
 }
 
 // schemaUpTo are the first n migrations of the test schema, and the program that knows them.
-func schemaUpTo(n int) migrations {
+func schemaUpTo(n int) db.Schema {
 	files := fstest.MapFS{}
 	for name, text := range testSchema {
 		if int(name[4]-'0') <= n {
-			files[name] = &fstest.MapFile{Data: []byte(text)}
+			files[filesDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
 		}
 	}
-	return migrations{files: files, program: n}
+	return db.Schema{Files: files, Version: n, Oldest: `SELECT oldest_program FROM registry`}
 }
 
 // openTest opens a database for one test. Its batches are not ended by time.
-func openTest(t testing.TB, url string, o Options) *DB {
+func openTest(t testing.TB, url string, o Options) *testDB {
 	t.Helper()
-	db, err := open(context.Background(), url, o, schemaUpTo(1))
+	e, err := open(context.Background(), url, schemaUpTo(1), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	db.batchTime = time.Hour
+	d := &testDB{e}
+	d.batchTime = time.Hour
 	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
+		if err := d.Close(); err != nil {
 			t.Errorf("closing: %v", err)
 		}
 	})
-	return db
+	return d
 }
 
 func fileURL(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "test.db") }
 
 // onBoth runs a test on a file and in memory.
-func onBoth(t *testing.T, o Options, test func(t *testing.T, db *DB)) {
+func onBoth(t *testing.T, o Options, test func(t *testing.T, d *testDB)) {
 	t.Run("file", func(t *testing.T) { test(t, openTest(t, fileURL(t), o)) })
 	t.Run("memory", func(t *testing.T) { test(t, openTest(t, "sqlite::memory:", o)) })
 }
 
-func insert(tx *Tx, name string) error {
-	_, err := tx.exec(`INSERT INTO items (name) VALUES ($1)`, name)
+func insert(tx *db.Tx, name string) error {
+	_, err := tx.Exec(`INSERT INTO items (name) VALUES ($1)`, name)
 	return err
 }
 
-func mustInsert(t testing.TB, db *DB, name string) {
+func mustInsert(t testing.TB, d *testDB, name string) {
 	t.Helper()
-	if err := db.Tx(context.Background(), func(tx *Tx) error { return insert(tx, name) }); err != nil {
+	if err := d.Tx(context.Background(), func(tx *db.Tx) error { return insert(tx, name) }); err != nil {
 		t.Fatalf("inserting %s: %v", name, err)
 	}
 }
 
 // names returns the items in the order of their insertion.
-func names(t testing.TB, q querier) []string {
+func names(t testing.TB, d *testDB) []string {
 	t.Helper()
-	rows, err := q.query(`SELECT name FROM items ORDER BY id`)
+	rows, err := d.query(`SELECT name FROM items ORDER BY id`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +117,11 @@ func names(t testing.TB, q querier) []string {
 }
 
 // waitFor waits until n calls wait behind the leader.
-func waitFor(db *DB, n int) {
+func waitFor(d *testDB, n int) {
 	for {
-		db.queue.mu.Lock()
-		waiting := len(db.queue.waiting)
-		db.queue.mu.Unlock()
+		d.queue.mu.Lock()
+		waiting := len(d.queue.waiting)
+		d.queue.mu.Unlock()
 		if waiting == n {
 			return
 		}
@@ -112,12 +135,12 @@ type held struct {
 	done    chan error
 }
 
-func hold(db *DB, fn func(*Tx) error) *held {
+func hold(d *testDB, fn func(*db.Tx) error) *held {
 	h := &held{release: make(chan struct{}), done: make(chan error, 1)}
 	started := make(chan struct{})
 	go func() {
 		first := true
-		h.done <- db.Tx(context.Background(), func(tx *Tx) error {
+		h.done <- d.Tx(context.Background(), func(tx *db.Tx) error {
 			if first {
 				first = false
 				close(started)
@@ -136,13 +159,13 @@ func (h *held) finish() error {
 }
 
 // behind starts transactions one after another, which wait in this order.
-func behind(db *DB, fns ...func(*Tx) error) []chan error {
+func behind(d *testDB, fns ...func(*db.Tx) error) []chan error {
 	results := make([]chan error, len(fns))
 	for i, fn := range fns {
 		result := make(chan error, 1)
 		results[i] = result
-		go func() { result <- db.Tx(context.Background(), fn) }()
-		waitFor(db, i+1)
+		go func() { result <- d.Tx(context.Background(), fn) }()
+		waitFor(d, i+1)
 	}
 	return results
 }

@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import "github.com/prometheus/client_golang/prometheus"
 

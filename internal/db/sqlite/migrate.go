@@ -1,71 +1,53 @@
-package meta
+package sqlite
 
 import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"embed"
 	"fmt"
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
-// SchemaVersion is the schema that this program was written for: the number of
-// the newest migration. A database serves programs from its row
-// registry.oldest_program on, so that an older program may go on beside one
-// that has migrated already, or come back after it: migrations add first, and
-// take away a release later, raising oldest_program with it.
-const SchemaVersion = 5
+// filesDir is where the migrations of this engine are among the files of a schema.
+const filesDir = "sqlite"
 
-//go:embed migrations/sqlite/*.sql
-var sqliteFiles embed.FS
-
-// migrations bring a schema up to date.
-type migrations struct {
-	files   fs.FS
-	program int // the schema version of the program
-}
-
-// embedded are the migrations of this program.
-func embedded() (migrations, error) {
-	files, err := fs.Sub(sqliteFiles, "migrations/sqlite")
-	return migrations{files: files, program: SchemaVersion}, err
-}
-
-// run migrates the database of c, unless it is up to date, and then refuses it
+// migrate brings the database of c up to date, unless it is, and then refuses it
 // if it is for newer programs only.
-func (m migrations) run(ctx context.Context, c *conn) error {
+func migrate(ctx context.Context, c *conn, s db.Schema) error {
 	version, err := schemaVersion(c)
 	if err != nil {
 		return err
 	}
-	if version < m.program {
-		if err := m.up(ctx, c); err != nil {
+	if version < s.Version {
+		if err := up(ctx, c, s); err != nil {
 			return fmt.Errorf("migrating from version %d: %w", version, err)
 		}
 	}
-	oldest, err := c.query(`SELECT COALESCE(MAX(oldest_program), 0) FROM registry`, nil, 1)
+	program, err := c.number(s.Oldest)
 	if err != nil {
 		return fmt.Errorf("reading which programs may serve: %w", err)
 	}
-	var program int
-	if err := firstRow(oldest, nil).Scan(&program); err != nil {
-		return fmt.Errorf("reading which programs may serve: %w", err)
-	}
-	if program > m.program {
+	if program > s.Version {
 		return fmt.Errorf("this database has schema version %d and needs a program for version %d or later, this one is for version %d: use a newer release of berth",
-			max(version, program), program, m.program)
+			max(version, program), program, s.Version)
 	}
 	return nil
 }
 
 // up runs the migrations that are missing, each in a transaction.
-func (m migrations) up(ctx context.Context, c *conn) error {
+func up(ctx context.Context, c *conn, s db.Schema) error {
+	files, err := fs.Sub(s.Files, filesDir)
+	if err != nil {
+		return err
+	}
 	db := sql.OpenDB(lender{c.conn})
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, m.files)
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
 	if err != nil {
 		return err
 	}
@@ -74,21 +56,24 @@ func (m migrations) up(ctx context.Context, c *conn) error {
 }
 
 // schemaVersion is the number of the newest migration that ran, 0 in a new database.
-func schemaVersion(c *conn) (version int, err error) {
-	tables, err := c.query(hasTableSQL, []any{goose.DefaultTablename}, 1)
+func schemaVersion(c *conn) (int, error) {
+	if has, err := c.number(hasTableSQL, goose.DefaultTablename); err != nil || has == 0 {
+		return 0, err
+	}
+	return c.number(`SELECT COALESCE(MAX(version_id), 0) FROM ` + goose.DefaultTablename)
+}
+
+// number returns the one number that a query is for.
+func (c *conn) number(query string, args ...any) (n int, err error) {
+	rows, err := c.query(query, args, 1)
 	if err != nil {
 		return 0, err
 	}
-	var has bool
-	if err := firstRow(tables, nil).Scan(&has); err != nil || !has {
-		return 0, err
+	if !rows.Next() {
+		return 0, fmt.Errorf("%q has no row", query)
 	}
-	newest, err := c.query(`SELECT COALESCE(MAX(version_id), 0) FROM `+goose.DefaultTablename, nil, 1)
-	if err != nil {
-		return 0, err
-	}
-	err = firstRow(newest, nil).Scan(&version)
-	return version, err
+	err = rows.Scan(&n)
+	return n, err
 }
 
 // lender is a connector whose only connection is lent from elsewhere: closing it does nothing.

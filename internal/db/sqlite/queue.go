@@ -1,23 +1,25 @@
-package meta
+package sqlite
 
 import (
 	"context"
 	"slices"
 	"sync"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // call is a function that waits to run in a write transaction.
 type call struct {
-	fn    func(*Tx) error
+	fn    func(*db.Tx) error
 	alone bool // shares no commit with others
 
 	// wake says true: the caller is now the leader, or false: the function
 	// has run, or will not run any more, and the fields below hold the result.
-	wake     chan bool
-	changed  []string // owned by the leader: repositories
-	err      error
-	panicked *panicError
-	finished bool // owned by the leader
+	wake      chan bool
+	committed func() // owned by the leader: to be called when the transaction is committed
+	err       error
+	panicked  *panicError
+	finished  bool // owned by the leader
 }
 
 // queue lets one caller at a time be the leader, who owns the writer's
@@ -39,7 +41,7 @@ func (q *queue) join(ctx context.Context, c *call) (leader bool, err error) {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return false, ErrClosed
+		return false, db.ErrClosed
 	}
 	if !q.leading {
 		q.leading = true

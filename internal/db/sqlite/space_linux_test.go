@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // smallDisk is a directory on a file system of its own of 2 MiB.
@@ -30,36 +32,36 @@ func smallDisk(t *testing.T) string {
 	return dir
 }
 
-// A full disk fails the transactions that need space with ErrNoSpace and
+// A full disk fails the transactions that need space with db.ErrNoSpace and
 // nothing else; when space is back, so is everything.
 func TestDiskFull(t *testing.T) {
 	dir := smallDisk(t)
-	db := openTest(t, "sqlite:"+filepath.Join(dir, "test.db"), Options{})
-	mustInsert(t, db, "first")
+	d := openTest(t, "sqlite:"+filepath.Join(dir, "test.db"), Options{})
+	mustInsert(t, d, "first")
 
 	ballast := filepath.Join(dir, "ballast")
 	fill(t, ballast)
-	big := func(tx *Tx) error {
-		_, err := tx.exec(`INSERT INTO items (name, data) VALUES ('big', $1)`, make([]byte, 3<<20))
+	big := func(tx *db.Tx) error {
+		_, err := tx.Exec(`INSERT INTO items (name, data) VALUES ('big', $1)`, make([]byte, 3<<20))
 		return err
 	}
 	kept := map[string]bool{"first": true}
 	var mu sync.Mutex
 	for round := range 3 {
-		if err := db.Tx(context.Background(), big); !errors.Is(err, ErrNoSpace) {
+		if err := d.Tx(context.Background(), big); !errors.Is(err, db.ErrNoSpace) {
 			t.Errorf("round %d: got %v", round, err)
 		}
 		var wg sync.WaitGroup
 		for i := range 16 {
 			wg.Go(func() {
 				name := fmt.Sprintf("%d-%d", round, i)
-				err := db.Tx(context.Background(), func(tx *Tx) error {
+				err := d.Tx(context.Background(), func(tx *db.Tx) error {
 					if i == 7 {
 						if err := big(tx); err != nil {
 							return err
 						}
 					}
-					_, err := tx.exec(`INSERT INTO items (name, data) VALUES ($1, $2)`, name, make([]byte, 8<<10))
+					_, err := tx.Exec(`INSERT INTO items (name, data) VALUES ($1, $2)`, name, make([]byte, 8<<10))
 					return err
 				})
 				mu.Lock()
@@ -67,26 +69,26 @@ func TestDiskFull(t *testing.T) {
 				switch {
 				case err == nil:
 					kept[name] = true
-				case !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrUncertain):
+				case !errors.Is(err, db.ErrNoSpace) || errors.Is(err, db.ErrUncertain):
 					t.Errorf("%s: %v", name, err)
 				}
 			})
 		}
 		wg.Wait()
-		if got := names(t, db); len(got) != len(kept) { // readers go on
+		if got := names(t, d); len(got) != len(kept) { // readers go on
 			t.Errorf("%d items, want %d", len(got), len(kept))
 		}
 	}
-	if err := db.Backup(context.Background(), filepath.Join(dir, "copy")); !errors.Is(err, ErrNoSpace) {
+	if err := d.backup(context.Background(), filepath.Join(dir, "copy")); !errors.Is(err, db.ErrNoSpace) {
 		t.Errorf("backup: got %v", err)
 	}
 
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	mustInsert(t, db, "last")
+	mustInsert(t, d, "last")
 	kept["last"] = true
-	for _, name := range names(t, db) {
+	for _, name := range names(t, d) {
 		if !kept[name] {
 			t.Errorf("%s is there though its transaction failed", name)
 		}
@@ -99,7 +101,7 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("half a backup was left: %v", err)
 	}
 	var verdict string
-	if err := db.queryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+	if err := d.queryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("integrity: %s, %v", verdict, err)
 	}
 }
@@ -110,11 +112,11 @@ func TestOpenOnFullDisk(t *testing.T) {
 	ballast := filepath.Join(dir, "ballast")
 	fill(t, ballast)
 	url := "sqlite:" + filepath.Join(dir, "test.db")
-	db, err := open(context.Background(), url, Options{}, schemaUpTo(1))
+	d, err := open(context.Background(), url, schemaUpTo(1), Options{})
 	if err == nil {
-		db.Close()
+		d.Close()
 	}
-	if !errors.Is(err, ErrNoSpace) {
+	if !errors.Is(err, db.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
 	if err := os.Remove(ballast); err != nil {

@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // What is SQLite's own stands in this file: how a database is named, made and
@@ -134,9 +136,9 @@ func resultCode(err error) int {
 	return 0
 }
 
-// classify makes an error say ErrNoSpace where the disk is full.
+// classify makes an error say db.ErrNoSpace where the disk is full.
 func classify(err error) error {
-	if err == nil || errors.Is(err, ErrNoSpace) {
+	if err == nil || errors.Is(err, db.ErrNoSpace) {
 		return err
 	}
 	switch code := resultCode(err); {
@@ -144,7 +146,7 @@ func classify(err error) error {
 		code == sqlite3.SQLITE_IOERR_SHMSIZE, // the file shared by the connections could not grow
 		errors.Is(err, syscall.ENOSPC),
 		errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+		return fmt.Errorf("%w: %w", db.ErrNoSpace, err)
 	}
 	return err
 }
@@ -168,7 +170,7 @@ func failed(err error) bool {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_ERROR:
 		return true
 	}
-	return errors.Is(err, ErrNoSpace)
+	return errors.Is(err, db.ErrNoSpace)
 }
 
 // ended says whether a ROLLBACK failed because SQLite had rolled back by

@@ -1,15 +1,16 @@
-package meta
+package sqlite
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // Durability and integrity hang on settings that SQLite keeps per connection.
@@ -21,25 +22,29 @@ func TestPragmas(t *testing.T) {
 	check := func(t *testing.T, name string, c *conn) {
 		for pragma, want := range want {
 			var got any
-			if err := firstRow(c.query("PRAGMA "+pragma, nil, 1)).Scan(&got); err != nil || got != want {
+			rows, err := c.query("PRAGMA "+pragma, nil, 1)
+			if err != nil || !rows.Next() {
+				t.Fatalf("%s: %s: %v", name, pragma, err)
+			}
+			if err := rows.Scan(&got); err != nil || got != want {
 				t.Errorf("%s: %s is %v (%v), want %v", name, pragma, got, err, want)
 			}
 		}
 	}
-	db := openTest(t, fileURL(t), Options{ReadConns: 3})
-	check(t, "writer", db.writer)
+	d := openTest(t, fileURL(t), Options{ReadConns: 3})
+	check(t, "writer", d.writer)
 	want["query_only"] = int64(1)
 	for range 3 {
-		c, err := db.readers.get()
+		c, err := d.readers.get(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.readers.put(c)
+		defer d.readers.put(c)
 		check(t, "reader", c)
 	}
 
 	memory := openTest(t, "sqlite::memory:", Options{})
-	c, err := memory.readers.get()
+	c, err := memory.readers.get(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,20 +56,20 @@ func TestPragmas(t *testing.T) {
 // After an uncertain commit the writer is another connection, set up like the first.
 func TestWriterIsReopened(t *testing.T) {
 	c := commits{fail: map[string]error{"commit": errors.New("input/output error")}}
-	db := openTest(t, fileURL(t), Options{Fault: c.fault})
-	before := db.writer
-	if err := db.Tx(context.Background(), func(tx *Tx) error { return insert(tx, "a") }); !errors.Is(err, ErrUncertain) {
+	d := openTest(t, fileURL(t), Options{Fault: c.fault})
+	before := d.writer
+	if err := d.Tx(context.Background(), func(tx *db.Tx) error { return insert(tx, "a") }); !errors.Is(err, db.ErrUncertain) {
 		t.Errorf("got %v", err)
 	}
-	mustInsert(t, db, "b")
-	if db.writer == before {
+	mustInsert(t, d, "b")
+	if d.writer == before {
 		t.Error("the connection that failed is still in use")
 	}
 	var synchronous, keys int
-	err := db.Tx(context.Background(), func(tx *Tx) error {
+	err := d.Tx(context.Background(), func(tx *db.Tx) error {
 		return errors.Join(
-			tx.queryRow(`PRAGMA synchronous`).Scan(&synchronous),
-			tx.queryRow(`PRAGMA foreign_keys`).Scan(&keys))
+			tx.QueryRow(`PRAGMA synchronous`).Scan(&synchronous),
+			tx.QueryRow(`PRAGMA foreign_keys`).Scan(&keys))
 	})
 	if err != nil || synchronous != 2 || keys != 1 {
 		t.Errorf("synchronous %d, foreign_keys %d, %v", synchronous, keys, err)
@@ -72,8 +77,8 @@ func TestWriterIsReopened(t *testing.T) {
 }
 
 func TestReadersCannotWrite(t *testing.T) {
-	db := openTest(t, fileURL(t), Options{})
-	if err := db.queryRow(`INSERT INTO items (name) VALUES ('a') RETURNING id`).Scan(new(int64)); err == nil {
+	d := openTest(t, fileURL(t), Options{})
+	if err := d.queryRow(`INSERT INTO items (name) VALUES ('a') RETURNING id`).Scan(new(int64)); err == nil {
 		t.Error("a reader wrote")
 	}
 }
@@ -81,8 +86,8 @@ func TestReadersCannotWrite(t *testing.T) {
 // The database is its owner's alone, wherever its path leads.
 func TestOpenMakesFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "deep er", "a?b=c&d#%41ä.db")
-	db := openTest(t, "sqlite:"+path, Options{})
-	mustInsert(t, db, "a")
+	d := openTest(t, "sqlite:"+path, Options{})
+	mustInsert(t, d, "a")
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no such permissions")
 	}
@@ -110,9 +115,9 @@ func TestOpenRefuses(t *testing.T) {
 		"sqlite:" + file + "/x/db": "not a directory",
 		"sqlite:" + dir:            "unable to open",
 	} {
-		db, err := Open(context.Background(), url, Options{})
+		d, err := Open(context.Background(), url, schemaUpTo(1), Options{})
 		if err == nil {
-			db.Close()
+			d.Close()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", url, err, want)
@@ -120,21 +125,18 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// The real schema opens, here and again.
+// A database opens, here and again.
 func TestOpen(t *testing.T) {
 	url := fileURL(t)
 	for range 2 {
-		db, err := Open(context.Background(), url, Options{})
+		d, err := Open(context.Background(), url, schemaUpTo(1), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.Registry(); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("got %v", err)
-		}
-		if len(db.Collectors()) == 0 {
+		if len(d.Collectors()) == 0 {
 			t.Error("no metrics")
 		}
-		if err := errors.Join(db.Close(), db.Close()); err != nil {
+		if err := errors.Join(d.Close(), d.Close()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -142,11 +144,11 @@ func TestOpen(t *testing.T) {
 
 // The log does not grow with what was written.
 func TestLogIsBounded(t *testing.T) {
-	db := openTest(t, fileURL(t), Options{})
+	d := openTest(t, fileURL(t), Options{})
 	data := make([]byte, 1<<20)
 	for i := range 64 {
-		err := db.Tx(context.Background(), func(tx *Tx) error {
-			_, err := tx.exec(`INSERT INTO items (name, data) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET data = excluded.data`,
+		err := d.Tx(context.Background(), func(tx *db.Tx) error {
+			_, err := tx.Exec(`INSERT INTO items (name, data) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET data = excluded.data`,
 				i%4, data)
 			return err
 		})
@@ -154,7 +156,7 @@ func TestLogIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	info, err := os.Stat(db.path + "-wal")
+	info, err := os.Stat(d.path + "-wal")
 	if err != nil || info.Size() > 16<<20 {
 		t.Errorf("%v bytes after 64 MiB of writes, %v", info.Size(), err)
 	}

@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 const (
@@ -16,52 +18,32 @@ const (
 	maxAttempts = 5
 )
 
-// Tx is a running write transaction. It is for the goroutine that its function runs in.
-//
-// After a statement has failed the transaction is over: the rest of its
-// statements fail alike, and DB.Tx answers with that error even if the
-// function does not.
-type Tx struct {
-	conn    *conn    // nil when the function has returned
-	err     error    // of the first statement that failed
-	changed []string // repositories that the function took, presumably to change them
-}
+// Group commit: transactions that wait for the writer share one commit, each in a savepoint. The
+// first of them is the leader, and runs the functions of the others in its goroutine.
 
-var errTxDone = errors.New("the transaction's function has returned")
-
-// Tx runs fn in a write transaction. It returns nil when the transaction is
-// durable, and otherwise the error of fn, all changes undone. Only after
-// ErrUncertain are they perhaps made.
-//
-// Transactions that wait for the writer share one commit, each in a savepoint;
-// fn may run in the goroutine of another caller, and more than once, so it must
-// set all that it captured anew. It must not call the DB that it runs in. If it
-// panics, Tx does.
-//
-// When ctx ends before fn was started, Tx returns its error and fn is never
-// run; afterwards ctx changes nothing.
-func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
+// Tx implements db.Engine. Once fn was started, the end of ctx changes nothing.
+func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	start := time.Now()
-	defer func() { db.metrics.transaction.Observe(time.Since(start).Seconds()) }()
+	defer func() { e.metrics.transaction.Observe(time.Since(start).Seconds()) }()
 	alone := false
 	for attempt := 1; ; attempt++ {
-		err := db.try(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
+		err := e.try(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
 		if err == nil || attempt == maxAttempts || !retryable(err) {
 			return classify(err)
 		}
 		alone = true
-		db.metrics.retries.Inc()
+		e.metrics.retries.Inc()
 	}
 }
 
 // try runs a call once.
-func (db *DB) try(ctx context.Context, c *call) error {
-	leader, err := db.queue.join(ctx, c)
+func (e *engine) try(ctx context.Context, c *call) error {
+	leader, err := e.queue.join(ctx, c)
 	if err != nil {
 		return err
 	}
 	if leader {
-		db.lead(c)
+		e.lead(ctx, c)
 	}
 	if c.panicked != nil {
 		panic(c.panicked)
@@ -70,25 +52,25 @@ func (db *DB) try(ctx context.Context, c *call) error {
 }
 
 // lead runs a batch: the leader's own call, and those that wait or come while it runs.
-func (db *DB) lead(own *call) {
-	b := &batch{db: db}
+func (e *engine) lead(ctx context.Context, own *call) {
+	b := &batch{engine: e}
 	// A function that ends its goroutine (runtime.Goexit, which a test's
 	// FailNow calls) must not take the writer with it.
 	defer func() {
 		b.abandon(errors.New("a transaction that shared the commit ended its goroutine"))
 		b.giveBack()
-		db.queue.pass()
+		e.queue.pass()
 	}()
-	if err := b.takeWriter(); err != nil {
+	if err := b.takeWriter(ctx); err != nil {
 		b.calls = append(b.calls, own)
 		b.finish(own, err)
 		return
 	}
-	deadline := time.Now().Add(db.batchTime)
-	for next := own; next != nil; next = db.queue.follower() {
+	deadline := time.Now().Add(e.batchTime)
+	for next := own; next != nil; next = e.queue.follower() {
 		b.calls = append(b.calls, next)
 		b.run(next)
-		if own.alone || b.broken || len(b.calls) >= db.maxBatch || time.Now().After(deadline) {
+		if own.alone || b.broken || len(b.calls) >= e.maxBatch || time.Now().After(deadline) {
 			break
 		}
 	}
@@ -97,7 +79,7 @@ func (db *DB) lead(own *call) {
 
 // batch is the calls that share a commit. It belongs to the leader.
 type batch struct {
-	db     *DB
+	engine *engine
 	conn   *conn
 	calls  []*call // all that were taken from the queue
 	ready  []*call // those that ran well in the open transaction
@@ -131,17 +113,17 @@ func (e *panicError) Unwrap() error {
 }
 
 // takeWriter gets the connection that writes.
-func (b *batch) takeWriter() (err error) {
-	if b.db.memory {
-		b.conn, err = b.db.readers.get()
+func (b *batch) takeWriter(ctx context.Context) (err error) {
+	if b.engine.memory {
+		b.conn, err = b.engine.readers.get(ctx)
 		return err
 	}
-	if b.db.writer == nil {
-		if b.db.writer, err = b.db.connect(); err != nil {
+	if b.engine.writer == nil {
+		if b.engine.writer, err = b.engine.connect(); err != nil {
 			return err
 		}
 	}
-	b.conn = b.db.writer
+	b.conn = b.engine.writer
 	return nil
 }
 
@@ -151,11 +133,11 @@ func (b *batch) takeWriter() (err error) {
 func (b *batch) giveBack() {
 	switch {
 	case b.conn == nil:
-	case b.db.memory:
-		b.db.readers.put(b.conn)
+	case b.engine.memory:
+		b.engine.readers.put(b.conn)
 	case b.broken:
 		b.conn.close() // nothing more can be done about an error
-		b.db.writer = nil
+		b.engine.writer = nil
 	}
 	b.conn = nil
 }
@@ -176,13 +158,7 @@ func (b *batch) run(c *call) {
 			return
 		}
 	}
-	tx := &Tx{conn: b.conn}
-	err := c.run(tx)
-	tx.conn = nil
-	c.changed = tx.changed
-	if err == nil {
-		err = tx.err
-	}
+	err := c.run(b.conn)
 	switch {
 	case err != nil || c.panicked != nil:
 		b.finish(c, err)
@@ -201,14 +177,24 @@ func (b *batch) run(c *call) {
 	b.ready = append(b.ready, c)
 }
 
-// run calls the function of a call. A panic becomes a part of the result.
-func (c *call) run(tx *Tx) error {
-	defer func() {
-		if v := recover(); v != nil {
-			c.panicked = &panicError{value: v, stack: debug.Stack()}
-		}
-	}()
-	return c.fn(tx)
+// run calls the function of a call.
+func (c *call) run(conn *conn) (err error) {
+	defer c.keepPanic()
+	c.committed, err = db.Run(txConn{conn}, c.fn)
+	return err
+}
+
+// commit tells what hangs on a call that it is committed, or may be.
+func (c *call) commit() {
+	defer c.keepPanic()
+	c.committed()
+}
+
+// keepPanic makes a panic a part of the result.
+func (c *call) keepPanic() {
+	if v := recover(); v != nil {
+		c.panicked = &panicError{value: v, stack: debug.Stack()}
+	}
 }
 
 func (b *batch) begin() error {
@@ -266,7 +252,7 @@ func (b *batch) commit() {
 		b.rollback()
 		return
 	}
-	b.db.metrics.batch.Observe(float64(len(ready)))
+	b.engine.metrics.batch.Observe(float64(len(ready)))
 	start := time.Now()
 	err := b.inject("commit")
 	if err == nil {
@@ -276,14 +262,14 @@ func (b *batch) commit() {
 			b.open = false
 		}
 	}
-	b.db.metrics.commit.Observe(time.Since(start).Seconds())
+	b.engine.metrics.commit.Observe(time.Since(start).Seconds())
 	switch {
 	case err == nil:
 	case !failed(err) || !b.open:
 		// The connection's own idea of what was written is not to be trusted either.
 		b.rollback()
 		b.broken = true
-		err = fmt.Errorf("%w: %w", ErrUncertain, err)
+		err = fmt.Errorf("%w: %w", db.ErrUncertain, err)
 	case len(ready) > 1:
 		// One may have been too much (a disk nearly full, a deferred constraint): each for itself.
 		b.rollback()
@@ -293,7 +279,9 @@ func (b *batch) commit() {
 	}
 	b.ready = nil
 	for _, c := range ready {
-		b.db.versions.change(c.changed) // before anyone hears of it
+		if err == nil || errors.Is(err, db.ErrUncertain) {
+			c.commit() // before anyone hears of it
+		}
 		b.finish(c, err)
 	}
 }
@@ -308,48 +296,8 @@ func (b *batch) finish(c *call, err error) {
 
 // inject calls the tests' fault point.
 func (b *batch) inject(step string) error {
-	if b.db.fault == nil {
+	if b.engine.fault == nil {
 		return nil
 	}
-	return b.db.fault(step)
-}
-
-func (tx *Tx) exec(query string, args ...any) (int64, error) {
-	if err := tx.usable(); err != nil {
-		return 0, err
-	}
-	n, err := tx.conn.exec(query, args...)
-	return n, tx.fail(err)
-}
-
-func (tx *Tx) queryRow(query string, args ...any) row {
-	return firstRow(tx.read(query, args, 1))
-}
-
-func (tx *Tx) query(query string, args ...any) (*rows, error) {
-	return tx.read(query, args, -1)
-}
-
-// read returns at most n rows, or all if n is negative.
-func (tx *Tx) read(query string, args []any, n int) (*rows, error) {
-	if err := tx.usable(); err != nil {
-		return nil, err
-	}
-	r, err := tx.conn.query(query, args, n)
-	return r, tx.fail(err)
-}
-
-func (tx *Tx) usable() error {
-	if tx.conn == nil {
-		return errTxDone
-	}
-	return tx.err
-}
-
-// fail remembers the error of a statement.
-func (tx *Tx) fail(err error) error {
-	if err != nil {
-		tx.err = classify(err)
-	}
-	return tx.err
+	return b.engine.fault(step)
 }

@@ -1,4 +1,4 @@
-package meta
+package sqlite
 
 import (
 	sqlite3 "modernc.org/sqlite/lib"
@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // commits counts the commits of a database and can fail them.
@@ -32,13 +34,13 @@ func (c *commits) fault(step string) error {
 
 func TestBatchSharesCommit(t *testing.T) {
 	var c commits
-	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 		c.n.Store(0)
 		wrong := errors.New("wrong")
-		leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
-		fns := make([]func(*Tx) error, 63)
+		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		fns := make([]func(*db.Tx) error, 63)
 		for i := range fns {
-			fns[i] = func(tx *Tx) error {
+			fns[i] = func(tx *db.Tx) error {
 				if err := insert(tx, fmt.Sprint(i)); err != nil {
 					return err
 				}
@@ -48,7 +50,7 @@ func TestBatchSharesCommit(t *testing.T) {
 				return nil
 			}
 		}
-		results := behind(db, fns...)
+		results := behind(d, fns...)
 		if err := leader.finish(); err != nil {
 			t.Errorf("leader: %v", err)
 		}
@@ -63,7 +65,7 @@ func TestBatchSharesCommit(t *testing.T) {
 				want = append(want, fmt.Sprint(i))
 			}
 		}
-		if got := names(t, db); !slices.Equal(got, want) {
+		if got := names(t, d); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 		if got := c.n.Load(); got != 1 {
@@ -73,14 +75,14 @@ func TestBatchSharesCommit(t *testing.T) {
 }
 
 func TestBatchAfterFailedFirst(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
 		wrong := errors.New("wrong")
-		leader := hold(db, func(tx *Tx) error { return errors.Join(insert(tx, "leader"), wrong) })
-		results := behind(db,
-			func(tx *Tx) error { return errors.Join(insert(tx, "a"), wrong) },
-			func(tx *Tx) error { return insert(tx, "b") },
-			func(tx *Tx) error { return insert(tx, "b") },
-			func(tx *Tx) error { return insert(tx, "c") })
+		leader := hold(d, func(tx *db.Tx) error { return errors.Join(insert(tx, "leader"), wrong) })
+		results := behind(d,
+			func(tx *db.Tx) error { return errors.Join(insert(tx, "a"), wrong) },
+			func(tx *db.Tx) error { return insert(tx, "b") },
+			func(tx *db.Tx) error { return insert(tx, "b") },
+			func(tx *db.Tx) error { return insert(tx, "c") })
 		if err := leader.finish(); !errors.Is(err, wrong) {
 			t.Errorf("leader: %v", err)
 		}
@@ -91,7 +93,7 @@ func TestBatchAfterFailedFirst(t *testing.T) {
 		if !errors.Is(errs[0], wrong) || errs[1] != nil || !isUnique(errs[2]) || errs[3] != nil {
 			t.Errorf("got %v", errs)
 		}
-		if got := names(t, db); !slices.Equal(got, []string{"b", "c"}) {
+		if got := names(t, d); !slices.Equal(got, []string{"b", "c"}) {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -99,13 +101,13 @@ func TestBatchAfterFailedFirst(t *testing.T) {
 
 func TestMaxBatch(t *testing.T) {
 	var c commits
-	db := openTest(t, fileURL(t), Options{MaxBatch: 4, Fault: c.fault})
-	leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
-	var fns []func(*Tx) error
+	d := openTest(t, fileURL(t), Options{MaxBatch: 4, Fault: c.fault})
+	leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+	var fns []func(*db.Tx) error
 	for i := range 8 {
-		fns = append(fns, func(tx *Tx) error { return insert(tx, fmt.Sprint(i)) })
+		fns = append(fns, func(tx *db.Tx) error { return insert(tx, fmt.Sprint(i)) })
 	}
-	results := behind(db, fns...)
+	results := behind(d, fns...)
 	if err := leader.finish(); err != nil {
 		t.Error(err)
 	}
@@ -122,12 +124,12 @@ func TestMaxBatch(t *testing.T) {
 // A batch also ends by time: the leader of one that lasts leads only itself.
 func TestBatchTime(t *testing.T) {
 	var c commits
-	db := openTest(t, fileURL(t), Options{Fault: c.fault})
-	db.batchTime = 0
-	leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
-	results := behind(db,
-		func(tx *Tx) error { return insert(tx, "a") },
-		func(tx *Tx) error { return insert(tx, "b") })
+	d := openTest(t, fileURL(t), Options{Fault: c.fault})
+	d.batchTime = 0
+	leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+	results := behind(d,
+		func(tx *db.Tx) error { return insert(tx, "a") },
+		func(tx *db.Tx) error { return insert(tx, "b") })
 	if err := errors.Join(leader.finish(), <-results[0], <-results[1]); err != nil {
 		t.Error(err)
 	}
@@ -137,13 +139,13 @@ func TestBatchTime(t *testing.T) {
 }
 
 func TestContextEndsWhileWaiting(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
 		ctx, cancel := context.WithCancel(context.Background())
-		leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
+		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		ran := false
 		waiting := make(chan error, 1)
-		go func() { waiting <- db.Tx(ctx, func(*Tx) error { ran = true; return nil }) }()
-		waitFor(db, 1)
+		go func() { waiting <- d.Tx(ctx, func(*db.Tx) error { ran = true; return nil }) }()
+		waitFor(d, 1)
 		cancel()
 		if err := <-waiting; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
@@ -151,10 +153,10 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 		if err := leader.finish(); err != nil {
 			t.Error(err)
 		}
-		if err := db.Tx(ctx, func(*Tx) error { ran = true; return nil }); !errors.Is(err, context.Canceled) {
+		if err := d.Tx(ctx, func(*db.Tx) error { ran = true; return nil }); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		mustInsert(t, db, "next")
+		mustInsert(t, d, "next")
 		if ran {
 			t.Error("a function ran though its context had ended")
 		}
@@ -201,7 +203,7 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
 		cause := errors.New("boom")
 		try := func(name string) (err error) {
 			defer func() {
@@ -210,7 +212,7 @@ func TestPanic(t *testing.T) {
 					err = fmt.Errorf("%s: recovered %v", name, p)
 				}
 			}()
-			return fmt.Errorf("%s: no panic but %v", name, db.Tx(context.Background(), func(tx *Tx) error {
+			return fmt.Errorf("%s: no panic but %v", name, d.Tx(context.Background(), func(tx *db.Tx) error {
 				if err := insert(tx, name); err != nil {
 					return err
 				}
@@ -220,15 +222,15 @@ func TestPanic(t *testing.T) {
 		if err := try("first"); err != nil {
 			t.Error(err)
 		}
-		leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
+		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		follower := make(chan error, 1)
 		go func() { follower <- try("follower") }()
-		waitFor(db, 1)
+		waitFor(d, 1)
 		if err := errors.Join(leader.finish(), <-follower); err != nil {
 			t.Error(err)
 		}
-		mustInsert(t, db, "next")
-		if got := names(t, db); !slices.Equal(got, []string{"leader", "next"}) {
+		mustInsert(t, d, "next")
+		if got := names(t, d); !slices.Equal(got, []string{"leader", "next"}) {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -236,32 +238,32 @@ func TestPanic(t *testing.T) {
 
 // A function that ends its goroutine, as FailNow does, takes nobody else with it.
 func TestGoexit(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
-		end := func(tx *Tx) error {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		end := func(tx *db.Tx) error {
 			if err := insert(tx, "gone"); err != nil {
 				return err
 			}
 			runtime.Goexit()
 			return nil
 		}
-		leader := hold(db, end)
-		results := behind(db, func(tx *Tx) error { return insert(tx, "a") })
+		leader := hold(d, end)
+		results := behind(d, func(tx *db.Tx) error { return insert(tx, "a") })
 		close(leader.release)
 		if err := <-results[0]; err != nil {
 			t.Error(err)
 		}
 		// A follower ends the goroutine of its leader and, when it is run again, its own.
-		leader = hold(db, func(tx *Tx) error { return insert(tx, "lost with its caller") })
+		leader = hold(d, func(tx *db.Tx) error { return insert(tx, "lost with its caller") })
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			db.Tx(context.Background(), end)
+			d.Tx(context.Background(), end)
 		}()
-		waitFor(db, 1)
+		waitFor(d, 1)
 		close(leader.release)
 		<-ended
-		mustInsert(t, db, "b")
-		if got := names(t, db); !slices.Equal(got, []string{"a", "b"}) {
+		mustInsert(t, d, "b")
+		if got := names(t, d); !slices.Equal(got, []string{"a", "b"}) {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -273,13 +275,13 @@ func TestUncertainCommit(t *testing.T) {
 	for step, happened := range map[string]bool{"commit": false, "committed": true} {
 		t.Run(step, func(t *testing.T) {
 			c := commits{fail: map[string]error{}}
-			onBoth(t, Options{Fault: c.fault}, func(t *testing.T, db *DB) {
+			onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 				cause := errors.New("input/output error")
 				c.fail[step] = cause
-				leader := hold(db, func(tx *Tx) error { return insert(tx, "a") })
-				results := behind(db, func(tx *Tx) error { return insert(tx, "b") })
+				leader := hold(d, func(tx *db.Tx) error { return insert(tx, "a") })
+				results := behind(d, func(tx *db.Tx) error { return insert(tx, "b") })
 				for _, err := range []error{leader.finish(), <-results[0]} {
-					if !errors.Is(err, ErrUncertain) || !errors.Is(err, cause) {
+					if !errors.Is(err, db.ErrUncertain) || !errors.Is(err, cause) {
 						t.Errorf("got %v", err)
 					}
 				}
@@ -287,10 +289,10 @@ func TestUncertainCommit(t *testing.T) {
 				if happened {
 					want = []string{"a", "b"}
 				}
-				if got := names(t, db); !slices.Equal(got, want) {
+				if got := names(t, d); !slices.Equal(got, want) {
 					t.Errorf("got %v, want %v", got, want)
 				}
-				mustInsert(t, db, "next")
+				mustInsert(t, d, "next")
 			})
 		})
 	}
@@ -298,33 +300,33 @@ func TestUncertainCommit(t *testing.T) {
 
 func TestBeginFails(t *testing.T) {
 	c := commits{fail: map[string]error{}}
-	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 		cause := errors.New("cannot")
 		c.fail["begin"] = cause
-		if err := db.Tx(context.Background(), func(tx *Tx) error { return insert(tx, "a") }); err != cause {
+		if err := d.Tx(context.Background(), func(tx *db.Tx) error { return insert(tx, "a") }); err != cause {
 			t.Errorf("got %v", err)
 		}
-		mustInsert(t, db, "a")
+		mustInsert(t, d, "a")
 	})
 }
 
 // What only COMMIT finds wrong hurts the one who did it.
 func TestDeferredConstraint(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
-		leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
-		results := behind(db,
-			func(tx *Tx) error {
-				_, err := tx.exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		results := behind(d,
+			func(tx *db.Tx) error {
+				_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 				return err
 			},
-			func(tx *Tx) error { return insert(tx, "b") })
+			func(tx *db.Tx) error { return insert(tx, "b") })
 		if err := errors.Join(leader.finish(), <-results[1]); err != nil {
 			t.Error(err)
 		}
 		if err := <-results[0]; !isForeignKey(err) {
 			t.Errorf("got %v", err)
 		}
-		if got := names(t, db); len(got) != 2 {
+		if got := names(t, d); len(got) != 2 {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -332,10 +334,10 @@ func TestDeferredConstraint(t *testing.T) {
 
 // After a failed statement nothing of the transaction is kept, even if its function does not mind.
 func TestFailedStatementEndsTx(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
-		mustInsert(t, db, "a")
-		var kept *Tx
-		err := db.Tx(context.Background(), func(tx *Tx) error {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		mustInsert(t, d, "a")
+		var kept *db.Tx
+		err := d.Tx(context.Background(), func(tx *db.Tx) error {
 			kept = tx
 			insert(tx, "b")
 			insert(tx, "a") // fails
@@ -347,7 +349,7 @@ func TestFailedStatementEndsTx(t *testing.T) {
 		if !isUnique(err) {
 			t.Errorf("got %v", err)
 		}
-		if got := names(t, db); !slices.Equal(got, []string{"a"}) {
+		if got := names(t, d); !slices.Equal(got, []string{"a"}) {
 			t.Errorf("got %v", got)
 		}
 		if err := insert(kept, "late"); err == nil {
@@ -359,11 +361,11 @@ func TestFailedStatementEndsTx(t *testing.T) {
 // A statement whose first row alone is read has made all its changes, and its
 // foreign keys were checked.
 func TestReturning(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
-		if _, err := db.exec(`INSERT INTO parents (id) VALUES (1), (2)`); err != nil {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		if _, err := d.exec(`INSERT INTO parents (id) VALUES (1), (2)`); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.exec(`INSERT INTO items (name, parent) VALUES ('child', 1)`); err != nil {
+		if _, err := d.exec(`INSERT INTO items (name, parent) VALUES ('child', 1)`); err != nil {
 			t.Fatal(err)
 		}
 		for _, query := range []string{
@@ -372,19 +374,19 @@ func TestReturning(t *testing.T) {
 			`INSERT INTO items (name, parent) VALUES ('orphan', 7) RETURNING id`,
 			`INSERT INTO items (name, parent) VALUES ('b', 2), ('orphan', 7) RETURNING id`,
 		} {
-			err := db.Tx(context.Background(), func(tx *Tx) error {
+			err := d.Tx(context.Background(), func(tx *db.Tx) error {
 				var id int64
-				return tx.queryRow(query).Scan(&id)
+				return tx.QueryRow(query).Scan(&id)
 			})
 			if !isForeignKey(err) {
 				t.Errorf("%s: got %v", query, err)
 			}
 		}
-		err := db.Tx(context.Background(), func(tx *Tx) error {
+		err := d.Tx(context.Background(), func(tx *db.Tx) error {
 			var id int64
-			return tx.queryRow(`INSERT INTO items (name) VALUES ('b'), ('c'), ('d') RETURNING id`).Scan(&id)
+			return tx.QueryRow(`INSERT INTO items (name) VALUES ('b'), ('c'), ('d') RETURNING id`).Scan(&id)
 		})
-		if got := names(t, db); err != nil || !slices.Equal(got, []string{"child", "b", "c", "d"}) {
+		if got := names(t, d); err != nil || !slices.Equal(got, []string{"child", "b", "c", "d"}) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
@@ -403,14 +405,14 @@ func TestRetry(t *testing.T) {
 		}
 		return nil
 	}
-	onBoth(t, Options{Fault: fault}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{Fault: fault}, func(t *testing.T, d *testDB) {
 		attempts, failures = 0, 2
-		mustInsert(t, db, "a")
+		mustInsert(t, d, "a")
 		if attempts != 3 {
 			t.Errorf("%d attempts, want 3", attempts)
 		}
 		attempts, failures = 0, 1000
-		if err := db.Tx(context.Background(), func(tx *Tx) error { return insert(tx, "b") }); !errors.Is(err, busy) {
+		if err := d.Tx(context.Background(), func(tx *db.Tx) error { return insert(tx, "b") }); !errors.Is(err, busy) {
 			t.Errorf("got %v", err)
 		}
 		if attempts != maxAttempts {
@@ -422,8 +424,8 @@ func TestRetry(t *testing.T) {
 
 // busyError is what SQLite answers when another process writes.
 func busyError(t *testing.T) error {
-	db := openTest(t, fileURL(t), Options{})
-	other, err := connect(db.path, writeMode)
+	d := openTest(t, fileURL(t), Options{})
+	other, err := connect(d.path, writeMode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +434,7 @@ func busyError(t *testing.T) error {
 		t.Fatal(err)
 	}
 	var busy error
-	err = db.Tx(context.Background(), func(*Tx) error {
+	err = d.Tx(context.Background(), func(*db.Tx) error {
 		_, busy = other.exec(beginSQL)
 		return nil
 	})
@@ -445,13 +447,13 @@ func busyError(t *testing.T) error {
 // Many readers and writers get along, on one connection too, and a reader
 // never sees half a transaction.
 func TestReadersAndWriters(t *testing.T) {
-	onBoth(t, Options{ReadConns: 2}, func(t *testing.T, db *DB) {
-		db.batchTime = batchTime
+	onBoth(t, Options{ReadConns: 2}, func(t *testing.T, d *testDB) {
+		d.batchTime = batchTime
 		var wg sync.WaitGroup
 		for w := range 16 {
 			wg.Go(func() {
 				for i := range 20 {
-					err := db.Tx(context.Background(), func(tx *Tx) error {
+					err := d.Tx(context.Background(), func(tx *db.Tx) error {
 						if err := insert(tx, fmt.Sprintf("%d-%d-a", w, i)); err != nil {
 							return err
 						}
@@ -466,11 +468,11 @@ func TestReadersAndWriters(t *testing.T) {
 			wg.Go(func() {
 				for range 50 {
 					var n int
-					if err := db.queryRow(`SELECT COUNT(*) FROM items`).Scan(&n); err != nil || n%2 != 0 {
+					if err := d.queryRow(`SELECT COUNT(*) FROM items`).Scan(&n); err != nil || n%2 != 0 {
 						t.Errorf("%d items, %v", n, err)
 						return
 					}
-					rows, err := db.query(`SELECT name FROM items LIMIT 3`)
+					rows, err := d.query(`SELECT name FROM items LIMIT 3`)
 					if err != nil {
 						t.Error(err)
 						return
@@ -481,7 +483,7 @@ func TestReadersAndWriters(t *testing.T) {
 						if err := rows.Scan(&name); err != nil {
 							t.Error(err)
 						}
-						if err := db.queryRow(`SELECT id FROM items WHERE name = $1`, name).Scan(&id); err != nil {
+						if err := d.queryRow(`SELECT id FROM items WHERE name = $1`, name).Scan(&id); err != nil {
 							t.Error(err)
 						}
 					}
@@ -489,43 +491,43 @@ func TestReadersAndWriters(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := len(names(t, db)); got != 16*20*2 {
+		if got := len(names(t, d)); got != 16*20*2 {
 			t.Errorf("%d items", got)
 		}
 	})
 }
 
 func TestClose(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
-		leader := hold(db, func(tx *Tx) error { return insert(tx, "leader") })
-		results := behind(db, func(tx *Tx) error { return insert(tx, "a") })
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		results := behind(d, func(tx *db.Tx) error { return insert(tx, "a") })
 		closed := make(chan error, 1)
-		go func() { closed <- db.Close() }()
+		go func() { closed <- d.Close() }()
 		for open := true; open; runtime.Gosched() {
-			db.queue.mu.Lock()
-			open = !db.queue.closed
-			db.queue.mu.Unlock()
+			d.queue.mu.Lock()
+			open = !d.queue.closed
+			d.queue.mu.Unlock()
 		}
-		if err := db.Tx(context.Background(), func(*Tx) error { return nil }); err != ErrClosed {
+		if err := d.Tx(context.Background(), func(*db.Tx) error { return nil }); err != db.ErrClosed {
 			t.Errorf("got %v", err)
 		}
 		if err := errors.Join(leader.finish(), <-results[0], <-closed); err != nil {
 			t.Error(err)
 		}
-		if err := db.queryRow(`SELECT 1`).Scan(); err != ErrClosed {
+		if err := d.queryRow(`SELECT 1`).Scan(); err != db.ErrClosed {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
 func TestNoRow(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, db *DB) {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
 		var id int64
-		if err := db.queryRow(`SELECT id FROM items`).Scan(&id); !errors.Is(err, fs.ErrNotExist) {
+		if err := d.queryRow(`SELECT id FROM items`).Scan(&id); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %v", err)
 		}
-		err := db.Tx(context.Background(), func(tx *Tx) error {
-			if err := tx.queryRow(`SELECT id FROM items`).Scan(&id); !errors.Is(err, fs.ErrNotExist) {
+		err := d.Tx(context.Background(), func(tx *db.Tx) error {
+			if err := tx.QueryRow(`SELECT id FROM items`).Scan(&id); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got %v", err)
 			}
 			return insert(tx, "a") // no row is no failure
@@ -533,7 +535,7 @@ func TestNoRow(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if n, err := db.exec(`UPDATE items SET name = 'b'`); n != 1 || err != nil {
+		if n, err := d.exec(`UPDATE items SET name = 'b'`); n != 1 || err != nil {
 			t.Errorf("changed %d, %v", n, err)
 		}
 	})
@@ -552,13 +554,4 @@ func isUnique(err error) bool {
 // not there, or something removed is named elsewhere.
 func isForeignKey(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
-}
-
-// exec runs the statement as a transaction of its own.
-func (db *DB) exec(query string, args ...any) (n int64, err error) {
-	err = db.Tx(context.Background(), func(tx *Tx) error {
-		n, err = tx.exec(query, args...)
-		return err
-	})
-	return n, err
 }
