@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 func TestS1ScopeRequests(t *testing.T) {
@@ -499,16 +499,16 @@ func TestU2Grace(t *testing.T) {
 	see("without the rule", alice, 401)
 	g.policy.set(t, usual)
 	see("with it again", alice, 204)
-	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(g.accounts["user alice"], true) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(g.accounts["user alice"], true) })
 	see("disabled", alice, 401)
-	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(g.accounts["user alice"], false) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(g.accounts["user alice"], false) })
 	g.clock.advance(grace - 3*time.Minute)
 	see("at the end of the grace", alice, 204)
 	g.clock.advance(2 * time.Minute)
 	see("after the grace", alice, 401)
 	see("with a fresh token", g.tokenOf("alice", scope), 204)
 	fresh := g.tokenOf("alice", scope)
-	g.tx(func(tx *meta.Tx) error { return tx.DeleteAccount(g.accounts["user alice"]) })
+	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(g.accounts["user alice"]) })
 	see("removed", fresh, 401)
 	g.addUser("alice", "team")
 	see("somebody else of that name", g.tokenOf("alice", scope), 404)
@@ -646,7 +646,7 @@ func TestN2NamesGivenAgain(t *testing.T) {
 	personal, _ := g.personal("user", "alice", "repository:**:pull,push")
 	g.as(old, []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/alice/app/blobs/uploads/", WantCode: 202, Save: "upload"}})
 	alice := g.accounts["user alice"]
-	g.tx(func(tx *meta.Tx) error { return tx.DeleteAccount(alice) })
+	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(alice) })
 	if g.addUser("alice", "team") == alice {
 		t.Error("two users have one number")
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/meta"
 )
@@ -109,12 +110,12 @@ func TestD7CatalogCost(t *testing.T) {
 // TestC1CatalogFollows: whatever decides what somebody sees, a change of it is seen by the
 // next request.
 func TestC1CatalogFollows(t *testing.T) {
-	rows := filled(t, 3000)
-	g := gate(t, rows, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+	list := filled(t, 3000)
+	g := gate(t, list, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 	alice, bob := passwordHeader("alice"), passwordHeader("bob")
 	sees := func(what string, h header, want ...string) {
 		t.Helper()
-		if names, _, _ := g.page(rows, h, ""); !slices.Equal(names, append([]string{}, want...)) {
+		if names, _, _ := g.page(list, h, ""); !slices.Equal(names, append([]string{}, want...)) {
 			t.Errorf("%s: %q, want %q", what, names, want)
 		}
 	}
@@ -131,9 +132,9 @@ func TestC1CatalogFollows(t *testing.T) {
 	sees("no new repository", bob, "bob/app")
 
 	id := g.accounts["user bob"]
-	g.tx(func(tx *meta.Tx) error { return tx.SetGroups(id, []string{"team"}) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetGroups(id, []string{"team"}) })
 	sees("in a group", bob, "bob/app", "team/app")
-	g.tx(func(tx *meta.Tx) error { return tx.SetGroups(id, nil) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetGroups(id, nil) })
 	sees("out of it", bob, "bob/app")
 
 	secret, _ := g.personal("user", "alice", "repository:alice/**:pull registry:catalog:*")

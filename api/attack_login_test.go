@@ -18,7 +18,7 @@ import (
 
 	"github.com/berth-registry/berth/auth/authtest"
 	"github.com/berth-registry/berth/auth/login"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // runs counts comparisons of bcrypt, and can hold them.
@@ -119,12 +119,12 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	r := &runs{}
 	g := behindProxy(t, r)
 	hash := must(bcrypt.GenerateFromPassword([]byte(g.secret("password of dora", "password")), highest))
-	g.tx(func(tx *meta.Tx) error {
-		_, err := tx.CreateAccount(meta.Account{Kind: "user", Name: "dora", PasswordHash: g.secret(string(hash), "hash"), PasswordCost: highest, CreatedAt: 1})
+	g.tx(func(tx *rows.Tx) error {
+		_, err := tx.CreateAccount(rows.Account{Kind: "user", Name: "dora", PasswordHash: g.secret(string(hash), "hash"), PasswordCost: highest, CreatedAt: 1})
 		return err
 	})
 	carol := g.accounts["user carol"]
-	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(carol, true) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(carol, true) })
 	from := 0
 	for way, show := range loginWays {
 		first := ""

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/storage"
-	"github.com/berth-registry/berth/storage/meta"
 )
 
 // serveHTTP2 serves the site on another address too, by HTTP/2 without TLS, and returns a transport
@@ -140,11 +140,11 @@ func TestR1RemovedRightsEnd(t *testing.T) {
 			return bearerHeader(i.Token)
 		}, revokePersonal, 401},
 		{"a token, whose key is revoked", byToken, func(g *gated) {
-			keys, err := g.rows.SigningKeys()
+			keys, err := g.rows.SigningKeys(g.t.Context())
 			if err != nil {
 				g.t.Fatal(err)
 			}
-			g.tx(func(tx *meta.Tx) error { return tx.DeleteSigningKey(keys[0].KID) })
+			g.tx(func(tx *rows.Tx) error { return tx.DeleteSigningKey(keys[0].KID) })
 			if err := g.API.auth.Tokens.Maintain(context.Background()); err != nil {
 				g.t.Fatal(err)
 			}
@@ -189,20 +189,20 @@ func byPersonal(g *gated) header {
 }
 
 func removeErin(g *gated) {
-	g.tx(func(tx *meta.Tx) error { return tx.DeleteAccount(g.accounts["user erin"]) })
+	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(g.accounts["user erin"]) })
 }
 
 func disableErin(g *gated) {
-	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(g.accounts["user erin"], true) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(g.accounts["user erin"], true) })
 }
 
 func changeErin(g *gated) {
 	hash := g.hash("another password of erin")
-	g.tx(func(tx *meta.Tx) error { return tx.SetPassword(g.accounts["user erin"], hash, 4) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetPassword(g.accounts["user erin"], hash, 4) })
 }
 
 func revokePersonal(g *gated) {
-	g.tx(func(tx *meta.Tx) error { return tx.DeleteAuthTokensOf(g.accounts["user erin"]) })
+	g.tx(func(tx *rows.Tx) error { return tx.DeleteAuthTokensOf(g.accounts["user erin"]) })
 }
 
 func closePolicy(g *gated) { g.policy.set(g.t, watched) }

@@ -20,7 +20,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // The tests of attacks are named after the numbers that docs/security.md gives them.
@@ -65,7 +65,7 @@ func readPart(part string, into *map[string]any) error {
 // signingKey is the private key that the registry signs with.
 func (g *gated) signingKey() *ecdsa.PrivateKey {
 	g.t.Helper()
-	keys, err := g.rows.SigningKeys()
+	keys, err := g.rows.SigningKeys(g.t.Context())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -412,25 +412,25 @@ func TestA4ChangesActAtOnce(t *testing.T) {
 		return map[string]int{"a token": token, "the password": basic, "a personal token": basic, "a token of a personal": token}
 	}
 	see("before", all(404, 404))
-	g.tx(func(tx *meta.Tx) error { return tx.SetGroups(alice, nil) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetGroups(alice, nil) })
 	see("without the group", all(403, 401))
-	g.tx(func(tx *meta.Tx) error { return tx.SetGroups(alice, []string{"team"}) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetGroups(alice, []string{"team"}) })
 	see("with it again", all(404, 404))
-	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(alice, true) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(alice, true) })
 	see("disabled", all(401, 401))
-	g.tx(func(tx *meta.Tx) error { return tx.SetDisabled(alice, false) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(alice, false) })
 	see("enabled", all(404, 404))
 	g.policy.set(t, "policy:\n  - {name: other, who: [authenticated], repos: [other], allow: [pull]}\n")
 	see("without the rule", all(403, 401))
 	g.policy.set(t, usual)
-	g.tx(func(tx *meta.Tx) error { return tx.DeleteAuthToken(personalID) })
+	g.tx(func(tx *rows.Tx) error { return tx.DeleteAuthToken(personalID) })
 	see("without the personal token", map[string]int{"a token": 404, "the password": 404, "a personal token": 401, "a token of a personal": 401})
 	hash := g.hash("another password")
-	g.tx(func(tx *meta.Tx) error { return tx.SetPassword(alice, hash, 4) })
+	g.tx(func(tx *rows.Tx) error { return tx.SetPassword(alice, hash, 4) })
 	see("with another password", all(401, 401))
 	holders = map[string]header{"a token": g.bearerFor("alice", g.secret("another password", "password"), scope), "the password": basicHeader("alice", "another password")}
 	see("with the new one", map[string]int{"a token": 404, "the password": 404})
-	g.tx(func(tx *meta.Tx) error { return tx.DeleteAccount(alice) })
+	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(alice) })
 	see("deleted", map[string]int{"a token": 401, "the password": 401})
 
 	// A session goes with the claims that its issuer has to demand.

@@ -129,7 +129,8 @@ func (a *API) auditDone(event string, r *request, attrs ...slog.Attr) {
 func (a *API) auditLogin(r *request, claimed string, err error) error {
 	attrs := []slog.Attr{slog.String("outcome", "ok")}
 	if err != nil {
-		if !a.auth.Logins.Knows(claimed) {
+		// The line has the name also where the client does not wait for the answer.
+		if !a.auth.Logins.Knows(context.WithoutCancel(r.Context()), claimed) {
 			claimed = ""
 		}
 		attrs = []slog.Attr{slog.String("outcome", err.Error()), slog.String("claimed", claimed)}

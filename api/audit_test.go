@@ -225,7 +225,7 @@ func TestUnavailable(t *testing.T) {
 	g.ci.Fail(true)
 	g.run([]exchangeCase{{Name: "an issuer that fails", Method: "GET", URL: tokenPath, Header: basicHeader("oidc", g.idToken("acme/app")), WantCode: 503, WantError: "UNAVAILABLE",
 		WantHeader: header{"Www-Authenticate": absent, "Retry-After": "5"}}})
-	if err := g.rows.Close(); err != nil {
+	if err := g.db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for name, h := range map[string]header{"token": token, "password": basicHeader("bob", passwordOf("bob"))} {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -113,7 +114,7 @@ func FuzzTokenRequest(f *testing.F) {
 			if err := json.Unmarshal(r.Body.Bytes(), &got); err != nil || queryErr != nil {
 				t.Fatalf("%s %q (%v) is answered %s", method, query, queryErr, r.Body)
 			}
-			grant, err := parts.auth.Tokens.Verify(got.Token, 0)
+			grant, err := parts.auth.Tokens.Verify(context.Background(), got.Token, 0)
 			if err != nil || grant.Identity.Kind != auth.Anonymous {
 				t.Fatalf("%s %q is given a token for %v, %v", method, query, grant.Identity, err)
 			}

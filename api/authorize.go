@@ -97,12 +97,13 @@ func (a *API) permitAgain(w *web.Response, r *request) error {
 // identifyAgain finds out what the caller, who was identified before, has become since.
 // Errors: token.ErrInvalid, and those of login.Service.
 func (a *API) identifyAgain(r *request) error {
-	version, err := a.auth.Logins.Version()
+	ctx := context.WithoutCancel(r.Context()) // the body is complete: that its client may be gone changes nothing
+	version, err := a.auth.Logins.Version(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the version of identities: %w", err)
 	}
 	if r.shown.scheme == bearer {
-		revoked, err := a.auth.Tokens.Revoked(r.key, version)
+		revoked, err := a.auth.Tokens.Revoked(ctx, r.key, version)
 		if err != nil {
 			return err
 		}
@@ -113,8 +114,7 @@ func (a *API) identifyAgain(r *request) error {
 	if r.caller.Kind == auth.Anonymous {
 		return nil
 	}
-	// The body is complete: that its client may be gone changes nothing.
-	current, err := a.auth.Logins.Current(context.WithoutCancel(r.Context()), r.caller, version)
+	current, err := a.auth.Logins.Current(ctx, r.caller, version)
 	if err != nil && !errors.Is(err, auth.ErrExpired) {
 		return err
 	}
@@ -238,11 +238,11 @@ func (a *API) identify(r *request, op operation) (err error) {
 // fetching another one has no body any more to send again. Storage sees to it
 // that such a token serves no session but its own.
 func (a *API) identifyToken(r *request, grace bool) error {
-	version, err := a.auth.Logins.Version()
+	version, err := a.auth.Logins.Version(r.Context())
 	if err != nil {
 		return fmt.Errorf("reading the version of identities: %w", err)
 	}
-	grant, err := a.auth.Tokens.Verify(r.shown.secret, version)
+	grant, err := a.auth.Tokens.Verify(r.Context(), r.shown.secret, version)
 	if err != nil && !(grace && errors.Is(err, token.ErrExpired)) {
 		return err
 	}

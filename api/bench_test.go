@@ -13,9 +13,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
-	"github.com/berth-registry/berth/storage/meta"
 )
 
 // oneManifest is a registry that has one, whatever it is asked for: what is
@@ -81,8 +81,8 @@ func BenchmarkAuthorized(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	err = parts.rows.Tx(b.Context(), func(tx *meta.Tx) error {
-		_, err := tx.CreateAccount(meta.Account{Kind: "user", Name: "alice", PasswordHash: string(hash), PasswordCost: bcrypt.MinCost, Groups: []string{"team"}})
+	err = parts.rows.Tx(b.Context(), func(tx *rows.Tx) error {
+		_, err := tx.CreateAccount(rows.Account{Kind: "user", Name: "alice", PasswordHash: string(hash), PasswordCost: bcrypt.MinCost, Groups: []string{"team"}})
 		return err
 	})
 	if err != nil {
@@ -92,7 +92,7 @@ func BenchmarkAuthorized(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	signed, err := parts.auth.Tokens.Sign(id, []auth.Access{{Type: "repository", Name: "team/app", Actions: []string{"pull"}}})
+	signed, err := parts.auth.Tokens.Sign(context.Background(), id, []auth.Access{{Type: "repository", Name: "team/app", Actions: []string{"pull"}}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -146,7 +146,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	err = r.bodyError(err)
 	p, known := classify(err)
 	switch {
-	case !known && r.Context().Err() != nil:
+	case r.Context().Err() != nil && (!known || errors.Is(err, r.Context().Err())):
 		w.Gone(err) // nobody is left to read an answer
 		return
 	case !known:

@@ -21,9 +21,11 @@ import (
 	"github.com/berth-registry/berth/auth/login"
 	"github.com/berth-registry/berth/auth/oidc"
 	"github.com/berth-registry/berth/auth/policy"
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/auth/token"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage"
-	"github.com/berth-registry/berth/storage/meta"
 )
 
 const (
@@ -51,7 +53,8 @@ policy:
 // "password of alice" and so on; and there is a robot, deployer.
 type gated struct {
 	*site
-	rows   *meta.DB
+	db     *db.DB
+	rows   *rows.DB // in db
 	clock  *clock
 	policy *changing
 	ci     *authtest.Provider
@@ -108,7 +111,8 @@ func (c *changing) set(t testing.TB, text string) {
 
 // authParts are what an Auth needs, in memory.
 type authParts struct {
-	rows   *meta.DB
+	db     *db.DB
+	rows   *rows.DB // in db
 	clock  *clock
 	policy *changing
 	ci     *authtest.Provider
@@ -124,10 +128,8 @@ func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 		p.ci.URL, "https://"+service, p.ci.CAFile)
 	p.policy.set(t, usual)
 	var err error
-	if p.rows, err = meta.Open(ctx, "sqlite::memory:", meta.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.rows.Close() })
+	p.db = dbtest.Open(t, dbtest.Memory)
+	p.rows = rows.New(p.db)
 	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.p.Load().Issuers() }, Now: p.clock.Now})
 	p.auth = &Auth{}
 	logins := login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}
@@ -156,7 +158,7 @@ func newGated(t *testing.T, o Options, changes ...func(*login.Options)) *gated {
 func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Options)) *gated {
 	t.Helper()
 	parts := newAuthParts(t, changes...)
-	g := &gated{rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
+	g := &gated{db: parts.db, rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
 		audit: newAuditor()}
 	o.Auth, o.Policy, o.Now = parts.auth, parts.policy, parts.clock.Now
 	o.Audit = g.audit
@@ -165,7 +167,7 @@ func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Opt
 		g.addUser(name, groups...)
 	}
 	g.account("robot", "deployer", "")
-	keys, err := g.rows.SigningKeys()
+	keys, err := g.rows.SigningKeys(g.t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,11 +213,11 @@ func (g *gated) addUser(name string, groups ...string) int64 {
 // account makes an account; without a password nobody logs in to it by one.
 func (g *gated) account(kind, name, password string, groups ...string) (id int64) {
 	g.t.Helper()
-	a := meta.Account{Kind: kind, Name: name, Groups: groups, CreatedAt: g.clock.Now().UnixMicro()}
+	a := rows.Account{Kind: kind, Name: name, Groups: groups, CreatedAt: g.clock.Now().UnixMicro()}
 	if password != "" {
 		a.PasswordHash, a.PasswordCost = g.hash(password), bcrypt.MinCost
 	}
-	g.tx(func(tx *meta.Tx) (err error) {
+	g.tx(func(tx *rows.Tx) (err error) {
 		id, err = tx.CreateAccount(a)
 		return err
 	})
@@ -232,7 +234,7 @@ func (g *gated) hash(password string) string {
 	return g.secret(string(hash), "hash of a password")
 }
 
-func (g *gated) tx(fn func(tx *meta.Tx) error) {
+func (g *gated) tx(fn func(tx *rows.Tx) error) {
 	g.t.Helper()
 	if err := g.rows.Tx(context.Background(), fn); err != nil {
 		g.t.Fatal(err)
@@ -249,8 +251,8 @@ func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
 	secret, hash := login.NewSecret(of)
 	g.secret(secret, "token of "+kind)
 	now, owner := g.clock.Now(), g.accounts[kind+" "+name]
-	g.tx(func(tx *meta.Tx) (err error) {
-		id, err = tx.CreateAuthToken(meta.AuthToken{
+	g.tx(func(tx *rows.Tx) (err error) {
+		id, err = tx.CreateAuthToken(rows.AuthToken{
 			AccountID: owner, Kind: string(of), Name: "test", Hash: hash, Scope: scope,
 			CreatedAt: now.UnixMicro(), ExpiresAt: now.Add(90 * 24 * time.Hour).UnixMicro(),
 		})
@@ -336,11 +338,11 @@ func (g *gated) anonymousToken(scopes ...string) header {
 // accessIn is what a token that was issued gives, as a scope.
 func (g *gated) accessIn(i issued) string {
 	g.t.Helper()
-	version, err := g.API.auth.Logins.Version()
+	version, err := g.API.auth.Logins.Version(context.Background())
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	grant, err := g.API.auth.Tokens.Verify(i.Token, version)
+	grant, err := g.API.auth.Tokens.Verify(context.Background(), i.Token, version)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -79,12 +80,7 @@ func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Reg
 // newDB returns an empty database.
 func newDB(t testing.TB) *meta.DB {
 	t.Helper()
-	db, err := meta.Open(context.Background(), "sqlite::memory:", meta.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
+	return meta.New(dbtest.Open(t, dbtest.Memory))
 }
 
 // newBucket returns an empty bucket.

@@ -147,7 +147,7 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 		return err
 	}
 	granted := a.grant(r, asked)
-	signed, err := a.auth.Tokens.Sign(r.caller, granted)
+	signed, err := a.auth.Tokens.Sign(r.Context(), r.caller, granted)
 	if errors.Is(err, token.ErrTooLarge) {
 		return manifest.Errorf(errParameter, "%v", err)
 	}

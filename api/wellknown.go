@@ -11,7 +11,7 @@ const jwksPath = "/.well-known/jwks.json"
 // getKeys publishes the keys that tokens are signed with (RFC 7517), for other
 // services to verify them by.
 func (a *API) getKeys(w *web.Response, r *request) error {
-	keys, err := a.auth.Tokens.JWKS()
+	keys, err := a.auth.Tokens.JWKS(r.Context())
 	if err != nil {
 		return err
 	}

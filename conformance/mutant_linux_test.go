@@ -30,7 +30,7 @@ type mutant struct {
 
 func mutants() []mutant {
 	const put, del, durable = "storage/bucket/put.go", "storage/bucket/delete.go", "internal/durable/durable.go"
-	const sqlite = "storage/meta/sqlite.go"
+	const sqlite = "internal/db/sqlite/sqlite.go"
 	const full = `"synchronous(FULL)",            // each commit syncs the log`
 	return []mutant{
 		{"an object's bytes", put, `o.file.Sync() // durable: file`, `error(nil)`, cutAfterPush},
@@ -54,7 +54,7 @@ func mutants() []mutant {
 // from another one that a start makes in any case.
 func twice() map[string]string {
 	return map[string]string{
-		"storage/meta/sqlite.go: return durable.SyncDir(dir)":                                            "SQLite syncs the directory of a new database itself",
+		"internal/db/sqlite/sqlite.go: return durable.SyncDir(dir)":                                      "SQLite syncs the directory of a new database itself",
 		"internal/durable/durable.go: if err := syncFile(temp); err != nil { // durable: published file": "SQLite syncs what VACUUM INTO writes",
 		"internal/durable/durable.go: return errors.Join(f.Sync(), f.Close())":                           "what the one before calls",
 		"internal/durable/sync_unix.go: return dir.Sync()":                                               "what the others call",

@@ -22,34 +22,42 @@ const project = "github.com/berth-registry/berth"
 // the design's table. A directory that is not here, nor below one that is, breaks
 // the rule, so that a new package comes with a decision on its place. A package
 // may always import what lies below its own row and has none of its own. No row
-// has auth/authtest and api/web/webtest: tests alone import them.
+// has auth/authtest, api/web/webtest or internal/db/dbtest: tests alone import them.
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth"},
 	"cmd/berth": {
-		"cmd/berth/config", "cmd/berth/server", "auth", "auth/login", "auth/policy", "auth/token", "storage/bucket", "storage/meta",
-		"manifest",
+		"cmd/berth/config", "cmd/berth/server", "auth", "auth/login", "auth/policy", "auth/rows", "auth/token", "manifest",
+		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
 	},
 	"cmd/berth/server": {
-		"cmd/berth/config", "api", "api/web", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage",
-		"storage/bucket", "storage/meta", "internal/durable",
+		"cmd/berth/config", "api", "api/web", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/rows", "auth/token",
+		"storage", "storage/bucket", "storage/meta",
+		"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
 	},
-	"cmd/berth-bench":  {},
-	"api":              {"api/catalog", "api/web", "auth", "auth/login", "auth/token", "storage", "manifest"},
-	"auth":             {"manifest"},
-	"auth/policy":      {"auth", "manifest"},
-	"auth/token":       {"auth", "storage/meta"},
-	"auth/login":       {"auth", "auth/oidc", "storage/meta"},
-	"auth/oidc":        {"auth"},
-	"auth/authtest":    {"auth"},
-	"api/catalog":      {"auth"},
-	"api/web":          {},
-	"api/web/webtest":  {},
-	"storage":          {"storage/bucket", "storage/meta", "manifest"},
-	"storage/bucket":   {"internal/durable", "manifest"},
-	"storage/meta":     {"internal/durable", "manifest"},
-	"manifest":         {},
-	"internal/durable": {},
-	"conformance":      {}, // speaks to a built program only
+	"cmd/berth-bench": {},
+	"api":             {"api/catalog", "api/web", "auth", "auth/login", "auth/token", "storage", "manifest"},
+	"api/catalog":     {"auth"},
+	"api/web":         {},
+	"api/web/webtest": {},
+	"auth":            {"manifest"},
+	"auth/policy":     {"auth", "manifest"},
+	"auth/token":      {"auth", "auth/rows"},
+	"auth/login":      {"auth", "auth/oidc", "auth/rows"},
+	"auth/rows":       {"internal/db"},
+	"auth/oidc":       {"auth"},
+	"auth/authtest":   {"auth"},
+	"storage":         {"storage/bucket", "storage/meta", "manifest", "internal/db", "internal/db/schema"},
+	"storage/bucket":  {"manifest", "internal/durable"},
+	"storage/meta":    {"manifest", "internal/db", "internal/db/schema"},
+	"manifest":        {},
+
+	"internal/db":        {},
+	"internal/db/schema": {"internal/db"},
+	"internal/db/sqlite": {"internal/db", "internal/durable"},
+	"internal/db/dbtest": {"internal/db", "internal/db/schema", "internal/db/sqlite"},
+	"internal/durable":   {},
+
+	"conformance": {}, // speaks to a built program only
 }
 
 // homes says where alone a package from elsewhere, and what lies below it, may be
@@ -57,10 +65,10 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
-	"testing":                              {"auth/authtest"},
-	"database/sql":                         {"storage/meta"},
-	"modernc.org/sqlite":                   {"storage/meta"},
-	"github.com/pressly/goose/v3":          {"storage/meta"},
+	"testing":                              {"auth/authtest", "internal/db/dbtest"},
+	"database/sql":                         {"internal/db/sqlite"},
+	"modernc.org/sqlite":                   {"internal/db/sqlite"},
+	"github.com/pressly/goose/v3":          {"internal/db/sqlite"},
 	"gocloud.dev":                          {"storage/bucket"},
 	"github.com/opencontainers/image-spec": {"manifest"},
 	"github.com/golang-jwt/jwt/v5":         {"auth/token"},
@@ -100,7 +108,7 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 	want := []string{
 		"api/handler.go: imports storage/meta, which api may not",
-		"api/handler.go: imports testing, which only auth/authtest may",
+		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest may",
 		"api/util/util.go: package util: a name that says nothing",
 		"api/web/web.go: imports api/web/webtest, which api/web may not",
 		"api/web/web.go: imports auth, which api/web may not",
@@ -110,6 +118,7 @@ func TestTreeFindsViolations(t *testing.T) {
 		"auth/login/login.go: imports net/http, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"auth/policy/policy.go: imports auth/token, which auth/policy may not",
 		"auth/policy/policy.go: imports github.com/coreos/go-oidc/v3/oidc, which only auth/oidc may",
+		"auth/rows/rows.go: imports storage/meta, which auth/rows may not",
 		"auth/token/token.go: imports github.com/go-jose/go-jose/v4, which only auth/authtest, auth/oidc may",
 		"auth/token/token.go: imports golang.org/x/crypto/bcrypt, which only auth/login may",
 		"cmd/berth/config/config.go: imports cmd/berth/server, which cmd/berth/config may not",
@@ -118,12 +127,16 @@ func TestTreeFindsViolations(t *testing.T) {
 		"cmd/berth/main.go: imports net/http, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"cmd/berth/server/server.go: imports net/http/httptest, which only auth/authtest may",
 		"extra/extra.go: extra has no row in the table of layers",
+		"internal/db/db.go: imports database/sql/driver, which only internal/db/sqlite may",
+		"internal/db/schema/schema.go: imports internal/db/sqlite, which internal/db/schema may not",
+		"internal/db/sqlite/sqlite.go: imports internal/db/dbtest, which internal/db/sqlite may not",
 		"manifest/manifest.go: func init",
 		"manifest/manifest.go: imports api, which manifest may not",
 		"manifest/manifest.go: imports net/http/httputil, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"manifest/manifest_test.go: blank import of expvar, which is no driver",
 		"storage/bucket/bucket.go: imports github.com/opencontainers/image-spec/specs-go/v1, which only manifest may",
-		"storage/storage.go: imports database/sql/driver, which only storage/meta may",
+		"storage/meta/meta.go: imports internal/db/sqlite, which storage/meta may not",
+		"storage/storage.go: imports database/sql/driver, which only internal/db/sqlite may",
 		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket may",
 	}
 	if !slices.Equal(got, want) {

@@ -14,12 +14,12 @@ import (
 
 // Blob implements [Blobs].
 func (r *Registry) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
-	return r.blob(repo, d)
+	return r.blob(ctx, repo, d)
 }
 
-func (r *Registry) blob(repo string, d digest.Digest) (Blob, error) {
+func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
 	b, err := r.blobs.resolve(repo, d.String(), func() (Blob, error) {
-		row, err := r.db.Blob(repo, d.String())
+		row, err := r.db.Blob(ctx, repo, d.String())
 		if err == nil && row.Damaged {
 			err = fs.ErrNotExist
 		}
@@ -32,7 +32,7 @@ func (r *Registry) blob(repo string, d digest.Digest) (Blob, error) {
 func (r *Registry) OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
 	p := &parts{
 		size: b.Size,
-		find: func(offset int64) (page, error) { return r.findParts(b, offset) },
+		find: func(offset int64) (page, error) { return r.findParts(ctx, b, offset) },
 		open: func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
 		gone: func(key string) error { return r.damaged(ctx, b, key) },
 	}
@@ -152,5 +152,5 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 
 // BlobRepositories implements [Blobs].
 func (r *Registry) BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error) {
-	return r.db.BlobRepositories(d.String(), n)
+	return r.db.BlobRepositories(ctx, d.String(), n)
 }

@@ -3,6 +3,8 @@ package storage
 import (
 	"container/list"
 	"sync"
+
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 // cache keeps the values that were used last, up to a number of bytes.
@@ -124,14 +126,18 @@ type found[V any] struct {
 	version uint64
 }
 
-// resolver answers from memory what the rows said, for as long as the repository did not change.
+// resolver answers from memory what the rows said, for as long as the repository did not change. Where
+// other processes may change it too it remembers nothing.
 type resolver[V any] struct {
 	version func(repo string) uint64
 	cache   *cache[place, found[V]]
 }
 
-func newResolver[V any](version func(repo string) uint64, max int64) *resolver[V] {
-	return &resolver[V]{version: version, cache: newCache[place, found[V]](max)}
+func newResolver[V any](db *meta.DB, max int64) *resolver[V] {
+	if !db.Exclusive() {
+		max = 0
+	}
+	return &resolver[V]{version: db.Version, cache: newCache[place, found[V]](max)}
 }
 
 // resolve returns what is at a place, from look where it is not known.

@@ -78,7 +78,10 @@ func (r *Registry) check(ctx context.Context, b Blob) error {
 	}
 	defer r.checks.end()
 	now := r.now()
-	objects, err := r.db.BlobObjects(b.id)
+	objects, err := r.db.BlobObjects(ctx, b.id)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil || len(objects) == 0 {
 		return err
 	}

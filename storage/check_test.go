@@ -126,7 +126,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 				_, err = w.Commit(t.Context(), "", "b", w.session("b", "hel"), digest.FromString("hello"), chunk("lo"))
 				w.want(test.want, err)
 			}
-			open, err := w.db.OpenUploads()
+			open, err := w.db.OpenUploads(w.t.Context())
 			w.must(err)
 			if sessions := open - int64(w.spares.count()); test.want != nil && sessions != 1 {
 				t.Errorf("%d sessions are open, want that of the chunks alone", sessions)

@@ -16,7 +16,7 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	ctx = context.WithoutCancel(ctx)
 	up, key, err := r.begin(ctx, caller, repo, id, &c)
 	if errors.Is(err, ErrUploadUnknown) {
-		return r.outrun(caller, repo, id, d)
+		return r.outrun(ctx, caller, repo, id, d)
 	}
 	if err != nil {
 		return Blob{}, err
@@ -30,10 +30,10 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	}
 	if sum == nil { // the last chunk came whole
 		if sum, err = r.rehash(request, up, p, d.Algorithm()); err != nil {
-			if err = errors.Join(err, r.release(ctx, p.key)); !r.changed(up) {
+			if err = errors.Join(err, r.release(ctx, p.key)); !r.changed(ctx, up) {
 				return Blob{}, err
 			}
-			return r.outrun(caller, repo, id, d)
+			return r.outrun(ctx, caller, repo, id, d)
 		}
 	}
 	if err := c.confirmed(); err != nil {
@@ -46,28 +46,28 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	if err != nil || won {
 		return b, err
 	}
-	return r.outrun(caller, repo, id, d)
+	return r.outrun(ctx, caller, repo, id, d)
 }
 
 // outrun answers a PUT on a session that ended, or that another request was faster with.
-func (r *Registry) outrun(caller, repo, id string, d digest.Digest) (Blob, error) {
-	up, err := r.ownUpload(caller, repo, id)
+func (r *Registry) outrun(ctx context.Context, caller, repo, id string, d digest.Digest) (Blob, error) {
+	up, err := r.ownUpload(ctx, caller, repo, id)
 	if err != nil {
 		return Blob{}, err
 	}
 	if up.FinishedDigest != "" {
-		return r.repeated(repo, up, d)
+		return r.repeated(ctx, repo, up, d)
 	}
-	_, err = r.lost(caller, repo, id)
+	_, err = r.lost(ctx, caller, repo, id)
 	return Blob{}, err
 }
 
 // repeated answers a PUT on a session that is finished.
-func (r *Registry) repeated(repo string, up meta.Upload, d digest.Digest) (Blob, error) {
+func (r *Registry) repeated(ctx context.Context, repo string, up meta.Upload, d digest.Digest) (Blob, error) {
 	if up.FinishedDigest != d.String() {
 		return Blob{}, uploadUnknown(up.ID)
 	}
-	return r.blob(repo, d)
+	return r.blob(ctx, repo, d)
 }
 
 // PutBlob implements [Blobs]. The session that owns the object while it is

@@ -282,7 +282,7 @@ func TestOneObjectCannotBeDeleted(t *testing.T) {
 		for _, repo := range []string{"a", "b", "c", "d"} {
 			w.push(repo, "hello") // three copies for the worker
 		}
-		rows, err := w.db.Deletable(w.now(), 10)
+		rows, err := w.db.Deletable(w.t.Context(), w.now(), 10)
 		w.must(err)
 		stuck := rows[0].Key
 		w.bytes.fail = func(op, key string) (bool, error) {

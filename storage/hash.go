@@ -55,7 +55,7 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	objects, err := r.db.UploadObjects(up.ID)
+	objects, err := r.db.UploadObjects(ctx, up.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,8 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 
 // changed reports whether a session is no longer as up says: another request ended it or wrote to
 // it.
-func (r *Registry) changed(up meta.Upload) bool {
-	now, err := r.db.Upload(up.Repository, up.ID)
+func (r *Registry) changed(ctx context.Context, up meta.Upload) bool {
+	now, err := r.db.Upload(ctx, up.Repository, up.ID)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}

@@ -73,7 +73,7 @@ func (r *Registry) repeat(ctx context.Context, name string, every time.Duration,
 func (r *Registry) deleteObjects(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := r.now()
-		objects, err := r.db.Deletable(now, jobBatch)
+		objects, err := r.db.Deletable(ctx, now, jobBatch)
 		if err != nil || len(objects) == 0 {
 			return err
 		}
@@ -125,7 +125,7 @@ func (r *Registry) expireUploads(ctx context.Context) error {
 		now := r.opts.Now()
 		open := now.Add(-r.opts.UploadExpiry).UnixMicro()
 		finished := now.Add(-min(finishedFor, r.opts.UploadExpiry)).UnixMicro()
-		ids, err := r.db.IdleUploads(open, finished, jobBatch)
+		ids, err := r.db.IdleUploads(ctx, open, finished, jobBatch)
 		if err != nil || len(ids) == 0 {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 // Manifest implements [Manifests].
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
 	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
-		row, err := r.row(repo, ref)
+		row, err := r.row(ctx, repo, ref)
 		return Manifest{Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size, id: row.ID, repo: repo}, err
 	})
 	if err == nil {
@@ -27,11 +27,11 @@ func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Refer
 	return m, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
 }
 
-func (r *Registry) row(repo string, ref manifest.Reference) (meta.Manifest, error) {
+func (r *Registry) row(ctx context.Context, repo string, ref manifest.Reference) (meta.Manifest, error) {
 	if ref.Digest != "" {
-		return r.db.ManifestByDigest(repo, ref.Digest.String())
+		return r.db.ManifestByDigest(ctx, repo, ref.Digest.String())
 	}
-	return r.db.ManifestByTag(repo, ref.Tag)
+	return r.db.ManifestByTag(ctx, repo, ref.Tag)
 }
 
 // CachedPayload implements [Manifests].
@@ -44,7 +44,7 @@ func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
 	if payload, ok := r.payloads.get(m.id); ok {
 		return payload, nil
 	}
-	payload, err := r.db.Payload(m.id)
+	payload, err := r.db.Payload(ctx, m.id)
 	if err != nil {
 		return nil, orUnknown(err, ErrManifestUnknown, "the manifest %s was deleted meanwhile", m.Digest)
 	}

@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/storage/meta"
@@ -16,7 +18,7 @@ func newStats(db *meta.DB, spare *spares) stats {
 		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
 	}, func() float64 {
 		unused := spare.count() // nobody opened them yet
-		n, err := db.OpenUploads()
+		n, err := db.OpenUploads(context.Background())
 		if err != nil {
 			return -1
 		}

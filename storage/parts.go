@@ -2,6 +2,7 @@ package storage
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -167,17 +168,17 @@ type partMarks struct {
 }
 
 // findParts looks up the object of a blob that has the byte at offset, with those around it.
-func (r *Registry) findParts(b Blob, offset int64) (page, error) {
+func (r *Registry) findParts(ctx context.Context, b Blob, offset int64) (page, error) {
 	known, ok := r.marks.get(b.id)
 	for range 3 { // the blob may get other objects meanwhile
 		if !ok {
 			var err error
-			if known.first, known.marks, err = r.db.BlobMarks(b.id, pageParts); err != nil {
+			if known.first, known.marks, err = r.db.BlobMarks(ctx, b.id, pageParts); err != nil {
 				return page{}, err
 			}
 			r.marks.add(b.id, known, len(known.first)+16*len(known.marks))
 		}
-		if p, err := r.pageAt(b, known, offset); err != nil || len(p.objects) > 0 {
+		if p, err := r.pageAt(ctx, b, known, offset); err != nil || len(p.objects) > 0 {
 			return p, err
 		}
 		ok = false
@@ -187,7 +188,7 @@ func (r *Registry) findParts(b Blob, offset int64) (page, error) {
 
 // pageAt is findParts with marks. It finds nothing where the blob has other objects than they speak
 // of.
-func (r *Registry) pageAt(b Blob, known partMarks, offset int64) (page, error) {
+func (r *Registry) pageAt(ctx context.Context, b Blob, known partMarks, offset int64) (page, error) {
 	i, exact := slices.BinarySearchFunc(known.marks, offset, func(m meta.Mark, offset int64) int {
 		return cmp.Compare(m.Start, offset)
 	})
@@ -197,6 +198,6 @@ func (r *Registry) pageAt(b Blob, known partMarks, offset int64) (page, error) {
 	if i < 0 {
 		return page{}, nil
 	}
-	objects, err := r.db.BlobObjectsFrom(b.id, known.first, known.marks[i].Seq, pageParts)
+	objects, err := r.db.BlobObjectsFrom(ctx, b.id, known.first, known.marks[i].Seq, pageParts)
 	return page{known.marks[i].Start, objects}, err
 }

@@ -71,7 +71,7 @@ func TestD6RowsOfTheRange(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		b, whole := w.manyParts("a", 300)
 		for offset := range int64(len(whole)) {
-			p, err := w.findParts(b, offset)
+			p, err := w.findParts(w.t.Context(), b, offset)
 			w.must(err)
 			if _, _, found := p.at(offset); !found || len(p.objects) > pageParts {
 				t.Fatalf("the page for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
@@ -89,7 +89,7 @@ func TestD6LaterPartIsGone(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
 	b, whole := w.manyParts("a", 3)
-	p, err := w.findParts(b, 0)
+	p, err := w.findParts(w.t.Context(), b, 0)
 	w.must(err)
 	w.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
 	f, err := w.OpenBlob(t.Context(), b)
@@ -123,7 +123,7 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 			defer f.Close()
 			got, err := readAt(f, 0, 100)
 			w.must(err)
-			p, err := w.findParts(b, 0)
+			p, err := w.findParts(w.t.Context(), b, 0)
 			w.must(err)
 			w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
 				_, err := tx.DamageBlob(b.id, p.objects[0].Key, w.now())

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/schema"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
@@ -69,7 +71,7 @@ type Registry struct {
 	bytes Bytes
 	opts  Options
 	log   *slog.Logger
-	id    meta.Registry
+	id    schema.Registry
 
 	payloads  *cache[int64, []byte] // by the manifest's row, whose id is never used again
 	manifests *resolver[Manifest]
@@ -117,8 +119,8 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 	}
 	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, wakeDeletion: make(chan struct{}, 1),
 		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
-		manifests: newResolver[Manifest](db.Version, o.CacheBytes/4),
-		blobs:     newResolver[Blob](db.Version, o.CacheBytes/4),
+		manifests: newResolver[Manifest](db, o.CacheBytes/4),
+		blobs:     newResolver[Blob](db, o.CacheBytes/4),
 
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
@@ -140,7 +142,7 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 // claim gives the database an identity and the bucket a marker that says the
 // same, or checks that they do.
 func (r *Registry) claim(ctx context.Context) error {
-	id, err := r.db.Registry()
+	id, err := r.db.Registry(ctx)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
 		return err
@@ -159,7 +161,7 @@ func (r *Registry) claim(ctx context.Context) error {
 		return fmt.Errorf("reading %s of the bucket: %w", markerKey, err)
 	}
 	if fresh {
-		id = meta.Registry{ID: randomID(), Incarnation: randomID()}
+		id = schema.Registry{ID: randomID(), Incarnation: randomID()}
 		if err := r.db.Tx(ctx, func(tx *meta.Tx) error { return tx.CreateRegistry(id) }); err != nil {
 			return err
 		}
@@ -167,8 +169,8 @@ func (r *Registry) claim(ctx context.Context) error {
 	return r.writeMarker(ctx, id)
 }
 
-func (r *Registry) writeMarker(ctx context.Context, id meta.Registry) error {
-	if has, err := r.db.HasBlobs(); err != nil {
+func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
+	if has, err := r.db.HasBlobs(ctx); err != nil {
 		return err
 	} else if has {
 		return fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", markerKey)
@@ -182,8 +184,8 @@ func (r *Registry) writeMarker(ctx context.Context, id meta.Registry) error {
 	return err
 }
 
-func (r *Registry) readMarker(ctx context.Context) (meta.Registry, error) {
-	var id meta.Registry
+func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
+	var id schema.Registry
 	f, err := r.bytes.Get(ctx, markerKey)
 	if err != nil {
 		return id, err
@@ -220,7 +222,7 @@ func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
 
 // spaceError gives a full disk the name that it has here.
 func spaceError(err error) error {
-	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, meta.ErrNoSpace) {
+	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, db.ErrNoSpace) {
 		return errorf(ErrNoSpace, "the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
 	}
 	return err

@@ -29,7 +29,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		return up, "", err
 	}
 	if !has {
-		if up, err = r.openUpload(caller, repo, id); err == nil {
+		if up, err = r.openUpload(ctx, caller, repo, id); err == nil {
 			err = checkOffset(up, *c)
 		}
 		return up, "", err

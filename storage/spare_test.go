@@ -55,7 +55,7 @@ func (w *world) close(caller, repo string, ids []string) {
 
 func (w *world) wantOpen(n int64) {
 	w.t.Helper()
-	got, err := w.db.OpenUploads()
+	got, err := w.db.OpenUploads(w.t.Context())
 	w.must(err)
 	if got != n {
 		w.t.Fatalf("%d sessions are open, want %d", got, n)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -102,7 +103,7 @@ func each(t *testing.T, o Options, test func(w *world)) {
 		dir := t.TempDir()
 		test(newWorld(t, "file://"+(&url.URL{Path: dir + "/blobs"}).EscapedPath(), "sqlite:"+filepath.Join(dir, "berth.db"), o))
 	})
-	t.Run("mem", func(t *testing.T) { test(newWorld(t, "mem://", "sqlite::memory:", o)) })
+	t.Run("mem", func(t *testing.T) { test(newWorld(t, "mem://", dbtest.Memory, o)) })
 }
 
 func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
@@ -122,10 +123,7 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 		}
 		return w.commit(step)
 	}
-	if w.db, err = meta.Open(ctx, dbURL, meta.Options{Fault: fault}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.db.Close() })
+	w.db = meta.New(dbtest.OpenFaulty(t, dbURL, fault))
 	w.bytes = &faultyBytes{Bytes: w.bucket}
 	o.Now, o.CacheBytes = w.Now, 1<<20
 	o.Log = slog.New(slog.NewTextHandler(w.log, nil))
@@ -285,12 +283,7 @@ func TestMarker(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer bkt.Close()
-		db, err := meta.Open(ctx, "sqlite:"+filepath.Join(dir, d), meta.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		r, err := Open(ctx, db, bkt, Options{})
+		r, err := Open(ctx, meta.New(dbtest.Open(t, "sqlite:"+filepath.Join(dir, d))), bkt, Options{})
 		if err == nil {
 			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))
 		}

@@ -34,7 +34,7 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 
 // Upload implements [Uploads].
 func (r *Registry) Upload(ctx context.Context, caller, repo, id string) (Upload, error) {
-	up, err := r.openUpload(caller, repo, id)
+	up, err := r.openUpload(ctx, caller, repo, id)
 	return asUpload(up), err
 }
 
@@ -47,8 +47,8 @@ func uploadUnknown(id string) error {
 }
 
 // ownUpload returns a session of the caller, also a finished one. Whoever did not open it is told that there is none.
-func (r *Registry) ownUpload(caller, repo, id string) (meta.Upload, error) {
-	up, err := r.db.Upload(repo, id)
+func (r *Registry) ownUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
+	up, err := r.db.Upload(ctx, repo, id)
 	if err == nil && up.Owner != caller {
 		err = fs.ErrNotExist
 	}
@@ -59,8 +59,8 @@ func (r *Registry) ownUpload(caller, repo, id string) (meta.Upload, error) {
 }
 
 // openUpload returns a session of the caller that is not finished.
-func (r *Registry) openUpload(caller, repo, id string) (meta.Upload, error) {
-	up, err := r.ownUpload(caller, repo, id)
+func (r *Registry) openUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
+	up, err := r.ownUpload(ctx, caller, repo, id)
 	if err == nil && up.FinishedDigest != "" {
 		return meta.Upload{}, uploadUnknown(id)
 	}
@@ -105,16 +105,16 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 		return Upload{}, err
 	}
 	if !won {
-		return r.lost(caller, repo, id)
+		return r.lost(ctx, caller, repo, id)
 	}
 	up.Size += p.size
 	return asUpload(up), clientErr
 }
 
 // lost is the answer to a chunk that another request of the session was faster than.
-func (r *Registry) lost(caller, repo, id string) (Upload, error) {
+func (r *Registry) lost(ctx context.Context, caller, repo, id string) (Upload, error) {
 	r.wake()
-	up, err := r.openUpload(caller, repo, id)
+	up, err := r.openUpload(ctx, caller, repo, id)
 	if err != nil {
 		return Upload{}, err
 	}
@@ -168,7 +168,7 @@ func (r *Registry) release(ctx context.Context, key string) error {
 
 // CancelUpload implements [Uploads].
 func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) error {
-	if _, err := r.openUpload(caller, repo, id); err != nil {
+	if _, err := r.openUpload(ctx, caller, repo, id); err != nil {
 		return err
 	}
 	return r.dropUpload(ctx, repo, id, "")

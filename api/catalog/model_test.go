@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/policy"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -21,14 +22,14 @@ var seedFlag = flag.Uint64("seed", 0, "seed of TestD7CatalogIsWhatDecideSays; 0:
 // stored are the Rows of a database, as package storage gives them.
 type stored struct{ db *meta.DB }
 
-func (s stored) Repositories(_ context.Context, after, before string, n int) ([]string, error) {
-	return s.db.Repositories(after, before, n)
+func (s stored) Repositories(ctx context.Context, after, before string, n int) ([]string, error) {
+	return s.db.Repositories(ctx, after, before, n)
 }
 
-func (s stored) ListVersion(context.Context) (int64, error) { return s.db.ListVersion() }
+func (s stored) ListVersion(ctx context.Context) (int64, error) { return s.db.ListVersion(ctx) }
 
-func (s stored) Listed(_ context.Context, since int64, n int) ([]string, int64, error) {
-	return s.db.Listed(since, n)
+func (s stored) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
+	return s.db.Listed(ctx, since, n)
 }
 
 // world is a registry in which everything changes that decides what somebody sees.
@@ -176,11 +177,7 @@ func TestD7CatalogIsWhatDecideSays(t *testing.T) {
 	t.Logf("seed %d", seed)
 	seen, asked := 0, 0
 	for _, maxBytes := range []int{8 << 20, 40 << 10, 6 << 10} {
-		db, err := meta.Open(t.Context(), "sqlite::memory:", meta.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
+		db := meta.New(dbtest.Open(t, dbtest.Memory))
 		w := &world{Rand: rand.New(rand.NewPCG(seed, uint64(maxBytes))), t: t, db: db, catalog: New(stored{db}, maxBytes)}
 		w.change()
 		for range 1200 {

@@ -9,23 +9,23 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // A4: what another process changes of an account counts from the next request on, for whatever it was logged in with.
 func TestA4AccountChanges(t *testing.T) {
 	for _, c := range []struct {
 		what            string
-		change          func(tx *meta.Tx, account, token int64) error
+		change          func(tx *rows.Tx, account, token int64) error
 		password, token bool // is alive afterwards
 	}{
-		{"removed", func(tx *meta.Tx, a, _ int64) error { return tx.DeleteAccount(a) }, false, false},
-		{"disabled", func(tx *meta.Tx, a, _ int64) error { return tx.SetDisabled(a, true) }, false, false},
-		{"password", func(tx *meta.Tx, a, _ int64) error { return tx.SetPassword(a, fakeHash("new", 10), 10) }, false, true},
-		{"the same password", func(tx *meta.Tx, a, _ int64) error { return tx.SetPassword(a, fakeHash("old", 10), 10) }, false, true},
-		{"token", func(tx *meta.Tx, _, token int64) error { return tx.DeleteAuthToken(token) }, true, false},
-		{"tokens", func(tx *meta.Tx, a, _ int64) error { return tx.DeleteAuthTokensOf(a) }, true, false},
-		{"nothing", func(tx *meta.Tx, _, token int64) error { return tx.TouchAuthToken(token, 1) }, true, true},
+		{"removed", func(tx *rows.Tx, a, _ int64) error { return tx.DeleteAccount(a) }, false, false},
+		{"disabled", func(tx *rows.Tx, a, _ int64) error { return tx.SetDisabled(a, true) }, false, false},
+		{"password", func(tx *rows.Tx, a, _ int64) error { return tx.SetPassword(a, fakeHash("new", 10), 10) }, false, true},
+		{"the same password", func(tx *rows.Tx, a, _ int64) error { return tx.SetPassword(a, fakeHash("old", 10), 10) }, false, true},
+		{"token", func(tx *rows.Tx, _, token int64) error { return tx.DeleteAuthToken(token) }, true, false},
+		{"tokens", func(tx *rows.Tx, a, _ int64) error { return tx.DeleteAuthTokensOf(a) }, true, false},
+		{"nothing", func(tx *rows.Tx, _, token int64) error { return tx.TouchAuthToken(token, 1) }, true, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			f := newFixture(t, nil)
@@ -44,7 +44,7 @@ func TestA4AccountChanges(t *testing.T) {
 				check(byPassword, true)
 				check(byToken, true)
 			}
-			f.write(func(tx *meta.Tx) error { return c.change(tx, account, token) })
+			f.write(func(tx *rows.Tx) error { return c.change(tx, account, token) })
 			for range 2 {
 				check(byPassword, c.password)
 				check(byToken, c.token)
@@ -63,7 +63,7 @@ func TestA4Groups(t *testing.T) {
 	secret, _ := f.addToken(PersonalToken, account, someScope, time.Hour)
 	for _, id := range []auth.Identity{f.mustLogin("alice", "p"), f.mustLogin("alice", secret)} {
 		for _, groups := range [][]string{{"old"}, {"new", "other"}, nil} {
-			f.write(func(tx *meta.Tx) error { return tx.SetGroups(account, groups) })
+			f.write(func(tx *rows.Tx) error { return tx.SetGroups(account, groups) })
 			if now := f.alive("groups", id); !slices.Equal(now.Groups, groups) {
 				t.Errorf("%s: groups %v, want %v", id.Credential, now.Groups, groups)
 			}
@@ -77,7 +77,7 @@ func TestN2NameGivenAgain(t *testing.T) {
 	account := f.addUser("alice", "p", 10)
 	secret, _ := f.addToken(PersonalToken, account, someScope, time.Hour)
 	before := []auth.Identity{f.mustLogin("alice", "p"), f.mustLogin("alice", secret)}
-	f.write(func(tx *meta.Tx) error { return tx.DeleteAccount(account) })
+	f.write(func(tx *rows.Tx) error { return tx.DeleteAccount(account) })
 	again := f.addUser("alice", "p", 10)
 	f.addToken(PersonalToken, again, someScope, time.Hour)
 	for _, id := range before {
@@ -91,7 +91,7 @@ func TestN2NameGivenAgain(t *testing.T) {
 	f.addUser("bob", "p", 10)
 	token, _ := f.addToken(RobotToken, robot, someScope, time.Hour)
 	id := f.mustLogin("robot+bob", token)
-	f.write(func(tx *meta.Tx) error { return tx.DeleteAccount(robot) })
+	f.write(func(tx *rows.Tx) error { return tx.DeleteAccount(robot) })
 	f.dead("the robot is gone", id)
 	f.mustLogin("bob", "p")
 }
@@ -143,14 +143,14 @@ func TestCurrentIsRemembered(t *testing.T) {
 	alice := f.addUser("alice", "p", 10, "team")
 	secret, _ := f.addToken(PersonalToken, alice, someScope, time.Hour)
 	ids := []auth.Identity{f.mustLogin("alice", "p"), f.mustLogin("alice", secret)}
-	v, err := f.Version()
+	v, err := f.Version(f.t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range ids {
 		f.alive("first", id)
 	}
-	f.rows.Close()
+	f.db.Close()
 	for _, id := range ids {
 		if now, err := f.Current(t.Context(), id, v); err != nil || now.Groups[0] != "team" {
 			t.Errorf("%s: %+v, %v", id.Credential, now, err)
@@ -187,18 +187,18 @@ func TestL1NoSecretIsTold(t *testing.T) {
 		_, err := HashPassword(secret+strings.Repeat("x", 80), 10)
 		fmt.Fprintln(&told, err)
 	}
-	row, err := f.other.AuthTokenByID(id)
+	row, err := f.other.AuthTokenByID(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	account, err := f.other.AccountByID(alice)
+	account, err := f.other.AccountByID(t.Context(), alice)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(&told, "%v %+v %#v %v %+v %#v\n", row, row, row, account, account, account)
 	f.writeHtpasswd(0, "hunter2-pass\nfiled:"+fakeHash("filed-pass", 10)+"x\n")
 	fmt.Fprintln(&told, f.Reload())
-	f.rows.Close()
+	f.db.Close()
 	_, err = f.login("alice", token)
 	fmt.Fprintln(&told, err)
 	text := told.String() + f.log.String()

@@ -20,7 +20,9 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/oidc"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 var (
@@ -33,7 +35,8 @@ var (
 type fixture struct {
 	*Service
 	t     *testing.T
-	other *meta.DB
+	db    *db.DB // of the service
+	other *rows.DB
 	dir   string // of htpasswd files
 	ci    *ci
 	log   *syncBuffer
@@ -49,11 +52,12 @@ func newFixture(t *testing.T, change func(o *Options), files ...string) *fixture
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir(), ci: &ci{}, log: &syncBuffer{}, time: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	url := "sqlite:" + filepath.Join(t.TempDir(), "berth.db")
+	f.db = dbtest.Open(t, url)
 	o := Options{
-		Rows: openRows(t, url), CI: f.ci, CITokens: f.ci, Now: f.now, Compare: f.compare, BcryptRuns: 2,
+		Rows: rows.New(f.db), CI: f.ci, CITokens: f.ci, Now: f.now, Compare: f.compare, BcryptRuns: 2,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	f.other = openRows(t, url)
+	f.other = rows.New(dbtest.Open(t, url))
 	for i, text := range files {
 		o.Htpasswd = append(o.Htpasswd, f.writeHtpasswd(i, text))
 	}
@@ -65,20 +69,6 @@ func newFixture(t *testing.T, change func(o *Options), files ...string) *fixture
 		t.Fatal(err)
 	}
 	return f
-}
-
-func openRows(t *testing.T, url string) *meta.DB {
-	t.Helper()
-	rows, err := meta.Open(t.Context(), url, meta.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := rows.Close(); err != nil {
-			t.Errorf("closing the rows: %v", err)
-		}
-	})
-	return rows
 }
 
 // writeHtpasswd replaces the i-th htpasswd file.
@@ -148,7 +138,7 @@ func work(costs []int) (sum int) {
 }
 
 // write changes the rows as another process does.
-func (f *fixture) write(change func(tx *meta.Tx) error) {
+func (f *fixture) write(change func(tx *rows.Tx) error) {
 	f.t.Helper()
 	if err := f.other.Tx(context.Background(), change); err != nil {
 		f.t.Fatal(err)
@@ -157,8 +147,8 @@ func (f *fixture) write(change func(tx *meta.Tx) error) {
 
 func (f *fixture) addUser(name, password string, cost int, groups ...string) (id int64) {
 	f.t.Helper()
-	f.write(func(tx *meta.Tx) (err error) {
-		id, err = tx.CreateAccount(meta.Account{Kind: "user", Name: name, PasswordHash: fakeHash(password, cost), PasswordCost: cost, Groups: groups, CreatedAt: 1})
+	f.write(func(tx *rows.Tx) (err error) {
+		id, err = tx.CreateAccount(rows.Account{Kind: "user", Name: name, PasswordHash: fakeHash(password, cost), PasswordCost: cost, Groups: groups, CreatedAt: 1})
 		return err
 	})
 	return id
@@ -166,8 +156,8 @@ func (f *fixture) addUser(name, password string, cost int, groups ...string) (id
 
 func (f *fixture) addRobot(name string) (id int64) {
 	f.t.Helper()
-	f.write(func(tx *meta.Tx) (err error) {
-		id, err = tx.CreateAccount(meta.Account{Kind: "robot", Name: name, CreatedAt: 1})
+	f.write(func(tx *rows.Tx) (err error) {
+		id, err = tx.CreateAccount(rows.Account{Kind: "robot", Name: name, CreatedAt: 1})
 		return err
 	})
 	return id
@@ -177,8 +167,8 @@ func (f *fixture) addRobot(name string) (id int64) {
 func (f *fixture) addToken(kind TokenKind, account int64, scope string, ttl time.Duration, cidrs ...string) (secret string, id int64) {
 	f.t.Helper()
 	secret, hash := NewSecret(kind)
-	f.write(func(tx *meta.Tx) (err error) {
-		id, err = tx.CreateAuthToken(meta.AuthToken{
+	f.write(func(tx *rows.Tx) (err error) {
+		id, err = tx.CreateAuthToken(rows.AuthToken{
 			AccountID: account, Kind: string(kind), Hash: hash, Scope: scope, CIDRs: cidrs,
 			CreatedAt: f.now().UnixMicro(), ExpiresAt: f.now().Add(ttl).UnixMicro(),
 		})
@@ -217,7 +207,7 @@ func (f *fixture) refused(name, secret string, want error) {
 // is asks what an identity is now.
 func (f *fixture) is(id auth.Identity) (auth.Identity, error) {
 	f.t.Helper()
-	v, err := f.Version()
+	v, err := f.Version(f.t.Context())
 	if err != nil {
 		f.t.Fatal(err)
 	}

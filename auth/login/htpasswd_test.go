@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 func TestHtpasswd(t *testing.T) {
@@ -131,9 +131,9 @@ func TestHtpasswdOutdone(t *testing.T) {
 	if log := f.log.String(); strings.Count(log, "users0:1") != 1 {
 		t.Errorf("the log says:\n%s", log)
 	}
-	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(id, true) })
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(id, true) })
 	f.refused("alice", "files", auth.ErrCredentials)
-	f.write(func(tx *meta.Tx) error { return tx.DeleteAccount(id) })
+	f.write(func(tx *rows.Tx) error { return tx.DeleteAccount(id) })
 	f.dead("gone", inRows)
 	f.alive("alone again", inFile)
 	f.mustLogin("alice", "files")

@@ -23,7 +23,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/oidc"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -39,7 +39,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	Rows     *meta.DB
+	Rows     *rows.DB
 	Htpasswd []string // files of further users
 
 	// CI proves the identities of CI jobs, and CITokens what they exchange for
@@ -65,7 +65,7 @@ type IDTokens interface {
 
 // Service finds out who asks. It is safe for concurrent use.
 type Service struct {
-	rows       *meta.DB
+	rows       *rows.DB
 	files      *files
 	tokens     []auth.Source // which are asked before the passwords
 	passwords  *passwords
@@ -151,8 +151,8 @@ func (o *Options) complete() error {
 
 // Version says how accounts and tokens are now. It is read once for each request.
 // Errors: auth.ErrUnavailable.
-func (s *Service) Version() (auth.Version, error) {
-	v, err := s.rows.AuthVersion()
+func (s *Service) Version(ctx context.Context) (auth.Version, error) {
+	v, err := s.rows.AuthVersion(ctx)
 	if err != nil {
 		return 0, unavailable("reading the version of the accounts", err)
 	}
@@ -190,18 +190,18 @@ func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity,
 
 // Knows reports whether credentials may come with this user name: that of a user or robot there
 // is, or one of those that all tokens go with. It is for the log, and nobody else's to know.
-func (s *Service) Knows(name string) bool {
+func (s *Service) Knows(ctx context.Context, name string) bool {
 	if name == anyToken || name == sessionName {
 		return true
 	}
-	if u, err := s.passwords.find(name); err == nil && u.hash != "" {
+	if u, err := s.passwords.find(ctx, name); err == nil && u.hash != "" {
 		return true
 	}
 	robot, ok := strings.CutPrefix(name, RobotPrefix)
 	if !ok {
 		return false
 	}
-	_, err := s.rows.Account(string(auth.Robot), robot)
+	_, err := s.rows.Account(ctx, string(auth.Robot), robot)
 	return err == nil
 }
 

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 // passwords proves users by their passwords. Every check of a wrong one costs the same
 // work, that of the highest cost there is, wherever the user is, or is not.
 type passwords struct {
-	rows    *meta.DB
+	rows    *rows.DB
 	files   *files
 	guard   *guard
 	flights singleflight.Group // of the same credentials from the same address
@@ -57,18 +57,18 @@ func newPasswords(o Options, files *files, g *guard) *passwords {
 func (p *passwords) Name() string { return byPassword }
 
 // Authenticate takes what can be the name of a user, with a password.
-func (p *passwords) Authenticate(_ context.Context, c auth.Credentials) (auth.Identity, error) {
+func (p *passwords) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if Looks(c.Secret) || auth.CheckAccountName(c.Name) != nil {
 		return auth.Identity{}, auth.ErrNotMine
 	}
 	if checkPassword(c.Secret) != nil {
 		return auth.Identity{}, p.guard.refused(c, auth.ErrCredentials)
 	}
-	u, err := p.find(c.Name)
+	u, err := p.find(ctx, c.Name)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	right, err := p.verify(c, u)
+	right, err := p.verify(ctx, c, u)
 	switch {
 	case err != nil:
 		return auth.Identity{}, err
@@ -79,11 +79,11 @@ func (p *passwords) Authenticate(_ context.Context, c auth.Credentials) (auth.Id
 }
 
 // Current compares a user with the one that the password proved.
-func (p *passwords) Current(_ context.Context, id auth.Identity) (auth.Identity, error) {
+func (p *passwords) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
 	if id.Kind != auth.User || id.Credential != byPassword {
 		return auth.Identity{}, auth.ErrNotMine
 	}
-	u, err := p.find(id.Name)
+	u, err := p.find(ctx, id.Name)
 	switch {
 	case err != nil:
 		return auth.Identity{}, err
@@ -99,8 +99,8 @@ func (p *passwords) Current(_ context.Context, id auth.Identity) (auth.Identity,
 
 // find returns the user of a name, one without a hash where there is none. A user in
 // rows wins over one in a file.
-func (p *passwords) find(name string) (user, error) {
-	a, err := p.rows.Account(string(auth.User), name)
+func (p *passwords) find(ctx context.Context, name string) (user, error) {
+	a, err := p.rows.Account(ctx, string(auth.User), name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		u, _ := p.files.find(name)
@@ -115,19 +115,20 @@ func (p *passwords) find(name string) (user, error) {
 }
 
 // accountIdentity is what the holder of any credential of an account is.
-func accountIdentity(a meta.Account) auth.Identity {
+func accountIdentity(a rows.Account) auth.Identity {
 	return auth.Identity{Kind: auth.Kind(a.Kind), Name: a.Name, ID: strconv.FormatInt(a.ID, 10), Groups: a.Groups}
 }
 
 // verify says whether a password is right. What was found a moment ago is not worked
 // out again, and neither is what another request is waiting for.
-func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
+func (p *passwords) verify(ctx context.Context, c auth.Credentials, u user) (bool, error) {
 	proof := p.guard.proof(c, u.hash)
 	if right, remembered := p.guard.known(proof, c.From); remembered {
 		return right, nil
 	}
 	key := string(proof[:]) + auth.Network(c.From).String()
-	right, err, _ := p.flights.Do(key, func() (any, error) { return p.check(c, u, proof) })
+	ctx = context.WithoutCancel(ctx) // others wait for it too
+	right, err, _ := p.flights.Do(key, func() (any, error) { return p.check(ctx, c, u, proof) })
 	if err != nil {
 		return false, err
 	}
@@ -136,14 +137,14 @@ func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
 
 // check says whether a password is right, once the address may make an attempt. Only one that
 // was wrong, and was not so a moment ago, has cost it.
-func (p *passwords) check(c auth.Credentials, u user, proof proof) (bool, error) {
+func (p *passwords) check(ctx context.Context, c auth.Credentials, u user, proof proof) (bool, error) {
 	if err := p.guard.attempt(c.From); err != nil {
 		return false, err
 	}
 	right, remembered := p.guard.recall(proof)
 	var err error
 	if !remembered {
-		right, remembered, err = p.workOut(u, []byte(c.Secret), proof)
+		right, remembered, err = p.workOut(ctx, u, []byte(c.Secret), proof)
 	}
 	if right || remembered || err != nil {
 		p.guard.giveBack(c.From)
@@ -156,7 +157,7 @@ func (p *passwords) check(c auth.Credentials, u user, proof proof) (bool, error)
 
 // workOut finds out whether a password is right, once there is a processor for it. It is
 // remembered when another request was faster.
-func (p *passwords) workOut(u user, password []byte, proof proof) (right, remembered bool, err error) {
+func (p *passwords) workOut(ctx context.Context, u user, password []byte, proof proof) (right, remembered bool, err error) {
 	if !p.enter() {
 		return false, false, &auth.TooManyError{Wait: p.wait}
 	}
@@ -165,7 +166,7 @@ func (p *passwords) workOut(u user, password []byte, proof proof) (right, rememb
 	if right, remembered = p.guard.recall(proof); remembered {
 		return right, true, nil
 	}
-	if right, err = p.run(u, password); err == nil {
+	if right, err = p.run(ctx, u, password); err == nil {
 		p.guard.remember(proof, right)
 	}
 	return right, false, err
@@ -186,8 +187,8 @@ func (p *passwords) enter() bool {
 // run compares a password with a user's hash. If that lets nobody in, it has cost what
 // the highest cost of all does: a cost is twice the one below it, so what is missing
 // from one to the highest is one run of each cost from there to just below it.
-func (p *passwords) run(u user, password []byte) (right bool, err error) {
-	highest, err := p.highestCost()
+func (p *passwords) run(ctx context.Context, u user, password []byte) (right bool, err error) {
+	highest, err := p.highestCost(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -221,8 +222,8 @@ func (p *passwords) waste(cost int, password []byte) error {
 }
 
 // highestCost is the highest cost of all passwords.
-func (p *passwords) highestCost() (int, error) {
-	cost, err := p.rows.HighestPasswordCost()
+func (p *passwords) highestCost(ctx context.Context) (int, error) {
+	cost, err := p.rows.HighestPasswordCost(ctx)
 	if err != nil {
 		return 0, unavailable("reading the cost of passwords", err)
 	}

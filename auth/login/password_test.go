@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 func TestPassword(t *testing.T) {
@@ -38,7 +38,7 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	f.addUser("rows", "p", 12)
 	f.addUser("rowslow", "p", 10)
 	disabled := f.addUser("disabled", "p", 9)
-	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(disabled, true) })
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(disabled, true) })
 	for _, c := range []struct{ name, password string }{
 		{"rows", "wrong"}, {"high", "wrong"}, {"second", "wrong"}, {"unknown", "wrong"}, {"unknown2", "p"}, // one run of 12
 		{"rowslow", "wrong"}, {"low", "wrong"}, {"disabled", "wrong"}, {"disabled", "p"}, // filled up to that
@@ -348,13 +348,13 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 	logins("right", 0)
 	f.advance(1)
 	logins("right", 1)
-	f.write(func(tx *meta.Tx) error { return tx.SetPassword(id, fakeHash("new", 10), 10) })
+	f.write(func(tx *rows.Tx) error { return tx.SetPassword(id, fakeHash("new", 10), 10) })
 	f.refused("alice", "right", auth.ErrCredentials)
 	f.spent()
 	logins("new", 1)
-	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(id, true) })
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(id, true) })
 	f.refused("alice", "new", auth.ErrCredentials)
-	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(id, false) })
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(id, false) })
 	logins("new", 0)
 }
 
@@ -364,7 +364,7 @@ func TestWrongPasswordTurnsRight(t *testing.T) {
 	f.refused("alice", "soon", auth.ErrCredentials)
 	id := f.addUser("alice", "other", 10)
 	f.refused("alice", "soon", auth.ErrCredentials)
-	f.write(func(tx *meta.Tx) error { return tx.SetPassword(id, fakeHash("soon", 10), 10) })
+	f.write(func(tx *rows.Tx) error { return tx.SetPassword(id, fakeHash("soon", 10), 10) })
 	f.mustLogin("alice", "soon")
 }
 
@@ -440,8 +440,8 @@ func TestHashPassword(t *testing.T) {
 // With bcrypt itself: what HashPassword made lets in, nothing else does, and nobody's hash is one that it runs for.
 func TestBcrypt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Compare = nil }, "php:$2y$"+mustHash(t, "phps")[4:]+"\n")
-	f.write(func(tx *meta.Tx) error {
-		_, err := tx.CreateAccount(meta.Account{Kind: "user", Name: "alice", PasswordHash: mustHash(t, "right"), PasswordCost: minCost})
+	f.write(func(tx *rows.Tx) error {
+		_, err := tx.CreateAccount(rows.Account{Kind: "user", Name: "alice", PasswordHash: mustHash(t, "right"), PasswordCost: minCost})
 		return err
 	})
 	f.mustLogin("alice", "right")
@@ -469,11 +469,11 @@ func TestUnavailable(t *testing.T) {
 	user := f.addUser("alice", "right", 10)
 	token, _ := f.addToken(PersonalToken, user, "repository:**:pull", time.Hour)
 	id, byToken := f.mustLogin("alice", "right"), f.mustLogin("alice", token)
-	v, err := f.Version()
+	v, err := f.Version(f.t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.rows.Close()
+	f.db.Close()
 	f.refused("alice", "right", auth.ErrUnavailable)
 	f.refused("alice", "wrong", auth.ErrUnavailable)
 	f.refused("nobody", "wrong", auth.ErrUnavailable)
@@ -483,7 +483,7 @@ func TestUnavailable(t *testing.T) {
 			t.Errorf("current %s: %v", id.Credential, err)
 		}
 	}
-	if _, err := f.Version(); !errors.Is(err, auth.ErrUnavailable) {
+	if _, err := f.Version(f.t.Context()); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("version: %v", err)
 	}
 	if _, err := f.Exchange(t.Context(), "job.1", home, 0); !errors.Is(err, auth.ErrUnavailable) {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/oidc"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -68,7 +68,7 @@ func (s *Service) exchange(ctx context.Context, idToken string, ttl time.Duratio
 		return Session{}, err
 	}
 	secret, hash := NewSecret(SessionToken)
-	row := meta.AuthToken{
+	row := rows.AuthToken{
 		Kind: string(SessionToken), Name: proved.Identity.Name, Hash: hash, Identity: identity,
 		CreatedAt: now.UnixMicro(), ExpiresAt: now.Add(ttl).UnixMicro(),
 	}
@@ -80,8 +80,8 @@ func (s *Service) exchange(ctx context.Context, idToken string, ttl time.Duratio
 }
 
 // createSession makes the row of a session, if its id_token was not exchanged before.
-func (s *Service) createSession(ctx context.Context, row meta.AuthToken, proved oidc.IDToken) (id int64, err error) {
-	err = s.rows.Tx(ctx, func(tx *meta.Tx) error {
+func (s *Service) createSession(ctx context.Context, row rows.AuthToken, proved oidc.IDToken) (id int64, err error) {
+	err = s.rows.Tx(ctx, func(tx *rows.Tx) error {
 		if err := tx.ForgetExpired(row.CreatedAt, forgetAtOnce); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (s *Service) createSession(ctx context.Context, row meta.AuthToken, proved 
 
 // sessions proves CI jobs by the sessions that they got for their id_tokens.
 type sessions struct {
-	rows *meta.DB
+	rows *rows.DB
 	ci   auth.Source // nil: no session holds
 	now  func() time.Time
 	uses *uses
@@ -113,7 +113,7 @@ func (s *sessions) Name() string { return "session" }
 
 // Authenticate takes the secret of a session with the user name "oidc" or "_token".
 func (s *sessions) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
-	row, err := findToken(s.rows, c.Secret, SessionToken)
+	row, err := findToken(ctx, s.rows, c.Secret, SessionToken)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -130,7 +130,7 @@ func (s *sessions) Authenticate(ctx context.Context, c auth.Credentials) (auth.I
 
 // Current reads the session again, and asks what its issuer demands now.
 func (s *sessions) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
-	row, err := readToken(s.rows, id.Credential, bySession)
+	row, err := readToken(ctx, s.rows, id.Credential, bySession)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -145,7 +145,7 @@ func (s *sessions) Current(ctx context.Context, id auth.Identity) (auth.Identity
 }
 
 // identity is what the holder of a session is now, also with auth.ErrExpired.
-func (s *sessions) identity(ctx context.Context, row meta.AuthToken) (auth.Identity, error) {
+func (s *sessions) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
 	id, err := sessionIdentity(row)
 	switch {
 	case err != nil:
@@ -161,7 +161,7 @@ func (s *sessions) identity(ctx context.Context, row meta.AuthToken) (auth.Ident
 }
 
 // sessionIdentity is the identity of a session's row.
-func sessionIdentity(row meta.AuthToken) (auth.Identity, error) {
+func sessionIdentity(row rows.AuthToken) (auth.Identity, error) {
 	id, err := decodeIdentity(row.Identity)
 	id.Credential, id.Expires = bySession+strconv.FormatInt(row.ID, 10), time.UnixMicro(row.ExpiresAt)
 	return id, err

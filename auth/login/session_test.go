@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // exchange makes a session that must be made.
@@ -131,11 +131,11 @@ func TestA4SessionEnds(t *testing.T) {
 		ids[name] = f.mustLogin("oidc", s.Secret)
 		f.alive("all well", ids[name])
 	}
-	row, err := f.other.AuthTokenByHash(Hash(ended.Secret))
+	row, err := f.other.AuthTokenByHash(t.Context(), Hash(ended.Secret))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.write(func(tx *meta.Tx) error { return tx.DeleteAuthToken(row.ID) })
+	f.write(func(tx *rows.Tx) error { return tx.DeleteAuthToken(row.ID) })
 	f.dead("ended", ids["ended"])
 	f.refused("oidc", ended.Secret, auth.ErrCredentials)
 	f.ci.remove("removed")
@@ -157,7 +157,7 @@ func TestExchangeForgets(t *testing.T) {
 	}
 	f.advance(time.Hour + time.Second)
 	f.exchange("job.new")
-	if rows, err := f.other.AuthTokens(0, 0, 100); len(rows) != 1 || err != nil {
+	if rows, err := f.other.AuthTokens(t.Context(), 0, 0, 100); len(rows) != 1 || err != nil {
 		t.Errorf("%d sessions are left, %v", len(rows), err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/authtest"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 func TestSources(t *testing.T) {
@@ -19,7 +19,7 @@ func TestSources(t *testing.T) {
 			id := f.addUser("alice", password.Secret, 10, "team")
 			return authtest.Case{
 				Source: f.passwords, Good: password, Bad: auth.Credentials{Name: "alice", Secret: "another password"}, Other: auth.Credentials{Name: "alice", Secret: unknown},
-				Remove: func() { f.write(func(tx *meta.Tx) error { return tx.DeleteAccount(id) }) },
+				Remove: func() { f.write(func(tx *rows.Tx) error { return tx.DeleteAccount(id) }) },
 			}
 		},
 		"htpasswd": func(t *testing.T) authtest.Case {
@@ -39,7 +39,7 @@ func TestSources(t *testing.T) {
 			secret, id := f.addToken(PersonalToken, f.addUser("alice", "p", 10), someScope, time.Hour)
 			return authtest.Case{
 				Source: f.tokens[0], Good: auth.Credentials{Name: "alice", Secret: secret}, Bad: auth.Credentials{Name: "alice", Secret: unknown}, Other: password,
-				Remove: func() { f.write(func(tx *meta.Tx) error { return tx.DeleteAuthToken(id) }) },
+				Remove: func() { f.write(func(tx *rows.Tx) error { return tx.DeleteAuthToken(id) }) },
 			}
 		},
 		"session": func(t *testing.T) authtest.Case {

@@ -15,7 +15,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -28,7 +28,7 @@ const RobotPrefix = "robot+"
 
 // tokens proves users and robots by the tokens they were given.
 type tokens struct {
-	rows *meta.DB
+	rows *rows.DB
 	now  func() time.Time
 	uses *uses
 }
@@ -39,11 +39,11 @@ func (t *tokens) Name() string { return "token" }
 // Authenticate takes a personal or robot token, whose user name is its owner's
 // ("robot+" before a robot's) or "_token".
 func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
-	row, err := findToken(t.rows, c.Secret, PersonalToken, RobotToken)
+	row, err := findToken(ctx, t.rows, c.Secret, PersonalToken, RobotToken)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	id, err := t.identity(row)
+	id, err := t.identity(ctx, row)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -62,12 +62,12 @@ func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 }
 
 // Current reads the token and its owner again.
-func (t *tokens) Current(_ context.Context, id auth.Identity) (auth.Identity, error) {
-	row, err := readToken(t.rows, id.Credential, byToken)
+func (t *tokens) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	row, err := readToken(ctx, t.rows, id.Credential, byToken)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	now, err := t.identity(row)
+	now, err := t.identity(ctx, row)
 	if err != nil && !errors.Is(err, auth.ErrExpired) {
 		return auth.Identity{}, err
 	}
@@ -78,9 +78,9 @@ func (t *tokens) Current(_ context.Context, id auth.Identity) (auth.Identity, er
 }
 
 // identity is what the holder of a token is now, also with auth.ErrExpired.
-func (t *tokens) identity(row meta.AuthToken) (auth.Identity, error) {
+func (t *tokens) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
 	credential := byToken + strconv.FormatInt(row.ID, 10)
-	owner, err := t.rows.AccountByID(row.AccountID)
+	owner, err := t.rows.AccountByID(ctx, row.AccountID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // between the two reads
 		return auth.Identity{}, fmt.Errorf("%w: the owner of %s is gone", auth.ErrCredentials, credential)
@@ -105,42 +105,42 @@ func (t *tokens) identity(row meta.AuthToken) (auth.Identity, error) {
 
 // findToken returns the row of a secret of one of these kinds.
 // Errors: auth.ErrNotMine for other secrets; auth.ErrCredentials; auth.ErrUnavailable.
-func findToken(rows *meta.DB, secret string, kinds ...TokenKind) (meta.AuthToken, error) {
+func findToken(ctx context.Context, db *rows.DB, secret string, kinds ...TokenKind) (rows.AuthToken, error) {
 	looks, _ := kindOf(secret)
 	if !slices.Contains(kinds, looks) {
-		return meta.AuthToken{}, auth.ErrNotMine
+		return rows.AuthToken{}, auth.ErrNotMine
 	}
 	kind, err := ParseSecret(secret)
 	if err != nil {
-		return meta.AuthToken{}, fmt.Errorf("%w: the token has a typing error", err)
+		return rows.AuthToken{}, fmt.Errorf("%w: the token has a typing error", err)
 	}
-	row, err := rows.AuthTokenByHash(Hash(secret))
+	row, err := db.AuthTokenByHash(ctx, Hash(secret))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && row.Kind != string(kind):
-		return meta.AuthToken{}, fmt.Errorf("%w: there is no such token", auth.ErrCredentials)
+		return rows.AuthToken{}, fmt.Errorf("%w: there is no such token", auth.ErrCredentials)
 	case err != nil:
-		return meta.AuthToken{}, unavailable("reading a token", err)
+		return rows.AuthToken{}, unavailable("reading a token", err)
 	}
 	return row, nil
 }
 
 // readToken returns the row that a Credential names after a prefix.
 // Errors: auth.ErrNotMine for a Credential without it; auth.ErrCredentials; auth.ErrUnavailable.
-func readToken(rows *meta.DB, credential, prefix string) (meta.AuthToken, error) {
+func readToken(ctx context.Context, db *rows.DB, credential, prefix string) (rows.AuthToken, error) {
 	number, ok := strings.CutPrefix(credential, prefix)
 	if !ok {
-		return meta.AuthToken{}, auth.ErrNotMine
+		return rows.AuthToken{}, auth.ErrNotMine
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil {
-		return meta.AuthToken{}, fmt.Errorf("%w: %q is no credential", auth.ErrCredentials, credential)
+		return rows.AuthToken{}, fmt.Errorf("%w: %q is no credential", auth.ErrCredentials, credential)
 	}
-	row, err := rows.AuthTokenByID(n)
+	row, err := db.AuthTokenByID(ctx, n)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return meta.AuthToken{}, fmt.Errorf("%w: %s is gone", auth.ErrCredentials, credential)
+		return rows.AuthToken{}, fmt.Errorf("%w: %s is gone", auth.ErrCredentials, credential)
 	case err != nil:
-		return meta.AuthToken{}, unavailable("reading "+credential, err)
+		return rows.AuthToken{}, unavailable("reading "+credential, err)
 	}
 	return row, nil
 }
@@ -161,14 +161,14 @@ func networks(cidrs []string) ([]netip.Prefix, error) {
 
 // uses records when tokens were used, to the hour.
 type uses struct {
-	rows    *meta.DB
+	rows    *rows.DB
 	touched *lru.Cache[int64, int64] // the hour in which a token's use was last recorded, or tried to be
 	log     *slog.Logger
 }
 
 // note records the use of a token, unless that was done in the same hour. What fails
 // is not worth a login.
-func (u *uses) note(ctx context.Context, row meta.AuthToken, now time.Time) {
+func (u *uses) note(ctx context.Context, row rows.AuthToken, now time.Time) {
 	hour := now.Truncate(time.Hour).UnixMicro()
 	if row.UsedAt >= hour {
 		return
@@ -177,7 +177,7 @@ func (u *uses) note(ctx context.Context, row meta.AuthToken, now time.Time) {
 		return
 	}
 	u.touched.Add(row.ID, hour)
-	err := u.rows.Tx(context.WithoutCancel(ctx), func(tx *meta.Tx) error { return tx.TouchAuthToken(row.ID, hour) })
+	err := u.rows.Tx(context.WithoutCancel(ctx), func(tx *rows.Tx) error { return tx.TouchAuthToken(row.ID, hour) })
 	if err != nil {
 		u.log.Warn("the use of a token was not recorded", "token", row.ID, "error", err)
 	}

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 const someScope = "repository:team/**:pull"
@@ -64,7 +66,7 @@ func TestTokenExpires(t *testing.T) {
 	f.advance(1)
 	f.over("at its end", id)
 	f.refused("alice", token, auth.ErrCredentials)
-	f.write(func(tx *meta.Tx) error { return tx.SetDisabled(alice, true) })
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(alice, true) })
 	f.dead("at its end, and disabled", id)
 }
 
@@ -113,7 +115,7 @@ func TestJ5SecretsAreOfOneKind(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10)
 	token, id := f.addToken(PersonalToken, alice, someScope, time.Hour)
-	row, err := f.other.AuthTokenByID(id)
+	row, err := f.other.AuthTokenByID(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +125,8 @@ func TestJ5SecretsAreOfOneKind(t *testing.T) {
 	f.refused("alice", as+checksum(as), auth.ErrCredentials)
 	// A row of one kind that is known by a secret of another.
 	secret, hash := NewSecret(RobotToken)
-	f.write(func(tx *meta.Tx) error {
-		_, err := tx.CreateAuthToken(meta.AuthToken{AccountID: alice, Kind: "personal", Hash: hash, Scope: someScope, ExpiresAt: f.now().Add(time.Hour).UnixMicro()})
+	f.write(func(tx *rows.Tx) error {
+		_, err := tx.CreateAuthToken(rows.AuthToken{AccountID: alice, Kind: "personal", Hash: hash, Scope: someScope, ExpiresAt: f.now().Add(time.Hour).UnixMicro()})
 		return err
 	})
 	f.refused("alice", secret, auth.ErrCredentials)
@@ -138,12 +140,12 @@ func TestTokenUse(t *testing.T) {
 	token, id := f.addToken(PersonalToken, alice, someScope, 24*time.Hour)
 	used := func(want time.Time) {
 		t.Helper()
-		row, err := f.other.AuthTokenByID(id)
+		row, err := f.other.AuthTokenByID(t.Context(), id)
 		if err != nil || row.UsedAt != want.UnixMicro() {
 			t.Errorf("used at %v, %v, want %v", time.UnixMicro(row.UsedAt).UTC(), err, want)
 		}
 	}
-	before, err := f.Version()
+	before, err := f.Version(f.t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,14 +159,14 @@ func TestTokenUse(t *testing.T) {
 	f.advance(time.Hour)
 	f.refused("bob", token, auth.ErrCredentials) // is no use
 	used(noon.Add(time.Hour))
-	if after, err := f.Version(); after != before || err != nil {
+	if after, err := f.Version(f.t.Context()); after != before || err != nil {
 		t.Errorf("the use of a token changes the version: %d, %d, %v", before, after, err)
 	}
 }
 
 // countingRows are rows that count, and can refuse, write transactions.
 type countingRows struct {
-	*meta.DB
+	*rows.DB
 	begun  int
 	failed error
 }
@@ -172,18 +174,13 @@ type countingRows struct {
 func newCountingRows(t *testing.T) *countingRows {
 	t.Helper()
 	c := &countingRows{}
-	var err error
-	c.DB, err = meta.Open(t.Context(), "sqlite::memory:", meta.Options{Fault: func(step string) error {
+	c.DB = rows.New(dbtest.OpenFaulty(t, dbtest.Memory, func(step string) error {
 		if step != "begin" {
 			return nil
 		}
 		c.begun++
 		return c.failed
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
+	}))
 	return c
 }
 
@@ -193,7 +190,7 @@ func TestTokenUseFails(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Rows = rows.DB })
 	f.other = rows.DB
 	token, _ := f.addToken(PersonalToken, f.addUser("alice", "p", 10), someScope, time.Hour)
-	rows.begun, rows.failed = 0, meta.ErrNoSpace
+	rows.begun, rows.failed = 0, db.ErrNoSpace
 	for range 3 {
 		f.mustLogin("alice", token)
 	}

@@ -17,7 +17,7 @@ func benchmark(b *testing.B) *world {
 func BenchmarkSign(b *testing.B) {
 	w := benchmark(b)
 	for b.Loop() {
-		if _, err := w.Sign(alice, nil); err != nil {
+		if _, err := w.Sign(w.t.Context(), alice, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -28,7 +28,7 @@ func BenchmarkVerifyNew(b *testing.B) {
 	text, v := w.token(alice, pull("team/app")).Text, w.version()
 	for b.Loop() {
 		w.verified.Purge()
-		if _, err := w.Verify(text, v); err != nil {
+		if _, err := w.Verify(w.t.Context(), text, v); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -38,7 +38,7 @@ func BenchmarkVerifyRemembered(b *testing.B) {
 	w := benchmark(b)
 	text, v := w.token(alice, pull("team/app")).Text, w.version()
 	for b.Loop() {
-		if _, err := w.Verify(text, v); err != nil {
+		if _, err := w.Verify(w.t.Context(), text, v); err != nil {
 			b.Fatal(err)
 		}
 	}

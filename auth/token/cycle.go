@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // cycle is the life of a key among the rows. Its methods that take a transaction leave
@@ -61,7 +61,7 @@ func find(keys []Key, s State) []Key {
 }
 
 // advance does what time has brought.
-func (c cycle) advance(tx *meta.Tx, now time.Time) error {
+func (c cycle) advance(tx *rows.Tx, now time.Time) error {
 	keys, err := statesOf(tx)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (c cycle) advance(tx *meta.Tx, now time.Time) error {
 
 // rotate replaces the active key: at once, or when the next one has been published for long
 // enough. In the latter case it does nothing if there is a next one.
-func (c cycle) rotate(tx *meta.Tx, now time.Time, atOnce bool) error {
+func (c cycle) rotate(tx *rows.Tx, now time.Time, atOnce bool) error {
 	keys, err := statesOf(tx)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (c cycle) rotate(tx *meta.Tx, now time.Time, atOnce bool) error {
 }
 
 // revoke removes a key, or is fs.ErrNotExist.
-func (c cycle) revoke(tx *meta.Tx, now time.Time, kid string) error {
+func (c cycle) revoke(tx *rows.Tx, now time.Time, kid string) error {
 	keys, err := statesOf(tx)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func (c cycle) revoke(tx *meta.Tx, now time.Time, kid string) error {
 }
 
 // publish adds a next key.
-func (c cycle) publish(tx *meta.Tx, now time.Time) error {
+func (c cycle) publish(tx *rows.Tx, now time.Time) error {
 	row, err := newRow(now)
 	if err != nil {
 		return err
@@ -129,12 +129,12 @@ func (c cycle) publish(tx *meta.Tx, now time.Time) error {
 }
 
 // activate retires what is active and lets the oldest next key, or a new one, sign from now on.
-func activate(tx *meta.Tx, now time.Time) error {
-	rows, err := tx.SigningKeys()
+func activate(tx *rows.Tx, now time.Time) error {
+	list, err := tx.SigningKeys()
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
+	for _, row := range list {
 		if State(row.State) == Active {
 			row.State, row.RetiredAt = string(Retired), now.UnixMicro()
 			if err := tx.PutSigningKey(row); err != nil {
@@ -142,10 +142,10 @@ func activate(tx *meta.Tx, now time.Time) error {
 			}
 		}
 	}
-	at := slices.IndexFunc(rows, func(row meta.SigningKey) bool { return State(row.State) == Next })
-	var row meta.SigningKey
+	at := slices.IndexFunc(list, func(row rows.SigningKey) bool { return State(row.State) == Next })
+	var row rows.SigningKey
 	if at >= 0 {
-		row = rows[at]
+		row = list[at]
 	} else if row, err = newRow(now); err != nil {
 		return err
 	}
@@ -154,23 +154,23 @@ func activate(tx *meta.Tx, now time.Time) error {
 }
 
 // newRow makes a key. Its state is the caller's to set.
-func newRow(now time.Time) (meta.SigningKey, error) {
+func newRow(now time.Time) (rows.SigningKey, error) {
 	k, err := newKey()
 	if err != nil {
-		return meta.SigningKey{}, err
+		return rows.SigningKey{}, err
 	}
 	text, err := k.encode()
-	return meta.SigningKey{KID: k.kid, PEM: text, CreatedAt: now.UnixMicro()}, err
+	return rows.SigningKey{KID: k.kid, PEM: text, CreatedAt: now.UnixMicro()}, err
 }
 
 // statesOf returns the states of the rows' keys.
-func statesOf(tx *meta.Tx) ([]Key, error) {
-	rows, err := tx.SigningKeys()
+func statesOf(tx *rows.Tx) ([]Key, error) {
+	list, err := tx.SigningKeys()
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]Key, len(rows))
-	for i, row := range rows {
+	keys := make([]Key, len(list))
+	for i, row := range list {
 		keys[i] = describe(row)
 	}
 	return keys, nil

@@ -15,7 +15,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 const day = 24 * time.Hour
@@ -23,7 +25,7 @@ const day = 24 * time.Hour
 // published returns the kids of the JWKS, the one that signs first.
 func (w *world) published() []string {
 	w.t.Helper()
-	data, err := w.JWKS()
+	data, err := w.JWKS(w.t.Context())
 	w.must(err)
 	var set struct{ Keys []jwk }
 	w.must(json.Unmarshal(data, &set))
@@ -37,7 +39,7 @@ func (w *world) published() []string {
 // states returns what the rows have, as "active next": the order does not matter.
 func (w *world) states() string {
 	w.t.Helper()
-	rows, err := w.db.SigningKeys()
+	rows, err := w.db.SigningKeys(w.t.Context())
 	w.must(err)
 	var states []string
 	for _, row := range rows {
@@ -249,37 +251,39 @@ func TestRepairsRows(t *testing.T) {
 	second, err := newRow(w.Now().Add(time.Second))
 	w.must(err)
 	second.State = string(Active)
-	w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error { return tx.PutSigningKey(second) }))
+	w.must(w.db.Tx(t.Context(), func(tx *rows.Tx) error { return tx.PutSigningKey(second) }))
 	w.maintain()
 	if w.states() != "active retired retired" {
 		t.Errorf("of two: %s", w.states())
 	}
-	rows, err := w.db.SigningKeys()
+	list, err := w.db.SigningKeys(w.t.Context())
 	w.must(err)
-	w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error {
+	w.must(w.db.Tx(t.Context(), func(tx *rows.Tx) error {
 		var errs []error
-		for _, row := range rows {
+		for _, row := range list {
 			errs = append(errs, tx.DeleteSigningKey(row.KID))
 		}
 		return errors.Join(errs...)
 	}))
-	if _, err := w.Sign(alice, nil); !errors.Is(err, errNoKey) {
+	if _, err := w.Sign(w.t.Context(), alice, nil); !errors.Is(err, errNoKey) {
 		t.Errorf("signed without a key: %v", err)
 	}
 	w.maintain()
 	w.token(alice)
 
-	damaged := rows[0]
-	damaged.PEM = rows[1].PEM
-	w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error { return tx.PutSigningKey(damaged) }))
-	if _, err := w.Sign(alice, nil); err == nil || !strings.Contains(err.Error(), damaged.KID) || strings.Contains(err.Error(), "PRIVATE") {
+	damaged := list[0]
+	damaged.PEM = list[1].PEM
+	w.must(w.db.Tx(t.Context(), func(tx *rows.Tx) error { return tx.PutSigningKey(damaged) }))
+	if _, err := w.Sign(w.t.Context(), alice, nil); err == nil || !strings.Contains(err.Error(), damaged.KID) || strings.Contains(err.Error(), "PRIVATE") {
 		t.Errorf("the row of another key: %v", err)
 	}
 }
 
 // TestMaintainFails: an error of the database is told, and leaves the keys as they are.
 func TestMaintainFails(t *testing.T) {
-	w := newWorld(t)
+	d := dbtest.Open(t, dbtest.Memory)
+	w := newWorld(t, func(o *Options) { o.Rows = rows.New(d) })
+	w.db = w.o.Rows
 	w.advance(90 * day)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -287,11 +291,11 @@ func TestMaintainFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	w.want(w.token(alice).Text, nil)
-	w.must(w.db.Close())
-	if _, err := w.Sign(alice, nil); !errors.Is(err, meta.ErrClosed) {
+	w.must(d.Close())
+	if _, err := w.Sign(w.t.Context(), alice, nil); !errors.Is(err, db.ErrClosed) {
 		t.Errorf("signing: %v", err)
 	}
-	if _, err := w.Verify("x", 1<<40); !errors.Is(err, meta.ErrClosed) || errors.Is(err, ErrInvalid) {
+	if _, err := w.Verify(w.t.Context(), "x", 1<<40); !errors.Is(err, db.ErrClosed) || errors.Is(err, ErrInvalid) {
 		t.Errorf("verifying: %v", err)
 	}
 }
@@ -379,7 +383,7 @@ func TestRevoked(t *testing.T) {
 	ended := w.signer()
 	check := func(what, kid string, want bool) {
 		t.Helper()
-		got, err := w.Revoked(kid, w.version())
+		got, err := w.Revoked(w.t.Context(), kid, w.version())
 		w.must(err)
 		if got != want {
 			t.Errorf("%s: revoked is %t", what, got)

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
@@ -33,7 +34,7 @@ func FuzzVerify(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		g, err := w.Verify(text, 0)
+		g, err := w.Verify(context.Background(), text, 0)
 		switch {
 		case slices.Contains(good, text) && err != nil:
 			t.Errorf("a good token: %v", err)

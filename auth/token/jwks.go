@@ -1,6 +1,9 @@
 package token
 
-import "encoding/json"
+import (
+	"context"
+	"encoding/json"
+)
 
 // jwk is a public key as RFC 7517 and 7518 have it.
 type jwk struct {
@@ -15,8 +18,8 @@ type jwk struct {
 
 // JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those
 // that sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
-func (i *Issuer) JWKS() ([]byte, error) {
-	set, err := i.current()
+func (i *Issuer) JWKS(ctx context.Context) ([]byte, error) {
+	set, err := i.current(ctx)
 	if err != nil {
 		return nil, err
 	}

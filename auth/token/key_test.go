@@ -88,7 +88,7 @@ func TestNewKey(t *testing.T) {
 // TestJWKS reads the published keys with another implementation and verifies a token by them.
 func TestJWKS(t *testing.T) {
 	w := newWorld(t)
-	data, err := w.JWKS()
+	data, err := w.JWKS(w.t.Context())
 	w.must(err)
 	var fields struct{ Keys []map[string]string }
 	w.must(json.Unmarshal(data, &fields))
@@ -118,7 +118,7 @@ func TestJWKS(t *testing.T) {
 func TestX5C(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.X5C = true })
 	head, _ := w.model()
-	keys, err := w.manager().Keys()
+	keys, err := w.manager().Keys(w.t.Context())
 	w.must(err)
 	chain, ok := head["x5c"].([]any)
 	if !ok || len(chain) != 1 || chain[0] != base64.StdEncoding.EncodeToString(keys[0].Certificate) {
@@ -162,7 +162,7 @@ func TestKeyFile(t *testing.T) {
 	fromFile := func(o *Options) { o.KeyFile, o.Rows, o.Log = file, nil, slog.New(slog.NewTextHandler(&log, nil)) }
 	w.Issuer = w.open(fromFile)
 	first := w.token(alice)
-	if g, err := w.Verify(first.Text, 1<<40); err != nil || g.ID != first.ID {
+	if g, err := w.Verify(w.t.Context(), first.Text, 1<<40); err != nil || g.ID != first.ID {
 		t.Fatalf("%+v, %v", g, err)
 	}
 	old, err := os.ReadFile(file)

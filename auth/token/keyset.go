@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,7 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // State is what a key is used for.
@@ -51,12 +52,12 @@ type keySet struct {
 }
 
 // readKeys reads the rows. Keys that old has are not parsed again: a kid is the digest of its key.
-func readKeys(rows *meta.DB, old *keySet) (*keySet, error) {
-	v, err := rows.AuthVersion() // before the keys: what changes meanwhile has another one
+func readKeys(ctx context.Context, db *rows.DB, old *keySet) (*keySet, error) {
+	v, err := db.AuthVersion(ctx) // before the keys: what changes meanwhile has another one
 	if err != nil {
 		return nil, err
 	}
-	list, err := rows.SigningKeys()
+	list, err := db.SigningKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func readKeys(rows *meta.DB, old *keySet) (*keySet, error) {
 	return set, nil
 }
 
-func keyOfRow(row meta.SigningKey) (*key, error) {
+func keyOfRow(row rows.SigningKey) (*key, error) {
 	keys, err := parseKeys([]byte(row.PEM))
 	switch {
 	case err != nil:
@@ -90,7 +91,7 @@ func keyOfRow(row meta.SigningKey) (*key, error) {
 }
 
 // describe is what a row says without being parsed: all but the certificate.
-func describe(row meta.SigningKey) Key {
+func describe(row rows.SigningKey) Key {
 	return Key{
 		KID: row.KID, State: State(row.State),
 		Created: timeOf(row.CreatedAt), Active: timeOf(row.ActiveAt), Retired: timeOf(row.RetiredAt),

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 // Manager is for commands that look at the keys of a registry, or change them beside its
@@ -23,19 +23,19 @@ func NewManager(o Options) (*Manager, error) {
 }
 
 // Keys returns the keys that may sign or verify: the active one first, then by age.
-func (m *Manager) Keys() ([]Key, error) {
-	set, err := m.read()
+func (m *Manager) Keys(ctx context.Context) ([]Key, error) {
+	set, err := m.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return set.list(m.o.cycle(), m.o.Now()), nil
 }
 
-func (m *Manager) read() (*keySet, error) {
+func (m *Manager) read(ctx context.Context) (*keySet, error) {
 	if m.o.KeyFile != "" {
 		return readFile(m.o.KeyFile)
 	}
-	return readKeys(m.o.Rows, &keySet{})
+	return readKeys(ctx, m.o.Rows, &keySet{})
 }
 
 // Rotate replaces the active key and returns the keys as they are then. The new key is
@@ -43,25 +43,25 @@ func (m *Manager) read() (*keySet, error) {
 // on, and others refuse its tokens until they ask for the keys again.
 // Errors: ErrKeyFile.
 func (m *Manager) Rotate(ctx context.Context, atOnce bool) ([]Key, error) {
-	return m.change(ctx, func(tx *meta.Tx, c cycle, now time.Time) error { return c.rotate(tx, now, atOnce) })
+	return m.change(ctx, func(tx *rows.Tx, c cycle, now time.Time) error { return c.rotate(tx, now, atOnce) })
 }
 
 // Revoke removes a key: what it signed is refused from now on. If it was the active one
 // another takes its place.
 // Errors: ErrKeyFile, fs.ErrNotExist.
 func (m *Manager) Revoke(ctx context.Context, kid string) ([]Key, error) {
-	return m.change(ctx, func(tx *meta.Tx, c cycle, now time.Time) error { return c.revoke(tx, now, kid) })
+	return m.change(ctx, func(tx *rows.Tx, c cycle, now time.Time) error { return c.revoke(tx, now, kid) })
 }
 
-func (m *Manager) change(ctx context.Context, f func(*meta.Tx, cycle, time.Time) error) ([]Key, error) {
+func (m *Manager) change(ctx context.Context, f func(*rows.Tx, cycle, time.Time) error) ([]Key, error) {
 	if m.o.KeyFile != "" {
 		return nil, fmt.Errorf("%w (%s)", ErrKeyFile, m.o.KeyFile)
 	}
-	err := m.o.Rows.Tx(ctx, func(tx *meta.Tx) error { return f(tx, m.o.cycle(), m.o.Now()) })
+	err := m.o.Rows.Tx(ctx, func(tx *rows.Tx) error { return f(tx, m.o.cycle(), m.o.Now()) })
 	if err != nil {
 		return nil, err
 	}
-	return m.Keys()
+	return m.Keys(ctx)
 }
 
 // CertificatePEM is the key's certificate, for the rootcertbundle of a docker-registry 2.x

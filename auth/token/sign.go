@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -33,8 +34,8 @@ func (s Signed) GoString() string { return s.String() }
 // identity's credential ends before.
 //
 // Errors: ErrTooLarge; auth.ErrCredentials when the credential has ended; what the database says.
-func (i *Issuer) Sign(id auth.Identity, access []auth.Access) (Signed, error) {
-	set, err := i.current()
+func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Access) (Signed, error) {
+	set, err := i.current(ctx)
 	if err != nil {
 		return Signed{}, err
 	}

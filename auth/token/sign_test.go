@@ -102,7 +102,7 @@ func TestSignedLifetime(t *testing.T) {
 		}
 	}
 	for _, d := range []time.Duration{0, 500 * time.Millisecond, -time.Hour} {
-		if _, err := w.Sign(ends(d), nil); !errors.Is(err, auth.ErrCredentials) {
+		if _, err := w.Sign(w.t.Context(), ends(d), nil); !errors.Is(err, auth.ErrCredentials) {
 			t.Errorf("a credential that ends after %v: %v", d, err)
 		}
 	}
@@ -114,7 +114,7 @@ func TestSignTooLarge(t *testing.T) {
 	for i := range auth.MaxScopes {
 		access = append(access, pull(fmt.Sprintf("%s/%d", strings.Repeat("x", 200), i)))
 	}
-	if _, err := w.Sign(alice, access); !errors.Is(err, ErrTooLarge) {
+	if _, err := w.Sign(w.t.Context(), alice, access); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("%d scopes: %v", len(access), err)
 	}
 	s := w.token(alice, access[:40]...)

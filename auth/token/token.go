@@ -25,7 +25,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -56,7 +56,7 @@ var (
 
 // Options configure Open.
 type Options struct {
-	Rows    *meta.DB // where the keys are, unless KeyFile is set
+	Rows    *rows.DB // where the keys are, unless KeyFile is set
 	KeyFile string   // PKCS#8 PEM of P-256 keys: the first one signs, all verify; "" for rows
 	Issuer  string   // claim iss
 	Service string   // claim aud: what this registry calls itself
@@ -146,7 +146,7 @@ func (i *Issuer) Issuer() string { return i.o.Issuer }
 func (i *Issuer) Service() string { return i.o.Service }
 
 // at returns the keys as they are at version v, or newer. Errors are the database's.
-func (i *Issuer) at(v auth.Version) (*keySet, error) {
+func (i *Issuer) at(ctx context.Context, v auth.Version) (*keySet, error) {
 	if set := i.keys.Load(); set.version >= v {
 		return set, nil
 	}
@@ -156,7 +156,7 @@ func (i *Issuer) at(v auth.Version) (*keySet, error) {
 	if old.version >= v {
 		return old, nil
 	}
-	set, err := readKeys(i.o.Rows, old)
+	set, err := readKeys(ctx, i.o.Rows, old)
 	if err != nil {
 		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
@@ -166,33 +166,33 @@ func (i *Issuer) at(v auth.Version) (*keySet, error) {
 }
 
 // current returns the keys as they are now, whoever changed them.
-func (i *Issuer) current() (*keySet, error) {
+func (i *Issuer) current(ctx context.Context) (*keySet, error) {
 	if i.o.KeyFile != "" {
 		return i.keys.Load(), nil
 	}
-	v, err := i.o.Rows.AuthVersion()
+	v, err := i.o.Rows.AuthVersion(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the version of the signing keys: %w", err)
 	}
-	return i.at(auth.Version(v))
+	return i.at(ctx, auth.Version(v))
 }
 
 // Maintain lets keys go from next to active to retired, and removes retired ones, when
 // their time has come. It is cheap while there is nothing to do, and to be called every minute or so.
 func (i *Issuer) Maintain(ctx context.Context) error {
-	set, err := i.current()
+	set, err := i.current(ctx)
 	if err != nil || i.o.KeyFile != "" || !i.cycle.due(set.states(), i.o.Now()) {
 		return err
 	}
 	var now time.Time
-	err = i.o.Rows.Tx(ctx, func(tx *meta.Tx) error {
+	err = i.o.Rows.Tx(ctx, func(tx *rows.Tx) error {
 		now = i.o.Now() // after the lock
 		return i.cycle.advance(tx, now)
 	})
 	if err != nil {
 		return fmt.Errorf("rotating the signing keys: %w", err)
 	}
-	if set, err = i.current(); err != nil {
+	if set, err = i.current(ctx); err != nil {
 		return err
 	}
 	for _, k := range set.list(i.cycle, now) {

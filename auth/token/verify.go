@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -32,8 +33,8 @@ type verified struct{ grant Grant }
 // Revoked reports whether the key that signed a token, which Verify accepted before, was revoked
 // since, given the version of the rows. A key that was retired and has come to its end was not.
 // Errors are the database's.
-func (i *Issuer) Revoked(key string, v auth.Version) (bool, error) {
-	set, err := i.at(v)
+func (i *Issuer) Revoked(ctx context.Context, key string, v auth.Version) (bool, error) {
+	set, err := i.at(ctx, v)
 	if err != nil {
 		return false, err
 	}
@@ -45,11 +46,11 @@ func (i *Issuer) Revoked(key string, v auth.Version) (bool, error) {
 //
 // Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is good for its open upload alone, from
 // Leeway after its end until the upload grace is over; what the database says.
-func (i *Issuer) Verify(text string, v auth.Version) (Grant, error) {
+func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant, error) {
 	if len(text) > MaxSize {
 		return Grant{}, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, MaxSize)
 	}
-	set, err := i.at(v)
+	set, err := i.at(ctx, v)
 	if err != nil {
 		return Grant{}, err
 	}

@@ -49,7 +49,7 @@ func TestJ1(t *testing.T) {
 		}
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	jwks, err := w.JWKS()
+	jwks, err := w.JWKS(w.t.Context())
 	w.must(err)
 	certificate := certificatePEM(w.signer().certificate)
 	for _, secret := range [][]byte{text, text[:len(text)-1], der, raw, raw[1:], raw[1:33], jwks, []byte(certificate), []byte(w.signer().kid), {}} {
@@ -222,7 +222,7 @@ func TestJ6(t *testing.T) {
 
 	huge := strings.Repeat("A", 1<<20)
 	v := w.version()
-	if n := testing.AllocsPerRun(100, func() { _, _ = w.Verify(huge, v) }); n > 10 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = w.Verify(w.t.Context(), huge, v) }); n > 10 {
 		t.Errorf("a token that is too long costs %v allocations", n)
 	}
 }
@@ -318,7 +318,7 @@ func TestU2(t *testing.T) {
 	} {
 		w.advance(first.Expires.Add(c.after).Sub(w.Now()))
 		for name, i := range map[string]*Issuer{"remembered": w.Issuer, "new": fresh()} {
-			g, err := i.Verify(first.Text, w.version())
+			g, err := i.Verify(w.t.Context(), first.Text, w.version())
 			if !errors.Is(err, c.want) {
 				t.Errorf("%s, %v after its end: %v, want %v", name, c.after, err, c.want)
 			}
@@ -372,16 +372,16 @@ func TestConcurrentUse(t *testing.T) {
 	for range 4 {
 		g.Go(func() {
 			for range 25 {
-				s, err := w.Sign(alice, nil)
-				v, verr := w.db.AuthVersion()
+				s, err := w.Sign(w.t.Context(), alice, nil)
+				v, verr := w.db.AuthVersion(w.t.Context())
 				if err := errors.Join(err, verr); err != nil {
 					t.Error(err)
 					return
 				}
-				if g, err := w.Verify(s.Text, auth.Version(v)); err != nil || g.ID != s.ID {
+				if g, err := w.Verify(w.t.Context(), s.Text, auth.Version(v)); err != nil || g.ID != s.ID {
 					t.Errorf("%+v, %v", g, err)
 				}
-				if _, err := w.JWKS(); err != nil {
+				if _, err := w.JWKS(w.t.Context()); err != nil {
 					t.Error(err)
 				}
 			}

@@ -20,7 +20,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 // clock is a clock that stands still unless it is told otherwise.
@@ -46,13 +47,13 @@ type world struct {
 	*Issuer
 	*clock
 	t  testing.TB
-	db *meta.DB
+	db *rows.DB
 }
 
 // newWorld makes an issuer with change applied to the options that the tests have in common.
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
-	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, "sqlite::memory:")}
+	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, dbtest.Memory)}
 	w.Issuer = w.open(change...)
 	return w
 }
@@ -74,14 +75,9 @@ func (w *world) open(change ...func(*Options)) *Issuer {
 	return i
 }
 
-func openDB(t testing.TB, url string) *meta.DB {
+func openDB(t testing.TB, url string) *rows.DB {
 	t.Helper()
-	db, err := meta.Open(t.Context(), url, meta.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
+	return rows.New(dbtest.Open(t, url))
 }
 
 // fileURL is a database that several processes, or Opens, can share.
@@ -99,7 +95,7 @@ func (w *world) manager() *Manager {
 
 func (w *world) version() auth.Version {
 	w.t.Helper()
-	v, err := w.db.AuthVersion()
+	v, err := w.db.AuthVersion(w.t.Context())
 	w.must(err)
 	return auth.Version(v)
 }
@@ -107,7 +103,7 @@ func (w *world) version() auth.Version {
 // check verifies a token as a request that begins now would.
 func (w *world) check(text string) (Grant, error) {
 	w.t.Helper()
-	return w.Verify(text, w.version())
+	return w.Verify(w.t.Context(), text, w.version())
 }
 
 func (w *world) must(err error) {
@@ -132,7 +128,7 @@ func (w *world) want(text string, kind error) Grant {
 
 func (w *world) token(id auth.Identity, access ...auth.Access) Signed {
 	w.t.Helper()
-	s, err := w.Sign(id, access)
+	s, err := w.Sign(w.t.Context(), id, access)
 	w.must(err)
 	return s
 }
@@ -140,7 +136,7 @@ func (w *world) token(id auth.Identity, access ...auth.Access) Signed {
 // signer is the key that signs now.
 func (w *world) signer() *key {
 	w.t.Helper()
-	set, err := w.current()
+	set, err := w.current(w.t.Context())
 	w.must(err)
 	return set.signer
 }

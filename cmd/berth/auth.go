@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/policy"
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/manifest"
 )
@@ -196,24 +197,24 @@ func (c *console) lookUp(cmd *cobra.Command, l *loaded, q *question) error {
 	if _, err := os.Stat(l.DatabaseFile); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	rows, err := c.openRows(cmd.Context(), l)
+	d, err := c.openRows(cmd.Context(), l)
 	if err != nil {
 		return err
 	}
-	a, err := rows.Account(string(q.id.Kind), q.id.Name)
+	a, err := rows.New(d).Account(cmd.Context(), string(q.id.Kind), q.id.Name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(c.stderr, "berth: note: the database has no %s %q; its groups are those of the policy file and of --%s\n", q.id.Kind, q.id.Name, groupFlag)
-		return rows.Close()
+		return d.Close()
 	case err != nil:
-		return errors.Join(fmt.Errorf("reading the %s %q: %w", q.id.Kind, q.id.Name, err), rows.Close())
+		return errors.Join(fmt.Errorf("reading the %s %q: %w", q.id.Kind, q.id.Name, err), d.Close())
 	}
 	q.disabled = a.Disabled
 	q.id.ID = strconv.FormatInt(a.ID, 10)
 	q.id.Groups = append(a.Groups, q.id.Groups...)
 	slices.Sort(q.id.Groups)
 	q.id.Groups = slices.Compact(q.id.Groups)
-	return rows.Close()
+	return d.Close()
 }
 
 // answer is yes or no, and why.

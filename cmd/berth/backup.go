@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-registry/berth/cmd/berth/config"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
 func (c *console) backupCommand() *cobra.Command {
@@ -40,5 +40,5 @@ func backup(ctx context.Context, c *config.Config, file string) error {
 	if c.InMemory() {
 		return errors.New("a database in memory lives in its server and cannot be copied from outside")
 	}
-	return meta.Backup(ctx, c.Database.URL, file)
+	return sqlite.Backup(ctx, c.Database.URL, file)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/auth/token"
 )
 
@@ -44,7 +45,7 @@ func (c *console) keyListCommand() *cobra.Command {
 			"what retired ones have signed is still accepted.",
 		Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
-		list, err := keys.Keys()
+		list, err := keys.Keys(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -107,7 +108,7 @@ func (c *console) keyCertificateCommand() *cobra.Command {
 			"auth.token.rootcertbundle accepts the tokens of this one, if auth.compat_x5c is set here. Fetch them again after a rotation.",
 		Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
-		list, err := keys.Keys()
+		list, err := keys.Keys(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -129,17 +130,19 @@ func (c *console) keyCertificateCommand() *cobra.Command {
 // keysCommand completes a command that works on the signing keys of the configuration.
 func (c *console) keysCommand(cmd *cobra.Command, f func(cmd *cobra.Command, keys *token.Manager, args []string) error) *cobra.Command {
 	rowsFlags(cmd.Flags(), "auth.key_file", "auth.token_ttl", "auth.upload_grace")
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) (failed error) {
 		l, err := loadFor(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}
 		o := token.Options{KeyFile: l.Auth.KeyFile, TTL: l.Auth.TokenTTL, UploadGrace: l.Auth.UploadGrace, RotateAfter: l.Auth.KeyRotation}
 		if o.KeyFile == "" { // else no database is touched
-			if o.Rows, err = c.openRows(cmd.Context(), l); err != nil {
+			d, err := c.openRows(cmd.Context(), l)
+			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, o.Rows.Close()) }()
+			defer func() { failed = errors.Join(failed, d.Close()) }()
+			o.Rows = rows.New(d)
 		}
 		keys, err := token.NewManager(o)
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 func (c *console) robotCommand() *cobra.Command {
@@ -36,11 +36,11 @@ func (c *console) robotCreateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		robot := meta.Account{Kind: string(auth.Robot), Name: args[0], Groups: *groups, CreatedAt: now.UnixMicro()}
+		robot := rows.Account{Kind: string(auth.Robot), Name: args[0], Groups: *groups, CreatedAt: now.UnixMicro()}
 		if err := checkAccount(robot); err != nil {
 			return err
 		}
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error { return c.createToken(cmd, rows, robot, t) })
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return c.createToken(cmd, db, robot, t) })
 	}
 	return cmd
 }

@@ -11,9 +11,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/cmd/berth/server"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/schema"
+	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
 const jsonFlag = "json"
@@ -27,32 +30,32 @@ func rowsFlags(flags *pflag.FlagSet, keys ...string) {
 
 // withRows loads the configuration for a command that has rowsFlags, opens the database beside whatever server may run on
 // it, and closes it when f is done.
-func (c *console) withRows(cmd *cobra.Command, f func(rows *meta.DB, l *loaded) error) error {
+func (c *console) withRows(cmd *cobra.Command, f func(db *rows.DB, l *loaded) error) error {
 	l, err := loadFor(cmd.Flags(), c.environ)
 	if err != nil {
 		return err
 	}
-	rows, err := c.openRows(cmd.Context(), l)
+	d, err := c.openRows(cmd.Context(), l)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(rows, l), rows.Close())
+	return errors.Join(f(rows.New(d), l), d.Close())
 }
 
 // openRows opens the database for a command. It works beside a running server, and before the first start of one: then the
 // data directory is made as serve would make it. A database in memory is refused, since it is its server's alone.
-func (c *console) openRows(ctx context.Context, l *loaded) (*meta.DB, error) {
+func (c *console) openRows(ctx context.Context, l *loaded) (*db.DB, error) {
 	if l.InMemory() {
 		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}
 	if err := server.MakeDataDirs(l); err != nil {
 		return nil, err
 	}
-	rows, err := meta.Open(ctx, l.Database.URL, meta.Options{})
+	d, err := sqlite.Open(ctx, l.Database.URL, schema.Current(), sqlite.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database %s: %w", config.MaskURL(l.Database.URL), err)
 	}
-	return rows, nil
+	return d, nil
 }
 
 // table is what a command found, for people to read. Every row has as many cells as the head.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -52,7 +52,7 @@ func tokenFlags(flags *pflag.FlagSet) {
 }
 
 // newToken makes a token of what tokenFlags say, without an owner.
-func newToken(flags *pflag.FlagSet, now time.Time) (t meta.AuthToken, err error) {
+func newToken(flags *pflag.FlagSet, now time.Time) (t rows.AuthToken, err error) {
 	scopes, err := flags.GetStringArray(scopeFlag)
 	if err != nil {
 		return t, err
@@ -135,34 +135,34 @@ func (c *console) tokenCreateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error {
-			a, err := findOwner(rows, *owner)
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
+			a, err := findOwner(cmd.Context(), db, *owner)
 			if err != nil {
 				return err
 			}
-			return c.createToken(cmd, rows, a, t)
+			return c.createToken(cmd, db, a, t)
 		})
 	}
 	return cmd
 }
 
 // findOwner returns the account of a user name.
-func findOwner(rows *meta.DB, name string) (meta.Account, error) {
+func findOwner(ctx context.Context, db *rows.DB, name string) (rows.Account, error) {
 	if robot, ok := strings.CutPrefix(name, login.RobotPrefix); ok {
-		return findAccount(rows, auth.Robot, robot)
+		return findAccount(ctx, db, auth.Robot, robot)
 	}
-	return findAccount(rows, auth.User, name)
+	return findAccount(ctx, db, auth.User, name)
 }
 
 // createToken makes a token of an account, which is made too if it has no ID, and prints it.
-func (c *console) createToken(cmd *cobra.Command, rows *meta.DB, owner meta.Account, t meta.AuthToken) error {
+func (c *console) createToken(cmd *cobra.Command, db *rows.DB, owner rows.Account, t rows.AuthToken) error {
 	kind := login.PersonalToken
 	if owner.Kind == string(auth.Robot) {
 		kind = login.RobotToken
 	}
 	secret, hash := login.NewSecret(kind)
 	t.Kind, t.Hash = string(kind), hash
-	err := rows.Tx(cmd.Context(), func(tx *meta.Tx) (err error) {
+	err := db.Tx(cmd.Context(), func(tx *rows.Tx) (err error) {
 		t.AccountID = owner.ID
 		if owner.ID == 0 {
 			if t.AccountID, err = tx.CreateAccount(owner); err != nil {
@@ -187,7 +187,7 @@ func (c *console) createToken(cmd *cobra.Command, rows *meta.DB, owner meta.Acco
 }
 
 // loginName is what an account logs in as.
-func loginName(a meta.Account) string {
+func loginName(a rows.Account) string {
 	if a.Kind == string(auth.Robot) {
 		return login.RobotPrefix + a.Name
 	}
@@ -203,15 +203,15 @@ func (c *console) tokenListCommand() *cobra.Command {
 	rowsFlags(cmd.Flags())
 	owner := cmd.Flags().String(ownerFlag, "", "only those of this user, or robot+NAME")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error {
-			var of meta.Account
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
+			var of rows.Account
 			if *owner != "" {
 				var err error
-				if of, err = findOwner(rows, *owner); err != nil {
+				if of, err = findOwner(cmd.Context(), db, *owner); err != nil {
 					return err
 				}
 			}
-			list, err := listTokens(rows, of.ID)
+			list, err := listTokens(cmd.Context(), db, of.ID)
 			if err != nil {
 				return err
 			}
@@ -222,16 +222,16 @@ func (c *console) tokenListCommand() *cobra.Command {
 }
 
 // listTokens returns the tokens of an account, or all if it is 0.
-func listTokens(rows *meta.DB, account int64) ([]tokenInfo, error) {
+func listTokens(ctx context.Context, db *rows.DB, account int64) ([]tokenInfo, error) {
 	owners := make(map[int64]string)
 	for _, kind := range []auth.Kind{auth.User, auth.Robot} {
-		if err := eachAccount(rows, kind, func(a meta.Account) { owners[a.ID] = loginName(a) }); err != nil {
+		if err := eachAccount(ctx, db, kind, func(a rows.Account) { owners[a.ID] = loginName(a) }); err != nil {
 			return nil, err
 		}
 	}
 	list := []tokenInfo{}
 	for last := int64(0); ; {
-		page, err := rows.AuthTokens(account, last, listPage)
+		page, err := db.AuthTokens(ctx, account, last, listPage)
 		if err != nil {
 			return nil, fmt.Errorf("reading the tokens: %w", err)
 		}
@@ -273,8 +273,8 @@ func (c *console) tokenRevokeCommand() *cobra.Command {
 		if err != nil {
 			return errors.New("expected the number of a token, as berth token list shows it")
 		}
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error {
-			if err := revokeToken(cmd.Context(), rows, id); err != nil {
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
+			if err := revokeToken(cmd.Context(), db, id); err != nil {
 				return err
 			}
 			return c.say(cmd, map[string]int64{"revoked": id}, "revoked token %d", id)
@@ -283,8 +283,8 @@ func (c *console) tokenRevokeCommand() *cobra.Command {
 	return cmd
 }
 
-func revokeToken(ctx context.Context, rows *meta.DB, id int64) error {
-	err := rows.Tx(ctx, func(tx *meta.Tx) error { return tx.DeleteAuthToken(id) })
+func revokeToken(ctx context.Context, db *rows.DB, id int64) error {
+	err := db.Tx(ctx, func(tx *rows.Tx) error { return tx.DeleteAuthToken(id) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no token %d", id)
@@ -307,7 +307,7 @@ type tokenInfo struct {
 	LastUsed *time.Time `json:"last_used"`
 }
 
-func newTokenInfo(t meta.AuthToken, owner string) tokenInfo {
+func newTokenInfo(t rows.AuthToken, owner string) tokenInfo {
 	info := tokenInfo{
 		ID: t.ID, Kind: t.Kind, Owner: owner, Name: t.Name, Scope: t.Scope, CIDRs: append([]string{}, t.CIDRs...),
 		Created: time.UnixMicro(t.CreatedAt).UTC(), Expires: time.UnixMicro(t.ExpiresAt).UTC(),

@@ -12,7 +12,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -35,23 +35,23 @@ func (c *console) userCommand() *cobra.Command {
 }
 
 // accountCommand is a command on the account that its first argument names, of a kind.
-func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run func(cmd *cobra.Command, rows *meta.DB, a meta.Account, args []string) error) *cobra.Command {
+func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run func(cmd *cobra.Command, db *rows.DB, a rows.Account, args []string) error) *cobra.Command {
 	rowsFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error {
-			a, err := findAccount(rows, kind, args[0])
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
+			a, err := findAccount(cmd.Context(), db, kind, args[0])
 			if err != nil {
 				return err
 			}
-			return run(cmd, rows, a, args[1:])
+			return run(cmd, db, a, args[1:])
 		})
 	}
 	return cmd
 }
 
 // findAccount returns the account of a name.
-func findAccount(rows *meta.DB, kind auth.Kind, name string) (meta.Account, error) {
-	a, err := rows.Account(string(kind), name)
+func findAccount(ctx context.Context, db *rows.DB, kind auth.Kind, name string) (rows.Account, error) {
+	a, err := db.Account(ctx, string(kind), name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return a, fmt.Errorf("the database has no %s %q", kind, name)
@@ -71,17 +71,17 @@ func (c *console) userAddCommand() *cobra.Command {
 	groups := cmd.Flags().StringArray(groupFlag, nil, "group that the user is in; may be repeated")
 	cmd.Flags().Bool(passwordStdinFlag, false, "read the password from standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		a := meta.Account{Kind: string(auth.User), Name: args[0], Groups: *groups}
+		a := rows.Account{Kind: string(auth.User), Name: args[0], Groups: *groups}
 		if err := checkAccount(a); err != nil {
 			return err
 		}
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error { return c.addUser(cmd, rows, a) })
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return c.addUser(cmd, db, a) })
 	}
 	return cmd
 }
 
 // checkAccount says what is wrong with the names in a new account.
-func checkAccount(a meta.Account) error {
+func checkAccount(a rows.Account) error {
 	if err := auth.CheckAccountName(a.Name); err != nil {
 		return err
 	}
@@ -98,8 +98,8 @@ func checkGroups(groups []string) error {
 	return nil
 }
 
-func (c *console) addUser(cmd *cobra.Command, rows *meta.DB, a meta.Account) error {
-	switch _, err := rows.Account(a.Kind, a.Name); { // before anyone is asked for a password
+func (c *console) addUser(cmd *cobra.Command, db *rows.DB, a rows.Account) error {
+	switch _, err := db.Account(cmd.Context(), a.Kind, a.Name); { // before anyone is asked for a password
 	case err == nil:
 		return errTaken(a)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -110,7 +110,7 @@ func (c *console) addUser(cmd *cobra.Command, rows *meta.DB, a meta.Account) err
 		return err
 	}
 	a.PasswordHash, a.PasswordCost, a.CreatedAt = hash, login.DefaultCost, time.Now().UnixMicro()
-	err = rows.Tx(cmd.Context(), func(tx *meta.Tx) (err error) {
+	err = db.Tx(cmd.Context(), func(tx *rows.Tx) (err error) {
 		a.ID, err = tx.CreateAccount(a)
 		return err
 	})
@@ -123,7 +123,7 @@ func (c *console) addUser(cmd *cobra.Command, rows *meta.DB, a meta.Account) err
 	return c.say(cmd, newAccountInfo(a), "added user %s", a.Name)
 }
 
-func errTaken(a meta.Account) error { return fmt.Errorf("there is a %s %q already", a.Kind, a.Name) }
+func errTaken(a rows.Account) error { return fmt.Errorf("there is a %s %q already", a.Kind, a.Name) }
 
 // newHash reads a password and returns what is kept of it.
 func (c *console) newHash(cmd *cobra.Command) (string, error) {
@@ -143,12 +143,12 @@ func (c *console) userPasswdCommand() *cobra.Command {
 	}
 	cmd.Flags().Bool(passwordStdinFlag, false, "read the password from standard input")
 	keep := cmd.Flags().Bool(keepTokensFlag, false, "let the user's tokens be")
-	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, rows *meta.DB, a meta.Account, _ []string) error {
+	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, db *rows.DB, a rows.Account, _ []string) error {
 		hash, err := c.newHash(cmd)
 		if err != nil {
 			return err
 		}
-		err = changeAccount(cmd.Context(), rows, func(tx *meta.Tx) error {
+		err = changeAccount(cmd.Context(), db, func(tx *rows.Tx) error {
 			if err := tx.SetPassword(a.ID, hash, login.DefaultCost); err != nil || *keep {
 				return err
 			}
@@ -162,8 +162,8 @@ func (c *console) userPasswdCommand() *cobra.Command {
 }
 
 // changeAccount changes an account that was there a moment ago.
-func changeAccount(ctx context.Context, rows *meta.DB, change func(tx *meta.Tx) error) error {
-	if err := rows.Tx(ctx, change); err != nil {
+func changeAccount(ctx context.Context, db *rows.DB, change func(tx *rows.Tx) error) error {
+	if err := db.Tx(ctx, change); err != nil {
 		return fmt.Errorf("changing the account: %w", err)
 	}
 	return nil
@@ -176,12 +176,12 @@ func (c *console) userGroupsCommand() *cobra.Command {
 		Long:  "Puts a user into exactly the groups that are named, or into none. A policy file may know of further ones.",
 		Args:  cobra.MinimumNArgs(1),
 	}
-	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, rows *meta.DB, a meta.Account, groups []string) error {
+	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, db *rows.DB, a rows.Account, groups []string) error {
 		if err := checkGroups(groups); err != nil {
 			return err
 		}
 		a.Groups = groups
-		err := changeAccount(cmd.Context(), rows, func(tx *meta.Tx) error { return tx.SetGroups(a.ID, groups) })
+		err := changeAccount(cmd.Context(), db, func(tx *rows.Tx) error { return tx.SetGroups(a.ID, groups) })
 		if err != nil {
 			return err
 		}
@@ -200,9 +200,9 @@ func (c *console) accountListCommand(kind auth.Kind) *cobra.Command {
 	}
 	rowsFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withRows(cmd, func(rows *meta.DB, _ *loaded) error {
+		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
 			list := []accountInfo{}
-			err := eachAccount(rows, kind, func(a meta.Account) { list = append(list, newAccountInfo(a)) })
+			err := eachAccount(cmd.Context(), db, kind, func(a rows.Account) { list = append(list, newAccountInfo(a)) })
 			if err != nil {
 				return err
 			}
@@ -217,9 +217,9 @@ func (c *console) accountListCommand(kind auth.Kind) *cobra.Command {
 }
 
 // eachAccount reads all accounts of a kind in the order of their names.
-func eachAccount(rows *meta.DB, kind auth.Kind, f func(a meta.Account)) error {
+func eachAccount(ctx context.Context, db *rows.DB, kind auth.Kind, f func(a rows.Account)) error {
 	for last := ""; ; {
-		page, err := rows.Accounts(string(kind), last, listPage)
+		page, err := db.Accounts(ctx, string(kind), last, listPage)
 		if err != nil {
 			return fmt.Errorf("reading the %ss: %w", kind, err)
 		}
@@ -243,8 +243,8 @@ func (c *console) accountRemoveCommand(kind auth.Kind) *cobra.Command {
 		Long:  "Removes a " + string(kind) + " and its tokens. Whoever gets the name later is somebody else.",
 		Args:  cobra.ExactArgs(1),
 	}
-	return c.accountCommand(cmd, kind, func(cmd *cobra.Command, rows *meta.DB, a meta.Account, _ []string) error {
-		err := changeAccount(cmd.Context(), rows, func(tx *meta.Tx) error { return tx.DeleteAccount(a.ID) })
+	return c.accountCommand(cmd, kind, func(cmd *cobra.Command, db *rows.DB, a rows.Account, _ []string) error {
+		err := changeAccount(cmd.Context(), db, func(tx *rows.Tx) error { return tx.DeleteAccount(a.ID) })
 		if err != nil {
 			return err
 		}
@@ -262,9 +262,9 @@ func (c *console) userDisableCommand(disable bool) *cobra.Command {
 	if !disable {
 		cmd.Use, cmd.Short = "enable NAME", "Let a disabled user in again"
 	}
-	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, rows *meta.DB, a meta.Account, _ []string) error {
+	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, db *rows.DB, a rows.Account, _ []string) error {
 		a.Disabled = disable
-		err := changeAccount(cmd.Context(), rows, func(tx *meta.Tx) error { return tx.SetDisabled(a.ID, disable) })
+		err := changeAccount(cmd.Context(), db, func(tx *rows.Tx) error { return tx.SetDisabled(a.ID, disable) })
 		if err != nil {
 			return err
 		}
@@ -282,7 +282,7 @@ type accountInfo struct {
 	Created  time.Time `json:"created"`
 }
 
-func newAccountInfo(a meta.Account) accountInfo {
+func newAccountInfo(a rows.Account) accountInfo {
 	return accountInfo{Kind: a.Kind, Name: a.Name, Groups: append([]string{}, a.Groups...), Disabled: a.Disabled, Created: time.UnixMicro(a.CreatedAt).UTC()}
 }
 

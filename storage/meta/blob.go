@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 )
@@ -15,10 +16,10 @@ type Blob struct {
 }
 
 // Blob returns a blob that the repository has, or fs.ErrNotExist.
-func (db *DB) Blob(repo, digest string) (Blob, error) {
+func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	b := Blob{Digest: digest}
 	// A second row says that the blob has several objects.
-	rows, err := db.query(`SELECT b.id, b.size, b.damaged_at IS NOT NULL, COALESCE(o.key, ''), COALESCE(o.size, 0)
+	rows, err := d.query(ctx, `SELECT b.id, b.size, b.damaged_at IS NOT NULL, COALESCE(o.key, ''), COALESCE(o.size, 0)
 		FROM repositories r
 		JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
 		JOIN blobs b ON b.id = c.blob_id
@@ -96,11 +97,11 @@ func (tx *Tx) BlobIn(repo, digest string) (Blob, error) {
 
 // BlobRepositories returns the names of at most n repositories that have a blob whole, in the order
 // of their ids.
-func (db *DB) BlobRepositories(digest string, n int) ([]string, error) {
-	return scanNames(db, `SELECT r.name
+func (d *DB) BlobRepositories(ctx context.Context, digest string, n int) ([]string, error) {
+	return scanNames(d.query(ctx, `SELECT r.name
 		FROM blobs b
 		JOIN repository_contents c ON c.blob_id = b.id
 		JOIN repositories r ON r.id = c.repository_id
 		WHERE b.digest = $1 AND b.damaged_at IS NULL AND c.hidden_at IS NULL
-		ORDER BY c.repository_id LIMIT $2`, digest, n)
+		ORDER BY c.repository_id LIMIT $2`, digest, n))
 }

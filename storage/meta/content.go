@@ -8,10 +8,10 @@ import (
 // Content is what a repository has under a digest. With neither blob nor
 // manifest it is what a sparse manifest waits for.
 type Content struct {
-	Digest     string
-	BlobID     int64 // 0 for none
-	ManifestID int64 // 0 for none
-	Size       int64
+	Digest     string `json:"digest"`
+	BlobID     int64  `json:"-"` // 0 for none
+	ManifestID int64  `json:"-"` // 0 for none
+	Size       int64  `json:"size"`
 }
 
 // Present says whether the repository has it.
@@ -21,10 +21,10 @@ func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
 // is hidden or damaged counts as waited for.
 func (tx *Tx) Contents(repository int64, digests []string) (map[string]Content, error) {
 	rows, err := tx.query(`SELECT c.digest, COALESCE(b.id, 0), COALESCE(c.manifest_id, 0), c.size
-		FROM json_each($2) j
-		CROSS JOIN repository_contents c ON c.repository_id = $1 AND c.digest = j.value
+		FROM `+tx.each(2)+`
+		CROSS JOIN repository_contents c ON c.repository_id = $1 AND c.digest = list.value
 		LEFT JOIN blobs b ON b.id = c.blob_id AND b.damaged_at IS NULL
-		WHERE c.hidden_at IS NULL`, repository, jsonText(digests))
+		WHERE c.hidden_at IS NULL`, repository, digests)
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +96,8 @@ func (tx *Tx) addContent(repository int64, c Content, now int64) (promised int64
 // Await makes a place for each content that the repository does not have yet.
 func (tx *Tx) Await(repository int64, contents []Content, now int64) error {
 	_, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
-		SELECT $1, json_extract(value, '$.Digest'), json_extract(value, '$.Size'), $3 FROM json_each($2) WHERE true
-		ON CONFLICT (repository_id, digest) DO NOTHING`, repository, jsonText(contents), now)
+		SELECT $1, digest, size, $3 FROM `+tx.each(2, "digest text", "size bigint")+` WHERE true
+		ON CONFLICT (repository_id, digest) DO NOTHING`, repository, contents, now)
 	return err
 }
 
@@ -116,10 +116,10 @@ func (tx *Tx) dropAbsent(repository int64, digests []string) error {
 		return nil
 	}
 	_, err := tx.exec(`DELETE FROM repository_contents
-		WHERE repository_id = $1 AND digest IN (SELECT value FROM json_each($2))
+		WHERE repository_id = $1 AND digest IN (SELECT value FROM `+tx.each(2)+`)
 		AND blob_id IS NULL AND manifest_id IS NULL
 		AND NOT EXISTS (SELECT 1 FROM manifest_references f
 			WHERE f.repository_id = repository_contents.repository_id AND f.digest = repository_contents.digest)`,
-		repository, jsonText(digests))
+		repository, digests)
 	return err
 }

@@ -4,18 +4,16 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 // TestD9UsageIsRead: what counts for a caller is what is open and claimed, and is read from indexes
 // alone.
 func TestD9UsageIsRead(t *testing.T) {
-	db, err := Open(t.Context(), "sqlite::memory:", Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openDB(t, dbtest.Memory)
 	var steps []string
-	plan, err := db.query(`EXPLAIN QUERY PLAN `+usageSQL, "a", 1, 1)
+	plan, err := db.query(t.Context(), `EXPLAIN QUERY PLAN `+usageSQL, "a", 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package meta
 
 import (
+	"context"
+
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -14,9 +16,9 @@ type Manifest struct {
 }
 
 // ManifestByTag returns what a tag points at, or fs.ErrNotExist.
-func (db *DB) ManifestByTag(repo, tag string) (Manifest, error) {
+func (d *DB) ManifestByTag(ctx context.Context, repo, tag string) (Manifest, error) {
 	var m Manifest
-	err := db.queryRow(`SELECT m.id, m.digest, m.media_type, m.artifact_type, m.size
+	err := d.queryRow(ctx, `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.size
 		FROM repositories r
 		JOIN tags t ON t.repository_id = r.id AND t.name = $2
 		JOIN manifests m ON m.id = t.manifest_id
@@ -25,9 +27,9 @@ func (db *DB) ManifestByTag(repo, tag string) (Manifest, error) {
 }
 
 // ManifestByDigest returns a manifest of a repository, or fs.ErrNotExist.
-func (db *DB) ManifestByDigest(repo, digest string) (Manifest, error) {
+func (d *DB) ManifestByDigest(ctx context.Context, repo, digest string) (Manifest, error) {
 	m := Manifest{Digest: digest}
-	err := db.queryRow(`SELECT m.id, m.media_type, m.artifact_type, m.size
+	err := d.queryRow(ctx, `SELECT m.id, m.media_type, m.artifact_type, m.size
 		FROM repositories r
 		JOIN manifests m ON m.repository_id = r.id AND m.digest = $2
 		WHERE r.name = $1`, repo, digest).Scan(&m.ID, &m.MediaType, &m.ArtifactType, &m.Size)
@@ -35,9 +37,9 @@ func (db *DB) ManifestByDigest(repo, digest string) (Manifest, error) {
 }
 
 // Payload returns the bytes of a manifest, or fs.ErrNotExist.
-func (db *DB) Payload(id int64) ([]byte, error) {
+func (d *DB) Payload(ctx context.Context, id int64) ([]byte, error) {
 	var payload []byte
-	err := db.queryRow(`SELECT payload FROM manifests WHERE id = $1`, id).Scan(&payload)
+	err := d.queryRow(ctx, `SELECT payload FROM manifests WHERE id = $1`, id).Scan(&payload)
 	return payload, err
 }
 
@@ -102,16 +104,16 @@ func describe(m *manifest.Manifest) (annotations string, size int, err error) {
 // among the repository's contents.
 func (tx *Tx) AddReferences(repository, manifestID int64, links []manifest.Link) error {
 	type reference struct {
-		Digest string
-		Child  bool
+		Digest string `json:"digest"`
+		Child  bool   `json:"child"`
 	}
 	refs := make([]reference, len(links))
 	for i, l := range links {
 		refs[i] = reference{l.Digest.String(), l.Child}
 	}
 	_, err := tx.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child)
-		SELECT $1, $2, json_extract(value, '$.Digest'), json_extract(value, '$.Child') FROM json_each($3) WHERE true
-		ON CONFLICT (manifest_id, digest) DO NOTHING`, repository, manifestID, jsonText(refs))
+		SELECT $1, $2, digest, child FROM `+tx.each(3, "digest text", "child boolean")+` WHERE true
+		ON CONFLICT (manifest_id, digest) DO NOTHING`, repository, manifestID, refs)
 	return err
 }
 
@@ -151,7 +153,7 @@ func (tx *Tx) DeleteManifest(repository, id int64, digest string, now int64) err
 // absentReferences returns what a manifest names and its repository waits for.
 func (tx *Tx) absentReferences(repository, id int64) ([]string, error) {
 	// CROSS JOIN: without statistics SQLite would begin with the whole repository.
-	return scanNames(tx, `SELECT f.digest FROM manifest_references f
+	return scanNames(tx.query(`SELECT f.digest FROM manifest_references f
 		CROSS JOIN repository_contents c
-		WHERE f.manifest_id = $2 AND c.repository_id = $1 AND c.digest = f.digest AND c.blob_id IS NULL AND c.manifest_id IS NULL`, repository, id)
+		WHERE f.manifest_id = $2 AND c.repository_id = $1 AND c.digest = f.digest AND c.blob_id IS NULL AND c.manifest_id IS NULL`, repository, id))
 }

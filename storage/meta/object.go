@@ -1,8 +1,10 @@
 package meta
 
 import (
-	"encoding/json"
+	"context"
 	"io/fs"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // Object is an object of the bucket that holds a part of a blob or an upload.
@@ -41,8 +43,16 @@ func (tx *Tx) ClaimObject(key string, c Claim) error {
 // ReserveObjects makes the rows of the first objects of uploads, as ReserveObject does that of one. first has the upload
 // of each key.
 func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
+	type object struct {
+		Key    string `json:"key"`
+		Upload string `json:"upload"`
+	}
+	objects := make([]object, 0, len(first))
+	for key, upload := range first {
+		objects = append(objects, object{key, upload})
+	}
 	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until)
-		SELECT key, value, 0, $2 FROM json_each($1)`, jsonText(first), writerUntil)
+		SELECT key, upload, 0, $2 FROM `+tx.each(1, "key text", "upload text"), objects, writerUntil)
 	return err
 }
 
@@ -100,8 +110,8 @@ func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
 }
 
 // BlobObjects returns the objects of a blob in the order of its bytes.
-func (db *DB) BlobObjects(blob int64) ([]Object, error) {
-	return scanObjects(db, `SELECT key, size FROM objects WHERE blob_id = $1 ORDER BY seq`, blob)
+func (d *DB) BlobObjects(ctx context.Context, blob int64) ([]Object, error) {
+	return scanObjects(d.query(ctx, `SELECT key, size FROM objects WHERE blob_id = $1 ORDER BY seq`, blob))
 }
 
 // Mark is a place in a blob: the object with the number Seq begins at the byte Start.
@@ -109,8 +119,8 @@ type Mark struct{ Seq, Start int64 }
 
 // BlobMarks returns the marks of every n-th object of a blob, in the order of its bytes, and the
 // key of the first one. It reads the rows of all objects.
-func (db *DB) BlobMarks(blob int64, n int) (first string, marks []Mark, err error) {
-	rows, err := db.query(`SELECT key, seq, start FROM (
+func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, marks []Mark, err error) {
+	rows, err := d.query(ctx, `SELECT key, seq, start FROM (
 			SELECT key, seq, SUM(size) OVER parts - size AS start, ROW_NUMBER() OVER parts AS number
 			FROM objects WHERE blob_id = $1 WINDOW parts AS (ORDER BY seq ROWS UNBOUNDED PRECEDING))
 		WHERE (number - 1) % $2 = 0 ORDER BY seq`, blob, n)
@@ -135,8 +145,8 @@ func (db *DB) BlobMarks(blob int64, n int) (first string, marks []Mark, err erro
 // BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its
 // bytes. There are none where first, an object that the caller knows, is no longer the blob's: then
 // it has others altogether.
-func (db *DB) BlobObjectsFrom(blob int64, first string, seq int64, n int) ([]Object, error) {
-	return scanObjects(db, blobObjectsFromSQL, blob, first, seq, n)
+func (d *DB) BlobObjectsFrom(ctx context.Context, blob int64, first string, seq int64, n int) ([]Object, error) {
+	return scanObjects(d.query(ctx, blobObjectsFromSQL, blob, first, seq, n))
 }
 
 const blobObjectsFromSQL = `SELECT key, size FROM objects
@@ -144,17 +154,16 @@ const blobObjectsFromSQL = `SELECT key, size FROM objects
 	ORDER BY seq LIMIT $4`
 
 // UploadObjects returns the recorded objects of an upload in the order of its bytes.
-func (db *DB) UploadObjects(upload string) ([]Object, error) {
-	return scanObjects(db, `SELECT key, size FROM objects WHERE upload_id = $1 AND size IS NOT NULL ORDER BY seq`, upload)
+func (d *DB) UploadObjects(ctx context.Context, upload string) ([]Object, error) {
+	return scanObjects(d.query(ctx, `SELECT key, size FROM objects WHERE upload_id = $1 AND size IS NOT NULL ORDER BY seq`, upload))
 }
 
 // Deletable returns at most n objects whose time to be deleted has come.
-func (db *DB) Deletable(now int64, n int) ([]Object, error) {
-	return scanObjects(db, `SELECT key, COALESCE(size, 0) FROM objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2`, now, n)
+func (d *DB) Deletable(ctx context.Context, now int64, n int) ([]Object, error) {
+	return scanObjects(d.query(ctx, `SELECT key, COALESCE(size, 0) FROM objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2`, now, n))
 }
 
-func scanObjects(q querier, query string, args ...any) ([]Object, error) {
-	rows, err := q.query(query, args...)
+func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -172,20 +181,13 @@ func scanObjects(q querier, query string, args ...any) ([]Object, error) {
 
 // ForgetObjects removes the rows of objects that are deleted.
 func (tx *Tx) ForgetObjects(keys []string) error {
-	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonText(keys))
+	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys)
 	return err
 }
 
 // PostponeObjects notes that objects could not be deleted, and when to try again.
 func (tx *Tx) PostponeObjects(keys []string, until int64) error {
 	_, err := tx.exec(`UPDATE objects SET attempts = attempts + 1, delete_after = $2
-		WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM json_each($1))`, jsonText(keys), until)
+		WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys, until)
 	return err
-}
-
-// jsonText is how many values travel as one argument. It takes what marshals
-// without fail: slices and maps of strings, numbers and structs of these.
-func jsonText(values any) string {
-	b, _ := json.Marshal(values)
-	return string(b)
 }

@@ -2,9 +2,10 @@ package meta
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 // blobOf makes a blob whose objects have these sizes.
@@ -36,22 +37,18 @@ func blobOf(t *testing.T, db *DB, digest string, sizes ...int64) (id int64) {
 }
 
 func TestBlobMarks(t *testing.T) {
-	db, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "berth.db"), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openDB(t, dbtest.File(t))
 	blobOf(t, db, "other", 100, 200)
 	id := blobOf(t, db, "blob", 1, 2, 3, 4, 5)
 	for n, want := range map[int]string{
 		1: "[{0 0} {3 1} {6 3} {9 6} {12 10}]", 2: "[{0 0} {6 3} {12 10}]", 3: "[{0 0} {9 6}]", 5: "[{0 0}]", 64: "[{0 0}]",
 	} {
-		first, marks, err := db.BlobMarks(id, n)
+		first, marks, err := db.BlobMarks(t.Context(), id, n)
 		if got := fmt.Sprint(marks); err != nil || first != "0-blob" || got != want {
 			t.Errorf("every %d: %s from %s on (%v), want %s", n, got, first, err, want)
 		}
 	}
-	if _, marks, err := db.BlobMarks(99, 2); err != nil || len(marks) != 0 {
+	if _, marks, err := db.BlobMarks(t.Context(), 99, 2); err != nil || len(marks) != 0 {
 		t.Errorf("of no blob: %v, %v", marks, err)
 	}
 	for _, test := range []struct {
@@ -66,7 +63,7 @@ func TestBlobMarks(t *testing.T) {
 		{"0-other", 0, "[]"}, // not this blob's
 		{"gone", 0, "[]"},
 	} {
-		objects, err := db.BlobObjectsFrom(id, test.first, test.seq, 2)
+		objects, err := db.BlobObjectsFrom(t.Context(), id, test.first, test.seq, 2)
 		if got := fmt.Sprint(objects); err != nil || got != test.want {
 			t.Errorf("from %d on: %s (%v), want %s", test.seq, got, err, test.want)
 		}
@@ -75,12 +72,8 @@ func TestBlobMarks(t *testing.T) {
 
 // The rows before those that are wanted are not looked at.
 func TestBlobObjectsByIndex(t *testing.T) {
-	db, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "berth.db"), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	rows, err := db.query(`EXPLAIN QUERY PLAN `+blobObjectsFromSQL, 1, "key", 1, 1)
+	db := openDB(t, dbtest.File(t))
+	rows, err := db.query(t.Context(), `EXPLAIN QUERY PLAN `+blobObjectsFromSQL, 1, "key", 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,11 @@
 package meta
 
 import (
+	"context"
+
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -47,13 +50,13 @@ const (
 // Extent returns how far an answer goes that begins after a digest. It has at most n descriptors,
 // which must be at least 1, and at most so many bytes of their JSON, with a comma for each. The
 // first descriptor always fits.
-func (db *DB) Extent(q ReferrerQuery, last string, n, bytes int) (e Extent, err error) {
-	if err := db.queryRow(`SELECT COALESCE(MAX(id), 0) FROM manifests`).Scan(&e.Newest); err != nil {
+func (d *DB) Extent(ctx context.Context, q ReferrerQuery, last string, n, bytes int) (e Extent, err error) {
+	if err := d.queryRow(ctx, `SELECT COALESCE(MAX(id), 0) FROM manifests`).Scan(&e.Newest); err != nil {
 		return e, err
 	}
 	for read := lengthsStep; read == lengthsStep && !e.More; last = e.End {
 		read = 0
-		err := db.scanReferrers(q, lengthsSQL, lengthsOfTypeSQL, last, e.Newest, lengthsStep, func(row row) (bool, error) {
+		err := d.scanReferrers(ctx, q, lengthsSQL, lengthsOfTypeSQL, last, e.Newest, lengthsStep, func(row db.Row) (bool, error) {
 			var dgst string
 			var size int
 			if err := row.Scan(&dgst, &size); err != nil {
@@ -74,9 +77,9 @@ func (db *DB) Extent(q ReferrerQuery, last string, n, bytes int) (e Extent, err 
 
 // Referrers returns the descriptors of an extent after a digest, in the order of their digests:
 // 64 KiB of JSON at most, or one. After the last of the extent it returns none.
-func (db *DB) Referrers(q ReferrerQuery, last string, e Extent) (page []manifest.Descriptor, err error) {
+func (d *DB) Referrers(ctx context.Context, q ReferrerQuery, last string, e Extent) (page []manifest.Descriptor, err error) {
 	bytes := 0
-	err = db.scanReferrers(q, descriptorsSQL, descriptorsOfTypeSQL, last, e.Newest, e.End, func(row row) (bool, error) {
+	err = d.scanReferrers(ctx, q, descriptorsSQL, descriptorsOfTypeSQL, last, e.Newest, e.End, func(row db.Row) (bool, error) {
 		var d manifest.Descriptor
 		var dgst string
 		var size int
@@ -99,12 +102,12 @@ func (db *DB) Referrers(q ReferrerQuery, last string, e Extent) (page []manifest
 
 // scanReferrers scans those after a digest that are not newer than a manifest. bound is the
 // argument $5 of both queries.
-func (db *DB) scanReferrers(
-	q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(row) (bool, error),
+func (d *DB) scanReferrers(
+	ctx context.Context, q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(db.Row) (bool, error),
 ) error {
 	query, args := all, []any{q.Repository, q.Subject, last, newest, bound}
 	if q.ArtifactType != "" {
 		query, args = ofType, append(args, q.ArtifactType)
 	}
-	return db.scan(query, args, each)
+	return d.db.Scan(ctx, query, args, each)
 }

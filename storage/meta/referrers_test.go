@@ -3,18 +3,17 @@ package meta
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/manifest"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 const (
@@ -23,28 +22,6 @@ const (
 )
 
 var ofSubject = ReferrerQuery{Repository: testRepository, Subject: testSubject}
-
-// schema are the migrations of the program up to a version.
-func schema(t *testing.T, version int) migrations {
-	t.Helper()
-	all, err := embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := fstest.MapFS{}
-	for n := range version {
-		names, err := fs.Glob(all.files, fmt.Sprintf("%05d_*.sql", n+1))
-		if err != nil || len(names) != 1 {
-			t.Fatalf("migration %d: %v, %v", n+1, names, err)
-		}
-		text, err := fs.ReadFile(all.files, names[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[names[0]] = &fstest.MapFile{Data: text}
-	}
-	return migrations{files: files, program: version}
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -114,7 +91,7 @@ func oldManifests() (all []*manifest.Manifest) {
 // descriptorSize returns the column of a manifest; -1 for NULL.
 func descriptorSize(t *testing.T, db *DB, d digest.Digest) (size int) {
 	t.Helper()
-	must(t, db.queryRow(`SELECT COALESCE(descriptor_size, -1) FROM manifests WHERE digest = $1`, d.String()).Scan(&size))
+	must(t, db.queryRow(t.Context(), `SELECT COALESCE(descriptor_size, -1) FROM manifests WHERE digest = $1`, d.String()).Scan(&size))
 	return size
 }
 
@@ -122,10 +99,10 @@ func descriptorSize(t *testing.T, db *DB, d digest.Digest) (size int) {
 func requireListed(t *testing.T, db *DB, manifests []*manifest.Manifest) {
 	t.Helper()
 	listed := make(map[digest.Digest]string)
-	e, err := db.Extent(ofSubject, "", math.MaxInt, math.MaxInt)
+	e, err := db.Extent(t.Context(), ofSubject, "", math.MaxInt, math.MaxInt)
 	must(t, err)
 	for last := ""; last != e.End; {
-		page, err := db.Referrers(ofSubject, last, e)
+		page, err := db.Referrers(t.Context(), ofSubject, last, e)
 		must(t, err)
 		for _, d := range page {
 			text, err := d.JSON()
@@ -150,20 +127,17 @@ func requireListed(t *testing.T, db *DB, manifests []*manifest.Manifest) {
 // TestMigrateDescriptors migrates a database of schema 2: its lists are those that this
 // program would have written itself, and so are the lengths.
 func TestMigrateDescriptors(t *testing.T) {
-	url := fileURL(t)
-	old, err := open(t.Context(), url, Options{}, schema(t, 2))
-	must(t, err)
+	url := dbtest.File(t)
+	old, stop := openOld(t, url, 2)
 	manifests := oldManifests()
 	for _, m := range manifests {
 		insertOld(t, old, m)
 	}
 	image := &manifest.Manifest{MediaType: manifest.MediaTypeImage, Annotations: map[string]string{"a": "<"}, Digest: digest.FromString("image"), Payload: []byte("image")}
 	insertOld(t, old, image)
-	must(t, old.Close())
+	stop()
 
-	db, err := Open(t.Context(), url, Options{})
-	must(t, err)
-	defer db.Close()
+	db := openDB(t, url)
 	requireListed(t, db, manifests)
 	for _, m := range manifests {
 		d, err := m.Descriptor()
@@ -173,7 +147,7 @@ func TestMigrateDescriptors(t *testing.T) {
 		if size := descriptorSize(t, db, m.Digest); size != len(text) {
 			t.Errorf("%s: the length is %d, want %d", m.Payload, size, len(text))
 		}
-		payload, err := db.Payload(rowOf(t, db, m).ID)
+		payload, err := db.Payload(t.Context(), rowOf(t, db, m).ID)
 		must(t, err)
 		if string(payload) != string(m.Payload) {
 			t.Errorf("the payload is %q, want %q", payload, m.Payload)
@@ -183,7 +157,7 @@ func TestMigrateDescriptors(t *testing.T) {
 		t.Errorf("a manifest without a subject has the length %d", size)
 	}
 	var check string
-	must(t, db.queryRow(`PRAGMA integrity_check`).Scan(&check))
+	must(t, db.queryRow(t.Context(), `PRAGMA integrity_check`).Scan(&check))
 	if check != "ok" {
 		t.Error(check)
 	}
@@ -191,16 +165,14 @@ func TestMigrateDescriptors(t *testing.T) {
 
 func rowOf(t *testing.T, db *DB, m *manifest.Manifest) Manifest {
 	t.Helper()
-	row, err := db.ManifestByDigest(testRepository, m.Digest.String())
+	row, err := db.ManifestByDigest(t.Context(), testRepository, m.Digest.String())
 	must(t, err)
 	return row
 }
 
 // TestSaveDescriptors: what this program writes has the length that the list sends.
 func TestSaveDescriptors(t *testing.T) {
-	db, err := Open(t.Context(), fileURL(t), Options{})
-	must(t, err)
-	defer db.Close()
+	db := openDB(t, dbtest.File(t))
 	manifests := oldManifests()
 	for _, m := range manifests {
 		must(t, db.Tx(t.Context(), func(tx *Tx) error {
@@ -224,9 +196,7 @@ func TestSaveDescriptors(t *testing.T) {
 
 // TestReferrersPlans: lengths are read from an index alone, and nothing is sorted.
 func TestReferrersPlans(t *testing.T) {
-	db, err := Open(t.Context(), fileURL(t), Options{})
-	must(t, err)
-	defer db.Close()
+	db := openDB(t, dbtest.File(t))
 	for _, c := range []struct {
 		query, want string
 		args        int
@@ -236,7 +206,7 @@ func TestReferrersPlans(t *testing.T) {
 		{descriptorsSQL, "USING INDEX manifests_subject (", 6},
 		{descriptorsOfTypeSQL, "USING INDEX manifests_subject_type (", 7},
 	} {
-		rows, err := db.query(`EXPLAIN QUERY PLAN `+c.query, make([]any, c.args)...)
+		rows, err := db.query(t.Context(), `EXPLAIN QUERY PLAN `+c.query, make([]any, c.args)...)
 		must(t, err)
 		var plan strings.Builder
 		for rows.Next() {
@@ -258,9 +228,7 @@ func TestManyReferrers(t *testing.T) {
 	text, err := manifest.Descriptor{MediaType: manifest.MediaTypeImage, Digest: testSubject, Size: 1}.JSON()
 	must(t, err)
 	size := len(text)
-	db, err := Open(t.Context(), fileURL(t), Options{})
-	must(t, err)
-	defer db.Close()
+	db := openDB(t, dbtest.File(t))
 	must(t, db.Tx(t.Context(), func(tx *Tx) error {
 		repository, err := tx.EnsureRepository(testRepository)
 		if err != nil {
@@ -275,13 +243,13 @@ func TestManyReferrers(t *testing.T) {
 	listed, answers := 0, 0
 	for last, more := "", true; more; answers++ {
 		before := queries(t, db)
-		e, err := db.Extent(ofSubject, last, math.MaxInt, answer)
+		e, err := db.Extent(t.Context(), ofSubject, last, math.MaxInt, answer)
 		must(t, err)
 		if n := queries(t, db) - before; n > answer/size/lengthsStep+2 {
 			t.Errorf("the extent of an answer took %d queries", n)
 		}
 		for last != e.End {
-			page, err := db.Referrers(ofSubject, last, e)
+			page, err := db.Referrers(t.Context(), ofSubject, last, e)
 			must(t, err)
 			if len(page) == 0 || len(page) > referrersPage/size {
 				t.Fatalf("a page of %d", len(page))
@@ -295,42 +263,11 @@ func TestManyReferrers(t *testing.T) {
 	}
 }
 
-// TestScansLeaveConnections: while many lists are read, other queries find a connection.
-func TestScansLeaveConnections(t *testing.T) {
-	db, err := Open(t.Context(), fileURL(t), Options{})
-	must(t, err)
-	defer db.Close()
-	const lists = 20
-	running, release, done := make(chan struct{}, lists), make(chan struct{}), make(chan error, lists)
-	for range lists {
-		go func() {
-			done <- db.scan(`SELECT 1`, nil, func(row) (bool, error) {
-				running <- struct{}{}
-				<-release
-				return true, nil
-			})
-		}()
-	}
-	for range cap(db.scans) {
-		<-running
-	}
-	if _, err := db.Blob("none", "sha256:x"); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-	if n := len(running); n != 0 {
-		t.Errorf("%d lists more than %d are read", n, cap(db.scans))
-	}
-	close(release)
-	for range lists {
-		must(t, <-done)
-	}
-}
-
 // queries counts the queries of readers so far.
 func queries(t *testing.T, db *DB) int {
 	t.Helper()
 	all := prometheus.NewRegistry()
-	all.MustRegister(db.Collectors()...)
+	all.MustRegister(db.db.Collectors()...)
 	families, err := all.Gather()
 	must(t, err)
 	for _, family := range families {

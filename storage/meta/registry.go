@@ -1,32 +1,22 @@
 package meta
 
-// Registry is the identity of the registry that these rows belong to.
-type Registry struct {
-	ID          string // made once
-	Incarnation string // changes when the rows were restored beside another bucket
-}
+import (
+	"context"
 
-// Registry returns the identity, or fs.ErrNotExist in a new database.
-func (db *DB) Registry() (Registry, error) {
-	var r Registry
-	err := db.queryRow(`SELECT registry_id, incarnation FROM registry WHERE id = 1`).Scan(&r.ID, &r.Incarnation)
-	return r, err
-}
+	"github.com/berth-registry/berth/internal/db/schema"
+)
 
-// oldestProgram is the schema version of the oldest program that may serve a database of this
-// one's: uploads look different to those before.
-const oldestProgram = 5
+// Registry returns the identity of the registry, or fs.ErrNotExist in a new database.
+func (d *DB) Registry(ctx context.Context) (schema.Registry, error) {
+	return schema.ReadRegistry(ctx, d.db)
+}
 
 // CreateRegistry gives a new database its identity.
-func (tx *Tx) CreateRegistry(r Registry) error {
-	_, err := tx.exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, $3)`,
-		r.ID, r.Incarnation, oldestProgram)
-	return err
-}
+func (tx *Tx) CreateRegistry(r schema.Registry) error { return schema.CreateRegistry(tx.tx, r) }
 
 // HasBlobs says whether any blob was ever committed.
-func (db *DB) HasBlobs() (bool, error) {
+func (d *DB) HasBlobs(ctx context.Context) (bool, error) {
 	var has bool
-	err := db.queryRow(`SELECT EXISTS (SELECT 1 FROM blobs)`).Scan(&has)
+	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM blobs)`).Scan(&has)
 	return has, err
 }

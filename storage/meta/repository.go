@@ -1,8 +1,11 @@
 package meta
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // EnsureRepository returns the id of a repository, which it makes if need be. The id holds within
@@ -50,24 +53,24 @@ const endOfNames = "~"
 
 // Repositories returns the names of at most n listed repositories, in byte order, that are greater
 // than after and less than before; "" for before is no bound.
-func (db *DB) Repositories(after, before string, n int) ([]string, error) {
+func (d *DB) Repositories(ctx context.Context, after, before string, n int) ([]string, error) {
 	if before == "" {
 		before = endOfNames
 	}
-	return scanNames(db, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`, after, before, n)
+	return scanNames(d.query(ctx, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`, after, before, n))
 }
 
 // ListVersion returns a number that grows with each repository that is listed for the first time.
-func (db *DB) ListVersion() (int64, error) {
+func (d *DB) ListVersion(ctx context.Context) (int64, error) {
 	var version int64
-	err := db.queryRow(`SELECT version FROM catalog`).Scan(&version)
+	err := d.queryRow(ctx, `SELECT version FROM catalog`).Scan(&version)
 	return version, err
 }
 
 // Listed returns the names of at most n repositories that were listed after a version, the earliest
 // first, and the version of the last of them; since where there is none.
-func (db *DB) Listed(since int64, n int) (names []string, version int64, err error) {
-	rows, err := db.query(`SELECT name, listed_version FROM repositories WHERE listed_version > $1 ORDER BY listed_version LIMIT $2`, since, n)
+func (d *DB) Listed(ctx context.Context, since int64, n int) (names []string, version int64, err error) {
+	rows, err := d.query(ctx, `SELECT name, listed_version FROM repositories WHERE listed_version > $1 ORDER BY listed_version LIMIT $2`, since, n)
 	if err != nil {
 		return nil, since, err
 	}
@@ -85,17 +88,16 @@ func (db *DB) Listed(since int64, n int) (names []string, version int64, err err
 
 // Tags returns the names of at most n tags after last, in byte order, or
 // fs.ErrNotExist when the repository is not listed.
-func (db *DB) Tags(repo, last string, n int) ([]string, error) {
+func (d *DB) Tags(ctx context.Context, repo, last string, n int) ([]string, error) {
 	var id int64
-	err := db.queryRow(`SELECT id FROM repositories WHERE name = $1 AND listed_at IS NOT NULL`, repo).Scan(&id)
+	err := d.queryRow(ctx, `SELECT id FROM repositories WHERE name = $1 AND listed_at IS NOT NULL`, repo).Scan(&id)
 	if err != nil {
 		return nil, err
 	}
-	return scanNames(db, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`, id, last, n)
+	return scanNames(d.query(ctx, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`, id, last, n))
 }
 
-func scanNames(q querier, query string, args ...any) ([]string, error) {
-	rows, err := q.query(query, args...)
+func scanNames(rows *db.Rows, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}

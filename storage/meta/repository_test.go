@@ -3,35 +3,11 @@ package meta
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
-	"testing/fstest"
-)
 
-// until are the migrations of this program that an older one knew.
-func until(t *testing.T, version int) migrations {
-	t.Helper()
-	files := fstest.MapFS{}
-	entries, err := sqliteFiles.ReadDir("migrations/sqlite")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		var number int
-		if _, err := fmt.Sscanf(e.Name(), "%05d_", &number); err != nil {
-			t.Fatal(err)
-		}
-		data, err := sqliteFiles.ReadFile("migrations/sqlite/" + e.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if number <= version {
-			files[e.Name()] = &fstest.MapFile{Data: data}
-		}
-	}
-	return migrations{files: files, program: version}
-}
+	"github.com/berth-registry/berth/internal/db/dbtest"
+)
 
 // list lists a repository, as every push of a manifest does.
 func list(name string) func(*Tx) error {
@@ -48,11 +24,11 @@ func list(name string) func(*Tx) error {
 // of the last.
 func listed(t *testing.T, db *DB, since int64, want ...string) (last int64) {
 	t.Helper()
-	names, last, err := db.Listed(since, 100)
+	names, last, err := db.Listed(t.Context(), since, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	version, err := db.ListVersion()
+	version, err := db.ListVersion(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +41,8 @@ func listed(t *testing.T, db *DB, since int64, want ...string) (last int64) {
 // TestListVersion: a repository raises the version once, when it is listed and the
 // transaction is committed, and others that list later have later versions.
 func TestListVersion(t *testing.T) {
-	url := fileURL(t)
-	db, other := openAuth(t, url), openAuth(t, url)
+	url := dbtest.File(t)
+	db, other := openDB(t, url), openDB(t, url)
 	listed(t, other, 0)
 	write(t, db, func(tx *Tx) error { _, err := tx.EnsureRepository("upload"); return err })
 	write(t, db, list("b"))
@@ -82,7 +58,7 @@ func TestListVersion(t *testing.T) {
 	listed(t, other, last)
 	write(t, other, list("upload"))
 	write(t, db, list("c"))
-	if names, middle, err := db.Listed(last, 1); err != nil || !slices.Equal(names, []string{"upload"}) || middle <= last {
+	if names, middle, err := db.Listed(t.Context(), last, 1); err != nil || !slices.Equal(names, []string{"upload"}) || middle <= last {
 		t.Errorf("first after %d: %v at %d, %v", last, names, middle, err)
 	}
 	listed(t, db, last, "upload", "c")
@@ -92,24 +68,19 @@ func TestListVersion(t *testing.T) {
 // those that come then have later ones. A new database has no row of the registry when it
 // migrates.
 func TestListVersionMigrates(t *testing.T) {
-	url := fileURL(t)
-	old, err := open(context.Background(), url, Options{}, until(t, 2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	url := dbtest.File(t)
+	old, stop := openOld(t, url, 2)
 	write(t, old, func(tx *Tx) error {
 		_, err := tx.exec(`INSERT INTO repositories (name, listed_at) VALUES ('b', 1), ('upload', NULL), ('a', 2)`)
 		return err
 	})
-	if err := old.Close(); err != nil {
-		t.Fatal(err)
-	}
-	db := openAuth(t, url)
+	stop()
+	db := openDB(t, url)
 	last := listed(t, db, 0, "b", "a")
 	write(t, db, list("upload"))
 	write(t, db, list("c"))
 	listed(t, db, last, "upload", "c")
-	if names, err := db.Repositories("", "", 10); err != nil || !slices.Equal(names, []string{"a", "b", "c", "upload"}) {
+	if names, err := db.Repositories(t.Context(), "", "", 10); err != nil || !slices.Equal(names, []string{"a", "b", "c", "upload"}) {
 		t.Errorf("repositories are %v, %v", names, err)
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 // history returns what the history of a tag says, the oldest first: "" for a deletion.
 func history(t *testing.T, db *DB, tag string) []string {
 	t.Helper()
-	digests, err := scanNames(db, `SELECT COALESCE(digest, '') FROM tag_history WHERE name = $1 ORDER BY id`, tag)
+	digests, err := scanNames(db.query(t.Context(), `SELECT COALESCE(digest, '') FROM tag_history WHERE name = $1 ORDER BY id`, tag))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +23,7 @@ func history(t *testing.T, db *DB, tag string) []string {
 
 // TestTagHistory has a row for each change of a tag, and none where nothing changes.
 func TestTagHistory(t *testing.T) {
-	db := openAuth(t, "sqlite::memory:")
+	db := openDB(t, dbtest.Memory)
 	var repository int64
 	manifests := map[string]int64{}
 	write(t, db, func(tx *Tx) (err error) {

@@ -1,5 +1,11 @@
 package meta
 
+import (
+	"context"
+
+	"github.com/berth-registry/berth/internal/db"
+)
+
 // Upload is the row of an upload session. HashState is that of the bytes
 // recorded, and nil before the first.
 type Upload struct {
@@ -18,33 +24,37 @@ type Upload struct {
 // CreateUploads makes the rows of upload sessions that are like u but for their ids.
 func (tx *Tx) CreateUploads(u Upload, ids []string) error {
 	_, err := tx.exec(`INSERT INTO uploads (id, repository, owner, charged, algorithm, size, next_part, created_at, updated_at)
-		SELECT value, $2, $3, $4, $5, 0, $6, $7, $7 FROM json_each($1)`,
-		jsonText(ids), u.Repository, u.Owner, u.Charged, u.Algorithm, u.NextPart, u.UpdatedAt)
+		SELECT value, $2, $3, $4, $5, 0, $6, $7, $7 FROM `+tx.each(1),
+		ids, u.Repository, u.Owner, u.Charged, u.Algorithm, u.NextPart, u.UpdatedAt)
 	return err
 }
 
 // RemoveUnused removes sessions that nobody used, with the rows of the keys that they reserved. It fails if one has a recorded
 // object.
 func (tx *Tx) RemoveUnused(ids []string) error {
-	unused := jsonText(ids)
-	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM json_each($1))`, unused); err != nil {
+	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids); err != nil {
 		return err
 	}
-	_, err := tx.exec(`DELETE FROM uploads WHERE id IN (SELECT value FROM json_each($1))`, unused)
+	_, err := tx.exec(`DELETE FROM uploads WHERE id IN (SELECT value FROM `+tx.each(1)+`)`, ids)
 	return err
 }
 
 // Upload returns a session of the repository, also a finished one, or fs.ErrNotExist.
-func (db *DB) Upload(repo, id string) (Upload, error) { return scanUpload(db, repo, id) }
+func (d *DB) Upload(ctx context.Context, repo, id string) (Upload, error) {
+	return scanUpload(d.queryRow(ctx, uploadSQL, id, repo), repo, id)
+}
 
 // Upload is DB.Upload inside the transaction.
-func (tx *Tx) Upload(repo, id string) (Upload, error) { return scanUpload(tx, repo, id) }
+func (tx *Tx) Upload(repo, id string) (Upload, error) {
+	return scanUpload(tx.queryRow(uploadSQL, id, repo), repo, id)
+}
 
-func scanUpload(q querier, repo, id string) (Upload, error) {
+const uploadSQL = `SELECT owner, charged, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
+	FROM uploads WHERE id = $1 AND repository = $2`
+
+func scanUpload(row db.Row, repo, id string) (Upload, error) {
 	u := Upload{ID: id, Repository: repo}
-	err := q.queryRow(`SELECT owner, charged, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
-		FROM uploads WHERE id = $1 AND repository = $2`, id, repo).
-		Scan(&u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
+	err := row.Scan(&u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
 	return u, err
 }
 
@@ -90,10 +100,10 @@ func (tx *Tx) DeleteUpload(id string) (bool, error) {
 
 // IdleUploads returns at most n sessions that are open and untouched since openBefore, or
 // finished since before finishedBefore, which must not be earlier.
-func (db *DB) IdleUploads(openBefore, finishedBefore int64, n int) ([]string, error) {
-	return scanNames(db, `SELECT id FROM uploads
+func (d *DB) IdleUploads(ctx context.Context, openBefore, finishedBefore int64, n int) ([]string, error) {
+	return scanNames(d.query(ctx, `SELECT id FROM uploads
 		WHERE updated_at < $2 AND (finished_digest IS NOT NULL OR updated_at < $1)
-		ORDER BY updated_at LIMIT $3`, openBefore, finishedBefore, n)
+		ORDER BY updated_at LIMIT $3`, openBefore, finishedBefore, n))
 }
 
 // ExpireUpload ends a session if it is still idle.
@@ -133,8 +143,8 @@ func (tx *Tx) Usage(charged string, now int64) (u Usage, err error) {
 }
 
 // OpenUploads counts the sessions that are open.
-func (db *DB) OpenUploads() (int64, error) {
+func (d *DB) OpenUploads(ctx context.Context) (int64, error) {
 	var n int64
-	err := db.queryRow(`SELECT COUNT(*) FROM uploads WHERE finished_digest IS NULL`).Scan(&n)
+	err := d.queryRow(ctx, `SELECT COUNT(*) FROM uploads WHERE finished_digest IS NULL`).Scan(&n)
 	return n, err
 }

@@ -34,6 +34,6 @@ func (v *versions) change(repos []string) {
 
 // Version returns a number that grows with each change of a repository's content, before the change is acknowledged.
 // What was read after Version returned a number holds for as long as it returns the same.
-func (db *DB) Version(repo string) uint64 {
-	return db.versions.of(repo).Load() + db.versions.every.Load()
+func (d *DB) Version(repo string) uint64 {
+	return d.versions.of(repo).Load() + d.versions.every.Load()
 }

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/storage/bucket"
-	"github.com/berth-registry/berth/storage/meta"
 )
 
 // loadTest reads a configuration from a file's text, variables and flags.
@@ -27,7 +27,7 @@ func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return Load(flags, environ, Engines{BucketURL: bucket.FileURL, DatabaseFile: meta.ParseURL})
+	return Load(flags, environ, Engines{BucketURL: bucket.FileURL, DatabaseFile: sqlite.ParseURL})
 }
 
 // writeFile makes a configuration file.

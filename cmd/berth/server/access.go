@@ -10,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/auth/oidc"
 	"github.com/berth-registry/berth/auth/policy"
 	"github.com/berth-registry/berth/auth/token"
+	"github.com/berth-registry/berth/internal/db/schema"
 )
 
 // access is what a registry with authentication has beside an open one.
@@ -38,7 +39,7 @@ func (s *server) openAccess(ctx context.Context) (*access, error) {
 	}
 	passwords.reload = a.logins.Reload
 
-	issuer, err := s.issuer()
+	issuer, err := s.issuer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,11 +65,11 @@ func (a *access) watch(setting string, paths ...string) *watched {
 
 // issuer is who tokens say they are from: the registry's URL, or where it has not been told one, a name that no other
 // registry has.
-func (s *server) issuer() (string, error) {
+func (s *server) issuer(ctx context.Context) (string, error) {
 	if len(s.cfg.HTTP.ExternalURL) > 0 {
 		return s.cfg.HTTP.ExternalURL[0], nil
 	}
-	id, err := s.rows.Registry()
+	id, err := schema.ReadRegistry(ctx, s.db)
 	if err != nil {
 		return "", fmt.Errorf("reading the registry's id: %w", err)
 	}

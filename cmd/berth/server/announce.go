@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +12,7 @@ import (
 )
 
 // announce says, once, where the registry is, who is let in, and how to push to it.
-func (s *server) announce(stderr io.Writer, lines *logQueue) {
+func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue) {
 	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
 	if s.cfg.InMemory() {
 		data = "memory"
@@ -32,7 +33,7 @@ func (s *server) announce(stderr io.Writer, lines *logQueue) {
 		s.log.Info("serving", attrs...)
 	}
 	s.announceAdmin(terminal, lines)
-	s.warn()
+	s.warn(ctx)
 	lines.hurry()
 }
 
@@ -52,9 +53,9 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 }
 
 // warn tells what is allowed and probably not meant.
-func (s *server) warn() {
+func (s *server) warn(ctx context.Context) {
 	a := s.cfg.Auth
-	recorded, err := s.rows.AuthEnabled()
+	recorded, err := s.rows.AuthEnabled(ctx)
 	if a.Mode == config.ModeNone && (err == nil && recorded || a.Policy != "" || len(a.Htpasswd) > 0) {
 		s.log.Warn("auth.mode is none: everyone may do everything, whatever users and policy there are")
 	}
@@ -64,14 +65,14 @@ func (s *server) warn() {
 	if !s.onLoopback() && len(s.cfg.HTTP.ExternalURL) == 0 {
 		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
 	}
-	if s.nobody() {
+	if s.nobody(ctx) {
 		s.log.Warn("there is nobody who could log in; add a user with the command", "command", s.cfg.CommandLine("user add NAME"))
 	}
 }
 
 // nobody says that there is no one who could log in.
-func (s *server) nobody() bool {
-	some, err := s.rows.HasAccounts()
+func (s *server) nobody(ctx context.Context) bool {
+	some, err := s.rows.HasAccounts(ctx)
 	return err == nil && !some && len(s.cfg.Auth.Htpasswd) == 0 && len(s.access.policy.Issuers()) == 0
 }
 

@@ -10,8 +10,9 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/internal/db/schema"
 )
 
 // admission is who is let in, as it was decided at the start.
@@ -31,12 +32,12 @@ func (a admission) open() bool { return a == everyone || a == untilUserAdd }
 // anything asks for it: auth.mode, a policy, an htpasswd file, or the database, which keeps in mind that it once was on.
 // Where nothing does, the registry is open to this machine; beyond it, a new one begins with a user, and one with data is
 // refused, since nobody said that everyone may have them.
-func (s *server) decideAuth() (admission, error) {
+func (s *server) decideAuth(ctx context.Context) (admission, error) {
 	a := s.cfg.Auth
 	if a.Mode == config.ModeNone {
 		return everyone, nil
 	}
-	recorded, err := s.rows.AuthEnabled()
+	recorded, err := s.rows.AuthEnabled(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("asking whether authentication is on: %w", err)
 	}
@@ -48,7 +49,7 @@ func (s *server) decideAuth() (admission, error) {
 	case s.cfg.InMemory():
 		return 0, errMemoryOpenToAll(s.cfg.HTTP.Addr)
 	}
-	empty, err := s.rows.Empty()
+	empty, err := schema.Empty(ctx, s.db)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("asking whether the database is new: %w", err)
@@ -72,7 +73,7 @@ func errMemoryOpenToAll(addr string) error {
 
 // admit decides who is let in, and puts authentication together where it is on.
 func (s *server) admit(ctx context.Context) (err error) {
-	if s.admitted, err = s.decideAuth(); err != nil || s.admitted.open() {
+	if s.admitted, err = s.decideAuth(ctx); err != nil || s.admitted.open() {
 		return err
 	}
 	if s.access, err = s.openAccess(ctx); err != nil {
@@ -90,9 +91,9 @@ func (s *server) recordAuth(ctx context.Context) (err error) {
 		s.password, err = s.makeAdmin(ctx)
 		return err
 	case usersOnly:
-		recorded, err := s.rows.AuthEnabled()
+		recorded, err := s.rows.AuthEnabled(ctx)
 		if err == nil && !recorded {
-			err = s.rows.Tx(ctx, func(tx *meta.Tx) error { return tx.EnableAuth(time.Now().UnixMicro()) })
+			err = s.rows.Tx(ctx, func(tx *rows.Tx) error { return tx.EnableAuth(time.Now().UnixMicro()) })
 		}
 		if err != nil {
 			return fmt.Errorf("recording that authentication is on: %w", err)
@@ -107,7 +108,7 @@ func (s *server) closeIfUsers(ctx context.Context) error {
 	if s.access != nil || s.admitted != untilUserAdd {
 		return nil
 	}
-	if on, err := s.rows.AuthEnabled(); err != nil || !on {
+	if on, err := s.rows.AuthEnabled(ctx); err != nil || !on {
 		return nil // a database that cannot be read now lets nobody push or pull either
 	}
 	err := s.admit(ctx)
@@ -132,8 +133,8 @@ func (s *server) makeAdmin(ctx context.Context) (password string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("making the user %s: %w", adminName, err)
 	}
-	err = s.rows.Tx(ctx, func(tx *meta.Tx) error {
-		_, err := tx.CreateAccount(meta.Account{
+	err = s.rows.Tx(ctx, func(tx *rows.Tx) error {
+		_, err := tx.CreateAccount(rows.Account{
 			Kind: string(auth.User), Name: adminName, PasswordHash: hash, PasswordCost: login.DefaultCost, CreatedAt: time.Now().UnixMicro(),
 		})
 		return err

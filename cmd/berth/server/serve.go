@@ -25,7 +25,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/schema"
+	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -68,7 +72,7 @@ func Serve(ctx context.Context, p Process, l *config.Loaded) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.run(ctx, stop, hup, func() { s.announce(p.Stderr, lines) }), s.close())
+	err = errors.Join(s.run(ctx, stop, hup, func() { s.announce(ctx, p.Stderr, lines) }), s.close())
 	if err == nil {
 		log.Info("stopped")
 	}
@@ -82,7 +86,8 @@ type server struct {
 	log      *slog.Logger
 	crash    func()         // ends the process after a panic
 	closers  []func() error // of what is open; closed last to first
-	rows     *meta.DB
+	db       *db.DB
+	rows     *rows.DB // of accounts, in db
 	registry *storage.Registry
 	parts    [][]prometheus.Collector // metrics of the parts
 	audit    api.Auditor              // of audit.file; nil without one
@@ -150,13 +155,13 @@ func (s *server) openStores(ctx context.Context) error {
 	} else if removed > 0 {
 		s.log.Info("swept temporary files of an earlier run", "files", removed)
 	}
-	rows, err := meta.Open(ctx, s.cfg.Database.URL, meta.Options{})
+	s.db, err = sqlite.Open(ctx, s.cfg.Database.URL, schema.Current(), sqlite.Options{})
 	if err != nil {
 		return fmt.Errorf("opening the database %s: %w", config.MaskURL(s.cfg.Database.URL), err)
 	}
-	s.rows = rows
-	s.closers = append(s.closers, rows.Close)
-	s.registry, err = storage.Open(ctx, rows, bytes, storage.Options{
+	s.rows = rows.New(s.db)
+	s.closers = append(s.closers, s.db.Close)
+	s.registry, err = storage.Open(ctx, meta.New(s.db), bytes, storage.Options{
 		AllowMissing:  storage.AllowMissing(s.cfg.Manifests.AllowMissing),
 		UploadExpiry:  s.cfg.Storage.UploadExpiry,
 		DeleteDelay:   s.cfg.Storage.DeleteDelay,
@@ -169,7 +174,7 @@ func (s *server) openStores(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.parts = append(s.parts, bytes.Collectors(), rows.Collectors(), s.registry.Collectors())
+	s.parts = append(s.parts, bytes.Collectors(), s.db.Collectors(), s.registry.Collectors())
 	return nil
 }
 

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/berth-registry/berth/auth/oidc"
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 type Service struct {
 	http.Handler
 	jwt.Token
 	oidc.Source
-	meta.DB
+	rows.DB
 }
 
 const cost = bcrypt.DefaultCost

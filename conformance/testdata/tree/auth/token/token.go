@@ -6,13 +6,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/auth/rows"
 )
 
 type Issuer struct {
 	jose.JSONWebKey
 	jwt.Token
-	meta.DB
+	rows.DB
 }
 
 const cost = bcrypt.DefaultCost

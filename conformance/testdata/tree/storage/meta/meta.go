@@ -1,11 +1,13 @@
-// Package meta is as it should be.
+// Package meta knows an engine.
 package meta
 
 import (
-	"database/sql"
 	_ "embed"
 
-	_ "modernc.org/sqlite"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
-type DB struct{ sql.DB }
+type Tx struct{ db.DB }
+
+type DB struct{ sqlite.Engine }

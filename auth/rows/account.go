@@ -1,0 +1,135 @@
+package rows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Account is a user or a robot.
+type Account struct {
+	ID           int64  // never given to another account
+	Kind         string // "user" or "robot"
+	Name         string
+	PasswordHash string // "" where no password lets in
+	PasswordCost int    // of the hash
+	Groups       []string
+	Disabled     bool
+	Stamp        int64 // counts the changes of the password
+	CreatedAt    int64
+}
+
+// String does not show the hash.
+func (a Account) String() string { return fmt.Sprintf("%s %q", a.Kind, a.Name) }
+
+// GoString does not either.
+func (a Account) GoString() string { return a.String() }
+
+// AuthEnabled says whether authentication was ever on.
+func (d *DB) AuthEnabled(ctx context.Context) (bool, error) {
+	var enabled bool
+	err := d.queryRow(ctx, `SELECT enabled_at IS NOT NULL FROM auth WHERE id = 1`).Scan(&enabled)
+	return enabled, err
+}
+
+// EnableAuth records that authentication is on, which nothing takes back.
+func (tx *Tx) EnableAuth(now int64) error {
+	_, err := tx.exec(`UPDATE auth SET enabled_at = $1, version = version + 1 WHERE id = 1 AND enabled_at IS NULL`, now)
+	return err
+}
+
+// HasAccounts says whether there is any user or robot.
+func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
+	var has bool
+	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
+	return has, err
+}
+
+// HighestPasswordCost returns the highest cost of all passwords, 0 where there are none.
+func (d *DB) HighestPasswordCost(ctx context.Context) (int, error) {
+	var cost int
+	err := d.queryRow(ctx, `SELECT COALESCE(MAX(password_cost), 0) FROM accounts`).Scan(&cost)
+	return cost, err
+}
+
+// Account returns the account of a kind and name, or fs.ErrNotExist.
+func (d *DB) Account(ctx context.Context, kind, name string) (Account, error) {
+	return scanAccount(d.queryRow(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
+		FROM accounts WHERE kind = $1 AND name = $2`, kind, name))
+}
+
+// AccountByID returns an account, or fs.ErrNotExist.
+func (d *DB) AccountByID(ctx context.Context, id int64) (Account, error) {
+	return scanAccount(d.queryRow(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
+		FROM accounts WHERE id = $1`, id))
+}
+
+// Accounts returns at most n accounts of a kind whose names come after last, in byte order.
+func (d *DB) Accounts(ctx context.Context, kind, last string, n int) ([]Account, error) {
+	rows, err := d.query(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
+		FROM accounts WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3`, kind, last, n)
+	return scanAll(rows, err, scanAccount)
+}
+
+// CreateAccount makes an account, which has no ID and no Stamp yet, and returns its ID.
+// It is fs.ErrExist where the kind has one of that name. A user switches authentication
+// on (see EnableAuth).
+func (tx *Tx) CreateAccount(a Account) (int64, error) {
+	groups, err := encodeList(a.Groups)
+	if err != nil {
+		return 0, err
+	}
+	var id int64
+	err = tx.queryRow(`INSERT INTO accounts (kind, name, password_hash, password_cost, groups, disabled, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id`,
+		a.Kind, a.Name, a.PasswordHash, a.PasswordCost, groups, a.Disabled, a.CreatedAt).Scan(&id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%s: %w", a, fs.ErrExist)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if a.Kind == "user" {
+		if err := tx.EnableAuth(a.CreatedAt); err != nil {
+			return 0, err
+		}
+	}
+	return id, tx.changeAuth()
+}
+
+// SetPassword changes the hash of an account's password and its Stamp, or is fs.ErrNotExist.
+func (tx *Tx) SetPassword(id int64, hash string, cost int) error {
+	return tx.changeOne(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
+		WHERE id = $1`, id, hash, cost))
+}
+
+// SetGroups changes the groups of an account, or is fs.ErrNotExist.
+func (tx *Tx) SetGroups(id int64, groups []string) error {
+	list, err := encodeList(groups)
+	if err != nil {
+		return err
+	}
+	return tx.changeOne(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
+}
+
+// SetDisabled shuts an account out or lets it in again, or is fs.ErrNotExist.
+func (tx *Tx) SetDisabled(id int64, disabled bool) error {
+	return tx.changeOne(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
+}
+
+// DeleteAccount removes an account and its tokens, or is fs.ErrNotExist.
+func (tx *Tx) DeleteAccount(id int64) error {
+	return tx.changeOne(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
+}
+
+func scanAccount(row scanner) (Account, error) {
+	var a Account
+	var groups string
+	err := row.Scan(&a.ID, &a.Kind, &a.Name, &a.PasswordHash, &a.PasswordCost, &groups, &a.Disabled, &a.Stamp, &a.CreatedAt)
+	if err != nil {
+		return Account{}, err
+	}
+	a.Groups, err = decodeList(groups)
+	return a, err
+}

@@ -1,0 +1,155 @@
+package rows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
+)
+
+func newAuthToken(t *testing.T, db *DB, token AuthToken) int64 {
+	t.Helper()
+	var id int64
+	write(t, db, func(tx *Tx) (err error) {
+		id, err = tx.CreateAuthToken(token)
+		return err
+	})
+	return id
+}
+
+func tokenIDs(t *testing.T, db *DB, account int64) []int64 {
+	t.Helper()
+	tokens, err := db.AuthTokens(t.Context(), account, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int64
+	for _, token := range tokens {
+		ids = append(ids, token.ID)
+	}
+	return ids
+}
+
+func TestAuthToken(t *testing.T) {
+	url := dbtest.File(t)
+	db, other := openAuth(t, url), openAuth(t, url)
+	owner := newAccount(t, db, Account{Kind: "user", Name: "alice"})
+	want := AuthToken{
+		AccountID: owner, Kind: "personal", Name: "laptop", Hash: []byte("hash"), Scope: "repository:a:pull",
+		CIDRs: []string{"10.0.0.0/8"}, CreatedAt: 1, ExpiresAt: 9,
+	}
+	if change(t, db, other, func(tx *Tx) (err error) { want.ID, err = tx.CreateAuthToken(want); return err }) {
+		t.Error("a new token changes the version")
+	}
+	if change(t, db, other, func(tx *Tx) error { return tx.TouchAuthToken(want.ID, 5) }) {
+		t.Error("the use of a token changes the version")
+	}
+	write(t, db, func(tx *Tx) error { return tx.TouchAuthToken(want.ID, 4) }) // was late
+	want.UsedAt = 5
+	if got, err := other.AuthTokenByHash(t.Context(), []byte("hash")); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("by hash: %#v, %v", got, err)
+	}
+	if got, err := other.AuthTokenByID(t.Context(), want.ID); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("by id: %#v, %v", got, err)
+	}
+	if !change(t, db, other, func(tx *Tx) error { return tx.DeleteAuthToken(want.ID) }) {
+		t.Error("a removal leaves the version")
+	}
+	if _, err := other.AuthTokenByHash(t.Context(), []byte("hash")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed: %v", err)
+	}
+}
+
+// Tokens go with their owner, and nobody else's do.
+func TestAuthTokensOfAccount(t *testing.T) {
+	db := openAuth(t, dbtest.Memory)
+	alice := newAccount(t, db, Account{Kind: "user", Name: "alice"})
+	bob := newAccount(t, db, Account{Kind: "user", Name: "bob"})
+	var ids []int64
+	for i, owner := range []int64{alice, bob, alice, 0} {
+		kind := "personal"
+		if owner == 0 {
+			kind = "session"
+		}
+		ids = append(ids, newAuthToken(t, db, AuthToken{AccountID: owner, Kind: kind, Hash: fmt.Append(nil, i), ExpiresAt: 9}))
+	}
+	check := func(what string, account int64, want ...int64) {
+		t.Helper()
+		if got := tokenIDs(t, db, account); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	check("all", 0, ids...)
+	check("alice's", alice, ids[0], ids[2])
+	if page, err := db.AuthTokens(t.Context(), alice, ids[0], 1); err != nil || len(page) != 1 || page[0].ID != ids[2] {
+		t.Errorf("the second page: %v, %v", page, err)
+	}
+	if !change(t, db, db, func(tx *Tx) error { return tx.DeleteAuthTokensOf(bob) }) {
+		t.Error("removing bob's leaves the version")
+	}
+	check("without bob's", 0, ids[0], ids[2], ids[3])
+	write(t, db, func(tx *Tx) error { return tx.DeleteAccount(alice) })
+	check("without alice", 0, ids[3])
+}
+
+// A token is of an account, and a session of none, whatever is asked for.
+func TestAuthTokenOwner(t *testing.T) {
+	db := openAuth(t, dbtest.Memory)
+	owner := newAccount(t, db, Account{Kind: "robot", Name: "r"})
+	for _, token := range []AuthToken{
+		{AccountID: owner, Kind: "session"}, {Kind: "robot"}, {Kind: "personal"}, {AccountID: owner + 1, Kind: "robot"}, {AccountID: owner, Kind: "other"},
+	} {
+		token.Hash = []byte("h")
+		err := db.Tx(context.Background(), func(tx *Tx) error { _, err := tx.CreateAuthToken(token); return err })
+		if err == nil {
+			t.Errorf("a %s token of account %d was made", token.Kind, token.AccountID)
+		}
+	}
+}
+
+func TestUseIDTokenOnce(t *testing.T) {
+	db := openAuth(t, dbtest.Memory)
+	use := func(issuer, jti string) error {
+		return db.Tx(context.Background(), func(tx *Tx) error { return tx.UseIDToken(issuer, jti, 10) })
+	}
+	for _, c := range []struct {
+		issuer, jti string
+		want        error
+	}{{"a", "1", nil}, {"a", "1", fs.ErrExist}, {"b", "1", nil}, {"a", "2", nil}} {
+		if err := use(c.issuer, c.jti); !errors.Is(err, c.want) {
+			t.Errorf("%s %s: %v, want %v", c.issuer, c.jti, err, c.want)
+		}
+	}
+}
+
+func TestForgetExpired(t *testing.T) {
+	db := openAuth(t, dbtest.Memory)
+	owner := newAccount(t, db, Account{Kind: "user", Name: "alice"})
+	kept := newAuthToken(t, db, AuthToken{AccountID: owner, Kind: "personal", Hash: []byte("p"), ExpiresAt: 1})
+	for i := range 5 {
+		newAuthToken(t, db, AuthToken{Kind: "session", Hash: fmt.Append(nil, i), ExpiresAt: int64(i)})
+		write(t, db, func(tx *Tx) error { return tx.UseIDToken("a", fmt.Sprint(i), int64(i)) })
+	}
+	left := func(want int) {
+		t.Helper()
+		if got := tokenIDs(t, db, 0); len(got) != 1+want || got[0] != kept {
+			t.Errorf("tokens %v are left, want %d sessions", got, want)
+		}
+		var used int
+		if err := db.queryRow(t.Context(), `SELECT COUNT(*) FROM used_id_tokens`).Scan(&used); err != nil || used != want {
+			t.Errorf("%d used tokens are left (%v), want %d", used, err, want)
+		}
+	}
+	if change(t, db, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) }) {
+		t.Error("what was expired changes the version")
+	}
+	left(3)
+	write(t, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) })
+	left(2)
+	write(t, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) })
+	left(2) // those of 3 and 4 hold
+}

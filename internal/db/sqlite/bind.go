@@ -1,0 +1,69 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// bind appends the arguments of a statement to to, as the driver wants them.
+// A slice, but for one of bytes, is a list as each reads it. Times are refused: columns hold
+// integers.
+func bind(to []driver.NamedValue, args []any) ([]driver.NamedValue, error) {
+	for i, arg := range args {
+		var v driver.Value
+		switch a := arg.(type) {
+		case nil, int64, string, []byte, bool:
+			v = a
+		case int:
+			v = int64(a)
+		default:
+			var err error
+			if v, err = convert(arg); err != nil {
+				return to, fmt.Errorf("argument %d: %w", i+1, err)
+			}
+		}
+		to = append(to, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	return to, nil
+}
+
+// convert returns what the driver takes for an argument of a less usual type.
+func convert(arg any) (driver.Value, error) {
+	if t := reflect.TypeOf(arg); t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
+		return encodeList(arg)
+	}
+	v, err := driver.DefaultParameterConverter.ConvertValue(arg)
+	if _, ok := v.(time.Time); ok {
+		err = errors.New("a time is not a column's type")
+	}
+	return v, err
+}
+
+// encodeList returns a slice as a JSON array.
+func encodeList(list any) (driver.Value, error) {
+	if reflect.ValueOf(list).Len() == 0 {
+		return "[]", nil // nil would be null, which json_each takes for a list of one NULL
+	}
+	text, err := json.Marshal(list)
+	return string(text), err
+}
+
+// each implements db.Engine.Each for lists that bind has encoded.
+func each(n int, columns []string) string {
+	table := "json_each($" + strconv.Itoa(n) + ")"
+	if len(columns) == 0 {
+		return table + " AS list"
+	}
+	fields := make([]string, len(columns))
+	for i, column := range columns {
+		name, _, _ := strings.Cut(column, " ")
+		fields[i] = "json_extract(value, '$." + name + "') AS " + name
+	}
+	return "(SELECT " + strings.Join(fields, ", ") + " FROM " + table + ") AS list"
+}

@@ -1,0 +1,185 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/berth-registry/berth/internal/db"
+)
+
+// conn is a connection with its prepared statements, used by one goroutine
+// at a time. It calls the driver without database/sql in between, which saves
+// a sixth of a point query's time and half of its garbage, and which lets one
+// connection be reader and writer in turn.
+//
+// Statements run to their end whatever happens to the caller's context: a
+// cancellable statement costs a goroutine, and would hurt the transactions
+// that share its commit.
+type conn struct {
+	conn       driver.Conn
+	statements map[string]statement
+	args       []driver.NamedValue // reused from call to call
+	row        []driver.Value      // likewise
+}
+
+// statement is what the driver's statements offer.
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+func newConn(c driver.Conn) *conn {
+	return &conn{conn: c, statements: make(map[string]statement)}
+}
+
+// prepare returns the statement for query, which lives as long as the connection.
+func (c *conn) prepare(query string) (statement, error) {
+	if s, ok := c.statements[query]; ok {
+		return s, nil
+	}
+	prepared, err := c.conn.Prepare(query)
+	if err != nil {
+		return nil, fmt.Errorf("preparing %q: %w", query, err)
+	}
+	s, ok := prepared.(statement)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the driver's %T lacks a method", prepared), prepared.Close())
+	}
+	c.statements[query] = s
+	return s, nil
+}
+
+// exec runs a statement and says how many rows it changed.
+func (c *conn) exec(query string, args ...any) (int64, error) {
+	return c.execContext(context.Background(), query, args...)
+}
+
+// execContext is exec for a long statement, which the end of ctx interrupts.
+func (c *conn) execContext(ctx context.Context, query string, args ...any) (int64, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	if c.args, err = bind(c.args[:0], args); err != nil {
+		return 0, fmt.Errorf("%w in %q", err, query)
+	}
+	defer clear(c.args)
+	result, err := s.ExecContext(ctx, c.args)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// query runs a query and returns its first n rows, or all if n is negative. A
+// statement that writes has done so whole before it returns its first row.
+func (c *conn) query(query string, args []any, n int) (r *db.Rows, err error) {
+	err = c.open(query, args, func(result driver.Rows) (err error) {
+		r, err = c.read(result, n)
+		return err
+	})
+	return r, err
+}
+
+// scan runs a query and calls each with one row after the other, until there are
+// no more or it returns false or an error.
+func (c *conn) scan(query string, args []any, each func(db.Row) (bool, error)) error {
+	return c.open(query, args, func(result driver.Rows) error {
+		values := make([]any, len(result.Columns()))
+		for more := true; more; {
+			err := c.next(result, values)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err == nil {
+				more, err = each(db.NewRow(values))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// open runs a query, calls use with its result, and closes that.
+func (c *conn) open(query string, args []any, use func(driver.Rows) error) error {
+	s, err := c.prepare(query)
+	if err != nil {
+		return err
+	}
+	if c.args, err = bind(c.args[:0], args); err != nil {
+		return fmt.Errorf("%w in %q", err, query)
+	}
+	defer clear(c.args)
+	result, err := s.QueryContext(context.Background(), c.args)
+	if err != nil {
+		return err
+	}
+	err = use(result)
+	clear(c.row)
+	if closed := result.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// read reads at most n rows of a result, or all if n is negative.
+func (c *conn) read(result driver.Rows, n int) (*db.Rows, error) {
+	width := len(result.Columns())
+	values := make([]any, 0, width)
+	for ; n != 0; n-- {
+		at := len(values)
+		for range width {
+			values = append(values, nil)
+		}
+		if err := c.next(result, values[at:]); err != nil {
+			values = values[:at]
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			return nil, err
+		}
+	}
+	return db.NewRows(width, values), nil
+}
+
+// next reads the next row of a result.
+func (c *conn) next(result driver.Rows, to []any) error {
+	c.row = slices.Grow(c.row[:0], len(to))[:len(to)]
+	if err := result.Next(c.row); err != nil {
+		return err
+	}
+	for i, v := range c.row {
+		to[i] = v
+	}
+	return nil
+}
+
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.statements {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, c.conn.Close())...)
+}
+
+// txConn is the connection of a transaction, whose errors have their names.
+type txConn struct{ conn *conn }
+
+// Exec implements db.Conn.
+func (c txConn) Exec(query string, args []any) (int64, error) {
+	n, err := c.conn.exec(query, args...)
+	return n, classify(err)
+}
+
+// Query implements db.Conn.
+func (c txConn) Query(query string, args []any, n int) (*db.Rows, error) {
+	r, err := c.conn.query(query, args, n)
+	return r, classify(err)
+}

@@ -1,0 +1,157 @@
+// Package sqlite is the engine of package db on SQLite.
+//
+// One connection writes, and transactions that wait together share one commit (group commit: see
+// tx.go). Readers have connections of their own.
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/berth-registry/berth/internal/db"
+)
+
+// Options configure Open. The zero value is what a server uses.
+type Options struct {
+	// ReadConns is how many connections serve readers; 0 means 4. An
+	// in-memory database has one connection whatever is said here.
+	ReadConns int
+	// MaxBatch is how many transactions may share one commit; 0 means 256.
+	MaxBatch int
+	// Fault, when set, is called before each step of a commit and may fail it, for tests:
+	//   - "begin": the transaction does not begin,
+	//   - "commit": the commit fails and did not happen,
+	//   - "committed": the commit fails although it happened.
+	// Faults of the last two reach the caller as ErrUncertain, but for an
+	// ErrNoSpace at "commit", which is never in doubt.
+	Fault func(step string) error
+}
+
+// engine is an open database.
+type engine struct {
+	path    string // of the database file, "" in memory
+	memory  bool   // there is one connection, that of readers, for everything
+	readers *pool
+	scans   chan struct{} // has an element for each scan that runs; half of the readers are for others
+	queue   queue
+	connect func() (*conn, error) // opens a writer
+	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
+
+	maxBatch  int
+	batchTime time.Duration
+	fault     func(step string) error
+	metrics   *metrics
+}
+
+// Open opens the database that url names, "sqlite:<path>" or
+// "sqlite::memory:", makes it if need be, and brings its schema up to date.
+// It refuses a database that asks for a newer program.
+func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, error) {
+	e, err := open(ctx, url, s, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening database %s: %w", url, err)
+	}
+	return db.New(e, e.metrics.collectors()...), nil
+}
+
+func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, error) {
+	if o.ReadConns <= 0 {
+		o.ReadConns = 4
+	}
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = 256
+	}
+	path, err := ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{
+		path: path, memory: path == "",
+		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
+		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
+	}
+	if !e.memory {
+		if err := createFile(path); err != nil {
+			return nil, classify(err)
+		}
+	}
+	e.connect = func() (*conn, error) { return connect(path, writeMode) }
+	c, err := e.connect()
+	if err != nil {
+		return nil, classify(err)
+	}
+	if err := migrate(ctx, c, s); err != nil {
+		return nil, errors.Join(classify(err), c.close())
+	}
+	if e.memory {
+		e.readers = newPool(1, e.connect)
+		e.readers.adopt(c)
+	} else {
+		e.readers = newPool(o.ReadConns, func() (*conn, error) { return connect(path, readMode) })
+		e.writer = c
+	}
+	return e, nil
+}
+
+// Close implements db.Engine.
+func (e *engine) Close() error {
+	if !e.queue.close() {
+		return nil
+	}
+	err := e.readers.close()
+	// The writer goes last: whoever closes last folds the write-ahead log
+	// into the database, which a reader may not do.
+	if e.writer != nil {
+		err = errors.Join(err, e.writer.close())
+		e.writer = nil
+	}
+	return err
+}
+
+// Exclusive implements db.Engine. The file may be written to by other processes too, such as a
+// command beside a server; but of servers there is one, which alone writes what is kept by versions.
+func (e *engine) Exclusive() bool { return true }
+
+// Each implements db.Engine by json_each.
+func (e *engine) Each(n int, columns ...string) string { return each(n, columns) }
+
+// Query implements db.Engine on a connection of the pool.
+func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r *db.Rows, err error) {
+	err = e.lend(ctx, func(c *conn) (err error) {
+		r, err = c.query(query, args, n)
+		return err
+	})
+	return r, err
+}
+
+// Scan implements db.Engine on a connection of the pool.
+func (e *engine) Scan(ctx context.Context, query string, args []any, each func(db.Row) (bool, error)) error {
+	select {
+	case e.scans <- struct{}{}:
+	default:
+		select {
+		case e.scans <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() { <-e.scans }()
+	return e.lend(ctx, func(c *conn) error { return c.scan(query, args, each) })
+}
+
+// lend runs f with a connection of the pool.
+func (e *engine) lend(ctx context.Context, f func(*conn) error) error {
+	start := time.Now()
+	c, err := e.readers.get(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.readers.put(c)
+	if err := f(c); err != nil {
+		return classify(err)
+	}
+	e.metrics.read.Observe(time.Since(start).Seconds())
+	return nil
+}

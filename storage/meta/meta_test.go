@@ -1,0 +1,37 @@
+package meta
+
+import (
+	"context"
+	"testing"
+
+	"github.com/berth-registry/berth/internal/db/dbtest"
+	"github.com/berth-registry/berth/internal/db/sqlite"
+)
+
+// openDB opens a database, as another process would a second time.
+func openDB(t *testing.T, url string) *DB { return New(dbtest.Open(t, url)) }
+
+// openOld opens a database as the program of an older schema does.
+func openOld(t *testing.T, url string, version int) (db *DB, stop func()) {
+	t.Helper()
+	d, err := sqlite.Open(t.Context(), url, dbtest.OldSchema(t, version), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = func() {
+		t.Helper()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return New(d), stop
+}
+
+// write runs fn in a transaction that must go well.
+func write(t *testing.T, db *DB, fn func(*Tx) error) {
+	t.Helper()
+	if err := db.Tx(context.Background(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
