@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -8,6 +9,11 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/dbtest"
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 func TestCacheIsBounded(t *testing.T) {
@@ -94,6 +100,42 @@ func TestReadsSeeAcknowledgedWrites(t *testing.T) {
 		_, err := w.Manifest(ctx, "a", tag("t"))
 		w.want(ErrManifestUnknown, err)
 	})
+}
+
+// shared is a database that other processes may change too.
+type shared struct{ *db.DB }
+
+func (s shared) Query(ctx context.Context, query string, args []any, _ int) (*db.Rows, error) {
+	return s.DB.Query(ctx, query, args...)
+}
+
+func (shared) Exclusive() bool { return false }
+
+// Where another process may move a tag too, what it means is not remembered.
+func TestSharedDatabaseIsNotRemembered(t *testing.T) {
+	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
+	bytes, err := bucket.Open(t.Context(), "mem://", bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bytes.Close()
+	open := func() *world {
+		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &world{t: t, Registry: r}
+	}
+	here, there := open(), open()
+	here.push("a", "config")
+	for i := range 3 {
+		image := here.image(fmt.Sprint(i), "config")
+		there.put("a", image, "t")
+		got, err := here.Manifest(t.Context(), "a", tag("t"))
+		if err != nil || got.Digest != image.Digest {
+			t.Errorf("the tag is %s (%v), moved to %s", got.Digest, err, image.Digest)
+		}
+	}
 }
 
 // TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds no

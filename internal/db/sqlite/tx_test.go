@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -278,12 +276,22 @@ func TestUncertainCommit(t *testing.T) {
 			onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 				cause := errors.New("input/output error")
 				c.fail[step] = cause
-				leader := hold(d, func(tx *db.Tx) error { return insert(tx, "a") })
-				results := behind(d, func(tx *db.Tx) error { return insert(tx, "b") })
+				told := 0
+				leader := hold(d, func(tx *db.Tx) error {
+					tx.OnCommit(func() { told++ })
+					return insert(tx, "a")
+				})
+				results := behind(d, func(tx *db.Tx) error {
+					tx.OnCommit(func() { told++ })
+					return insert(tx, "b")
+				})
 				for _, err := range []error{leader.finish(), <-results[0]} {
 					if !errors.Is(err, db.ErrUncertain) || !errors.Is(err, cause) {
 						t.Errorf("got %v", err)
 					}
+				}
+				if told != 2 {
+					t.Errorf("OnCommit was called for %d of 2 that may have happened", told)
 				}
 				want := []string{}
 				if happened {
@@ -328,66 +336,6 @@ func TestDeferredConstraint(t *testing.T) {
 		}
 		if got := names(t, d); len(got) != 2 {
 			t.Errorf("got %v", got)
-		}
-	})
-}
-
-// After a failed statement nothing of the transaction is kept, even if its function does not mind.
-func TestFailedStatementEndsTx(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		mustInsert(t, d, "a")
-		var kept *db.Tx
-		err := d.Tx(context.Background(), func(tx *db.Tx) error {
-			kept = tx
-			insert(tx, "b")
-			insert(tx, "a") // fails
-			if err := insert(tx, "c"); !isUnique(err) {
-				t.Errorf("after the failed statement: %v", err)
-			}
-			return nil
-		})
-		if !isUnique(err) {
-			t.Errorf("got %v", err)
-		}
-		if got := names(t, d); !slices.Equal(got, []string{"a"}) {
-			t.Errorf("got %v", got)
-		}
-		if err := insert(kept, "late"); err == nil {
-			t.Error("a transaction worked after its end")
-		}
-	})
-}
-
-// A statement whose first row alone is read has made all its changes, and its
-// foreign keys were checked.
-func TestReturning(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		if _, err := d.exec(`INSERT INTO parents (id) VALUES (1), (2)`); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := d.exec(`INSERT INTO items (name, parent) VALUES ('child', 1)`); err != nil {
-			t.Fatal(err)
-		}
-		for _, query := range []string{
-			`DELETE FROM parents WHERE id = 1 RETURNING id`,
-			`UPDATE parents SET id = 3 WHERE id = 1 RETURNING id`,
-			`INSERT INTO items (name, parent) VALUES ('orphan', 7) RETURNING id`,
-			`INSERT INTO items (name, parent) VALUES ('b', 2), ('orphan', 7) RETURNING id`,
-		} {
-			err := d.Tx(context.Background(), func(tx *db.Tx) error {
-				var id int64
-				return tx.QueryRow(query).Scan(&id)
-			})
-			if !isForeignKey(err) {
-				t.Errorf("%s: got %v", query, err)
-			}
-		}
-		err := d.Tx(context.Background(), func(tx *db.Tx) error {
-			var id int64
-			return tx.QueryRow(`INSERT INTO items (name) VALUES ('b'), ('c'), ('d') RETURNING id`).Scan(&id)
-		})
-		if got := names(t, d); err != nil || !slices.Equal(got, []string{"child", "b", "c", "d"}) {
-			t.Errorf("got %v, %v", got, err)
 		}
 	})
 }
@@ -444,59 +392,6 @@ func busyError(t *testing.T) error {
 	return busy
 }
 
-// Many readers and writers get along, on one connection too, and a reader
-// never sees half a transaction.
-func TestReadersAndWriters(t *testing.T) {
-	onBoth(t, Options{ReadConns: 2}, func(t *testing.T, d *testDB) {
-		d.batchTime = batchTime
-		var wg sync.WaitGroup
-		for w := range 16 {
-			wg.Go(func() {
-				for i := range 20 {
-					err := d.Tx(context.Background(), func(tx *db.Tx) error {
-						if err := insert(tx, fmt.Sprintf("%d-%d-a", w, i)); err != nil {
-							return err
-						}
-						return insert(tx, fmt.Sprintf("%d-%d-b", w, i))
-					})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-				}
-			})
-			wg.Go(func() {
-				for range 50 {
-					var n int
-					if err := d.queryRow(`SELECT COUNT(*) FROM items`).Scan(&n); err != nil || n%2 != 0 {
-						t.Errorf("%d items, %v", n, err)
-						return
-					}
-					rows, err := d.query(`SELECT name FROM items LIMIT 3`)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					for rows.Next() { // a query inside the loop over another
-						var name string
-						var id int64
-						if err := rows.Scan(&name); err != nil {
-							t.Error(err)
-						}
-						if err := d.queryRow(`SELECT id FROM items WHERE name = $1`, name).Scan(&id); err != nil {
-							t.Error(err)
-						}
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if got := len(names(t, d)); got != 16*20*2 {
-			t.Errorf("%d items", got)
-		}
-	})
-}
-
 func TestClose(t *testing.T) {
 	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
 		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
@@ -520,27 +415,6 @@ func TestClose(t *testing.T) {
 	})
 }
 
-func TestNoRow(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		var id int64
-		if err := d.queryRow(`SELECT id FROM items`).Scan(&id); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("got %v", err)
-		}
-		err := d.Tx(context.Background(), func(tx *db.Tx) error {
-			if err := tx.QueryRow(`SELECT id FROM items`).Scan(&id); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("got %v", err)
-			}
-			return insert(tx, "a") // no row is no failure
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		if n, err := d.exec(`UPDATE items SET name = 'b'`); n != 1 || err != nil {
-			t.Errorf("changed %d, %v", n, err)
-		}
-	})
-}
-
 // isUnique says whether err is a violated UNIQUE or PRIMARY KEY constraint.
 func isUnique(err error) bool {
 	switch resultCode(err) {
@@ -554,4 +428,62 @@ func isUnique(err error) bool {
 // not there, or something removed is named elsewhere.
 func isForeignKey(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+}
+
+// A transaction that is undone with others and run again is told of its commit once, and not of the
+// commit that failed.
+func TestOnCommitOfShared(t *testing.T) {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		var told []string
+		put := func(name string) func(*db.Tx) error {
+			return func(tx *db.Tx) error {
+				tx.OnCommit(func() { told = append(told, name) })
+				return insert(tx, name)
+			}
+		}
+		leader := hold(d, put("leader"))
+		results := behind(d, put("b"), func(tx *db.Tx) error {
+			tx.OnCommit(func() { told = append(told, "orphan") })
+			_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
+			return err
+		})
+		if err := errors.Join(leader.finish(), <-results[0]); err != nil {
+			t.Error(err)
+		}
+		if err := <-results[1]; !isForeignKey(err) {
+			t.Errorf("got %v", err)
+		}
+		slices.Sort(told)
+		if !slices.Equal(told, []string{"b", "leader"}) {
+			t.Errorf("OnCommit was called for %v", told)
+		}
+	})
+}
+
+// What OnCommit was given may panic: the transaction is committed, those that shared the commit
+// hear of it, and its caller panics.
+func TestOnCommitPanics(t *testing.T) {
+	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+		cause := errors.New("boom")
+		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		recovered := make(chan any, 1)
+		go func() {
+			defer func() { recovered <- recover() }()
+			d.Tx(context.Background(), func(tx *db.Tx) error {
+				tx.OnCommit(func() { panic(cause) })
+				return insert(tx, "a")
+			})
+		}()
+		waitFor(d, 1)
+		if err := leader.finish(); err != nil {
+			t.Error(err)
+		}
+		if err, ok := (<-recovered).(error); !ok || !errors.Is(err, cause) {
+			t.Errorf("recovered %v", err)
+		}
+		mustInsert(t, d, "next")
+		if got := names(t, d); !slices.Equal(got, []string{"leader", "a", "next"}) {
+			t.Errorf("got %v", got)
+		}
+	})
 }

@@ -1,0 +1,117 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/berth-registry/berth/internal/db"
+)
+
+// occupy holds a connection, and a scan's slot, until it is released.
+func occupy(t *testing.T, d *testDB) (release func()) {
+	t.Helper()
+	held, done := make(chan struct{}), make(chan error)
+	go func() {
+		done <- d.Scan(context.Background(), `SELECT 1`, nil, func(db.Row) (bool, error) {
+			<-held
+			return true, nil
+		})
+	}()
+	synctest.Wait()
+	return func() {
+		t.Helper()
+		close(held)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Whatever waits for a connection, or for the slot of a scan, ends with its context.
+func TestWaitsEndWithContext(t *testing.T) {
+	none := func(db.Row) (bool, error) { return true, nil }
+	for name, wait := range map[string]func(ctx context.Context, d *testDB) error{
+		"query":  func(ctx context.Context, d *testDB) error { _, err := d.Query(ctx, `SELECT 1`, nil, -1); return err },
+		"scan":   func(ctx context.Context, d *testDB) error { return d.Scan(ctx, `SELECT 1`, nil, none) },
+		"backup": func(ctx context.Context, d *testDB) error { return d.backup(ctx, "never made") },
+		"transaction": func(ctx context.Context, d *testDB) error {
+			return d.Tx(ctx, func(*db.Tx) error { return errors.New("it ran") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				urls := []string{"sqlite::memory:"}
+				if name == "query" || name == "scan" { // the others need no reader of a file
+					urls = append(urls, fileURL(t))
+				}
+				for _, url := range urls {
+					d := openTest(t, url, Options{ReadConns: 1})
+					release := occupy(t, d)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					start := time.Now()
+					if err := wait(ctx, d); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+						t.Errorf("%s: got %v after %v", url, err, time.Since(start))
+					}
+					release()
+					if err := d.queryRow(`SELECT 1`).Scan(new(int)); err != nil {
+						t.Errorf("%s: afterwards: %v", url, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// While many scans run, queries find a connection.
+func TestScansLeaveConnections(t *testing.T) {
+	d := openTest(t, fileURL(t), Options{})
+	const scans = 20
+	running, release, done := make(chan struct{}, scans), make(chan struct{}), make(chan error, scans)
+	for range scans {
+		go func() {
+			done <- d.Scan(context.Background(), `SELECT 1`, nil, func(db.Row) (bool, error) {
+				running <- struct{}{}
+				<-release
+				return true, nil
+			})
+		}()
+	}
+	for range cap(d.scans) {
+		<-running
+	}
+	if err := d.queryRow(`SELECT 1`).Scan(new(int)); err != nil {
+		t.Error(err)
+	}
+	if n := len(running); n != 0 {
+		t.Errorf("%d scans more than %d run", n, cap(d.scans))
+	}
+	close(release)
+	for range scans {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Those who wait for a connection when the database is closed are told so.
+func TestCloseEndsWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openTest(t, fileURL(t), Options{ReadConns: 1})
+		release := occupy(t, d)
+		waiting, closed := make(chan error, 1), make(chan error, 1)
+		go func() { waiting <- d.queryRow(`SELECT 1`).Scan(new(int)) }()
+		synctest.Wait()
+		go func() { closed <- d.Close() }()
+		if err := <-waiting; !errors.Is(err, db.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		release()
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
