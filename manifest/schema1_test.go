@@ -167,7 +167,7 @@ func TestMatches(t *testing.T) {
 			{MediaTypeSchema1, text, true}, {MediaTypeSchema1, changed, false},
 			{MediaTypeSchema1Signed, signed, true}, {MediaTypeSchema1Signed, changedSigned, false}, {MediaTypeSchema1Signed, signed[:200], false},
 		} {
-			if got := Matches(d, c.mediaType, c.payload); got != c.want {
+			if got := DigestMatches(d, c.mediaType, c.payload); got != c.want {
 				t.Errorf("%s, %s, %.80q: %v", alg, c.mediaType, c.payload, got)
 			}
 		}
