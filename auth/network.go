@@ -12,7 +12,7 @@ import (
 // its author may have meant the one address, or the whole network.
 func ParseNetwork(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
-	if !strings.Contains(text, "/") { // which a zone may have in it
+	if !strings.Contains(text, "/") { // a zone may contain a slash
 		var addr netip.Addr
 		addr, err = netip.ParseAddr(text)
 		p = netip.PrefixFrom(addr, addr.BitLen())

@@ -126,7 +126,7 @@ func (p *passwords) verify(c auth.Credentials, u user) (bool, error) {
 	if right, remembered := p.guard.known(proof, c.From); remembered {
 		return right, nil
 	}
-	key := string(proof[:]) + auth.Network(c.From).String()
+	key := string(proof[:]) + auth.ClientNetwork(c.From).String()
 	right, err, _ := p.flights.Do(key, func() (any, error) { return p.check(c, u, proof) })
 	if err != nil {
 		return false, err
