@@ -60,8 +60,7 @@ func TestIndexWriter(t *testing.T) {
 	if !bytes.Contains(payload, annotations) || !bytes.Contains(payload, []byte("a/b+<c>")) {
 		t.Errorf("a text is escaped that needs it for HTML only: %s", payload)
 	}
-	// Clients push such an index, too: the fallback tag of registries without
-	// referrers.
+	// Clients push such an index for the fallback tag, which registries without referrers need.
 	m, err := Parse(MediaTypeIndex, payload, "")
 	if err != nil || len(m.Links) != 3 {
 		t.Errorf("got %+v, %v", m, err)
