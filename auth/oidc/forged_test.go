@@ -59,9 +59,9 @@ func (w *world) goodClaims(t *testing.T) map[string]any {
 	return claims
 }
 
-// TestForgedAlgorithms sends tokens without a signature, or with one that anyone can make from the
-// public key.
-func TestForgedAlgorithms(t *testing.T) {
+// TestJ1Algorithms sends tokens without a signature, or with one that anyone can make from the
+// public key. Tests of attacks are named after the numbers in docs/security.md.
+func TestJ1Algorithms(t *testing.T) {
 	w := newWorld(t)
 	w.mustVerify(t, w.Sign(job(nil)))
 	public, ok := w.PublicKey().Key.(*ecdsa.PublicKey)
@@ -93,8 +93,8 @@ func TestForgedAlgorithms(t *testing.T) {
 	}
 }
 
-// TestForgedKeys sends tokens that contain their own keys, and tokens with the ids of other keys.
-func TestForgedKeys(t *testing.T) {
+// TestJ2Keys sends tokens that contain their own keys, and tokens with the ids of other keys.
+func TestJ2Keys(t *testing.T) {
 	w := newWorld(t)
 	w.mustVerify(t, w.Sign(job(nil)))
 	asked := w.TotalRequests()
@@ -165,8 +165,8 @@ func TestSecretKeyInSet(t *testing.T) {
 	w.mustRefuse(t, authtest.SignWith(t, key, w.goodClaims(t)), auth.ErrCredentials, "HS256")
 }
 
-// TestMalformedTokens sends texts that are not tokens, and other encodings of a valid token.
-func TestMalformedTokens(t *testing.T) {
+// TestJ6Malformed sends texts that are not tokens, and other encodings of a valid token.
+func TestJ6Malformed(t *testing.T) {
 	w := newWorld(t)
 	good := w.Sign(job(nil))
 	w.mustVerify(t, good)

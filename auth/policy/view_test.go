@@ -87,9 +87,9 @@ func TestView(t *testing.T) {
 	}
 }
 
-// TestViewKeysIgnoreWhatNoRuleReads checks that the key does not depend on attributes that a caller
-// can change and that no rule reads. Each new key would cost a scan of the catalog.
-func TestViewKeysIgnoreWhatNoRuleReads(t *testing.T) {
+// TestD7ViewKeys checks that the key does not depend on attributes that a caller can change and
+// that no rule reads. Each new key would cost a scan of the catalog: attack D7 in docs/security.md.
+func TestD7ViewKeys(t *testing.T) {
 	p, err := Parse("p.yaml", []byte(`
 issuers: [{name: ci, url: 'https://ci.example', audiences: [b], match: {owner_id: '1'}}]
 policy:
