@@ -20,7 +20,7 @@ BUILD = $(GO) build -buildvcs=auto -ldflags='-s -w'
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL = help
-.PHONY: help run build test deps lint bench image dist clean
+.PHONY: help run build check test deps lint bench image dist clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ run: ## start a registry on localhost:5000 with its data in ./berth-data
 
 build: ## bin/berth, a static program
 	$(BUILD) -o bin/berth ./cmd/berth
+
+check: ## for each commit: format, vet, and the tests of what differs from main
+	@scripts/check
 
 test: deps ## everything: installs what is missing (as root, on Debian), skips nothing
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (make lint):'; gofmt -l .; exit 1; }

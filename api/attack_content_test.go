@@ -86,8 +86,11 @@ func TestD3BrokenClose(t *testing.T) {
 		t.Errorf("a request that hung up read %d bytes", n)
 	}
 	s.run([]exchangeCase{
-		{"the session is as it was", "GET", "{upload}", nil, "", 204, header{"Range": fmt.Sprintf("0-%d", len(old)-1)}, "", "", "", ""},
-		{"and is closed", "PUT", "{upload}?digest=" + sha512Of(old+"xy"), nil, "xy", 201, nil, "", "", "", ""},
+		{
+			Name: "the session is as it was", Method: "GET", URL: "{upload}",
+			WantCode: 204, WantHeader: header{"Range": fmt.Sprintf("0-%d", len(old)-1)},
+		},
+		{Name: "and is closed", Method: "PUT", URL: "{upload}?digest=" + sha512Of(old+"xy"), Body: "xy", WantCode: 201},
 	})
 	if n := stored.read.Load(); n < int64(len(old)) || n >= 2*int64(len(old)) {
 		t.Errorf("%d bytes were read of a body of %d", n, len(old)+2)
@@ -131,13 +134,19 @@ func TestD6ManyRanges(t *testing.T) {
 	}
 	u := "/v2/team/app/blobs/" + d
 	s.run([]exchangeCase{
-		{"as many as are sent", "GET", u, ranges(maxRanges), "", 206, nil, "", "", "", ""},
-		{"one more, head", "HEAD", u, ranges(maxRanges + 1), "", 400, nil, "", "", "", ""},
+		{Name: "as many as are sent", Method: "GET", URL: u, Header: ranges(maxRanges), WantCode: 206},
+		{Name: "one more, head", Method: "HEAD", URL: u, Header: ranges(maxRanges + 1), WantCode: 400},
 	})
 	stored.opened.Store(0)
 	s.run([]exchangeCase{
-		{"one more", "GET", u, ranges(maxRanges + 1), "", 400, header{"Docker-Content-Digest": absent, "Etag": absent}, "", "RANGE_INVALID", "", ""},
-		{"commas", "GET", u, header{"Range": "bytes=" + strings.Repeat(",", 6000) + "0-0"}, "", 400, nil, "", "RANGE_INVALID", "", ""},
+		{
+			Name: "one more", Method: "GET", URL: u, Header: ranges(maxRanges + 1),
+			WantCode: 400, WantHeader: header{"Docker-Content-Digest": absent, "Etag": absent}, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "commas", Method: "GET", URL: u, Header: header{"Range": "bytes=" + strings.Repeat(",", 6000) + "0-0"},
+			WantCode: 400, WantError: "RANGE_INVALID",
+		},
 	})
 	if n := stored.opened.Load(); n != 0 {
 		t.Errorf("%d objects were opened for ranges that are refused", n)

@@ -56,7 +56,7 @@ func (s *site) park(via http.RoundTripper, what, method, url string, h header, b
 		fmt.Fprint(in, body[len(body)-1:])
 		in.Close()
 	}
-	before := s.read.Load()
+	before, _ := s.read.now()
 	go func() {
 		resp, err := via.RoundTrip(req)
 		if err != nil {
@@ -68,9 +68,7 @@ func (s *site) park(via http.RoundTripper, what, method, url string, h header, b
 		p.done <- resp.StatusCode
 	}()
 	fmt.Fprint(in, body[:len(body)-1])
-	for s.read.Load() < before+int64(len(body)-1) {
-		time.Sleep(time.Millisecond)
-	}
+	s.read.await(before + int64(len(body)-1))
 	return p
 }
 

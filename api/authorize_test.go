@@ -3,6 +3,7 @@ package api
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/berth-registry/berth/auth"
@@ -183,10 +184,17 @@ func TestRefusedBody(t *testing.T) {
 		}
 	}
 	// One that sends a little and then nothing is not waited for as long as for one that is let in.
-	slow := newGated(t, Options{BodyTimeout: short})
-	if said := ended(t, slow.dial(line+"Content-Length: 10\r\n\r\n0123")); !strings.HasPrefix(said, "HTTP/1.1 401 ") {
-		t.Errorf("a body that stalls is answered %q", said)
-	}
+	parts := newAuthParts(t)
+	synctest.Test(t, func(t *testing.T) {
+		slow, _ := serveInBubble(t, nil, Options{Auth: parts.auth, Policy: parts.policy, Now: parts.clock.Now, BodyTimeout: 2 * time.Minute})
+		began := time.Now()
+		if said := ended(slow.dial(line + "Content-Length: 10\r\n\r\n0123")); !strings.HasPrefix(said, "HTTP/1.1 401 ") {
+			t.Errorf("a body that stalls is answered %q", said)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("a body that stalls was waited for for %v", took)
+		}
+	})
 }
 
 // TestUploadGrace has tokens end in the middle of an upload.

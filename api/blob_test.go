@@ -65,35 +65,107 @@ func blobCases(b, content string) []exchangeCase {
 	}
 	unsatisfied := header{"Content-Range": fmt.Sprintf("bytes */%d", len(content)), "Etag": absent, "Docker-Content-Digest": absent}
 	return []exchangeCase{
-		{"whole", "GET", u, nil, "", 200, whole, content, "", "", ""},
-		{"head", "HEAD", u, nil, "", 200, whole, "", "", "", ""},
-		{"escaped", "GET", b + strings.Replace(d, ":", "%3A", 1), nil, "", 200, whole, content, "", "", ""},
-		{"a range", "GET", u, header{"Range": "bytes=2-4"}, "", 206, part(2, 4), content[2:5], "", "", ""},
-		{"a range, head", "HEAD", u, header{"Range": "bytes=2-4"}, "", 206, part(2, 4), "", "", "", ""},
-		{"one byte", "GET", u, header{"Range": "bytes=0-0"}, "", 206, part(0, 0), content[:1], "", "", ""},
-		{"from", "GET", u, header{"Range": "bytes=5-"}, "", 206, part(5, len(content)-1), content[5:], "", "", ""},
-		{"suffix", "GET", u, header{"Range": "bytes=-3"}, "", 206, part(len(content)-3, len(content)-1), content[len(content)-3:], "", "", ""},
-		{"suffix longer than all", "GET", u, header{"Range": "bytes=-300"}, "", 206, part(0, len(content)-1), content, "", "", ""},
-		{"past the end", "GET", u, header{"Range": "bytes=5-300"}, "", 206, part(5, len(content)-1), content[5:], "", "", ""},
-		{"beyond the end", "GET", u, header{"Range": "bytes=20-"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
-		{"beyond the end, head", "HEAD", u, header{"Range": "bytes=20-"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
-		{"backwards", "GET", u, header{"Range": "bytes=5-0"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
-		{"nonsense", "GET", u, header{"Range": "bytes=a-b"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
-		{"of another unit", "GET", u, header{"Range": "lines=1-2"}, "", 200, header{"Content-Length": "20"}, content, "", "", ""},
-		{"of no unit", "GET", u, header{"Range": "lines"}, "", 200, header{"Content-Length": "20"}, content, "", "", ""},
-		{"the last 0 bytes", "GET", u, header{"Range": "bytes=-0"}, "", 416, unsatisfied, "", "RANGE_INVALID", "", ""},
-		{"head of the last 0 bytes", "HEAD", u, header{"Range": "bytes=-0"}, "", 416, header{"Content-Range": "bytes */20"}, "", "", "", ""},
-		{"a range of this", "GET", u, header{"Range": "bytes=2-4", "If-Range": `"` + d + `"`}, "", 206, part(2, 4), content[2:5], "", "", ""},
-		{"a range of another", "GET", u, header{"Range": "bytes=2-4", "If-Range": `"x"`}, "", 200, whole, content, "", "", ""},
-		{"a range of a weak one", "GET", u, header{"Range": "bytes=2-4", "If-Range": `W/"` + d + `"`}, "", 200, whole, content, "", "", ""},
-		{"not modified", "GET", u, header{"If-None-Match": `"` + d + `"`}, "", 304, header{"Etag": `"` + d + `"`}, "", "", "", ""},
-		{"not modified, head", "HEAD", u, header{"If-None-Match": `"` + d + `"`}, "", 304, header{"Etag": `"` + d + `"`}, "", "", "", ""},
-		{"modified", "GET", u, header{"If-None-Match": `"x"`}, "", 200, whole, content, "", "", ""},
-		{"if this", "GET", u, header{"If-Match": `"` + d + `"`}, "", 200, whole, content, "", "", ""},
-		{"if another", "GET", u, header{"If-Match": `"x"`}, "", 412, header{"Etag": absent}, "", "DENIED", "", ""},
-		{"unknown", "GET", b + sha256Of("x"), nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
-		{"unknown, head", "HEAD", b + sha256Of("x"), nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
-		{"of another repository", "GET", "/v2/other/blobs/" + d, nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+		{Name: "whole", Method: "GET", URL: u, WantCode: 200, WantHeader: whole, WantBody: content},
+		{Name: "head", Method: "HEAD", URL: u, WantCode: 200, WantHeader: whole},
+		{
+			Name: "escaped", Method: "GET", URL: b + strings.Replace(d, ":", "%3A", 1),
+			WantCode: 200, WantHeader: whole, WantBody: content,
+		},
+		{
+			Name: "a range", Method: "GET", URL: u, Header: header{"Range": "bytes=2-4"},
+			WantCode: 206, WantHeader: part(2, 4), WantBody: content[2:5],
+		},
+		{
+			Name: "a range, head", Method: "HEAD", URL: u, Header: header{"Range": "bytes=2-4"},
+			WantCode: 206, WantHeader: part(2, 4),
+		},
+		{
+			Name: "one byte", Method: "GET", URL: u, Header: header{"Range": "bytes=0-0"},
+			WantCode: 206, WantHeader: part(0, 0), WantBody: content[:1],
+		},
+		{
+			Name: "from", Method: "GET", URL: u, Header: header{"Range": "bytes=5-"},
+			WantCode: 206, WantHeader: part(5, len(content)-1), WantBody: content[5:],
+		},
+		{
+			Name: "suffix", Method: "GET", URL: u, Header: header{"Range": "bytes=-3"},
+			WantCode: 206, WantHeader: part(len(content)-3, len(content)-1), WantBody: content[len(content)-3:],
+		},
+		{
+			Name: "suffix longer than all", Method: "GET", URL: u, Header: header{"Range": "bytes=-300"},
+			WantCode: 206, WantHeader: part(0, len(content)-1), WantBody: content,
+		},
+		{
+			Name: "past the end", Method: "GET", URL: u, Header: header{"Range": "bytes=5-300"},
+			WantCode: 206, WantHeader: part(5, len(content)-1), WantBody: content[5:],
+		},
+		{
+			Name: "beyond the end", Method: "GET", URL: u, Header: header{"Range": "bytes=20-"},
+			WantCode: 416, WantHeader: unsatisfied, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "beyond the end, head", Method: "HEAD", URL: u, Header: header{"Range": "bytes=20-"},
+			WantCode: 416, WantHeader: unsatisfied, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "backwards", Method: "GET", URL: u, Header: header{"Range": "bytes=5-0"},
+			WantCode: 416, WantHeader: unsatisfied, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "nonsense", Method: "GET", URL: u, Header: header{"Range": "bytes=a-b"},
+			WantCode: 416, WantHeader: unsatisfied, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "of another unit", Method: "GET", URL: u, Header: header{"Range": "lines=1-2"},
+			WantCode: 200, WantHeader: header{"Content-Length": "20"}, WantBody: content,
+		},
+		{
+			Name: "of no unit", Method: "GET", URL: u, Header: header{"Range": "lines"},
+			WantCode: 200, WantHeader: header{"Content-Length": "20"}, WantBody: content,
+		},
+		{
+			Name: "the last 0 bytes", Method: "GET", URL: u, Header: header{"Range": "bytes=-0"},
+			WantCode: 416, WantHeader: unsatisfied, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "head of the last 0 bytes", Method: "HEAD", URL: u, Header: header{"Range": "bytes=-0"},
+			WantCode: 416, WantHeader: header{"Content-Range": "bytes */20"},
+		},
+		{
+			Name: "a range of this", Method: "GET", URL: u, Header: header{"Range": "bytes=2-4", "If-Range": `"` + d + `"`},
+			WantCode: 206, WantHeader: part(2, 4), WantBody: content[2:5],
+		},
+		{
+			Name: "a range of another", Method: "GET", URL: u, Header: header{"Range": "bytes=2-4", "If-Range": `"x"`},
+			WantCode: 200, WantHeader: whole, WantBody: content,
+		},
+		{
+			Name: "a range of a weak one", Method: "GET", URL: u, Header: header{"Range": "bytes=2-4", "If-Range": `W/"` + d + `"`},
+			WantCode: 200, WantHeader: whole, WantBody: content,
+		},
+		{
+			Name: "not modified", Method: "GET", URL: u, Header: header{"If-None-Match": `"` + d + `"`},
+			WantCode: 304, WantHeader: header{"Etag": `"` + d + `"`},
+		},
+		{
+			Name: "not modified, head", Method: "HEAD", URL: u, Header: header{"If-None-Match": `"` + d + `"`},
+			WantCode: 304, WantHeader: header{"Etag": `"` + d + `"`},
+		},
+		{
+			Name: "modified", Method: "GET", URL: u, Header: header{"If-None-Match": `"x"`},
+			WantCode: 200, WantHeader: whole, WantBody: content,
+		},
+		{
+			Name: "if this", Method: "GET", URL: u, Header: header{"If-Match": `"` + d + `"`},
+			WantCode: 200, WantHeader: whole, WantBody: content,
+		},
+		{
+			Name: "if another", Method: "GET", URL: u, Header: header{"If-Match": `"x"`},
+			WantCode: 412, WantHeader: header{"Etag": absent}, WantError: "DENIED",
+		},
+		{Name: "unknown", Method: "GET", URL: b + sha256Of("x"), WantCode: 404, WantError: "BLOB_UNKNOWN"},
+		{Name: "unknown, head", Method: "HEAD", URL: b + sha256Of("x"), WantCode: 404, WantError: "BLOB_UNKNOWN"},
+		{Name: "of another repository", Method: "GET", URL: "/v2/other/blobs/" + d, WantCode: 404, WantError: "BLOB_UNKNOWN"},
 	}
 }
 
@@ -126,14 +198,26 @@ func TestEmptyBlob(t *testing.T) {
 	empty := header{"Content-Length": "0", "Docker-Content-Digest": d}
 	u := "/v2/team/app/blobs/" + d
 	s.run([]exchangeCase{
-		{"post", "POST", "/v2/team/app/blobs/uploads/?digest=" + d, nil, "", 201, header{"Location": u}, "", "", "", ""},
-		{"get", "GET", u, nil, "", 200, empty, "", "", "", ""},
-		{"head", "HEAD", u, nil, "", 200, empty, "", "", "", ""},
-		{"a range of nothing", "GET", u, header{"Range": "bytes=0-10"}, "", 200, empty, "", "", "", ""},
-		{"the last of nothing", "GET", u, header{"Range": "bytes=-5"}, "", 200, empty, "", "", "", ""},
-		{"open", "POST", "/v2/other/blobs/uploads/", nil, "", 202, nil, "", "", "", "upload"},
-		{"put", "PUT", "{upload}?digest=" + d, nil, "", 201, header{"Location": "/v2/other/blobs/" + d}, "", "", "", ""},
-		{"get of the other", "GET", "/v2/other/blobs/" + d, nil, "", 200, empty, "", "", "", ""},
+		{
+			Name: "post", Method: "POST", URL: "/v2/team/app/blobs/uploads/?digest=" + d,
+			WantCode: 201, WantHeader: header{"Location": u},
+		},
+		{Name: "get", Method: "GET", URL: u, WantCode: 200, WantHeader: empty},
+		{Name: "head", Method: "HEAD", URL: u, WantCode: 200, WantHeader: empty},
+		{
+			Name: "a range of nothing", Method: "GET", URL: u, Header: header{"Range": "bytes=0-10"},
+			WantCode: 200, WantHeader: empty,
+		},
+		{
+			Name: "the last of nothing", Method: "GET", URL: u, Header: header{"Range": "bytes=-5"},
+			WantCode: 200, WantHeader: empty,
+		},
+		{Name: "open", Method: "POST", URL: "/v2/other/blobs/uploads/", WantCode: 202, Save: "upload"},
+		{
+			Name: "put", Method: "PUT", URL: "{upload}?digest=" + d,
+			WantCode: 201, WantHeader: header{"Location": "/v2/other/blobs/" + d},
+		},
+		{Name: "get of the other", Method: "GET", URL: "/v2/other/blobs/" + d, WantCode: 200, WantHeader: empty},
 	})
 }
 

@@ -98,7 +98,7 @@ func TestInternalError(t *testing.T) {
 // TestPanic has a bug in a handler: the connection ends and the server does not.
 func TestPanic(t *testing.T) {
 	s := serveRegistry(t, nil, Options{}) // every call to it panics
-	if said := ended(t, s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
+	if said := ended(s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
 		t.Errorf("answered %q", said)
 	}
 	s.log.await(`"msg":"request"`, `"status":500`, `"route":"tags"`)

@@ -2,185 +2,16 @@ package api
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
+	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/storage"
-	"github.com/berth-registry/berth/storage/bucket"
-	"github.com/berth-registry/berth/storage/meta"
 )
-
-// site is an API on a real registry, served over a real connection.
-type site struct {
-	*API
-	t     *testing.T
-	addr  string                              // "127.0.0.1:41234"
-	conn  func() (net.Conn, error)            // opens a connection to it
-	via   http.RoundTripper                   // over such connections
-	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
-	log   *logBuffer
-	saved map[string]string // what an exchange's Save kept
-	read  atomic.Int64      // bytes of the bodies of requests
-}
-
-// logBuffer keeps what is logged.
-type logBuffer struct {
-	mu    sync.Mutex
-	buf   bytes.Buffer
-	lines chan struct{} // has an element when there is something new
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case l.lines <- struct{}{}:
-	default:
-	}
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// await returns the first line that has all of the parts, waiting for it.
-func (l *logBuffer) await(parts ...string) string {
-	for {
-		for line := range strings.Lines(l.String()) {
-			missing := false
-			for _, part := range parts {
-				missing = missing || !strings.Contains(line, part)
-			}
-			if !missing {
-				return line
-			}
-		}
-		<-l.lines
-	}
-}
-
-// newRegistry returns a registry on an empty bucket and database.
-func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Registry {
-	t.Helper()
-	return registryOn(t, newDB(t), newBucket(t, bucketURL), o)
-}
-
-// newDB returns an empty database.
-func newDB(t testing.TB) *meta.DB {
-	t.Helper()
-	db, err := meta.Open(context.Background(), "sqlite::memory:", meta.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
-}
-
-// newBucket returns an empty bucket.
-func newBucket(t testing.TB, url string) *bucket.Bucket {
-	t.Helper()
-	b, err := bucket.Open(context.Background(), url, bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
-}
-
-// registryOn returns a registry on an empty database and bucket, whatever the bucket is made of.
-func registryOn(t testing.TB, db *meta.DB, b storage.Bytes, o storage.Options) *storage.Registry {
-	t.Helper()
-	r, err := storage.Open(context.Background(), db, b, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// serveRegistry serves a registry until the test ends.
-func serveRegistry(t *testing.T, registry Registry, o Options) *site {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSiteOf(t, registry, o)
-	s.addr, s.via = l.Addr().String(), http.DefaultTransport
-	s.conn = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
-	s.serveOn(l, s.server())
-	return s
-}
-
-// newSiteOf makes the API of a site, which is not served yet.
-func newSiteOf(t *testing.T, registry Registry, o Options) *site {
-	t.Helper()
-	s := &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
-	if o.Policy == nil {
-		o.Policy = auth.Open{}
-	}
-	if o.LingerBytes == 0 {
-		o.LingerBytes, o.LingerTime = 64<<20, 30*time.Second
-	}
-	o.Log = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s.API = New(registry, o)
-	return s
-}
-
-// server makes the site's server, which counts what it reads of bodies.
-func (s *site) server() *http.Server {
-	server := s.Server()
-	handler := server.Handler
-	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		counted := r.WithContext(r.Context()) // net/http goes on with the body that it made
-		counted.Body = countedBody{r.Body, &s.read}
-		handler.ServeHTTP(w, counted)
-	})
-	return server
-}
-
-// countedBody is a request's body that counts what is read of it.
-type countedBody struct {
-	io.ReadCloser
-	read *atomic.Int64
-}
-
-func (b countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.read.Add(int64(n))
-	return n, err
-}
-
-// serveOn serves a site until the test ends.
-func (s *site) serveOn(l net.Listener, server *http.Server) {
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	s.t.Cleanup(func() {
-		server.Close()
-		if err := <-done; err != http.ErrServerClosed {
-			s.t.Error(err)
-		}
-	})
-}
-
-func newSite(t *testing.T, o Options) *site {
-	return serveRegistry(t, newRegistry(t, "mem://", storage.Options{}), o)
-}
 
 // header is a table's notation of a header: one value each.
 type header map[string]string
@@ -253,14 +84,19 @@ func (s *site) exchange(c exchangeCase) (*http.Response, string) {
 	return resp, string(got)
 }
 
+// check compares an answer with what it has to be. A failure has the whole exchange, ready to paste.
 func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 	s.t.Helper()
-	fail := func(format string, args ...any) {
-		s.t.Helper()
-		s.t.Errorf("%s: %s %s: "+format, append([]any{c.Name, c.Method, c.URL}, args...)...)
+	if failures := s.failures(c, resp, body); len(failures) > 0 {
+		s.t.Errorf("%s: %s\n%s", c.Name, strings.Join(failures, "; "), s.transcript(c, resp, body))
 	}
+}
+
+// failures returns what is wrong with an answer.
+func (s *site) failures(c exchangeCase, resp *http.Response, body string) (failures []string) {
+	fail := func(format string, args ...any) { failures = append(failures, fmt.Sprintf(format, args...)) }
 	if resp.StatusCode != c.WantCode {
-		fail("%d, want %d: %s", resp.StatusCode, c.WantCode, body)
+		fail("%d, want %d", resp.StatusCode, c.WantCode)
 	}
 	for k, want := range c.WantHeader {
 		got := strings.Join(resp.Header.Values(k), "\n")
@@ -272,24 +108,29 @@ func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 		}
 	}
 	if c.WantBody != "" && body != c.WantBody {
-		fail("body %q, want %q", body, c.WantBody)
+		fail("the body is not %q", excerpt(c.WantBody))
 	}
 	if resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("X-Request-Id") == "" {
-		fail("lacks X-Content-Type-Options or X-Request-Id: %v", resp.Header)
+		fail("lacks X-Content-Type-Options or X-Request-Id")
 	}
 	url := s.expand(c.URL)
 	protocol := url == "/v2" || strings.HasPrefix(url, "/v2/")
 	if v := resp.Header.Get("Docker-Distribution-Api-Version"); protocol != (v == "registry/2.0") {
 		fail("Docker-Distribution-Api-Version is %q", v)
 	}
-	if c.WantError == "" {
-		return
+	if c.WantError != "" {
+		failures = append(failures, c.errorFailures(resp, body)...)
 	}
+	return failures
+}
+
+// errorFailures returns what is wrong with the answer of an error.
+func (c exchangeCase) errorFailures(resp *http.Response, body string) (failures []string) {
 	if t := resp.Header.Get("Content-Type"); t != "application/json" {
-		fail("an error of type %q", t)
+		failures = append(failures, fmt.Sprintf("an error of type %q", t))
 	}
 	if c.Method == http.MethodHead {
-		return
+		return failures
 	}
 	var e struct {
 		Errors []struct {
@@ -298,11 +139,71 @@ func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 		}
 	}
 	if err := json.Unmarshal([]byte(body), &e); err != nil || len(e.Errors) != 1 {
-		fail("error body %q: %v", body, err)
-		return
+		return append(failures, fmt.Sprintf("an error body of %d errors: %v", len(e.Errors), err))
 	}
 	if got := e.Errors[0]; got.Code != c.WantError || got.Message == "" || !strings.Contains(string(got.Detail), c.WantDetail) {
-		fail("error %q, want %s with detail %q", body, c.WantError, c.WantDetail)
+		failures = append(failures, fmt.Sprintf("the error is not %s with detail %q", c.WantError, c.WantDetail))
+	}
+	return failures
+}
+
+// transcript returns an exchange as text: the request as it can be sent again, and its answer.
+func (s *site) transcript(c exchangeCase, resp *http.Response, body string) string {
+	var b strings.Builder
+	host, fields := "localhost", http.Header{}
+	for k, v := range c.Header {
+		if k == "Host" {
+			host = v
+			continue
+		}
+		fields[k] = strings.Split(s.expand(v), "\n")
+	}
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", c.Method, s.expand(c.URL), host)
+	fields.Write(&b)
+	if c.Body != "" {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(c.Body))
+	}
+	fmt.Fprintf(&b, "\r\n%s\n\n%s %s\r\n", excerpt(c.Body), resp.Proto, resp.Status)
+	resp.Header.Write(&b)
+	fmt.Fprintf(&b, "\r\n%s", excerpt(body))
+	return strings.ReplaceAll(b.String(), "\r\n", "\n")
+}
+
+// excerpt is a body as a failure has it: not all of a large one.
+func excerpt(body string) string {
+	const most = 4 << 10
+	if len(body) <= most {
+		return body
+	}
+	return fmt.Sprintf("%s… (%d bytes)", body[:most], len(body))
+}
+
+// TestFailedExchange: an answer that is not as it should be is told with all that is wrong, and with
+// the exchange as text.
+func TestFailedExchange(t *testing.T) {
+	s := newSite(t, Options{})
+	s.saved["name"] = "team/app"
+	c := exchangeCase{Name: "a blob", Method: "GET", URL: "/v2/{name}/tags/list", Header: header{"Host": "r.example", "Accept": "a\nb"}, WantCode: 404, WantError: "NAME_UNKNOWN"}
+	resp, body := s.exchange(c)
+	if failures := s.failures(c, resp, body); len(failures) > 0 {
+		t.Fatal(failures)
+	}
+	text := s.transcript(c, resp, body)
+	if want := "GET /v2/team/app/tags/list HTTP/1.1\nHost: r.example\nAccept: a\nAccept: b\n\n\n\nHTTP/1.1 404 Not Found\n"; !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "\n\n"+body) {
+		t.Errorf("the exchange is shown as\n%s\nwant it to begin with\n%s", text, want)
+	}
+	for name, wrong := range map[string]exchangeCase{
+		"the status":  {URL: "/v2/", WantCode: 200},
+		"the header":  {URL: "/v2/", WantCode: 404, WantHeader: header{"Etag": "x"}},
+		"a field":     {URL: "/v2/", WantCode: 404, WantHeader: header{"Content-Type": absent}},
+		"the body":    {URL: "/v2/", WantCode: 404, WantBody: "{}"},
+		"the version": {URL: "/livez", WantCode: 404},
+		"the error":   {URL: "/v2/", WantCode: 404, WantError: "DENIED"},
+		"its detail":  {URL: "/v2/", WantCode: 404, WantError: "NAME_UNKNOWN", WantDetail: "more"},
+	} {
+		if failures := s.failures(wrong, resp, body); len(failures) != 1 {
+			t.Errorf("%s is wrong: %q", name, failures)
+		}
 	}
 }
 

@@ -34,33 +34,60 @@ func TestTags(t *testing.T) {
 		return header{"Link": fmt.Sprintf("<%s?last=%s&n=%d>; rel=\"next\"", u, last, n)}
 	}
 	s.run([]exchangeCase{
-		{"all, in byte order", "GET", u, nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
-		{"head", "HEAD", u, nil, "", 200, none, "", "", "", ""},
-		{"all after one", "GET", u + "?last=B", nil, "", 200, none, list("_x", "a", "b"), "", "", ""},
-		{"after what is not there", "GET", u + "?last=C", nil, "", 200, none, list("_x", "a", "b"), "", "", ""},
-		{"after the last", "GET", u + "?last=b", nil, "", 200, none, list(), "", "", ""},
-		{"after anything", "GET", u + "?last=%00%ff%20x", nil, "", 200, nil, "", "", "", ""},
-		{"two", "GET", u + "?n=2", nil, "", 200, next(2, "B"), list("1", "B"), "", "", ""},
-		{"two more", "GET", u + "?last=B&n=2", nil, "", 200, next(2, "a"), list("_x", "a"), "", "", ""},
-		{"the rest", "GET", u + "?last=a&n=2", nil, "", 200, none, list("b"), "", "", ""},
-		{"exactly all", "GET", u + "?n=5", nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
-		{"more than all", "GET", u + "?n=6", nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
-		{"far more than all", "GET", u + "?n=99999999999999999999999", nil, "", 200, none, list("1", "B", "_x", "a", "b"), "", "", ""},
-		{"none", "GET", u + "?n=0", nil, "", 200, none, list(), "", "", ""},
-		{"none after the last", "GET", u + "?n=0&last=b", nil, "", 200, none, list(), "", "", ""},
-		{"leading zeros", "GET", u + "?n=0002&last=B", nil, "", 200, next(2, "a"), list("_x", "a"), "", "", ""},
-		{"negative", "GET", u + "?n=-1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"no number", "GET", u + "?n=x", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"a sign", "GET", u + "?n=%2B1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"a fraction", "GET", u + "?n=1.5", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"empty", "GET", u + "?n=", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"twice", "GET", u + "?n=1&n=2", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"last twice", "GET", u + "?last=1&last=2", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"no such repository", "GET", "/v2/none/tags/list", nil, "", 404, nil, "", "NAME_UNKNOWN", "", ""},
-		{"no such repository, none of it", "GET", "/v2/none/tags/list?n=0", nil, "", 404, nil, "", "NAME_UNKNOWN", "", ""},
-		{"empty it", "DELETE", "/v2/team/app/manifests/" + d, nil, "", 202, nil, "", "", "", ""},
-		{"an empty one", "GET", u, nil, "", 200, none, list(), "", "", ""},
-		{"an empty one by pages", "GET", u + "?n=3", nil, "", 200, none, list(), "", "", ""},
+		{
+			Name: "all, in byte order", Method: "GET", URL: u,
+			WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b"),
+		},
+		{Name: "head", Method: "HEAD", URL: u, WantCode: 200, WantHeader: none},
+		{
+			Name: "all after one", Method: "GET", URL: u + "?last=B",
+			WantCode: 200, WantHeader: none, WantBody: list("_x", "a", "b"),
+		},
+		{
+			Name: "after what is not there", Method: "GET", URL: u + "?last=C",
+			WantCode: 200, WantHeader: none, WantBody: list("_x", "a", "b"),
+		},
+		{Name: "after the last", Method: "GET", URL: u + "?last=b", WantCode: 200, WantHeader: none, WantBody: list()},
+		{Name: "after anything", Method: "GET", URL: u + "?last=%00%ff%20x", WantCode: 200},
+		{Name: "two", Method: "GET", URL: u + "?n=2", WantCode: 200, WantHeader: next(2, "B"), WantBody: list("1", "B")},
+		{
+			Name: "two more", Method: "GET", URL: u + "?last=B&n=2",
+			WantCode: 200, WantHeader: next(2, "a"), WantBody: list("_x", "a"),
+		},
+		{Name: "the rest", Method: "GET", URL: u + "?last=a&n=2", WantCode: 200, WantHeader: none, WantBody: list("b")},
+		{
+			Name: "exactly all", Method: "GET", URL: u + "?n=5",
+			WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b"),
+		},
+		{
+			Name: "more than all", Method: "GET", URL: u + "?n=6",
+			WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b"),
+		},
+		{
+			Name: "far more than all", Method: "GET", URL: u + "?n=99999999999999999999999",
+			WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b"),
+		},
+		{Name: "none", Method: "GET", URL: u + "?n=0", WantCode: 200, WantHeader: none, WantBody: list()},
+		{Name: "none after the last", Method: "GET", URL: u + "?n=0&last=b", WantCode: 200, WantHeader: none, WantBody: list()},
+		{
+			Name: "leading zeros", Method: "GET", URL: u + "?n=0002&last=B",
+			WantCode: 200, WantHeader: next(2, "a"), WantBody: list("_x", "a"),
+		},
+		{Name: "negative", Method: "GET", URL: u + "?n=-1", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "no number", Method: "GET", URL: u + "?n=x", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "a sign", Method: "GET", URL: u + "?n=%2B1", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "a fraction", Method: "GET", URL: u + "?n=1.5", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "empty", Method: "GET", URL: u + "?n=", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "twice", Method: "GET", URL: u + "?n=1&n=2", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "last twice", Method: "GET", URL: u + "?last=1&last=2", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "no such repository", Method: "GET", URL: "/v2/none/tags/list", WantCode: 404, WantError: "NAME_UNKNOWN"},
+		{
+			Name: "no such repository, none of it", Method: "GET", URL: "/v2/none/tags/list?n=0",
+			WantCode: 404, WantError: "NAME_UNKNOWN",
+		},
+		{Name: "empty it", Method: "DELETE", URL: "/v2/team/app/manifests/" + d, WantCode: 202},
+		{Name: "an empty one", Method: "GET", URL: u, WantCode: 200, WantHeader: none, WantBody: list()},
+		{Name: "an empty one by pages", Method: "GET", URL: u + "?n=3", WantCode: 200, WantHeader: none, WantBody: list()},
 	})
 }
 
@@ -78,12 +105,15 @@ func TestCatalog(t *testing.T) {
 	}
 	s.pushBlob("only/a/blob", "x")
 	s.run([]exchangeCase{
-		{"all", "GET", u, nil, "", 200, none, list("a", "a-b", "a/b", "b"), "", "", ""},
-		{"three", "GET", u + "?n=3", nil, "", 200, header{"Link": `</v2/_catalog?last=a%2Fb&n=3>; rel="next"`}, list("a", "a-b", "a/b"), "", "", ""},
-		{"the rest", "GET", u + "?last=a%2Fb&n=3", nil, "", 200, none, list("b"), "", "", ""},
-		{"none", "GET", u + "?n=0", nil, "", 200, none, list(), "", "", ""},
-		{"past the end", "GET", u + "?last=z", nil, "", 200, none, list(), "", "", ""},
-		{"negative", "GET", u + "?n=-1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{Name: "all", Method: "GET", URL: u, WantCode: 200, WantHeader: none, WantBody: list("a", "a-b", "a/b", "b")},
+		{
+			Name: "three", Method: "GET", URL: u + "?n=3",
+			WantCode: 200, WantHeader: header{"Link": `</v2/_catalog?last=a%2Fb&n=3>; rel="next"`}, WantBody: list("a", "a-b", "a/b"),
+		},
+		{Name: "the rest", Method: "GET", URL: u + "?last=a%2Fb&n=3", WantCode: 200, WantHeader: none, WantBody: list("b")},
+		{Name: "none", Method: "GET", URL: u + "?n=0", WantCode: 200, WantHeader: none, WantBody: list()},
+		{Name: "past the end", Method: "GET", URL: u + "?last=z", WantCode: 200, WantHeader: none, WantBody: list()},
+		{Name: "negative", Method: "GET", URL: u + "?n=-1", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 	})
 }
 

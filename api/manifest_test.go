@@ -19,22 +19,46 @@ func TestManifest(t *testing.T) {
 	same := header{"Docker-Content-Digest": d, "Etag": `"` + d + `"`}
 	const tagURL, m = "/v2/team/app/manifests/v1", "/v2/team/app/manifests/"
 	s.run([]exchangeCase{
-		{"by tag", "GET", tagURL, nil, "", 200, sent, payload, "", "", ""},
-		{"by digest", "GET", m + d, nil, "", 200, sent, payload, "", "", ""},
-		{"head by tag", "HEAD", tagURL, nil, "", 200, sent, "", "", "", ""},
-		{"head by digest", "HEAD", m + d, nil, "", 200, sent, "", "", "", ""},
-		{"accept nothing like it", "GET", tagURL, header{"Accept": "text/html"}, "", 200, sent, payload, "", "", ""},
-		{"not modified", "GET", tagURL, header{"If-None-Match": `"` + d + `"`}, "", 304, same, "", "", "", ""},
-		{"not modified, head", "HEAD", tagURL, header{"If-None-Match": `"` + d + `"`}, "", 304, same, "", "", "", ""},
-		{"not modified, weak, one of several", "GET", tagURL, header{"If-None-Match": `"x", W/"` + d + `"`}, "", 304, same, "", "", "", ""},
-		{"not modified, any", "GET", tagURL, header{"If-None-Match": "*"}, "", 304, same, "", "", "", ""},
-		{"not modified, without quotes", "GET", tagURL, header{"If-None-Match": d}, "", 304, same, "", "", "", ""},
-		{"modified", "GET", tagURL, header{"If-None-Match": `"sha256:00"`}, "", 200, sent, payload, "", "", ""},
-		{"no such tag", "GET", m + "v2", nil, "", 404, header{"Etag": absent}, "", "MANIFEST_UNKNOWN", "", ""},
-		{"no such digest", "GET", m + sha256Of("x"), nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"no such tag, head", "HEAD", m + "v2", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"no such repository", "GET", "/v2/none/manifests/v1", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"a manifest is no blob", "GET", "/v2/team/app/blobs/" + d, nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+		{Name: "by tag", Method: "GET", URL: tagURL, WantCode: 200, WantHeader: sent, WantBody: payload},
+		{Name: "by digest", Method: "GET", URL: m + d, WantCode: 200, WantHeader: sent, WantBody: payload},
+		{Name: "head by tag", Method: "HEAD", URL: tagURL, WantCode: 200, WantHeader: sent},
+		{Name: "head by digest", Method: "HEAD", URL: m + d, WantCode: 200, WantHeader: sent},
+		{
+			Name: "accept nothing like it", Method: "GET", URL: tagURL, Header: header{"Accept": "text/html"},
+			WantCode: 200, WantHeader: sent, WantBody: payload,
+		},
+		{
+			Name: "not modified", Method: "GET", URL: tagURL, Header: header{"If-None-Match": `"` + d + `"`},
+			WantCode: 304, WantHeader: same,
+		},
+		{
+			Name: "not modified, head", Method: "HEAD", URL: tagURL, Header: header{"If-None-Match": `"` + d + `"`},
+			WantCode: 304, WantHeader: same,
+		},
+		{
+			Name: "not modified, weak, one of several", Method: "GET", URL: tagURL, Header: header{"If-None-Match": `"x", W/"` + d + `"`},
+			WantCode: 304, WantHeader: same,
+		},
+		{
+			Name: "not modified, any", Method: "GET", URL: tagURL, Header: header{"If-None-Match": "*"},
+			WantCode: 304, WantHeader: same,
+		},
+		{
+			Name: "not modified, without quotes", Method: "GET", URL: tagURL, Header: header{"If-None-Match": d},
+			WantCode: 304, WantHeader: same,
+		},
+		{
+			Name: "modified", Method: "GET", URL: tagURL, Header: header{"If-None-Match": `"sha256:00"`},
+			WantCode: 200, WantHeader: sent, WantBody: payload,
+		},
+		{
+			Name: "no such tag", Method: "GET", URL: m + "v2",
+			WantCode: 404, WantHeader: header{"Etag": absent}, WantError: "MANIFEST_UNKNOWN",
+		},
+		{Name: "no such digest", Method: "GET", URL: m + sha256Of("x"), WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "no such tag, head", Method: "HEAD", URL: m + "v2", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "no such repository", Method: "GET", URL: "/v2/none/manifests/v1", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "a manifest is no blob", Method: "GET", URL: "/v2/team/app/blobs/" + d, WantCode: 404, WantError: "BLOB_UNKNOWN"},
 	})
 }
 
@@ -51,31 +75,79 @@ func TestPutManifest(t *testing.T) {
 	full := image("{}", "layer", `,"annotations":{"a":"`)
 	full += strings.Repeat("x", 4096-len(full)-len(`"}}`)) + `"}}`
 	s.run([]exchangeCase{
-		{"by tag", "PUT", m + "v2", typed, payload, 201, done, "", "", "", ""},
-		{"by digest", "PUT", m + d, typed, payload, 201, done, "", "", "", ""},
-		{"by digest, escaped", "PUT", m + strings.Replace(d, ":", "%3A", 1), typed, payload, 201, done, "", "", "", ""},
-		{"with parameters of the type", "PUT", m + "v2", header{"Content-Type": imageType + "; charset=utf-8"}, payload, 201, done, "", "", "", ""},
-		{"without a type", "PUT", m + "v2", nil, payload, 201, done, "", "", "", ""},
-		{"by digest with tags", "PUT", m + d + "?tag=a&tag=b&tag=a", typed, payload, 201, header{"Oci-Tag": "a\nb", "Location": m + d}, "", "", "", ""},
-		{"tag a is there", "HEAD", m + "a", nil, "", 200, header{"Docker-Content-Digest": d}, "", "", "", ""},
-		{"tag b is there", "HEAD", m + "b", nil, "", 200, header{"Docker-Content-Digest": d}, "", "", "", ""},
-		{"with a bad tag none is set", "PUT", m + d + "?tag=c&tag=-bad", typed, payload, 400, header{"Oci-Tag": absent}, "", "TAG_INVALID", "", ""},
-		{"tag c is not there", "HEAD", m + "c", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"with a subject", "PUT", m + "sub", typed, referrer, 201, header{"Oci-Subject": subject}, "", "", "", ""},
+		{Name: "by tag", Method: "PUT", URL: m + "v2", Header: typed, Body: payload, WantCode: 201, WantHeader: done},
+		{Name: "by digest", Method: "PUT", URL: m + d, Header: typed, Body: payload, WantCode: 201, WantHeader: done},
+		{
+			Name: "by digest, escaped", Method: "PUT", URL: m + strings.Replace(d, ":", "%3A", 1), Header: typed, Body: payload,
+			WantCode: 201, WantHeader: done,
+		},
+		{
+			Name: "with parameters of the type", Method: "PUT", URL: m + "v2", Header: header{"Content-Type": imageType + "; charset=utf-8"}, Body: payload,
+			WantCode: 201, WantHeader: done,
+		},
+		{Name: "without a type", Method: "PUT", URL: m + "v2", Body: payload, WantCode: 201, WantHeader: done},
+		{
+			Name: "by digest with tags", Method: "PUT", URL: m + d + "?tag=a&tag=b&tag=a", Header: typed, Body: payload,
+			WantCode: 201, WantHeader: header{"Oci-Tag": "a\nb", "Location": m + d},
+		},
+		{Name: "tag a is there", Method: "HEAD", URL: m + "a", WantCode: 200, WantHeader: header{"Docker-Content-Digest": d}},
+		{Name: "tag b is there", Method: "HEAD", URL: m + "b", WantCode: 200, WantHeader: header{"Docker-Content-Digest": d}},
+		{
+			Name: "with a bad tag none is set", Method: "PUT", URL: m + d + "?tag=c&tag=-bad", Header: typed, Body: payload,
+			WantCode: 400, WantHeader: header{"Oci-Tag": absent}, WantError: "TAG_INVALID",
+		},
+		{Name: "tag c is not there", Method: "HEAD", URL: m + "c", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{
+			Name: "with a subject", Method: "PUT", URL: m + "sub", Header: typed, Body: referrer,
+			WantCode: 201, WantHeader: header{"Oci-Subject": subject},
+		},
 
-		{"a bad tag", "PUT", m + ".bad", typed, payload, 400, nil, "", "TAG_INVALID", "", ""},
-		{"a tag of 129 characters", "PUT", m + strings.Repeat("x", 129), typed, payload, 400, nil, "", "TAG_INVALID", "", ""},
-		{"a bad digest", "PUT", m + "sha256:bad", typed, payload, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"another digest", "PUT", m + sha256Of("x"), typed, payload, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"no manifest", "PUT", m + "v3", typed, "hello", 400, nil, "", "MANIFEST_INVALID", "", ""},
-		{"no body", "PUT", m + "v3", typed, "", 400, nil, "", "MANIFEST_INVALID", "", ""},
-		{"another type", "PUT", m + "v3", header{"Content-Type": indexType}, payload, 400, nil, "", "MANIFEST_INVALID", "", ""},
-		{"an unreadable envelope", "PUT", m + "v3", header{"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}, `{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[],"history":[],"signatures":[{"protected":"!"}]}`, 400, nil, "", "MANIFEST_UNVERIFIED", "", ""},
-		{"a blob that is not there", "PUT", m + "v3", typed, missing, 400, nil, "", "MANIFEST_BLOB_UNKNOWN", sha256Of("not there"), ""},
-		{"a malformed query", "PUT", m + d + "?tag=%zz", typed, payload, 400, nil, "", "UNSUPPORTED", "", ""},
-		{"as large as may be", "PUT", m + "full", typed, full, 201, nil, "", "", "", ""},
-		{"larger", "PUT", m + "v3", typed, full + " ", 413, nil, "", "MANIFEST_INVALID", "", ""},
-		{"much larger", "PUT", m + "v3", typed, large + strings.Repeat(" ", 4<<20), 413, nil, "", "MANIFEST_INVALID", "", ""},
+		{
+			Name: "a bad tag", Method: "PUT", URL: m + ".bad", Header: typed, Body: payload,
+			WantCode: 400, WantError: "TAG_INVALID",
+		},
+		{
+			Name: "a tag of 129 characters", Method: "PUT", URL: m + strings.Repeat("x", 129), Header: typed, Body: payload,
+			WantCode: 400, WantError: "TAG_INVALID",
+		},
+		{
+			Name: "a bad digest", Method: "PUT", URL: m + "sha256:bad", Header: typed, Body: payload,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "another digest", Method: "PUT", URL: m + sha256Of("x"), Header: typed, Body: payload,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "no manifest", Method: "PUT", URL: m + "v3", Header: typed, Body: "hello",
+			WantCode: 400, WantError: "MANIFEST_INVALID",
+		},
+		{Name: "no body", Method: "PUT", URL: m + "v3", Header: typed, WantCode: 400, WantError: "MANIFEST_INVALID"},
+		{
+			Name: "another type", Method: "PUT", URL: m + "v3", Header: header{"Content-Type": indexType}, Body: payload,
+			WantCode: 400, WantError: "MANIFEST_INVALID",
+		},
+		{
+			Name: "an unreadable envelope", Method: "PUT", URL: m + "v3", Header: header{"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}, Body: `{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[],"history":[],"signatures":[{"protected":"!"}]}`,
+			WantCode: 400, WantError: "MANIFEST_UNVERIFIED",
+		},
+		{
+			Name: "a blob that is not there", Method: "PUT", URL: m + "v3", Header: typed, Body: missing,
+			WantCode: 400, WantError: "MANIFEST_BLOB_UNKNOWN", WantDetail: sha256Of("not there"),
+		},
+		{
+			Name: "a malformed query", Method: "PUT", URL: m + d + "?tag=%zz", Header: typed, Body: payload,
+			WantCode: 400, WantError: "UNSUPPORTED",
+		},
+		{Name: "as large as may be", Method: "PUT", URL: m + "full", Header: typed, Body: full, WantCode: 201},
+		{
+			Name: "larger", Method: "PUT", URL: m + "v3", Header: typed, Body: full + " ",
+			WantCode: 413, WantError: "MANIFEST_INVALID",
+		},
+		{
+			Name: "much larger", Method: "PUT", URL: m + "v3", Header: typed, Body: large + strings.Repeat(" ", 4<<20),
+			WantCode: 413, WantError: "MANIFEST_INVALID",
+		},
 	})
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(large), large)
 	resp, body := s.raw("PUT "+m+"v3 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
@@ -136,12 +208,21 @@ func TestConditions(t *testing.T) {
 		put("replace anything that does not exist", "v3", two, header{"If-Match": "*"}, 412),
 		put("replace anything", "v1", one, header{"If-Match": "*"}, 201), is("v1", d1),
 		put("an If-None-Match that is not for writes", "v1", one, header{"If-None-Match": quoted(d1)}, 400),
-		{"delete another", "DELETE", m + "v1", header{"If-Match": quoted(d2)}, "", 412, nil, "", "DENIED", "", ""}, is("v1", d1),
-		{"delete", "DELETE", m + "v1", header{"If-Match": quoted(d1)}, "", 202, nil, "", "", "", ""},
-		{"it is gone", "HEAD", m + "v1", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"delete by digest another", "DELETE", m + d1, header{"If-Match": quoted(d2)}, "", 412, nil, "", "DENIED", "", ""},
-		{"delete by digest what must not be", "DELETE", m + d1, header{"If-None-Match": "*"}, "", 412, nil, "", "DENIED", "", ""},
-		{"delete by digest", "DELETE", m + d1, header{"If-Match": quoted(d1)}, "", 202, nil, "", "", "", ""},
+		{
+			Name: "delete another", Method: "DELETE", URL: m + "v1", Header: header{"If-Match": quoted(d2)},
+			WantCode: 412, WantError: "DENIED",
+		}, is("v1", d1),
+		{Name: "delete", Method: "DELETE", URL: m + "v1", Header: header{"If-Match": quoted(d1)}, WantCode: 202},
+		{Name: "it is gone", Method: "HEAD", URL: m + "v1", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{
+			Name: "delete by digest another", Method: "DELETE", URL: m + d1, Header: header{"If-Match": quoted(d2)},
+			WantCode: 412, WantError: "DENIED",
+		},
+		{
+			Name: "delete by digest what must not be", Method: "DELETE", URL: m + d1, Header: header{"If-None-Match": "*"},
+			WantCode: 412, WantError: "DENIED",
+		},
+		{Name: "delete by digest", Method: "DELETE", URL: m + d1, Header: header{"If-Match": quoted(d1)}, WantCode: 202},
 	})
 }
 
@@ -151,21 +232,33 @@ func TestDeleteManifest(t *testing.T) {
 	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, indexType, imageType, d, len(image("{}", "layer", "")))
 	const m = "/v2/team/app/manifests/"
 	s.run([]exchangeCase{
-		{"an index", "PUT", m + "all", header{"Content-Type": indexType}, index, 201, nil, "", "", "", ""},
-		{"what an index lists", "DELETE", m + d, nil, "", 403, nil, "", "DENIED", "", ""},
-		{"what a manifest names", "DELETE", "/v2/team/app/blobs/" + sha256Of("layer"), nil, "", 403, nil, "", "DENIED", "", ""},
-		{"the tag", "DELETE", m + "v1", nil, "", 202, header{"Content-Length": "0"}, "", "", "", ""},
-		{"the tag again", "DELETE", m + "v1", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"a bad tag", "DELETE", m + ".bad", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"it is still there", "HEAD", m + d, nil, "", 200, nil, "", "", "", ""},
-		{"the index", "DELETE", m + sha256Of(index), nil, "", 202, nil, "", "", "", ""},
-		{"its tag went with it", "HEAD", m + "all", nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"the manifest", "DELETE", m + d, nil, "", 202, nil, "", "", "", ""},
-		{"the manifest again", "DELETE", m + d, nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"a bad digest", "DELETE", m + "sha256:bad", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"of no repository", "DELETE", "/v2/none/manifests/" + d, nil, "", 404, nil, "", "MANIFEST_UNKNOWN", "", ""},
-		{"the blob", "DELETE", "/v2/team/app/blobs/" + sha256Of("layer"), nil, "", 202, header{"Content-Length": "0"}, "", "", "", ""},
-		{"the blob again", "DELETE", "/v2/team/app/blobs/" + sha256Of("layer"), nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+		{Name: "an index", Method: "PUT", URL: m + "all", Header: header{"Content-Type": indexType}, Body: index, WantCode: 201},
+		{Name: "what an index lists", Method: "DELETE", URL: m + d, WantCode: 403, WantError: "DENIED"},
+		{
+			Name: "what a manifest names", Method: "DELETE", URL: "/v2/team/app/blobs/" + sha256Of("layer"),
+			WantCode: 403, WantError: "DENIED",
+		},
+		{Name: "the tag", Method: "DELETE", URL: m + "v1", WantCode: 202, WantHeader: header{"Content-Length": "0"}},
+		{Name: "the tag again", Method: "DELETE", URL: m + "v1", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "a bad tag", Method: "DELETE", URL: m + ".bad", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "it is still there", Method: "HEAD", URL: m + d, WantCode: 200},
+		{Name: "the index", Method: "DELETE", URL: m + sha256Of(index), WantCode: 202},
+		{Name: "its tag went with it", Method: "HEAD", URL: m + "all", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "the manifest", Method: "DELETE", URL: m + d, WantCode: 202},
+		{Name: "the manifest again", Method: "DELETE", URL: m + d, WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
+		{Name: "a bad digest", Method: "DELETE", URL: m + "sha256:bad", WantCode: 400, WantError: "DIGEST_INVALID"},
+		{
+			Name: "of no repository", Method: "DELETE", URL: "/v2/none/manifests/" + d,
+			WantCode: 404, WantError: "MANIFEST_UNKNOWN",
+		},
+		{
+			Name: "the blob", Method: "DELETE", URL: "/v2/team/app/blobs/" + sha256Of("layer"),
+			WantCode: 202, WantHeader: header{"Content-Length": "0"},
+		},
+		{
+			Name: "the blob again", Method: "DELETE", URL: "/v2/team/app/blobs/" + sha256Of("layer"),
+			WantCode: 404, WantError: "BLOB_UNKNOWN",
+		},
 	})
 }
 

@@ -129,19 +129,28 @@ func TestReferrers(t *testing.T) {
 				strings.ReplaceAll(digestOf(t, byType["application/x.0"][0]), ":", "%3A") + `&n=1>; rel="next"`}), list(byType["application/x.0"][0])},
 	} {
 		s.run([]exchangeCase{
-			{c.name, "GET", u + c.query, nil, "", 200, with(c.header), c.body, "", "", ""},
-			{c.name, "HEAD", u + c.query, nil, "", 200, with(c.header), "", "", "", ""},
+			{Name: c.name, Method: "GET", URL: u + c.query, WantCode: 200, WantHeader: with(c.header), WantBody: c.body},
+			{Name: c.name, Method: "HEAD", URL: u + c.query, WantCode: 200, WantHeader: with(c.header)},
 		})
 	}
 	s.run([]exchangeCase{
-		{"of an unknown digest", "GET", "/v2/team/app/referrers/" + sha256Of("x"), nil, "", 200, fields, list(), "", "", ""},
-		{"of an unknown repository", "GET", "/v2/none/referrers/" + subject, nil, "", 200, fields, list(), "", "", ""},
-		{"two types", "GET", u + "?artifactType=a&artifactType=b", nil, "", 400, nil, "", "UNSUPPORTED", "", ""},
-		{"after no digest", "GET", u + "?last=x", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"after two", "GET", u + "?last=" + d[0] + "&last=" + d[1], nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"negative", "GET", u + "?n=-1", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"no number", "GET", u + "?n=x", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
-		{"two numbers", "GET", u + "?n=1&n=2", nil, "", 400, nil, "", "PAGINATION_NUMBER_INVALID", "", ""},
+		{
+			Name: "of an unknown digest", Method: "GET", URL: "/v2/team/app/referrers/" + sha256Of("x"),
+			WantCode: 200, WantHeader: fields, WantBody: list(),
+		},
+		{
+			Name: "of an unknown repository", Method: "GET", URL: "/v2/none/referrers/" + subject,
+			WantCode: 200, WantHeader: fields, WantBody: list(),
+		},
+		{Name: "two types", Method: "GET", URL: u + "?artifactType=a&artifactType=b", WantCode: 400, WantError: "UNSUPPORTED"},
+		{Name: "after no digest", Method: "GET", URL: u + "?last=x", WantCode: 400, WantError: "DIGEST_INVALID"},
+		{
+			Name: "after two", Method: "GET", URL: u + "?last=" + d[0] + "&last=" + d[1],
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{Name: "negative", Method: "GET", URL: u + "?n=-1", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "no number", Method: "GET", URL: u + "?n=x", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "two numbers", Method: "GET", URL: u + "?n=1&n=2", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 	})
 	if got, want := s.referrers(u+"?n=1"), [][]string{{d[0]}, {d[1]}, {d[2]}}; !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("one by one they are %v, want %v", got, want)

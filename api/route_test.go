@@ -13,11 +13,20 @@ import (
 func TestPing(t *testing.T) {
 	s := newSite(t, Options{})
 	s.run([]exchangeCase{
-		{"ping", "GET", "/v2/", nil, "", 200, header{"Content-Type": "application/json", "Content-Length": "2"}, "{}", "", "", ""},
-		{"without a slash", "GET", "/v2", nil, "", 200, header{"Content-Length": "2"}, "{}", "", "", ""},
-		{"head", "HEAD", "/v2/", nil, "", 200, header{"Content-Type": "application/json", "Content-Length": "2"}, "", "", "", ""},
-		{"live", "GET", "/livez", nil, "", 200, nil, "ok\n", "", "", ""},
-		{"not ready", "GET", "/readyz", nil, "", 503, nil, "", "", "", ""},
+		{
+			Name: "ping", Method: "GET", URL: "/v2/",
+			WantCode: 200, WantHeader: header{"Content-Type": "application/json", "Content-Length": "2"}, WantBody: "{}",
+		},
+		{
+			Name: "without a slash", Method: "GET", URL: "/v2",
+			WantCode: 200, WantHeader: header{"Content-Length": "2"}, WantBody: "{}",
+		},
+		{
+			Name: "head", Method: "HEAD", URL: "/v2/",
+			WantCode: 200, WantHeader: header{"Content-Type": "application/json", "Content-Length": "2"},
+		},
+		{Name: "live", Method: "GET", URL: "/livez", WantCode: 200, WantBody: "ok\n"},
+		{Name: "not ready", Method: "GET", URL: "/readyz", WantCode: 503},
 	})
 	s.SetReady(true)
 	s.run([]exchangeCase{{Name: "ready", Method: "GET", URL: "/readyz", WantCode: 200}})

@@ -45,35 +45,98 @@ func TestChunks(t *testing.T) {
 	d := sha256Of(content)
 	blob := header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d, "Content-Length": "0"}
 	s.run([]exchangeCase{
-		{"status of nothing", "GET", "{upload}", nil, "", 204, at("0-0"), "", "", "", ""},
-		{"with a range", "PATCH", "{upload}", rng("0-3"), content[:4], 202, at("0-3"), "", "", "", ""},
-		{"status", "GET", "{upload}", nil, "", 204, at("0-3"), "", "", "", ""},
-		{"again", "PATCH", "{upload}", rng("0-3"), content[:4], 416, at("0-3"), "", "RANGE_INVALID", "", ""},
-		{"too far", "PATCH", "{upload}", rng("5-6"), content[5:7], 416, at("0-3"), "", "RANGE_INVALID", "", ""},
-		{"backwards", "PATCH", "{upload}", rng("6-5"), content[5:7], 416, at("0-3"), "", "RANGE_INVALID", "", ""},
-		{"longer than the range", "PATCH", "{upload}", rng("4-5"), content[4:7], 400, nil, "", "SIZE_INVALID", "", ""},
-		{"shorter than the range", "PATCH", "{upload}", rng("4-9"), content[4:7], 400, nil, "", "SIZE_INVALID", "", ""},
-		{"a range and no bytes", "PATCH", "{upload}", rng("4-4"), "", 400, nil, "", "SIZE_INVALID", "", ""},
-		{"no range", "PATCH", "{upload}", rng("4"), content[4:5], 400, nil, "", "BLOB_UPLOAD_INVALID", "", ""},
-		{"a negative range", "PATCH", "{upload}", rng("-4-5"), content[4:6], 400, nil, "", "BLOB_UPLOAD_INVALID", "", ""},
-		{"a huge range", "PATCH", "{upload}", rng("4-99999999999999999999"), content[4:6], 400, nil, "", "BLOB_UPLOAD_INVALID", "", ""},
-		{"two ranges", "PATCH", "{upload}", rng("4-4\n5-5"), content[4:5], 400, nil, "", "BLOB_UPLOAD_INVALID", "", ""},
-		{"nothing", "PATCH", "{upload}", nil, "", 202, at("0-3"), "", "", "", ""},
-		{"without a range", "PATCH", "{upload}", nil, content[4:5], 202, at("0-4"), "", "", "", ""},
-		{"as HTTP has it", "PATCH", "{upload}", rng("bytes 5-6/*"), content[5:7], 202, at("0-6"), "", "", "", ""},
-		{"as HTTP has it, of a length", "PATCH", "{upload}", rng("bytes=7-7/10"), content[7:8], 202, at("0-7"), "", "", "", ""},
-		{"close at the wrong place", "PUT", "{upload}?digest=" + d, rng("9-9"), content[9:], 416, at("0-7"), "", "RANGE_INVALID", "", ""},
-		{"close backwards", "PUT", "{upload}?digest=" + d, rng("9-8"), content[9:], 416, at("0-7"), "", "RANGE_INVALID", "", ""},
-		{"close without a digest", "PUT", "{upload}", nil, content[8:], 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"close with a bad digest", "PUT", "{upload}?digest=sha256:bad", nil, content[8:], 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"close with two digests", "PUT", "{upload}?digest=" + d + "&digest=" + d, nil, content[8:], 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"the digest in a form", "PUT", "{upload}", header{"Content-Type": "application/x-www-form-urlencoded"}, "digest=" + d, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"it is all there still", "GET", "{upload}", nil, "", 204, at("0-7"), "", "", "", ""},
-		{"close", "PUT", "{upload}?digest=" + d, rng("8-9"), content[8:], 201, blob, "", "", "", ""},
-		{"close again", "PUT", "{upload}?digest=" + d, nil, content[8:], 201, blob, "", "", "", ""},
-		{"the blob", "GET", "/v2/team/app/blobs/" + d, nil, "", 200, nil, content, "", "", ""},
-		{"more after the end", "PATCH", "{upload}", nil, "x", 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
-		{"status after the end", "GET", "{upload}", nil, "", 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
+		{Name: "status of nothing", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: at("0-0")},
+		{
+			Name: "with a range", Method: "PATCH", URL: "{upload}", Header: rng("0-3"), Body: content[:4],
+			WantCode: 202, WantHeader: at("0-3"),
+		},
+		{Name: "status", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: at("0-3")},
+		{
+			Name: "again", Method: "PATCH", URL: "{upload}", Header: rng("0-3"), Body: content[:4],
+			WantCode: 416, WantHeader: at("0-3"), WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "too far", Method: "PATCH", URL: "{upload}", Header: rng("5-6"), Body: content[5:7],
+			WantCode: 416, WantHeader: at("0-3"), WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "backwards", Method: "PATCH", URL: "{upload}", Header: rng("6-5"), Body: content[5:7],
+			WantCode: 416, WantHeader: at("0-3"), WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "longer than the range", Method: "PATCH", URL: "{upload}", Header: rng("4-5"), Body: content[4:7],
+			WantCode: 400, WantError: "SIZE_INVALID",
+		},
+		{
+			Name: "shorter than the range", Method: "PATCH", URL: "{upload}", Header: rng("4-9"), Body: content[4:7],
+			WantCode: 400, WantError: "SIZE_INVALID",
+		},
+		{
+			Name: "a range and no bytes", Method: "PATCH", URL: "{upload}", Header: rng("4-4"),
+			WantCode: 400, WantError: "SIZE_INVALID",
+		},
+		{
+			Name: "no range", Method: "PATCH", URL: "{upload}", Header: rng("4"), Body: content[4:5],
+			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
+		},
+		{
+			Name: "a negative range", Method: "PATCH", URL: "{upload}", Header: rng("-4-5"), Body: content[4:6],
+			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
+		},
+		{
+			Name: "a huge range", Method: "PATCH", URL: "{upload}", Header: rng("4-99999999999999999999"), Body: content[4:6],
+			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
+		},
+		{
+			Name: "two ranges", Method: "PATCH", URL: "{upload}", Header: rng("4-4\n5-5"), Body: content[4:5],
+			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
+		},
+		{Name: "nothing", Method: "PATCH", URL: "{upload}", WantCode: 202, WantHeader: at("0-3")},
+		{Name: "without a range", Method: "PATCH", URL: "{upload}", Body: content[4:5], WantCode: 202, WantHeader: at("0-4")},
+		{
+			Name: "as HTTP has it", Method: "PATCH", URL: "{upload}", Header: rng("bytes 5-6/*"), Body: content[5:7],
+			WantCode: 202, WantHeader: at("0-6"),
+		},
+		{
+			Name: "as HTTP has it, of a length", Method: "PATCH", URL: "{upload}", Header: rng("bytes=7-7/10"), Body: content[7:8],
+			WantCode: 202, WantHeader: at("0-7"),
+		},
+		{
+			Name: "close at the wrong place", Method: "PUT", URL: "{upload}?digest=" + d, Header: rng("9-9"), Body: content[9:],
+			WantCode: 416, WantHeader: at("0-7"), WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "close backwards", Method: "PUT", URL: "{upload}?digest=" + d, Header: rng("9-8"), Body: content[9:],
+			WantCode: 416, WantHeader: at("0-7"), WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "close without a digest", Method: "PUT", URL: "{upload}", Body: content[8:],
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "close with a bad digest", Method: "PUT", URL: "{upload}?digest=sha256:bad", Body: content[8:],
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "close with two digests", Method: "PUT", URL: "{upload}?digest=" + d + "&digest=" + d, Body: content[8:],
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "the digest in a form", Method: "PUT", URL: "{upload}", Header: header{"Content-Type": "application/x-www-form-urlencoded"}, Body: "digest=" + d,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{Name: "it is all there still", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: at("0-7")},
+		{
+			Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, Header: rng("8-9"), Body: content[8:],
+			WantCode: 201, WantHeader: blob,
+		},
+		{Name: "close again", Method: "PUT", URL: "{upload}?digest=" + d, Body: content[8:], WantCode: 201, WantHeader: blob},
+		{Name: "the blob", Method: "GET", URL: "/v2/team/app/blobs/" + d, WantCode: 200, WantBody: content},
+		{
+			Name: "more after the end", Method: "PATCH", URL: "{upload}", Body: "x",
+			WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN",
+		},
+		{Name: "status after the end", Method: "GET", URL: "{upload}", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"},
 	})
 }
 
@@ -83,30 +146,54 @@ func TestSessions(t *testing.T) {
 	d := sha256Of(content)
 	s.open("team/app")
 	s.run([]exchangeCase{
-		{"another digest", "PUT", "{upload}?digest=" + sha256Of("x"), nil, content, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"that ended it", "GET", "{upload}", nil, "", 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
+		{
+			Name: "another digest", Method: "PUT", URL: "{upload}?digest=" + sha256Of("x"), Body: content,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{Name: "that ended it", Method: "GET", URL: "{upload}", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"},
 	})
 	s.open("team/app")
 	_, id := s.session()
 	s.run([]exchangeCase{
-		{"of another repository", "PATCH", "/v2/other/blobs/uploads/" + id, nil, content, 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
-		{"cancel that of another", "DELETE", "/v2/other/blobs/uploads/" + id, nil, "", 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
-		{"cancel", "DELETE", "{upload}", nil, "", 204, nil, "", "", "", ""},
-		{"cancel again", "DELETE", "{upload}", nil, "", 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
-		{"close what was cancelled", "PUT", "{upload}?digest=" + d, nil, content, 404, nil, "", "BLOB_UPLOAD_UNKNOWN", "", ""},
+		{
+			Name: "of another repository", Method: "PATCH", URL: "/v2/other/blobs/uploads/" + id, Body: content,
+			WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN",
+		},
+		{
+			Name: "cancel that of another", Method: "DELETE", URL: "/v2/other/blobs/uploads/" + id,
+			WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN",
+		},
+		{Name: "cancel", Method: "DELETE", URL: "{upload}", WantCode: 204},
+		{Name: "cancel again", Method: "DELETE", URL: "{upload}", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"},
+		{
+			Name: "close what was cancelled", Method: "PUT", URL: "{upload}?digest=" + d, Body: content,
+			WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN",
+		},
 	})
 	s.open("team/app")
 	s.run([]exchangeCase{
-		{"all in the PUT", "PUT", "{upload}?digest=" + d, nil, content, 201, header{"Location": "/v2/team/app/blobs/" + d}, "", "", "", ""},
+		{
+			Name: "all in the PUT", Method: "PUT", URL: "{upload}?digest=" + d, Body: content,
+			WantCode: 201, WantHeader: header{"Location": "/v2/team/app/blobs/" + d},
+		},
 	})
 	s.run([]exchangeCase{
-		{"for sha512", "POST", uploads + "?digest-algorithm=sha512", nil, "", 202, nil, "", "", "", "upload"},
-		{"its chunk", "PATCH", "{upload}", nil, content, 202, nil, "", "", "", ""},
-		{"its end", "PUT", "{upload}?digest=" + sha512Of(content), nil, "", 201, header{"Docker-Content-Digest": sha512Of(content)}, "", "", "", ""},
-		{"for md5", "POST", uploads + "?digest-algorithm=md5", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"for none", "POST", uploads + "?digest-algorithm=", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"for two", "POST", uploads + "?digest-algorithm=sha256&digest-algorithm=sha512", nil, "", 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"without the slash", "POST", "/v2/team/app/blobs/uploads", nil, "", 202, header{"Range": "0-0"}, "", "", "", ""},
+		{Name: "for sha512", Method: "POST", URL: uploads + "?digest-algorithm=sha512", WantCode: 202, Save: "upload"},
+		{Name: "its chunk", Method: "PATCH", URL: "{upload}", Body: content, WantCode: 202},
+		{
+			Name: "its end", Method: "PUT", URL: "{upload}?digest=" + sha512Of(content),
+			WantCode: 201, WantHeader: header{"Docker-Content-Digest": sha512Of(content)},
+		},
+		{Name: "for md5", Method: "POST", URL: uploads + "?digest-algorithm=md5", WantCode: 400, WantError: "DIGEST_INVALID"},
+		{Name: "for none", Method: "POST", URL: uploads + "?digest-algorithm=", WantCode: 400, WantError: "DIGEST_INVALID"},
+		{
+			Name: "for two", Method: "POST", URL: uploads + "?digest-algorithm=sha256&digest-algorithm=sha512",
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "without the slash", Method: "POST", URL: "/v2/team/app/blobs/uploads",
+			WantCode: 202, WantHeader: header{"Range": "0-0"},
+		},
 	})
 }
 
@@ -115,16 +202,43 @@ func TestWholeBlobInPost(t *testing.T) {
 	const content = "content"
 	d := sha256Of(content)
 	s.run([]exchangeCase{
-		{"whole", "POST", uploads + "?digest=" + d, nil, content, 201, header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d}, "", "", "", ""},
-		{"again", "POST", uploads + "?digest=" + d, nil, content, 201, nil, "", "", "", ""},
-		{"sha512, escaped", "POST", uploads + "?digest=" + strings.Replace(sha512Of(content), ":", "%3A", 1), nil, content, 201, header{"Docker-Content-Digest": sha512Of(content)}, "", "", "", ""},
-		{"with its range", "POST", uploads + "?digest=" + d, rng("0-6"), content, 201, nil, "", "", "", ""},
-		{"a part of it", "POST", uploads + "?digest=" + d, rng("1-6"), content[1:], 416, nil, "", "RANGE_INVALID", "", ""},
-		{"another digest", "POST", uploads + "?digest=" + sha256Of("x"), nil, content, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"a bad digest", "POST", uploads + "?digest=sha256:bad", nil, content, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"no digest", "POST", uploads + "?digest=", nil, content, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"two digests", "POST", uploads + "?digest=" + d + "&digest=" + d, nil, content, 400, nil, "", "DIGEST_INVALID", "", ""},
-		{"a malformed query", "POST", uploads + "?digest=" + d + ";x", nil, content, 400, nil, "", "UNSUPPORTED", "", ""},
+		{
+			Name: "whole", Method: "POST", URL: uploads + "?digest=" + d, Body: content,
+			WantCode: 201, WantHeader: header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d},
+		},
+		{Name: "again", Method: "POST", URL: uploads + "?digest=" + d, Body: content, WantCode: 201},
+		{
+			Name: "sha512, escaped", Method: "POST", URL: uploads + "?digest=" + strings.Replace(sha512Of(content), ":", "%3A", 1), Body: content,
+			WantCode: 201, WantHeader: header{"Docker-Content-Digest": sha512Of(content)},
+		},
+		{
+			Name: "with its range", Method: "POST", URL: uploads + "?digest=" + d, Header: rng("0-6"), Body: content,
+			WantCode: 201,
+		},
+		{
+			Name: "a part of it", Method: "POST", URL: uploads + "?digest=" + d, Header: rng("1-6"), Body: content[1:],
+			WantCode: 416, WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "another digest", Method: "POST", URL: uploads + "?digest=" + sha256Of("x"), Body: content,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "a bad digest", Method: "POST", URL: uploads + "?digest=sha256:bad", Body: content,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "no digest", Method: "POST", URL: uploads + "?digest=", Body: content,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "two digests", Method: "POST", URL: uploads + "?digest=" + d + "&digest=" + d, Body: content,
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "a malformed query", Method: "POST", URL: uploads + "?digest=" + d + ";x", Body: content,
+			WantCode: 400, WantError: "UNSUPPORTED",
+		},
 	})
 }
 
@@ -156,19 +270,28 @@ func TestMount(t *testing.T) {
 		post("from where it is not", "?mount="+d+"&from=elsewhere", 202, opened),
 		post("from where one may not", "?mount="+hidden+"&from=secret/app", 202, opened),
 		post("from anywhere, where one may not", "?mount="+hidden, 202, opened),
-		{"it is not there", "HEAD", "/v2/team/app/blobs/" + d, nil, "", 404, nil, "", "BLOB_UNKNOWN", "", ""},
+		{Name: "it is not there", Method: "HEAD", URL: "/v2/team/app/blobs/" + d, WantCode: 404, WantError: "BLOB_UNKNOWN"},
 		post("mount", "?mount="+d+"&from=from%2Fapp", 201, mounted),
-		{"it is there", "GET", "/v2/team/app/blobs/" + d, nil, "", 200, nil, "content", "", "", ""},
-		{"from anywhere", "POST", "/v2/third/blobs/uploads/?mount=" + d, nil, "", 201, header{"Location": "/v2/third/blobs/" + d}, "", "", "", ""},
-		{"from nowhere", "POST", "/v2/fourth/blobs/uploads/?from=&mount=" + d, nil, "", 201, header{"Location": "/v2/fourth/blobs/" + d}, "", "", "", ""},
+		{Name: "it is there", Method: "GET", URL: "/v2/team/app/blobs/" + d, WantCode: 200, WantBody: "content"},
+		{
+			Name: "from anywhere", Method: "POST", URL: "/v2/third/blobs/uploads/?mount=" + d,
+			WantCode: 201, WantHeader: header{"Location": "/v2/third/blobs/" + d},
+		},
+		{
+			Name: "from nowhere", Method: "POST", URL: "/v2/fourth/blobs/uploads/?from=&mount=" + d,
+			WantCode: 201, WantHeader: header{"Location": "/v2/fourth/blobs/" + d},
+		},
 		bad("a bad digest", "?mount=sha256:bad&from=from/app", "DIGEST_INVALID"),
 		bad("two digests", "?mount="+d+"&mount="+d+"&from=from/app", "DIGEST_INVALID"),
 		bad("two repositories", "?mount="+d+"&from=a&from=b", "NAME_INVALID"),
 		bad("a bad repository", "?mount="+d+"&from=../b", "NAME_INVALID"),
 		bad("a bad repository, upper case", "?mount="+d+"&from=B", "NAME_INVALID"),
-		{"failing, with the blob", "POST", uploads + "?mount=" + hidden + "&from=secret/app&digest=" + sha256Of("new"), nil, "new", 201, header{"Docker-Content-Digest": sha256Of("new")}, "", "", "", ""},
-		{"failing, of sha512", "POST", uploads + "?mount=" + sha512Of("new"), nil, "", 202, nil, "", "", "", "upload"},
-		{"and its end", "PUT", "{upload}?digest=" + sha512Of("new"), nil, "new", 201, nil, "", "", "", ""},
+		{
+			Name: "failing, with the blob", Method: "POST", URL: uploads + "?mount=" + hidden + "&from=secret/app&digest=" + sha256Of("new"), Body: "new",
+			WantCode: 201, WantHeader: header{"Docker-Content-Digest": sha256Of("new")},
+		},
+		{Name: "failing, of sha512", Method: "POST", URL: uploads + "?mount=" + sha512Of("new"), WantCode: 202, Save: "upload"},
+		{Name: "and its end", Method: "PUT", URL: "{upload}?digest=" + sha512Of("new"), Body: "new", WantCode: 201},
 	})
 }
 

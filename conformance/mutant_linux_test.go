@@ -29,26 +29,24 @@ type mutant struct {
 }
 
 func mutants() []mutant {
-	const put, del, dir = "storage/bucket/put.go", "storage/bucket/delete.go", "storage/bucket/dir.go"
-	const sqlite, backup, data = "storage/meta/sqlite.go", "storage/meta/backup.go", "cmd/berth/datadir.go"
+	const put, del, durable = "storage/bucket/put.go", "storage/bucket/delete.go", "internal/durable/durable.go"
+	const sqlite = "storage/meta/sqlite.go"
 	const full = `"synchronous(FULL)",            // each commit syncs the log`
 	return []mutant{
 		{"an object's bytes", put, `o.file.Sync() // durable: file`, `error(nil)`, cutAfterPush},
-		{"an object's name", put, `syncDir(o.dir) // durable: directory`, `error(nil)`, cutAfterPush},
-		{"a deletion", del, `syncDir(opened) // durable: deletion`, `error(nil)`, cutAfterDeletion},
+		{"an object's name", put, `durable.SyncOpenDir(o.dir) // durable: directory`, `error(nil)`, cutAfterPush},
+		{"a deletion", del, `durable.SyncOpenDir(opened) // durable: deletion`, `error(nil)`, cutAfterDeletion},
 		{"a commit", sqlite, full, `"synchronous(NORMAL)",`, cutAfterTag},
 		{"any sync of rows", sqlite, full, `"synchronous(OFF)",`, cutAfterTag},
-		{"a backup's name", backup, `return syncDir(filepath.Dir(file))`, `return nil`, cutAfterBackup},
+		{"a backup's name", durable, `return SyncDir(filepath.Dir(file)) // durable: published name`, `return nil`, cutAfterBackup},
 		// ext4 writes its journal in order: the first fsync of anything takes with
 		// it every directory that was made before, so no cut can show these. Other
 		// file systems promise no such thing, and the order of the calls is what
 		// is tested.
-		{"any new directory of the bucket", dir, `syncDir(dir) // durable: new directory`, `error(nil)`, traceNew},
-		{"the directories of objects", dir, `return syncPath(content)`, `return nil`, traceNew},
-		{"the bucket's new directory", dir, `return syncPath(parent)`, `return nil`, traceNew},
-		{"the bucket's old directory", dir, `err := syncPath(parent)`, `err := error(nil)`, traceMade},
-		{"a new data directory", data, `return syncDir(parent)`, `return nil`, traceNew},
-		{"an old data directory", data, `err := syncDir(filepath.Dir(path));`, `err := error(nil);`, traceMade},
+		{"any directory", durable, `errors.Join(SyncOpenDir(dir), dir.Close())`, `dir.Close()`, traceNew},
+		{"a new directory", durable, `return SyncDir(parent) // durable: made directory`, `return nil`, traceNew},
+		{"the directories of objects", durable, `return SyncDir(parent) // durable: all directories`, `return nil`, traceNew},
+		{"an old directory", durable, `err := SyncDir(parent) // durable: old directory`, `err := error(nil)`, traceMade},
 	}
 }
 
@@ -56,14 +54,10 @@ func mutants() []mutant {
 // from another one that a start makes in any case.
 func twice() map[string]string {
 	return map[string]string{
-		"storage/meta/sqlite.go: return syncDir(dir)":                                                    "SQLite syncs the directory of a new database itself",
-		"storage/meta/durable.go: return syncDir(parent)":                                                "serve has made the directory of the database before",
-		"storage/meta/backup.go: return syncFile(file)":                                                  "SQLite syncs what VACUUM INTO writes",
-		"storage/bucket/disk_unix.go: return dir.Sync()":                                                 "what the others call",
-		"storage/meta/durable.go: return syncPath(dir, os.O_RDONLY)":                                     "what the others call",
-		"storage/meta/durable.go: return errors.Join(f.Sync(), f.Close())":                               "what the others call",
-		"storage/meta/durable.go: func syncFile(file string) error { return syncPath(file, os.O_RDWR) }": "what the others call",
-		"cmd/berth/datadir.go: if err := dir.Sync(); err != nil {":                                       "what the others call",
+		"storage/meta/sqlite.go: return durable.SyncDir(dir)":                                            "SQLite syncs the directory of a new database itself",
+		"internal/durable/durable.go: if err := syncFile(temp); err != nil { // durable: published file": "SQLite syncs what VACUUM INTO writes",
+		"internal/durable/durable.go: return errors.Join(f.Sync(), f.Close())":                           "what the one before calls",
+		"internal/durable/sync_unix.go: return dir.Sync()":                                               "what the others call",
 	}
 }
 
@@ -121,9 +115,9 @@ func (m mutant) build(t *testing.T) string {
 
 // TestEverySyncHasItsMutant reads the source for fsyncs that nothing here tests.
 func TestEverySyncHasItsMutant(t *testing.T) {
-	call := regexp.MustCompile(`\.Sync\(\)|\bsync(Dir|Path|File)\(|synchronous\(`)
+	call := regexp.MustCompile(`\.Sync\(\)|\b([sS]ync(Dir|File)|SyncOpenDir)\(|synchronous\(`)
 	known, used := twice(), map[string]bool{}
-	for _, top := range []string{"storage", "cmd/berth", "api", "auth", "manifest"} {
+	for _, top := range []string{"internal", "storage", "cmd/berth", "api", "auth", "manifest"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
@@ -140,8 +134,8 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 				line = strings.TrimSpace(line)
 				key := filepath.ToSlash(file) + ": " + line
 				switch {
-				case !call.MatchString(line), strings.HasPrefix(line, "//"), strings.HasPrefix(line, "func syncDir("),
-					strings.HasPrefix(line, "func syncPath("), strings.Contains(line, "add(\"synchronous(FULL)\""):
+				case !call.MatchString(line), strings.HasPrefix(line, "//"), strings.HasPrefix(line, "func SyncDir("), strings.HasPrefix(line, "func SyncOpenDir("),
+					strings.HasPrefix(line, "func syncFile("), strings.Contains(line, "add(\"synchronous(FULL)\""):
 				case known[key] != "":
 					used[key] = true
 				case !mutated(filepath.ToSlash(file), line):

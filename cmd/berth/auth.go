@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/policy"
+	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -110,7 +111,7 @@ func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, er
 	if err != nil {
 		return nil, err
 	}
-	q.open = l.Auth.Mode == modeNone
+	q.open = l.Auth.Mode == config.ModeNone
 	store, err := policy.Open(l.Auth.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("auth.policy: %w", err)
@@ -189,10 +190,10 @@ func (q *question) readAction(action string, repository []string) error {
 // lookUp adds what the database knows of a user or robot. There may be no database yet, and no account: users of htpasswd
 // files are not in it.
 func (c *console) lookUp(cmd *cobra.Command, l *loaded, q *question) error {
-	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.inMemory() {
+	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.InMemory() {
 		return nil
 	}
-	if _, err := os.Stat(l.databaseFile()); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(l.DatabaseFile); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	rows, err := c.openRows(cmd.Context(), l)

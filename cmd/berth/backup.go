@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -18,7 +19,7 @@ func (c *console) backupCommand() *cobra.Command {
 			"before: docs/operate.md says why, and how both are restored. FILE must not exist.",
 		Args: cobra.ExactArgs(1),
 	}
-	configFlags(cmd.Flags())
+	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		l, err := loadFor(cmd.Flags(), c.environ)
 		if err != nil {
@@ -28,15 +29,15 @@ func (c *console) backupCommand() *cobra.Command {
 			return fmt.Errorf("backup: %w", err)
 		}
 		fmt.Fprintf(c.stdout, "wrote the rows of %s to %s; now copy the bucket %s\n",
-			maskURL(l.Database.URL), args[0], maskURL(l.Storage.Bucket))
+			config.MaskURL(l.Database.URL), args[0], config.MaskURL(l.Storage.Bucket))
 		return nil
 	}
 	return cmd
 }
 
 // backup copies the rows to file.
-func backup(ctx context.Context, c *Config, file string) error {
-	if c.inMemory() {
+func backup(ctx context.Context, c *config.Config, file string) error {
+	if c.InMemory() {
 		return errors.New("a database in memory lives in its server and cannot be copied from outside")
 	}
 	return meta.Backup(ctx, c.Database.URL, file)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 var update = flag.Bool("update", false, "write the table of settings into docs/configuration.md")
@@ -42,13 +44,12 @@ func TestConfigurationPage(t *testing.T) {
 func settingsTable() string {
 	var b strings.Builder
 	b.WriteString("| key | default | variable | flag | meaning |\n|---|---|---|---|---|\n")
-	c := defaults()
-	for _, s := range settings() {
+	for _, s := range config.Settings() {
 		def := "unset"
-		if text := s.text(&c); text != "" {
-			def = "`" + text + "`"
+		if s.Default != "" {
+			def = "`" + s.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `--%s` | %s |\n", s.key, def, s.env, s.flag, s.doc)
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `--%s` | %s |\n", s.Key, def, s.Env, s.Flag, s.Doc)
 	}
 	return b.String()
 }

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
+	"github.com/berth-registry/berth/cmd/berth/server"
 )
 
 const healthTimeout = 5 * time.Second
@@ -23,7 +20,7 @@ func (c *console) healthCommand() *cobra.Command {
 			"made for a container's health check, which has no other program to ask with.",
 		Args: cobra.NoArgs,
 	}
-	configFlags(cmd.Flags())
+	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		l, err := loadFor(cmd.Flags(), c.environ)
 		if err != nil {
@@ -31,59 +28,7 @@ func (c *console) healthCommand() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), healthTimeout)
 		defer cancel()
-		return askReady(ctx, l.Config)
+		return server.AskReady(ctx, &l.Config)
 	}
 	return cmd
-}
-
-// askReady returns nil when the server on the address it listens on says that it is ready.
-func askReady(ctx context.Context, c Config) error {
-	addr, err := dialAddr(c.HTTP.Addr)
-	if err != nil {
-		return err
-	}
-	scheme := "http"
-	if c.TLS.Certificate != "" {
-		scheme = "https"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+addr+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Transport: &http.Transport{ // and no proxy, whatever HTTP_PROXY says
-		DisableKeepAlives: true,
-		// The certificate is for the name that clients use, not for this address, and may be one that only they trust.
-		// Nothing is sent that anyone could misuse.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("not ready: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s answers %s", addr, resp.Status)
-	}
-	return nil
-}
-
-// dialAddr is where to reach, from this machine, a server that listens on addr.
-func dialAddr(addr string) (string, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", err
-	}
-	if port == "0" {
-		return "", errors.New("http.addr has port 0, so nobody knows which port the server took")
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-		if ip.Is6() {
-			host = "::1"
-		}
-	}
-	if host == "" {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port), nil
 }

@@ -1,6 +1,7 @@
-// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on a directory and nothing
-// else. This package reads the configuration, puts the parts together, and stops them in the order that loses least; what
-// the registry does is in the packages below it.
+// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on a
+// directory and nothing else. This package has the commands: their flags, what they print and their
+// exit codes. Settings are in package config, the parts of a running registry in package server, and
+// what the registry does in the packages below them.
 package main
 
 import (
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/cmd/berth/server"
 )
 
 // console is the process as its commands see it.
@@ -70,7 +73,7 @@ func run(c *console, args []string) int {
 }
 
 // complain tells why a command failed. A reader of standard error that stands still does not keep
-// the process for longer than lastWords.
+// the process for longer than server.LastWords.
 func (c *console) complain(err error) {
 	told := make(chan struct{})
 	go func() {
@@ -79,7 +82,7 @@ func (c *console) complain(err error) {
 	}()
 	select {
 	case <-told:
-	case <-time.After(lastWords):
+	case <-time.After(server.LastWords):
 	}
 }
 

@@ -213,18 +213,6 @@ func TestMemoryBeyondLoopbackIsRefused(t *testing.T) {
 	p.stop()
 }
 
-// TestCommandLine: what people copy means the same to a shell.
-func TestCommandLine(t *testing.T) {
-	c := &Config{Data: "/data", Database: DatabaseConfig{URL: "sqlite:/data/berth.db"}}
-	if got, want := c.commandLine("user add NAME"), "berth user add NAME --data /data"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	c = &Config{Data: "/my data", Database: DatabaseConfig{URL: "sqlite:/it's.db"}}
-	if got, want := c.commandLine("user list"), `berth user list --data '/my data' --database-url 'sqlite:/it'\''s.db'`; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 // TestHangupWithoutFiles: SIGHUP ends no server, whatever there is to read again.
 func TestHangupWithoutFiles(t *testing.T) {
 	p := serve(t, newData(t), nil)

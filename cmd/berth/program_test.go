@@ -39,7 +39,7 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(self, args...)
 	cmd.Dir = t.TempDir()
 	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, envPrefix) {
+		if !strings.HasPrefix(entry, "BERTH_") {
 			cmd.Env = append(cmd.Env, entry)
 		}
 	}
@@ -89,10 +89,32 @@ func berthReading(t *testing.T, input string, env []string, args ...string) resu
 type program struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	log  *sink
+	log  output
 	line startLine
 	url  string
 	done chan struct{} // closed when the process has ended
+}
+
+// output is a file that a program writes to and that may be read meanwhile.
+type output struct{ *os.File }
+
+func newOutput(t *testing.T) output {
+	t.Helper()
+	f, err := os.CreateTemp(t.TempDir(), "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return output{f}
+}
+
+// String is what was written so far.
+func (o output) String() string {
+	content, err := os.ReadFile(o.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
 }
 
 // startLine is the line that a server logs when it is ready.
@@ -104,8 +126,8 @@ type startLine struct {
 func serve(t *testing.T, data string, env []string, args ...string) *program {
 	t.Helper()
 	args = append([]string{"serve", "--data", data, "--addr", "127.0.0.1:0"}, args...)
-	p := &program{t: t, cmd: command(t, env, args...), log: &sink{}, done: make(chan struct{})}
-	p.cmd.Stderr = p.log
+	p := &program{t: t, cmd: command(t, env, args...), log: newOutput(t), done: make(chan struct{})}
+	p.cmd.Stderr = p.log.File // which the program writes itself
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -259,3 +281,13 @@ func pullImage(url, repo, tag string, manifest, layer []byte) error {
 
 // newData is the path of a data directory that does not exist yet.
 func newData(t *testing.T) string { return filepath.Join(t.TempDir(), "berth-data") }
+
+// writeFile makes a file that is the only one in its directory.
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -50,7 +50,7 @@ func TestFirstPasswordIsForTheTerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			terminal.Close()
-			p := &program{t: t, cmd: cmd, log: &sink{}, done: make(chan struct{})}
+			p := &program{t: t, cmd: cmd, log: newOutput(t), done: make(chan struct{})}
 			read := make(chan struct{})
 			go func() {
 				_, _ = io.Copy(p.log, screen) // which fails when the last writer is gone

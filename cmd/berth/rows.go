@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/berth-registry/berth/cmd/berth/config"
+	"github.com/berth-registry/berth/cmd/berth/server"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -20,7 +21,7 @@ const jsonFlag = "json"
 // rowsFlags adds what every command on the database has: --config, --json, the settings that say where the database is, and
 // further ones by their keys. What has no flag can still be set in the file or the environment.
 func rowsFlags(flags *pflag.FlagSet, keys ...string) {
-	settingFlags(flags, append([]string{"data", "storage.bucket", "database.url"}, keys...)...)
+	config.AddFlags(flags, append([]string{"data", "storage.bucket", "database.url"}, keys...)...)
 	flags.Bool(jsonFlag, false, "print JSON")
 }
 
@@ -41,27 +42,17 @@ func (c *console) withRows(cmd *cobra.Command, f func(rows *meta.DB, l *loaded) 
 // openRows opens the database for a command. It works beside a running server, and before the first start of one: then the
 // data directory is made as serve would make it. A database in memory is refused, since it is its server's alone.
 func (c *console) openRows(ctx context.Context, l *loaded) (*meta.DB, error) {
-	if l.inMemory() {
+	if l.InMemory() {
 		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}
-	if err := makeDataDirs(&l.Config); err != nil {
+	if err := server.MakeDataDirs(l); err != nil {
 		return nil, err
 	}
 	rows, err := meta.Open(ctx, l.Database.URL, meta.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("opening the database %s: %w", maskURL(l.Database.URL), err)
+		return nil, fmt.Errorf("opening the database %s: %w", config.MaskURL(l.Database.URL), err)
 	}
 	return rows, nil
-}
-
-// makeDataDirs makes the data directory and that of the database.
-func makeDataDirs(c *Config) error {
-	for _, dir := range []string{c.Data, filepath.Dir(c.databaseFile())} {
-		if err := makeDir(dir); err != nil {
-			return fmt.Errorf("making the data directory: %w", err)
-		}
-	}
-	return nil
 }
 
 // table is what a command found, for people to read. Every row has as many cells as the head.

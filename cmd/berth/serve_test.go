@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestServe(t *testing.T) {
@@ -35,7 +32,7 @@ func TestServe(t *testing.T) {
 	if err := pullImage(p.url, "team/app", "1", manifest, layer); err != nil {
 		t.Error(err)
 	}
-	for name, mode := range map[string]fs.FileMode{"": fs.ModeDir | 0o700, "berth.db": 0o600, lockName: 0o600} {
+	for name, mode := range map[string]fs.FileMode{"": fs.ModeDir | 0o700, "berth.db": 0o600, "berth.lock": 0o600} {
 		info, err := os.Stat(filepath.Join(data, name))
 		if err != nil || runtime.GOOS != "windows" && info.Mode() != mode {
 			t.Errorf("%s: %v, %v", name, info, err)
@@ -248,11 +245,35 @@ func TestRuntimeSettings(t *testing.T) {
 	}
 }
 
-// TestDebugServerLogs: what net/http has to say of the debug address is in the log, not written past it.
-func TestDebugServerLogs(t *testing.T) {
-	var out sink
-	debugServer(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).ErrorLog.Print("http: a panic")
-	if got := out.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "http: a panic") {
-		t.Errorf("got %q", got)
+// TestR6WideProxies has networks as trusted proxies in which others are: `config check` and the log of
+// `serve` warn.
+func TestR6WideProxies(t *testing.T) {
+	policy := writeFile(t, "policy.yaml", `policy:
+  - {name: inside, who: [anonymous], when: {ip: [10.20.0.0/16, 2001:db8::/48]}, repos: ['**'], allow: [pull]}
+`)
+	for proxies, want := range map[string][]string{
+		"":                               nil,
+		"127.0.0.1":                      nil,
+		"10.0.3.0/24,fd00::/64":          nil,
+		"10.0.2.0/23":                    {"10.0.2.0/23 is a wide network"},
+		"fd00::/63":                      {"fd00::/63 is a wide network"},
+		"10.0.0.0/8":                     {"10.0.0.0/8 is a wide network", "10.0.0.0/8 overlaps 10.20.0.0/16 of rule inside"},
+		"10.20.0.1":                      {"10.20.0.1/32 overlaps 10.20.0.0/16 of rule inside"},
+		"2001:db8::7,192.0.2.0/24":       {"2001:db8::7/128 overlaps 2001:db8::/48 of rule inside"},
+		"10.20.7.0/24,10.21.0.0/24,::/0": {"10.20.7.0/24 overlaps 10.20.0.0/16", "::/0 is a wide network", "::/0 overlaps 2001:db8::/48"},
+	} {
+		r := berth(t, nil, "config", "check", "--http-trusted-proxies", proxies, "--auth-policy", policy)
+		if n := strings.Count(r.stderr, "berth: warning: http.trusted_proxies: "); r.code != 0 || n != len(want) {
+			t.Errorf("%q: code %d and %d warnings, want %d: %s", proxies, r.code, n, len(want), r.stderr)
+		}
+		for _, text := range want {
+			if !strings.Contains(r.stderr, text) {
+				t.Errorf("%q: no warning has %q: %s", proxies, text, r.stderr)
+			}
+		}
+	}
+	p := serve(t, newData(t), nil, "--http-trusted-proxies", "10.0.0.0/8", "--auth-policy", policy)
+	if log := p.log.String(); strings.Count(log, "http.trusted_proxies: 10.0.0.0/8") != 2 {
+		t.Errorf("serve does not warn twice: %s", log)
 	}
 }

@@ -8,12 +8,10 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -236,40 +234,4 @@ func TestSecondSignal(t *testing.T) {
 		t.Error("the half body of the first run was not swept")
 	}
 	p.stop()
-}
-
-// TestD4SignalsDoNotWaitForTheLog: with a reader that stands still the first signal acts at once,
-// and the second one when the log has had its last words. With one that reads, both act at once.
-func TestD4SignalsDoNotWaitForTheLog(t *testing.T) {
-	for name, want := range map[string]time.Duration{"a reader": 0, "a reader that stands still": 500 * time.Millisecond} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var out sink
-				gate := make(chan struct{})
-				if want == 0 {
-					close(gate)
-				} else {
-					defer close(gate)
-				}
-				log, lines := startLog(t, "json", stalled{&out, gate})
-				for range 10_000 {
-					log.Warn(strings.Repeat("x", 500))
-				}
-				synctest.Wait() // what can be written is
-				signals, exits := make(chan os.Signal, 2), make(chan int, 1)
-				c := &console{signals: func() <-chan os.Signal { return signals }, exit: func(code int) { exits <- code }}
-				stop := c.watchSignals(log, lines)
-				began := time.Now()
-				signals <- syscall.SIGTERM
-				<-stop
-				signals <- syscall.SIGINT
-				if code := <-exits; code != 1 || time.Since(began) != want {
-					t.Errorf("exit code %d after %v", code, time.Since(began))
-				}
-				if got := out.String(); want == 0 && !strings.Contains(got, "a second signal: exit at once") {
-					t.Error("the last words are not in the log")
-				}
-			})
-		})
-	}
 }

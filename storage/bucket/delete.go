@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"time"
+
+	"github.com/berth-registry/berth/internal/durable"
 )
 
 // Delete removes the objects of those keys, durably: after a power cut they are still gone. A key without an object is
@@ -59,7 +61,7 @@ func (b *Bucket) deleteIn(ctx context.Context, dir string, keys []string) error 
 	// Also if no key had an object: an earlier Delete may have removed it and then failed here.
 	err := b.fault("syncdir", keys[0])
 	if err == nil && opened != nil {
-		err = syncDir(opened) // durable: deletion
+		err = durable.SyncOpenDir(opened) // durable: deletion
 	}
 	return errors.Join(append(errs, err)...)
 }

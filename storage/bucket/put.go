@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+
+	"github.com/berth-registry/berth/internal/durable"
 )
 
 // Free space is looked at again after this many bytes of a body.
@@ -143,7 +145,7 @@ func (o *object) publish() error {
 	}
 	err = o.b.fault("syncdir", o.key)
 	if err == nil && o.dir != nil {
-		err = syncDir(o.dir) // durable: directory
+		err = durable.SyncOpenDir(o.dir) // durable: directory
 	}
 	return noSpace(err)
 }

@@ -8,13 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/berth-registry/berth/internal/durable"
 )
 
 // Backup writes a consistent copy of the database that url names to file,
 // while it may be served by another process. The database must exist; it is
 // opened for reading only and not migrated. See DB.Backup.
 func Backup(ctx context.Context, url, file string) error {
-	path, err := parseURL(url)
+	path, err := ParseURL(url)
 	if err != nil {
 		return err
 	}
@@ -58,13 +60,13 @@ func backup(ctx context.Context, c *conn, file string) error {
 	temp := file + ".tmp-" + rand.Text()[:8]
 	err = copyTo(ctx, c, temp)
 	if err == nil {
-		err = publish(temp, file)
+		err = durable.PublishNew(temp, file)
 	}
 	if err != nil {
 		os.Remove(temp)
 		return classify(fmt.Errorf("backing up to %s: %w", file, err))
 	}
-	return syncDir(filepath.Dir(file))
+	return nil
 }
 
 // copyTo writes the copy to a new file. The copy is compact and in rollback
@@ -78,21 +80,6 @@ func copyTo(ctx context.Context, c *conn, file string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if _, err := c.execContext(ctx, `VACUUM INTO $1`, file); err != nil {
-		return err
-	}
-	return syncFile(file)
-}
-
-// publish gives a finished file its name without replacing another.
-func publish(temp, file string) error {
-	err := os.Link(temp, file)
-	switch {
-	case err == nil:
-		return os.Remove(temp)
-	case errors.Is(err, fs.ErrExist):
-		return err
-	}
-	// A file system without hard links.
-	return os.Rename(temp, file)
+	_, err = c.execContext(ctx, `VACUUM INTO $1`, file)
+	return err
 }

@@ -100,7 +100,7 @@ func open(ctx context.Context, url string, o Options, m migrations) (*DB, error)
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = 256
 	}
-	path, err := parseURL(url)
+	path, err := ParseURL(url)
 	if err != nil {
 		return nil, err
 	}

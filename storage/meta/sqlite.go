@@ -12,6 +12,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/berth-registry/berth/internal/durable"
 )
 
 // What is SQLite's own stands in this file: how a database is named, made and
@@ -36,8 +38,8 @@ const (
 	backupMode      // opens the file itself for reading only
 )
 
-// parseURL returns the absolute path of the file that a database URL names, or "" for one in memory.
-func parseURL(url string) (path string, err error) {
+// ParseURL returns the absolute path of the file that a database URL names, or "" for one in memory.
+func ParseURL(url string) (path string, err error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	switch {
 	case !ok || path == "":
@@ -54,7 +56,7 @@ func parseURL(url string) (path string, err error) {
 // SQLite holds on it elsewhere in this process.
 func createFile(path string) error {
 	dir := filepath.Dir(path)
-	if err := makeDirs(dir); err != nil {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -68,7 +70,7 @@ func createFile(path string) error {
 		}
 	}
 	// Also when the file was there: the process that made it may have died before this.
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // connect opens a connection to the database at path, or to a new one in memory if it is "".

@@ -1,0 +1,220 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage"
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// site is an API on a real registry, served over a real connection.
+type site struct {
+	*API
+	t     *testing.T
+	addr  string                              // "127.0.0.1:41234"
+	conn  func() (net.Conn, error)            // opens a connection to it
+	via   http.RoundTripper                   // over such connections
+	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
+	log   *logBuffer
+	saved map[string]string // what an exchange's Save kept
+	read  byteCount         // of the bodies of requests
+}
+
+// logBuffer keeps what is logged.
+type logBuffer struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	lines chan struct{} // has an element when there is something new
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.lines <- struct{}{}:
+	default:
+	}
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// await returns the first line that has all of the parts, waiting for it.
+func (l *logBuffer) await(parts ...string) string {
+	for {
+		for line := range strings.Lines(l.String()) {
+			missing := false
+			for _, part := range parts {
+				missing = missing || !strings.Contains(line, part)
+			}
+			if !missing {
+				return line
+			}
+		}
+		<-l.lines
+	}
+}
+
+// newRegistry returns a registry on an empty bucket and database.
+func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Registry {
+	t.Helper()
+	return registryOn(t, newDB(t), newBucket(t, bucketURL), o)
+}
+
+// newDB returns an empty database.
+func newDB(t testing.TB) *meta.DB {
+	t.Helper()
+	db, err := meta.Open(context.Background(), "sqlite::memory:", meta.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// newBucket returns an empty bucket.
+func newBucket(t testing.TB, url string) *bucket.Bucket {
+	t.Helper()
+	b, err := bucket.Open(context.Background(), url, bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// registryOn returns a registry on an empty database and bucket, whatever the bucket is made of.
+func registryOn(t testing.TB, db *meta.DB, b storage.Bytes, o storage.Options) *storage.Registry {
+	t.Helper()
+	r, err := storage.Open(context.Background(), db, b, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// serveRegistry serves a registry until the test ends.
+func serveRegistry(t *testing.T, registry Registry, o Options) *site {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSiteOf(t, registry, o)
+	s.addr, s.via = l.Addr().String(), http.DefaultTransport
+	s.conn = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
+	s.serveOn(l, s.server())
+	return s
+}
+
+// newSiteOf makes the API of a site, which is not served yet.
+func newSiteOf(t *testing.T, registry Registry, o Options) *site {
+	t.Helper()
+	s := &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
+	if o.Policy == nil {
+		o.Policy = auth.Open{}
+	}
+	if o.LingerBytes == 0 {
+		o.LingerBytes, o.LingerTime = 64<<20, 30*time.Second
+	}
+	o.Log = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.API = New(registry, o)
+	return s
+}
+
+// server makes the site's server, which counts what it reads of bodies.
+func (s *site) server() *http.Server {
+	server := s.Server()
+	handler := server.Handler
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counted := r.WithContext(r.Context()) // net/http goes on with the body that it made
+		counted.Body = countedBody{r.Body, &s.read}
+		handler.ServeHTTP(w, counted)
+	})
+	return server
+}
+
+// countedBody is a request's body that counts what is read of it.
+type countedBody struct {
+	io.ReadCloser
+	count *byteCount
+}
+
+func (b countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.count.add(n)
+	return n, err
+}
+
+// byteCount is a number of bytes, which only grows.
+type byteCount struct {
+	mu    sync.Mutex
+	n     int64
+	grown chan struct{} // closed when n grows; nil while nobody waits
+}
+
+func (c *byteCount) add(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += int64(n)
+	if c.grown != nil {
+		close(c.grown)
+		c.grown = nil
+	}
+}
+
+// now returns the number, and a channel that is closed when it is larger.
+func (c *byteCount) now() (int64, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.grown == nil {
+		c.grown = make(chan struct{})
+	}
+	return c.n, c.grown
+}
+
+// await waits until the number is n.
+func (c *byteCount) await(n int64) {
+	for {
+		got, grown := c.now()
+		if got >= n {
+			return
+		}
+		<-grown
+	}
+}
+
+// serveOn serves a site until the test ends, over TLS if the server has it.
+func (s *site) serveOn(l net.Listener, server *http.Server) {
+	done := make(chan error, 1)
+	serve := server.Serve
+	if server.TLSConfig != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	go func() { done <- serve(l) }()
+	s.t.Cleanup(func() {
+		server.Close()
+		if err := <-done; err != http.ErrServerClosed {
+			s.t.Error(err)
+		}
+	})
+}
+
+func newSite(t *testing.T, o Options) *site {
+	return serveRegistry(t, newRegistry(t, "mem://", storage.Options{}), o)
+}

@@ -1,0 +1,159 @@
+// Package config is the settings of berth: one struct, filled from defaults, a file, the environment
+// and flags. Load checks each setting and resolves what follows from others, and its errors name the
+// setting, its source and what would be right, with secrets masked. The package opens nothing but the
+// configuration file, and knows no engine that keeps bytes or rows: see Engines.
+package config
+
+import "time"
+
+// Config is everything that can be set. Each field says by its tags what it is called in the configuration file (koanf), what
+// it means (doc), which words it takes (oneof), whether its value may hold a password (secret), and, where it is not the
+// key with dashes, the name of its flag (flag). The environment variable of a key is BERTH_ and the key in upper case,
+// dots turned into underscores. docs/configuration.md is written from these tags by the tests of cmd/berth.
+type Config struct {
+	Data      string          `koanf:"data" doc:"Directory for the database and the blobs, made on the first start."`
+	HTTP      HTTPConfig      `koanf:"http"`
+	TLS       TLSConfig       `koanf:"tls"`
+	Auth      AuthConfig      `koanf:"auth"`
+	Audit     AuditConfig     `koanf:"audit"`
+	Storage   StorageConfig   `koanf:"storage"`
+	Database  DatabaseConfig  `koanf:"database"`
+	Manifests ManifestsConfig `koanf:"manifests"`
+	Log       LogConfig       `koanf:"log"`
+	Debug     DebugConfig     `koanf:"debug"`
+	Shutdown  ShutdownConfig  `koanf:"shutdown"`
+	Runtime   RuntimeConfig   `koanf:"runtime"`
+}
+
+// HTTPConfig is the address that clients talk to and what it puts up with.
+type HTTPConfig struct {
+	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Port 0 takes a free one. Beyond loopback the first start makes a user admin, unless auth.mode is none."`
+	ExternalURL    []string      `koanf:"external_url" doc:"URLs under which clients reach the registry, the main one first: https://registry.example. Where they fetch tokens, and the issuer of those. Wanted behind a proxy that does not hand on the client's Host."`
+	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Addresses and networks (CIDR) of proxies whose X-Forwarded-For, -Proto and -Host are believed."`
+	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach an open registry that listens on loopback; others are answered 421. \"*\" admits every name."`
+	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
+	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
+	LingerBytes    Size          `koanf:"linger_bytes" doc:"Most bytes of a request's body that are still read, over HTTP/1, after an answer that did not wait for them: proxies lose an answer whose connection is closed at once. 0: only 256KiB, for 5s at most."`
+	LingerTime     time.Duration `koanf:"linger_time" doc:"How long such reading may take, and never longer than 10s without a byte. 0: only 256KiB, for 5s at most."`
+	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
+}
+
+// TLSConfig is what makes the address speak HTTPS.
+type TLSConfig struct {
+	Certificate string        `koanf:"certificate" doc:"File with the server's certificate and those between it and the root (PEM), read again when it changes. Unset: plain HTTP."`
+	Key         string        `koanf:"key" doc:"File with the certificate's private key (PEM), read again when it changes."`
+	HSTS        time.Duration `koanf:"hsts" doc:"How long browsers shall insist on HTTPS (Strict-Transport-Security), for every port of the host. 0: they are not told."`
+}
+
+// The words of auth.mode. Unset, it follows from what there is.
+const (
+	ModeNone  = "none"
+	ModeBerth = "berth"
+)
+
+// AuthConfig says who may do what.
+type AuthConfig struct {
+	Mode        string        `koanf:"mode" oneof:"none berth" doc:"Who may push and pull: none lets in everyone who reaches the address, berth those whom the policy lets in. Unset, it is berth as soon as there is a user, a policy, an htpasswd file or an address beyond loopback, and stays so."`
+	Policy      string        `koanf:"policy" doc:"File of rules (YAML), read again when it changes. Unset: users and robots may do everything, others nothing."`
+	Htpasswd    []string      `koanf:"htpasswd" doc:"Files with further users, one NAME:HASH each line, bcrypt only, read again when they change."`
+	Service     string        `koanf:"service" doc:"Name of this registry in tokens and challenges. Unset: the host of the first http.external_url, or berth."`
+	TokenTTL    time.Duration `koanf:"token_ttl" doc:"How long a token is good for, 1m to 1h."`
+	UploadGrace time.Duration `koanf:"upload_grace" doc:"How much longer an expired token may go on with the uploads that it began."`
+	SessionTTL  time.Duration `koanf:"session_ttl" doc:"How long a CI job may use what it got for its identity token, 6h at most."`
+	KeyFile     string        `koanf:"key_file" doc:"File with the key that signs tokens (P-256, PKCS#8, PEM), for a mounted secret; read again when it changes. Unset: keys are made, kept in the database, and rotated."`
+	KeyRotation time.Duration `koanf:"key_rotation" doc:"Age at which a signing key gives way to the next. 0: only by command."`
+	CompatX5C   bool          `koanf:"compat_x5c" doc:"Tokens carry a certificate (x5c), for registries of distribution 2.x that verify them. Those of 3.x refuse such tokens."`
+}
+
+// AuditConfig is where it is written down who did what.
+type AuditConfig struct {
+	File string `koanf:"file" doc:"File to which logins, tokens, denials and writes are added as JSON lines; opened anew on SIGHUP. While it takes none, writes and logins are answered 503. The log has them too, but drops lines that are not read."`
+}
+
+// StorageConfig is where bytes go.
+type StorageConfig struct {
+	Bucket           string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, or mem:// for tests and demos. Unset: the directory blobs under data."`
+	MinFree          Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
+	UploadExpiry     time.Duration `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
+	UploadsPerCaller int           `koanf:"uploads_per_caller" doc:"Most upload sessions, and requests that bring bytes to some, that one account may have open, or one address (IPv6: network /64) without an account; more are answered 429. 0: no limit."`
+	BytesPerCaller   Size          `koanf:"upload_bytes_per_caller" doc:"Most bytes in such sessions and in bodies that come in, of one account or address; more are answered 429. What is pushed to its end does not count. 0: no limit."`
+	DeleteDelay      time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
+}
+
+// DatabaseConfig is where rows go.
+type DatabaseConfig struct {
+	URL string `koanf:"url" secret:"true" doc:"Database: sqlite:/path/to/file, or sqlite::memory: with a mem:// bucket. Unset: berth.db under data."`
+}
+
+// ManifestsConfig is which manifests are taken, and what they may cost.
+type ManifestsConfig struct {
+	AllowMissing string `koanf:"allow_missing" oneof:"none index all" doc:"Which manifests may name what the repository does not have: none, index (child manifests of indexes), or all."`
+	MaxSize      Size   `koanf:"max_size" doc:"Largest manifest; larger ones are answered 413."`
+	Memory       Size   `koanf:"memory" doc:"Most memory for manifests being received and for those being sent, half of it each, and a quarter of that for one caller; further requests wait their turn. The first 64 KiB of a manifest come out of a further quarter, and a manifest that the cache has costs nothing."`
+	Cache        Size   `koanf:"cache" doc:"Memory for what was used last: manifests, and what tags and digests mean. 0 turns it off."`
+}
+
+// LogConfig is how the program speaks.
+type LogConfig struct {
+	Format string `koanf:"format" oneof:"auto text json" doc:"Form of the log on standard error: text, json, or auto: text on a terminal, JSON elsewhere."`
+	Level  string `koanf:"level" oneof:"debug info warn error" doc:"Least level that is logged. Requests are logged at info."`
+}
+
+// DebugConfig is the address for operators.
+type DebugConfig struct {
+	Addr string `koanf:"addr" doc:"HOST:PORT for /metrics and /debug/pprof/. Unset: off. It has no authentication and shows the process's memory: keep it private."`
+}
+
+// ShutdownConfig is how long each step of a stop may take.
+type ShutdownConfig struct {
+	Delay  time.Duration `koanf:"delay" doc:"After SIGTERM: how long the registry serves on as not ready, so that load balancers notice."`
+	Grace  time.Duration `koanf:"grace" doc:"After that: how long requests in flight get to finish."`
+	Record time.Duration `koanf:"record" doc:"After that: how long uploads cut in mid-body get to record what arrived."`
+}
+
+// RuntimeConfig tunes the Go runtime.
+type RuntimeConfig struct {
+	GOGC        int  `koanf:"gogc" doc:"Garbage collector target in percent: more is less CPU and more memory. The variable GOGC wins while this is unset."`
+	MemoryLimit Size `koanf:"memory_limit" doc:"Memory above which the garbage collector works harder, whatever gogc says. 0: none. The variable GOMEMLIMIT wins while this is unset."`
+}
+
+// defaults is the configuration of a program that was told nothing.
+func defaults() Config {
+	return Config{
+		Data: "./berth-data",
+		HTTP: HTTPConfig{
+			Addr:           "127.0.0.1:5000",
+			ExternalURL:    []string{},
+			TrustedProxies: []string{},
+			Hosts:          []string{},
+			HeaderTimeout:  10 * time.Second,
+			BodyTimeout:    60 * time.Second,
+			LingerBytes:    64 * mebibyte,
+			LingerTime:     30 * time.Second,
+			MaxHeaderBytes: 64 << 10,
+		},
+		Auth: AuthConfig{
+			Htpasswd:    []string{},
+			TokenTTL:    5 * time.Minute,
+			UploadGrace: time.Hour,
+			SessionTTL:  time.Hour,
+			KeyRotation: 90 * 24 * time.Hour,
+		},
+		Storage: StorageConfig{
+			MinFree:          256 * mebibyte,
+			UploadExpiry:     24 * time.Hour,
+			UploadsPerCaller: 1000,
+			BytesPerCaller:   1024 * 1024 * mebibyte,
+			DeleteDelay:      time.Hour,
+		},
+		Manifests: ManifestsConfig{
+			AllowMissing: "none",
+			MaxSize:      4 * mebibyte,
+			Memory:       64 * mebibyte,
+			Cache:        32 * mebibyte,
+		},
+		Log:      LogConfig{Format: "auto", Level: "info"},
+		Shutdown: ShutdownConfig{Grace: 30 * time.Second, Record: 10 * time.Second},
+		Runtime:  RuntimeConfig{GOGC: 400, MemoryLimit: 96 * mebibyte},
+	}
+}

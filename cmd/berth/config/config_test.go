@@ -1,0 +1,263 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// loadTest reads a configuration from a file's text, variables and flags.
+func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error) {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	AddFlags(flags)
+	if file != "" {
+		args = append(args, "--config", writeFile(t, file))
+	}
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return Load(flags, environ, Engines{BucketURL: bucket.FileURL, DatabaseFile: meta.ParseURL})
+}
+
+// writeFile makes a configuration file.
+func writeFile(t *testing.T, text string) (name string) {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), "berth.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestEverySettingIsDocumentedAndDistinct(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range Settings() {
+		if s.Doc == "" || s.Key == "" || strings.HasSuffix(s.Key, ".") {
+			t.Errorf("%+v lacks a key or a doc", s)
+		}
+		for _, name := range []string{s.Key, s.Env, "--" + s.Flag} {
+			if seen[name] {
+				t.Errorf("%s names two settings", name)
+			}
+			seen[name] = true
+		}
+	}
+	if !seen["manifests.allow_missing"] || !seen["BERTH_MANIFESTS_ALLOW_MISSING"] || !seen["--manifests-allow-missing"] {
+		t.Error("manifests.allow_missing is not named as documented")
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	l, err := loadTest(t, "", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaults()
+	want.Data, _ = filepath.Abs("berth-data")
+	want.Storage.Bucket = "file://" + filepath.ToSlash(filepath.Join(want.Data, "blobs"))
+	want.Database.URL = "sqlite:" + filepath.Join(want.Data, "berth.db")
+	if !reflect.DeepEqual(l.Config, want) {
+		t.Errorf("got  %+v\nwant %+v", l.Config, want)
+	}
+	for _, s := range Settings() {
+		if l.origin[s.Key] != FromDefault {
+			t.Errorf("%s comes from %q", s.Key, l.origin[s.Key])
+		}
+	}
+}
+
+// TestEverySourceReachesEverySetting writes each setting in the file, as variable and as flag, and reads it back.
+func TestEverySourceReachesEverySetting(t *testing.T) {
+	values := map[string]string{
+		"data": "/d", "http.addr": "127.0.0.1:7", "http.hosts": "a,b", "http.header_timeout": "3s", "http.body_timeout": "4s",
+		"http.linger_bytes": "6KiB", "http.linger_time": "7s", "http.max_header_bytes": "5000", "http.external_url": "https://a.test,https://b.test", "http.trusted_proxies": "10.0.0.0/8,::1",
+		"tls.certificate": "/c", "tls.key": "/k", "tls.hsts": "24h", "auth.mode": "none", "auth.policy": "/p", "auth.htpasswd": "/f,/g",
+		"auth.service": "registry", "auth.token_ttl": "4m", "auth.upload_grace": "2h", "auth.session_ttl": "3h", "auth.key_file": "/s",
+		"auth.key_rotation": "48h", "auth.compat_x5c": "true", "audit.file": "/a", "storage.bucket": "file:///b", "storage.min_free": "7KiB",
+		"storage.upload_expiry": "8s", "storage.uploads_per_caller": "18", "storage.upload_bytes_per_caller": "19GiB", "storage.delete_delay": "9s", "database.url": "sqlite:/e", "manifests.allow_missing": "all",
+		"manifests.max_size": "10KiB", "manifests.memory": "11MiB", "manifests.cache": "12KiB", "log.format": "text", "log.level": "warn",
+		"debug.addr": "127.0.0.1:8", "shutdown.delay": "13s", "shutdown.grace": "14s", "shutdown.record": "15s",
+		"runtime.gogc": "16", "runtime.memory_limit": "17MiB",
+	}
+	if runtime.GOOS == "windows" {
+		values["data"] = `C:\d`
+	}
+	with := map[string][]string{"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"}} // halves of a pair
+	for _, s := range Settings() {
+		value, ok := values[s.Key]
+		if !ok {
+			t.Errorf("%s has no value in this test", s.Key)
+			continue
+		}
+		section, key, nested := strings.Cut(s.Key, ".")
+		file := section + ": " + value
+		if nested {
+			file = section + ":\n  " + key + ": " + value
+		}
+		for from, read := range map[string]func() (*Loaded, error){
+			"file ":     func() (*Loaded, error) { return loadTest(t, file, nil, with[s.Key]) },
+			"variable ": func() (*Loaded, error) { return loadTest(t, "", []string{s.Env + "=" + value}, with[s.Key]) },
+			"flag --" + s.Flag: func() (*Loaded, error) {
+				return loadTest(t, "", nil, append([]string{"--" + s.Flag + "=" + value}, with[s.Key]...))
+			},
+		} {
+			l, err := read()
+			if err != nil {
+				t.Errorf("%s by %s: %v", s.Key, from, err)
+				continue
+			}
+			if got := s.text(&l.Config); got != value || !strings.HasPrefix(l.origin[s.Key], from) {
+				t.Errorf("%s by %s: got %q from %q, want %q", s.Key, from, got, l.origin[s.Key], value)
+			}
+		}
+	}
+}
+
+func TestLaterSourcesWin(t *testing.T) {
+	file := "log: {level: warn}\nshutdown:\n  delay: 1s\n  grace: 2s\n  record:\n"
+	environ := []string{"BERTH_SHUTDOWN_DELAY=3s", "BERTH_SHUTDOWN_GRACE=4s", "BERTH_LOG_LEVEL="}
+	l, err := loadTest(t, file, environ, []string{"--shutdown-delay", "5s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := l.Shutdown
+	if s.Delay != 5*time.Second || s.Grace != 4*time.Second || s.Record != 10*time.Second || l.Log.Level != "warn" {
+		t.Errorf("got %+v, level %s", s, l.Log.Level)
+	}
+	if l.origin["shutdown.delay"] != "flag --shutdown-delay" || l.origin["shutdown.grace"] != "variable BERTH_SHUTDOWN_GRACE" ||
+		!strings.HasPrefix(l.origin["log.level"], "file ") || l.origin["shutdown.record"] != FromDefault {
+		t.Errorf("origins: %v", l.origin)
+	}
+}
+
+func TestConfigFileByVariable(t *testing.T) {
+	name := writeFile(t, "http.hosts: [registry.test, 'other.test']\nlog.level: debug\n")
+	l, err := loadTest(t, "", []string{"BERTH_CONFIG=" + name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(l.HTTP.Hosts, []string{"registry.test", "other.test"}) || l.Log.Level != "debug" || len(l.Unknown) > 0 {
+		t.Errorf("got %+v, unknown %v", l.Config, l.Unknown)
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	environ := []string{"BERTH_PORT=tcp://10.0.0.1:5000", "BERTH_SERVICE_HOST=10.0.0.1", "BERTH_TEST_X=1", "PATH=/bin", "BERTH_DATA=/x"}
+	l, err := loadTest(t, "", environ, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"BERTH_PORT", "BERTH_SERVICE_HOST"}; !reflect.DeepEqual(l.Unknown, want) {
+		t.Errorf("got %v, want %v", l.Unknown, want)
+	}
+}
+
+// TestRefused holds what a wrong configuration is told: the key, the value and what is right.
+func TestRefused(t *testing.T) {
+	for _, test := range []struct {
+		name, file string
+		environ    []string
+		args       []string
+		want       []string
+	}{
+		{name: "misspelt key", file: "manifests:\n  alow_missing: all", want: []string{"unknown key manifests.alow_missing", "did you mean manifests.allow_missing?"}},
+		{name: "key in no section", file: "addr: 127.0.0.1:1", want: []string{"unknown key addr", "http.addr?"}},
+		{name: "key in the wrong section", file: "storage: {url: 'sqlite:x'}", want: []string{"unknown key storage.url", "database.url?"}},
+		{name: "unknown section", file: "htpp: {addr: 'x:1'}", want: []string{"unknown key htpp.addr", "http.addr?"}},
+		{name: "two unknown keys", file: "datta: x\nlog: {levl: info}", want: []string{"datta", "did you mean data?", "log.levl", "did you mean log.level?"}},
+		{name: "deeper than a setting", file: "data: {dir: /x}", want: []string{"unknown key data.dir"}},
+		{name: "a value for a section", file: "log: debug", want: []string{"log is a section", "log.level"}},
+		{name: "a list for a value", file: "log: {level: [info]}", want: []string{"log.level", "a single value"}},
+		{name: "a map for a list", file: "http: {hosts: {}}", want: []string{"http.hosts", "a list"}},
+		{name: "no YAML", file: "data: [", want: []string{"berth.yaml", "yaml"}},
+		{name: "no file", args: []string{"--config", "/nonexistent/b.yaml"}, want: []string{"/nonexistent/b.yaml"}},
+		{name: "duration without unit", file: "http: {body_timeout: 60}", want: []string{`http.body_timeout: "60"`, "berth.yaml", "30s"}},
+		{name: "negative duration", environ: []string{"BERTH_SHUTDOWN_DELAY=-1s"}, want: []string{`shutdown.delay: "-1s"`, "variable BERTH_SHUTDOWN_DELAY", "a duration"}},
+		{name: "size", args: []string{"--manifests-cache", "many"}, want: []string{`manifests.cache: "many"`, "flag --manifests-cache", "4MiB"}},
+		{name: "choice", file: "manifests: {allow_missing: some}", want: []string{`"some"`, "none, index, all"}},
+		{name: "less than none", environ: []string{"BERTH_STORAGE_UPLOADS_PER_CALLER=-1"}, want: []string{"storage.uploads_per_caller", "a number of sessions, or 0 for no limit"}},
+		{name: "number", environ: []string{"BERTH_RUNTIME_GOGC=high"}, want: []string{"runtime.gogc", "a whole number"}},
+		{name: "zero timeout", file: "http: {header_timeout: 0s}", want: []string{"http.header_timeout", "more than 0"}},
+		{name: "no memory for a manifest", file: "manifests: {memory: 1MiB}", want: []string{"manifests.memory", "manifests.max_size (4MiB)"}},
+		{name: "address", args: []string{"--addr", "5000"}, want: []string{`http.addr: "5000"`, "HOST:PORT"}},
+		{name: "debug address", args: []string{"--debug-addr", "x"}, want: []string{`debug.addr: "x"`, "HOST:PORT"}},
+		{name: "two wrong values", file: "log: {level: loud, format: xml}", want: []string{`"loud"`, `"xml"`}},
+		{name: "bucket of another kind", file: "storage: {bucket: 's3://key:hidden@b?secret=hidden'}", want: []string{"storage.bucket", "s3://", "file:///directory or mem://"}},
+		{name: "database of another kind", environ: []string{"BERTH_DATABASE_URL=postgres://u:hidden@db/berth?password=hidden"}, want: []string{"database.url", "postgres://u:", "sqlite:/path/to/file"}},
+		{name: "database as a list of words", environ: []string{"BERTH_DATABASE_URL=host=db password=hidden"}, want: []string{"database.url"}},
+		{name: "lasting rows of bytes in memory", file: "storage: {bucket: 'mem://'}\ndatabase: {url: 'sqlite:/x'}", want: []string{"mem://", "sqlite:/x", "sqlite::memory:"}},
+		{name: "neither true nor false", environ: []string{"BERTH_AUTH_COMPAT_X5C=yes"}, want: []string{`auth.compat_x5c: "yes"`, "true or false"}},
+		{name: "token for less than a minute", args: []string{"--auth-token-ttl", "59s"}, want: []string{`auth.token_ttl: "59s" (flag --auth-token-ttl)`, "between 1m and 1h"}},
+		{name: "token for more than an hour", file: "auth: {token_ttl: 61m}", want: []string{`auth.token_ttl: "1h1m"`, "between 1m and 1h"}},
+		{name: "token for part of a second", file: "auth: {token_ttl: 90500ms}", want: []string{"auth.token_ttl", "whole seconds"}},
+		{name: "session for more than six hours", file: "auth: {session_ttl: 7h}", want: []string{`auth.session_ttl: "7h"`, "between 1m and 6h"}},
+		{name: "no session", file: "auth: {session_ttl: 0s}", want: []string{`auth.session_ttl: "0s"`, "between 1m and 6h"}},
+		{name: "keys that change too soon", file: "auth: {key_rotation: 1h}", want: []string{`auth.key_rotation: "1h"`, "at least 1h5m"}},
+		{name: "key without certificate", file: "tls: {key: /k}", want: []string{"tls.key is set and tls.certificate is not"}},
+		{name: "certificate without key", file: "tls: {certificate: /c}", want: []string{"tls.certificate is set and tls.key is not"}},
+		{name: "external URL", file: "http: {external_url: 'https://u:hidden@r.example'}", want: []string{"http.external_url", "https://registry.example"}},
+		{name: "proxy", file: "http: {trusted_proxies: [10.0.0.0/8, proxy.example]}", want: []string{`http.trusted_proxies: "proxy.example"`, "10.0.0.0/8"}},
+		{name: "proxies with host bits", file: "http: {trusted_proxies: [10.1.2.3/8]}", want: []string{`http.trusted_proxies: "10.1.2.3/8" has more than the network's bits: expected 10.0.0.0/8`}},
+		{name: "rows in memory of lasting bytes", file: "database: {url: 'sqlite::memory:'}", want: []string{"sqlite::memory:", "mem://"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := loadTest(t, test.file, test.environ, test.args)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "hidden") {
+				t.Errorf("%q shows a secret", err)
+			}
+		})
+	}
+}
+
+func TestInMemory(t *testing.T) {
+	l, err := loadTest(t, "", nil, []string{"--storage-bucket", "mem://"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Database.URL != memoryDatabase || !l.InMemory() || l.DatabaseFile != "" {
+		t.Errorf("got %+v", l.Config)
+	}
+}
+
+// TestDatabaseURLIsForItsEngine: what a URL means, and which there are, its engine alone says.
+func TestDatabaseURLIsForItsEngine(t *testing.T) {
+	engines := Engines{BucketURL: bucket.FileURL, DatabaseFile: func(url string) (string, error) {
+		if url != "other:rows" {
+			return "", errors.New("a password")
+		}
+		return "/srv/rows", nil
+	}}
+	for url, want := range map[string]string{"other:rows": "", "sqlite:/srv/rows": "database.url: "} {
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		AddFlags(flags, "database.url")
+		if err := flags.Parse([]string{"--database-url", url}); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Load(flags, nil, engines)
+		switch {
+		case want == "" && (err != nil || l.DatabaseFile != "/srv/rows"):
+			t.Errorf("%s: %v, %+v", url, err, l)
+		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "a password")):
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+// parseExternalURL reads a URL under which clients reach the registry and gives it the one form that comparisons with a
+// request's Host need: lower case, without the port that its scheme implies, without a slash at its end.
+func parseExternalURL(text string) (string, error) {
+	refuse := func(reason string) (string, error) {
+		return "", fmt.Errorf("http.external_url: %q %s; expected for example https://registry.example or http://10.0.0.7:5000", MaskURL(text), reason)
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http":
+		return refuse("is not an https or http URL")
+	case u.Hostname() == "" || strings.ContainsAny(u.Host, `"\,`):
+		return refuse("has no host")
+	case u.User != nil:
+		return refuse("has a user in it, which everyone would be told")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return refuse("has more than scheme, host and port: the registry is at /v2/ of its host")
+	}
+	host := strings.ToLower(u.Host)
+	host = strings.TrimSuffix(host, ":") // "https://registry.example:" has a port that is empty
+	host = strings.TrimSuffix(host, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
+	return u.Scheme + "://" + host, nil
+}
+
+// resolveExternalURLs checks http.external_url and gives each entry its one form.
+func (l *Loaded) resolveExternalURLs() error {
+	var wrong []error
+	for i, text := range l.HTTP.ExternalURL {
+		clean, err := parseExternalURL(text)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		l.HTTP.ExternalURL[i] = clean
+	}
+	return errors.Join(wrong...)
+}
+
+// ServiceName returns the registry's name in tokens and challenges.
+func (c *Config) ServiceName() string {
+	if c.Auth.Service != "" {
+		return c.Auth.Service
+	}
+	if len(c.HTTP.ExternalURL) > 0 {
+		_, host, _ := strings.Cut(c.HTTP.ExternalURL[0], "://")
+		return host
+	}
+	return "berth"
+}
+
+// resolveProxies reads http.trusted_proxies.
+func (l *Loaded) resolveProxies() error {
+	var wrong []error
+	for _, text := range l.HTTP.TrustedProxies {
+		p, err := auth.ParseNetwork(text)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("http.trusted_proxies: %w", err))
+			continue
+		}
+		l.Proxies = append(l.Proxies, p)
+	}
+	return errors.Join(wrong...)
+}

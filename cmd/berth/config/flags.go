@@ -1,0 +1,32 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/spf13/pflag"
+)
+
+// fileFlag names the configuration file.
+const fileFlag = "config"
+
+// AddFlags adds --config and a flag for each of the settings with these keys, or for every setting if
+// there are none.
+func AddFlags(flags *pflag.FlagSet, keys ...string) {
+	flags.String(fileFlag, "", "configuration file (YAML); also "+configEnv)
+	for _, s := range Settings() {
+		if len(keys) > 0 && !slices.Contains(keys, s.Key) {
+			continue
+		}
+		f := flags.VarPF(&flagValue{text: s.Default, kind: s.kind()}, s.Flag, "", s.Doc)
+		if f.Value.Type() == boolKind {
+			f.NoOptDefVal = "true"
+		}
+	}
+}
+
+// flagValue is a flag's text; what it must be is checked with the rest of the configuration.
+type flagValue struct{ text, kind string }
+
+func (v *flagValue) String() string     { return v.text }
+func (v *flagValue) Type() string       { return v.kind }
+func (v *flagValue) Set(s string) error { v.text = s; return nil }

@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+)
+
+const (
+	memoryBucket   = "mem://"
+	memoryDatabase = "sqlite::memory:"
+)
+
+// resolve fills in what follows from other settings and checks what no single value can be wrong about.
+func (l *Loaded) resolve(engines Engines) error {
+	wrong := []error{
+		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
+	}
+	data, err := filepath.Abs(l.Data)
+	switch {
+	case l.Data == "":
+		wrong = append(wrong, errors.New("data: wants a directory"))
+	case err != nil:
+		wrong = append(wrong, fmt.Errorf("data: %w", err))
+	default:
+		l.Data = data
+		wrong = append(wrong, l.resolveStores(engines))
+	}
+	return errors.Join(wrong...)
+}
+
+// resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way around, are no registry:
+// either both live in memory or neither does.
+func (l *Loaded) resolveStores(engines Engines) error {
+	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
+	if *bucketURL == "" {
+		url, err := engines.BucketURL(filepath.Join(l.Data, "blobs"))
+		if err != nil {
+			return fmt.Errorf("data: %w", err)
+		}
+		*bucketURL = url
+	}
+	if *db == "" {
+		*db = l.defaultDatabase()
+		if isMemory(*bucketURL) {
+			*db = memoryDatabase
+		}
+	}
+	bucketScheme, _, ok := strings.Cut(*bucketURL, "://")
+	if !ok || bucketScheme != "file" && bucketScheme != "mem" {
+		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
+	}
+	file, err := engines.DatabaseFile(*db)
+	if err != nil { // which may show the password
+		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
+	}
+	if l.DatabaseFile = file; file != "" {
+		*db = databaseURL(file)
+	}
+	if isMemory(*bucketURL) != (file == "") {
+		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory goes with a database in memory (%s, %s), and neither goes with a lasting one",
+			MaskURL(*bucketURL), MaskURL(*db), memoryBucket, memoryDatabase)
+	}
+	return nil
+}
+
+func isMemory(bucket string) bool { return strings.HasPrefix(bucket, memoryBucket) }
+
+// databaseURL returns the URL of the database in a file.
+func databaseURL(file string) string { return "sqlite:" + file }
+
+// defaultDatabase returns the URL of the database where nothing names another one.
+func (c *Config) defaultDatabase() string { return databaseURL(filepath.Join(c.Data, "berth.db")) }
+
+// InMemory reports whether nothing is kept: no directory is made, and none is locked.
+func (c *Config) InMemory() bool { return isMemory(c.Storage.Bucket) }
+
+// refuse says that a setting's value is not what is wanted.
+func (l *Loaded) refuse(key string, value any, want string) error {
+	return fmt.Errorf("%s: \"%v\" (%s) is not %s", key, value, l.origin[key], want)
+}
+
+func (l *Loaded) checkNumbers() error {
+	var wrong []error
+	refuse := func(key string, value any, want string) { wrong = append(wrong, l.refuse(key, value, want)) }
+	if l.HTTP.HeaderTimeout == 0 {
+		refuse("http.header_timeout", l.HTTP.HeaderTimeout, "more than 0")
+	}
+	if l.HTTP.BodyTimeout == 0 {
+		refuse("http.body_timeout", l.HTTP.BodyTimeout, "more than 0")
+	}
+	if l.HTTP.MaxHeaderBytes < 4096 {
+		refuse("http.max_header_bytes", l.HTTP.MaxHeaderBytes, "at least 4096")
+	}
+	if l.Storage.UploadExpiry == 0 {
+		refuse("storage.upload_expiry", l.Storage.UploadExpiry, "more than 0")
+	}
+	if l.Storage.UploadsPerCaller < 0 {
+		refuse("storage.uploads_per_caller", l.Storage.UploadsPerCaller, "a number of sessions, or 0 for no limit")
+	}
+	if l.Manifests.MaxSize == 0 {
+		refuse("manifests.max_size", l.Manifests.MaxSize, "more than 0")
+	}
+	if l.Manifests.Memory < l.Manifests.MaxSize {
+		refuse("manifests.memory", l.Manifests.Memory, "at least manifests.max_size ("+l.Manifests.MaxSize.String()+")")
+	}
+	if l.Runtime.GOGC < -1 || l.Runtime.GOGC == 0 {
+		refuse("runtime.gogc", l.Runtime.GOGC, "a percentage above 0, or -1 for no collection below runtime.memory_limit")
+	}
+	return errors.Join(wrong...)
+}
+
+// checkTokens checks how long tokens and keys are good for.
+func (l *Loaded) checkTokens() error {
+	var wrong []error
+	refuse := func(key string, value time.Duration, want string) {
+		wrong = append(wrong, l.refuse(key, durationText(value), want))
+	}
+	a := l.Auth
+	if err := auth.CheckTokenTTL(a.TokenTTL); err != nil {
+		refuse("auth.token_ttl", a.TokenTTL, err.Error())
+	}
+	if err := auth.CheckSessionTTL(a.SessionTTL); err != nil {
+		refuse("auth.session_ttl", a.SessionTTL, err.Error())
+	}
+	if lead := auth.KeyLeadTime(a.TokenTTL); a.KeyRotation != 0 && a.KeyRotation < lead {
+		refuse("auth.key_rotation", a.KeyRotation, "at least "+durationText(lead)+", for which the next key is published before it signs, or 0: by command only")
+	}
+	return errors.Join(wrong...)
+}
+
+// checkTLS refuses half a pair: who gives a key means HTTPS, and must not get plain HTTP.
+func (l *Loaded) checkTLS() error {
+	switch {
+	case l.TLS.Certificate == "" && l.TLS.Key != "":
+		return errors.New("tls.key is set and tls.certificate is not: HTTPS wants both")
+	case l.TLS.Certificate != "" && l.TLS.Key == "":
+		return errors.New("tls.certificate is set and tls.key is not: HTTPS wants both")
+	}
+	return nil
+}
+
+func (l *Loaded) checkAddr() error {
+	_, err := splitAddr("http.addr", l.HTTP.Addr)
+	return err
+}
+
+func (l *Loaded) checkDebugAddr() error {
+	if l.Debug.Addr == "" {
+		return nil
+	}
+	_, err := splitAddr("debug.addr", l.Debug.Addr)
+	return err
+}
+
+// splitAddr checks HOST:PORT and gives the host.
+func splitAddr(key, addr string) (host string, err error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000", key, addr)
+	}
+	return host, nil
+}

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/berth-registry/berth/cmd/berth/config"
+)
+
+// announce says, once, where the registry is, who is let in, and how to push to it.
+func (s *server) announce(stderr io.Writer, lines *logQueue) {
+	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
+	if s.cfg.InMemory() {
+		data = "memory"
+	}
+	if s.access == nil {
+		authentication = "off"
+	}
+	url := s.scheme() + "://" + addr
+	push := "docker push " + s.pushAddr() + "/NAME:TAG"
+	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
+	if terminal {
+		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", s.version, url, data, authentication, push)
+	} else {
+		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", s.version, "pid", os.Getpid()}
+		if s.debug.Listener != nil {
+			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
+		}
+		s.log.Info("serving", attrs...)
+	}
+	s.announceAdmin(terminal, lines)
+	s.warn()
+	lines.hurry()
+}
+
+// announceAdmin tells of the user that this start made. Its password is for the eyes of whoever started the program, and
+// for no file: where nobody looks, the command that sets one is named.
+func (s *server) announceAdmin(terminal bool, lines *logQueue) {
+	if s.password == "" {
+		return
+	}
+	command := s.cfg.CommandLine("user passwd " + adminName)
+	if terminal {
+		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
+	} else {
+		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", adminName, "command", command)
+	}
+	s.password = ""
+}
+
+// warn tells what is allowed and probably not meant.
+func (s *server) warn() {
+	a := s.cfg.Auth
+	recorded, err := s.rows.AuthEnabled()
+	if a.Mode == config.ModeNone && (err == nil && recorded || a.Policy != "" || len(a.Htpasswd) > 0) {
+		s.log.Warn("auth.mode is none: everyone may do everything, whatever users and policy there are")
+	}
+	if s.access == nil {
+		return
+	}
+	if !s.onLoopback() && len(s.cfg.HTTP.ExternalURL) == 0 {
+		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
+	}
+	if s.nobody() {
+		s.log.Warn("there is nobody who could log in; add a user with the command", "command", s.cfg.CommandLine("user add NAME"))
+	}
+}
+
+// nobody says that there is no one who could log in.
+func (s *server) nobody() bool {
+	some, err := s.rows.HasAccounts()
+	return err == nil && !some && len(s.cfg.Auth.Htpasswd) == 0 && len(s.access.policy.Issuers()) == 0
+}
+
+func (s *server) scheme() string {
+	if s.certificate != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// pushAddr is the registry's address as docker wants it: the one that clients are told, or, since docker speaks plain HTTP
+// with localhost, that of this machine.
+func (s *server) pushAddr() string {
+	if len(s.cfg.HTTP.ExternalURL) > 0 {
+		_, host, _ := strings.Cut(s.cfg.HTTP.ExternalURL[0], "://")
+		return host
+	}
+	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
+	if ok && (tcp.IP.IsLoopback() || tcp.IP.IsUnspecified()) {
+		return fmt.Sprintf("localhost:%d", tcp.Port)
+	}
+	return s.main.Listener.Addr().String()
+}

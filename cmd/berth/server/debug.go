@@ -1,0 +1,69 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// newMetrics makes the process's registry of metrics: the Go runtime's, the process's, and those of the parts.
+func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
+	metrics := prometheus.NewRegistry()
+	wrong := []error{
+		metrics.Register(collectors.NewGoCollector()),
+		metrics.Register(collectors.NewBuildInfoCollector()),
+		metrics.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	}
+	for _, part := range parts {
+		for _, c := range part {
+			wrong = append(wrong, metrics.Register(c))
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return metrics, nil
+}
+
+// debugServer serves metrics and profiles, on a mux of its own: what packages add to net/http's default one stays out.
+func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the profiles below it, by name
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// openDebug opens the address for operators, if there is one.
+func (s *server) openDebug(ctx context.Context) error {
+	if s.cfg.Debug.Addr == "" {
+		return nil
+	}
+	metrics, err := newMetrics(append(s.parts, []prometheus.Collector{s.watcher.reloads, &s.front})...)
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Debug.Addr)
+	if err != nil {
+		return fmt.Errorf("debug.addr: %w", err)
+	}
+	s.closers = append(s.closers, closeListener(l))
+	s.debug = service{debugServer(metrics, s.log), l}
+	return nil
+}

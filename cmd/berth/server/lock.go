@@ -1,0 +1,88 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const lockName = "berth.lock"
+
+// errLocked is what lockFile reports when another process holds the lock.
+var errLocked = errors.New("locked by another process")
+
+// lock is held by the one `serve` of a data directory. The kernel lets go of it when the process ends, however it ends; the
+// file stays, and says who holds the lock or held it last.
+type lock struct{ files []*os.File }
+
+// takeLock locks the data directory and, wherever it lies, the file of the database: two programs with
+// directories of their own must not serve one database either. Commands other than serve work beside
+// the lock.
+func takeLock(data, database string) (*lock, error) {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(database))
+	if err != nil {
+		return nil, fmt.Errorf("the directory of the database: %w", err)
+	}
+	paths := []string{filepath.Join(data, lockName), filepath.Join(dir, filepath.Base(database)+".lock")}
+	l := &lock{}
+	for _, path := range paths {
+		if err := l.take(path); err != nil {
+			return nil, errors.Join(err, l.release())
+		}
+	}
+	return l, nil
+}
+
+func (l *lock) take(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("the lock of the data directory: %w", err)
+	}
+	if err := lockFile(f); err != nil {
+		holder := readHolder(f)
+		f.Close()
+		if errors.Is(err, errLocked) {
+			return fmt.Errorf("another berth serve%s works on %s; one directory has one server at a time", holder, strings.TrimSuffix(path, lockName))
+		}
+		return fmt.Errorf("locking %s: %w", path, err)
+	}
+	l.files = append(l.files, f)
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if _, err := fmt.Fprintf(f, "process %d on %s\n", os.Getpid(), hostname()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// readHolder is who holds the lock, for a message: " (process 17 on host)", or nothing when the file does not say.
+func readHolder(f *os.File) string {
+	text, err := io.ReadAll(io.LimitReader(f, 300))
+	if line := strings.TrimSpace(string(text)); err == nil && line != "" {
+		return " (" + line + ")"
+	}
+	return ""
+}
+
+// release gives the lock up. The files stay: removing them would let a third process lock a new file beside a second one
+// that still waits with the old.
+func (l *lock) release() error {
+	var wrong []error
+	for _, f := range l.files {
+		wrong = append(wrong, f.Close())
+	}
+	return errors.Join(wrong...)
+}
+
+// hostname is the machine's name, for messages.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown host"
+	}
+	return name
+}
