@@ -165,7 +165,7 @@ func (a *API) webOptions() web.Options {
 		LingerBytes:    o.LingerBytes,
 		LingerTime:     o.LingerTime,
 		Drained:        func(bytes int) { a.metrics.received.Add(float64(bytes)) },
-		Network:        auth.Network,
+		Network:        auth.ClientNetwork,
 		MaxHeaderBytes: o.MaxHeaderBytes,
 		Locate:         a.audits(),
 		TrustedProxies: o.TrustedProxies,
@@ -194,7 +194,7 @@ func (closed) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, _ string)
 
 func (closed) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (closed) Anonymous() bool { return false }
+func (closed) AllowsAnonymous() bool { return false }
 
 // audits reports whether there is an audit, in the log or elsewhere.
 func (a *API) audits() bool { return a.auth != nil || a.auditor != nil }

@@ -392,7 +392,7 @@ func TestX3IssuerLeadsElsewhere(t *testing.T) {
 			t.Errorf("%s: we were asked ourselves", name)
 		}
 	}
-	if n := elsewhere.AllRequests(); n != 0 {
+	if n := elsewhere.TotalRequests(); n != 0 {
 		t.Errorf("another host had %d requests", n)
 	}
 }

@@ -71,7 +71,7 @@ func (some) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string
 
 func (some) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (some) Anonymous() bool { return true }
+func (some) AllowsAnonymous() bool { return true }
 
 // FuzzTokenRequest asks for a token with any query, and with the same as a form. What
 // is granted was asked for, word for word, and is what the policy gives.

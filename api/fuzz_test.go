@@ -37,7 +37,7 @@ func (w *witness) Decide(_ auth.Identity, _ netip.Addr, _ auth.Permission, repo 
 
 func (w *witness) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (w *witness) Anonymous() bool { return true }
+func (w *witness) AllowsAnonymous() bool { return true }
 
 func (w *witness) saw(repo, element string) {
 	w.asked = repo + " " + element

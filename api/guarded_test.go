@@ -98,7 +98,7 @@ func (c *changing) View(id auth.Identity, from netip.Addr) auth.View {
 	return v
 }
 
-func (c *changing) Anonymous() bool { return c.p.Load().Anonymous() }
+func (c *changing) AllowsAnonymous() bool { return c.p.Load().AllowsAnonymous() }
 
 func (c *changing) set(t testing.TB, text string) {
 	t.Helper()

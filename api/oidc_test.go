@@ -48,7 +48,7 @@ func (g *gated) trustGitHub(owner string) {
 // job returns the id_token of a GitHub job whose claims differ from the usual ones.
 func (g *gated) job(changes map[string]any) string {
 	g.t.Helper()
-	claims := authtest.GitHub(issuer)
+	claims := authtest.GitHubClaims(issuer)
 	maps.Copy(claims, changes)
 	return g.secret(g.ci.Sign(claims), "id_token")
 }
@@ -121,7 +121,7 @@ func TestJobOpensSession(t *testing.T) {
 	again.WantCode, again.WantError = 401, "UNAUTHORIZED"
 	g.exchange(again)
 
-	g.clock.advance(authtest.TokenLife + time.Minute)
+	g.clock.advance(authtest.TokenTTL + time.Minute)
 	g.mustPush(session)
 	g.clock.advance(time.Hour)
 	if got := g.status("GET", "/v2/", session, ""); got != 401 {
@@ -161,12 +161,12 @@ func TestJobRefused(t *testing.T) {
 	stranger := authtest.NewProvider(t)
 	stranger.Now = g.clock.Now
 	g.mustPush(basicHeader("oidc", g.job(nil)))
-	asked := g.ci.AllRequests()
+	asked := g.ci.TotalRequests()
 	var first string
 	for name, idToken := range map[string]string{
 		"audience that GitHub gives": g.job(map[string]any{"aud": "https://github.com/acme"}),
 		"no audience":                g.job(map[string]any{"aud": nil}),
-		"X3 issuer that is not ours": g.secret(stranger.Sign(authtest.GitHub(issuer)), "id_token"),
+		"X3 issuer that is not ours": g.secret(stranger.Sign(authtest.GitHubClaims(issuer)), "id_token"),
 		"another acme":               g.job(map[string]any{"repository_owner_id": "7654321"}),
 		"no owner":                   g.job(map[string]any{"repository_owner_id": nil}),
 		"no name":                    g.job(map[string]any{"repository": nil}),
@@ -180,7 +180,7 @@ func TestJobRefused(t *testing.T) {
 		}
 		first = body
 	}
-	if n := g.ci.AllRequests() - asked + stranger.AllRequests(); n != 0 {
+	if n := g.ci.TotalRequests() - asked + stranger.TotalRequests(); n != 0 {
 		t.Errorf("%d requests went out for them", n)
 	}
 }
@@ -199,7 +199,7 @@ func TestJ5IDTokenAsBearer(t *testing.T) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, got)
 		}
 	}
-	if n := g.ci.AllRequests(); n != 0 {
+	if n := g.ci.TotalRequests(); n != 0 {
 		t.Errorf("the issuer was asked %d times", n)
 	}
 }
@@ -215,7 +215,7 @@ func TestIssuerDown(t *testing.T) {
 	form := exchangeForm(g.job(nil))
 	form.WantCode, form.WantError = 503, "UNAVAILABLE"
 	g.exchange(form)
-	if n := g.ci.AllRequests(); n != 1 {
+	if n := g.ci.TotalRequests(); n != 1 {
 		t.Errorf("the issuer was asked %d times", n)
 	}
 	g.ci.Fail(false)

@@ -175,7 +175,7 @@ func (p refusing) Decide(_ auth.Identity, _ netip.Addr, asked auth.Permission, _
 
 func (p refusing) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (p refusing) Anonymous() bool { return true }
+func (p refusing) AllowsAnonymous() bool { return true }
 
 // TestPermissions refuses each permission and sees which routes are closed: the
 // policy is asked before storage, so what is there makes no difference.

@@ -94,7 +94,7 @@ func (a *API) payer(r *request) payer {
 	if !o.Addr.IsValid() {
 		o = a.web.OriginOf(r.Request)
 	}
-	return payer{network: auth.Network(o.Addr)}
+	return payer{network: auth.ClientNetwork(o.Addr)}
 }
 
 // maxPath bounds a path in bytes, as it was sent and decoded. The longest that means anything has a

@@ -136,7 +136,7 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 	} else if service != "" && service != a.auth.Tokens.Service() {
 		return manifest.Errorf(errParameter, "the service is %q, this registry's is %q", web.Shorten(service), a.auth.Tokens.Service())
 	}
-	asked, err := auth.ParseRequested(q["scope"])
+	asked, err := auth.ParseRequestedAccess(q["scope"])
 	if errors.Is(err, auth.ErrTooManyScopes) {
 		return manifest.Errorf(errParameter, "the request asks for more than %d scopes", auth.MaxScopes)
 	}
@@ -170,7 +170,7 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 func (a *API) logIn(r *request) (err error) {
 	if r.shown.scheme == none {
 		r.caller = auth.Identity{Kind: auth.Anonymous}
-		if !a.policy.Anonymous() {
+		if !a.policy.AllowsAnonymous() {
 			return errNothing
 		}
 		return nil

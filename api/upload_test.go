@@ -251,7 +251,7 @@ func (secretive) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo s
 
 func (secretive) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (secretive) Anonymous() bool { return true }
+func (secretive) AllowsAnonymous() bool { return true }
 
 func TestMount(t *testing.T) {
 	s := newSite(t, Options{Policy: secretive{}})

@@ -14,7 +14,7 @@ func TestOpenAllowsEverything(t *testing.T) {
 			t.Errorf("the open policy refuses %q", p)
 		}
 	}
-	if !policy.Anonymous() {
+	if !policy.AllowsAnonymous() {
 		t.Error("the open policy has nothing for the anonymous")
 	}
 }
@@ -51,7 +51,7 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-// TestTemplate: a placeholder stands for its value, as it is.
+// TestTemplate checks that a placeholder stands for its value literally.
 func TestTemplate(t *testing.T) {
 	known := func(name string) bool { return name == "user" }
 	for _, c := range []struct {

@@ -6,55 +6,55 @@ import (
 	"time"
 )
 
-// Kind is what sort of identity asks. It is a field of its own everywhere, never
-// read out of a name.
+// Kind is the kind of an identity. It is always a separate field and never derived from a name.
 type Kind string
 
 const (
-	// Anonymous is whoever shows nothing.
+	// Anonymous is a client without credentials.
 	Anonymous Kind = "anonymous"
 	// User is a person.
 	User Kind = "user"
-	// Robot is a program with an account of its own.
+	// Robot is a program with its own account.
 	Robot Kind = "robot"
 	// CI is a job that an OIDC issuer vouches for.
 	CI Kind = "oidc"
 )
 
-// Identity is who asks, as it was proved. The zero value is nobody, to whom every
-// policy but Open refuses everything.
+// Identity is an authenticated caller. The zero value is unauthenticated: every policy but Open
+// denies it.
 type Identity struct {
 	Kind Kind
-	// Name is alice, deployer, or what the issuer's template made of the claims; ""
-	// for Anonymous. It has no prefix.
+	// Name is the user or robot name, without a prefix. For a CI identity it is made from claims by
+	// the issuer's template. It is empty for Anonymous.
 	Name string
-	// ID is unique for ever, where a Name may be given away again after a removal:
-	// the account's row, "17", the word "htpasswd", or the issuer and subject of a
+	// ID is never reused, whereas a Name may be given to another account after a removal. It is the
+	// id of the account's row ("17"), the word "htpasswd", or a hash of the issuer and subject of a
 	// CI job.
 	ID string
-	// Issuer is the configured name of the issuer of a CI identity.
+	// Issuer is the configured name of a CI identity's issuer.
 	Issuer string
 	Groups []string
-	// Claims are those of a CI identity, numbers and booleans as text.
+	// Claims are the claims of a CI identity, with numbers and booleans as text.
 	Claims map[string][]string
-	// Credential says what it was proved with: "password", "token:12", "session:5",
-	// "id_token". It is no secret.
+	// Credential is what the identity was authenticated with: "password", "token:12", "session:5",
+	// "id_token". It is not secret.
 	Credential string
-	// Stamp changes whenever the credential is no longer what it was, as a password
-	// does when it is changed. It is no secret.
+	// Stamp is the security stamp of the credential: it changes when the credential changes, for
+	// example with a new password. It is not secret.
 	Stamp string
-	// Scope bounds what may be done whatever the policy says; nil does not.
+	// Scope limits what the identity may do, whatever the policy allows; nil means no limit.
 	Scope Scope
-	// Networks are where the credential may be used from, with each request; none means
-	// everywhere.
+	// Networks are the networks from which the credential may be used, checked on each request;
+	// none means everywhere.
 	Networks []netip.Prefix
-	// Expires is when the credential ends; zero for a password.
+	// Expires is when the credential expires; zero for a password.
 	Expires time.Time
 }
 
-// Subject is the identity in one word, for `sub`, for the owner of an upload and
-// for the history of tags: "user:alice", "robot:deployer", "oidc:github/acme/app",
-// or "" for nobody and Anonymous. Two identities of different kinds never share one.
+// Subject returns the kind and name in one word: "user:alice", "robot:deployer",
+// "oidc:github/acme/app". It is the `sub` of registry tokens and appears in the history of tags.
+// Identities of different kinds never have the same subject. It is empty for an unauthenticated or
+// anonymous identity.
 func (id Identity) Subject() string {
 	switch id.Kind {
 	case Anonymous, "":
@@ -66,8 +66,8 @@ func (id Identity) Subject() string {
 	}
 }
 
-// Owner is Subject with the ID, so that whoever gets a name after its removal is not
-// taken for the one before. "" for nobody and Anonymous.
+// Owner returns Subject with the ID, so that a new account is not taken for a removed one of the
+// same name. It is empty for an unauthenticated or anonymous identity.
 func (id Identity) Owner() string {
 	if subject := id.Subject(); subject != "" {
 		return subject + "#" + id.ID
@@ -75,16 +75,17 @@ func (id Identity) Owner() string {
 	return ""
 }
 
-// ComesFrom reports whether the credential may be used from an address. One that is
-// bound to networks may not be used from an unknown one.
-func (id Identity) ComesFrom(from netip.Addr) bool {
+// AllowedFrom reports whether the credential may be used from an address. A credential that is
+// bound to networks may not be used from an unknown address.
+func (id Identity) AllowedFrom(from netip.Addr) bool {
 	from = from.Unmap().WithZone("")
 	return len(id.Networks) == 0 || slices.ContainsFunc(id.Networks, func(n netip.Prefix) bool { return n.Contains(from) })
 }
 
-// Network returns what counts as one place to come from: an IPv4 address, or the /64 of an IPv6 one,
-// which is what a single customer has. That of the zero address is the zero prefix.
-func Network(from netip.Addr) netip.Prefix {
+// ClientNetwork returns the network that limits count as one client: a single IPv4 address, or the
+// /64 of an IPv6 address, which is what one customer gets. It returns the zero Prefix for the zero
+// Addr.
+func ClientNetwork(from netip.Addr) netip.Prefix {
 	from = from.Unmap()
 	bits := 64
 	if from.Is4() {
@@ -94,7 +95,7 @@ func Network(from netip.Addr) netip.Prefix {
 	return p
 }
 
-// TooManyError is ErrTooMany with the time after which to try again.
+// TooManyError is an ErrTooMany with the time to wait before the next attempt.
 type TooManyError struct{ Wait time.Duration }
 
 func (e *TooManyError) Error() string { return ErrTooMany.Error() }

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Bounds of what is given for a time.
+// Bounds of the lifetimes of tokens, sessions and published keys.
 const (
-	// MinTokenTTL is the shortest life of a token. Clients take a shorter one for this long all
-	// the same, and go on to use what has ended.
+	// MinTokenTTL is the shortest lifetime of a registry token. Clients treat a shorter one as one
+	// minute, and would go on using an expired token.
 	MinTokenTTL = time.Minute
-	// MaxTokenTTL is the longest.
+	// MaxTokenTTL is the longest lifetime of a registry token.
 	MaxTokenTTL = time.Hour
-	// MaxSessionTTL is the longest that a CI job may use what it got for one identity token.
+	// MaxSessionTTL is the longest lifetime of the login session of a CI job.
 	MaxSessionTTL = 6 * time.Hour
-	// JWKSMaxAge is how long others may keep the published keys before they ask again.
+	// JWKSMaxAge is how long others may cache the published keys.
 	JWKSMaxAge = time.Hour
 )
 
-// CheckTokenTTL returns nil for a life that a token may have. The text of its error follows
-// "is not".
+// CheckTokenTTL returns nil if ttl is a valid lifetime of a registry token. The text of its error
+// completes a sentence that ends in "is not".
 func CheckTokenTTL(ttl time.Duration) error {
 	switch {
 	case ttl < MinTokenTTL || ttl > MaxTokenTTL:
@@ -30,8 +30,8 @@ func CheckTokenTTL(ttl time.Duration) error {
 	return nil
 }
 
-// CheckSessionTTL returns nil for a life that the session of a CI job may have. The text of its
-// error follows "is not".
+// CheckSessionTTL returns nil if ttl is a valid lifetime of the login session of a CI job. The text
+// of its error completes a sentence that ends in "is not".
 func CheckSessionTTL(ttl time.Duration) error {
 	if ttl < MinTokenTTL || ttl > MaxSessionTTL {
 		return errors.New("between 1m and 6h")
@@ -39,7 +39,7 @@ func CheckSessionTTL(ttl time.Duration) error {
 	return nil
 }
 
-// KeyLead is how long a signing key is published before it signs, where tokens live for ttl.
-// Whoever fetched the keys just before asks again within JWKSMaxAge, and gets the new one before
-// the last token that was signed until then has ended.
-func KeyLead(ttl time.Duration) time.Duration { return JWKSMaxAge + ttl }
+// KeyLeadTime returns how long a signing key is published before it signs, if registry tokens live
+// for ttl. A verifier that fetched the keys just before fetches again within JWKSMaxAge, and then
+// gets the new key before the last token of the old one expires.
+func KeyLeadTime(ttl time.Duration) time.Duration { return JWKSMaxAge + ttl }

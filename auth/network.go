@@ -8,11 +8,11 @@ import (
 
 // ParseNetwork parses an address, such as 10.1.2.3, or a network in CIDR notation, such as
 // 10.0.0.0/8. An address is the network of that address alone; its zone is dropped. IPv4 written as
-// IPv6 (::ffff:10.1.2.3) is returned as IPv4. A network with bits set beyond its length is an error:
-// its author may have meant the one address, or the whole network.
+// IPv6 (::ffff:10.1.2.3) is returned as IPv4. A network with bits set beyond its length is an
+// error: its author may have meant the one address, or the whole network.
 func ParseNetwork(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
-	if !strings.Contains(text, "/") { // which a zone may have in it
+	if !strings.Contains(text, "/") { // a zone may contain a slash
 		var addr netip.Addr
 		addr, err = netip.ParseAddr(text)
 		p = netip.PrefixFrom(addr, addr.BitLen())

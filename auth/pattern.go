@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Pattern matches names of repositories: "*" stands for any part of one component, "**" for any
-// number of whole components, so "a/**" matches "a" too. Nothing else is special, except the
-// placeholders of a pattern that ParseTemplate read.
+// Pattern matches names of repositories. "*" matches any text within one component. "**" matches
+// any number of whole components, so "a/**" matches "a" too. A pattern from ParseTemplate may also
+// contain placeholders. Everything else matches literally.
 type Pattern struct {
 	text   string
 	tokens []patternToken
@@ -23,13 +23,13 @@ type tokenKind int
 const (
 	literal     tokenKind = iota
 	placeholder           // {NAME}
-	star                  // any text without a slash
-	dirs                  // nothing, or whole components and the slash after them
-	below                 // nothing, or a slash and whatever follows; comes last
-	everything            // the only one
+	star                  // "*": any text without a slash
+	anyDirs               // "**/": nothing, or whole components, each with its slash
+	subtree               // "/**" at the end: nothing, or a slash and any text
+	anyName               // "**" as the whole pattern
 )
 
-// ParsePattern reads a pattern. Its error says what is wrong with it.
+// ParsePattern parses a pattern without placeholders.
 func ParsePattern(text string) (Pattern, error) {
 	if err := checkPattern(text); err != nil {
 		return Pattern{}, err
@@ -56,8 +56,8 @@ func checkPattern(text string) error {
 	return nil
 }
 
-// ParseTemplate reads a pattern with placeholders in braces, whose names are those that known
-// accepts; expected lists them for the error.
+// ParseTemplate parses a pattern with placeholders in braces. known reports whether the name of a
+// placeholder is valid; expected lists the valid names for the error message.
 func ParseTemplate(text string, known func(name string) bool, expected string) (Pattern, error) {
 	var plain strings.Builder // the pattern with a letter for each placeholder
 	for rest := text; ; {
@@ -82,10 +82,10 @@ func ParseTemplate(text string, known func(name string) bool, expected string) (
 	return Pattern{text: text, tokens: patternTokens(text)}, nil
 }
 
-// patternTokens splits a well-formed pattern.
+// patternTokens splits a valid pattern into tokens.
 func patternTokens(text string) []patternToken {
 	if text == "**" {
-		return []patternToken{{kind: everything}}
+		return []patternToken{{kind: anyName}}
 	}
 	var list []patternToken
 	add := func(t patternToken) {
@@ -99,14 +99,14 @@ func patternTokens(text string) []patternToken {
 	for i, part := range parts {
 		last := i == len(parts)-1
 		if part == "**" && last {
-			add(patternToken{kind: below})
+			add(patternToken{kind: subtree})
 			break
 		}
 		if i > 0 && parts[i-1] != "**" {
 			add(patternToken{kind: literal, text: "/"})
 		}
 		if part == "**" {
-			add(patternToken{kind: dirs})
+			add(patternToken{kind: anyDirs})
 			continue
 		}
 		for part != "" {
@@ -118,7 +118,7 @@ func patternTokens(text string) []patternToken {
 	return list
 }
 
-// nextToken cuts the first token off a part of a component.
+// nextToken returns the first token of part, which is within one component, and the rest.
 func nextToken(part string) (patternToken, string) {
 	switch at := strings.IndexAny(part, "*{"); {
 	case at < 0:
@@ -135,7 +135,7 @@ func nextToken(part string) (patternToken, string) {
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 
-// Placeholders returns the names of the placeholders in their order, with repetitions.
+// Placeholders returns the names of the placeholders in order, including repetitions.
 func (p Pattern) Placeholders() []string {
 	var names []string
 	for i := range p.tokens {
@@ -146,35 +146,36 @@ func (p Pattern) Placeholders() []string {
 	return names
 }
 
-// Match reports whether the pattern matches the whole of a repository's name. Placeholders match
-// nothing.
+// Match reports whether the pattern matches the whole name of a repository. A pattern with
+// placeholders matches nothing.
 func (p Pattern) Match(repository string) bool {
 	return p.MatchWith(repository, func(string) string { return "" })
 }
 
-// MatchWith reports whether the pattern matches the whole of a repository's name, with the values
-// of its placeholders. A value is taken as it is: wildcards in it match only themselves. An empty
-// one makes the pattern match nothing.
+// MatchWith reports whether the pattern matches the whole name of a repository, with the given
+// values of its placeholders. A value is literal: wildcards in it match only themselves. If a value
+// is empty, the pattern matches nothing.
 func (p Pattern) MatchWith(repository string, value func(placeholder string) string) bool {
 	if repository == "" {
 		return false
 	}
-	// A star stands for the shortest text first. Where the rest does not match then, the last star
-	// takes a character more, and where it cannot, the last "**" a component more. Those before
-	// them need not be tried again: what they could leave to the rest by taking more, the last one
-	// leaves too. So the time is bounded by the product of the lengths.
-	at := matchPoint{p.tokens, repository}
-	var lastStar, lastDirs matchPoint
+	// Each wildcard matches the shortest text first. On a mismatch, the last star is extended by
+	// one character. If it cannot be extended, the last "**" is extended by one component. Earlier
+	// wildcards are not tried again, because extending the last one reaches every remainder of the
+	// name that extending an earlier one would. So the time is bounded by the product of the
+	// lengths.
+	at := matchState{p.tokens, repository}
+	var lastStar, lastDirs matchState
 	for len(at.tokens) > 0 || at.name != "" {
 		ok := false
 		if len(at.tokens) > 0 {
 			kind := at.tokens[0].kind
-			at, ok = at.take(value)
+			at, ok = at.consume(value)
 			switch kind {
 			case star:
 				lastStar = at
-			case dirs:
-				lastStar, lastDirs = matchPoint{}, at
+			case anyDirs:
+				lastStar, lastDirs = matchState{}, at
 			}
 		}
 		if !ok {
@@ -190,42 +191,42 @@ func (p Pattern) MatchWith(repository string, value func(placeholder string) str
 	return true
 }
 
-// matchPoint is what is left of the pattern and of the name in a match.
-type matchPoint struct {
+// matchState is the rest of the pattern and the rest of the name that are still to be matched.
+type matchState struct {
 	tokens []patternToken
 	name   string
 }
 
-// take moves past the first token. A star or "**" takes nothing of the name.
-func (m matchPoint) take(value func(placeholder string) string) (matchPoint, bool) {
+// consume matches the first token. A star or "**" matches the empty text at first.
+func (m matchState) consume(value func(placeholder string) string) (matchState, bool) {
 	t, rest := &m.tokens[0], m.tokens[1:]
 	text := t.text
 	switch t.kind {
-	case star, dirs:
-		return matchPoint{rest, m.name}, true
-	case below:
-		return matchPoint{}, m.name == "" || m.name[0] == '/'
-	case everything:
-		return matchPoint{}, true
+	case star, anyDirs:
+		return matchState{rest, m.name}, true
+	case subtree:
+		return matchState{}, m.name == "" || m.name[0] == '/'
+	case anyName:
+		return matchState{}, true
 	case placeholder:
 		if text = value(t.text); text == "" {
-			return matchPoint{}, false
+			return matchState{}, false
 		}
 	}
 	name, ok := strings.CutPrefix(m.name, text)
-	return matchPoint{rest, name}, ok
+	return matchState{rest, name}, ok
 }
 
-// skipByte moves on by a character, which must not be a slash.
-func (m matchPoint) skipByte() (matchPoint, bool) {
+// skipByte extends a star by one character, which must not be a slash.
+func (m matchState) skipByte() (matchState, bool) {
 	if m.name == "" || m.name[0] == '/' {
-		return matchPoint{}, false
+		return matchState{}, false
 	}
-	return matchPoint{m.tokens, m.name[1:]}, true
+	return matchState{m.tokens, m.name[1:]}, true
 }
 
-// skipComponent moves on to what follows the next slash.
-func (m matchPoint) skipComponent() (matchPoint, bool) {
+// skipComponent extends a "**" by one component.
+func (m matchState) skipComponent() (matchState, bool) {
 	_, name, more := strings.Cut(m.name, "/")
-	return matchPoint{m.tokens, name}, more
+	return matchState{m.tokens, name}, more
 }

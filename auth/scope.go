@@ -8,38 +8,38 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// MatchWord reports whether a pattern in which each "*" stands for any text, the
-// empty one too, matches the whole of s.
-func MatchWord(pattern, s string) bool {
-	first, rest, starred := strings.Cut(pattern, "*")
-	if !starred {
+// MatchWildcard reports whether pattern matches the whole of s. Each "*" matches any text,
+// including none.
+func MatchWildcard(pattern, s string) bool {
+	prefix, rest, found := strings.Cut(pattern, "*")
+	if !found {
 		return pattern == s
 	}
-	s, ok := strings.CutPrefix(s, first)
+	s, ok := strings.CutPrefix(s, prefix)
 	for ok {
 		var part string
-		if part, rest, starred = strings.Cut(rest, "*"); !starred {
+		if part, rest, found = strings.Cut(rest, "*"); !found {
 			return strings.HasSuffix(s, part)
 		}
-		// The leftmost place is as good as any: what follows has the more left.
+		// The leftmost match is best: it leaves the most text for the rest of the pattern.
 		_, s, ok = strings.Cut(s, part)
 	}
 	return false
 }
 
-// Scope is a list of what may be done at most, as the holder of a personal or
-// robot token has it: "repository:team-a/**:pull,push registry:catalog:*".
+// Scope is an upper bound of what a personal or robot token may be used for:
+// "repository:team-a/**:pull,push registry:catalog:*".
 type Scope []ScopeEntry
 
 // ScopeEntry is one entry of a Scope.
 type ScopeEntry struct {
-	Catalog bool // the catalog; the rest is of repositories
+	Catalog bool // the entry is for the catalog; the other fields are unset
 	Pattern Pattern
 	Actions []Permission // Pull, Push, Delete
 }
 
-// ParseScope reads a scope whose entries are separated by spaces. The action "*"
-// is every one. An empty scope is an error: it would be a token for nothing.
+// ParseScope parses a scope, whose entries are separated by spaces. The action "*" stands for all
+// actions. An empty scope is an error, because a token with it could do nothing.
 func ParseScope(text string) (Scope, error) {
 	var scope Scope
 	for word := range strings.FieldsSeq(text) {
@@ -82,7 +82,7 @@ func parseScopeEntry(word string) (ScopeEntry, error) {
 	return entry, nil
 }
 
-// String is the scope as ParseScope reads it.
+// String returns the scope in the form that ParseScope reads.
 func (s Scope) String() string {
 	var words []string
 	for _, e := range s {
@@ -99,7 +99,7 @@ func (s Scope) String() string {
 	return strings.Join(words, " ")
 }
 
-// Allows reports whether a permission is within the scope. A nil one has no bounds.
+// Allows reports whether the scope contains a permission. A nil Scope contains all.
 func (s Scope) Allows(p Permission, repository string) bool {
 	if s == nil || p == None {
 		return true
@@ -113,20 +113,20 @@ func (s Scope) Allows(p Permission, repository string) bool {
 	})
 }
 
-// Access is what a token gives on one resource, in the words of the Docker
-// registry's token specification.
+// Access is what a registry token allows on one resource, in the form of the Docker registry token
+// specification.
 type Access struct {
 	Type    string   `json:"type"` // "repository" or "registry"
 	Name    string   `json:"name"`
 	Actions []string `json:"actions"`
 }
 
-// String is the access as a scope: "repository:team/app:pull,push".
+// String returns the access in the form of a requested scope: "repository:team/app:pull,push".
 func (a Access) String() string {
 	return a.Type + ":" + a.Name + ":" + strings.Join(a.Actions, ",")
 }
 
-// Grants reports whether a token with this access may do it.
+// Grants reports whether the access of a registry token includes a permission.
 func Grants(access []Access, p Permission, repository string) bool {
 	if p == None {
 		return true
@@ -140,18 +140,17 @@ func Grants(access []Access, p Permission, repository string) bool {
 	})
 }
 
-// MaxScopes is the most scopes that one request may ask for.
+// MaxScopes is the maximum number of scopes in one token request.
 const MaxScopes = 256
 
-// ErrTooManyScopes says that a request asks for more than MaxScopes.
+// ErrTooManyScopes means that a token request has more than MaxScopes scopes.
 var ErrTooManyScopes = fmt.Errorf("more than %d scopes", MaxScopes)
 
-// ParseRequested reads the scopes that a client asks a token for: each value may
-// hold several, separated by spaces. What cannot be understood, or is not this
-// registry's, is dropped, as the specification has it: clients ask for more than
-// they need, and get what there is. Entries of one resource are merged, their actions sorted;
-// "*" on a repository stands for pull, push and delete.
-func ParseRequested(values []string) ([]Access, error) {
+// ParseRequestedAccess parses the scopes of a token request. Each value may contain several,
+// separated by spaces. Scopes that are malformed or not for this registry are dropped, as the
+// specification requires, because clients ask for more than they need. Scopes for the same resource
+// are merged, with sorted actions. "*" on a repository stands for pull, push and delete.
+func ParseRequestedAccess(values []string) ([]Access, error) {
 	var access []Access
 	n := 0
 	for _, value := range values {
@@ -159,22 +158,22 @@ func ParseRequested(values []string) ([]Access, error) {
 			if n++; n > MaxScopes {
 				return nil, ErrTooManyScopes
 			}
-			if a, ok := parseRequested(word); ok {
-				access = merge(access, a)
+			if a, ok := parseRequestedAccess(word); ok {
+				access = mergeAccess(access, a)
 			}
 		}
 	}
 	return access, nil
 }
 
-func parseRequested(word string) (Access, bool) {
+func parseRequestedAccess(word string) (Access, bool) {
 	typ, rest, ok := strings.Cut(word, ":")
 	at := strings.LastIndexByte(rest, ':')
 	if !ok || at < 0 {
 		return Access{}, false
 	}
 	if bare, class, ok := strings.Cut(typ, "("); ok && strings.HasSuffix(class, ")") {
-		typ = bare // a resource's class is what the specification gave up
+		typ = bare // the class of a resource, which the specification has dropped
 	}
 	a := Access{Type: typ, Name: rest[:at]}
 	asked := strings.Split(rest[at+1:], ",")
@@ -191,8 +190,8 @@ func parseRequested(word string) (Access, bool) {
 	return a, len(a.Actions) > 0
 }
 
-// merge adds an access to a list in which each resource stands once.
-func merge(list []Access, a Access) []Access {
+// mergeAccess adds an access to a list that has each resource once.
+func mergeAccess(list []Access, a Access) []Access {
 	at := slices.IndexFunc(list, func(b Access) bool { return a.Type == b.Type && a.Name == b.Name })
 	if at < 0 {
 		return append(list, a)

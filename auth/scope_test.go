@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// TestPatternIsBounded: a name cannot make a pattern of many stars try them all.
+// TestPatternIsBounded checks that a pattern with many wildcards does not take exponential time.
 func TestPatternIsBounded(t *testing.T) {
 	name := strings.Repeat("a/", 126) + "a"
 	for _, text := range []string{
@@ -26,7 +26,7 @@ func TestPatternIsBounded(t *testing.T) {
 			t.Errorf("%s", text)
 		}
 	}
-	if MatchWord(strings.Repeat("*a", 100)+"*b", strings.Repeat("a", 255)) {
+	if MatchWildcard(strings.Repeat("*a", 100)+"*b", strings.Repeat("a", 255)) {
 		t.Error("a word without b matches *b")
 	}
 }
@@ -65,7 +65,7 @@ func TestParseRequested(t *testing.T) {
 		{"too few parts", []string{"repository", "repository:a", ":", "::", "a:b:pull"}, ""},
 		{"long name", []string{"repository:" + strings.Repeat("a", 256) + ":pull", "repository:b:pull"}, "repository:b:pull"},
 	} {
-		access, err := ParseRequested(c.values)
+		access, err := ParseRequestedAccess(c.values)
 		if got := scopeOf(access); got != c.want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
 		}
@@ -80,17 +80,17 @@ func scopeOf(access []Access) string {
 	return strings.Join(words, " ")
 }
 
-// TestParseRequestedBounds: what is dropped counts too.
+// TestParseRequestedBounds checks that dropped scopes count towards MaxScopes.
 func TestParseRequestedBounds(t *testing.T) {
 	var values []string
 	for i := range MaxScopes {
 		values = append(values, fmt.Sprintf("repository:a%d:pull", i))
 	}
-	if access, err := ParseRequested(values); len(access) != MaxScopes || err != nil {
+	if access, err := ParseRequestedAccess(values); len(access) != MaxScopes || err != nil {
 		t.Errorf("%d of %d, %v", len(access), MaxScopes, err)
 	}
 	for _, more := range [][]string{append(values, "x"), {strings.Repeat("x ", MaxScopes+1)}, slices.Repeat([]string{"repository:a:pull"}, 10_000)} {
-		if access, err := ParseRequested(more); access != nil || !errors.Is(err, ErrTooManyScopes) {
+		if access, err := ParseRequestedAccess(more); access != nil || !errors.Is(err, ErrTooManyScopes) {
 			t.Errorf("%d: %v", len(access), err)
 		}
 	}
@@ -129,12 +129,12 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// FuzzParseRequested: what comes out is well-formed, merged, bounded, and not more
-// than the text asks for; reading it once more changes nothing.
+// FuzzParseRequested checks that the result is valid, merged, bounded, and never more than was
+// requested, and that parsing it again does not change it.
 func FuzzParseRequested(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second string) {
 		values := []string{first, second}
-		access, err := ParseRequested(values)
+		access, err := ParseRequestedAccess(values)
 		if n := len(strings.Fields(first)) + len(strings.Fields(second)); (n > MaxScopes) != (err != nil) {
 			t.Fatalf("%d scopes: %v", n, err)
 		}
@@ -151,7 +151,7 @@ func FuzzParseRequested(f *testing.F) {
 				}
 			}
 		}
-		again, err := ParseRequested([]string{scopeOf(access)})
+		again, err := ParseRequestedAccess([]string{scopeOf(access)})
 		if err != nil || scopeOf(again) != scopeOf(access) {
 			t.Errorf("%q became %q, %v", scopeOf(access), scopeOf(again), err)
 		}
@@ -172,7 +172,7 @@ func checkAccess(t *testing.T, a Access) {
 	}
 }
 
-// asked says whether a word of the values is for the resource and names the action, or all.
+// asked reports whether a scope in values requests the action, or all actions, on the resource.
 func asked(values []string, a Access, action string) bool {
 	return slices.ContainsFunc(strings.Fields(strings.Join(values, " ")), func(word string) bool {
 		i, j := strings.Index(word, ":"), strings.LastIndex(word, ":")

@@ -9,57 +9,58 @@ import (
 	"strings"
 )
 
-// Version counts the changes of users, robots, tokens and signing keys, by
-// whatever process: what was read at one holds as long as it is the current one.
+// Version counts the changes of users, robots, tokens and signing keys by any process. Data that
+// was read at a version is valid while that version is the current one.
 type Version int64
 
-// Credentials are a name and a secret, as a client shows them, and the address
-// that they come from.
+// Credentials are a name and a secret as a client sent them, with the client's address.
 type Credentials struct {
 	Name, Secret string
 	From         netip.Addr
 }
 
-// String does not show the secret.
+// String returns a description without the secret.
 func (c Credentials) String() string { return fmt.Sprintf("credentials of %q", c.Name) }
 
-// GoString does not either.
+// GoString returns a description without the secret.
 func (c Credentials) GoString() string { return c.String() }
 
-// Source is one way to prove who one is. Implementations are safe for concurrent use.
+// Source is one method of authentication. Implementations are safe for concurrent use.
 type Source interface {
-	// Name is for logs: "password", "token", "oidc".
+	// Name returns the name of the source for logs: "password", "token", "oidc".
 	Name() string
 
-	// Authenticate proves who shows c.
-	// Errors: ErrNotMine when c is not this source's kind of credential, and the
-	// next source is to be asked; ErrCredentials; *TooManyError; ErrUnavailable.
+	// Authenticate returns the identity that c belongs to.
+	//
+	// Errors: ErrNotMine if c is not a kind of credential that this source handles, so that the
+	// next source is asked; ErrCredentials; *TooManyError; ErrUnavailable.
 	Authenticate(ctx context.Context, c Credentials) (Identity, error)
 
-	// Current returns what an identity that this source made is now: its groups and scope may have
-	// changed.
-	// Errors: ErrNotMine; ErrCredentials when the account or the credential is gone, disabled or
-	// changed; ErrExpired, with the identity, when the credential has ended and nothing else is wrong;
-	// ErrUnavailable.
+	// Current returns the present state of an identity that this source authenticated: its groups
+	// and scope may have changed.
+	//
+	// Errors: ErrNotMine; ErrCredentials if the account or the credential was removed, disabled or
+	// changed; ErrExpired, together with the identity, if the credential has expired and is valid
+	// otherwise; ErrUnavailable.
 	Current(ctx context.Context, id Identity) (Identity, error)
 }
 
-// ErrNotMine says that a source leaves a credential or an identity to others.
+// ErrNotMine means that a credential or an identity is for another source.
 var ErrNotMine = errors.New("not a credential of this source")
 
-// Issuer is an OIDC issuer whose identity tokens prove that a CI job is what it
-// says. Each is a part of the configuration; none is ever learnt from a token.
+// Issuer is an OIDC issuer whose id_tokens authenticate CI jobs. Issuers come from the
+// configuration only, never from a token.
 type Issuer struct {
 	Name      string              // in rules: "oidc:github"
-	URL       string              // as in the claim iss; https
-	Audiences []string            // one of which the token must be for; never empty
-	Match     map[string][]string // claims without which nobody is let in: see MatchClaims
-	Identity  string              // the name of an identity, with {claims.x} in it
-	CA        string              // file of certificates (PEM) to trust instead of the system's; "" for those
+	URL       string              // the value of the claim iss; https
+	Audiences []string            // accepted audiences; never empty
+	Match     map[string][]string // claims that every token must have: see MatchClaims
+	Identity  string              // template of the identity's name, with {claims.NAME} placeholders
+	CA        string              // PEM file of the trusted certificates; "" for those of the system
 }
 
-// MatchClaims reports whether each wanted claim is there with a value that one of
-// its patterns matches (see MatchWord). Of a claim that is a list any value may.
+// MatchClaims reports whether every wanted claim has a value that matches one of its patterns (see
+// MatchWildcard). If a claim is a list, one matching value is enough.
 func MatchClaims(want, have map[string][]string) bool {
 	for claim, patterns := range want {
 		if !MatchClaim(patterns, have[claim]) {
@@ -69,12 +70,12 @@ func MatchClaims(want, have map[string][]string) bool {
 	return true
 }
 
-// MatchClaim reports whether some pattern matches some value of a claim, which has
-// none where it is missing. It allocates nothing.
+// MatchClaim reports whether some pattern matches some value of a claim. A missing claim has no
+// values. It does not allocate.
 func MatchClaim(patterns, values []string) bool {
 	for _, value := range values {
 		for _, pattern := range patterns {
-			if MatchWord(pattern, value) {
+			if MatchWildcard(pattern, value) {
 				return true
 			}
 		}
@@ -84,11 +85,11 @@ func MatchClaim(patterns, values []string) bool {
 
 const maxAccountName = 128
 
-// reserved are words that mean something where a name stands.
-var reserved = []string{"_token", "anonymous", "authenticated", "oidc", "robot", "user", "group", "cert"}
+// reservedNames are names that have a meaning where the name of an account is expected.
+var reservedNames = []string{"_token", "anonymous", "authenticated", "oidc", "robot", "user", "group", "cert"}
 
-// CheckAccountName says what is wrong with the name of a new user or robot: it
-// must not be mistaken for another kind of identity in a login, a rule or a log.
+// CheckAccountName returns nil if name is valid for a new user or robot. A name must not be
+// mistaken for another kind of identity in a login, a rule or a log.
 func CheckAccountName(name string) error {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	switch {
@@ -98,7 +99,7 @@ func CheckAccountName(name string) error {
 		return fmt.Errorf("the name %q may have letters, digits and . - _ @ only", name)
 	case !strings.ContainsAny(name[:1], letters):
 		return fmt.Errorf("the name %q must begin with a letter or a digit", name)
-	case slices.Contains(reserved, strings.ToLower(name)):
+	case slices.Contains(reservedNames, strings.ToLower(name)):
 		return fmt.Errorf("the name %q is reserved", name)
 	}
 	return nil

@@ -8,115 +8,113 @@ import (
 )
 
 const (
-	// MaxListedAnnotations is how long the JSON of annotations may be, in bytes,
-	// to be part of a descriptor in a list of referrers.
-	MaxListedAnnotations = 64 << 10
-	// MaxDescriptor is an upper bound of the JSON of a descriptor, in bytes: what
-	// it has beside its annotations is less than 2 KiB.
-	MaxDescriptor = MaxListedAnnotations + 2<<10
+	// MaxAnnotationsSize is the maximum size of the JSON of annotations, in bytes, that a
+	// descriptor in a list of referrers carries. Longer annotations are left out.
+	MaxAnnotationsSize = 64 << 10
+	// MaxDescriptorSize is an upper bound on the JSON of a descriptor, in bytes. Its other fields
+	// together take less than 2 KiB.
+	MaxDescriptorSize = MaxAnnotationsSize + 2<<10
 )
 
-// Descriptor describes a manifest in a list of referrers. Its JSON is that of
-// the image spec's descriptor.
+// Descriptor describes a manifest in a list of referrers. Its JSON is that of a descriptor in the
+// OCI image spec.
 type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"` // bytes
-	// Annotations is the JSON of the manifest's annotations; nil where it has none,
-	// or more than MaxListedAnnotations.
+	// Annotations is the JSON of the manifest's annotations. It is nil if there are none, or more
+	// than MaxAnnotationsSize bytes.
 	Annotations  json.RawMessage `json:"annotations,omitempty"`
 	ArtifactType string          `json:"artifactType,omitempty"`
 }
 
-// Descriptor returns the descriptor of m in a list of referrers.
+// Descriptor returns the descriptor of m for a list of referrers.
 func (m *Manifest) Descriptor() (Descriptor, error) {
 	d := Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Payload)), ArtifactType: m.ArtifactType}
 	length := 0
 	for key, text := range m.Annotations {
 		length += len(key) + len(text)
 	}
-	// Their JSON is longer than they are, and need not be made to see that it is too long.
-	if len(m.Annotations) == 0 || length > MaxListedAnnotations {
+	// The JSON is longer than the raw text. If the text alone is too long, do not encode it.
+	if len(m.Annotations) == 0 || length > MaxAnnotationsSize {
 		return d, nil
 	}
-	annotations, err := plainJSON(m.Annotations)
+	annotations, err := marshalUnescaped(m.Annotations)
 	if err != nil {
 		return d, err
 	}
-	if len(annotations) <= MaxListedAnnotations {
+	if len(annotations) <= MaxAnnotationsSize {
 		d.Annotations = annotations
 	}
 	return d, nil
 }
 
-// JSON returns the text of d as lists have it. It has at most MaxDescriptor bytes
-// if d is of a Manifest.
-func (d Descriptor) JSON() ([]byte, error) { return plainJSON(d) }
+// JSON returns the JSON of d as lists contain it. It has at most MaxDescriptorSize bytes if d is
+// the descriptor of a Manifest.
+func (d Descriptor) JSON() ([]byte, error) { return marshalUnescaped(d) }
 
-// plainJSON is json.Marshal without the escapes that only HTML needs, each of
-// which makes six bytes of one.
-func plainJSON(v any) ([]byte, error) {
+// marshalUnescaped is json.Marshal without HTML escapes, which turn one byte into six.
+func marshalUnescaped(v any) ([]byte, error) {
 	var b bytes.Buffer
-	err := appendJSON(&b, v)
+	err := encodeUnescaped(&b, v)
 	return b.Bytes(), err
 }
 
-// appendJSON appends what plainJSON returns.
-func appendJSON(b *bytes.Buffer, v any) error {
+// encodeUnescaped appends the JSON of v to b, without HTML escapes.
+func encodeUnescaped(b *bytes.Buffer, v any) error {
 	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	b.Truncate(b.Len() - 1) // the end of the line
+	b.Truncate(b.Len() - 1) // the newline that Encode adds
 	return nil
 }
 
-// LinkKind says what a link may lead to.
+// LinkKind is the kind of content that a link leads to.
 type LinkKind int
 
 const (
-	// LinkBlob leads to a blob: a config, a layer.
+	// LinkBlob leads to a blob: a config or a layer.
 	LinkBlob LinkKind = iota
 	// LinkManifest leads to a manifest.
 	LinkManifest
-	// LinkAny leads to a manifest or a blob: what an index names. BuildKit's
-	// caches list layers in an index.
+	// LinkAny leads to a manifest or a blob. An index lists either: BuildKit stores its cache as an
+	// index of layers.
 	LinkAny
 )
 
-// Link is content that a manifest needs in its repository.
+// Link is a reference from a manifest to content that its repository must have.
 type Link struct {
 	Digest digest.Digest
-	// Size in bytes; -1 where the manifest does not say (schema 1).
+	// Size is in bytes; -1 if the manifest does not state it (schema 1).
 	Size int64
 	Kind LinkKind
-	// Optional links may be absent: layers that live elsewhere (foreign).
+	// Optional links may be absent: foreign layers, which are fetched from elsewhere.
 	Optional bool
-	// Child links are the ones that an index names.
+	// Child links are the entries of an index.
 	Child bool
 }
 
-// target is what a descriptor inside a manifest says of its content.
-type target struct {
+// parsedDescriptor is a descriptor as it was read from a manifest.
+type parsedDescriptor struct {
 	mediaType string
 	digest    digest.Digest
 	size      int64
-	// foreign content lives elsewhere: it has urls, or a media type for what
-	// may not be distributed.
+	// foreign content is fetched from elsewhere: the descriptor has urls, or a media type of layers
+	// that may not be distributed.
 	foreign bool
 }
 
 // descriptorKeys are the keys of a descriptor in the image spec.
 var descriptorKeys = []string{"mediaType", "digest", "size", "urls", "annotations", "artifactType", "data", "platform"}
 
-// descriptor reads a descriptor, which must have a media type, a digest and a
-// size.
-func (v value) descriptor() (target, error) {
-	t := target{size: -1}
-	err := v.object(descriptorKeys, func(key string, v value) (err error) {
-		if v.null() {
-			return nil // as if absent
+// descriptor reads a descriptor, which must have a media type, a digest and a size.
+func (v value) descriptor() (parsedDescriptor, error) {
+	t := parsedDescriptor{size: -1}
+	err := v.knownMembers(descriptorKeys, func(key string, v value) (err error) {
+		if v.isNull() {
+			return nil // the same as an absent key
 		}
 		switch key {
 		case "mediaType":
@@ -132,7 +130,7 @@ func (v value) descriptor() (target, error) {
 				return err
 			})
 		case "annotations":
-			_, err = v.dictionary()
+			_, err = v.stringMap()
 		}
 		return err
 	})
@@ -140,17 +138,17 @@ func (v value) descriptor() (target, error) {
 	case err != nil:
 		return t, err
 	case t.mediaType == "":
-		return t, under("mediaType", faultf("missing, every descriptor needs one"))
+		return t, atPath("mediaType", faultf("missing, every descriptor needs one"))
 	case t.digest == "":
-		return t, under("digest", faultf("missing, every descriptor needs one"))
+		return t, atPath("digest", faultf("missing, every descriptor needs one"))
 	case t.size < 0:
-		return t, under("size", faultf("missing, every descriptor needs one"))
+		return t, atPath("size", faultf("missing, every descriptor needs one"))
 	}
 	t.foreign = t.foreign || isForeign(t.mediaType)
 	return t, nil
 }
 
-// isForeign tells the media types of layers that need not be pushed.
+// isForeign reports whether layers of a media type need not be pushed.
 func isForeign(mediaType string) bool {
 	switch mediaType {
 	case "application/vnd.docker.image.rootfs.foreign.diff.tar",
@@ -171,9 +169,9 @@ func (v value) digest() (digest.Digest, error) {
 	return ParseDigest(text)
 }
 
-// mediaType reads a media type. Of its grammar (RFC 6838) it holds only what
-// keeps it fit for a row and a header: printable ASCII, 255 characters at
-// most. Clients in the field are not exact about the rest.
+// mediaType reads a media type. It checks only that the text is safe in a row and in a header:
+// printable ASCII of at most 255 characters. Existing clients do not keep to the rest of the
+// grammar (RFC 6838).
 func (v value) mediaType() (string, error) {
 	text, err := v.text()
 	if err != nil {
@@ -184,7 +182,7 @@ func (v value) mediaType() (string, error) {
 	}
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
-			return "", faultf("%s is not a media type: expected printable ASCII like application/vnd.example+json", show(text))
+			return "", faultf("%s is not a media type: expected printable ASCII like application/vnd.example+json", quoteShort(text))
 		}
 	}
 	return text, nil
@@ -192,27 +190,27 @@ func (v value) mediaType() (string, error) {
 
 const maxMediaType = 255
 
-// links gathers what a manifest needs.
+// links collects the links of a manifest, one for each digest.
 type links struct {
-	list []Link
-	at   map[digest.Digest]int
+	list  []Link
+	index map[digest.Digest]int
 }
 
-// add adds a link or joins it with the one of the same digest: content that is
-// needed once is needed.
+// add adds a link, or merges it with the link of the same digest. The merged link is optional only
+// if both are.
 func (l *links) add(link Link) error {
-	i, found := l.at[link.Digest]
+	i, found := l.index[link.Digest]
 	if !found {
-		if l.at == nil {
-			l.at = make(map[digest.Digest]int)
+		if l.index == nil {
+			l.index = make(map[digest.Digest]int)
 		}
-		l.at[link.Digest] = len(l.list)
+		l.index[link.Digest] = len(l.list)
 		l.list = append(l.list, link)
 		return nil
 	}
 	old := &l.list[i]
 	if old.Size != link.Size {
-		return under("size", faultf("%d bytes, but the same digest is given %d bytes before", link.Size, old.Size))
+		return atPath("size", faultf("%d bytes, but the same digest is given %d bytes before", link.Size, old.Size))
 	}
 	old.Optional = old.Optional && link.Optional
 	return nil

@@ -16,7 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The grammar of the distribution spec, word for word.
+// The grammar of the distribution spec, literally.
 var (
 	specName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 	specTag  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
@@ -75,8 +75,8 @@ func FuzzDigest(f *testing.F) {
 	})
 }
 
-// FuzzManifest looks for documents that are accepted although encoding/json
-// reads something else in them.
+// FuzzManifest searches for documents that Parse accepts although encoding/json reads something
+// else.
 func FuzzManifest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType string, payload []byte) {
 		m, err := Parse(contentType, payload, "")
@@ -96,12 +96,12 @@ func FuzzManifest(f *testing.F) {
 		if err != nil || !slices.Equal(m.Links, again.Links) {
 			t.Errorf("the second time: %+v, %v", again, err)
 		}
-		compare(t, m)
+		checkAgainstJSON(t, m)
 	})
 }
 
-// compare checks a manifest against what encoding/json finds in its payload.
-func compare(t *testing.T, m *Manifest) {
+// checkAgainstJSON compares a manifest with what encoding/json finds in its payload.
+func checkAgainstJSON(t *testing.T, m *Manifest) {
 	var doc struct {
 		MediaType    string
 		ArtifactType string
@@ -114,7 +114,7 @@ func compare(t *testing.T, m *Manifest) {
 		Annotations  map[string]string
 	}
 	if json.Unmarshal(m.Payload, &doc) != nil {
-		return // in what is not read here
+		return // the error is in a part that Parse ignores
 	}
 	want := make(map[digest.Digest]int64)
 	add := func(descs []v1.Descriptor) {
@@ -147,7 +147,7 @@ func compare(t *testing.T, m *Manifest) {
 		t.Errorf("links %v, encoding/json reads %v", m.Links, want)
 	}
 	if !strings.Contains(m.MediaType, ".oci.") {
-		return // Docker's have no relations
+		return // Docker's manifests have none of the fields below
 	}
 	var subject digest.Digest
 	if doc.Subject != nil {
@@ -159,7 +159,7 @@ func compare(t *testing.T, m *Manifest) {
 	}
 }
 
-// FuzzIndex writes an index of two descriptors and reads it back.
+// FuzzIndex writes an index of two descriptors and parses it.
 func FuzzIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, mediaType, artifactType, key, text string, size int64) {
 		first := Manifest{MediaType: mediaType, Digest: dig(1), ArtifactType: artifactType, Annotations: map[string]string{key: text}}
@@ -172,7 +172,7 @@ func FuzzIndex(f *testing.F) {
 		}
 		d.Size = size
 		descs := []Descriptor{d, {MediaType: MediaTypeImage, Digest: dig(2), Size: size}}
-		payload := written(t, descs)
+		payload := writeIndex(t, descs)
 		var doc struct{ Manifests []v1.Descriptor }
 		if err := json.Unmarshal(payload, &doc); err != nil || len(doc.Manifests) != 2 {
 			t.Fatalf("%s: %v", payload, err)

@@ -9,27 +9,27 @@ const (
 	indexStart = `{"schemaVersion":2,"mediaType":"` + MediaTypeIndex + `","manifests":[`
 	indexEnd   = `]}`
 
-	// IndexOverhead is the length of an index without descriptors, in bytes. Each
-	// adds its JSON and, but for the first, a comma.
+	// IndexOverhead is the length of an index without descriptors, in bytes. Each descriptor adds
+	// its JSON and, except for the first, a comma.
 	IndexOverhead = len(indexStart) + len(indexEnd)
 )
 
-// IndexWriter writes an OCI image index that lists descriptors: the answer to a
-// request for referrers. It keeps nothing of what it has written.
+// IndexWriter writes an OCI image index that lists descriptors: the answer to a request for
+// referrers. It does not buffer what it writes.
 type IndexWriter struct {
-	to    io.Writer
-	begun bool
+	to      io.Writer
+	started bool
 }
 
-// NewIndexWriter returns an IndexWriter that has written nothing yet.
+// NewIndexWriter returns an IndexWriter that writes to an io.Writer.
 func NewIndexWriter(to io.Writer) *IndexWriter { return &IndexWriter{to: to} }
 
-// Add writes descriptors, with one call of Write.
+// Add writes descriptors with one call of Write.
 func (w *IndexWriter) Add(descs []Descriptor) error {
 	var text bytes.Buffer
 	for _, d := range descs {
-		text.WriteString(w.before())
-		if err := appendJSON(&text, d); err != nil {
+		text.WriteString(w.separator())
+		if err := encodeUnescaped(&text, d); err != nil {
 			return err
 		}
 	}
@@ -37,21 +37,21 @@ func (w *IndexWriter) Add(descs []Descriptor) error {
 	return err
 }
 
-// Close writes the end of the index, without which the rest is no JSON.
+// Close writes the end of the index. Without it the output is not valid JSON.
 func (w *IndexWriter) Close() error {
 	end := indexEnd
-	if !w.begun {
+	if !w.started {
 		end = indexStart + indexEnd
 	}
 	_, err := io.WriteString(w.to, end)
 	return err
 }
 
-// before returns what stands before the next descriptor.
-func (w *IndexWriter) before() string {
-	if w.begun {
+// separator returns the text to write before the next descriptor.
+func (w *IndexWriter) separator() string {
+	if w.started {
 		return ","
 	}
-	w.begun = true
+	w.started = true
 	return indexStart
 }

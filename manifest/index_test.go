@@ -11,8 +11,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// written returns an index that was written in steps.
-func written(t *testing.T, pages ...[]Descriptor) []byte {
+// writeIndex returns an index that was written page by page.
+func writeIndex(t *testing.T, pages ...[]Descriptor) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := NewIndexWriter(&b)
@@ -30,7 +30,7 @@ func written(t *testing.T, pages ...[]Descriptor) []byte {
 func TestIndexWriterEmpty(t *testing.T) {
 	const want = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	for _, pages := range [][][]Descriptor{nil, {nil}, {{}, nil}} {
-		if got := written(t, pages...); string(got) != want {
+		if got := writeIndex(t, pages...); string(got) != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
@@ -41,7 +41,7 @@ func TestIndexWriterEmpty(t *testing.T) {
 
 func TestIndexWriter(t *testing.T) {
 	annotations := json.RawMessage(`{"k":"\"<ä>&"}`)
-	payload := written(t,
+	payload := writeIndex(t,
 		[]Descriptor{{MediaType: MediaTypeImage, Digest: dig(1), Size: 123, ArtifactType: "a/b+<c>", Annotations: annotations}},
 		nil,
 		[]Descriptor{{MediaType: MediaTypeIndex, Digest: dig512, Size: 0}, {MediaType: MediaTypeImage, Digest: dig(2), Size: 5}})
@@ -60,15 +60,14 @@ func TestIndexWriter(t *testing.T) {
 	if !bytes.Contains(payload, annotations) || !bytes.Contains(payload, []byte("a/b+<c>")) {
 		t.Errorf("a text is escaped that needs it for HTML only: %s", payload)
 	}
-	// Clients push such an index, too: the fallback tag of registries without
-	// referrers.
+	// Clients push such an index for the fallback tag, which registries without referrers need.
 	m, err := Parse(MediaTypeIndex, payload, "")
 	if err != nil || len(m.Links) != 3 {
 		t.Errorf("got %+v, %v", m, err)
 	}
 }
 
-// failingWriter takes so many writes.
+// failingWriter fails after a number of writes.
 type failingWriter struct{ writes int }
 
 func (w *failingWriter) Write(p []byte) (int, error) {
@@ -89,11 +88,11 @@ func TestIndexWriterFails(t *testing.T) {
 	}
 }
 
-// TestDescriptor: annotations are in a manifest's descriptor up to 64 KiB of their JSON,
-// and no descriptor is longer than MaxDescriptor.
+// TestDescriptor checks that a descriptor has annotations of up to 64 KiB of JSON, and at most
+// MaxDescriptorSize bytes.
 func TestDescriptor(t *testing.T) {
 	long := strings.Repeat("\"", maxMediaType)
-	fits := MaxListedAnnotations - len(`{"a":""}`)
+	fits := MaxAnnotationsSize - len(`{"a":""}`)
 	for name, c := range map[string]struct {
 		annotations map[string]string
 		want        int // length of their JSON; 0 for none
@@ -101,11 +100,11 @@ func TestDescriptor(t *testing.T) {
 		"none":                   {nil, 0},
 		"empty":                  {map[string]string{}, 0},
 		"an empty text":          {map[string]string{"": ""}, len(`{"":""}`)},
-		"just fits":              {map[string]string{"a": strings.Repeat("x", fits)}, MaxListedAnnotations},
+		"just fits":              {map[string]string{"a": strings.Repeat("x", fits)}, MaxAnnotationsSize},
 		"too long by one":        {map[string]string{"a": strings.Repeat("x", fits+1)}, 0},
-		"characters of HTML":     {map[string]string{"a": strings.Repeat("<", fits)}, MaxListedAnnotations},
+		"characters of HTML":     {map[string]string{"a": strings.Repeat("<", fits)}, MaxAnnotationsSize},
 		"too long when escaped":  {map[string]string{"a": strings.Repeat("\"", fits/2+1)}, 0},
-		"just fits when escaped": {map[string]string{"a": strings.Repeat("\"", fits/2)}, MaxListedAnnotations},
+		"just fits when escaped": {map[string]string{"a": strings.Repeat("\"", fits/2)}, MaxAnnotationsSize},
 		"megabytes":              {map[string]string{"a": strings.Repeat("<", 4<<20)}, 0},
 	} {
 		m := Manifest{MediaType: long, ArtifactType: long, Digest: dig512, Payload: make([]byte, 100), Annotations: c.annotations}
@@ -114,7 +113,7 @@ func TestDescriptor(t *testing.T) {
 			t.Errorf("%s: annotations of %d bytes, want %d; %v", name, len(d.Annotations), c.want, err)
 		}
 		text, err := d.JSON()
-		if err != nil || len(text) > MaxDescriptor {
+		if err != nil || len(text) > MaxDescriptorSize {
 			t.Errorf("%s: a descriptor of %d bytes, %v", name, len(text), err)
 		}
 		var got v1.Descriptor

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// replace makes one change to a document, and must make it.
+// replace replaces the first occurrence of old, which must be in the document.
 func replace(t *testing.T, document, old, new string) string {
 	t.Helper()
 	changed := strings.Replace(document, old, new, 1)
@@ -159,7 +159,7 @@ func TestParseInvalid(t *testing.T) {
 	}
 }
 
-// Nesting as deep as encoding/json allows is walked without recursion.
+// TestParseDeep parses the deepest nesting that encoding/json allows, which must not recurse.
 func TestParseDeep(t *testing.T) {
 	payload := image(`,"x":` + strings.Repeat(`{"a":[`, 4900) + strings.Repeat(`]}`, 4900))
 	if _, err := Parse("", []byte(payload), ""); err != nil {
@@ -167,7 +167,7 @@ func TestParseDeep(t *testing.T) {
 	}
 }
 
-// What a client sent comes back to it shortened.
+// TestMessagesAreShort checks that messages quote only the start of what a client sent.
 func TestMessagesAreShort(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	for _, c := range []struct{ contentType, payload string }{

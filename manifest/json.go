@@ -10,17 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// value is one JSON value, from its first byte to its last. It comes out of
-// readJSON, so it is known to be valid: the methods find their way by looking
-// at punctuation alone, without recursion.
+// value is one JSON value, from its first byte to its last. readJSON has validated it, so the
+// methods only need to look at punctuation, and none recurses.
 //
-// This reader exists because encoding/json takes "Layers" for "layers" and the
-// last of two equal keys, where other readers take the first or neither: a
-// manifest must not mean different things to different readers.
+// This reader exists because encoding/json accepts "Layers" for "layers", and the last of two equal
+// keys. Other readers take the first, or neither. A manifest must not have different meanings for
+// different readers.
 type value []byte
 
-// fault is what is wrong at one place of a document. The path grows on the way
-// up, so that a document without faults pays nothing for it.
+// fault is an error at one place of a document. Callers prepend to the path as they return it, so a
+// document without errors costs nothing extra.
 type fault struct {
 	path, message string
 }
@@ -36,8 +35,8 @@ func faultf(format string, args ...any) error {
 	return &fault{message: fmt.Sprintf(format, args...)}
 }
 
-// under puts a step, "key" or "[2]", in front of a fault's path.
-func under(step string, err error) error {
+// atPath prepends a step, such as "key" or "[2]", to the path of a fault.
+func atPath(step string, err error) error {
 	f, ok := errors.AsType[*fault](err)
 	if !ok {
 		return &fault{path: step, message: err.Error()}
@@ -53,8 +52,8 @@ func under(step string, err error) error {
 	return f
 }
 
-// show quotes what a client sent, and no more of it than helps.
-func show[T ~string | ~[]byte](s T) string {
+// quoteShort quotes text from a client, shortened to 96 bytes.
+func quoteShort[T ~string | ~[]byte](s T) string {
 	const most = 96
 	if len(s) <= most {
 		return strconv.Quote(string(s))
@@ -62,8 +61,8 @@ func show[T ~string | ~[]byte](s T) string {
 	return strconv.Quote(string(s[:most])) + "…"
 }
 
-// readJSON checks that data is one JSON value in UTF-8, nested no deeper than
-// encoding/json allows (10,000 levels), and nothing after it.
+// readJSON checks that data is one JSON value in UTF-8 with nothing after it. Values may be nested
+// as deeply as encoding/json allows (10,000 levels).
 func readJSON(data []byte) (value, error) {
 	if !utf8.Valid(data) {
 		return nil, faultf("not valid UTF-8")
@@ -110,18 +109,17 @@ func (v value) elements(f func(v value) error) error {
 	for i := skipSpace(v, 1); v[i] != ']'; n++ {
 		end := valueEnd(v, i)
 		if err := f(v[i:end:end]); err != nil {
-			return under("["+strconv.Itoa(n)+"]", err)
+			return atPath("["+strconv.Itoa(n)+"]", err)
 		}
 		i = skipComma(v, end)
 	}
 	return nil
 }
 
-// object calls f with the members whose key is in known, at most 32 of them;
-// the others are left unread, as the image spec demands. No key may appear
-// twice, and none may differ from a known one in case alone: readers that fold
-// case would take it for the known one.
-func (v value) object(known []string, f func(key string, v value) error) error {
+// knownMembers calls f with the members of an object whose keys are in known, which has at most 32
+// keys. It ignores other members, as the image spec requires. A key that appears twice is an error.
+// So is a key that differs from a known one only in case, because some readers ignore case.
+func (v value) knownMembers(known []string, f func(key string, v value) error) error {
 	var seen uint32
 	var others map[string]struct{}
 	return v.members(func(key []byte, v value) error {
@@ -130,21 +128,21 @@ func (v value) object(known []string, f func(key string, v value) error) error {
 				continue
 			}
 			if seen&(1<<i) != 0 {
-				return faultf("the key %s appears twice", show(key))
+				return faultf("the key %s appears twice", quoteShort(key))
 			}
 			seen |= 1 << i
 			if err := f(name, v); err != nil {
-				return under(name, err)
+				return atPath(name, err)
 			}
 			return nil
 		}
 		for _, name := range known {
 			if len(key) <= 4*len(name) && bytes.EqualFold(key, []byte(name)) {
-				return faultf("the key %s is spelled %q", show(key), name)
+				return faultf("the key %s is spelled %q", quoteShort(key), name)
 			}
 		}
 		if _, twice := others[string(key)]; twice {
-			return faultf("the key %s appears twice", show(key))
+			return faultf("the key %s appears twice", quoteShort(key))
 		}
 		if others == nil {
 			others = make(map[string]struct{})
@@ -154,20 +152,20 @@ func (v value) object(known []string, f func(key string, v value) error) error {
 	})
 }
 
-// dictionary reads an object of strings, in which no key may appear twice.
-// null and an object without members are nil.
-func (v value) dictionary() (map[string]string, error) {
-	if v.null() {
+// stringMap reads an object of strings, in which no key may appear twice. It returns nil for null
+// and for an empty object.
+func (v value) stringMap() (map[string]string, error) {
+	if v.isNull() {
 		return nil, nil
 	}
 	var all map[string]string
 	err := v.members(func(key []byte, v value) error {
 		if _, twice := all[string(key)]; twice {
-			return faultf("the key %s appears twice", show(key))
+			return faultf("the key %s appears twice", quoteShort(key))
 		}
 		text, err := v.text()
 		if err != nil {
-			return under("["+show(key)+"]", err)
+			return atPath("["+quoteShort(key)+"]", err)
 		}
 		if all == nil {
 			all = make(map[string]string)
@@ -187,19 +185,19 @@ func (v value) text() (string, error) {
 	return string(text), err
 }
 
-// natural reads a whole number from 0 to the largest int64, written as digits:
-// 1.0 and 1e3 are not, since strict readers refuse them.
+// natural reads an integer from 0 to math.MaxInt64. It must be written as digits only: strict
+// readers reject 1.0 and 1e3.
 func (v value) natural() (int64, error) {
 	n, err := strconv.ParseInt(string(v[:min(len(v), 32)]), 10, 64)
 	if err != nil || n < 0 {
-		return 0, faultf("expected a whole number, 0 or more, found %s", show(v))
+		return 0, faultf("expected a whole number, 0 or more, found %s", quoteShort(v))
 	}
 	return n, nil
 }
 
-func (v value) null() bool { return v[0] == 'n' }
+func (v value) isNull() bool { return v[0] == 'n' }
 
-// kind names the value's type for a message.
+// kind returns the type of the value, for messages.
 func (v value) kind() string {
 	switch v[0] {
 	case '{':
@@ -223,8 +221,8 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// skipComma goes from the end of a member or element to the next one, or to
-// the closing bracket.
+// skipComma returns the index of the next member or element, or of the closing bracket. i is the
+// end of the previous one.
 func skipComma(data []byte, i int) int {
 	if i = skipSpace(data, i); data[i] == ',' {
 		i = skipSpace(data, i+1)
@@ -232,7 +230,7 @@ func skipComma(data []byte, i int) int {
 	return i
 }
 
-// stringEnd returns the index after the string that begins at data[i].
+// stringEnd returns the index after the string that starts at data[i].
 func stringEnd(data []byte, i int) int {
 	for i++; data[i] != '"'; i++ {
 		if data[i] == '\\' {
@@ -242,7 +240,7 @@ func stringEnd(data []byte, i int) int {
 	return i + 1
 }
 
-// valueEnd returns the index after the value that begins at data[i].
+// valueEnd returns the index after the value that starts at data[i].
 func valueEnd(data []byte, i int) int {
 	for depth := 0; i < len(data); {
 		switch c := data[i]; c {
@@ -253,7 +251,7 @@ func valueEnd(data []byte, i int) int {
 			i++
 		case '}', ']':
 			if depth == 0 {
-				return i // the bracket that closes what a number or literal is in
+				return i // the closing bracket of the surrounding value
 			}
 			depth--
 			i++
@@ -271,16 +269,15 @@ func valueEnd(data []byte, i int) int {
 	return i
 }
 
-// unquote returns what a string in quotes stands for. Half of a surrogate pair
-// stands for nothing: readers replace it, each in its own way, so that two
-// different keys could become one.
+// unquote decodes a JSON string. An unpaired surrogate is an error: each reader replaces it in its
+// own way, so that two different keys could become equal.
 func unquote(quoted []byte) ([]byte, error) {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {
 		return inner, nil
 	}
-	if !paired(inner) {
-		return nil, faultf("the string %s has half of a surrogate pair", show(quoted))
+	if !surrogatesPaired(inner) {
+		return nil, faultf("the string %s has half of a surrogate pair", quoteShort(quoted))
 	}
 	var text string
 	if err := json.Unmarshal(quoted, &text); err != nil {
@@ -289,9 +286,8 @@ func unquote(quoted []byte) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// paired reports whether each surrogate that is escaped in the string has its
-// other half.
-func paired(inner []byte) bool {
+// surrogatesPaired reports whether every escaped surrogate in the string is part of a pair.
+func surrogatesPaired(inner []byte) bool {
 	for i := 0; i < len(inner); i++ {
 		if inner[i] != '\\' {
 			continue
@@ -300,12 +296,12 @@ func paired(inner []byte) bool {
 		if inner[i] != 'u' {
 			continue
 		}
-		first := escaped(inner[i-1:])
+		first := parseEscape(inner[i-1:])
 		i += 4
 		if !utf16.IsSurrogate(first) {
 			continue
 		}
-		if utf16.DecodeRune(first, escaped(inner[i+1:])) == utf8.RuneError {
+		if utf16.DecodeRune(first, parseEscape(inner[i+1:])) == utf8.RuneError {
 			return false
 		}
 		i += 6
@@ -313,8 +309,8 @@ func paired(inner []byte) bool {
 	return true
 }
 
-// escaped reads the \uXXXX that s begins with; -1 if it does not.
-func escaped(s []byte) rune {
+// parseEscape returns the code unit of the \uXXXX at the start of s, or -1 if there is none.
+func parseEscape(s []byte) rune {
 	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
 		return -1
 	}

@@ -13,12 +13,12 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// dig is a digest that is easy to tell from others.
+// dig returns the n-th digest of a series.
 func dig(n int) digest.Digest {
 	return digest.Digest(fmt.Sprintf("sha256:%064x", n))
 }
 
-// desc writes a descriptor.
+// desc returns the JSON of a descriptor.
 func desc(mediaType string, n, size int) string {
 	return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, mediaType, dig(n), size)
 }
@@ -28,13 +28,13 @@ const (
 	typeLayer  = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// image writes an OCI image manifest with more members at the end.
+// image returns an OCI image manifest with additional members.
 func image(more string) string {
 	return `{"schemaVersion":2,"mediaType":"` + MediaTypeImage + `","config":` + desc(typeConfig, 1, 10) +
 		`,"layers":[` + desc(typeLayer, 2, 20) + `,` + desc(typeLayer, 3, 30) + `]` + more + `}`
 }
 
-// index writes an OCI index with more members at the end.
+// index returns an OCI index with additional members.
 func index(more string) string {
 	return `{"schemaVersion":2,"mediaType":"` + MediaTypeIndex + `","manifests":[` +
 		desc(MediaTypeImage, 1, 10) + `,` + desc(MediaTypeIndex, 2, 20) + `]` + more + `}`
@@ -182,7 +182,7 @@ func TestParseWant(t *testing.T) {
 	}
 }
 
-// bigIndex is an index of 4 MiB at most with n children.
+// bigIndex returns an index with n children, of at most 4 MiB.
 func bigIndex(n int) []byte {
 	var b strings.Builder
 	b.WriteString(`{"schemaVersion":2,"manifests":[`)
@@ -211,7 +211,7 @@ func TestParseBigIndex(t *testing.T) {
 	}
 }
 
-// The JSON that clients and encoding/json write, with all that they may write.
+// TestDescriptorJSON checks that a Descriptor marshals as clients write it.
 func TestDescriptorJSON(t *testing.T) {
 	d := Descriptor{MediaType: "a/b", Digest: dig(1), Size: 0}
 	got, err := json.Marshal(d)

@@ -12,15 +12,15 @@ const (
 	maxTag  = 128
 )
 
-// CheckName reports whether s names a repository: components of lower-case
-// letters, digits and single separators, joined by slashes, 255 characters at
-// most (distribution spec, "Pulling manifests"). The error is ErrNameInvalid.
+// CheckName returns nil if s is the name of a repository: components of lower-case letters, digits
+// and single separators, joined by slashes, at most 255 characters in all (distribution spec,
+// "Pulling manifests"). The error is ErrNameInvalid.
 func CheckName(s string) error {
 	if len(s) > maxName {
 		return Errorf(ErrNameInvalid, "repository name has %d characters, at most %d are allowed", len(s), maxName)
 	}
-	// A bare WithName would take a first component with an upper-case letter,
-	// a dot or a colon for a registry's host.
+	// WithName would take a first component with an upper-case letter, a dot or a colon for the
+	// host of a registry.
 	named, err := reference.WithName("r.invalid/" + s)
 	if err != nil || reference.Path(named) != s {
 		return Errorf(ErrNameInvalid, "%q is not a repository name: expected components of a-z and 0-9, separated inside by one of . _ __ or dashes, joined by /", s)
@@ -28,7 +28,7 @@ func CheckName(s string) error {
 	return nil
 }
 
-// CheckTag reports whether s is a tag. The error is ErrTagInvalid.
+// CheckTag returns nil if s is a tag. The error is ErrTagInvalid.
 func CheckTag(s string) error {
 	if len(s) > maxTag {
 		return Errorf(ErrTagInvalid, "tag has %d characters, at most %d are allowed", len(s), maxTag)
@@ -46,19 +46,19 @@ func CheckTag(s string) error {
 	return nil
 }
 
-// ParseDigest reads a digest, "sha256:" or "sha512:" and its value in
-// lower-case hexadecimal. The error is ErrDigestInvalid.
+// ParseDigest parses a digest: "sha256:" or "sha512:" and lower-case hexadecimal digits. The error
+// is ErrDigestInvalid.
 func ParseDigest(s string) (digest.Digest, error) {
 	name, hex, found := strings.Cut(s, ":")
 	if !found {
-		return "", Errorf(ErrDigestInvalid, "%s is not a digest: expected sha256:<64 hexadecimal digits>", show(s))
+		return "", Errorf(ErrDigestInvalid, "%s is not a digest: expected sha256:<64 hexadecimal digits>", quoteShort(s))
 	}
 	algorithm, err := ParseAlgorithm(name)
 	if err != nil {
 		return "", err
 	}
 	if n := algorithm.Size() * 2; len(hex) != n {
-		return "", Errorf(ErrDigestInvalid, "digest %s has %d digits after the colon, expected %d", show(s), len(hex), n)
+		return "", Errorf(ErrDigestInvalid, "digest %s has %d digits after the colon, expected %d", quoteShort(s), len(hex), n)
 	}
 	for i := range len(hex) {
 		if c := hex[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
@@ -68,25 +68,24 @@ func ParseDigest(s string) (digest.Digest, error) {
 	return digest.Digest(s), nil
 }
 
-// ParseAlgorithm reads the name of a digest algorithm: sha256 or sha512. The
-// error is ErrDigestInvalid.
+// ParseAlgorithm parses the name of a digest algorithm: sha256 or sha512. The error is
+// ErrDigestInvalid.
 func ParseAlgorithm(s string) (digest.Algorithm, error) {
 	switch a := digest.Algorithm(s); a {
 	case digest.SHA256, digest.SHA512:
 		return a, nil
 	}
-	return "", Errorf(ErrDigestInvalid, "digest algorithm %s is not supported: expected sha256 or sha512", show(s))
+	return "", Errorf(ErrDigestInvalid, "digest algorithm %s is not supported: expected sha256 or sha512", quoteShort(s))
 }
 
-// Reference is how a request names a manifest: by tag or by digest. Exactly
-// one of the two is set.
+// Reference names a manifest in a request, by tag or by digest. Exactly one of the fields is set.
 type Reference struct {
 	Tag    string
 	Digest digest.Digest
 }
 
-// ParseReference reads a reference: a digest where s has a colon
-// (ErrDigestInvalid), else a tag (ErrTagInvalid).
+// ParseReference parses a reference: a digest if s contains a colon (ErrDigestInvalid), else a tag
+// (ErrTagInvalid).
 func ParseReference(s string) (Reference, error) {
 	if strings.Contains(s, ":") {
 		d, err := ParseDigest(s)

@@ -1,6 +1,6 @@
 package manifest
 
-// read fills the manifest from its payload, all but the digest.
+// read sets all fields but the digest from the payload.
 func (m *Manifest) read(contentType string) error {
 	doc, err := readDocument(m.Payload)
 	if err != nil {
@@ -24,26 +24,26 @@ func (m *Manifest) read(contentType string) error {
 	return err
 }
 
-// readImage reads an OCI image manifest or Docker's schema 2, which it grew
-// out of.
+// readImage reads an OCI image manifest, or a Docker schema 2 manifest, from which the OCI format
+// is derived.
 func (m *Manifest) readImage(doc document, all *links) error {
-	if err := doc.without(m.MediaType, "manifests", "fsLayers"); err != nil {
+	if err := doc.rejectKeys(m.MediaType, "manifests", "fsLayers"); err != nil {
 		return err
 	}
-	if err := doc.version("2"); err != nil {
+	if err := doc.checkVersion("2"); err != nil {
 		return err
 	}
 	if _, ok := doc["config"]; !ok {
-		return under("config", faultf("missing, expected a descriptor"))
+		return atPath("config", faultf("missing, expected a descriptor"))
 	}
 	config, err := doc["config"].descriptor()
 	if err != nil {
-		return under("config", err)
+		return atPath("config", err)
 	}
 	if err := all.add(Link{Digest: config.digest, Size: config.size}); err != nil {
-		return under("config", err)
+		return atPath("config", err)
 	}
-	if err := doc.list("layers", all.addBlob); err != nil {
+	if err := doc.requiredArray("layers", all.addBlob); err != nil {
 		return err
 	}
 	if m.MediaType == MediaTypeImage {
@@ -59,13 +59,13 @@ func (m *Manifest) readImage(doc document, all *links) error {
 
 // readIndex reads an OCI index or Docker's manifest list.
 func (m *Manifest) readIndex(doc document, all *links) error {
-	if err := doc.without(m.MediaType, "config", "layers", "fsLayers"); err != nil {
+	if err := doc.rejectKeys(m.MediaType, "config", "layers", "fsLayers"); err != nil {
 		return err
 	}
-	if err := doc.version("2"); err != nil {
+	if err := doc.checkVersion("2"); err != nil {
 		return err
 	}
-	err := doc.list("manifests", func(v value) error {
+	err := doc.requiredArray("manifests", func(v value) error {
 		t, err := v.descriptor()
 		if err != nil {
 			return err
@@ -78,10 +78,9 @@ func (m *Manifest) readIndex(doc document, all *links) error {
 	return m.readRelations(doc)
 }
 
-// readArtifact reads the OCI artifact manifest of image spec 1.1.0-rc2. It has
-// no schemaVersion.
+// readArtifact reads an OCI artifact manifest (image spec 1.1.0-rc2). It has no schemaVersion.
 func (m *Manifest) readArtifact(doc document, all *links) error {
-	if err := doc.without(m.MediaType, "config", "layers", "manifests", "fsLayers"); err != nil {
+	if err := doc.rejectKeys(m.MediaType, "config", "layers", "manifests", "fsLayers"); err != nil {
 		return err
 	}
 	err := doc.optional("blobs", func(v value) error { return v.elements(all.addBlob) })
@@ -91,8 +90,8 @@ func (m *Manifest) readArtifact(doc document, all *links) error {
 	return m.readRelations(doc)
 }
 
-// readRelations reads what OCI manifests say of themselves and of the one they
-// refer to.
+// readRelations reads the fields that all OCI manifests share: artifactType, annotations and
+// subject.
 func (m *Manifest) readRelations(doc document) error {
 	err := doc.optional("artifactType", func(v value) (err error) {
 		m.ArtifactType, err = v.mediaType()
@@ -102,7 +101,7 @@ func (m *Manifest) readRelations(doc document) error {
 		return err
 	}
 	err = doc.optional("annotations", func(v value) (err error) {
-		m.Annotations, err = v.dictionary()
+		m.Annotations, err = v.stringMap()
 		return err
 	})
 	if err != nil {
@@ -115,7 +114,7 @@ func (m *Manifest) readRelations(doc document) error {
 	})
 }
 
-// addBlob adds the blob of a layer's descriptor.
+// addBlob adds a link to the blob that a descriptor describes.
 func (l *links) addBlob(v value) error {
 	t, err := v.descriptor()
 	if err != nil {

@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// readSchema1 reads Docker's first image manifest. Neither the name and tag
-// inside nor its signatures are looked at.
+// readSchema1 reads a Docker schema 1 manifest. It ignores the name and tag inside, and verifies no
+// signature.
 func (m *Manifest) readSchema1(doc document, all *links) error {
-	if err := doc.without(m.MediaType, "config", "layers", "manifests"); err != nil {
+	if err := doc.rejectKeys(m.MediaType, "config", "layers", "manifests"); err != nil {
 		return err
 	}
-	if err := doc.version("1"); err != nil {
+	if err := doc.checkVersion("1"); err != nil {
 		return err
 	}
 	if _, ok := doc["signatures"]; ok && m.MediaType == MediaTypeSchema1 {
-		// Whether they count for the digest would be anyone's guess.
-		return under("signatures", faultf("a signed manifest has the Content-Type %s", MediaTypeSchema1Signed))
+		// It is undefined whether the digest covers signatures under this media type.
+		return atPath("signatures", faultf("a signed manifest has the Content-Type %s", MediaTypeSchema1Signed))
 	}
-	return doc.list("fsLayers", func(v value) error {
+	return doc.requiredArray("fsLayers", func(v value) error {
 		var link Link
-		err := v.object([]string{"blobSum"}, func(_ string, v value) (err error) {
+		err := v.knownMembers([]string{"blobSum"}, func(_ string, v value) (err error) {
 			link.Digest, err = v.digest()
 			return err
 		})
@@ -31,29 +31,29 @@ func (m *Manifest) readSchema1(doc document, all *links) error {
 			return err
 		}
 		if link.Digest == "" {
-			return under("blobSum", faultf("missing, expected a digest"))
+			return atPath("blobSum", faultf("missing, expected a digest"))
 		}
 		link.Size = -1
 		return all.add(link)
 	})
 }
 
-// withoutSignatures returns the payload of a signed manifest as it was before
-// it was signed, which is what its digest is of. Each signature's protected
-// header says how: the first formatLength bytes, then formatTail.
+// unsignedPayload returns the payload of a signed manifest without its signatures. This is what its
+// digest is computed from. The protected header of each signature says how to get it: the first
+// formatLength bytes of the payload, followed by formatTail.
 //
-// The result is checked to be the document less its last member, signatures:
-// else the digest would not cover what is read.
-func withoutSignatures(payload []byte) ([]byte, error) {
+// The result must be the document without its last member, "signatures". Otherwise the digest would
+// not cover what Parse reads.
+func unsignedPayload(payload []byte) ([]byte, error) {
 	outer, err := readDocument(payload)
 	if err != nil {
 		return nil, err
 	}
-	var formats []format
-	err = outer.list("signatures", func(v value) error {
+	var formats []signatureFormat
+	err = outer.requiredArray("signatures", func(v value) error {
 		f, err := v.signature()
 		if err == nil && len(formats) > 0 && !formats[0].equal(f) {
-			err = under("protected", faultf("formatLength and formatTail differ from the first signature's"))
+			err = atPath("protected", faultf("formatLength and formatTail differ from the first signature's"))
 		}
 		formats = append(formats, f)
 		return err
@@ -62,50 +62,50 @@ func withoutSignatures(payload []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(formats) == 0 {
-		return nil, under("signatures", faultf("expected one or more"))
+		return nil, atPath("signatures", faultf("expected one or more"))
 	}
 	f := formats[0]
 	if f.length > int64(len(payload)) {
-		return nil, under("signatures[0].protected", faultf("formatLength %d exceeds the manifest's %d bytes", f.length, len(payload)))
+		return nil, atPath("signatures[0].protected", faultf("formatLength %d exceeds the manifest's %d bytes", f.length, len(payload)))
 	}
 	head, rest := payload[:f.length], payload[f.length:]
 	unsigned := slices.Concat(head, f.tail)
-	if !endsObject(f.tail) || !json.Valid(unsigned) || !onlySignatures(rest, outer["signatures"]) {
-		return nil, under("signatures[0].protected", faultf("formatLength and formatTail do not make the manifest without its signatures"))
+	if !isObjectEnd(f.tail) || !json.Valid(unsigned) || !isSignaturesMember(rest, outer["signatures"]) {
+		return nil, atPath("signatures[0].protected", faultf("formatLength and formatTail do not make the manifest without its signatures"))
 	}
 	return unsigned, nil
 }
 
-// endsObject reports whether s is a closing brace and space.
-func endsObject(s []byte) bool { return string(bytes.TrimSpace(s)) == "}" }
+// isObjectEnd reports whether s is a closing brace with optional space around it.
+func isObjectEnd(s []byte) bool { return string(bytes.TrimSpace(s)) == "}" }
 
-// onlySignatures reports whether s is a last member "signatures" with that
-// value and the end of the object.
-func onlySignatures(s []byte, signatures value) bool {
+// isSignaturesMember reports whether s is the last member "signatures" with the given value, and
+// the end of the object.
+func isSignaturesMember(s []byte, signatures value) bool {
 	for _, part := range [][]byte{[]byte(","), []byte(`"signatures"`), []byte(":"), signatures} {
 		var found bool
 		if s, found = bytes.CutPrefix(bytes.TrimSpace(s), part); !found {
 			return false
 		}
 	}
-	return endsObject(s)
+	return isObjectEnd(s)
 }
 
-// format is how to get from a signed manifest to the unsigned one.
-type format struct {
+// signatureFormat says how to get the unsigned manifest from a signed one.
+type signatureFormat struct {
 	length int64
 	tail   []byte
 }
 
-func (f format) equal(g format) bool {
+func (f signatureFormat) equal(g signatureFormat) bool {
 	return f.length == g.length && bytes.Equal(f.tail, g.tail)
 }
 
-// signature reads the format out of a signature's protected header.
-func (v value) signature() (format, error) {
-	var f format
+// signature reads the format from the protected header of a signature.
+func (v value) signature() (signatureFormat, error) {
+	var f signatureFormat
 	found := 0
-	err := v.object([]string{"header", "signature", "protected"}, func(key string, v value) (err error) {
+	err := v.knownMembers([]string{"header", "signature", "protected"}, func(key string, v value) (err error) {
 		found++
 		switch key {
 		case "header":
@@ -123,9 +123,9 @@ func (v value) signature() (format, error) {
 	return f, err
 }
 
-// protected reads a protected header: an object in base64url.
-func (v value) protected() (format, error) {
-	var f format
+// protected reads a protected header: a JSON object in base64url.
+func (v value) protected() (signatureFormat, error) {
+	var f signatureFormat
 	decoded, err := v.base64()
 	if err != nil {
 		return f, err
@@ -135,7 +135,7 @@ func (v value) protected() (format, error) {
 		return f, err
 	}
 	found := 0
-	err = header.object([]string{"formatLength", "formatTail"}, func(key string, v value) (err error) {
+	err = header.knownMembers([]string{"formatLength", "formatTail"}, func(key string, v value) (err error) {
 		found++
 		if key == "formatLength" {
 			f.length, err = v.natural()
@@ -150,7 +150,7 @@ func (v value) protected() (format, error) {
 	return f, err
 }
 
-// base64 reads a string in base64url (RFC 4648, 5), padded or not.
+// base64 reads a string in base64url (RFC 4648, section 5), padded or not.
 func (v value) base64() ([]byte, error) {
 	text, err := v.text()
 	if err != nil {

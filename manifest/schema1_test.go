@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// unsigned is a schema 1 manifest as Docker indents it, before it is signed.
+// unsigned is a schema 1 manifest, indented as by Docker.
 const unsigned = `{
    "schemaVersion": 1,
    "name": "library/x",
@@ -29,12 +29,12 @@ const unsigned = `{
 
 func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// protectedHeader is what Docker puts into a signature.
+// protectedHeader returns the protected header of a signature as Docker writes it.
 func protectedHeader(length int, tail string) string {
 	return encode(fmt.Sprintf(`{"formatLength":%d,"formatTail":"%s","time":"2016-04-18T20:54:42Z"}`, length, encode(tail)))
 }
 
-// signature writes one element of "signatures".
+// signature returns one element of "signatures".
 func signature(protected string) string {
 	return `{
          "header": {
@@ -50,7 +50,7 @@ func signature(protected string) string {
       }`
 }
 
-// sign puts signatures in front of the closing brace, where Docker puts them.
+// sign inserts signatures before the closing brace, as Docker does.
 func sign(payload string, signatures ...string) string {
 	body := strings.TrimSuffix(payload, "\n}")
 	return body + ",\n   \"signatures\": [\n      " + strings.Join(signatures, ",\n      ") + "\n   ]\n}"
@@ -80,7 +80,7 @@ func TestSigned(t *testing.T) {
 				t.Errorf("%s: got %+v", c.name, m.Links)
 			}
 		}
-		// The digest of the whole is not the manifest's.
+		// The digest of the signed payload is not the manifest's digest.
 		_, err := Parse(MediaTypeSchema1Signed, []byte(c.payload), digest.FromString(c.payload))
 		if !errors.Is(err, ErrDigestInvalid) {
 			t.Errorf("%s: got %v, want ErrDigestInvalid", c.name, err)
@@ -138,7 +138,8 @@ func TestSignedUnreadable(t *testing.T) {
 	}
 }
 
-// What is wrong with the manifest itself is not the envelope's fault.
+// TestSignedInvalid checks that errors in the manifest itself are not reported as errors of the
+// envelope.
 func TestSignedInvalid(t *testing.T) {
 	for _, payload := range []string{
 		"x",
@@ -163,11 +164,11 @@ func TestMatches(t *testing.T) {
 			want      bool
 		}{
 			{MediaTypeImage, text, true}, {MediaTypeImage, changed, false}, {MediaTypeImage, nil, false},
-			{MediaTypeImage, signed, false}, // it has no signatures that a digest leaves out
+			{MediaTypeImage, signed, false}, // only schema 1 digests leave signatures out
 			{MediaTypeSchema1, text, true}, {MediaTypeSchema1, changed, false},
 			{MediaTypeSchema1Signed, signed, true}, {MediaTypeSchema1Signed, changedSigned, false}, {MediaTypeSchema1Signed, signed[:200], false},
 		} {
-			if got := Matches(d, c.mediaType, c.payload); got != c.want {
+			if got := DigestMatches(d, c.mediaType, c.payload); got != c.want {
 				t.Errorf("%s, %s, %.80q: %v", alg, c.mediaType, c.payload, got)
 			}
 		}

@@ -48,7 +48,7 @@ func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
 	if err != nil {
 		return nil, orUnknown(err, ErrManifestUnknown, "the manifest %s was deleted meanwhile", m.Digest)
 	}
-	if !manifest.Matches(m.Digest, m.MediaType, payload) {
+	if !manifest.DigestMatches(m.Digest, m.MediaType, payload) {
 		if _, known := r.damagedPayloads.get(m.id); !known {
 			r.damagedPayloads.add(m.id, struct{}{}, 0)
 			r.log.Error("the payload of a manifest is damaged: a push of it heals it", "repository", m.repo, "digest", m.Digest.String())

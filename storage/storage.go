@@ -139,7 +139,7 @@ type Lists interface {
 	// ReferrersExtent returns how far an answer goes that lists the referrers after
 	// last, in the order of their digests: it has at most n of them, and of their
 	// descriptors' JSON, with a comma for each, at most so many bytes. One of them,
-	// which has at most manifest.MaxDescriptor bytes, is always in it.
+	// which has at most manifest.MaxDescriptorSize bytes, is always in it.
 	ReferrersExtent(ctx context.Context, q ReferrerQuery, last digest.Digest, n, bytes int) (Extent, error)
 
 	// Referrers returns a page of those of an extent that follow last: it has at

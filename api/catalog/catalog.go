@@ -1,25 +1,27 @@
-// Package catalog pages through the repositories that a caller may see, at a cost
-// that does not depend on how many it may not.
+// Package catalog pages through the repositories that a caller may see. The cost of a page does not
+// depend on the number of repositories that the caller may not see.
 //
-// What a caller may see is an auth.View. The first request of a View that meets a
-// hidden repository reads all names once and keeps where the visible ones are, as a
-// list; callers whose Views have one key share it. From then on a page costs the names
-// on it, and a decision on each repository that was listed since the last request:
+// The repositories that a caller may see are an auth.View; the others are hidden. The first request
+// that meets a hidden repository reads all names once, which is called a scan, and keeps the
+// positions of the visible ones as a list. Callers whose Views have the same key share the list.
+// After that a page costs the names on it, plus one decision for each repository that was listed
+// since the previous request:
 //
 //	no list ◀───────────────────┐
-//	   │ a hidden name is met   │ used longest ago
+//	   │ meets a hidden name    │ least recently used
 //	   ▼                        │
-//	scan ──── all read ───▶ list of version v ◀──┐
-//	   ▲                        │   │            │ repositories listed after v
-//	   └──── grown too large ───┘   └────────────┘
+//	scan ──── complete ────▶ list of version v ◀──┐
+//	   ▲                        │   │             │ repositories listed after v
+//	   └──── grown too large ───┘   └─────────────┘
 //
-// One request at a time scans, in the order in which they came, so that all of them
-// take one processor at most. Requests of one View wait for the one that scans. If its
-// client leaves, the next goes on where it stopped: however often a scan is broken
-// off, the names are read once.
+// One request at a time scans, in order of arrival, so that scans together use one processor at
+// most. Requests for the same View wait for the running scan. If its client leaves, the next
+// request continues where the scan stopped. So the names are read once, however often scans are
+// interrupted.
 //
-// Lists are kept within a number of bytes, those used last. No version of the policy or
-// of accounts is compared: with other rules, groups or scope a caller has another View.
+// Lists are kept in an LRU cache of a limited size in bytes. They need not be invalidated when the
+// policy or accounts change: with other rules, groups or scope a caller has a View with another
+// key.
 package catalog
 
 import (
@@ -33,51 +35,51 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Rows are the names of the repositories, as storage.Lists has them.
-type Rows interface {
+// Lister lists the names of repositories, as documented at storage.Lists.
+type Lister interface {
 	Repositories(ctx context.Context, after, before string, n int) ([]string, error)
 	ListVersion(ctx context.Context) (int64, error)
 	Listed(ctx context.Context, since int64, n int) (repos []string, version int64, err error)
 }
 
-// queryPage is how many names one query asks for.
+// queryPage is the maximum number of names that one query asks for.
 const queryPage = 1000
 
-// largest is the part of the memory that one list may take: 1/largest.
-const largest = 4
+// maxListFraction limits the size of one list to 1/maxListFraction of the memory.
+const maxListFraction = 4
 
 // Catalog pages through repositories. It is safe for concurrent use.
 type Catalog struct {
-	rows     Rows
+	lister   Lister
 	maxBytes int
-	scanning chan struct{} // holds an element while a request scans
+	scanning chan struct{} // semaphore: full while a request scans
 
 	mu      sync.Mutex                     // guards what follows
 	entries *simplelru.LRU[string, *entry] // by the View's key
 	bytes   int                            // of all entries
 }
 
-// entry is what is known of a View.
+// entry is the cached state of one View.
 type entry struct {
-	key   string
-	bytes int                  // guarded by Catalog.mu
-	list  atomic.Pointer[list] // nil: it must be scanned; set by the holder of turn
-	turn  chan struct{}        // holds an element while a request makes or updates the list
-	scan  *scan                // not finished; belongs to the holder of turn
+	key      string
+	bytes    int                  // size that the cache counts; guarded by Catalog.mu
+	list     atomic.Pointer[list] // nil if a scan is needed; set while holding updating
+	updating chan struct{}        // semaphore: full while a request makes or updates the list
+	scan     *scan                // an unfinished scan; used while holding updating
 }
 
-// entryBytes is about what an entry takes beside its list.
+// entryBytes is the approximate size of an entry without its list.
 const entryBytes = 400
 
-// New returns a Catalog whose lists take at most so many bytes.
-func New(rows Rows, maxBytes int) *Catalog {
+// New returns a Catalog whose lists take at most maxBytes bytes.
+func New(lister Lister, maxBytes int) *Catalog {
 	entries, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil) // fails for sizes below 1 only
-	return &Catalog{rows: rows, maxBytes: maxBytes, scanning: make(chan struct{}, 1), entries: entries}
+	return &Catalog{lister: lister, maxBytes: maxBytes, scanning: make(chan struct{}, 1), entries: entries}
 }
 
-// Page returns the first n repositories of v after a name, in byte order, and reports
-// whether there are more. It has all that were listed before it was called. The end of
-// ctx ends it with an error.
+// Page returns the first n repositories of v whose names follow after, in byte order, and reports
+// whether there are more. It includes every repository that was listed before the call. If ctx ends
+// it returns an error.
 func (c *Catalog) Page(ctx context.Context, v auth.View, after string, n int) (names []string, more bool, err error) {
 	names = []string{}
 	if n == 0 || v.Allows == nil {
@@ -86,8 +88,8 @@ func (c *Catalog) Page(ctx context.Context, v auth.View, after string, n int) (n
 	e, known := c.find(v.Key)
 	if !known {
 		whole := false
-		if names, whole, err = c.plainPage(ctx, v, after, n+1); err != nil || whole {
-			return cut(names, n, err)
+		if names, whole, err = c.directPage(ctx, v, after, n+1); err != nil || whole {
+			return trimPage(names, n, err)
 		}
 		e = c.add(v.Key)
 	}
@@ -95,26 +97,25 @@ func (c *Catalog) Page(ctx context.Context, v auth.View, after string, n int) (n
 	if err != nil {
 		return nil, false, err
 	}
-	names, err = l.page(ctx, c.rows, v, after, n+1)
-	return cut(names, n, err)
+	names, err = l.page(ctx, c.lister, v, after, n+1)
+	return trimPage(names, n, err)
 }
 
-// cut takes the first n of names and reports whether there were more.
-func cut(names []string, n int, err error) ([]string, bool, error) {
+// trimPage returns the first n names and reports whether there were more.
+func trimPage(names []string, n int, err error) ([]string, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
 	return names[:min(n, len(names))], len(names) > n, nil
 }
 
-// plainPage reads n names after one from the rows. The page is whole unless a hidden
-// name is among them: then it gives up, so that no page tells by its time how many of
-// them it passed over.
-func (c *Catalog) plainPage(ctx context.Context, v auth.View, after string, n int) (names []string, whole bool, err error) {
+// directPage reads n names after a name without a list. If it meets a hidden name, it stops and
+// returns whole = false. So the time of a page does not reveal the number of hidden names.
+func (c *Catalog) directPage(ctx context.Context, v auth.View, after string, n int) (names []string, whole bool, err error) {
 	names = []string{}
 	for {
 		want := min(n-len(names), queryPage)
-		got, err := c.rows.Repositories(ctx, after, "", want)
+		got, err := c.lister.Repositories(ctx, after, "", want)
 		if err != nil {
 			return nil, false, err
 		}
@@ -131,24 +132,24 @@ func (c *Catalog) plainPage(ctx context.Context, v auth.View, after string, n in
 	}
 }
 
-// current returns the list of v with every repository that is listed now.
+// current returns the list of v, including every repository that is listed now.
 func (c *Catalog) current(ctx context.Context, e *entry, v auth.View) (*list, error) {
-	version, err := c.rows.ListVersion(ctx)
+	version, err := c.lister.ListVersion(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if l := e.list.Load(); l != nil && l.version >= version {
 		return l, nil
 	}
-	if err := enter(ctx, e.turn); err != nil {
+	if err := acquire(ctx, e.updating); err != nil {
 		return nil, err
 	}
-	defer leave(e.turn)
+	defer release(e.updating)
 	return c.update(ctx, e, v, version)
 }
 
-// update brings the list up to a version at least, or makes it. It is called by the
-// holder of the entry's turn.
+// update returns the list at the given version or a later one. It scans if there is no list. The
+// caller holds e.updating.
 func (c *Catalog) update(ctx context.Context, e *entry, v auth.View, version int64) (*list, error) {
 	l := e.list.Load()
 	if l == nil {
@@ -158,53 +159,52 @@ func (c *Catalog) update(ctx context.Context, e *entry, v auth.View, version int
 		}
 	}
 	for l.version < version && ctx.Err() == nil {
-		names, last, err := c.rows.Listed(ctx, l.version, queryPage)
+		names, last, err := c.lister.Listed(ctx, l.version, queryPage)
 		if err != nil {
 			return nil, err
 		}
-		if l, err = l.with(ctx, c.rows, v, names); err != nil {
+		if l, err = l.withListed(ctx, c.lister, v, names); err != nil {
 			return nil, err
 		}
 		l.version = last
 		if len(names) < queryPage {
-			l.version = max(last, version) // numbers may be left out
+			l.version = max(last, version) // version numbers may have gaps
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if l.bytes > c.maxBytes/largest {
-		e.list.Store(nil) // the next request scans, and finds larger stretches
-		c.keep(e, 0)
+	if l.bytes > c.maxBytes/maxListFraction {
+		e.list.Store(nil) // the next request scans, and makes larger intervals
+		c.storeEntry(e, 0)
 		return l, nil
 	}
 	e.list.Store(l)
-	c.keep(e, l.bytes)
+	c.storeEntry(e, l.bytes)
 	return l, nil
 }
 
-// finishScan begins a scan or goes on with it. What it has when ctx ends is kept for the
-// next request.
+// finishScan starts or continues a scan. If ctx ends, the progress is kept for the next request.
 func (c *Catalog) finishScan(ctx context.Context, e *entry, v auth.View) (*list, error) {
-	if err := enter(ctx, c.scanning); err != nil {
+	if err := acquire(ctx, c.scanning); err != nil {
 		return nil, err
 	}
-	defer leave(c.scanning)
+	defer release(c.scanning)
 	if e.scan == nil {
-		version, err := c.rows.ListVersion(ctx) // first: what is listed meanwhile comes after it
+		version, err := c.lister.ListVersion(ctx) // read first, so that update adds what is listed during the scan
 		if err != nil {
 			return nil, err
 		}
-		e.scan = newScan(version, c.maxBytes/largest)
+		e.scan = newScan(version, c.maxBytes/maxListFraction)
 	}
 	for !e.scan.done {
-		names, err := c.rows.Repositories(ctx, e.scan.last, "", queryPage)
+		names, err := c.lister.Repositories(ctx, e.scan.last, "", queryPage)
 		if err == nil {
-			e.scan.see(names, v.Allows) // also if ctx has ended: each request gets on
+			e.scan.addNames(names, v.Allows) // even if ctx has ended, so that every request makes progress
 			err = ctx.Err()
 		}
 		if err != nil {
-			c.keep(e, e.scan.bytes)
+			c.storeEntry(e, e.scan.bytes)
 			return nil, err
 		}
 	}
@@ -220,19 +220,19 @@ func (c *Catalog) find(key string) (*entry, bool) {
 	return c.entries.Get(key)
 }
 
-// add returns the entry of a key, which it makes unless there is one.
+// add returns the entry of a key, and creates it if necessary.
 func (c *Catalog) add(key string) *entry {
 	if e, ok := c.find(key); ok {
 		return e
 	}
-	e := &entry{key: key, turn: make(chan struct{}, 1)}
-	c.keep(e, 0)
+	e := &entry{key: key, updating: make(chan struct{}, 1)}
+	c.storeEntry(e, 0)
 	return e
 }
 
-// keep notes the size of an entry, which was used last, and forgets those that were
-// used longest ago until all are within the memory.
-func (c *Catalog) keep(e *entry, bytes int) {
+// storeEntry stores an entry with the size of its list, as the most recently used one. It removes
+// the least recently used entries until all fit into the memory.
+func (c *Catalog) storeEntry(e *entry, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.entries.Peek(e.key); ok {
@@ -247,15 +247,15 @@ func (c *Catalog) keep(e *entry, bytes int) {
 	}
 }
 
-// enter waits for a place in a channel, behind those who came before.
-func enter(ctx context.Context, place chan struct{}) error {
+// acquire takes the semaphore slot, after those who waited before.
+func acquire(ctx context.Context, slot chan struct{}) error {
 	select {
-	case place <- struct{}{}:
+	case slot <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// leave gives the place to the next.
-func leave(place chan struct{}) { <-place }
+// release frees the semaphore slot for the next.
+func release(slot chan struct{}) { <-slot }

@@ -8,48 +8,48 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// list is where the repositories of a View are: single names, and stretches in which
-// nothing is hidden, or little. However many names a stretch has, only its ends are kept:
-// a page reads its names from the rows. A list is immutable.
+// list is where the visible repositories of a View are. It consists of single names and of
+// intervals, which contain no hidden names, or few. Only the ends of an interval are stored; a page
+// queries the names in it. A list is immutable.
 type list struct {
-	version int64  // of the list of repositories that it knows
-	spans   []span // sorted, none overlaps another
-	bytes   int    // about what the spans take
+	version int64  // version of the repositories that the list includes
+	spans   []span // sorted, without overlaps
+	bytes   int    // approximate size of spans
 }
 
-// span is a single repository or a stretch.
+// span is a single name, or an interval without its ends.
 type span struct {
-	start string // the repository; or where the stretch begins, itself not in it
-	end   string // where the stretch ends, itself not in it; "" for a repository
+	start string // the name, or the exclusive start of an interval
+	end   string // the exclusive end of an interval; "" for a single name
 }
 
-// spanBytes is about what a span takes beside the text of its names.
+// spanBytes is the approximate size of a span without the text of its names.
 const spanBytes = 48
 
 func (s span) bytes() int { return spanBytes + len(s.start) + len(s.end) }
 
-// has reports whether the span is the repository or reaches over it.
-func (s span) has(name string) bool {
+// covers reports whether the span is the name, or an interval that includes it.
+func (s span) covers(name string) bool {
 	return s.start == name && s.end == "" || s.start < name && name < s.end
 }
 
-// find is the index of the first span that does not lie before name.
-func find(spans []span, name string) int {
+// searchSpans returns the index of the first span that is not entirely before name.
+func searchSpans(spans []span, name string) int {
 	return sort.Search(len(spans), func(i int) bool {
 		return spans[i].end > name || spans[i].end == "" && spans[i].start >= name
 	})
 }
 
-// page returns the first n names after one, or some more.
-func (l *list) page(ctx context.Context, rows Rows, v auth.View, after string, n int) ([]string, error) {
+// page returns at least the first n names that follow after, if there are so many.
+func (l *list) page(ctx context.Context, lister Lister, v auth.View, after string, n int) ([]string, error) {
 	names := make([]string, 0, min(n, queryPage))
-	for _, s := range l.spans[find(l.spans, after):] {
+	for _, s := range l.spans[searchSpans(l.spans, after):] {
 		switch {
 		case len(names) >= n:
 			return names, nil
 		case s.end != "":
 			var err error
-			if names, err = appendStretch(ctx, names, rows, v, span{max(s.start, after), s.end}, n); err != nil {
+			if names, err = appendInterval(ctx, names, lister, v, span{max(s.start, after), s.end}, n); err != nil {
 				return nil, err
 			}
 		case s.start > after:
@@ -59,11 +59,11 @@ func (l *list) page(ctx context.Context, rows Rows, v auth.View, after string, n
 	return names, nil
 }
 
-// appendStretch appends visible names of a stretch, until there are n or some more.
-func appendStretch(ctx context.Context, names []string, rows Rows, v auth.View, s span, n int) ([]string, error) {
-	for factor := 1; len(names) < n; factor *= 2 { // where hidden names are among them
+// appendInterval appends visible names of an interval until there are at least n.
+func appendInterval(ctx context.Context, names []string, lister Lister, v auth.View, s span, n int) ([]string, error) {
+	for factor := 1; len(names) < n; factor *= 2 { // ask for more if many names are hidden
 		want := min(factor*(n-len(names)), queryPage)
-		got, err := rows.Repositories(ctx, s.start, s.end, want)
+		got, err := lister.Repositories(ctx, s.start, s.end, want)
 		if err != nil {
 			return nil, err
 		}
@@ -80,18 +80,18 @@ func appendStretch(ctx context.Context, names []string, rows Rows, v auth.View, 
 	return names, nil
 }
 
-// with returns the list with repositories that were listed since. A visible one within a
-// stretch changes nothing, nor does a hidden one outside of all.
-func (l *list) with(ctx context.Context, rows Rows, v auth.View, names []string) (*list, error) {
+// withListed returns the list with repositories that were listed since. A visible name within an
+// interval changes nothing. Nor does a hidden name outside of all intervals.
+func (l *list) withListed(ctx context.Context, lister Lister, v auth.View, names []string) (*list, error) {
 	spans := slices.Clone(l.spans)
 	for _, name := range names {
-		i := find(spans, name)
-		within := i < len(spans) && spans[i].has(name)
+		i := searchSpans(spans, name)
+		within := i < len(spans) && spans[i].covers(name)
 		switch visible := v.Allows(name); {
 		case visible && !within:
 			spans = slices.Insert(spans, i, span{start: name})
 		case within && !visible:
-			parts, err := split(ctx, rows, v, spans[i], name)
+			parts, err := splitSpan(ctx, lister, v, spans[i], name)
 			if err != nil {
 				return nil, err
 			}
@@ -105,17 +105,17 @@ func (l *list) with(ctx context.Context, rows Rows, v auth.View, names []string)
 	return next, nil
 }
 
-// split returns what is left of a stretch in which name is hidden. A part that is short
-// becomes single names, so that hidden names do not leave stretches behind that have
-// nothing in them and yet cost a query each.
-func split(ctx context.Context, rows Rows, v auth.View, s span, name string) ([]span, error) {
+// splitSpan returns the parts of an interval around a name that is hidden. It replaces a short part
+// by single names. Otherwise hidden names could leave intervals without visible names, each of
+// which costs a query.
+func splitSpan(ctx context.Context, lister Lister, v auth.View, s span, name string) ([]span, error) {
 	var parts []span
 	for _, part := range []span{{s.start, name}, {name, s.end}} {
-		names, err := rows.Repositories(ctx, part.start, part.end, minStretch)
+		names, err := lister.Repositories(ctx, part.start, part.end, minInterval)
 		if err != nil {
 			return nil, err
 		}
-		if len(names) == minStretch {
+		if len(names) == minInterval {
 			parts = append(parts, part)
 			continue
 		}

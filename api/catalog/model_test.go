@@ -17,37 +17,37 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of TestD7CatalogIsWhatDecideSays; 0: by the clock")
+var seedFlag = flag.Uint64("seed", 0, "seed of TestD7AgreesWithDecide; 0: by the clock")
 
-// stored are the Rows of a database, as package storage gives them.
-type stored struct{ db *meta.DB }
+// dbLister is a Lister over a database, like the one in package storage.
+type dbLister struct{ db *meta.DB }
 
-func (s stored) Repositories(ctx context.Context, after, before string, n int) ([]string, error) {
+func (s dbLister) Repositories(ctx context.Context, after, before string, n int) ([]string, error) {
 	return s.db.Repositories(ctx, after, before, n)
 }
 
-func (s stored) ListVersion(ctx context.Context) (int64, error) { return s.db.ListVersion(ctx) }
+func (s dbLister) ListVersion(ctx context.Context) (int64, error) { return s.db.ListVersion(ctx) }
 
-func (s stored) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
+func (s dbLister) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
 	return s.db.Listed(ctx, since, n)
 }
 
-// world is a registry in which everything changes that decides what somebody sees.
+// world is a registry, and everything that determines what a caller may see.
 type world struct {
 	*rand.Rand
 	t       *testing.T
 	db      *meta.DB
 	catalog *Catalog
 	policy  *policy.Policy
-	before  []*policy.Policy // that may come back
-	names   []string         // of the repositories, sorted
+	before  []*policy.Policy // earlier policies, which may come back
+	names   []string         // names of all repositories, sorted
 }
 
-func (w *world) of(words ...string) string { return words[w.IntN(len(words))] }
+func (w *world) pick(words ...string) string { return words[w.IntN(len(words))] }
 
-// list lists repositories: one, or many that follow on each other.
-func (w *world) list() {
-	prefix := w.of("a", "b", "ann", "bob", "team/a", "team/b", "z/acme/app", "m")
+// listRepositories lists one repository, or many with consecutive names.
+func (w *world) listRepositories() {
+	prefix := w.pick("a", "b", "ann", "bob", "team/a", "team/b", "z/acme/app", "m")
 	first, n := w.IntN(2000), 1
 	if w.IntN(8) == 0 {
 		n += w.IntN(300)
@@ -62,7 +62,7 @@ func (w *world) list() {
 				return err
 			}
 		}
-		// One that has no manifest yet.
+		// A repository without a manifest, which is not listed.
 		_, err := tx.EnsureRepository(fmt.Sprintf("%s/upload%d", prefix, first))
 		return err
 	})
@@ -77,8 +77,8 @@ func (w *world) list() {
 	}
 }
 
-// change changes the policy, or brings an earlier one back.
-func (w *world) change() {
+// changePolicy makes a new policy, or brings back an earlier one.
+func (w *world) changePolicy() {
 	if len(w.before) > 3 && w.IntN(3) == 0 {
 		w.policy = w.before[w.IntN(len(w.before))]
 		return
@@ -86,14 +86,14 @@ func (w *world) change() {
 	var b strings.Builder
 	b.WriteString("issuers: [{name: ci, url: 'https://ci.example', audiences: [b], match: {owner_id: '1'}}]\ngroups: {g: [ann]}\npolicy:\n")
 	for i := range 4 + w.IntN(6) {
-		who := w.of("anonymous", "authenticated", "user:ann", "group:g', 'group:h", "robot:r", "oidc:ci", "authenticated', 'anonymous', 'oidc:ci")
-		repos := w.of("a/**", "team/**", "*/**/*7", "*/*5*", "m/1*', 'b/**", "z/**", "team/a/00*", "*/*", "*/*/**")
+		who := w.pick("anonymous", "authenticated", "user:ann", "group:g', 'group:h", "robot:r", "oidc:ci", "authenticated', 'anonymous', 'oidc:ci")
+		repos := w.pick("a/**", "team/**", "*/**/*7", "*/*5*", "m/1*', 'b/**", "z/**", "team/a/00*", "*/*", "*/*/**")
 		if w.IntN(3) == 0 {
-			who, repos = w.of("authenticated", "user:ann', 'user:bob"), w.of("{user}/**", "*/{user}*/**")
+			who, repos = w.pick("authenticated", "user:ann', 'user:bob"), w.pick("{user}/**", "*/{user}*/**")
 		} else if who == "oidc:ci" {
-			repos = w.of("z/{claims.repo}/**", "{claims.repo}/**", "z/**")
+			repos = w.pick("z/{claims.repo}/**", "{claims.repo}/**", "z/**")
 		}
-		fmt.Fprintf(&b, "  - {name: r%d, who: ['%s'], repos: ['%s'], %s: [%s]", i, who, repos, w.of("allow", "allow", "allow", "allow", "deny"), w.of("pull", "push", "pull", "pull", "delete"))
+		fmt.Fprintf(&b, "  - {name: r%d, who: ['%s'], repos: ['%s'], %s: [%s]", i, who, repos, w.pick("allow", "allow", "allow", "allow", "deny"), w.pick("pull", "push", "pull", "pull", "delete"))
 		if w.IntN(4) == 0 {
 			b.WriteString(", when: {ip: ['10.0.0.0/8']}")
 		}
@@ -106,22 +106,21 @@ func (w *world) change() {
 	w.policy, w.before = p, append(w.before, p)
 }
 
-// somebody is an identity, of few, each time in other groups, with another token or with
-// other claims.
-func (w *world) somebody() auth.Identity {
-	id := auth.Identity{Kind: auth.Kind(w.of("anonymous", "user", "user", "user", "robot", "oidc"))}
+// randomIdentity returns one of few identities, with random groups, token and claims.
+func (w *world) randomIdentity() auth.Identity {
+	id := auth.Identity{Kind: auth.Kind(w.pick("anonymous", "user", "user", "user", "robot", "oidc"))}
 	switch id.Kind {
 	case auth.User:
-		id.Name, id.ID, id.Credential = w.of("ann", "bob"), w.of("1", "2"), w.of("password", "token:1")
+		id.Name, id.ID, id.Credential = w.pick("ann", "bob"), w.pick("1", "2"), w.pick("password", "token:1")
 		id.Groups = [][]string{nil, {"g"}, {"h"}}[w.IntN(3)]
 	case auth.Robot:
-		id.Name = w.of("r", "s")
+		id.Name = w.pick("r", "s")
 	case auth.CI:
 		id.Issuer, id.Name = "ci", "acme/app"
-		id.Claims = map[string][]string{"repo": {w.of("acme/app", "a", "B", "..")}, "run_id": {fmt.Sprint(w.IntN(1000))}}
+		id.Claims = map[string][]string{"repo": {w.pick("acme/app", "a", "B", "..")}, "run_id": {fmt.Sprint(w.IntN(1000))}}
 	}
 	if w.IntN(3) == 0 {
-		scope, err := auth.ParseScope(w.of("repository:a/**:pull", "repository:**:pull", "repository:team/a/*:push repository:b/**:delete", "registry:catalog:*"))
+		scope, err := auth.ParseScope(w.pick("repository:a/**:pull", "repository:**:pull", "repository:team/a/*:push repository:b/**:delete", "registry:catalog:*"))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -133,17 +132,17 @@ func (w *world) somebody() auth.Identity {
 	return id
 }
 
-func (w *world) address() netip.Addr {
+func (w *world) randomAddress() netip.Addr {
 	if w.IntN(3) == 0 {
 		return netip.Addr{}
 	}
-	return netip.MustParseAddr(w.of("10.1.2.3", "10.2.3.4", "192.0.2.1"))
+	return netip.MustParseAddr(w.pick("10.1.2.3", "10.2.3.4", "192.0.2.1"))
 }
 
-// ask compares a page with what Decide says of each repository.
-func (w *world) ask() (seen int) {
-	id, from := w.somebody(), w.address()
-	after, n := w.of("", "", "", "", "a/0500", "team/", "m", "zz", "b/1!", "\xff"), 1+w.IntN(120)
+// checkPage compares a page with the decisions on all repositories.
+func (w *world) checkPage() (seen int) {
+	id, from := w.randomIdentity(), w.randomAddress()
+	after, n := w.pick("", "", "", "", "a/0500", "team/", "m", "zz", "b/1!", "\xff"), 1+w.IntN(120)
 	if len(w.names) > 0 && w.IntN(3) == 0 {
 		after = w.names[w.IntN(len(w.names))]
 	}
@@ -166,10 +165,10 @@ func (w *world) ask() (seen int) {
 	return len(want)
 }
 
-// TestD7CatalogIsWhatDecideSays lists repositories, changes policies, and asks as callers
-// whose groups, tokens, claims and addresses change: what is remembered is what a
-// decision on each repository says, whether there is memory for it or not.
-func TestD7CatalogIsWhatDecideSays(t *testing.T) {
+// TestD7AgreesWithDecide lists repositories, changes policies, and requests pages for callers
+// with changing groups, tokens, claims and addresses. Every page must agree with Decide, whether or
+// not there is memory for the lists.
+func TestD7AgreesWithDecide(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -178,17 +177,17 @@ func TestD7CatalogIsWhatDecideSays(t *testing.T) {
 	seen, asked := 0, 0
 	for _, maxBytes := range []int{8 << 20, 40 << 10, 6 << 10} {
 		db := meta.New(dbtest.Open(t, dbtest.Memory))
-		w := &world{Rand: rand.New(rand.NewPCG(seed, uint64(maxBytes))), t: t, db: db, catalog: New(stored{db}, maxBytes)}
-		w.change()
+		w := &world{Rand: rand.New(rand.NewPCG(seed, uint64(maxBytes))), t: t, db: db, catalog: New(dbLister{db}, maxBytes)}
+		w.changePolicy()
 		for range 1200 {
 			switch dice := w.IntN(100); {
 			case dice < 5:
-				w.list()
+				w.listRepositories()
 			case dice < 10:
-				w.change()
+				w.changePolicy()
 			default:
 				asked++
-				if w.ask() > 0 {
+				if w.checkPage() > 0 {
 					seen++
 				}
 			}

@@ -2,49 +2,49 @@ package catalog
 
 import "slices"
 
-// minStretch is how many names a stretch has at least: fewer are kept one by one, since
-// each stretch on a page costs a query.
-const minStretch = 64
+// minInterval is the minimum number of names in an interval. Fewer names are stored one by one,
+// because each interval on a page costs a query.
+const minInterval = 64
 
-// endOfNames is greater than the name of any repository.
+// endOfNames sorts after every name of a repository.
 const endOfNames = "~"
 
-// scan makes a list of all names, which it sees in their order.
+// scan builds a list from all names in order.
 //
-// A stretch is a run of at least minStretch visible names. A list that would be too
-// large, because visible and hidden names alternate, is made again with wider
-// stretches: from two names on, with up to tolerance hidden ones between them. So its
-// size is bounded, whatever the names are, and pages read up to about tolerance hidden
-// rows for each name.
+// It makes an interval of each run of at least minInterval visible names. If visible and hidden
+// names alternate, the list may become too large. Then the scan starts again with a tolerance: an
+// interval has at least two visible names, and at most tolerance hidden ones between them. The
+// tolerance grows with each restart. So the size of the list is bounded for any names, and a page
+// reads at most about tolerance hidden names for each visible one.
 type scan struct {
 	maxBytes  int
-	version   int64 // of the list of repositories, when the scan began
+	version   int64 // version of the repositories when the scan began
 	tolerance int
 	done      bool
 
-	last  string // the name that was seen last
+	last  string // the previous name
 	spans []span
-	bytes int // of spans
+	bytes int // approximate size of spans
 
-	// The run that is open, if length is not 0.
-	length int      // visible names
-	run    []string // the first of them
-	start  string   // the name before the first
-	end    string   // the first of the hidden names since, if missed is not 0
-	missed int      // hidden names since the last visible one
+	// The current run, if visible is not 0.
+	visible int      // visible names
+	first   []string // the first of them, fewer than minInterval
+	start   string   // the name before the run
+	end     string   // the first hidden name after the last visible one, if hidden is not 0
+	hidden  int      // number of hidden names since the last visible one
 }
 
 func newScan(version int64, maxBytes int) *scan {
 	return &scan{version: version, maxBytes: maxBytes}
 }
 
-// see takes the names that follow on the last ones. Fewer than queryPage are the end.
-func (s *scan) see(names []string, visible func(string) bool) {
+// addNames adds the next names. Fewer than queryPage names are the last ones.
+func (s *scan) addNames(names []string, visible func(string) bool) {
 	for _, name := range names {
 		if visible(name) {
-			s.show(name)
+			s.addVisible(name)
 		} else {
-			s.hide(name)
+			s.addHidden(name)
 		}
 		s.last = name
 	}
@@ -56,42 +56,42 @@ func (s *scan) see(names []string, visible func(string) bool) {
 	}
 }
 
-func (s *scan) show(name string) {
-	if s.length++; s.length == 1 {
+func (s *scan) addVisible(name string) {
+	if s.visible++; s.visible == 1 {
 		s.start = s.last
 	}
-	if s.length < s.minStretch() {
-		s.run = append(s.run, name)
+	if s.visible < s.minInterval() {
+		s.first = append(s.first, name)
 	}
-	s.missed = 0
+	s.hidden = 0
 }
 
-func (s *scan) hide(name string) {
-	if s.length == 0 {
+func (s *scan) addHidden(name string) {
+	if s.visible == 0 {
 		return
 	}
-	if s.missed++; s.missed == 1 {
+	if s.hidden++; s.hidden == 1 {
 		s.end = name
 	}
-	if s.missed > s.tolerance {
+	if s.hidden > s.tolerance {
 		s.close()
 	}
 }
 
-// close ends the run that is open.
+// close ends the current run.
 func (s *scan) close() {
 	switch {
-	case s.length >= s.minStretch():
-		if s.missed == 0 {
+	case s.visible >= s.minInterval():
+		if s.hidden == 0 {
 			s.end = endOfNames
 		}
 		s.add(span{s.start, s.end})
 	default:
-		for _, name := range s.run {
+		for _, name := range s.first {
 			s.add(span{start: name})
 		}
 	}
-	s.length, s.missed, s.run = 0, 0, s.run[:0]
+	s.visible, s.hidden, s.first = 0, 0, s.first[:0]
 }
 
 func (s *scan) add(one span) {
@@ -99,14 +99,14 @@ func (s *scan) add(one span) {
 	s.bytes += one.bytes()
 }
 
-func (s *scan) minStretch() int {
+func (s *scan) minInterval() int {
 	if s.tolerance > 0 {
 		return 2
 	}
-	return minStretch
+	return minInterval
 }
 
-// list returns what the scan found, once it is done.
+// list returns the result of a complete scan.
 func (s *scan) list() *list {
 	return &list{version: s.version, spans: slices.Clone(s.spans), bytes: s.bytes}
 }

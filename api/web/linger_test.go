@@ -88,7 +88,7 @@ func TestLingerBytes(t *testing.T) {
 // all. Of the others no more is read than net/http would read.
 func TestLingerSlots(t *testing.T) {
 	o := usualLinger
-	o.Network = auth.Network
+	o.Network = auth.ClientNetwork
 	inBubble(t, o, func(s *site) {
 		var open []*client
 		fill := func(addr string) {

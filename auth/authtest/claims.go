@@ -2,9 +2,9 @@ package authtest
 
 import "encoding/json"
 
-// GitHub returns the claims, but for times and iss, that GitHub Actions gives a
-// job that a push to main of acme/app started, for an audience.
-func GitHub(audience string) map[string]any {
+// GitHubClaims returns the claims that GitHub Actions gives a job for a push to main of acme/app,
+// without iss and the times.
+func GitHubClaims(audience string) map[string]any {
 	return map[string]any{
 		"aud":                   audience,
 		"sub":                   "repo:acme/app:ref:refs/heads/main",
@@ -36,9 +36,9 @@ func GitHub(audience string) map[string]any {
 	}
 }
 
-// GitLab returns the claims, but for times and iss, that GitLab gives a job on the
-// protected main branch of acme/app, for an audience.
-func GitLab(audience string) map[string]any {
+// GitLabClaims returns the claims that GitLab gives a job on the protected branch main of acme/app,
+// without iss and the times.
+func GitLabClaims(audience string) map[string]any {
 	return map[string]any{
 		"aud":                   audience,
 		"sub":                   "project_path:acme/app:ref_type:branch:ref:main",

@@ -1,5 +1,5 @@
-// Package authtest holds what the tests of authentication share: the suite that
-// every auth.Source passes, and a small real OIDC provider. Only tests import it.
+// Package authtest contains what the tests of authentication share: a test suite for
+// implementations of auth.Source, and a small OIDC provider.
 package authtest
 
 import (
@@ -24,34 +24,33 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Where a Provider serves its documents.
+// The paths under which a Provider serves its documents.
 const (
 	DiscoveryPath = "/.well-known/openid-configuration"
 	KeysPath      = "/keys"
 )
 
-// TokenLife is how long a Provider's tokens are good for, unless their claims say
-// otherwise.
-const TokenLife = 5 * time.Minute
+// TokenTTL is the lifetime of a Provider's tokens, unless their claims contain another exp.
+const TokenTTL = 5 * time.Minute
 
-// Provider is an OIDC provider on a TLS port of its own, whose certificate is that
-// of CAFile. It is safe for concurrent use, but for its fields.
+// Provider is an OIDC provider that listens on its own port with TLS. It is safe for concurrent
+// use, except for its fields.
 type Provider struct {
-	URL    string           // the issuer: https, without a slash at the end
-	CAFile string           // certificates (PEM) to trust
-	Now    func() time.Time // of the times in tokens; set it before the first one
+	URL    string           // the issuer's URL: https, without a trailing slash
+	CAFile string           // PEM file of the certificate to trust
+	Now    func() time.Time // clock for the times in tokens; set it before signing the first one
 
 	t      testing.TB
 	server *httptest.Server
 
 	mu       sync.Mutex
-	keys     []jose.JSONWebKey // private; the last one signs
+	keys     []jose.JSONWebKey // private keys; the last one signs
 	handlers map[string]http.HandlerFunc
 	requests map[string]int // by path
 	failing  bool
 }
 
-// NewProvider starts a provider that ends with the test. It signs with ES256.
+// NewProvider starts a provider that signs with ES256. It stops when the test ends.
 func NewProvider(t testing.TB) *Provider {
 	t.Helper()
 	p := &Provider{
@@ -64,7 +63,7 @@ func NewProvider(t testing.TB) *Provider {
 	p.Rotate()
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	p.server.EnableHTTP2 = true
-	p.server.Config.ErrorLog = quiet()
+	p.server.Config.ErrorLog = discardLogger()
 	p.server.StartTLS()
 	t.Cleanup(p.server.Close)
 	p.URL = p.server.URL
@@ -75,12 +74,12 @@ func NewProvider(t testing.TB) *Provider {
 	return p
 }
 
-// Issuer is the configuration that trusts the provider.
+// Issuer returns the configuration of an issuer for the provider.
 func (p *Provider) Issuer(name, identity string, audiences ...string) auth.Issuer {
 	return auth.Issuer{Name: name, URL: p.URL, Audiences: audiences, Identity: identity, CA: p.CAFile}
 }
 
-// Rotate replaces the signing key by a new one. The old one is no longer published.
+// Rotate replaces the signing key with a new one. The old one is no longer published.
 func (p *Provider) Rotate() {
 	p.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -90,7 +89,7 @@ func (p *Provider) Rotate() {
 	p.setKey(key, jose.ES256)
 }
 
-// RotateRSA is Rotate to a key for RS256, as GitHub and GitLab have it.
+// RotateRSA replaces the signing key with an RS256 key, as GitHub and GitLab use.
 func (p *Provider) RotateRSA() {
 	p.t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -113,22 +112,21 @@ func (p *Provider) setKey(private any, alg jose.SignatureAlgorithm) {
 	p.keys = []jose.JSONWebKey{key}
 }
 
-// Key is the key, with its private half, that signs now.
+// Key returns the current private signing key.
 func (p *Provider) Key() jose.JSONWebKey {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.keys[len(p.keys)-1]
 }
 
-// PublicKey is Key as it is published.
+// PublicKey returns the public half of Key.
 func (p *Provider) PublicKey() jose.JSONWebKey {
 	key := p.Key()
 	return key.Public()
 }
 
-// Sign returns an identity token with these claims and, where they have none of
-// their own, iss, iat, nbf, exp and a jti that occurs once. A claim that is nil is
-// left out.
+// Sign returns an id_token with the given claims. It adds iss, iat, nbf, exp and a unique jti if
+// they are missing. Claims with the value nil are left out.
 func (p *Provider) Sign(claims map[string]any) string {
 	p.t.Helper()
 	return SignWith(p.t, p.Key(), p.complete(claims))
@@ -140,7 +138,7 @@ func (p *Provider) complete(claims map[string]any) map[string]any {
 		"iss": p.URL,
 		"iat": now.Unix(),
 		"nbf": now.Unix(),
-		"exp": now.Add(TokenLife).Unix(),
+		"exp": now.Add(TokenTTL).Unix(),
 		"jti": rand.Text(),
 	}
 	maps.Copy(all, claims)
@@ -148,7 +146,7 @@ func (p *Provider) complete(claims map[string]any) map[string]any {
 	return all
 }
 
-// SignWith returns a token with exactly these claims, signed by a key of any kind.
+// SignWith returns a token with exactly the given claims, signed with the given key.
 func SignWith(t testing.TB, key jose.JSONWebKey, claims map[string]any) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: key}, (&jose.SignerOptions{}).WithType("JWT"))
@@ -170,15 +168,15 @@ func SignWith(t testing.TB, key jose.JSONWebKey, claims map[string]any) string {
 	return token
 }
 
-// Fail makes every request of the provider fail with 503, or no longer.
+// Fail makes all requests fail with 503 from now on, or stops that.
 func (p *Provider) Fail(failing bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failing = failing
 }
 
-// Handle answers requests for a path with h from now on; nil gives the path its
-// own answer back, or none.
+// Handle serves requests for a path with h from now on. If h is nil it restores the original
+// behaviour.
 func (p *Provider) Handle(path string, h http.HandlerFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,15 +187,15 @@ func (p *Provider) Handle(path string, h http.HandlerFunc) {
 	p.handlers[path] = h
 }
 
-// Requests is how many requests for a path have arrived, whatever the answer.
+// Requests returns the number of requests for a path so far, including failed ones.
 func (p *Provider) Requests(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests[path]
 }
 
-// AllRequests is Requests of all paths.
-func (p *Provider) AllRequests() int {
+// TotalRequests returns the number of requests for all paths.
+func (p *Provider) TotalRequests() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0

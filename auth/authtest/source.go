@@ -12,17 +12,17 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Case is a source under test, with credentials for it.
+// Case is a source to test, with credentials for it.
 type Case struct {
 	Source auth.Source
-	Good   auth.Credentials // prove an identity
-	Bad    auth.Credentials // are of the source's kind, and prove none
-	Other  auth.Credentials // are for another source
-	Remove func()           // takes back what Good rests on: the account, the token, the issuer
+	Good   auth.Credentials // valid credentials
+	Bad    auth.Credentials // invalid credentials of the source's kind
+	Other  auth.Credentials // credentials for another source
+	Remove func()           // removes what Good depends on: the account, the token, the issuer
 }
 
-// TestSource runs the tests that every auth.Source passes. Each gets a case of its
-// own from open.
+// TestSource runs the tests that every auth.Source must pass. open returns a new Case for each of
+// them.
 func TestSource(t *testing.T, open func(t *testing.T) Case) {
 	for name, test := range map[string]func(t *testing.T, c Case){
 		"good":       testGood,
@@ -30,7 +30,7 @@ func TestSource(t *testing.T, open func(t *testing.T) Case) {
 		"altered":    testAltered,
 		"other":      testOther,
 		"removed":    testRemoved,
-		"left":       testLeft,
+		"left":       testClientGone,
 		"concurrent": testConcurrent,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestSource(t *testing.T, open func(t *testing.T) Case) {
 	}
 }
 
-// mustLogIn returns the identity that good credentials prove.
+// mustLogIn returns the identity that the good credentials authenticate.
 func mustLogIn(t *testing.T, c Case) auth.Identity {
 	t.Helper()
 	id, err := c.Source.Authenticate(t.Context(), c.Good)
@@ -84,7 +84,7 @@ func testGood(t *testing.T, c Case) {
 }
 
 func testBad(t *testing.T, c Case) {
-	for range 2 { // the second time perhaps from memory
+	for range 2 { // the second answer may come from a cache
 		id, err := c.Source.Authenticate(t.Context(), c.Bad)
 		checkRefused(t, c.Bad, id, err)
 		if !errors.Is(err, auth.ErrCredentials) {
@@ -94,8 +94,8 @@ func testBad(t *testing.T, c Case) {
 	mustLogIn(t, c)
 }
 
-// testAltered changes good credentials a little, which nothing that is remembered
-// of them may survive.
+// testAltered changes good credentials slightly. A cached result must not be used for the altered
+// ones.
 func testAltered(t *testing.T, c Case) {
 	mustLogIn(t, c)
 	secret := c.Good.Secret
@@ -142,8 +142,8 @@ func testRemoved(t *testing.T, c Case) {
 	checkRefused(t, c.Good, again, err)
 }
 
-// testLeft has a client that goes away: that says nothing of its credentials.
-func testLeft(t *testing.T, c Case) {
+// testClientGone cancels the request, which must not be reported as wrong credentials.
+func testClientGone(t *testing.T, c Case) {
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	if _, err := c.Source.Authenticate(left, c.Good); errors.Is(err, auth.ErrCredentials) || errors.Is(err, auth.ErrNotMine) {
@@ -175,7 +175,8 @@ func testConcurrent(t *testing.T, c Case) {
 	all.Wait()
 }
 
-// checkRefused checks that an answer is a refusal which gives nothing away.
+// checkRefused checks that credentials were rejected, and that neither the identity nor the error
+// reveals anything.
 func checkRefused(t *testing.T, c auth.Credentials, id auth.Identity, err error) {
 	t.Helper()
 	if !errors.Is(err, auth.ErrCredentials) && !errors.Is(err, auth.ErrNotMine) && !errors.Is(err, auth.ErrTooMany) {
@@ -189,7 +190,7 @@ func checkRefused(t *testing.T, c auth.Credentials, id auth.Identity, err error)
 	}
 }
 
-// printable says whether a text is one word of printable ASCII.
+// printable reports whether s is one word of printable ASCII.
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -98,7 +98,7 @@ func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
 	if right, remembered = g.recall(p); !right {
 		return false, remembered
 	}
-	until, ok := g.shown.Get(shown{p, auth.Network(from)})
+	until, ok := g.shown.Get(shown{p, auth.ClientNetwork(from)})
 	right = ok && g.now().Before(until) && !g.floods(from)
 	return right, right
 }
@@ -113,7 +113,7 @@ func (g *guard) floods(from netip.Addr) bool {
 // admit lets a right proof be known where it came from, for as long as it is remembered.
 func (g *guard) admit(p proof, from netip.Addr) {
 	if until, ok := g.right.Get(p); ok {
-		g.shown.Add(shown{p, auth.Network(from)}, until)
+		g.shown.Add(shown{p, auth.ClientNetwork(from)}, until)
 	}
 }
 
@@ -150,10 +150,10 @@ func (g *guard) giveBack(from netip.Addr) {
 // allowance of a network now. g.mu is held.
 func (g *guard) allowance(from netip.Addr) *allowance {
 	now := g.now()
-	a, ok := g.origins.Get(auth.Network(from))
+	a, ok := g.origins.Get(auth.ClientNetwork(from))
 	if !ok {
 		a = &allowance{attempts: burst, at: now}
-		g.origins.Add(auth.Network(from), a)
+		g.origins.Add(auth.ClientNetwork(from), a)
 	}
 	if elapsed := now.Sub(a.at); elapsed > 0 {
 		a.attempts = min(burst, a.attempts+float64(elapsed)/float64(oneMore))

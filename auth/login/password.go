@@ -126,7 +126,7 @@ func (p *passwords) verify(ctx context.Context, c auth.Credentials, u user) (boo
 	if right, remembered := p.guard.known(proof, c.From); remembered {
 		return right, nil
 	}
-	key := string(proof[:]) + auth.Network(c.From).String()
+	key := string(proof[:]) + auth.ClientNetwork(c.From).String()
 	ctx = context.WithoutCancel(ctx) // others wait for it too
 	right, err, _ := p.flights.Do(key, func() (any, error) { return p.check(ctx, c, u, proof) })
 	if err != nil {

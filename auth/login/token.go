@@ -54,7 +54,7 @@ func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 	if c.Name != name && c.Name != anyToken {
 		return auth.Identity{}, fmt.Errorf("%w: %s is not the user's whose name came with it", auth.ErrCredentials, id.Credential)
 	}
-	if !id.ComesFrom(c.From) {
+	if !id.AllowedFrom(c.From) {
 		return auth.Identity{}, fmt.Errorf("%w: %s may not be used from this address", auth.ErrCredentials, id.Credential)
 	}
 	t.uses.note(ctx, row, t.now())

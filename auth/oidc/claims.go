@@ -11,16 +11,15 @@ import (
 	"time"
 )
 
-// maxClaims is the most bytes of names and values that an identity has as claims.
+// maxClaims is the maximum size of an identity's claims, names and values together, in bytes.
 const maxClaims = 8 << 10
 
-// claims are what a token says, each as it was written. Names are compared exactly,
-// as encoding/json does not for structs.
+// claims are the claims of a token as raw JSON. Their names are case-sensitive, unlike those of
+// struct fields in encoding/json.
 type claims map[string]json.RawMessage
 
-// parseClaims reads a token's claims without believing them. The token must be
-// three parts of strict base64, so that no two texts are the same token but for
-// their signatures.
+// parseClaims parses the claims of a token without verifying it. The token must have three parts of
+// strict base64. So two different texts cannot be the same token, except for their signatures.
 func parseClaims(text string) (claims, error) {
 	if len(text) > maxToken {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(text), maxToken)
@@ -46,7 +45,7 @@ func parseClaims(text string) (claims, error) {
 	return c, nil
 }
 
-// text returns a claim that must be a string, and not an empty one.
+// text returns a claim that must be a string and not empty.
 func (c claims) text(name string) (string, error) {
 	var s string
 	if err := json.Unmarshal(c[name], &s); err != nil || s == "" {
@@ -55,9 +54,9 @@ func (c claims) text(name string) (string, error) {
 	return s, nil
 }
 
-// checkTimes checks exp and iat, which must be there, and nbf, and returns exp. It
-// allows an issuer's clock to be ahead but none to be late: whatever the identity is
-// exchanged for ends at exp.
+// checkTimes checks exp and iat, which are required, and nbf, and returns exp. It tolerates an
+// issuer's clock that is ahead. It has no tolerance for exp, because a session that is exchanged
+// for the token ends at exp.
 func (c claims) checkTimes(now time.Time) (time.Time, error) {
 	expires, err := c.time("exp")
 	if err != nil {
@@ -81,7 +80,7 @@ func (c claims) checkTimes(now time.Time) (time.Time, error) {
 	return expires, nil
 }
 
-// time returns a claim that must be a time, in seconds since 1970 (RFC 7519, 2).
+// time returns a claim that must be a time, in seconds since 1970 (RFC 7519, section 2).
 func (c claims) time(name string) (time.Time, error) {
 	var seconds float64
 	if err := json.Unmarshal(c[name], &seconds); err != nil || seconds <= 0 || seconds >= 1<<40 {
@@ -90,18 +89,19 @@ func (c claims) time(name string) (time.Time, error) {
 	return time.Unix(int64(seconds), 0), nil
 }
 
-// ofToken are the claims that speak of the token, not of who has it.
-var ofToken = []string{"iss", "aud", "exp", "nbf", "iat", "jti"}
+// registeredClaims are the claims that describe the token and not the job (RFC 7519, section 4.1),
+// except for sub.
+var registeredClaims = []string{"iss", "aud", "exp", "nbf", "iat", "jti"}
 
-// ofJob returns the claims that say who has the token: texts, numbers and booleans,
-// each as it was written (the digits of an id are never those of a float), and lists
-// of them. What has more depth, null or nothing is not among them.
-func (c claims) ofJob() (map[string][]string, error) {
+// identityClaims returns the claims that describe the job: strings, numbers and booleans, or lists
+// of them. Numbers keep their digits; they are never converted to floats. Claims that are null,
+// empty or nested are left out.
+func (c claims) identityClaims() (map[string][]string, error) {
 	of := make(map[string][]string, len(c))
 	size := 0
 	for name, raw := range c {
-		v, ok := values(raw)
-		if !ok || slices.Contains(ofToken, name) {
+		v, ok := claimValues(raw)
+		if !ok || slices.Contains(registeredClaims, name) {
 			continue
 		}
 		of[name] = v
@@ -116,9 +116,9 @@ func (c claims) ofJob() (map[string][]string, error) {
 	return of, nil
 }
 
-// values returns what a claim says: one text or several. It is false for a claim
-// that is none, has none, or has parts of its own.
-func values(raw json.RawMessage) ([]string, bool) {
+// claimValues returns the values of a claim: one, or several if it is a list. It returns false if
+// the claim is null, an empty list, an object, or a list that contains null, lists or objects.
+func claimValues(raw json.RawMessage) ([]string, bool) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var v any

@@ -31,15 +31,16 @@ func TestValues(t *testing.T) {
 		`"\u0061\ud83d\ude00"`:    {"a😀"},
 		`["10", 10, 10.0, "1e1"]`: {"10", "10", "10.0", "1e1"},
 	} {
-		got, ok := values(json.RawMessage(raw))
+		got, ok := claimValues(json.RawMessage(raw))
 		if ok != (want != nil) || !slices.Equal(got, want) {
 			t.Errorf("%s is %q, %t, expected %q", raw, got, ok, want)
 		}
 	}
 }
 
-// TestNamesOfClaims: names are compared exactly, unlike fields of a struct.
-func TestNamesOfClaims(t *testing.T) {
+// TestClaimNamesAreCaseSensitive checks that the names of claims are compared exactly, unlike the
+// names of struct fields in encoding/json.
+func TestClaimNamesAreCaseSensitive(t *testing.T) {
 	c := claims{"ISS": json.RawMessage(`"https://a.example"`), "Exp": json.RawMessage(`1`)}
 	if got, err := c.text("iss"); err == nil {
 		t.Errorf("ISS is taken for iss, %q", got)
@@ -85,7 +86,7 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// FuzzClaims: whatever a payload holds, what becomes of it is bounded and safe.
+// FuzzClaims checks that what is made of any payload is limited in size and valid.
 func FuzzClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"sub":"repo:acme/app","repository_owner_id":1234567,"ref_protected":true,"groups_direct":["a","b"],"exp":1800000000}`,
@@ -99,13 +100,13 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			return
 		}
-		of, err := c.ofJob()
+		of, err := c.identityClaims()
 		if err != nil {
 			return
 		}
 		size := 0
 		for name, v := range of {
-			if len(v) == 0 || slices.Contains(ofToken, name) {
+			if len(v) == 0 || slices.Contains(registeredClaims, name) {
 				t.Errorf("claim %q is %q", name, v)
 			}
 			for _, s := range append(v, name) {

@@ -18,37 +18,39 @@ import (
 )
 
 const (
-	// maxDocument is the most bytes that an issuer's documents have each.
+	// maxDocument is the maximum size of each of an issuer's documents, in bytes.
 	maxDocument = 1 << 20
-	// maxRedirects is the most redirects, all on the issuer's host, to one of them.
+	// maxRedirects is the maximum number of redirects for one document. All must stay on the
+	// issuer's host.
 	maxRedirects = 2
-	// maxReason is the most bytes of a reason; some quote what was sent.
-	maxReason = 300
+	// maxErrorText is the maximum length of an error's text, in bytes. Some errors quote what an
+	// issuer or a client sent.
+	maxErrorText = 300
 )
 
-// fetch reads the discovery document, unless it was read not long ago and led to
-// keys, and the keys. It changes p where it succeeds.
-func (r *remote) fetch(ctx context.Context, p *published) error {
-	client, err := newClient(r.place)
+// fetch reads the keys of the issuer and stores them in p. It reads the discovery document first,
+// unless that was read recently and the last attempt succeeded.
+func (r *issuerKeys) fetch(ctx context.Context, p *keyState) error {
+	client, err := newClient(r.source)
 	if err != nil {
 		return err
 	}
-	if p.keysURL == "" || p.err != nil || p.tried.Sub(p.discovered) >= freshFor {
-		p.keysURL = "" // so that a failure leads here again
-		if p.keysURL, err = discover(ctx, client, r.place.url); err != nil {
-			return brief(err)
+	if p.keysURL == "" || p.err != nil || p.attemptedAt.Sub(p.discoveredAt) >= refreshAfter {
+		p.keysURL = "" // if this fails, the next attempt repeats the discovery
+		if p.keysURL, err = discover(ctx, client, r.source.url); err != nil {
+			return shorten(err)
 		}
-		p.discovered = p.tried
+		p.discoveredAt = p.attemptedAt
 	}
 	set, err := fetchKeys(ctx, client, p.keysURL)
 	if err != nil {
-		return brief(err)
+		return shorten(err)
 	}
-	p.set, p.fetched = set, p.tried
+	p.set, p.fetchedAt = set, p.attemptedAt
 	return nil
 }
 
-// discover returns where an issuer says that its keys are.
+// discover returns the URL of an issuer's keys.
 func discover(ctx context.Context, client *http.Client, issuer string) (string, error) {
 	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), issuer)
 	if err != nil {
@@ -66,8 +68,8 @@ func discover(ctx context.Context, client *http.Client, issuer string) (string, 
 	return document.KeysURL, nil
 }
 
-// fetchKeys reads a set of keys (RFC 7517). Keys that are not for signatures, have
-// no id or are of an unknown kind are left out, as section 5 there asks.
+// fetchKeys reads a JSON Web Key Set (RFC 7517). It skips keys that are not for signatures, have no
+// id or are of an unknown type, as section 5 recommends.
 func fetchKeys(ctx context.Context, client *http.Client, from string) ([]jose.JSONWebKey, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
@@ -101,10 +103,10 @@ func fetchKeys(ctx context.Context, client *http.Client, from string) ([]jose.JS
 	return set, nil
 }
 
-// newClient returns a client for one attempt, bound to an issuer's host, which
-// trusts what its file of certificates says now. It heeds no proxy of the
-// environment and keeps no connection.
-func newClient(p place) (*http.Client, error) {
+// newClient returns a client for one attempt, which is restricted to the issuer's host. It reads
+// the file of trusted certificates each time. It uses no proxy from the environment, and keeps no
+// connection open.
+func newClient(p keySource) (*http.Client, error) {
 	issuer, err := url.Parse(p.url)
 	if err != nil {
 		return nil, fmt.Errorf("the issuer's URL: %w", err)
@@ -116,7 +118,7 @@ func newClient(p place) (*http.Client, error) {
 		}
 	}
 	return &http.Client{
-		Transport: &guard{host: hostPort(issuer), next: &http.Transport{
+		Transport: &singleHostTransport{host: hostPort(issuer), next: &http.Transport{
 			TLSClientConfig:        config,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -142,14 +144,15 @@ func readCertificates(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// guard lets requests through to one host over https and bounds the answers. An
-// issuer's documents and redirects can name any other address, inside our network too.
-type guard struct {
+// singleHostTransport allows requests to one host over https only, and limits the size of
+// responses. Without it, an issuer's documents and redirects could direct requests to any address,
+// including internal ones.
+type singleHostTransport struct {
 	host string
 	next http.RoundTripper
 }
 
-func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+func (g *singleHostTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" || hostPort(req.URL) != g.host {
 		return nil, fmt.Errorf("refused to ask %s: not https on the issuer's host", req.URL.Redacted())
 	}
@@ -161,7 +164,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// boundedBody fails after maxDocument bytes.
+// boundedBody returns an error after maxDocument bytes.
 type boundedBody struct {
 	io.ReadCloser
 	left int
@@ -175,7 +178,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hostPort is the host and port of an https URL, as they compare.
+// hostPort returns the host and port of an https URL in a form that can be compared.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -184,11 +187,11 @@ func hostPort(u *url.URL) string {
 	return strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// brief keeps an error but shortens its text.
-func brief(err error) error {
+// shorten returns err, or an error with a shortened text.
+func shorten(err error) error {
 	text := err.Error()
-	if len(text) <= maxReason {
+	if len(text) <= maxErrorText {
 		return err
 	}
-	return errors.New(strings.ToValidUTF8(text[:maxReason], "") + "…")
+	return errors.New(strings.ToValidUTF8(text[:maxErrorText], "") + "…")
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/auth/authtest"
 )
 
-// part is one part of a token.
+// part encodes one part of a token.
 func part(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
@@ -29,8 +29,7 @@ func part(t *testing.T, v any) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// withHeader returns a token whose header and signature are as given, with the
-// claims of a good one.
+// withHeader returns a token with the given header and signature and with valid claims.
 func (w *world) withHeader(t *testing.T, header map[string]any, sign func(text string) []byte) string {
 	t.Helper()
 	text := part(t, header) + "." + strings.Split(w.Sign(job(nil)), ".")[1]
@@ -46,8 +45,8 @@ func newKey(t *testing.T, kid string) jose.JSONWebKey {
 	return jose.JSONWebKey{Key: key, KeyID: kid, Algorithm: "ES256"}
 }
 
-// completed are the claims of a good token.
-func (w *world) completed(t *testing.T) map[string]any {
+// goodClaims returns the claims of a valid token.
+func (w *world) goodClaims(t *testing.T) map[string]any {
 	t.Helper()
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(w.Sign(job(nil)), ".")[1])
 	if err != nil {
@@ -60,8 +59,8 @@ func (w *world) completed(t *testing.T) map[string]any {
 	return claims
 }
 
-// TestJ1Algorithms: a token without a signature, or with one that anybody can make
-// of the public key.
+// TestJ1Algorithms sends tokens without a signature, or with one that anyone can make from the
+// public key. Tests of attacks are named after the numbers in docs/security.md.
 func TestJ1Algorithms(t *testing.T) {
 	w := newWorld(t)
 	w.mustVerify(t, w.Sign(job(nil)))
@@ -94,13 +93,13 @@ func TestJ1Algorithms(t *testing.T) {
 	}
 }
 
-// TestJ2Keys: keys that the token brings itself, and names of keys that are not its.
+// TestJ2Keys sends tokens that contain their own keys, and tokens with the ids of other keys.
 func TestJ2Keys(t *testing.T) {
 	w := newWorld(t)
 	w.mustVerify(t, w.Sign(job(nil)))
-	asked := w.AllRequests()
+	asked := w.TotalRequests()
 	own := newKey(t, w.Key().KeyID)
-	w.mustRefuse(t, authtest.SignWith(t, own, w.completed(t)), auth.ErrCredentials, errSignature.Error())
+	w.mustRefuse(t, authtest.SignWith(t, own, w.goodClaims(t)), auth.ErrCredentials, errSignature.Error())
 
 	for name, header := range map[string]map[string]any{
 		"jwk":  {"jwk": own.Public()},
@@ -127,22 +126,22 @@ func TestJ2Keys(t *testing.T) {
 	for _, kid := range []string{"", "../../x", strings.ToUpper(w.Key().KeyID)} {
 		key := w.Key()
 		key.KeyID = kid
-		w.mustRefuse(t, authtest.SignWith(t, key, w.completed(t)), auth.ErrCredentials, errUnknownKey.Error())
+		w.mustRefuse(t, authtest.SignWith(t, key, w.goodClaims(t)), auth.ErrCredentials, errUnknownKey.Error())
 	}
-	if n := w.AllRequests(); n != asked {
+	if n := w.TotalRequests(); n != asked {
 		t.Errorf("%d requests went out for forged tokens", n-asked)
 	}
 }
 
-// TestAlgorithmOfKey: a key that its issuer publishes for one algorithm is good for
-// no other, and one for encryption for none.
+// TestAlgorithmOfKey checks that a key that is published for one algorithm is not used for another,
+// and that a key for encryption verifies nothing.
 func TestAlgorithmOfKey(t *testing.T) {
 	w := newWorld(t)
 	w.RotateRSA()
 	w.mustVerify(t, w.Sign(job(nil)))
 	key := w.Key()
 	key.Algorithm = "PS256"
-	w.mustRefuse(t, authtest.SignWith(t, key, w.completed(t)), auth.ErrCredentials, errSignature.Error())
+	w.mustRefuse(t, authtest.SignWith(t, key, w.goodClaims(t)), auth.ErrCredentials, errSignature.Error())
 
 	w = newWorld(t)
 	public := w.PublicKey()
@@ -151,8 +150,8 @@ func TestAlgorithmOfKey(t *testing.T) {
 	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrCredentials, errUnknownKey.Error())
 }
 
-// TestSecretKeyInSet: a shared secret in a published set verifies nothing, nor does
-// a key of a kind that nobody knows spoil the set.
+// TestSecretKeyInSet checks that a symmetric key in the published set verifies nothing, and that a
+// key of an unknown type does not invalidate the set.
 func TestSecretKeyInSet(t *testing.T) {
 	w := newWorld(t)
 	secret := make([]byte, 32)
@@ -163,10 +162,10 @@ func TestSecretKeyInSet(t *testing.T) {
 	}}))
 	w.mustVerify(t, w.Sign(job(nil)))
 	key := jose.JSONWebKey{Key: secret, KeyID: "shared", Algorithm: "HS256"}
-	w.mustRefuse(t, authtest.SignWith(t, key, w.completed(t)), auth.ErrCredentials, "HS256")
+	w.mustRefuse(t, authtest.SignWith(t, key, w.goodClaims(t)), auth.ErrCredentials, "HS256")
 }
 
-// TestJ6Malformed: texts that are no token, and others that would be the same one.
+// TestJ6Malformed sends texts that are not tokens, and other encodings of a valid token.
 func TestJ6Malformed(t *testing.T) {
 	w := newWorld(t)
 	good := w.Sign(job(nil))
@@ -186,7 +185,7 @@ func TestJ6Malformed(t *testing.T) {
 		"a list":         parts[0] + "." + part(t, []string{"iss"}) + "." + parts[2],
 		"null":           parts[0] + "." + part(t, nil) + "." + parts[2],
 		"17 KiB":         parts[0] + "." + strings.Repeat("A", 17<<10) + "." + parts[2],
-		"changed":        parts[0] + "." + part(t, w.completed(t)) + "." + parts[2],
+		"changed":        parts[0] + "." + part(t, w.goodClaims(t)) + "." + parts[2],
 	} {
 		t.Run(name, func(t *testing.T) { w.mustRefuse(t, token, auth.ErrCredentials, "id_token: ") })
 	}

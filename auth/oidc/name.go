@@ -5,13 +5,12 @@ import (
 	"strings"
 )
 
-// maxName is the most bytes of an identity's name.
+// maxName is the maximum length of an identity's name, in bytes.
 const maxName = 255
 
-// expand puts claims into a template such as "{claims.project_path}". Every claim it
-// names must be there with one value that is not empty, and the whole must be one
-// word of printable ASCII without '#': it becomes a part of auth.Identity's Owner and
-// of every line of the log.
+// expand inserts claims into a template such as "{claims.project_path}". Every claim in the
+// template must have exactly one value, which is not empty. The result must be one word of
+// printable ASCII without '#', because it becomes part of Identity.Owner and of log lines.
 func expand(template string, have map[string][]string) (string, error) {
 	var name strings.Builder
 	for rest := template; rest != ""; {

@@ -1,11 +1,10 @@
-// Package oidc takes the identity tokens (id_tokens) of CI services such as GitHub
-// Actions and GitLab: a job proves which repository and branch it runs for, and no
-// secret is stored anywhere.
+// Package oidc verifies the id_tokens of CI services such as GitHub Actions and GitLab. With an
+// id_token a job proves which repository and branch it runs for, so no secret has to be stored.
 //
-// Issuers come from the configuration alone, and none is ever asked because of what
-// a token says of itself: a token of an unknown issuer, for another audience or out
-// of its time is refused before any request goes out. What does go out is bounded
-// for each issuer in size, time and number, and stays on its host (see remote).
+// Issuers come from the configuration only. A token can never cause a request to an issuer that it
+// names itself: a token from an unknown issuer, for another audience or outside its period of
+// validity is rejected before any request. Requests to an issuer are limited in size, time and
+// number, and stay on its host (see issuerKeys).
 package oidc
 
 import (
@@ -20,28 +19,29 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// loginName is the user name with which a client shows an id_token as its password.
+// loginName is the user name with which a client sends an id_token as its password.
 const loginName = "oidc"
 
-// Options of a Source.
+// Options are the options of a Source.
 type Options struct {
-	Issuers func() []auth.Issuer // those configured now
+	Issuers func() []auth.Issuer // returns the currently configured issuers
 	Now     func() time.Time     // nil: time.Now
-	Log     *slog.Logger         // nil: none
+	Log     *slog.Logger         // nil: no log
 }
 
-// Source proves CI identities. It implements auth.Source.
+// Source authenticates CI jobs. It implements auth.Source.
 type Source struct {
 	o Options
 
-	mu      sync.Mutex
-	remotes map[place]*remote // of issuers that are configured
+	mu   sync.Mutex
+	keys map[keySource]*issuerKeys // of configured issuers
 }
 
-// place is where the keys of an issuer come from.
-type place struct{ url, ca string }
+// keySource is where an issuer's keys come from: the URL of the issuer, and the certificates to
+// trust.
+type keySource struct{ url, ca string }
 
-// New returns a source that has not asked any issuer yet.
+// New returns a Source. It does not contact any issuer yet.
 func New(o Options) *Source {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -49,21 +49,22 @@ func New(o Options) *Source {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{o: o, remotes: make(map[place]*remote)}
+	return &Source{o: o, keys: make(map[keySource]*issuerKeys)}
 }
 
-// IDToken is what an id_token proves.
+// IDToken is a verified id_token.
 type IDToken struct {
 	Identity auth.Identity
-	ID       string // the same for two tokens of an issuer only if they are one: its jti
+	ID       string // unique among the issuer's tokens: the jti, or a hash
 	Expires  time.Time
 }
 
 // Name returns "oidc".
 func (s *Source) Name() string { return "oidc" }
 
-// Authenticate takes the user name "oidc" with an id_token as the secret.
-// Errors: those of auth.Source, but *auth.TooManyError.
+// Authenticate accepts the user name "oidc" with an id_token as the secret.
+//
+// Errors: those of auth.Source, except *auth.TooManyError.
 func (s *Source) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if c.Name != loginName || strings.Count(c.Secret, ".") != 2 {
 		return auth.Identity{}, auth.ErrNotMine
@@ -72,10 +73,10 @@ func (s *Source) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 	return t.Identity, err
 }
 
-// Verify says what an id_token proves.
-// Errors: auth.ErrCredentials, wrapped with the reason, which is for the log and
-// holds nothing of the token but names; auth.ErrUnavailable where the issuer's keys
-// cannot be had.
+// Verify verifies an id_token.
+//
+// Errors: auth.ErrCredentials, wrapped with the reason, which is for the log and contains no more
+// of the token than names; auth.ErrUnavailable if the issuer's keys cannot be fetched.
 func (s *Source) Verify(ctx context.Context, idToken string) (IDToken, error) {
 	t, err := s.verify(ctx, idToken)
 	switch {
@@ -84,12 +85,12 @@ func (s *Source) Verify(ctx context.Context, idToken string) (IDToken, error) {
 	case errors.Is(err, auth.ErrUnavailable):
 		return IDToken{}, err
 	}
-	return IDToken{}, fmt.Errorf("%w: id_token: %w", auth.ErrCredentials, brief(err))
+	return IDToken{}, fmt.Errorf("%w: id_token: %w", auth.ErrCredentials, shorten(err))
 }
 
-// Current lets an identity be as long as its issuer is configured, by the URL that it
-// had, what the issuer demands of claims holds, and its token, where the identity says
-// when that ends, has not ended.
+// Current returns id unchanged, as long as an issuer with the same name and URL is configured, the
+// claims still match what that issuer requires, and the token has not expired. An identity without
+// Expires does not expire.
 func (s *Source) Current(_ context.Context, id auth.Identity) (auth.Identity, error) {
 	if id.Kind != auth.CI {
 		return auth.Identity{}, auth.ErrNotMine

@@ -15,7 +15,7 @@ import (
 
 const audience = "https://registry.example"
 
-// world is a provider, a source that trusts it, and their clock.
+// world is a provider, a source that trusts it, and their common clock.
 type world struct {
 	*authtest.Provider
 	source *Source
@@ -26,7 +26,7 @@ type world struct {
 	issuers []auth.Issuer
 }
 
-// newWorld has one issuer, ci, whose identities are named by their sub.
+// newWorld has one issuer, "ci", whose identities are named by their sub.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{Provider: authtest.NewProvider(t), now: time.Unix(1_800_000_000, 0), log: new(strings.Builder)}
@@ -42,7 +42,7 @@ func (w *world) time() time.Time {
 	return w.now
 }
 
-func (w *world) pass(d time.Duration) {
+func (w *world) advance(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now = w.now.Add(d)
@@ -60,14 +60,14 @@ func (w *world) configure(issuers ...auth.Issuer) {
 	w.issuers = issuers
 }
 
-// job returns the claims of a token that the world takes, with changes.
+// job returns the claims of a token that the world accepts, with changes.
 func job(changes map[string]any) map[string]any {
 	claims := map[string]any{"aud": audience, "sub": "job-1"}
 	maps.Copy(claims, changes)
 	return claims
 }
 
-// mustVerify fails the test unless a token is taken.
+// mustVerify fails the test unless the token is accepted.
 func (w *world) mustVerify(t *testing.T, token string) IDToken {
 	t.Helper()
 	got, err := w.source.Verify(t.Context(), token)
@@ -77,8 +77,8 @@ func (w *world) mustVerify(t *testing.T, token string) IDToken {
 	return got
 }
 
-// mustRefuse fails the test unless a token is refused with an error of a kind,
-// whose text has a reason in it.
+// mustRefuse fails the test unless the token is rejected with an error of the given kind, whose
+// text contains the reason.
 func (w *world) mustRefuse(t *testing.T, token string, kind error, reason string) {
 	t.Helper()
 	got, err := w.source.Verify(t.Context(), token)
@@ -103,7 +103,7 @@ func TestSource(t *testing.T) {
 	})
 }
 
-func TestOtherSecretsOfOIDC(t *testing.T) {
+func TestSecretsThatAreNoToken(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.source.Authenticate(t.Context(), auth.Credentials{Name: "oidc", Secret: "bertht_0123456789"})
 	if !errors.Is(err, auth.ErrNotMine) {
@@ -117,7 +117,7 @@ func TestGitHub(t *testing.T) {
 	is := w.Issuer("github", "{claims.repository}", audience)
 	is.Match = map[string][]string{"repository_owner_id": {"1234567"}, "ref": {"refs/heads/main", "refs/tags/v*"}}
 	w.configure(is)
-	claims := authtest.GitHub(audience)
+	claims := authtest.GitHubClaims(audience)
 	claims["jti"] = "example-id"
 
 	got := w.mustVerify(t, w.Sign(claims))
@@ -125,7 +125,7 @@ func TestGitHub(t *testing.T) {
 	if id.Subject() != "oidc:github/acme/app" || id.Kind != auth.CI || id.Credential != "id_token" || id.Scope != nil {
 		t.Errorf("identity %+v", id)
 	}
-	if got.ID != "example-id" || !got.Expires.Equal(w.time().Add(authtest.TokenLife)) || !id.Expires.Equal(got.Expires) {
+	if got.ID != "example-id" || !got.Expires.Equal(w.time().Add(authtest.TokenTTL)) || !id.Expires.Equal(got.Expires) {
 		t.Errorf("id %q, expires %s", got.ID, got.Expires)
 	}
 	for name, want := range claims {
@@ -138,7 +138,7 @@ func TestGitHub(t *testing.T) {
 		t.Errorf("%d claims of %d", len(id.Claims), len(claims))
 	}
 
-	claims["repository_owner_id"] = "7654321" // acme, but another one
+	claims["repository_owner_id"] = "7654321" // another owner that is called acme
 	w.mustRefuse(t, w.Sign(claims), auth.ErrCredentials, "not what issuer github must have")
 	delete(claims, "repository_owner_id")
 	w.mustRefuse(t, w.Sign(claims), auth.ErrCredentials, "not what issuer github must have")
@@ -151,7 +151,7 @@ func TestGitLab(t *testing.T) {
 	is.Match = map[string][]string{"namespace_id": {"72"}, "ref_protected": {"true"}, "groups_direct": {"acme/*"}}
 	w.configure(is)
 
-	id := w.mustVerify(t, w.Sign(authtest.GitLab(audience))).Identity
+	id := w.mustVerify(t, w.Sign(authtest.GitLabClaims(audience))).Identity
 	if id.Subject() != "oidc:gitlab/acme/app" {
 		t.Errorf("identity %+v", id)
 	}
@@ -166,9 +166,9 @@ func TestGitLab(t *testing.T) {
 	}
 }
 
-// TestRefusedUnasked has tokens that are refused for what they say of themselves:
-// the issuer is not asked.
-func TestRefusedUnasked(t *testing.T) {
+// TestRefusedWithoutFetching sends tokens that are rejected for their claims, without a request to
+// the issuer.
+func TestRefusedWithoutFetching(t *testing.T) {
 	w := newWorld(t)
 	at := func(d time.Duration) int64 { return w.time().Add(d).Unix() }
 	for name, c := range map[string]struct {
@@ -204,13 +204,12 @@ func TestRefusedUnasked(t *testing.T) {
 	none.Audiences = []string{""}
 	w.configure(none)
 	w.mustRefuse(t, w.Sign(job(map[string]any{"aud": ""})), auth.ErrCredentials, "expected one of")
-	if n := w.AllRequests(); n != 0 {
+	if n := w.TotalRequests(); n != 0 {
 		t.Errorf("the provider had %d requests", n)
 	}
 }
 
-// TestTaken has what is unusual and right.
-func TestTaken(t *testing.T) {
+func TestUnusualButValid(t *testing.T) {
 	w := newWorld(t)
 	for name, changes := range map[string]map[string]any{
 		"several audiences":    {"aud": []string{"https://elsewhere.example", audience}},
@@ -222,7 +221,7 @@ func TestTaken(t *testing.T) {
 	}
 }
 
-// TestRefusedByContent has signed tokens that make no identity.
+// TestRefusedByContent sends correctly signed tokens from which no identity can be made.
 func TestRefusedByContent(t *testing.T) {
 	w := newWorld(t)
 	for name, c := range map[string]struct {
@@ -246,20 +245,20 @@ func TestRefusedByContent(t *testing.T) {
 	}
 }
 
-// TestIDOfToken: the exchange of a token lets each in once, by its ID.
-func TestIDOfToken(t *testing.T) {
+// TestTokenID checks the ID that lets each token be exchanged only once.
+func TestTokenID(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.mustVerify(t, w.Sign(job(nil))), w.mustVerify(t, w.Sign(job(nil)))
 	if one.ID == "" || one.ID == two.ID {
 		t.Errorf("two tokens have the ids %q and %q", one.ID, two.ID)
 	}
-	// Without a jti: what is signed counts, not the signature, which ECDSA makes anew.
+	// Without a jti the signed payload counts. The ECDSA signature differs each time.
 	bare := job(map[string]any{"jti": nil})
 	one, two = w.mustVerify(t, w.Sign(bare)), w.mustVerify(t, w.Sign(bare))
 	if one.ID == "" || one.ID != two.ID {
 		t.Errorf("one token has the ids %q and %q", one.ID, two.ID)
 	}
-	w.pass(time.Second)
+	w.advance(time.Second)
 	if later := w.mustVerify(t, w.Sign(bare)); later.ID == one.ID {
 		t.Errorf("a token of another second has the id %q too", one.ID)
 	}
@@ -303,9 +302,9 @@ func TestCurrent(t *testing.T) {
 	check("the issuer must have another ref", id, auth.ErrCredentials)
 	is.Match = nil
 	w.configure(is)
-	w.pass(authtest.TokenLife - time.Second)
+	w.advance(authtest.TokenTTL - time.Second)
 	check("a second before its end", id, nil)
-	w.pass(time.Second)
+	w.advance(time.Second)
 	check("at its end", id, auth.ErrCredentials)
 	id.Expires = time.Time{}
 	check("where the end is not known", id, nil)
@@ -316,7 +315,7 @@ func TestCurrent(t *testing.T) {
 	w.configure(is)
 	delete(id.Claims, "sub")
 	check("without a subject", id, auth.ErrCredentials)
-	if w.AllRequests() != 2 {
+	if w.TotalRequests() != 2 {
 		t.Error("an issuer was asked for what an identity is now")
 	}
 }

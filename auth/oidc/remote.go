@@ -15,113 +15,112 @@ import (
 )
 
 const (
-	// betweenFetches is the least time between two attempts to fetch an issuer's keys,
-	// whatever came of the first. A key that an issuer signs with from now on is known
-	// after it at the latest.
-	betweenFetches = 30 * time.Second
-	// freshFor is how long keys are used without being fetched again, and how long one
-	// that was withdrawn goes on being trusted.
-	freshFor = 15 * time.Minute
-	// keptFor is how long keys are used when they cannot be fetched.
-	keptFor = time.Hour
-	// fetchTime is the most time that an attempt takes.
-	fetchTime = 5 * time.Second
+	// minFetchInterval is the minimum time between two attempts to fetch an issuer's keys,
+	// successful or not. It is also the longest time until a new key of the issuer is known.
+	minFetchInterval = 30 * time.Second
+	// refreshAfter is the age at which keys are fetched again. A key that the issuer withdraws is
+	// trusted for this long.
+	refreshAfter = 15 * time.Minute
+	// maxStale is the age at which keys are no longer used, if they cannot be fetched.
+	maxStale = time.Hour
+	// fetchTimeout is the maximum time of one attempt.
+	fetchTimeout = 5 * time.Second
 )
 
-// remote is the keys of one issuer, fetched when they are needed: at most once in
-// betweenFetches, by one caller at a time, while the others wait for it.
-type remote struct {
-	place place
-	now   func() time.Time
-	log   *slog.Logger
-	turn  chan struct{} // full while somebody fetches
-	last  atomic.Pointer[published]
+// issuerKeys are the keys of one issuer, which are fetched on demand. There is at most one attempt
+// in minFetchInterval. One caller fetches, and the others wait for its result.
+type issuerKeys struct {
+	source   keySource
+	now      func() time.Time
+	log      *slog.Logger
+	fetching chan struct{} // semaphore: full while a caller fetches
+	state    atomic.Pointer[keyState]
 }
 
-// published is what is known of an issuer. It does not change.
-type published struct {
-	tried      time.Time // when the last attempt began
-	err        error     // what came of it
-	keysURL    string    // from the discovery document
-	discovered time.Time // when that was read
-	set        []jose.JSONWebKey
-	fetched    time.Time // when set was read
+// keyState is what is known of an issuer's keys. It is immutable.
+type keyState struct {
+	attemptedAt  time.Time // start of the last attempt
+	err          error     // result of the last attempt
+	keysURL      string    // from the discovery document
+	discoveredAt time.Time // when the discovery document was read
+	set          []jose.JSONWebKey
+	fetchedAt    time.Time // when set was fetched
 }
 
-// remote returns the keys of a configured issuer, and forgets those of issuers that
-// no longer are.
-func (s *Source) remote(is auth.Issuer) *remote {
+// keysOf returns the keys of a configured issuer. It also forgets issuers that are no longer
+// configured.
+func (s *Source) keysOf(is auth.Issuer) *issuerKeys {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := place{is.URL, is.CA}
-	if r := s.remotes[at]; r != nil {
+	at := keySource{is.URL, is.CA}
+	if r := s.keys[at]; r != nil {
 		return r
 	}
 	configured := s.o.Issuers()
-	maps.DeleteFunc(s.remotes, func(p place, _ *remote) bool {
-		return !slices.ContainsFunc(configured, func(is auth.Issuer) bool { return p == place{is.URL, is.CA} })
+	maps.DeleteFunc(s.keys, func(p keySource, _ *issuerKeys) bool {
+		return !slices.ContainsFunc(configured, func(is auth.Issuer) bool { return p == keySource{is.URL, is.CA} })
 	})
-	r := &remote{place: at, now: s.o.Now, log: s.o.Log, turn: make(chan struct{}, 1)}
-	r.last.Store(&published{})
-	s.remotes[at] = r
+	r := &issuerKeys{source: at, now: s.o.Now, log: s.o.Log, fetching: make(chan struct{}, 1)}
+	r.state.Store(&keyState{})
+	s.keys[at] = r
 	return r
 }
 
-// keys returns the keys that the issuer publishes by an id; there is hardly ever
-// more than one.
+// byID returns the issuer's keys with an id. There is rarely more than one.
+//
 // Errors: errUnknownKey, auth.ErrUnavailable.
-func (r *remote) keys(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
-	p := r.last.Load()
-	if p.due(id, r.now()) {
+func (r *issuerKeys) byID(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
+	p := r.state.Load()
+	if p.needsFetch(id, r.now()) {
 		select {
-		case r.turn <- struct{}{}:
-			p = r.fetchInTurn(ctx, id)
+		case r.fetching <- struct{}{}:
+			p = r.fetchOnce(ctx, id)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: waiting for the keys of %s: %w", auth.ErrUnavailable, r.place.url, ctx.Err())
+			return nil, fmt.Errorf("%w: waiting for the keys of %s: %w", auth.ErrUnavailable, r.source.url, ctx.Err())
 		}
 	}
-	if found := p.find(id, r.now()); len(found) > 0 {
+	if found := p.byID(id, r.now()); len(found) > 0 {
 		return found, nil
 	}
 	if p.err != nil {
-		return nil, fmt.Errorf("%w: keys of %s: %w", auth.ErrUnavailable, r.place.url, p.err)
+		return nil, fmt.Errorf("%w: keys of %s: %w", auth.ErrUnavailable, r.source.url, p.err)
 	}
 	return nil, errUnknownKey
 }
 
-// fetchInTurn fetches, unless another has done so since it seemed due, and gives
-// the turn back.
-func (r *remote) fetchInTurn(ctx context.Context, id string) *published {
-	defer func() { <-r.turn }()
-	p := r.last.Load()
-	if !p.due(id, r.now()) {
+// fetchOnce fetches the keys, unless another caller has done so in the meantime. It then releases
+// the semaphore.
+func (r *issuerKeys) fetchOnce(ctx context.Context, id string) *keyState {
+	defer func() { <-r.fetching }()
+	p := r.state.Load()
+	if !p.needsFetch(id, r.now()) {
 		return p
 	}
-	// For all who wait, whether or not this one's client stays.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
+	// The result is for all waiting callers, so do not stop if this one's client leaves.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	next := *p
-	next.tried = r.now()
+	next.attemptedAt = r.now()
 	if next.err = r.fetch(ctx, &next); next.err != nil {
-		r.log.Warn("the keys of an issuer cannot be fetched", "issuer", r.place.url, "error", next.err)
+		r.log.Warn("the keys of an issuer cannot be fetched", "issuer", r.source.url, "error", next.err)
 	} else {
-		r.log.Debug("fetched the keys of an issuer", "issuer", r.place.url, "keys", len(next.set))
+		r.log.Debug("fetched the keys of an issuer", "issuer", r.source.url, "keys", len(next.set))
 	}
-	r.last.Store(&next)
+	r.state.Store(&next)
 	return &next
 }
 
-// due says whether it is time to fetch, for the sake of a key.
-func (p *published) due(id string, now time.Time) bool {
-	if now.Sub(p.tried) < betweenFetches {
+// needsFetch reports whether the keys should be fetched to find the key with an id.
+func (p *keyState) needsFetch(id string, now time.Time) bool {
+	if now.Sub(p.attemptedAt) < minFetchInterval {
 		return false
 	}
-	return now.Sub(p.fetched) >= freshFor || len(p.find(id, now)) == 0
+	return now.Sub(p.fetchedAt) >= refreshAfter || len(p.byID(id, now)) == 0
 }
 
-// find returns the keys with an id, while they may be used.
-func (p *published) find(id string, now time.Time) []jose.JSONWebKey {
-	if id == "" || now.Sub(p.fetched) >= keptFor {
+// byID returns the keys with an id, unless they are too old to be used.
+func (p *keyState) byID(id string, now time.Time) []jose.JSONWebKey {
+	if id == "" || now.Sub(p.fetchedAt) >= maxStale {
 		return nil
 	}
 	var found []jose.JSONWebKey

@@ -16,15 +16,16 @@ import (
 )
 
 const (
-	// maxToken is the most bytes of an id_token; GitHub's and GitLab's have 2 to 3 KiB.
+	// maxToken is the maximum size of an id_token, in bytes. Those of GitHub and GitLab have 2 to 3
+	// KiB.
 	maxToken = 16 << 10
-	// maxID is the most bytes of a jti that is kept as it is.
+	// maxID is the maximum length of a jti that is used unchanged, in bytes.
 	maxID = 255
 	// leeway is how far an issuer's clock may be ahead.
 	leeway = time.Minute
 )
 
-// The algorithms that an id_token may be signed with: those with a private key.
+// algorithms are the accepted signature algorithms: all of them asymmetric.
 var algorithms = []string{
 	oidc.ES256, oidc.ES384, oidc.ES512, oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
 }
@@ -34,14 +35,14 @@ var (
 	errSignature  = errors.New("wrong signature")
 )
 
-// verify is Verify, whose errors but auth.ErrUnavailable are reasons of a refusal.
-// Until the signature is checked what the token says can only get it refused.
+// verify implements Verify. Its errors other than auth.ErrUnavailable are reasons to reject the
+// token. Until the signature is verified, the claims are used for nothing but rejecting the token.
 func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	c, err := parseClaims(text)
 	if err != nil {
 		return IDToken{}, err
 	}
-	is, audience, err := s.issuer(c)
+	is, audience, err := s.matchIssuer(c)
 	if err != nil {
 		return IDToken{}, err
 	}
@@ -53,17 +54,17 @@ func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	if err != nil {
 		return IDToken{}, err
 	}
-	id, err := identify(is, c)
+	id, err := newIdentity(is, c)
 	if err != nil {
 		return IDToken{}, err
 	}
 	id.Expires = expires
-	return IDToken{Identity: id, ID: c.id(payload), Expires: expires}, nil
+	return IDToken{Identity: id, ID: c.tokenID(payload), Expires: expires}, nil
 }
 
-// issuer returns the configured issuer that the token says it is of, and which of
-// the audiences it is for.
-func (s *Source) issuer(c claims) (auth.Issuer, string, error) {
+// matchIssuer returns the configured issuer that the token names, and the audience of the token
+// that this issuer accepts.
+func (s *Source) matchIssuer(c claims) (auth.Issuer, string, error) {
 	url, err := c.text("iss")
 	if err != nil {
 		return auth.Issuer{}, "", err
@@ -73,7 +74,7 @@ func (s *Source) issuer(c claims) (auth.Issuer, string, error) {
 	if at < 0 {
 		return auth.Issuer{}, "", fmt.Errorf("issuer %q is not configured", url)
 	}
-	audiences, _ := values(c["aud"])
+	audiences, _ := claimValues(c["aud"])
 	for _, a := range audiences {
 		if a != "" && slices.Contains(issuers[at].Audiences, a) {
 			return issuers[at], a, nil
@@ -82,16 +83,16 @@ func (s *Source) issuer(c claims) (auth.Issuer, string, error) {
 	return auth.Issuer{}, "", fmt.Errorf("of %s for audiences %q, expected one of %q", url, audiences, issuers[at].Audiences)
 }
 
-// checkSignature returns the signed bytes.
+// checkSignature verifies the signature and returns the signed payload.
 func (s *Source) checkSignature(ctx context.Context, text string, is auth.Issuer, audience string) ([]byte, error) {
-	set := &keySet{remote: s.remote(is)}
+	set := &keySet{keys: s.keysOf(is)}
 	token, err := oidc.NewVerifier(is.URL, set, &oidc.Config{
 		ClientID:             audience,
 		SupportedSigningAlgs: algorithms,
 		Now:                  s.o.Now,
 	}).Verify(ctx, text)
 	if set.err != nil {
-		return nil, set.err // which the library makes a text of
+		return nil, set.err // the library would turn it into a text
 	}
 	if err != nil {
 		return nil, err
@@ -100,15 +101,15 @@ func (s *Source) checkSignature(ctx context.Context, text string, is auth.Issuer
 	return payload, token.Claims(&payload)
 }
 
-// keySet is an issuer's published keys as go-oidc asks for them, for one token. The
-// library's own set fetches again for each unknown key and each wrong signature.
+// keySet implements go-oidc's KeySet for one token. The library's own implementation fetches the
+// keys again for each unknown key and each wrong signature.
 type keySet struct {
-	remote *remote
-	err    error // why there was no key to check with
+	keys *issuerKeys
+	err  error // why there was no key to check with
 }
 
-// VerifySignature returns the payload of a token that a key of the issuer signed.
-// The verifier has refused all but the algorithms above.
+// VerifySignature returns the payload of a token that one of the issuer's keys signed. The verifier
+// has already rejected other algorithms than those above.
 func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, error) {
 	var allowed []jose.SignatureAlgorithm
 	for _, a := range algorithms {
@@ -122,7 +123,7 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 	if typ, there := header.ExtraHeaders[jose.HeaderType]; there && typ != "JWT" {
 		return nil, fmt.Errorf("a token of type %q, expected JWT", typ) // an access or a logout token
 	}
-	keys, err := s.remote.keys(ctx, header.KeyID)
+	keys, err := s.keys.byID(ctx, header.KeyID)
 	if err != nil {
 		s.err = err
 		return nil, err
@@ -138,7 +139,7 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 	return nil, errSignature
 }
 
-// rawJSON keeps a document as it is.
+// rawJSON keeps a JSON document unchanged.
 type rawJSON []byte
 
 func (r *rawJSON) UnmarshalJSON(b []byte) error {
@@ -146,13 +147,13 @@ func (r *rawJSON) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// identify makes the identity that a verified token proves.
-func identify(is auth.Issuer, c claims) (auth.Identity, error) {
+// newIdentity returns the identity of a verified token.
+func newIdentity(is auth.Issuer, c claims) (auth.Identity, error) {
 	subject, err := c.text("sub")
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	of, err := c.ofJob()
+	of, err := c.identityClaims()
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -173,20 +174,21 @@ func identify(is auth.Issuer, c claims) (auth.Identity, error) {
 	}, nil
 }
 
-// identityID is the same for the same subject of the same issuer, and for no other.
-func identityID(is auth.Issuer, subject string) string { return digest(is.URL, subject) }
+// identityID returns an id that is unique to a subject of an issuer.
+func identityID(is auth.Issuer, subject string) string { return hashOf(is.URL, subject) }
 
-// id is the token's jti or, where it has none, what is the same for the same payload.
-// A signature can be written in several ways and does not count.
-func (c claims) id(payload []byte) string {
+// tokenID returns the jti of the token. Without one, or if it is too long, it returns a hash of the
+// payload. The signature is not part of the hash, because a signature can be encoded in several
+// ways.
+func (c claims) tokenID(payload []byte) string {
 	if jti, err := c.text("jti"); err == nil && len(jti) <= maxID {
 		return jti
 	}
-	return digest("payload", string(payload))
+	return hashOf("payload", string(payload))
 }
 
-// digest is short, the same for the same words, and safe wherever a word is.
-func digest(words ...string) string {
+// hashOf returns a short hash of a list of words, in hexadecimal.
+func hashOf(words ...string) string {
 	h := sha256.New()
 	for _, w := range words {
 		fmt.Fprintf(h, "%d:%s", len(w), w)

@@ -12,8 +12,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// test is one line of a file's section tests: exactly what somebody may do in a
-// repository, or, without one, whether they may list the catalog.
+// test is one entry of the section tests: exactly what an identity may do in a repository or,
+// without a repository, whether it may list the catalog.
 type test struct {
 	line int
 	as   string
@@ -23,8 +23,8 @@ type test struct {
 	want []auth.Permission
 }
 
-// run notes each action on which the policy and a test disagree.
-func (f *file) run(p *Policy, t test) {
+// runTest adds a fault for each action on which the policy and the test disagree.
+func (f *file) runTest(p *Policy, t test) {
 	asked := []auth.Permission{auth.Pull, auth.Push, auth.Delete}
 	where := " on " + t.repo
 	if t.repo == "" {
@@ -34,9 +34,9 @@ func (f *file) run(p *Policy, t test) {
 		want := slices.Contains(t.want, action) || action == auth.Pull && slices.Contains(t.want, auth.Push)
 		switch d := p.Decide(t.id, t.from, action, t.repo); {
 		case d.Allowed && !want:
-			f.wrong(t.line, "test fails: rule %s allows %s to %s%s, which want does not have", d.Rule, t.as, action, where)
+			f.addFaultf(t.line, "test fails: rule %s allows %s to %s%s, which want does not have", d.Rule, t.as, action, where)
 		case !d.Allowed && want:
-			f.wrong(t.line, "test fails: %s may not %s%s (%s), which want has", t.as, action, where, d.Rule)
+			f.addFaultf(t.line, "test fails: %s may not %s%s (%s), which want has", t.as, action, where, d.Rule)
 		}
 	}
 }
@@ -44,7 +44,7 @@ func (f *file) run(p *Policy, t test) {
 func (f *file) readTests(n *yaml.Node) {
 	nodes := f.items(n, "tests")
 	if len(nodes) > maxTests {
-		f.wrong(n.Line, "there are %d tests, at most %d are allowed", len(nodes), maxTests)
+		f.addFaultf(n.Line, "there are %d tests, at most %d are allowed", len(nodes), maxTests)
 		return
 	}
 	for _, node := range nodes {
@@ -59,8 +59,8 @@ func (f *file) readTest(n *yaml.Node) test {
 	wanted := false
 	faults := len(f.faults)
 	f.fields(n, "a test",
-		field{"as", func(v *yaml.Node) { t.as = f.readChecked(v, "as", f.checkAs) }},
-		field{"groups", func(v *yaml.Node) { groups = texts(f.words(v, "groups")) }},
+		field{"as", func(v *yaml.Node) { t.as = f.readChecked(v, "as", f.checkIdentity) }},
+		field{"groups", func(v *yaml.Node) { groups = wordTexts(f.words(v, "groups")) }},
 		field{"claims", func(v *yaml.Node) { claims = f.readClaims(v, "claims") }},
 		field{"ip", func(v *yaml.Node) { t.from = f.readAddr(v) }},
 		field{"repo", func(v *yaml.Node) { t.repo = f.readChecked(v, "repo", manifest.CheckName) }},
@@ -69,20 +69,20 @@ func (f *file) readTest(n *yaml.Node) test {
 	switch ofCatalog := slices.Contains(t.want, auth.Catalog); {
 	case len(f.faults) > faults:
 	case t.as == "":
-		f.wrong(t.line, "a test has no as: expected for example user:bob")
+		f.addFaultf(t.line, "a test has no as: expected for example user:bob")
 	case !wanted:
-		f.wrong(t.line, "a test has no want: expected the actions that are allowed, [] for none")
+		f.addFaultf(t.line, "a test has no want: expected the actions that are allowed, [] for none")
 	case ofCatalog && t.repo != "":
-		f.wrong(t.line, "the catalog is of no repository: leave repo out, or catalog")
+		f.addFaultf(t.line, "the catalog is of no repository: leave repo out, or catalog")
 	case t.repo == "" && len(t.want) > 0 && (!ofCatalog || len(t.want) > 1):
-		f.wrong(t.line, "a test without repo is of the catalog alone: want is [catalog] or []")
+		f.addFaultf(t.line, "a test without repo is of the catalog alone: want is [catalog] or []")
 	}
 	t.id, _ = ParseIdentity(t.as)
 	t.id.Groups, t.id.Claims = groups, claimMap(claims)
 	return t
 }
 
-func (f *file) checkAs(text string) error {
+func (f *file) checkIdentity(text string) error {
 	id, err := ParseIdentity(text)
 	if err == nil && id.Kind == auth.CI {
 		err = f.checkIssuer(id.Issuer)
@@ -97,13 +97,13 @@ func (f *file) readAddr(n *yaml.Node) netip.Addr {
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
-		f.wrong(n.Line, "ip: %q is no address", text)
+		f.addFaultf(n.Line, "ip: %q is no address", text)
 	}
 	return addr
 }
 
-// ParseIdentity reads whom a question is about: "user:bob", "robot:deployer",
-// "oidc:github" or "anonymous". Groups and claims are not in it.
+// ParseIdentity parses the identity that a test or a question is about: "user:bob",
+// "robot:deployer", "oidc:github" or "anonymous". The result has no groups and no claims.
 func ParseIdentity(text string) (auth.Identity, error) {
 	kind, name, named := strings.Cut(text, ":")
 	switch kind := auth.Kind(kind); {

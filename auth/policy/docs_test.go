@@ -9,11 +9,12 @@ import (
 
 const docsFile = "../../docs/auth.md"
 
-// otherYAML are the second words of fences of YAML that is no policy.
+// otherYAML are the second words of the info strings of YAML code blocks that are not policies.
 var otherYAML = []string{"config", "workflow", "distribution"}
 
-// TestDocsPolicies: the policies that readers copy from the page on authentication
-// load, and decide what their tests say. A fence of YAML says of what it is, so that none is left out by mistake.
+// TestDocsPolicies checks that the policies on the documentation's page about authentication load
+// and pass their own tests. Every YAML code block must state its kind, so that none is skipped by
+// mistake.
 func TestDocsPolicies(t *testing.T) {
 	data, err := os.ReadFile(docsFile)
 	if err != nil {
@@ -31,7 +32,7 @@ func TestDocsPolicies(t *testing.T) {
 			continue
 		}
 		policies++
-		// Blank lines let the errors' lines be the page's.
+		// Leading blank lines make the line numbers of errors those of the page.
 		text := strings.Repeat("\n", f.line) + f.text
 		if _, err := Parse(docsFile, []byte(text)); err != nil {
 			t.Error(err)
@@ -45,9 +46,8 @@ func TestDocsPolicies(t *testing.T) {
 	}
 }
 
-// TestDocsPoliciesTogether: whoever copies the policies for a team, a robot, GitHub
-// and GitLab from the first half of the page into one file has a policy in which each
-// decides as it does alone.
+// TestDocsPoliciesTogether checks that the policies for a team, a robot, GitHub and GitLab from the
+// first half of the page can be copied into one file, in which each decides as it does alone.
 func TestDocsPoliciesTogether(t *testing.T) {
 	data, err := os.ReadFile(docsFile)
 	if err != nil {
@@ -80,10 +80,10 @@ func TestDocsPoliciesTogether(t *testing.T) {
 	}
 }
 
-// fence is a block of code of a page.
+// fence is a fenced code block of a page.
 type fence struct {
-	info string // what stands behind the opening backquotes
-	line int    // of those, from 1
+	info string // the info string, after the opening backquotes
+	line int    // of the opening backquotes, from 1
 	text string
 }
 

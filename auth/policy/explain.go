@@ -8,27 +8,27 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Explanation is a decision and what each rule had to say.
+// Explanation is a decision, and for each rule whether it applied and why.
 type Explanation struct {
-	// Decision is what Decide says; zero where nothing was asked.
+	// Decision is the result of Decide; zero if Explain was called without a permission.
 	Decision auth.Decision
 	Rules    []Verdict // in the file's order
 }
 
-// Verdict is what one rule has to say.
+// Verdict is what one rule contributed to a decision.
 type Verdict struct {
 	Rule    string   `json:"rule"`
-	Line    int      `json:"line"`   // in the file; 0 of the default policy
+	Line    int      `json:"line"`   // in the file; 0 for the default policy
 	Effect  string   `json:"effect"` // "allow" or "deny"
 	Actions []string `json:"actions"`
 	Applied bool     `json:"applied"`
-	// Why names what made the rule apply, or the first thing that kept it from doing so.
+	// Why names what made the rule apply, or the first condition that was not met.
 	Why string `json:"why"`
 }
 
-// Explain decides as Decide does, and says of each rule whether it applied and why.
-// With no permission ("") it decides nothing, and says which rules are for the
-// identity, whatever it does and wherever.
+// Explain decides as Decide does, and explains for each rule whether it applied. Without a
+// permission ("") it makes no decision, and explains which rules are for the identity, whatever the
+// action and the repository.
 func (p *Policy) Explain(id auth.Identity, from netip.Addr, perm auth.Permission, repository string) Explanation {
 	var e Explanation
 	if perm != "" {
@@ -50,16 +50,16 @@ func (p *Policy) Explain(id auth.Identity, from netip.Addr, perm auth.Permission
 	return e
 }
 
-// explain goes through what applies does, in words. Unless something was asked the
-// rule may speak of any action and repository.
+// explain makes the same checks as applies, and puts the result in words. If asked is false, the
+// rule is not checked for the action and the repository.
 func (r *rule) explain(q *query, asked bool) (applied bool, why string) {
-	in := find(r.who.any, q.id)
-	out := find(r.who.not, q.id)
+	in := firstMatch(r.who.included, q.id)
+	out := firstMatch(r.who.excluded, q.id)
 	switch {
-	case asked && !r.speaksOf(q.action):
+	case asked && !r.matchesAction(q.action):
 		return false, "is about other actions"
 	case in == nil:
-		return false, "is for " + list(r.who.any)
+		return false, "is for " + joinTerms(r.who.included)
 	case out != nil:
 		return false, "excludes " + out.text
 	case !r.when.holds(q):
@@ -70,15 +70,15 @@ func (r *rule) explain(q *query, asked bool) (applied bool, why string) {
 		return true, "is for " + in.text
 	}
 	for i := range r.repos {
-		if matches(&r.repos[i], q.id, q.repository) {
+		if matchPattern(&r.repos[i], q.id, q.repository) {
 			return true, fmt.Sprintf("is for %s, in %s", in.text, explainPattern(&r.repos[i], q.id))
 		}
 	}
 	return false, "is for repositories " + r.explainRepos(q.id)
 }
 
-// list writes terms as alternatives.
-func list(terms []term) string {
+// joinTerms returns the terms as alternatives.
+func joinTerms(terms []term) string {
 	var words []string
 	for _, t := range terms {
 		words = append(words, t.text)
@@ -86,7 +86,7 @@ func list(terms []term) string {
 	return strings.Join(words, " or ")
 }
 
-// explainRepos writes the patterns as alternatives.
+// explainRepos returns the patterns of the rule as alternatives.
 func (r *rule) explainRepos(id *auth.Identity) string {
 	var words []string
 	for i := range r.repos {
@@ -95,7 +95,7 @@ func (r *rule) explainRepos(id *auth.Identity) string {
 	return strings.Join(words, " or ")
 }
 
-// explainPattern returns the pattern, and what it becomes for an identity.
+// explainPattern returns the pattern, and the pattern with the values of an identity.
 func explainPattern(p *auth.Pattern, id *auth.Identity) string {
 	names := p.Placeholders()
 	if len(names) == 0 {
@@ -112,9 +112,9 @@ func explainPattern(p *auth.Pattern, id *auth.Identity) string {
 	return p.String() + ", here " + becomes
 }
 
-// explain says which condition does not hold.
+// explain describes the first condition that is not met.
 func (w *when) explain(q *query) string {
-	if c := w.missing(q.id); c != nil {
+	if c := w.unmetClaim(q.id); c != nil {
 		is := "missing"
 		if values, ok := q.id.Claims[c.name]; ok {
 			is = strings.Join(values, ", ")

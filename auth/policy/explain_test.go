@@ -7,7 +7,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// why is what an explanation says of one rule, with "+" if it applied.
+// why returns the explanation for one rule, with "+" in front if the rule applied.
 func why(t *testing.T, e Explanation, rule string) string {
 	t.Helper()
 	for _, v := range e.Rules {

@@ -10,8 +10,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// FuzzParse: whatever a file holds, it is refused with lines or becomes a policy
-// that decides.
+// FuzzParse checks that any content either is rejected with line numbers or becomes a policy that
+// decides.
 func FuzzParse(f *testing.F) {
 	data, err := os.ReadFile("testdata/example.yaml")
 	if err != nil {
@@ -39,7 +39,7 @@ func FuzzParse(f *testing.F) {
 				if e := p.Explain(id, netip.Addr{}, perm, "public/a"); e.Decision != d {
 					t.Errorf("%s: %+v, explained as %+v", perm, d, e.Decision)
 				}
-				if d.Allowed && (id.Kind == "" || id.Kind == auth.Anonymous && !p.Anonymous()) {
+				if d.Allowed && (id.Kind == "" || id.Kind == auth.Anonymous && !p.AllowsAnonymous()) {
 					t.Errorf("%q may %s by %s", id.Kind, perm, d.Rule)
 				}
 			}
@@ -47,8 +47,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzPattern: a pattern without braces matches what auth.Pattern says, and with
-// them, what it says of the pattern that the identity's values make.
+// FuzzPattern compares matchPattern with auth.Pattern: for a pattern without placeholders directly,
+// otherwise for the pattern with the identity's values inserted.
 func FuzzPattern(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, claim, name string) {
 		p, err := parsePattern(text)
@@ -63,17 +63,17 @@ func FuzzPattern(f *testing.F) {
 				want = pattern.Match(name)
 			}
 		}
-		if got := matches(&p, id, name); got != want {
+		if got := matchPattern(&p, id, name); got != want {
 			t.Errorf("%q with %q matches %q: %t, want %t", text, claim, name, got, want)
 		}
 	})
 }
 
-// FuzzPath: a path is what the registry takes for a repository's name.
+// FuzzPath compares isRepositoryName with manifest.CheckName.
 func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
-		if err := manifest.CheckName(s); isPath(s) != (err == nil) {
-			t.Errorf("%q: %t, CheckName says %v", s, isPath(s), err)
+		if err := manifest.CheckName(s); isRepositoryName(s) != (err == nil) {
+			t.Errorf("%q: %t, CheckName says %v", s, isRepositoryName(s), err)
 		}
 	})
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// readIssuers reads whose identity tokens are taken.
+// readIssuers reads the issuers whose id_tokens are accepted.
 func (f *file) readIssuers(n *yaml.Node) {
 	nodes := f.items(n, "issuers")
 	if len(nodes) > maxIssuers {
-		f.wrong(n.Line, "there are %d issuers, at most %d are allowed", len(nodes), maxIssuers)
+		f.addFaultf(n.Line, "there are %d issuers, at most %d are allowed", len(nodes), maxIssuers)
 		return
 	}
 	for _, node := range nodes {
@@ -23,16 +23,16 @@ func (f *file) readIssuers(n *yaml.Node) {
 		for _, other := range f.issuers {
 			switch {
 			case issuer.Name == other.Name && issuer.Name != "":
-				f.wrong(node.Line, "there are two issuers %s", issuer.Name)
+				f.addFaultf(node.Line, "there are two issuers %s", issuer.Name)
 			case issuer.URL == other.URL && issuer.URL != "":
-				f.wrong(node.Line, "issuers %s and %s have the same url", other.Name, issuer.Name)
+				f.addFaultf(node.Line, "issuers %s and %s have the same url", other.Name, issuer.Name)
 			}
 		}
 		f.issuers = append(f.issuers, issuer)
 	}
 }
 
-// defaultIdentity names a CI job by what its issuer calls it.
+// defaultIdentity is the template that names a CI job by its subject.
 const defaultIdentity = "{claims.sub}"
 
 func (f *file) readIssuer(n *yaml.Node) auth.Issuer {
@@ -41,7 +41,7 @@ func (f *file) readIssuer(n *yaml.Node) auth.Issuer {
 	f.fields(n, "an issuer",
 		field{"name", func(v *yaml.Node) { issuer.Name = f.readChecked(v, "name", checkIssuerName) }},
 		field{"url", func(v *yaml.Node) { issuer.URL = f.readChecked(v, "url", checkIssuerURL) }},
-		field{"audiences", func(v *yaml.Node) { issuer.Audiences = texts(f.someWords(v, "audiences")) }},
+		field{"audiences", func(v *yaml.Node) { issuer.Audiences = wordTexts(f.nonEmptyWords(v, "audiences")) }},
 		field{"match", func(v *yaml.Node) { issuer.Match = claimMap(f.readClaims(v, "match")) }},
 		field{"identity", func(v *yaml.Node) { issuer.Identity = f.readChecked(v, "identity", checkTemplate) }},
 		field{"ca", func(v *yaml.Node) { issuer.CA = f.readPath(v) }},
@@ -49,29 +49,28 @@ func (f *file) readIssuer(n *yaml.Node) auth.Issuer {
 	switch {
 	case len(f.faults) > faults:
 	case issuer.Name == "":
-		f.wrong(n.Line, "an issuer has no name, which rules call it by: oidc:NAME")
+		f.addFaultf(n.Line, "an issuer has no name, which rules call it by: oidc:NAME")
 	case issuer.URL == "":
-		f.wrong(n.Line, "issuer %s has no url", issuer.Name)
+		f.addFaultf(n.Line, "issuer %s has no url", issuer.Name)
 	case len(issuer.Audiences) == 0:
-		f.wrong(n.Line, "issuer %s has no audiences: without one, a token that was made for another service would do here", issuer.Name)
+		f.addFaultf(n.Line, "issuer %s has no audiences: without one, a token that was made for another service would do here", issuer.Name)
 	}
 	return issuer
 }
 
-// readChecked reads a text that check may have something against.
+// readChecked reads a text and adds a fault if check returns an error.
 func (f *file) readChecked(n *yaml.Node, what string, check func(string) error) string {
 	text, ok := f.text(n, what)
 	if !ok {
 		return ""
 	}
 	if err := check(text); err != nil {
-		f.wrong(n.Line, "%s: %v", what, err)
+		f.addFaultf(n.Line, "%s: %v", what, err)
 	}
 	return text
 }
 
-// readPath reads the name of a file, which is beside the policy file unless it says
-// otherwise.
+// readPath reads the path of a file. A relative path is relative to the policy file.
 func (f *file) readPath(n *yaml.Node) string {
 	path, ok := f.text(n, "ca")
 	if !ok || filepath.IsAbs(path) {
@@ -87,8 +86,8 @@ func checkIssuerName(name string) error {
 	return nil
 }
 
-// checkIssuerURL wants what can be compared with the claim iss, and fetched from
-// without anybody on the way changing it.
+// checkIssuerURL accepts only URLs that can be compared with the claim iss, and fetched from
+// without being changed on the way.
 func checkIssuerURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -97,13 +96,13 @@ func checkIssuerURL(text string) error {
 	return nil
 }
 
-// checkTemplate wants a text with {claims.NAME} in it.
+// checkTemplate accepts only texts that contain {claims.NAME}.
 func checkTemplate(text string) error {
 	claims := 0
 	for rest := text; ; claims++ {
 		before, after, found := strings.Cut(rest, "{")
 		name, after, closed := strings.Cut(after, "}")
-		_, ok := claimOf(name)
+		_, ok := placeholderClaim(name)
 		switch {
 		case strings.Contains(before, "}") || found && !(closed && ok):
 			return fmt.Errorf("%q: what is in braces is {claims.NAME}", text)

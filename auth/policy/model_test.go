@@ -16,8 +16,8 @@ import (
 
 var seedFlag = flag.Uint64("seed", 0, "seed of TestModel; 0: by the clock")
 
-// model is a policy as a reader of the file would apply it by hand: without
-// compiling, with a regular expression for each pattern.
+// model applies a policy as a reader of the file would by hand: without compiling it, and with a
+// regular expression for each pattern.
 type model struct {
 	groups map[string][]string
 	rules  []modelRule
@@ -30,7 +30,7 @@ type modelRule struct {
 	actions         []string
 }
 
-// request is what a model is asked.
+// request is a question to a model.
 type request struct {
 	id   auth.Identity
 	from netip.Addr
@@ -38,7 +38,7 @@ type request struct {
 	repo string
 }
 
-// decide says what is right, and by which rule; -1 is none.
+// decide returns the expected decision and the index of the rule that makes it; -1 for none.
 func (m *model) decide(q request) (bool, int) {
 	for _, deny := range []bool{true, false} {
 		for i, r := range m.rules {
@@ -128,7 +128,7 @@ func repoMatches(pattern string, id auth.Identity, repo string) bool {
 
 var expressions = make(map[string]*regexp.Regexp)
 
-// expression is a pattern whose stars stand for what star says.
+// expression returns a regular expression for a pattern, in which star replaces each "*".
 func expression(pattern, star string) *regexp.Regexp {
 	e := expressions[pattern+star]
 	if e == nil {
@@ -143,12 +143,12 @@ func expression(pattern, star string) *regexp.Regexp {
 	return e
 }
 
-// dice makes models and requests of few words, so that they often meet.
+// dice makes random models and requests from a small vocabulary, so that rules often match.
 type dice struct{ *rand.Rand }
 
-func (d dice) of(words ...string) string { return words[d.IntN(len(words))] }
+func (d dice) pick(words ...string) string { return words[d.IntN(len(words))] }
 
-// some takes one to n different words.
+// some returns one to n different words.
 func (d dice) some(n int, word func() string) []string {
 	list := []string{word()}
 	for range d.IntN(n) {
@@ -159,22 +159,22 @@ func (d dice) some(n int, word func() string) []string {
 	return list
 }
 
-func (d dice) name() string  { return d.of("a", "b", "Ann", "a.b") }
-func (d dice) group() string { return d.of("g", "h") }
-func (d dice) claim() string { return d.of("p", "q") }
-func (d dice) value() string { return d.of("a", "A/b", "a/b/a", "**", "a b", "-", "", "ab") }
+func (d dice) name() string  { return d.pick("a", "b", "Ann", "a.b") }
+func (d dice) group() string { return d.pick("g", "h") }
+func (d dice) claim() string { return d.pick("p", "q") }
+func (d dice) value() string { return d.pick("a", "A/b", "a/b/a", "**", "a b", "-", "", "ab") }
 func (d dice) term() string {
-	return d.of("anonymous", "authenticated", "user:"+d.name(), "robot:"+d.name(), "group:"+d.group(), "oidc:"+d.of("ci", "cd"))
+	return d.pick("anonymous", "authenticated", "user:"+d.name(), "robot:"+d.name(), "group:"+d.group(), "oidc:"+d.pick("ci", "cd"))
 }
 
 func (d dice) repo() string {
-	return strings.Join(d.some(4, func() string { return d.of("a", "b", "ab", "aab", "a.b", "ann") }), "/")
+	return strings.Join(d.some(4, func() string { return d.pick("a", "b", "ab", "aab", "a.b", "ann") }), "/")
 }
 
 func (d dice) pattern() string {
 	var parts []string
 	for range 1 + d.IntN(4) {
-		part := d.of("a", "b", "ab", "*", "a*", "*b", "a*b", "*a*b", "**", "{user}", "{claims."+d.claim()+"}", "a{user}", "*{claims.p}")
+		part := d.pick("a", "b", "ab", "*", "a*", "*b", "a*b", "*a*b", "**", "{user}", "{claims."+d.claim()+"}", "a{user}", "*{claims.p}")
 		if n := len(parts); part == "**" && n > 0 && parts[n-1] == "**" {
 			part = "b"
 		}
@@ -186,15 +186,15 @@ func (d dice) pattern() string {
 func (d dice) rule() modelRule {
 	r := modelRule{
 		who: d.some(3, d.term), repos: d.some(3, d.pattern), deny: d.IntN(3) == 0,
-		actions: d.some(3, func() string { return d.of("pull", "push", "delete", "catalog") }),
+		actions: d.some(3, func() string { return d.pick("pull", "push", "delete", "catalog") }),
 	}
 	if d.IntN(4) == 0 {
-		r.claims = map[string][]string{d.claim(): d.some(2, func() string { return d.of("a", "a*", "*b", "*", "A/*") })}
+		r.claims = map[string][]string{d.claim(): d.some(2, func() string { return d.pick("a", "a*", "*b", "*", "A/*") })}
 	}
 	if d.IntN(4) == 0 {
-		r.ips = d.some(2, func() string { return d.of("10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32") })
+		r.ips = d.some(2, func() string { return d.pick("10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32") })
 	}
-	// What a file may not have.
+	// Repair combinations that Parse rejects.
 	text := strings.Join(r.repos, " ")
 	add := func(words *[]string, word string) {
 		if !slices.Contains(*words, word) {
@@ -226,7 +226,7 @@ func (d dice) model() *model {
 	return m
 }
 
-// yaml is the model's file; rule i is called "i".
+// yaml returns the model as a policy file. Rule i is named "i".
 func (m *model) yaml() string {
 	var b strings.Builder
 	b.WriteString("issuers:\n")
@@ -257,18 +257,18 @@ func (m *model) yaml() string {
 func quoted(words []string) string { return "['" + strings.Join(words, "', '") + "']" }
 
 func (d dice) request() request {
-	q := request{perm: d.of("pull", "push", "delete", "catalog")}
+	q := request{perm: d.pick("pull", "push", "delete", "catalog")}
 	if q.perm != "catalog" {
 		q.repo = d.repo()
 	}
-	switch q.id.Kind = auth.Kind(d.of("anonymous", "user", "user", "robot", "oidc", "oidc")); q.id.Kind {
+	switch q.id.Kind = auth.Kind(d.pick("anonymous", "user", "user", "robot", "oidc", "oidc")); q.id.Kind {
 	case auth.User, auth.Robot:
-		q.id.Name = d.of("a", "b", "Ann", "a.b", "**", "a/b")
+		q.id.Name = d.pick("a", "b", "Ann", "a.b", "**", "a/b")
 		if d.IntN(2) == 0 {
 			q.id.Groups = d.some(2, d.group)
 		}
 	case auth.CI:
-		q.id.Issuer = d.of("ci", "cd")
+		q.id.Issuer = d.pick("ci", "cd")
 		q.id.Claims = make(map[string][]string)
 		for _, name := range []string{"p", "q"} {
 			if d.IntN(4) > 0 {
@@ -277,13 +277,12 @@ func (d dice) request() request {
 		}
 	}
 	if d.IntN(3) > 0 {
-		q.from = netip.MustParseAddr(d.of("10.1.2.3", "10.2.3.4", "2001:db8::1", "192.0.2.1"))
+		q.from = netip.MustParseAddr(d.pick("10.1.2.3", "10.2.3.4", "2001:db8::1", "192.0.2.1"))
 	}
 	return q
 }
 
-// TestModel asks random policies what they were never written for, and wants the
-// answers that the model gives.
+// TestModel compares random policies with the model on random requests.
 func TestModel(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
@@ -301,7 +300,7 @@ func TestModel(t *testing.T) {
 		}
 		for range 5 {
 			q := d.request()
-			want := auth.Decision{Rule: notAllowed}
+			want := auth.Decision{Rule: reasonNoRule}
 			yes, rule := m.decide(q)
 			if rule >= 0 {
 				want = auth.Decision{Allowed: yes, Rule: fmt.Sprint(rule)}
@@ -309,7 +308,7 @@ func TestModel(t *testing.T) {
 			if got := p.Decide(q.id, q.from, auth.Permission(q.perm), q.repo); got != want {
 				t.Fatalf("%+v: %+v, the model says %+v\n%s", q, got, want, text)
 			}
-			explained(t, p, q, want, text)
+			checkExplanation(t, p, q, want, text)
 			asked++
 			switch {
 			case yes:
@@ -325,13 +324,13 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// explained checks that the verdicts on a request come to its decision.
-func explained(t *testing.T, p *Policy, q request, want auth.Decision, text string) {
+// checkExplanation checks that the verdicts on a request are consistent with its decision.
+func checkExplanation(t *testing.T, p *Policy, q request, want auth.Decision, text string) {
 	e := p.Explain(q.id, q.from, auth.Permission(q.perm), q.repo)
-	got := auth.Decision{Rule: notAllowed}
+	got := auth.Decision{Rule: reasonNoRule}
 	for _, effect := range []string{"deny", "allow"} {
 		for _, v := range e.Rules {
-			if v.Applied && v.Effect == effect && got.Rule == notAllowed {
+			if v.Applied && v.Effect == effect && got.Rule == reasonNoRule {
 				got = auth.Decision{Allowed: effect == "allow", Rule: v.Rule}
 			}
 		}

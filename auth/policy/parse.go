@@ -6,14 +6,14 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Bounds of a file, which keep decisions and the tests of a file quick.
+// Limits of a file, which keep decisions and the tests of the file fast.
 const (
 	maxRules   = 1000
 	maxTests   = 1000
 	maxIssuers = 100
 )
 
-// file is a policy file as it is read.
+// file is a policy file that is being read.
 type file struct {
 	reader
 	issuers []auth.Issuer
@@ -22,9 +22,9 @@ type file struct {
 	tests   []test
 }
 
-// Parse reads a policy file, whose name is for its errors and for what stands
-// beside it. The error has a line for each thing that is wrong, "NAME:LINE: ...",
-// up to twenty; a test of the file that fails is wrong too.
+// Parse parses a policy file and runs its tests. name is the file's name for errors and for
+// relative paths. The error has a line for each fault, "NAME:LINE: ...", and at most twenty of
+// them. A test that fails is a fault.
 func Parse(name string, data []byte) (*Policy, error) {
 	f := &file{reader: reader{file: name}}
 	if root := f.document(data); root != nil {
@@ -36,7 +36,7 @@ func Parse(name string, data []byte) (*Policy, error) {
 	p := compile(f.rules)
 	p.issuers, p.groups = f.issuers, f.groups
 	for _, t := range f.tests {
-		f.run(p, t)
+		f.runTest(p, t)
 	}
 	if err := f.err(); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func Parse(name string, data []byte) (*Policy, error) {
 	return p, nil
 }
 
-// read reads the sections in the order in which they need each other.
+// read reads the sections in the order of their dependencies.
 func (f *file) read(root *yaml.Node) {
 	var issuers, groups, rules, tests *yaml.Node
 	at := func(n **yaml.Node) func(*yaml.Node) { return func(value *yaml.Node) { *n = value } }
@@ -60,24 +60,24 @@ func (f *file) read(root *yaml.Node) {
 	case rules != nil:
 		f.readRules(rules)
 	case len(f.faults) == 0:
-		f.wrong(root.Line, "there is no section policy, without which nobody may do anything")
+		f.addFaultf(root.Line, "there is no section policy, without which nobody may do anything")
 	}
 	if tests != nil {
 		f.readTests(tests)
 	}
 }
 
-// readGroups reads which users are in which group, besides what the database says.
+// readGroups reads the groups, which add members to those of the database.
 func (f *file) readGroups(n *yaml.Node) {
 	f.groups = make(map[string]members)
 	for _, e := range f.mapping(n, "groups") {
 		if err := auth.CheckAccountName(e.key); err != nil {
-			f.wrong(e.line, "groups: %v", err)
+			f.addFaultf(e.line, "groups: %v", err)
 		}
 		group := make(members)
 		for _, w := range f.words(e.value, "group "+e.key) {
 			if err := auth.CheckAccountName(w.text); err != nil {
-				f.wrong(w.line, "group %s: expected names of users: %v", e.key, err)
+				f.addFaultf(w.line, "group %s: expected names of users: %v", e.key, err)
 			}
 			group[w.text] = struct{}{}
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TestParseRefuses: what is wrong with a file is said with the line where it is.
+// TestParseRefuses checks that each fault is reported with its line.
 func TestParseRefuses(t *testing.T) {
 	const issuers = "issuers:\n  - {name: ci, url: 'https://ci.example', audiences: [b], match: {owner_id: '1'}}\n"
 	for _, c := range []struct{ name, text, want string }{
@@ -133,16 +133,17 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// good is a file of five lines that is in order.
+// good is a valid file of five lines.
 const good = "policy:\n  - name: write\n    who: [authenticated]\n    repos: ['a/**']\n    allow: [push]\n"
 
-// rules is a file with one rule, each of whose keys has a line, from the second on.
+// rules returns a file with one rule, whose keys have a line each, from the second line on.
 func rules(lines ...string) string { return "policy:\n  - " + strings.Join(lines, "\n    ") + "\n" }
 
 func issuerOf(lines ...string) string { return "issuers:\n  - " + strings.Join(lines, "\n    ") + "\n" }
 
-// TestParseTellsAll: several faults are told together, in order, and not without end.
-func TestParseTellsAll(t *testing.T) {
+// TestParseReportsAllFaults checks that several faults are reported together, in order, up to a
+// limit.
+func TestParseReportsAllFaults(t *testing.T) {
 	_, err := Parse("p", []byte("tests: {}\npolicy:\n  - {nam: a}\ngroups: []\n"))
 	want := "p:1: tests: expected a list, found a mapping (text that begins with { must be in quotes)\n" +
 		"p:3: unknown key nam, did you mean name?\n" + "p:4: groups: expected a mapping, found a list"
@@ -155,8 +156,8 @@ func TestParseTellsAll(t *testing.T) {
 	}
 }
 
-// TestParseBomb: aliases are not followed, whatever they would come to.
-func TestParseBomb(t *testing.T) {
+// TestParseDoesNotFollowAliases parses a file whose aliases would expand to a huge document.
+func TestParseDoesNotFollowAliases(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("policy:\n  - &a0 [x, x, x, x, x, x, x, x, x]\n")
 	for i := range 30 {

@@ -6,7 +6,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// parsePattern reads a pattern in which {user} and {claims.NAME} stand for values of the identity.
+// parsePattern parses a pattern, in which {user} and {claims.NAME} are placeholders.
 func parsePattern(text string) (auth.Pattern, error) {
 	return auth.ParseTemplate(text, isPlaceholder, "{user} or {claims.NAME}")
 }
@@ -15,55 +15,57 @@ func parsePattern(text string) (auth.Pattern, error) {
 const userPlaceholder = "user"
 
 func isPlaceholder(name string) bool {
-	_, ok := claimOf(name)
+	_, ok := placeholderClaim(name)
 	return ok || name == userPlaceholder
 }
 
-// claimOf returns the claim that a placeholder stands for.
-func claimOf(placeholder string) (claim string, ok bool) {
+// placeholderClaim returns the name of the claim that a placeholder stands for.
+func placeholderClaim(placeholder string) (claim string, ok bool) {
 	claim, ok = strings.CutPrefix(placeholder, "claims.")
 	return claim, ok && isClaimName(claim)
 }
 
-// isClaimName reports whether a claim's name can stand in braces.
+// isClaimName reports whether a claim can be named in braces.
 func isClaimName(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	return s != "" && strings.Trim(s, letters+"_-.:") == ""
 }
 
-// matches reports whether a pattern matches the whole of a repository's name, for an identity. A
-// placeholder without a value, or with one that could not be a part of a name, matches nothing: no
-// caller can bring a wildcard or the path of another.
-func matches(p *auth.Pattern, id *auth.Identity, name string) bool {
+// matchPattern reports whether a pattern matches the whole name of a repository, for an identity. A
+// placeholder matches nothing if it has no value, or one that cannot be part of a name. So no
+// caller can insert a wildcard or the path of another caller.
+func matchPattern(p *auth.Pattern, id *auth.Identity, name string) bool {
 	return p.MatchWith(name, func(placeholder string) string { return placeholderValue(id, placeholder) })
 }
 
-// placeholderValue returns the value that an identity gives a placeholder, or "" if it has none that
-// could be part of a name. The names of robots and of CI jobs are not a user's, even where they read
-// the same.
+// placeholderValue returns the value that an identity gives a placeholder, or "" if it has none
+// that can be part of a name. {user} has a value for users only: robots and CI jobs may have the
+// same names.
 func placeholderValue(id *auth.Identity, placeholder string) string {
 	if placeholder != userPlaceholder {
 		return claimPath(id, strings.TrimPrefix(placeholder, "claims."))
 	}
-	if id.Kind == auth.User && isPath(id.Name) && !strings.Contains(id.Name, "/") {
+	if id.Kind == auth.User && isRepositoryName(id.Name) && !strings.Contains(id.Name, "/") {
 		return id.Name
 	}
 	return ""
 }
 
-// claimPath is a claim in lower case, if it has one value and that is then a path.
+// claimPath returns a claim in lower case, or "" if it does not have exactly one value, or if the
+// value is not a valid name of a repository.
 func claimPath(id *auth.Identity, claim string) string {
 	values := id.Claims[claim]
 	if id.Kind != auth.CI || len(values) != 1 || !isASCII(values[0]) {
 		return ""
 	}
-	if path := strings.ToLower(values[0]); isPath(path) {
+	if path := strings.ToLower(values[0]); isRepositoryName(path) {
 		return path
 	}
 	return ""
 }
 
-// isASCII keeps letters out that become a to z only by being made lower case.
+// isASCII reports whether s is ASCII. Some other letters, such as the Kelvin sign, have an ASCII
+// letter as their lower case.
 func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
@@ -73,25 +75,26 @@ func isASCII(s string) bool {
 	return true
 }
 
-const maxPath = 255
+const maxRepositoryName = 255
 
-// isPath says what manifest.CheckName says, without an allocation.
-func isPath(s string) bool {
-	if len(s) > maxPath {
+// isRepositoryName reports whether manifest.CheckName accepts s. Unlike CheckName it does not
+// allocate.
+func isRepositoryName(s string) bool {
+	if len(s) > maxRepositoryName {
 		return false
 	}
 	for more := true; more; {
 		var component string
-		if component, s, more = strings.Cut(s, "/"); !isComponent(component) {
+		if component, s, more = strings.Cut(s, "/"); !isNameComponent(component) {
 			return false
 		}
 	}
 	return true
 }
 
-// isComponent says whether s is letters and digits, separated inside by one of
-// . _ __ or by dashes.
-func isComponent(s string) bool {
+// isNameComponent reports whether s is a component of a repository's name: letters and digits, with
+// the separators . _ __ or dashes between them.
+func isNameComponent(s string) bool {
 	for {
 		n := 0
 		for n < len(s) && (s[n] >= 'a' && s[n] <= 'z' || s[n] >= '0' && s[n] <= '9') {

@@ -1,8 +1,7 @@
-// Package policy decides who may do what in which repository, by a file of rules
-// that add up: whoever no rule allows something may not do it, and a rule that
-// denies beats all that allow. The file is read whole, checked and compiled into
-// an immutable Policy; a Store holds the one in force and replaces it when the
-// file changes.
+// Package policy decides by a file of rules who may do what in which repository. What no rule
+// allows is denied, and a rule that denies takes precedence over all that allow. The file is
+// parsed, checked and compiled into an immutable Policy. A Store holds the current Policy and
+// replaces it when the file changes.
 package policy
 
 import (
@@ -15,23 +14,23 @@ import (
 // Policy is a compiled policy file. It is immutable and safe for concurrent use.
 type Policy struct {
 	rules   []*rule
-	allows  [actions][]*rule // the rules that allow each action, in the file's order
-	denies  [actions][]*rule
+	allows  [numActions][]*rule // by action, in the order of the file
+	denies  [numActions][]*rule
 	issuers []auth.Issuer
 	groups  map[string]members // of the file
 }
 
-// What a Decision says where no rule decided.
+// The reasons of decisions that no rule made.
 const (
-	notAllowed   = "no rule allows it"
-	outsideScope = "outside the token's scope"
-	elsewhere    = "the token may not be used from this address"
-	needsNothing = "needs no permission"
-	nobody       = "nobody is identified"
-	unknown      = "no such action"
+	reasonNoRule          = "no rule allows it"
+	reasonScope           = "outside the token's scope"
+	reasonNetwork         = "the token may not be used from this address"
+	reasonNone            = "needs no permission"
+	reasonUnauthenticated = "nobody is identified"
+	reasonUnknownAction   = "no such action"
 )
 
-// action is a permission as an index.
+// action is a permission as an array index.
 type action int
 
 const (
@@ -39,7 +38,7 @@ const (
 	push
 	remove
 	catalog
-	actions
+	numActions
 )
 
 func actionOf(p auth.Permission) (action, bool) {
@@ -56,26 +55,25 @@ func actionOf(p auth.Permission) (action, bool) {
 	return 0, false
 }
 
-// Default is the policy where there is no file: users and robots may do
-// everything, all others nothing.
+// Default returns the policy of a registry without a policy file: users and robots may do
+// everything, other callers nothing.
 func Default() *Policy {
 	everything, _ := parsePattern("**")
 	return compile([]*rule{{
 		name:    "default policy",
-		who:     who{any: []term{{kind: authenticated, text: "authenticated"}}},
+		who:     who{included: []term{{kind: authenticated, text: "authenticated"}}},
 		repos:   []auth.Pattern{everything},
 		actions: []auth.Permission{auth.Pull, auth.Push, auth.Delete, auth.Catalog},
 	}})
 }
 
-// compile files the rules under the actions that they speak of. Who may push may
-// pull; who may not pull may not push.
+// compile groups the rules by the actions that they decide.
 func compile(rules []*rule) *Policy {
 	p := &Policy{rules: rules}
 	for _, r := range rules {
-		for a := range actions {
+		for a := range numActions {
 			switch {
-			case !r.speaksOf(a):
+			case !r.matchesAction(a):
 			case r.deny:
 				p.denies[a] = append(p.denies[a], r)
 			default:
@@ -86,25 +84,24 @@ func compile(rules []*rule) *Policy {
 	return p
 }
 
-// Decide implements auth.Policy. The rule it names is the first in the file that
-// decides. It allocates nothing, unless a claim that it substitutes has
-// upper-case letters.
+// Decide implements auth.Policy. If several rules decide, it names the first one in the file. It
+// allocates only if it has to lower-case the value of a claim.
 func (p *Policy) Decide(id auth.Identity, from netip.Addr, perm auth.Permission, repository string) auth.Decision {
 	if perm == auth.None {
-		return auth.Decision{Allowed: true, Rule: needsNothing}
+		return auth.Decision{Allowed: true, Rule: reasonNone}
 	}
 	a, ok := actionOf(perm)
 	if !ok {
-		return auth.Decision{Rule: unknown}
+		return auth.Decision{Rule: reasonUnknownAction}
 	}
-	if !known(id.Kind) {
-		return auth.Decision{Rule: nobody}
+	if !isKnownKind(id.Kind) {
+		return auth.Decision{Rule: reasonUnauthenticated}
 	}
 	if !id.Scope.Allows(perm, repository) {
-		return auth.Decision{Rule: outsideScope}
+		return auth.Decision{Rule: reasonScope}
 	}
-	if !id.ComesFrom(from) {
-		return auth.Decision{Rule: elsewhere}
+	if !id.AllowedFrom(from) {
+		return auth.Decision{Rule: reasonNetwork}
 	}
 	q := query{id: &id, from: from, action: a, repository: repository}
 	for _, r := range p.denies[a] {
@@ -117,32 +114,32 @@ func (p *Policy) Decide(id auth.Identity, from netip.Addr, perm auth.Permission,
 			return auth.Decision{Allowed: true, Rule: r.name}
 		}
 	}
-	return auth.Decision{Rule: notAllowed}
+	return auth.Decision{Rule: reasonNoRule}
 }
 
-// known says whether rules can speak of a kind of identity.
-func known(k auth.Kind) bool {
+// isKnownKind reports whether rules can be for identities of a kind.
+func isKnownKind(k auth.Kind) bool {
 	return k == auth.Anonymous || k == auth.User || k == auth.Robot || k == auth.CI
 }
 
-// Anonymous implements auth.Policy: it says whether a rule allows them anything,
-// be it under a condition.
-func (p *Policy) Anonymous() bool {
+// AllowsAnonymous implements auth.Policy. It reports whether a rule allows anonymous callers
+// anything, even if only under a condition.
+func (p *Policy) AllowsAnonymous() bool {
 	return slices.ContainsFunc(p.rules, func(r *rule) bool {
-		return !r.deny && r.who.names(anonymous)
+		return !r.deny && r.who.hasKind(anonymous)
 	})
 }
 
-// Issuers are those of the file, in its order.
+// Issuers returns the issuers of the file, in its order.
 func (p *Policy) Issuers() []auth.Issuer { return slices.Clone(p.issuers) }
 
-// RuleNetwork is a network that a rule has as a condition.
+// RuleNetwork is a network in the conditions of a rule.
 type RuleNetwork struct {
 	Rule    string
 	Network netip.Prefix
 }
 
-// Networks returns the networks that rules have as conditions, in the order of the file.
+// Networks returns the networks in the conditions of all rules, in the order of the file.
 func (p *Policy) Networks() []RuleNetwork {
 	var list []RuleNetwork
 	for _, r := range p.rules {
@@ -153,8 +150,8 @@ func (p *Policy) Networks() []RuleNetwork {
 	return list
 }
 
-// Groups are all the groups that rules may find an identity in: its own, and those
-// that the file puts it in. They are sorted, and not nil.
+// Groups returns all groups of an identity: its own, and those of the policy file. They are sorted;
+// the result is never nil.
 func (p *Policy) Groups(id auth.Identity) []string {
 	groups := append([]string{}, id.Groups...)
 	for name, members := range p.groups {

@@ -9,7 +9,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// example is the file with a policy of each common sort.
+// example returns the policy of a file with rules of every common kind.
 func example(t testing.TB) *Policy {
 	t.Helper()
 	data, err := os.ReadFile("testdata/example.yaml")
@@ -28,13 +28,13 @@ func parse(t testing.TB, text string) *Policy {
 	return p
 }
 
-// person is a user with groups.
+// person returns a user with groups.
 func person(name string, groups ...string) auth.Identity {
 	return auth.Identity{Kind: auth.User, Name: name, Groups: groups}
 }
 
-// job is a job of the issuer github, with claims as pairs of name and value over
-// those of a push to acme/app's main branch. A claim "" is not there.
+// job returns a CI job of the issuer github. Its claims are those of a push to main of acme/app,
+// changed by pairs of name and value. The value "" removes a claim.
 func job(pairs ...string) auth.Identity {
 	claims := map[string][]string{
 		"repository_owner_id": {"1234567"}, "repository": {"acme/app"}, "ref": {"refs/heads/main"}, "event_name": {"push"},
@@ -84,7 +84,7 @@ func TestExample(t *testing.T) {
 		{auth.Identity{Kind: auth.Robot, Name: "bob"}, "", auth.Push, "users/bob/x", "-no rule allows it"},
 		{job(), "", auth.Push, "acme/app/web", "+gha-release"},
 		{job("ref", "refs/tags/v1.2"), "", auth.Push, "acme/app", "+gha-release"},
-		{job("repository", "Acme/App"), "", auth.Push, "acme/app", "-no rule allows it"}, // claims in conditions are as they are
+		{job("repository", "Acme/App"), "", auth.Push, "acme/app", "-no rule allows it"}, // conditions compare claims literally
 		{job("ref", "refs/heads/feature"), "", auth.Push, "acme/app", "-no rule allows it"},
 		{job("ref", ""), "", auth.Push, "acme/app", "-no rule allows it"},
 		{job("repository_owner_id", "666"), "", auth.Push, "acme/app", "-no rule allows it"},
@@ -92,7 +92,7 @@ func TestExample(t *testing.T) {
 		{job(), "", auth.Push, "acme/other", "-no rule allows it"},
 		{job(pr...), "", auth.Push, "acme/app", "-no rule allows it"},
 		{job(pr...), "", auth.Push, "scratch/acme/app/web", "+gha-pr"},
-		{job(append(pr, "repository", "Acme/App")...), "", auth.Push, "scratch/acme/app", "+gha-pr"}, // and lower-cased in names
+		{job(append(pr, "repository", "Acme/App")...), "", auth.Push, "scratch/acme/app", "+gha-pr"}, // patterns lower-case them
 		{job(), "", auth.Pull, "team-a/app", "-no rule allows it"},
 		{deployer, "10.20.3.4", auth.Pull, "prod/web", "+deployer"},
 		{deployer, "::ffff:10.20.3.4", auth.Pull, "prod/web", "+deployer"},
@@ -125,12 +125,12 @@ func TestExample(t *testing.T) {
 			t.Errorf("%s %v %v from %q: %s on %q: %s, want %s", c.id.Subject(), c.id.Groups, c.id.Claims, c.from, c.perm, c.repo, got, c.want)
 		}
 	}
-	if !p.Anonymous() {
+	if !p.AllowsAnonymous() {
 		t.Error("the anonymous may pull what is public")
 	}
 }
 
-// TestScopeBounds: a token's scope takes away, and never gives.
+// TestScopeBounds checks that a token's scope only restricts and never grants.
 func TestScopeBounds(t *testing.T) {
 	p := example(t)
 	id := person("bob")
@@ -144,9 +144,9 @@ func TestScopeBounds(t *testing.T) {
 		want auth.Decision
 	}{
 		{auth.Pull, "users/bob/x", auth.Decision{Allowed: true, Rule: "own-namespace"}},
-		{auth.Push, "users/bob/x", auth.Decision{Rule: outsideScope}},
-		{auth.Catalog, "", auth.Decision{Rule: outsideScope}},
-		{auth.Push, "prod/web", auth.Decision{Rule: notAllowed}},
+		{auth.Push, "users/bob/x", auth.Decision{Rule: reasonScope}},
+		{auth.Catalog, "", auth.Decision{Rule: reasonScope}},
+		{auth.Push, "prod/web", auth.Decision{Rule: reasonNoRule}},
 	} {
 		if got := p.Decide(id, nowhere, c.perm, c.repo); got != c.want {
 			t.Errorf("%s on %s: %+v, want %+v", c.perm, c.repo, got, c.want)
@@ -154,7 +154,8 @@ func TestScopeBounds(t *testing.T) {
 	}
 }
 
-// TestNetworkBounds: a token that is bound to networks is worth nothing elsewhere, nor from nowhere.
+// TestNetworkBounds checks that a token that is bound to networks is denied from other and from
+// unknown addresses.
 func TestNetworkBounds(t *testing.T) {
 	p := example(t)
 	id := person("bob")
@@ -164,7 +165,7 @@ func TestNetworkBounds(t *testing.T) {
 	} {
 		addr, _ := netip.ParseAddr(from)
 		got := p.Decide(id, addr, auth.Push, "users/bob/x")
-		if got.Allowed != want || !want && got.Rule != elsewhere {
+		if got.Allowed != want || !want && got.Rule != reasonNetwork {
 			t.Errorf("from %q: %+v", from, got)
 		}
 	}
@@ -185,14 +186,14 @@ func TestDefault(t *testing.T) {
 			}
 		}
 	}
-	if p.Anonymous() || len(p.Issuers()) != 0 {
+	if p.AllowsAnonymous() || len(p.Issuers()) != 0 {
 		t.Error("there is something for the anonymous, or an issuer")
 	}
 }
 
-// TestImplied: who may push may pull, and who may not pull may not push, and no more
-// follows than that.
-func TestImplied(t *testing.T) {
+// TestImpliedActions checks that allowing push allows pull, that denying pull denies push, and that
+// no other action implies another.
+func TestImpliedActions(t *testing.T) {
 	const all = "{name: all, who: [authenticated], repos: ['**'], allow: [pull, push, delete, catalog]}"
 	for rule, want := range map[string]string{
 		"{name: r, who: [authenticated], repos: ['**'], allow: [push]}":                "pull push",
@@ -218,7 +219,7 @@ func TestImplied(t *testing.T) {
 	}
 }
 
-// TestUserNames: {user} stands for names that can be a component, as they are.
+// TestUserNames checks that {user} has a value only for names that can be a component.
 func TestUserNames(t *testing.T) {
 	p := parse(t, "policy: [{name: own, who: [authenticated], repos: ['users/{user}/**', 'x-{user}'], allow: [pull]}]")
 	for name, want := range map[string]bool{
@@ -232,7 +233,7 @@ func TestUserNames(t *testing.T) {
 	}
 }
 
-// TestClaimsInNames: a claim stands for itself in lower case where that is a path.
+// TestClaimsInNames checks that a claim is lower-cased and must then be a valid path.
 func TestClaimsInNames(t *testing.T) {
 	p := parse(t, `{issuers: [{name: ci, url: "https://ci.example", audiences: [b], match: {owner_id: "1"}}],
 		policy: [{name: r, who: ["oidc:ci", authenticated], repos: ["ci/{claims.project}/**"], allow: [push]}]}`)
@@ -244,7 +245,7 @@ func TestClaimsInNames(t *testing.T) {
 		{[]string{"a/b"}, "ci/a/b/c", true}, {[]string{"A/b"}, "ci/a/b", true}, {[]string{"a/b"}, "ci/a/bc", false},
 		{[]string{"a", "b"}, "ci/a", false}, {nil, "ci", false}, {[]string{""}, "ci", false},
 		{[]string{"*"}, "ci/a", false}, {[]string{"**"}, "ci/a", false}, {[]string{"a/../b"}, "ci/b", false}, {[]string{"/a"}, "ci/a", false}, {[]string{"a/"}, "ci/a", false},
-		{[]string{"\u212aim"}, "ci/kim", false}, // the sign for kelvin is a K, and lower case makes it a k
+		{[]string{"\u212aim"}, "ci/kim", false}, // the Kelvin sign, whose lower case is an ASCII k
 		{[]string{strings.Repeat("a", 256)}, "ci/" + strings.Repeat("a", 256), false},
 	} {
 		id := auth.Identity{Kind: auth.CI, Issuer: "ci", Claims: map[string][]string{"project": c.values}}
@@ -266,7 +267,7 @@ func TestAnonymous(t *testing.T) {
 		"{name: r, who: [authenticated, '!anonymous'], repos: [x], allow: [pull]}":       false,
 		"{name: r, who: [authenticated], repos: [x], allow: [pull]}":                     false,
 	} {
-		if p := parse(t, "policy: ["+rule+"]"); p.Anonymous() != want {
+		if p := parse(t, "policy: ["+rule+"]"); p.AllowsAnonymous() != want {
 			t.Errorf("%s: not %t", rule, want)
 		}
 	}
@@ -284,8 +285,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// BenchmarkDecide is the example, ten rules, for who is allowed something by the
-// last of them, or by none.
+// BenchmarkDecide measures the example of ten rules, with callers that one of the last rules or
+// none allows something.
 func BenchmarkDecide(b *testing.B) {
 	p := example(b)
 	for _, c := range []struct {
@@ -308,7 +309,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// TestDecideAllocatesNothing, on the way that every request goes.
+// TestDecideAllocatesNothing checks the path that every request takes.
 func TestDecideAllocatesNothing(t *testing.T) {
 	p := example(t)
 	for _, id := range []auth.Identity{person("root"), person("bob", "a", "b"), job(), {Kind: auth.Anonymous}} {
@@ -320,7 +321,7 @@ func TestDecideAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestPatternIsBounded: a name cannot make a pattern of many stars try them all.
+// TestPatternIsBounded checks that a pattern with many wildcards does not take exponential time.
 func TestPatternIsBounded(t *testing.T) {
 	name := strings.Repeat("aa/", 84) + "a"
 	for _, text := range []string{
@@ -333,7 +334,7 @@ func TestPatternIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := person("bob")
-		if matches(&p, &id, name) {
+		if matchPattern(&p, &id, name) {
 			t.Errorf("%s", text)
 		}
 	}

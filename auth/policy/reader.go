@@ -15,26 +15,26 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reader reads YAML strictly and collects what is wrong with it, so that one look
-// at a file tells all. What has a fault is read on as if it were not there.
+// reader reads YAML strictly and collects all faults, so that one run reports them all. After a
+// fault it continues as if the faulty part were absent.
 type reader struct {
 	file   string
 	faults []fault
 }
 
-// fault is one thing that is wrong.
+// fault is one error in the file.
 type fault struct {
 	line int
 	text string
 }
 
-const maxFaults = 20 // that an error tells of
+const maxFaults = 20 // in one error
 
-func (r *reader) wrong(line int, format string, args ...any) {
+func (r *reader) addFaultf(line int, format string, args ...any) {
 	r.faults = append(r.faults, fault{line, fmt.Sprintf(format, args...)})
 }
 
-// err is everything that was wrong, in the order of lines, or nil.
+// err returns all faults in the order of lines, or nil.
 func (r *reader) err() error {
 	slices.SortStableFunc(r.faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
 	var list []error
@@ -48,27 +48,27 @@ func (r *reader) err() error {
 	return errors.Join(list...)
 }
 
-// document reads the one document that a file holds.
+// document reads the only document of a file.
 func (r *reader) document(data []byte) *yaml.Node {
 	if len(data) > MaxSize {
-		r.wrong(1, "the file has more than %d bytes", MaxSize)
+		r.addFaultf(1, "the file has more than %d bytes", MaxSize)
 		return nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, another yaml.Node
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
-		r.wrong(1, "the file is empty")
+		r.addFaultf(1, "the file is empty")
 		return nil
 	case err != nil:
-		r.syntax(err, data)
+		r.addSyntaxFault(err, data)
 		return nil
 	}
 	switch err := decoder.Decode(&another); {
 	case err == nil:
-		r.wrong(another.Line, "a second document begins here: expected one")
+		r.addFaultf(another.Line, "a second document begins here: expected one")
 	case !errors.Is(err, io.EOF):
-		r.syntax(err, data)
+		r.addSyntaxFault(err, data)
 	}
 	return document.Content[0]
 }
@@ -78,10 +78,10 @@ var (
 	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 )
 
-// syntax notes an error of the YAML package. The line that comes with it may be that
-// where the list or mapping around the fault begins; it is counted from 0 by its
-// parser, from 1 by its scanner, and left out where it is 0.
-func (r *reader) syntax(err error, data []byte) {
+// addSyntaxFault adds an error of the YAML package as a fault. Its line may be the first line of
+// the list or mapping around the error. The parser of the package counts lines from 0 and omits
+// line 0; its scanner counts from 1.
+func (r *reader) addSyntaxFault(err error, data []byte) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 0
 	if found := errorLine.FindStringSubmatch(text); found != nil {
@@ -95,20 +95,20 @@ func (r *reader) syntax(err error, data []byte) {
 		line = 1 + bytes.Count(data[:max(0, bytes.Index(data, []byte("*"+found[1])))], []byte("\n"))
 		text = "*" + found[1] + " is an alias in YAML"
 	}
-	r.wrong(max(line, 1), "not well-formed YAML, here or below: %s; text that begins with *, !, { or & must be in quotes", text)
+	r.addFaultf(max(line, 1), "not well-formed YAML, here or below: %s; text that begins with *, !, { or & must be in quotes", text)
 }
 
-// entry is one key of a mapping.
+// entry is a key of a mapping with its value.
 type entry struct {
 	key   string
 	line  int
 	value *yaml.Node
 }
 
-// mapping reads a mapping, in which no key may be there twice.
+// mapping reads a mapping, in which no key may appear twice.
 func (r *reader) mapping(n *yaml.Node, what string) []entry {
 	if n.Kind != yaml.MappingNode {
-		r.wrong(n.Line, "%s: expected a mapping, found %s", what, describe(n))
+		r.addFaultf(n.Line, "%s: expected a mapping, found %s", what, describe(n))
 		return nil
 	}
 	var list []entry
@@ -117,7 +117,7 @@ func (r *reader) mapping(n *yaml.Node, what string) []entry {
 		line := n.Content[i].Line
 		key, ok := r.text(n.Content[i], "a key of "+what)
 		if first, twice := lines[key]; ok && twice {
-			r.wrong(line, "key %s is there twice, first in line %d", key, first)
+			r.addFaultf(line, "key %s is there twice, first in line %d", key, first)
 		} else if ok {
 			lines[key] = line
 			list = append(list, entry{key, line, n.Content[i+1]})
@@ -126,7 +126,7 @@ func (r *reader) mapping(n *yaml.Node, what string) []entry {
 	return list
 }
 
-// field is a key that a mapping may have, and what reads its value.
+// field is a key that a mapping may have, with the function that reads its value.
 type field struct {
 	key  string
 	read func(value *yaml.Node)
@@ -137,7 +137,7 @@ func (r *reader) fields(n *yaml.Node, what string, known ...field) {
 	for _, e := range r.mapping(n, what) {
 		at := slices.IndexFunc(known, func(f field) bool { return f.key == e.key })
 		if at < 0 {
-			r.wrong(e.line, "unknown key %s, did you mean %s?", e.key, nearest(e.key, known))
+			r.addFaultf(e.line, "unknown key %s, did you mean %s?", e.key, nearest(e.key, known))
 			continue
 		}
 		known[at].read(e.value)
@@ -147,19 +147,19 @@ func (r *reader) fields(n *yaml.Node, what string, known ...field) {
 // items reads a list.
 func (r *reader) items(n *yaml.Node, what string) []*yaml.Node {
 	if n.Kind != yaml.SequenceNode {
-		r.wrong(n.Line, "%s: expected a list, found %s", what, describe(n))
+		r.addFaultf(n.Line, "%s: expected a list, found %s", what, describe(n))
 		return nil
 	}
 	return n.Content
 }
 
-// word is a text and where it stands.
+// word is a text and its line.
 type word struct {
 	text string
 	line int
 }
 
-// words reads a list of texts, or one text for a list of one. None may be there twice.
+// words reads a list of texts, or a single text as a list of one. No text may appear twice.
 func (r *reader) words(n *yaml.Node, what string) []word {
 	nodes := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
@@ -170,7 +170,7 @@ func (r *reader) words(n *yaml.Node, what string) []word {
 	for _, item := range nodes {
 		text, ok := r.text(item, what)
 		if ok && seen[text] {
-			r.wrong(item.Line, "%s: %s is there twice", what, text)
+			r.addFaultf(item.Line, "%s: %s is there twice", what, text)
 		} else if ok {
 			seen[text] = true
 			list = append(list, word{text, item.Line})
@@ -179,16 +179,16 @@ func (r *reader) words(n *yaml.Node, what string) []word {
 	return list
 }
 
-// someWords reads a list of texts that must not be empty.
-func (r *reader) someWords(n *yaml.Node, what string) []word {
+// nonEmptyWords reads a list of texts that must not be empty.
+func (r *reader) nonEmptyWords(n *yaml.Node, what string) []word {
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		r.wrong(n.Line, "%s is empty", what)
+		r.addFaultf(n.Line, "%s is empty", what)
 	}
 	return r.words(n, what)
 }
 
-// texts is the words alone.
-func texts(list []word) []string {
+// wordTexts returns the texts of words, without their lines.
+func wordTexts(list []word) []string {
 	var all []string
 	for _, w := range list {
 		all = append(all, w.text)
@@ -196,19 +196,19 @@ func texts(list []word) []string {
 	return all
 }
 
-// text reads a text; numbers are texts as they are written, and so are true and false.
+// text reads a text. Numbers and booleans are texts, too; a number is kept as it is written.
 func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 	switch tag := n.ShortTag(); {
 	case n.Kind != yaml.ScalarNode:
-		r.wrong(n.Line, "%s: expected a text, found %s", what, describe(n))
+		r.addFaultf(n.Line, "%s: expected a text, found %s", what, describe(n))
 	case !strings.HasPrefix(tag, "!!"):
-		r.wrong(n.Line, "%s: YAML takes %s for a tag: put it in quotes", what, tag)
+		r.addFaultf(n.Line, "%s: YAML takes %s for a tag: put it in quotes", what, tag)
 	case tag == "!!null", n.Value == "":
-		r.wrong(n.Line, "%s is empty", what)
+		r.addFaultf(n.Line, "%s is empty", what)
 	case tag == "!!bool":
 		return strings.ToLower(n.Value), true
 	case strings.ContainsFunc(n.Value, isControl):
-		r.wrong(n.Line, "%s: %q has characters that are not to be seen", what, n.Value)
+		r.addFaultf(n.Line, "%s: %q has characters that are not to be seen", what, n.Value)
 	default:
 		return n.Value, true
 	}
@@ -219,7 +219,7 @@ func isControl(c rune) bool {
 	return c < ' ' || c == 0x7f || c == '\u2028' || c == '\u2029' || c == '\ufffd'
 }
 
-// describe says what a node is, and what it was probably meant to be.
+// describe returns what a node is, and what its author probably meant.
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -235,10 +235,9 @@ func describe(n *yaml.Node) string {
 	return strconv.Quote(n.Value)
 }
 
-// nearest is the key that takes the fewest insertions, deletions and replacements
-// to be made of the unknown one.
+// nearest returns the known key with the smallest edit distance to an unknown one.
 func nearest(key string, known []field) string {
-	key = key[:min(len(key), 32)] // keys are short; what stands in a file need not be
+	key = key[:min(len(key), 32)] // keys are short, but the text in the file may be long
 	best, least := "", -1
 	for _, f := range known {
 		if d := levenshtein.ComputeDistance(key, f.key); least < 0 || d < least {

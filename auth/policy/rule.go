@@ -11,7 +11,10 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// rule is one rule of a file. It allows its actions, or it denies them.
+// rule is one rule of a file. It either allows or denies its actions.
+//
+// A rule decides a query if it passes three checks: matchesAction (done once, by compile),
+// matchesCaller (who and when) and matchesRepository (repos). applies makes the latter two.
 type rule struct {
 	name    string
 	line    int
@@ -19,10 +22,10 @@ type rule struct {
 	when    when
 	repos   []auth.Pattern
 	deny    bool
-	actions []auth.Permission // as written: see speaksOf for what they imply
+	actions []auth.Permission // as written, without the implied ones: see matchesAction
 }
 
-// query is what a policy is asked.
+// query is a question to a policy.
 type query struct {
 	id         *auth.Identity
 	from       netip.Addr
@@ -30,29 +33,29 @@ type query struct {
 	repository string
 }
 
-// speaksOf says whether the rule bears on an action: on pull also if it allows
-// push, on push also if it denies pull.
-func (r *rule) speaksOf(a action) bool {
+// matchesAction reports whether the rule decides an action. Allowing push implies allowing pull,
+// and denying pull implies denying push.
+func (r *rule) matchesAction(a action) bool {
 	return slices.ContainsFunc(r.actions, func(p auth.Permission) bool {
 		own, _ := actionOf(p)
 		return own == a || own == push && a == pull && !r.deny || own == pull && a == push && r.deny
 	})
 }
 
-// applies says whether a rule that speaks of the query's action decides it. The
-// catalog is of no repository: rules that allow it do so wherever they are for,
-// and those that deny it are for all.
+// applies reports whether a rule that matches the query's action also matches its caller and its
+// repository. The catalog belongs to no repository: to allow it, a rule may be for any repository;
+// to deny it, a rule must be for all.
 func (r *rule) applies(q *query) bool {
-	return r.concerns(q) && (q.action == catalog || r.covers(q))
+	return r.matchesCaller(q) && (q.action == catalog || r.matchesRepository(q))
 }
 
-// concerns says whether the rule is for the query's identity and its conditions hold.
-func (r *rule) concerns(q *query) bool { return r.who.covers(q.id) && r.when.holds(q) }
+// matchesCaller reports whether the rule is for the query's identity and its conditions are met.
+func (r *rule) matchesCaller(q *query) bool { return r.who.matches(q.id) && r.when.holds(q) }
 
-// covers says whether the rule is for the query's repository.
-func (r *rule) covers(q *query) bool {
+// matchesRepository reports whether one of the rule's patterns matches the query's repository.
+func (r *rule) matchesRepository(q *query) bool {
 	for i := range r.repos {
-		if matches(&r.repos[i], q.id, q.repository) {
+		if matchPattern(&r.repos[i], q.id, q.repository) {
 			return true
 		}
 	}
@@ -63,24 +66,23 @@ func (f *file) readRules(n *yaml.Node) {
 	nodes := f.items(n, "policy")
 	switch {
 	case n.Kind == yaml.SequenceNode && len(nodes) == 0:
-		f.wrong(n.Line, "policy is empty, so nobody may do anything")
+		f.addFaultf(n.Line, "policy is empty, so nobody may do anything")
 	case len(nodes) > maxRules:
-		f.wrong(n.Line, "policy has %d rules, at most %d are allowed", len(nodes), maxRules)
+		f.addFaultf(n.Line, "policy has %d rules, at most %d are allowed", len(nodes), maxRules)
 		return
 	}
 	lines := make(map[string]int) // of each rule's name
 	for _, node := range nodes {
 		r := f.readRule(node)
 		if first, twice := lines[r.name]; twice && r.name != "" {
-			f.wrong(r.line, "the name %s is that of the rule in line %d already", r.name, first)
+			f.addFaultf(r.line, "the name %s is that of the rule in line %d already", r.name, first)
 		}
 		lines[r.name] = r.line
 		f.rules = append(f.rules, r)
 	}
 }
 
-// readRule reads one rule and says what is wrong with it on the whole, unless its
-// parts are.
+// readRule reads one rule. If its parts are valid, it also checks the rule as a whole.
 func (f *file) readRule(n *yaml.Node) *rule {
 	r := &rule{line: n.Line}
 	var allow, deny *yaml.Node
@@ -100,34 +102,34 @@ func (f *file) readRule(n *yaml.Node) *rule {
 	label := "rule " + r.name
 	switch {
 	case r.name == "":
-		f.wrong(r.line, "a rule has no name")
-	case len(r.who.any)+len(r.who.not) == 0:
-		f.wrong(r.line, "%s has no who", label)
+		f.addFaultf(r.line, "a rule has no name")
+	case len(r.who.included)+len(r.who.excluded) == 0:
+		f.addFaultf(r.line, "%s has no who", label)
 	case len(r.repos) == 0:
-		f.wrong(r.line, "%s has no repos", label)
+		f.addFaultf(r.line, "%s has no repos", label)
 	case allow == nil && deny == nil:
-		f.wrong(r.line, "%s has neither allow nor deny", label)
+		f.addFaultf(r.line, "%s has neither allow nor deny", label)
 	case allow != nil && deny != nil:
-		f.wrong(r.line, "%s has both allow and deny: make two rules of it", label)
+		f.addFaultf(r.line, "%s has both allow and deny: make two rules of it", label)
 	default:
-		if problem := f.useless(r); problem != "" {
-			f.wrong(r.line, "%s %s", label, problem)
+		if problem := f.ineffective(r); problem != "" {
+			f.addFaultf(r.line, "%s %s", label, problem)
 		}
 	}
 	return r
 }
 
-// useless says why a rule whose parts are right cannot do what it seems to.
-func (f *file) useless(r *rule) string {
-	ofUsers := r.who.names(authenticated) || r.who.names(user) || r.who.names(group)
-	ofJobs := r.who.names(issuer)
+// ineffective returns why a valid rule cannot have the effect that it seems to have, or "".
+func (f *file) ineffective(r *rule) string {
+	ofUsers := r.who.hasKind(authenticated) || r.who.hasKind(user) || r.who.hasKind(group)
+	ofJobs := r.who.hasKind(issuer)
 	uses := func(is func(placeholder string) bool) bool {
 		return slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return slices.ContainsFunc(p.Placeholders(), is) })
 	}
 	isUser := func(placeholder string) bool { return placeholder == userPlaceholder }
 	isClaim := func(placeholder string) bool { return placeholder != userPlaceholder }
 	switch {
-	case len(r.who.any) == 0:
+	case len(r.who.included) == 0:
 		return "only excludes, in who, and so is for nobody: add whom it is for, such as authenticated"
 	case uses(isUser) && !ofUsers:
 		return "has {user}, which users alone have, and who names none"
@@ -138,35 +140,36 @@ func (f *file) useless(r *rule) string {
 	case r.deny && slices.Contains(r.actions, auth.Catalog) && !slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return p.String() == "**" }):
 		return `denies the catalog, which is one for all repositories: expected repos: ["**"]; what may not be pulled is never listed`
 	}
-	return f.unpinned(r)
+	return f.checkPinned(r)
 }
 
-// unpinned says that a rule lets in every job that an issuer vouches for: on a
-// public one, everybody's.
-func (f *file) unpinned(r *rule) string {
-	if r.deny || pins(claimMap(r.when.claims)) {
+// checkPinned returns a fault if a rule allows every job of an issuer, or "". The jobs of a public
+// issuer belong to anyone.
+func (f *file) checkPinned(r *rule) string {
+	if r.deny || pinsOwner(claimMap(r.when.claims)) {
 		return ""
 	}
-	for _, t := range r.who.any {
-		if t.kind == issuer && !slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == t.name && pins(i.Match) }) {
+	for _, t := range r.who.included {
+		if t.kind == issuer && !slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == t.name && pinsOwner(i.Match) }) {
 			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, that say whose, such as the owner's id", t.text)
 		}
 	}
 	return ""
 }
 
-// anybodys are claims of the services that say of a job what it runs on and for, which
-// everybody can bring about, and not whose it is.
-var anybodys = []string{
+// unpinnedClaims are claims about what a job runs on and for. Anyone can get a token with any value
+// of them, so they do not tell whose job it is.
+var unpinnedClaims = []string{
 	"base_ref", "environment", "environment_protected", "event_name", "head_ref", "job_source", "pipeline_source", "project_visibility",
 	"ref", "ref_path", "ref_protected", "ref_type", "repository_visibility", "run_attempt", "runner_environment", "workflow",
 }
 
-// pins says whether one of the wanted claims says whose a job is, and wants something of it.
-func pins(want map[string][]string) bool {
+// pinsOwner reports whether the wanted claims restrict whose job it is. A pattern of stars only
+// restricts nothing.
+func pinsOwner(want map[string][]string) bool {
 	for name, patterns := range want {
 		anything := slices.ContainsFunc(patterns, func(p string) bool { return strings.Trim(p, "*") == "" })
-		if !anything && !slices.Contains(anybodys, name) {
+		if !anything && !slices.Contains(unpinnedClaims, name) {
 			return true
 		}
 	}
@@ -175,10 +178,10 @@ func pins(want map[string][]string) bool {
 
 func (f *file) readRepos(n *yaml.Node) []auth.Pattern {
 	var list []auth.Pattern
-	for _, w := range f.someWords(n, "repos") {
+	for _, w := range f.nonEmptyWords(n, "repos") {
 		p, err := parsePattern(w.text)
 		if err != nil {
-			f.wrong(w.line, "repos: %v", err)
+			f.addFaultf(w.line, "repos: %v", err)
 			continue
 		}
 		list = append(list, p)
@@ -186,16 +189,16 @@ func (f *file) readRepos(n *yaml.Node) []auth.Pattern {
 	return list
 }
 
-// readActions reads a list of actions, which some lists must have.
+// readActions reads a list of actions, which must not be empty if some is true.
 func (f *file) readActions(n *yaml.Node, what string, some bool) []auth.Permission {
 	words := f.words
 	if some {
-		words = f.someWords
+		words = f.nonEmptyWords
 	}
 	var list []auth.Permission
 	for _, w := range words(n, what) {
 		if _, ok := actionOf(auth.Permission(w.text)); !ok {
-			f.wrong(w.line, "%s: unknown action %s: expected pull, push, delete or catalog", what, w.text)
+			f.addFaultf(w.line, "%s: unknown action %s: expected pull, push, delete or catalog", what, w.text)
 			continue
 		}
 		list = append(list, auth.Permission(w.text))

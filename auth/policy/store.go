@@ -12,48 +12,47 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// MaxSize is the most bytes that a policy file may have.
+// MaxSize is the maximum size of a policy file, in bytes.
 const MaxSize = 1 << 20
 
-// Store holds the policy that is in force. It implements auth.Policy, and is safe
-// for concurrent use.
+// Store holds the current policy and reloads it from its file. It implements auth.Policy and is
+// safe for concurrent use.
 type Store struct {
-	path    string // "": the default policy, for ever
-	current atomic.Pointer[accepted]
-	loading sync.Mutex // held by Reload, so that an older content never replaces a newer
+	path     string // "" for the default policy, which is never reloaded
+	current  atomic.Pointer[loadedPolicy]
+	reloadMu sync.Mutex // held by Reload, so that older content never replaces newer
 }
 
-// accepted is a file that was read without fault.
-type accepted struct {
+// loadedPolicy is a policy with the content of its file.
+type loadedPolicy struct {
 	policy  *Policy
 	data    []byte
 	version uint64
 }
 
-// Open reads the policy file at path. Without a path it is Default.
+// Open reads the policy file at path. If path is empty, the policy is Default.
 func Open(path string) (*Store, error) {
 	s := &Store{path: path}
 	if path == "" {
-		s.current.Store(&accepted{policy: Default(), version: 1})
+		s.current.Store(&loadedPolicy{policy: Default(), version: 1})
 		return s, nil
 	}
 	data, policy, err := load(path)
 	if err != nil {
 		return nil, err
 	}
-	s.current.Store(&accepted{policy: policy, data: data, version: 1})
+	s.current.Store(&loadedPolicy{policy: policy, data: data, version: 1})
 	return s, nil
 }
 
-// Reload reads the file again and says whether it has another content than the
-// policy in force was read from. If it cannot be read, or something is wrong with
-// it, the policy in force stays, and the error says what.
+// Reload reads the file again and reports whether its content differs from that of the current
+// policy. If it cannot be read or has faults, the current policy stays and Reload returns an error.
 func (s *Store) Reload() (changed bool, err error) {
 	if s.path == "" {
 		return false, nil
 	}
-	s.loading.Lock()
-	defer s.loading.Unlock()
+	s.reloadMu.Lock()
+	defer s.reloadMu.Unlock()
 	data, err := read(s.path)
 	if err != nil {
 		return false, err
@@ -66,7 +65,7 @@ func (s *Store) Reload() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.current.Store(&accepted{policy: policy, data: data, version: old.version + 1})
+	s.current.Store(&loadedPolicy{policy: policy, data: data, version: old.version + 1})
 	return true, nil
 }
 
@@ -79,7 +78,7 @@ func load(path string) ([]byte, *Policy, error) {
 	return data, policy, err
 }
 
-// read reads no more of a file than one too large has.
+// read reads at most one byte more than MaxSize, so that Parse rejects a larger file.
 func read(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -93,10 +92,10 @@ func read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Current is the policy in force.
+// Current returns the current policy.
 func (s *Store) Current() *Policy { return s.current.Load().policy }
 
-// Version changes with each reload that changes the policy.
+// Version returns a number that grows with each reload that changes the policy.
 func (s *Store) Version() uint64 { return s.current.Load().version }
 
 // Decide implements auth.Policy.
@@ -108,7 +107,7 @@ func (s *Store) Decide(id auth.Identity, from netip.Addr, p auth.Permission, rep
 func (s *Store) View(id auth.Identity, from netip.Addr) auth.View { return s.Current().View(id, from) }
 
 // Anonymous implements auth.Policy.
-func (s *Store) Anonymous() bool { return s.Current().Anonymous() }
+func (s *Store) AllowsAnonymous() bool { return s.Current().AllowsAnonymous() }
 
-// Issuers are those of the policy in force.
+// Issuers returns the issuers of the current policy.
 func (s *Store) Issuers() []auth.Issuer { return s.Current().Issuers() }

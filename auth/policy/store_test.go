@@ -12,11 +12,11 @@ import (
 
 var _ auth.Policy = (*Store)(nil)
 
-func pulling(who string) string {
+func pullPolicy(who string) string {
 	return "policy:\n  - {name: " + who + "-pull, who: ['" + who + "'], repos: ['**'], allow: [pull]}\n"
 }
 
-// TestReload: a policy comes into force when its file has changed and is in order.
+// TestReload checks that a changed file takes effect if and only if it is valid.
 func TestReload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "policy.yaml")
 	write := func(text string) {
@@ -25,7 +25,7 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(pulling("anonymous"))
+	write(pullPolicy("anonymous"))
 	s, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -44,25 +44,25 @@ func TestReload(t *testing.T) {
 			t.Errorf("%s: changed %t, %v", what, changed, err)
 		}
 	}
-	inForce("at first", notAllowed, 1)
-	if !s.Anonymous() {
+	inForce("at first", reasonNoRule, 1)
+	if !s.AllowsAnonymous() {
 		t.Error("at first: nothing for the anonymous")
 	}
 	reload("unchanged", false, "")
-	inForce("unchanged", notAllowed, 1)
+	inForce("unchanged", reasonNoRule, 1)
 
-	write(pulling("user:bob"))
+	write(pullPolicy("user:bob"))
 	reload("changed", true, "")
 	inForce("changed", "user:bob-pull", 2)
-	if s.Anonymous() {
+	if s.AllowsAnonymous() {
 		t.Error("changed: something for the anonymous")
 	}
 	for what, text := range map[string]string{
 		"syntax":         "policy: [",
-		"unknown action": strings.Replace(pulling("anonymous"), "allow: [pull]", "allow: [read]", 1),
-		"failing test":   pulling("anonymous") + "tests: [{as: 'user:bob', repo: a, want: pull}]",
+		"unknown action": strings.Replace(pullPolicy("anonymous"), "allow: [pull]", "allow: [read]", 1),
+		"failing test":   pullPolicy("anonymous") + "tests: [{as: 'user:bob', repo: a, want: pull}]",
 		"empty":          "",
-		"too large":      pulling("anonymous") + "#" + strings.Repeat("x", MaxSize),
+		"too large":      pullPolicy("anonymous") + "#" + strings.Repeat("x", MaxSize),
 	} {
 		write(text)
 		reload(what, false, path+":")
@@ -74,9 +74,9 @@ func TestReload(t *testing.T) {
 	}
 	reload("gone", false, path)
 	inForce("gone", "user:bob-pull", 2)
-	write(pulling("user:bob"))
+	write(pullPolicy("user:bob"))
 	reload("back again", false, "")
-	write(pulling("authenticated"))
+	write(pullPolicy("authenticated"))
 	reload("another", true, "")
 	inForce("another", "authenticated-pull", 3)
 }
@@ -104,11 +104,12 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestReloadWhileDeciding is for the race detector; each decision is that of one policy.
+// TestReloadWhileDeciding is for the race detector, and checks that each pair of decisions comes
+// from one policy.
 func TestReloadWhileDeciding(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "policy.yaml")
 	put := func(who string) {
-		if err := os.WriteFile(path+".new", []byte(pulling(who)), 0o600); err != nil {
+		if err := os.WriteFile(path+".new", []byte(pullPolicy(who)), 0o600); err != nil {
 			t.Error(err)
 		}
 		if err := os.Rename(path+".new", path); err != nil {

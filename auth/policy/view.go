@@ -7,60 +7,59 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// view is a policy as far as it can be decided before a repository is known: the
-// rules on pulling that are for an identity at its address.
+// view is a policy restricted to the rules about pulling that match one caller.
 type view struct {
 	id             auth.Identity
 	denies, allows []*rule
 }
 
-// View implements auth.Policy. Of 300 rules few are for one caller: asking a View of
-// many repositories costs much less than asking Decide of each.
+// View implements auth.Policy. Few of the rules match one caller, so asking a View about many
+// repositories is much cheaper than calling Decide for each.
 func (p *Policy) View(id auth.Identity, from netip.Addr) auth.View {
-	if !known(id.Kind) || !id.ComesFrom(from) {
+	if !isKnownKind(id.Kind) || !id.AllowedFrom(from) {
 		return auth.View{}
 	}
 	q := query{id: &id, from: from, action: pull}
-	v := &view{id: id, denies: q.concerned(p.denies[pull]), allows: q.concerned(p.allows[pull])}
+	v := &view{id: id, denies: q.rulesForCaller(p.denies[pull]), allows: q.rulesForCaller(p.allows[pull])}
 	if len(v.allows) == 0 {
 		return auth.View{}
 	}
-	return auth.View{Key: v.key(), Allows: v.has}
+	return auth.View{Key: v.key(), Allows: v.contains}
 }
 
-// concerned returns the rules that are for the identity and whose conditions hold.
-func (q *query) concerned(rules []*rule) []*rule {
+// rulesForCaller returns the rules that match the caller.
+func (q *query) rulesForCaller(rules []*rule) []*rule {
 	var list []*rule
 	for _, r := range rules {
-		if r.concerns(q) {
+		if r.matchesCaller(q) {
 			list = append(list, r)
 		}
 	}
 	return list
 }
 
-// has reports whether Decide allows pulling from a repository.
-func (v *view) has(repository string) bool {
+// contains reports whether Decide allows pulling from a repository.
+func (v *view) contains(repository string) bool {
 	if !v.id.Scope.Allows(auth.Pull, repository) {
 		return false
 	}
 	q := query{id: &v.id, action: pull, repository: repository}
-	return !q.covered(v.denies) && q.covered(v.allows)
+	return !q.anyMatchesRepository(v.denies) && q.anyMatchesRepository(v.allows)
 }
 
-// covered reports whether one of the rules is for the repository.
-func (q *query) covered(rules []*rule) bool {
+// anyMatchesRepository reports whether one of the rules matches the repository.
+func (q *query) anyMatchesRepository(rules []*rule) bool {
 	for _, r := range rules {
-		if r.covers(q) {
+		if r.matchesRepository(q) {
 			return true
 		}
 	}
 	return false
 }
 
-// key is a digest of all that has looks at: the scope of the credential, the patterns
-// that deny and those that allow, and what these have of the identity. No part of it can
-// hold the control characters that stand between the parts.
+// key returns a hash of everything that contains depends on: the scope of the credential, the
+// patterns that deny and those that allow, and the values of their placeholders. No part can
+// contain the control characters that separate the parts.
 func (v *view) key() string {
 	var text []byte
 	if v.id.Scope != nil {
@@ -72,8 +71,7 @@ func (v *view) key() string {
 	return string(sum[:])
 }
 
-// appendPatterns appends the patterns of rules, each with the values that it takes from
-// an identity.
+// appendPatterns appends the patterns of rules, each with the values of its placeholders.
 func appendPatterns(text []byte, rules []*rule, id *auth.Identity) []byte {
 	for _, r := range rules {
 		for i := range r.repos {

@@ -11,11 +11,11 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// credential bounds what an identity may do as its token would.
+// credential gives an identity a random scope and networks, as a token would.
 func (d dice) credential(id *auth.Identity) {
 	if d.IntN(3) == 0 {
 		scope, err := auth.ParseScope(strings.Join(d.some(3, func() string {
-			return d.of("repository:a/**:pull", "repository:*/b:push", "repository:**:delete", "registry:catalog:*", "repository:ab:pull,delete")
+			return d.pick("repository:a/**:pull", "repository:*/b:push", "repository:**:delete", "registry:catalog:*", "repository:ab:pull,delete")
 		}), " "))
 		if err != nil {
 			panic(err)
@@ -27,8 +27,8 @@ func (d dice) credential(id *auth.Identity) {
 	}
 }
 
-// TestView: a View has the repositories on which Decide allows pulling, and Views with
-// one key have the same, of whatever policies and identities they are.
+// TestView checks that a View contains the repositories for which Decide allows pulling, and that
+// Views with equal keys contain the same, even for different policies and identities.
 func TestView(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
@@ -87,8 +87,8 @@ func TestView(t *testing.T) {
 	}
 }
 
-// TestD7ViewKeys: whatever an identity can change by itself does not make another key,
-// unless a rule looks at it: each would cost a scan of the catalog.
+// TestD7ViewKeys checks that the key does not depend on attributes that a caller can change and
+// that no rule reads. Each new key would cost a scan of the catalog: attack D7 in docs/security.md.
 func TestD7ViewKeys(t *testing.T) {
 	p, err := Parse("p.yaml", []byte(`
 issuers: [{name: ci, url: 'https://ci.example', audiences: [b], match: {owner_id: '1'}}]

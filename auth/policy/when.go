@@ -10,26 +10,25 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// when is the conditions of a rule, all of which must hold. What is not known, a
-// claim that is missing or an address, does not hold: so a rule that must always
-// deny has none.
+// when is the set of conditions of a rule, all of which must be met. A missing claim or an unknown
+// address does not meet a condition. So a rule that must always deny should have no conditions.
 type when struct {
-	claims []claim        // nil: none
+	claims []claim        // nil: no condition
 	from   []netip.Prefix // nil: from anywhere
 }
 
-// claim is a claim that is wanted, with a value that one of the patterns matches.
+// claim is a claim that an identity must have, with a value that matches one of the patterns.
 type claim struct {
 	name     string
 	patterns []string
 }
 
 func (w *when) holds(q *query) bool {
-	return w.missing(q.id) == nil && (w.from == nil || w.includes(q.from))
+	return w.unmetClaim(q.id) == nil && (w.from == nil || w.containsAddress(q.from))
 }
 
-// missing is the first claim that an identity does not have as it is wanted, or nil.
-func (w *when) missing(id *auth.Identity) *claim {
+// unmetClaim returns the first claim whose condition is not met, or nil.
+func (w *when) unmetClaim(id *auth.Identity) *claim {
 	for i := range w.claims {
 		if c := &w.claims[i]; !auth.MatchClaim(c.patterns, id.Claims[c.name]) {
 			return c
@@ -38,9 +37,9 @@ func (w *when) missing(id *auth.Identity) *claim {
 	return nil
 }
 
-// includes says whether an address is one that the rule is for, which an unknown one
-// never is.
-func (w *when) includes(from netip.Addr) bool {
+// containsAddress reports whether an address is in one of the networks. An unknown address is in
+// none.
+func (w *when) containsAddress(from netip.Addr) bool {
 	from = from.Unmap().WithZone("")
 	for _, p := range w.from {
 		if p.Contains(from) {
@@ -53,7 +52,7 @@ func (w *when) includes(from netip.Addr) bool {
 func (f *file) readWhen(n *yaml.Node) when {
 	var w when
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-		f.wrong(n.Line, "when is empty: leave it out, or give it claims or ip")
+		f.addFaultf(n.Line, "when is empty: leave it out, or give it claims or ip")
 	}
 	f.fields(n, "when",
 		field{"claims", func(v *yaml.Node) { w.claims = f.readClaims(v, "claims") }},
@@ -62,20 +61,20 @@ func (f *file) readWhen(n *yaml.Node) when {
 	return w
 }
 
-// readClaims reads which claims are wanted, each with one pattern or several.
+// readClaims reads the claims that are required, each with one or more patterns.
 func (f *file) readClaims(n *yaml.Node, what string) []claim {
 	var claims []claim
 	entries := f.mapping(n, what)
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-		f.wrong(n.Line, "%s is empty: leave it out, or name the claims that are wanted", what)
+		f.addFaultf(n.Line, "%s is empty: leave it out, or name the claims that are wanted", what)
 	}
 	for _, e := range entries {
-		claims = append(claims, claim{e.key, texts(f.someWords(e.value, "claim "+e.key))})
+		claims = append(claims, claim{e.key, wordTexts(f.nonEmptyWords(e.value, "claim "+e.key))})
 	}
 	return claims
 }
 
-// claimMap is the claims by name.
+// claimMap returns the claims as a map from name to patterns.
 func claimMap(claims []claim) map[string][]string {
 	m := make(map[string][]string)
 	for _, c := range claims {
@@ -86,17 +85,18 @@ func claimMap(claims []claim) map[string][]string {
 
 func (f *file) readNetworks(n *yaml.Node) []netip.Prefix {
 	var list []netip.Prefix
-	for _, w := range f.someWords(n, "ip") {
+	for _, w := range f.nonEmptyWords(n, "ip") {
 		p, err := parseNetwork(w.text)
 		if err != nil {
-			f.wrong(w.line, "ip: %v", err)
+			f.addFaultf(w.line, "ip: %v", err)
 		}
 		list = append(list, p)
 	}
 	return list
 }
 
-// parseNetwork reads an address or a network, in the one form that a rule has for it.
+// parseNetwork parses an address or a network. Unlike auth.ParseNetwork it accepts only the
+// canonical form.
 func parseNetwork(text string) (netip.Prefix, error) {
 	p, err := auth.ParseNetwork(text)
 	switch {

@@ -10,18 +10,19 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// who is whom a rule is for: those whom one of any covers, and none of not.
-type who struct{ any, not []term }
+// who is the set of identities that a rule is for: those that match a term of included and no term
+// of excluded.
+type who struct{ included, excluded []term }
 
-// term is one word of who.
+// term is one word of a rule's who.
 type term struct {
 	kind    termKind
 	name    string  // of the user, robot, group or issuer
-	members members // users whom the file puts in the group
+	members members // for a group: the users that the file puts in it
 	text    string  // as written, without "!"
 }
 
-// members are the names of the users of a group.
+// members is the set of the names of a group's users.
 type members map[string]struct{}
 
 type termKind string
@@ -35,27 +36,27 @@ const (
 	issuer        termKind = "oidc"
 )
 
-// covers says whether the rule is for an identity.
-func (w *who) covers(id *auth.Identity) bool {
-	return find(w.any, id) != nil && find(w.not, id) == nil
+// matches reports whether the rule is for an identity.
+func (w *who) matches(id *auth.Identity) bool {
+	return firstMatch(w.included, id) != nil && firstMatch(w.excluded, id) == nil
 }
 
-// names says whether a kind of term is among those whom the rule is for.
-func (w *who) names(kind termKind) bool {
-	return slices.ContainsFunc(w.any, func(t term) bool { return t.kind == kind })
+// hasKind reports whether a term of the given kind is included.
+func (w *who) hasKind(kind termKind) bool {
+	return slices.ContainsFunc(w.included, func(t term) bool { return t.kind == kind })
 }
 
-// find is the first of terms that covers id, or nil.
-func find(terms []term, id *auth.Identity) *term {
+// firstMatch returns the first term that matches id, or nil.
+func firstMatch(terms []term, id *auth.Identity) *term {
 	for i := range terms {
-		if terms[i].covers(id) {
+		if terms[i].matches(id) {
 			return &terms[i]
 		}
 	}
 	return nil
 }
 
-func (t *term) covers(id *auth.Identity) bool {
+func (t *term) matches(id *auth.Identity) bool {
 	switch t.kind {
 	case anonymous:
 		return id.Kind == auth.Anonymous
@@ -73,8 +74,8 @@ func (t *term) covers(id *auth.Identity) bool {
 	return false
 }
 
-// hasMember says whether the file itself puts an identity in the group. It can
-// only do so with users: names of robots and jobs may be the same as theirs.
+// hasMember reports whether the policy file puts an identity in the group. It does so for users
+// only: robots and jobs may have the same names.
 func (t *term) hasMember(id *auth.Identity) bool {
 	if id.Kind != auth.User {
 		return false
@@ -86,7 +87,7 @@ func (t *term) hasMember(id *auth.Identity) bool {
 func (f *file) readWho(n *yaml.Node) who {
 	var w who
 	included := make(map[string]bool)
-	words := f.someWords(n, "who")
+	words := f.nonEmptyWords(n, "who")
 	for _, word := range words {
 		included[word.text] = true
 	}
@@ -95,19 +96,19 @@ func (f *file) readWho(n *yaml.Node) who {
 		t, err := f.parseTerm(text)
 		switch {
 		case err != nil:
-			f.wrong(word.line, "who: %v", err)
+			f.addFaultf(word.line, "who: %v", err)
 		case not && included[text]:
-			f.wrong(word.line, "who: %s is both included and excluded", text)
+			f.addFaultf(word.line, "who: %s is both included and excluded", text)
 		case not:
-			w.not = append(w.not, t)
+			w.excluded = append(w.excluded, t)
 		default:
-			w.any = append(w.any, t)
+			w.included = append(w.included, t)
 		}
 	}
 	return w
 }
 
-// parseTerm reads one word of who, without "!".
+// parseTerm parses one word of who, without "!".
 func (f *file) parseTerm(text string) (term, error) {
 	t := term{text: text}
 	kind, name, named := strings.Cut(text, ":")

@@ -20,7 +20,7 @@ type cycle struct {
 
 func (o *Options) cycle() cycle {
 	return cycle{
-		lead: auth.KeyLead(o.TTL),
+		lead: auth.KeyLeadTime(o.TTL),
 		// The last token, what serves its upload after it has ended, and the clocks.
 		retention:   o.TTL + Leeway + o.UploadGrace,
 		rotateAfter: o.RotateAfter,

@@ -18,15 +18,15 @@ import (
 	"time"
 )
 
-// The users of a registry with authentication: one who works, and one who may
-// only do things below its own name.
+// The users of a registry with authentication: benchUser does the work, spyUser may only use
+// repositories below its own name.
 const (
 	benchUser     = "bench"
 	spyUser       = "spy"
 	benchPassword = "the password of everyone here"
 )
 
-// benchPolicy has ten rules, of which the last one lets a user work.
+// benchPolicy has ten rules, of which only the last one allows benchUser to push.
 const benchPolicy = `policy:
   - {name: public, who: [anonymous, authenticated], repos: ["public/**"], allow: [pull]}
   - {name: team-a, who: ["group:team-a"], repos: ["team-a/**"], allow: [push, delete]}
@@ -40,19 +40,19 @@ const benchPolicy = `policy:
   - {name: own, who: [authenticated], repos: ["{user}/**"], allow: [push, delete]}
 `
 
-func (k kind) guarded() bool { return k == againstOpen || k == guardedPair || k == guardedAlone }
+func (k kind) withAuth() bool { return k == againstOpen || k == authPair || k == authAlone }
 
-// floodClients is how many log in at once in a flood.
+// floodClients is the number of clients in a flood of logins.
 const floodClients = 500
 
 const (
-	floodRise  = 2 * time.Second         // until all of them are there; as long as a login waits for its turn
-	afterFlood = 2500 * time.Millisecond // until none of them is waiting any more
+	floodRampUp   = 2 * time.Second         // until all clients have started; as long as a login waits
+	floodCooldown = 2500 * time.Millisecond // until no login is waiting any more
 )
 
-// authScenarios are about who asks.
+// authScenarios measure authentication and authorization.
 func authScenarios(c *content, z sizes) ([]scenario, error) {
-	img, err := c.image(identity(10, 0, 0), 5)
+	img, err := c.image(contentID(10, 0, 0), 5)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func authScenarios(c *content, z sizes) ([]scenario, error) {
 	push := func(ctx context.Context, cl *client) error { return cl.pushImage(ctx, benchRepo, tag, img) }
 	get := func(ctx context.Context, cl *client, _ int) error { return cl.get(ctx, path, int64(len(img.manifest))) }
 	requests := func(setup func(context.Context, *client) error, op func(context.Context, *client, int) error) *work {
-		return &work{setup: setup, op: op, ops: z.requests, cycles: z.cycles, clients: clients, warm: z.requests}
+		return &work{setup: setup, op: op, ops: z.requests, cycles: z.cycles, clients: clients, warmUpOps: z.requests}
 	}
 	asBench := func(ctx context.Context, cl *client) error {
 		if err := cl.fetchToken(ctx, benchUser, "repository:"+benchRepo+":pull,push"); err != nil {
@@ -69,30 +69,30 @@ func authScenarios(c *content, z sizes) ([]scenario, error) {
 		}
 		return push(ctx, cl)
 	}
-	// One long cycle: after a flood the server takes a while to be at rest.
+	// One long cycle, because the server needs a while to become idle after a flood.
 	pulls := func() *work {
-		return &work{setup: asBench, op: get, ops: z.requests * z.cycles, cycles: 1, clients: clients, warm: z.requests}
+		return &work{setup: asBench, op: get, ops: z.requests * z.cycles, cycles: 1, clients: clients, warmUpOps: z.requests}
 	}
 	pullsInFlood, f := pulls(), &flood{}
 	pullsInFlood.prepare, pullsInFlood.cleanup = f.begin, f.end
 	return append([]scenario{
-		{name: "token-get-tag", title: "manifest GET by tag with a token, against none", unit: "request", limit: atMost(1.6), kind: againstOpen,
+		{name: "token-get-tag", title: "manifest GET by tag with a token, against none", unit: "request", limit: ratioLimit(1.6), kind: againstOpen,
 			base: requests(push, get), work: requests(asBench, get)},
-		{name: "token-login", title: "token for a known password", unit: "token", limit: &Limit{Kind: limitCPU, Max: float64(500 * time.Microsecond)}, kind: guardedAlone,
+		{name: "token-login", title: "token for a known password", unit: "token", limit: &Limit{Kind: limitCPU, Max: float64(500 * time.Microsecond)}, kind: authAlone,
 			work: requests(func(ctx context.Context, cl *client) error {
 				cl.header = basicHeader(benchUser, benchPassword)
 				return nil
 			}, func(ctx context.Context, cl *client, _ int) error {
 				return cl.get(ctx, tokenPath("repository:"+benchRepo+":pull,push"), -1)
 			})},
-		{name: "token-flood", title: fmt.Sprintf("p99 of a GET with a token, %d wrong logins at once, against none", floodClients), unit: "request", limit: atMost(2), kind: guardedPair,
-			of: sample.p99, base: pulls(), work: pullsInFlood},
-	}, oracles(z, asBench, img)...), nil
+		{name: "token-flood", title: fmt.Sprintf("p99 of a GET with a token, %d wrong logins at once, against none", floodClients), unit: "request", limit: ratioLimit(2), kind: authPair,
+			metric: sample.p99, base: pulls(), work: pullsInFlood},
+	}, timingOracles(z, asBench, img)...), nil
 }
 
-// oracles compare how long an answer takes that must not tell what there is. They
-// have no target: the tests compare what is answered, and count the work.
-func oracles(z sizes, asBench func(context.Context, *client) error, img image) []scenario {
+// timingOracles compare the times of answers that must not reveal whether something exists. They
+// have no target: tests compare the answers and count the work.
+func timingOracles(z sizes, asBench func(context.Context, *client) error, img image) []scenario {
 	wrongLogin := func(name string) *work {
 		var n atomic.Int64
 		return &work{ops: z.logins, cycles: 1, clients: 1, op: func(ctx context.Context, cl *client, _ int) error {
@@ -106,8 +106,8 @@ func oracles(z sizes, asBench func(context.Context, *client) error, img image) [
 		return cl.fetchToken(ctx, spyUser, "repository:"+benchRepo+":pull repository:spy/app:pull,push")
 	}
 	ask := func(method, path string, want, ops int) *work {
-		return &work{setup: asSpy, ops: ops, cycles: z.cycles, clients: 1, warm: ops, op: func(ctx context.Context, cl *client, _ int) error {
-			_, _, err := cl.run(ctx, method, path, nil, want)
+		return &work{setup: asSpy, ops: ops, cycles: z.cycles, clients: 1, warmUpOps: ops, op: func(ctx context.Context, cl *client, _ int) error {
+			_, _, err := cl.exchange(ctx, method, path, nil, want)
 			return err
 		}}
 	}
@@ -115,24 +115,24 @@ func oracles(z sizes, asBench func(context.Context, *client) error, img image) [
 		return "/v2/spy/app/blobs/uploads/?mount=" + url.QueryEscape(digest) + "&from=" + url.QueryEscape(benchRepo)
 	}
 	return []scenario{
-		{name: "oracle-user", title: "p50 of a wrong login, nobody's name against a user's", unit: "login", kind: guardedPair, of: sample.p50,
+		{name: "oracle-user", title: "p50 of a wrong login, nobody's name against a user's", unit: "login", kind: authPair, metric: sample.p50,
 			base: wrongLogin(benchUser), work: wrongLogin("nobody")},
-		{name: "oracle-repository", title: "p50 of a refused pull, of what there is against what there is not", unit: "request", kind: guardedPair, of: sample.p50,
+		{name: "oracle-repository", title: "p50 of a refused pull, of what there is against what there is not", unit: "request", kind: authPair, metric: sample.p50,
 			base: ask(http.MethodGet, manifestPath("bench/gone", "latest"), http.StatusUnauthorized, z.requests),
 			work: ask(http.MethodGet, manifestPath(benchRepo, "latest"), http.StatusUnauthorized, z.requests)},
-		{name: "oracle-mount", title: "p50 of a refused mount, of what there is against what there is not", unit: "request", kind: guardedPair, of: sample.p50,
-			base: ask(http.MethodPost, mount(digestOf([]byte("nowhere"))), http.StatusAccepted, changes),
-			work: ask(http.MethodPost, mount(img.layers[0].digest), http.StatusAccepted, changes)},
+		{name: "oracle-mount", title: "p50 of a refused mount, of what there is against what there is not", unit: "request", kind: authPair, metric: sample.p50,
+			base: ask(http.MethodPost, mount(digestOf([]byte("nowhere"))), http.StatusAccepted, changesPerCycle),
+			work: ask(http.MethodPost, mount(img.layers[0].digest), http.StatusAccepted, changesPerCycle)},
 	}
 }
 
-// runGuarded measures a subject with users.
-func (b *bench) runGuarded(ctx context.Context, sc scenario) (_ Result, err error) {
+// runAuth measures a subject with users.
+func (b *bench) runAuth(ctx context.Context, sc scenario) (_ Result, err error) {
 	root, err := b.makeDir(sc.name)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, reclaim(root)) }()
+	defer func() { err = errors.Join(err, truncateLargeFiles(root)) }()
 	dir, policy := filepath.Join(root, "guarded"), filepath.Join(root, "policy.yaml")
 	if err := os.WriteFile(policy, []byte(cmp.Or(sc.policy, benchPolicy)), 0o644); err != nil {
 		return Result{}, err
@@ -147,7 +147,7 @@ func (b *bench) runGuarded(ctx context.Context, sc scenario) (_ Result, err erro
 	open := guarded.args
 	guarded.args = func(addr, dir string) []string {
 		args := append(open(addr, dir), "--auth-policy", policy)
-		if sc.kind == guardedPair { // whose clients come from everywhere
+		if sc.kind == authPair { // its clients have different addresses
 			args = append(args, "--http-trusted-proxies", "127.0.0.1")
 		}
 		return args
@@ -169,17 +169,17 @@ func (b *bench) runGuarded(ctx context.Context, sc scenario) (_ Result, err erro
 			return b.subject.start(ctx, filepath.Join(root, "open"))
 		}
 		return b.comparePairs(ctx, sc, side{b.subject.name, sc.base, onOpen}, side{guarded.name, sc.work, start})
-	case guardedAlone:
+	case authAlone:
 		return b.comparePairs(ctx, sc, side{guarded.name, sc.work, start})
 	}
 	again := func(context.Context, int) (*server, error) { return shared, nil }
 	return b.comparePairs(ctx, sc, side{guarded.name, sc.base, start}, side{guarded.name, sc.work, again})
 }
 
-// addUser makes a user of a registry that does not run.
+// addUser adds a user to a registry that is not running.
 func addUser(ctx context.Context, berth, dir, name string) error {
 	cmd := exec.CommandContext(ctx, berth, "user", "add", name, "--password-stdin", "--data", dir)
-	cmd.Env = shippedSettings(os.Environ())
+	cmd.Env = cleanEnv(os.Environ())
 	cmd.Stdin = strings.NewReader(benchPassword)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
@@ -193,9 +193,9 @@ func basicHeader(name, password string) map[string]string {
 
 func tokenPath(scope string) string { return "/v2/auth?scope=" + url.QueryEscape(scope) }
 
-// fetchToken gets a token for a user, which the client shows from then on.
+// fetchToken fetches a registry token for a user, and uses it for all later requests of the client.
 func (c *client) fetchToken(ctx context.Context, name, scope string) error {
-	res, err := c.with(basicHeader(name, benchPassword)).do(ctx, http.MethodGet, tokenPath(scope), nil, http.StatusOK)
+	res, err := c.withHeader(basicHeader(name, benchPassword)).do(ctx, http.MethodGet, tokenPath(scope), nil, http.StatusOK)
 	if err != nil {
 		return err
 	}
@@ -208,15 +208,15 @@ func (c *client) fetchToken(ctx context.Context, name, scope string) error {
 	return nil
 }
 
-// wrongLogin is the n-th one, from an address of its own.
+// wrongLogin logs in with a wrong password, from the n-th address.
 func (c *client) wrongLogin(ctx context.Context, name string, n, want int) error {
 	h := basicHeader(name, fmt.Sprintf("wrong %d %d", n, time.Now().UnixNano()))
 	h["X-Forwarded-For"] = fmt.Sprintf("10.%d.%d.%d", n>>16&0xff, n>>8&0xff, n&0xff)
-	_, _, err := c.with(h).run(ctx, http.MethodGet, tokenPath("repository:"+benchRepo+":pull"), nil, want)
+	_, _, err := c.withHeader(h).exchange(ctx, http.MethodGet, tokenPath("repository:"+benchRepo+":pull"), nil, want)
 	return err
 }
 
-// flood is many that log in, each again and again, with passwords that are wrong.
+// flood is a number of clients that log in repeatedly with wrong passwords.
 type flood struct {
 	client  *client
 	stop    context.CancelFunc
@@ -225,9 +225,9 @@ type flood struct {
 	answers atomic.Int64
 }
 
-// begin starts the flood, over connections of its own, and returns when it stands.
+// begin starts the flood over its own connections. It returns after the first 429.
 func (f *flood) begin(ctx context.Context, cl *client, cycle, _ int) (err error) {
-	if cycle == warmUp {
+	if cycle == warmUpCycle {
 		return nil
 	}
 	if f.client, err = newClient(cl.base.String(), floodClients); err != nil {
@@ -237,10 +237,10 @@ func (f *flood) begin(ctx context.Context, cl *client, cycle, _ int) (err error)
 	f.answers.Store(0)
 	for i := range floodClients {
 		f.done.Go(func() {
-			// One after the other, as they then go on: each waits some seconds for its answer.
-			time.Sleep(time.Duration(i) * floodRise / floodClients)
+			// Spread the starts. Later logins stay spread, because each takes floodRampUp.
+			time.Sleep(time.Duration(i) * floodRampUp / floodClients)
 			for ctx.Err() == nil {
-				// Most are told to come back; what is refused has been worked on.
+				// Most answers are 429. The others have cost the server a comparison.
 				if err := f.client.wrongLogin(ctx, benchUser, int(f.count.Add(1)), http.StatusTooManyRequests); err == nil {
 					f.answers.Add(1)
 				}
@@ -257,14 +257,14 @@ func (f *flood) begin(ctx context.Context, cl *client, cycle, _ int) (err error)
 	return nil
 }
 
-// end stops it and lets the server come to rest.
+// end stops the flood and waits until the server is idle.
 func (f *flood) end(_ context.Context, _ *client, cycle, _ int) error {
-	if cycle == warmUp {
+	if cycle == warmUpCycle {
 		return nil
 	}
 	f.stop()
 	f.done.Wait()
 	f.client.close()
-	time.Sleep(afterFlood)
+	time.Sleep(floodCooldown)
 	return nil
 }

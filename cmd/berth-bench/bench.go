@@ -10,31 +10,30 @@ import (
 	"time"
 )
 
-// bench runs scenarios, one after the other.
+// bench runs scenarios one after the other.
 type bench struct {
 	floor    program
 	subject  program
-	dir      string // for all data, on the file system that is measured
+	dir      string // for all data, on the file system to measure
 	sizes    sizes
-	profiles string // directory for CPU profiles of the subject, or empty
+	profiles string // directory for CPU profiles of the subject; "" for none
 	progress io.Writer
 
-	much string // data directory filled by the first scenario that needs it
-	few  string // the same with few repositories
+	largeDir string // large data directory, made by the first scenario that needs it
+	smallDir string // data directory with few repositories, made likewise
 }
 
-// errSkip is what a scenario is left out for.
+// errSkip means that a scenario is skipped. Wrapping errors give the reason.
 var errSkip = errors.New("left out")
 
-// run gives the scenario's result, or errSkip where it cannot be measured on
-// this subject.
+// run returns the result of the scenario, or errSkip if it cannot be measured on this subject.
 func (b *bench) run(ctx context.Context, sc scenario) (Result, error) {
 	switch {
 	case sc.kind == startOnly && b.subject.external():
 		return Result{}, fmt.Errorf("%w: %s is not ours to restart", errSkip, b.subject.name)
 	case sc.kind == againstFewRepos && b.subject.external():
 		return Result{}, fmt.Errorf("%w: needs a second %s with few repositories", errSkip, b.subject.name)
-	case sc.kind.guarded() && b.subject.external():
+	case sc.kind.withAuth() && b.subject.external():
 		return Result{}, fmt.Errorf("%w: needs users in %s", errSkip, b.subject.name)
 	case sc.kind != againstFloor && sc.kind != againstFloorFresh && sc.kind != peakOnly && b.subject.path == b.floor.path && !b.subject.external():
 		return Result{}, fmt.Errorf("%w: the floor has no lists, no deletes and no users", errSkip)
@@ -48,14 +47,14 @@ func (b *bench) run(ctx context.Context, sc scenario) (Result, error) {
 		return b.runTags(ctx, sc)
 	case againstFewRepos:
 		return b.runRepos(ctx, sc)
-	case againstOpen, guardedPair, guardedAlone:
-		return b.runGuarded(ctx, sc)
+	case againstOpen, authPair, authAlone:
+		return b.runAuth(ctx, sc)
 	default:
 		return b.runFloor(ctx, sc)
 	}
 }
 
-// side is one of the two that a scenario compares.
+// side is one of the two sides that a scenario compares.
 type side struct {
 	name  string
 	work  *work
@@ -68,7 +67,7 @@ func (b *bench) runFloor(ctx context.Context, sc scenario) (_ Result, err error)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, reclaim(root)) }()
+	defer func() { err = errors.Join(err, truncateLargeFiles(root)) }()
 	sideOf := func(p program, role string) side {
 		dirOf := func(pair int) string {
 			if sc.kind == againstFloorFresh {
@@ -78,7 +77,7 @@ func (b *bench) runFloor(ctx context.Context, sc scenario) (_ Result, err error)
 		}
 		return side{p.name, sc.work, func(ctx context.Context, pair int) (*server, error) {
 			if sc.kind == againstFloorFresh && pair > 0 {
-				if err := reclaim(dirOf(pair - 1)); err != nil {
+				if err := truncateLargeFiles(dirOf(pair - 1)); err != nil {
 					return nil, err
 				}
 			}
@@ -93,9 +92,9 @@ func (b *bench) runFloor(ctx context.Context, sc scenario) (_ Result, err error)
 	return b.comparePairs(ctx, sc, sideOf(b.floor, "floor"), sideOf(b.subject, "subject"))
 }
 
-// runTags compares two repositories of one process.
+// runTags compares two repositories in one process.
 func (b *bench) runTags(ctx context.Context, sc scenario) (Result, error) {
-	dir, err := b.fillMuch(ctx)
+	dir, err := b.largeDataDir(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -111,44 +110,44 @@ func (b *bench) runTags(ctx context.Context, sc scenario) (Result, error) {
 
 // runRepos compares two processes of the subject.
 func (b *bench) runRepos(ctx context.Context, sc scenario) (Result, error) {
-	muchDir, err := b.fillMuch(ctx)
+	muchDir, err := b.largeDataDir(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	if b.few == "" {
+	if b.smallDir == "" {
 		few := filepath.Join(b.dir, "few")
 		err := b.fill(ctx, b.subject, few, func(ctx context.Context, cl *client) error { return fillRepos(ctx, cl, fewRepos) })
 		if err != nil {
 			return Result{}, err
 		}
-		b.few = few
+		b.smallDir = few
 	}
 	on := func(dir string) func(context.Context, int) (*server, error) {
 		return func(ctx context.Context, _ int) (*server, error) { return b.subject.start(ctx, dir) }
 	}
-	return b.comparePairs(ctx, sc, side{b.subject.name + ", few", sc.base, on(b.few)}, side{b.subject.name, sc.work, on(muchDir)})
+	return b.comparePairs(ctx, sc, side{b.subject.name + ", few", sc.base, on(b.smallDir)}, side{b.subject.name, sc.work, on(muchDir)})
 }
 
-// comparePairs measures the sides in turn, with new processes for each pair,
-// because one process differs from the next by more than what is sought.
+// comparePairs measures the sides in turn. It starts new processes for each pair, because the
+// difference between two processes of the same program is larger than what is measured.
 func (b *bench) comparePairs(ctx context.Context, sc scenario, sides ...side) (Result, error) {
 	tallies := make([]tally, len(sides))
 	for i, s := range sides {
 		tallies[i].name = s.name
 	}
 	for pair := range b.sizes.pairs {
-		if err := b.onePair(ctx, sc, pair, sides, tallies); err != nil {
+		if err := b.measurePair(ctx, sc, pair, sides, tallies); err != nil {
 			return Result{}, fmt.Errorf("pair %d: %w", pair+1, err)
 		}
 		fmt.Fprint(b.progress, ".")
 	}
 	if len(sides) == 1 {
-		return alone(sc, tallies[0]), nil
+		return singleResult(sc, tallies[0]), nil
 	}
-	return compare(sc, tallies[0], tallies[1]), nil
+	return pairResult(sc, tallies[0], tallies[1]), nil
 }
 
-func (b *bench) onePair(ctx context.Context, sc scenario, pair int, sides []side, tallies []tally) (err error) {
+func (b *bench) measurePair(ctx context.Context, sc scenario, pair int, sides []side, tallies []tally) (err error) {
 	servers := make([]*server, len(sides))
 	defer func() {
 		for _, s := range servers {
@@ -162,7 +161,7 @@ func (b *bench) onePair(ctx context.Context, sc scenario, pair int, sides []side
 		if servers[i], err = s.start(ctx, pair); err != nil {
 			return err
 		}
-		if err := s.work.begin(ctx, servers[i]); err != nil {
+		if err := s.work.warmUp(ctx, servers[i]); err != nil {
 			return err
 		}
 		runners[i] = runner{servers[i], s.work}
@@ -184,13 +183,13 @@ func (b *bench) onePair(ctx context.Context, sc scenario, pair int, sides []side
 	return nil
 }
 
-// runPeak measures the subject's memory in processes that did nothing before.
+// runPeak measures the subject's peak memory in fresh processes.
 func (b *bench) runPeak(ctx context.Context, sc scenario) (_ Result, err error) {
 	root, err := b.makeDir(sc.name)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, reclaim(root)) }()
+	defer func() { err = errors.Join(err, truncateLargeFiles(root)) }()
 	dir := filepath.Join(root, "subject")
 	if sc.work.seed != nil {
 		if err := b.fill(ctx, b.subject, dir, sc.work.seed); err != nil {
@@ -202,20 +201,20 @@ func (b *bench) runPeak(ctx context.Context, sc scenario) (_ Result, err error) 
 		if sc.work.seed == nil {
 			dir = filepath.Join(root, fmt.Sprintf("subject-%d", run))
 		}
-		if err := b.onePeak(ctx, sc, dir, run, &t); err != nil {
+		if err := b.measurePeak(ctx, sc, dir, run, &t); err != nil {
 			return Result{}, err
 		}
 		fmt.Fprint(b.progress, ".")
 		if sc.work.seed == nil {
-			if err := reclaim(dir); err != nil {
+			if err := truncateLargeFiles(dir); err != nil {
 				return Result{}, err
 			}
 		}
 	}
-	return alone(sc, t), nil
+	return singleResult(sc, t), nil
 }
 
-func (b *bench) onePeak(ctx context.Context, sc scenario, dir string, run int, t *tally) (err error) {
+func (b *bench) measurePeak(ctx context.Context, sc scenario, dir string, run int, t *tally) (err error) {
 	s, err := b.subject.start(ctx, dir)
 	if err != nil {
 		return err
@@ -238,9 +237,9 @@ func (b *bench) onePeak(ctx context.Context, sc scenario, dir string, run int, t
 	return nil
 }
 
-// runStart measures how soon the subject is ready on much data.
+// runStart measures how soon the subject is ready with the large data directory.
 func (b *bench) runStart(ctx context.Context, sc scenario) (Result, error) {
-	dir, err := b.fillMuch(ctx)
+	dir, err := b.largeDataDir(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -258,27 +257,27 @@ func (b *bench) runStart(ctx context.Context, sc scenario) (Result, error) {
 		t.add(sample{wall: s.readyIn, cpu: cpu, units: 1, latencies: []time.Duration{s.readyIn}}, peak)
 		fmt.Fprint(b.progress, ".")
 	}
-	return alone(sc, t), nil
+	return singleResult(sc, t), nil
 }
 
-// fillMuch makes the large data directory, once.
-func (b *bench) fillMuch(ctx context.Context) (string, error) {
-	if b.much != "" {
-		return b.much, nil
+// largeDataDir returns the large data directory, which it fills on the first call.
+func (b *bench) largeDataDir(ctx context.Context) (string, error) {
+	if b.largeDir != "" {
+		return b.largeDir, nil
 	}
 	fmt.Fprintf(b.progress, "(filling %d tags and %d repositories", b.sizes.tags, b.sizes.repos)
 	began := time.Now()
 	dir := filepath.Join(b.dir, "much")
-	err := b.fill(ctx, b.subject, dir, func(ctx context.Context, cl *client) error { return fillMuch(ctx, cl, b.sizes) })
+	err := b.fill(ctx, b.subject, dir, func(ctx context.Context, cl *client) error { return fillLarge(ctx, cl, b.sizes) })
 	if err != nil {
 		return "", err
 	}
 	fmt.Fprintf(b.progress, ": %.0f s) ", time.Since(began).Seconds())
-	b.much = dir
+	b.largeDir = dir
 	return dir, nil
 }
 
-// fill does something to a process that is then stopped.
+// fill starts a process, calls do with a client of it, and stops it.
 func (b *bench) fill(ctx context.Context, p program, dir string, do func(context.Context, *client) error) (err error) {
 	s, err := p.start(ctx, dir)
 	if err != nil {

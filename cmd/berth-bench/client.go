@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// client speaks to one registry. It checks each answer's status and the
-// length of what it was promised, and is otherwise as light as net/http lets
-// it be, because it shares the machine with the server it measures.
+// client is a client of one registry. It checks the status of each answer, and its length where
+// that is known. Otherwise it does as little as net/http allows, because it runs on the same
+// machine as the server.
 type client struct {
 	base    *url.URL
 	http    *http.Client
 	buffers *sync.Pool        // of *[256 << 10]byte
-	header  map[string]string // of every request
+	header  map[string]string // added to every request
 }
 
-// newClient keeps up to conns connections open.
+// newClient returns a client that keeps up to conns connections open.
 func newClient(base string, conns int) (*client, error) {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -36,7 +36,7 @@ func newClient(base string, conns int) (*client, error) {
 			Transport: &http.Transport{
 				MaxIdleConns:        conns,
 				MaxIdleConnsPerHost: conns,
-				IdleConnTimeout:     5 * time.Second, // shorter than any server's
+				IdleConnTimeout:     5 * time.Second, // less than that of any server
 				DisableCompression:  true,
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -45,8 +45,8 @@ func newClient(base string, conns int) (*client, error) {
 	}, nil
 }
 
-// with is the client with other fields in the header of its requests.
-func (c *client) with(header map[string]string) *client {
+// withHeader returns a copy of the client with another header.
+func (c *client) withHeader(header map[string]string) *client {
 	other := *c
 	other.header = header
 	return &other
@@ -54,15 +54,15 @@ func (c *client) with(header map[string]string) *client {
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
-// body is what a request sends; nil sends nothing.
+// body is the body of a request; nil for none.
 type body struct {
 	reader      io.Reader
 	size        int64
 	contentType string
 }
 
-// do sends a request, to the registry's path or a whole URL, and fails on any
-// status but want. The caller closes the answer's body.
+// do sends a request and returns an error unless the status is want. path may be a whole URL. The
+// caller closes the answer's body.
 func (c *client) do(ctx context.Context, method, path string, b *body, want int) (*http.Response, error) {
 	if strings.HasPrefix(path, "/") {
 		path = c.base.Scheme + "://" + c.base.Host + path
@@ -72,7 +72,7 @@ func (c *client) do(ctx context.Context, method, path string, b *body, want int)
 		return nil, err
 	}
 	if method != http.MethodPut && strings.Contains(path, "/manifests/") {
-		req.Header.Set("Accept", mediaTypeIndex+", "+mediaTypeManifest) // some registries ask for it
+		req.Header.Set("Accept", mediaTypeIndex+", "+mediaTypeManifest) // some registries require it
 	}
 	for k, v := range c.header {
 		req.Header.Set(k, v)
@@ -97,8 +97,8 @@ func (c *client) do(ctx context.Context, method, path string, b *body, want int)
 	return res, nil
 }
 
-// run sends a request and drops the answer's body, whose length it returns.
-func (c *client) run(ctx context.Context, method, path string, b *body, want int) (int64, http.Header, error) {
+// exchange sends a request, discards the answer's body and returns its length.
+func (c *client) exchange(ctx context.Context, method, path string, b *body, want int) (int64, http.Header, error) {
 	res, err := c.do(ctx, method, path, b, want)
 	if err != nil {
 		return 0, nil, err
@@ -111,7 +111,7 @@ func (c *client) run(ctx context.Context, method, path string, b *body, want int
 	return n, res.Header, nil
 }
 
-// discard reads in large steps, unlike io.Copy to io.Discard.
+// discard reads with a larger buffer than io.Copy to io.Discard does.
 func (c *client) discard(r io.Reader) (int64, error) {
 	buf := c.buffers.Get().(*[256 << 10]byte)
 	defer c.buffers.Put(buf)
@@ -128,16 +128,16 @@ func (c *client) discard(r io.Reader) (int64, error) {
 	}
 }
 
-// get fails unless the answer has size bytes; size -1 is any.
+// get fetches a path and checks that the answer has size bytes, unless size is -1.
 func (c *client) get(ctx context.Context, path string, size int64) error {
-	n, _, err := c.run(ctx, http.MethodGet, path, nil, http.StatusOK)
+	n, _, err := c.exchange(ctx, http.MethodGet, path, nil, http.StatusOK)
 	if err == nil && size >= 0 && n != size {
 		return fmt.Errorf("GET %s: %d bytes, want %d", path, n, size)
 	}
 	return err
 }
 
-// head fails unless the answer promises size bytes.
+// head checks that the Content-Length of an answer to HEAD is size.
 func (c *client) head(ctx context.Context, path string, size int64) error {
 	res, err := c.do(ctx, http.MethodHead, path, nil, http.StatusOK)
 	if err != nil {
@@ -150,8 +150,8 @@ func (c *client) head(ctx context.Context, path string, size int64) error {
 	return nil
 }
 
-// verify reads a blob or manifest and hashes it, outside the measured time.
-func (c *client) verify(ctx context.Context, path, digest string) error {
+// verifyDigest fetches a blob or manifest and compares its digest. It is not used in measured time.
+func (c *client) verifyDigest(ctx context.Context, path, digest string) error {
 	res, err := c.do(ctx, http.MethodGet, path, nil, http.StatusOK)
 	if err != nil {
 		return err
@@ -167,10 +167,10 @@ func (c *client) verify(ctx context.Context, path, digest string) error {
 	return nil
 }
 
-// startUpload opens a session and returns its URL.
+// startUpload starts an upload session and returns its URL.
 func (c *client) startUpload(ctx context.Context, repo string) (*url.URL, error) {
 	path := "/v2/" + repo + "/blobs/uploads/"
-	_, h, err := c.run(ctx, http.MethodPost, path, nil, http.StatusAccepted)
+	_, h, err := c.exchange(ctx, http.MethodPost, path, nil, http.StatusAccepted)
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +185,8 @@ func (c *client) location(h http.Header) (*url.URL, error) {
 	return u, nil
 }
 
-// pushBlob sends b as docker does where patch is set: POST, PATCH with the
-// body, PUT without; else POST and PUT with the body.
+// pushBlob pushes a blob. If patch is true it sends POST, PATCH with the body, and PUT without one,
+// as docker does. Otherwise it sends POST and PUT with the body.
 func (c *client) pushBlob(ctx context.Context, repo string, b blob, patch bool) error {
 	at, err := c.startUpload(ctx, repo)
 	if err != nil {
@@ -194,7 +194,7 @@ func (c *client) pushBlob(ctx context.Context, repo string, b blob, patch bool) 
 	}
 	payload := &body{b.open(), b.size, "application/octet-stream"}
 	if patch {
-		_, h, err := c.run(ctx, http.MethodPatch, at.String(), payload, http.StatusAccepted)
+		_, h, err := c.exchange(ctx, http.MethodPatch, at.String(), payload, http.StatusAccepted)
 		if err != nil {
 			return err
 		}
@@ -207,23 +207,23 @@ func (c *client) pushBlob(ctx context.Context, repo string, b blob, patch bool) 
 		at.RawQuery += "&"
 	}
 	at.RawQuery += "digest=" + url.QueryEscape(b.digest)
-	_, _, err = c.run(ctx, http.MethodPut, at.String(), payload, http.StatusCreated)
+	_, _, err = c.exchange(ctx, http.MethodPut, at.String(), payload, http.StatusCreated)
 	return err
 }
 
 func (c *client) putManifest(ctx context.Context, repo, reference string, payload []byte) error {
 	b := &body{bytes.NewReader(payload), int64(len(payload)), mediaTypeManifest}
-	_, _, err := c.run(ctx, http.MethodPut, manifestPath(repo, reference), b, http.StatusCreated)
+	_, _, err := c.exchange(ctx, http.MethodPut, manifestPath(repo, reference), b, http.StatusCreated)
 	return err
 }
 
-// delete removes what path names: a manifest or a tag.
+// delete deletes the manifest or tag at path.
 func (c *client) delete(ctx context.Context, path string) error {
-	_, _, err := c.run(ctx, http.MethodDelete, path, nil, http.StatusAccepted)
+	_, _, err := c.exchange(ctx, http.MethodDelete, path, nil, http.StatusAccepted)
 	return err
 }
 
-// pushImage sends the blobs one after the other and then the manifest.
+// pushImage pushes the blobs one after the other, then the manifest.
 func (c *client) pushImage(ctx context.Context, repo, tag string, img image) error {
 	if err := c.pushBlob(ctx, repo, img.config, false); err != nil {
 		return err

@@ -19,8 +19,7 @@ const (
 	mediaTypeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// blob is content that can be sent many times. Its digest is known before the
-// clock runs.
+// blob is content that can be sent many times. Its digest is computed before the measurement.
 type blob struct {
 	digest string
 	size   int64
@@ -40,40 +39,40 @@ func digestOf(data []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// content makes the bytes that are pushed. Contents of the same seed are the
-// same, of different seeds share nothing. It is safe for concurrent use.
+// content generates the bytes to push. Contents with the same seed are equal; contents with
+// different seeds have nothing in common. It is safe for concurrent use.
 type content struct {
 	seed    uint64
 	pattern []byte
 
 	mu       sync.Mutex
-	prefixes map[int64]hash.Cloner // by size: the sum of a big blob's bytes but its tail
+	prefixes map[int64]hash.Cloner // by size: the hash state of a big blob before its tail
 }
 
-// tailSize is how many of a big blob's bytes are its own.
+// tailSize is the number of bytes at the end of a big blob that differ from other big blobs.
 const tailSize = 32
 
 func newContent(seed uint64) *content {
 	c := &content{seed: seed, pattern: make([]byte, 8<<20), prefixes: make(map[int64]hash.Cloner)}
-	c.random(0).Read(c.pattern)
+	c.randomStream(0).Read(c.pattern)
 	return c
 }
 
-// random is a stream of bytes of its own for each id.
-func (c *content) random(id uint64) *rand.ChaCha8 {
+// randomStream returns a stream of random bytes for an id.
+func (c *content) randomStream(id uint64) *rand.ChaCha8 {
 	return rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "berth-bench %d %d", c.seed, id)))
 }
 
-// big is a blob of size bytes, which are held once for all big blobs: a
-// pattern repeated, and a tail that only the blob of this id has. The unique
-// part is last so that the rest is hashed once for each size.
-func (c *content) big(size int64, id uint64) (blob, error) {
+// bigBlob returns a blob of size bytes: a repeated pattern, which all big blobs share in memory,
+// and a tail that is unique to the id. The tail is last so that the rest is hashed only once for
+// each size.
+func (c *content) bigBlob(size int64, id uint64) (blob, error) {
 	tail := make([]byte, min(tailSize, size))
-	c.random(id).Read(tail)
+	c.randomStream(id).Read(tail)
 	open := func() io.Reader {
-		return io.MultiReader(&repeated{pattern: c.pattern, left: size - int64(len(tail))}, bytes.NewReader(tail))
+		return io.MultiReader(&repeatReader{pattern: c.pattern, left: size - int64(len(tail))}, bytes.NewReader(tail))
 	}
-	prefix, err := c.prefix(size - int64(len(tail)))
+	prefix, err := c.prefixHash(size - int64(len(tail)))
 	if err != nil {
 		return blob{}, err
 	}
@@ -85,7 +84,7 @@ func (c *content) big(size int64, id uint64) (blob, error) {
 	return blob{digest: "sha256:" + hex.EncodeToString(sum.Sum(nil)), size: size, open: open}, nil
 }
 
-func (c *content) prefix(size int64) (hash.Cloner, error) {
+func (c *content) prefixHash(size int64) (hash.Cloner, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if sum, ok := c.prefixes[size]; ok {
@@ -95,21 +94,21 @@ func (c *content) prefix(size int64) (hash.Cloner, error) {
 	if !ok {
 		return nil, fmt.Errorf("crypto/sha256 cannot clone its state")
 	}
-	if _, err := io.Copy(sum, &repeated{pattern: c.pattern, left: size}); err != nil {
+	if _, err := io.Copy(sum, &repeatReader{pattern: c.pattern, left: size}); err != nil {
 		return nil, err
 	}
 	c.prefixes[size] = sum
 	return sum, nil
 }
 
-// repeated reads pattern again and again until left bytes are read.
-type repeated struct {
+// repeatReader reads a pattern repeatedly until left bytes are read.
+type repeatReader struct {
 	pattern []byte
 	at      int
 	left    int64
 }
 
-func (r *repeated) Read(p []byte) (int, error) {
+func (r *repeatReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
@@ -119,7 +118,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// image is a small image whose every byte is its own.
+// image is a small image that shares no blob with another.
 type image struct {
 	config   blob
 	layers   []blob
@@ -127,11 +126,11 @@ type image struct {
 	digest   string
 }
 
-// layerSize is that of each layer of a small image.
+// layerSize is the size of each layer of a small image, in bytes.
 const layerSize = 10 << 10
 
 func (c *content) image(id uint64, layers int) (image, error) {
-	random := c.random(id)
+	random := c.randomStream(id)
 	img := image{config: bytesBlob(fmt.Appendf(nil,
 		`{"architecture":"amd64","os":"linux","author":"%d/%d","rootfs":{"type":"layers","diff_ids":[]}}`, c.seed, id))}
 	for range layers {
@@ -145,7 +144,7 @@ func (c *content) image(id uint64, layers int) (image, error) {
 	return img, err
 }
 
-// imageManifest makes manifests of the same blobs different by note.
+// imageManifest returns a manifest. note makes manifests of the same blobs differ.
 func imageManifest(config blob, layers []blob, note string) ([]byte, error) {
 	type descriptor struct {
 		MediaType string `json:"mediaType"`

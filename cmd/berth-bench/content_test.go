@@ -16,7 +16,7 @@ func TestBigBlobs(t *testing.T) {
 	for _, size := range []int64{0, 1, tailSize, tailSize + 1, int64(len(c.pattern)) + 100, 20<<20 + 7} {
 		for id := range uint64(2) {
 			name := fmt.Sprintf("%d bytes, id %d", size, id)
-			b, err := c.big(size, id+1)
+			b, err := c.bigBlob(size, id+1)
 			if err != nil {
 				t.Fatal(err)
 			}

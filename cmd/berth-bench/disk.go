@@ -9,14 +9,13 @@ import (
 	"time"
 )
 
-// ext4 takes several times as long to make a file for some minutes after many
-// files were removed, because it passes over each number (inode) that became
-// free lately. So nothing is removed before the end of a run; what takes much
-// space is made empty instead.
+// On ext4, creating a file takes several times as long for some minutes after many files were
+// removed, because ext4 skips recently freed inodes. So nothing is removed before the end of a run.
+// Large files are truncated instead.
 
-// reclaim makes the large files below dir empty. The programs that made them
-// must have ended. It is fine if dir is not there.
-func reclaim(dir string) error {
+// truncateLargeFiles truncates the large files below dir to zero bytes. The programs that wrote
+// them must have ended. dir need not exist.
+func truncateLargeFiles(dir string) error {
 	const large = 1 << 20
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -33,11 +32,11 @@ func reclaim(dir string) error {
 	})
 }
 
-// slowFile is the CPU time for making a file above which the file system is
-// still busy with what was removed.
-const slowFile = 100 * time.Microsecond
+// slowCreate is the CPU time for creating a file above which the file system is still affected by
+// removed files.
+const slowCreate = 100 * time.Microsecond
 
-// warnOfSlowFiles makes some files and tells if that is slow.
+// warnOfSlowFiles creates some files and prints a warning if that is slow.
 func (b *bench) warnOfSlowFiles() error {
 	dir, err := b.makeDir("probe")
 	if err != nil {
@@ -61,7 +60,7 @@ func (b *bench) warnOfSlowFiles() error {
 	if err != nil {
 		return err
 	}
-	if each := (after - before) / files; each > slowFile {
+	if each := (after - before) / files; each > slowCreate {
 		fmt.Fprintf(b.progress, "making a file costs %v of CPU here, as it does for some minutes after many were removed:"+
 			" until then, pushes of small images look better than they are\n", each.Round(time.Microsecond))
 	}

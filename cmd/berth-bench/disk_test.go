@@ -17,7 +17,7 @@ func TestReclaim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := reclaim(dir); err != nil {
+	if err := truncateLargeFiles(dir); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]int64{large: 0, small: 1<<20 - 1} {
@@ -25,7 +25,7 @@ func TestReclaim(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %d bytes", path, info, err, want)
 		}
 	}
-	if err := reclaim(filepath.Join(dir, "never made")); err != nil {
+	if err := truncateLargeFiles(filepath.Join(dir, "never made")); err != nil {
 		t.Errorf("of no directory: %v", err)
 	}
 }

@@ -6,29 +6,29 @@ import (
 	"net/http"
 )
 
-// What the growth scenarios find: repositories with so many tags, each tag
-// with a manifest of its own, and repositories with one image. All manifests
-// share a config and a layer, as images of one base do.
+// The data of the growth scenarios: repositories with a given number of tags, each tag with its own
+// manifest, and repositories with one image each. All manifests share a config and a layer, like
+// images with a common base.
 
 func tagRepo(tags int) string { return fmt.Sprintf("tags/with%06d", tags) }
 func tagName(i int) string    { return fmt.Sprintf("t%07d", i) }
 func repoName(i int) string   { return fmt.Sprintf("r/%07d", i) }
 
-// fillers is how many clients fill at once: enough for commits to be shared.
-const fillers = 32
+// fillClients is the number of clients that fill a registry: enough for group commits.
+const fillClients = 32
 
 func baseBlobs() (config, layer blob) {
 	return bytesBlob([]byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)),
 		bytesBlob([]byte("the layer that all images of the growth scenarios share"))
 }
 
-// noteManifest is that of an image of the base blobs.
-func noteManifest(note string) ([]byte, error) {
+// manifestWithNote returns a manifest of the base blobs.
+func manifestWithNote(note string) ([]byte, error) {
 	config, layer := baseBlobs()
 	return imageManifest(config, []blob{layer}, note)
 }
 
-// fillTags makes a repository with so many tags.
+// fillTags makes a repository with a number of tags.
 func fillTags(ctx context.Context, cl *client, tags int) error {
 	repo := tagRepo(tags)
 	config, layer := baseBlobs()
@@ -37,16 +37,16 @@ func fillTags(ctx context.Context, cl *client, tags int) error {
 			return err
 		}
 	}
-	// The manifest that tag-put gives its tags, so that it is never new.
-	payload, err := noteManifest("changes")
+	// This manifest exists before tag-put tags it.
+	payload, err := manifestWithNote("changes")
 	if err != nil {
 		return err
 	}
 	if err := cl.putManifest(ctx, repo, digestOf(payload), payload); err != nil {
 		return err
 	}
-	_, err = inParallel(ctx, fillers, tags, func(ctx context.Context, i int) error {
-		payload, err := noteManifest(tagName(i))
+	_, err = inParallel(ctx, fillClients, tags, func(ctx context.Context, i int) error {
+		payload, err := manifestWithNote(tagName(i))
 		if err != nil {
 			return err
 		}
@@ -55,10 +55,10 @@ func fillTags(ctx context.Context, cl *client, tags int) error {
 	return err
 }
 
-// fillRepos makes so many repositories, whose blobs all but the first mount.
+// fillRepos makes a number of repositories. All but the first mount their blobs.
 func fillRepos(ctx context.Context, cl *client, repos int) error {
 	config, layer := baseBlobs()
-	payload, err := noteManifest("repository")
+	payload, err := manifestWithNote("repository")
 	if err != nil {
 		return err
 	}
@@ -79,13 +79,13 @@ func fillRepos(ctx context.Context, cl *client, repos int) error {
 	if err := one(ctx, 0); err != nil {
 		return err
 	}
-	_, err = inParallel(ctx, fillers, repos-1, func(ctx context.Context, i int) error { return one(ctx, i+1) })
+	_, err = inParallel(ctx, fillClients, repos-1, func(ctx context.Context, i int) error { return one(ctx, i+1) })
 	return err
 }
 
-// fillMuch makes the large data set of the growth and start scenarios, beside
-// the small repositories it is compared with.
-func fillMuch(ctx context.Context, cl *client, z sizes) error {
+// fillLarge makes the large data set of the growth and start scenarios, and the small repositories
+// that it is compared with.
+func fillLarge(ctx context.Context, cl *client, z sizes) error {
 	for _, tags := range []int{fewTags, pageTags, z.tags} {
 		if err := fillTags(ctx, cl, tags); err != nil {
 			return fmt.Errorf("filling a repository with %d tags: %w", tags, err)
@@ -97,9 +97,9 @@ func fillMuch(ctx context.Context, cl *client, z sizes) error {
 	return nil
 }
 
-// mount makes repo have a blob that from has.
+// mount mounts a blob of the repository from into repo.
 func (c *client) mount(ctx context.Context, repo, digest, from string) error {
 	path := "/v2/" + repo + "/blobs/uploads/?mount=" + digest + "&from=" + from
-	_, _, err := c.run(ctx, http.MethodPost, path, nil, http.StatusCreated)
+	_, _, err := c.exchange(ctx, http.MethodPost, path, nil, http.StatusCreated)
 	return err
 }

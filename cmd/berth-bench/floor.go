@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth-bench/floor"
 )
 
-// floorCommand runs the floor, so that it has a process of its own.
+// floorCommand returns the command that serves the floor, which runs in its own process.
 func floorCommand() *cobra.Command {
 	var addr, dir string
 	cmd := &cobra.Command{
@@ -26,8 +26,8 @@ func floorCommand() *cobra.Command {
 	return cmd
 }
 
-// serveFloor serves until ctx ends. The server has no timeouts: each would
-// cost every request something, and nobody else is to reach it.
+// serveFloor serves until ctx ends. The server has no timeouts, because each would add to the cost
+// of every request, and only the benchmark connects to it.
 func serveFloor(ctx context.Context, addr, dir string) (err error) {
 	f, err := floor.Open(dir)
 	if err != nil {

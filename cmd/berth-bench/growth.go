@@ -7,12 +7,11 @@ import (
 	"net/http"
 )
 
-// growthScenarios compare the subject with itself: the same operations where
-// there is much and where there is little.
+// growthScenarios compare the subject with itself: the same operations on much data and on little.
 func growthScenarios(z sizes) []scenario {
 	pair := func(name, title, unit string, limit float64, few int, make func(repo string, tags int) *work) scenario {
 		return scenario{
-			name: name, title: title, unit: unit, limit: atMost(limit), kind: againstFewTags,
+			name: name, title: title, unit: unit, limit: ratioLimit(limit), kind: againstFewTags,
 			base: make(tagRepo(few), few), work: make(tagRepo(z.tags), z.tags),
 		}
 	}
@@ -27,14 +26,14 @@ func growthScenarios(z sizes) []scenario {
 		pair("tag-delete", at("tag delete"), "tag", 1.5, fewTags, changes(deleteTags)),
 		pair("manifest-delete", at("manifest delete by digest"), "manifest", 1.5, fewTags, changes(deleteManifests)),
 		{
-			name: "catalog-page", unit: "page", limit: atMost(1.2), kind: againstFewRepos,
+			name: "catalog-page", unit: "page", limit: ratioLimit(1.2), kind: againstFewRepos,
 			title: fmt.Sprintf("catalog page of %d in the middle of %d repositories, against %d", pageSize, z.repos, fewRepos),
 			base:  catalogPage(fewRepos, z), work: catalogPage(z.repos, z),
 		},
 	}
 }
 
-// page fetches a page again and again, having checked once that it is full and
+// page returns work that fetches a page repeatedly. The setup checks that the page is full and
 // begins with first.
 func page(path, first string, z sizes) *work {
 	return &work{
@@ -53,7 +52,7 @@ func page(path, first string, z sizes) *work {
 			}
 			return nil
 		},
-		ops: changes, cycles: z.cycles, clients: clients, warm: changes,
+		ops: changesPerCycle, cycles: z.cycles, clients: clients, warmUpOps: changesPerCycle,
 		op: func(ctx context.Context, cl *client, _ int) error { return cl.get(ctx, path, -1) },
 	}
 }
@@ -68,14 +67,14 @@ func catalogPage(repos int, z sizes) *work {
 	return page(fmt.Sprintf("/v2/_catalog?n=%d&last=%s", pageSize, repoName(last)), repoName(last+1), z)
 }
 
-// changes is how many tags or manifests a cycle adds to a repository and
-// takes away again, or how many pages it asks for.
-const changes = 100
+// changesPerCycle is the number of tags or manifests that a cycle adds to a repository and deletes
+// again, or the number of pages that it fetches.
+const changesPerCycle = 100
 
 func newTag(i int) string { return fmt.Sprintf("u%07d", i) }
 
 func putTag(repo string) func(context.Context, *client, int) error {
-	payload, err := noteManifest("changes")
+	payload, err := manifestWithNote("changes")
 	return func(ctx context.Context, cl *client, i int) error {
 		if err != nil {
 			return err
@@ -90,34 +89,34 @@ func deleteTag(repo string) func(context.Context, *client, int) error {
 	}
 }
 
-// forAll makes a prepare or cleanup of an operation.
-func forAll(op func(context.Context, *client, int) error) func(context.Context, *client, int, int) error {
+// eachOperation returns a prepare or cleanup function that calls op for each operation of a cycle.
+func eachOperation(op func(context.Context, *client, int) error) func(context.Context, *client, int, int) error {
 	return func(ctx context.Context, cl *client, _, ops int) error {
 		_, err := inParallel(ctx, clients, ops, func(ctx context.Context, i int) error { return op(ctx, cl, i) })
 		return err
 	}
 }
 
-// putTags gives a manifest that is in the repository new tags.
+// putTags puts new tags on a manifest that the repository has.
 func putTags(repo string, cycles int) *work {
 	return &work{
-		op: putTag(repo), cleanup: forAll(deleteTag(repo)),
-		ops: changes, cycles: cycles, clients: clients, warm: changes / 4,
+		op: putTag(repo), cleanup: eachOperation(deleteTag(repo)),
+		ops: changesPerCycle, cycles: cycles, clients: clients, warmUpOps: changesPerCycle / 4,
 	}
 }
 
 func deleteTags(repo string, cycles int) *work {
 	return &work{
-		prepare: forAll(putTag(repo)), op: deleteTag(repo),
-		ops: changes, cycles: cycles, clients: clients, warm: changes / 4,
+		prepare: eachOperation(putTag(repo)), op: deleteTag(repo),
+		ops: changesPerCycle, cycles: cycles, clients: clients, warmUpOps: changesPerCycle / 4,
 	}
 }
 
-// deleteManifests deletes, by digest, manifests that have one tag each.
+// deleteManifests deletes manifests by digest. Each has one tag.
 func deleteManifests(repo string, cycles int) *work {
-	manifest := func(i int) ([]byte, error) { return noteManifest(fmt.Sprintf("delete %d", i)) }
+	manifest := func(i int) ([]byte, error) { return manifestWithNote(fmt.Sprintf("delete %d", i)) }
 	return &work{
-		prepare: forAll(func(ctx context.Context, cl *client, i int) error {
+		prepare: eachOperation(func(ctx context.Context, cl *client, i int) error {
 			payload, err := manifest(i)
 			if err != nil {
 				return err
@@ -131,6 +130,6 @@ func deleteManifests(repo string, cycles int) *work {
 			}
 			return cl.delete(ctx, manifestPath(repo, digestOf(payload)))
 		},
-		ops: changes, cycles: cycles, clients: clients, warm: changes / 4,
+		ops: changesPerCycle, cycles: cycles, clients: clients, warmUpOps: changesPerCycle / 4,
 	}
 }

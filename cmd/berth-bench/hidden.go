@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// rules is how many rules the policy of many repositories has.
-const rules = 305
+// hidingRules is the number of rules in the policy that hides repositories.
+const hidingRules = 305
 
-// hidingPolicy has many rules, of which few are for one user: one lets benchUser see
-// everything, and one lets spyUser see what a pattern matches.
+// hidingPolicy returns a policy with many rules. One of them lets benchUser pull everything, and
+// one lets spyUser pull what a pattern matches.
 func hidingPolicy(pattern string) string {
 	var b strings.Builder
 	b.WriteString("policy:\n")
-	for i := range rules - 3 {
+	for i := range hidingRules - 3 {
 		fmt.Fprintf(&b, "  - {name: team-%d, who: ['group:team-%[1]d'], repos: ['team-%[1]d/**', 'base/*'], allow: [push, delete]}\n", i)
 	}
 	fmt.Fprintf(&b, `  - {name: everything, who: ["user:%s"], repos: ["**"], allow: [push]}
@@ -26,13 +26,13 @@ func hidingPolicy(pattern string) string {
 	return b.String()
 }
 
-// hiddenScenarios compare a page of the catalog of a user who sees little with one of as
-// many names of a user who sees everything, once each has asked before.
+// hiddenScenarios compare catalog pages of a user who sees few repositories with pages of a user
+// who sees all of them. Both pages have as many names, and both users have requested a page before.
 func hiddenScenarios(z sizes) []scenario {
 	few := max(1, z.repos/1000)
 	compare := func(name, who, pattern string, names int) scenario {
 		return scenario{
-			name: name, unit: "page", limit: atMost(2), kind: guardedPair, policy: hidingPolicy(pattern),
+			name: name, unit: "page", limit: ratioLimit(2), kind: authPair, policy: hidingPolicy(pattern),
 			title: fmt.Sprintf("catalog page, %s seen, against all of them", who),
 			base:  catalogOf(benchUser, few, few, z), work: catalogOf(spyUser, few, names, z),
 		}
@@ -43,28 +43,29 @@ func hiddenScenarios(z sizes) []scenario {
 	}
 }
 
-// catalogOf fetches the first page of n names as a user, who gets names of them.
+// catalogOf returns work that fetches the first page of the catalog as a user. The page is limited
+// to n names and must have exactly names.
 func catalogOf(user string, n, names int, z sizes) *work {
 	path := fmt.Sprintf("/v2/_catalog?n=%d", n)
-	var header map[string]string // with the user's token for the process that runs
+	var header map[string]string // has the user's token for the running process
 	return &work{
 		seed: func(ctx context.Context, cl *client) error {
-			return fillRepos(ctx, cl.with(basicHeader(benchUser, benchPassword)), z.repos)
+			return fillRepos(ctx, cl.withHeader(basicHeader(benchUser, benchPassword)), z.repos)
 		},
 		setup: func(ctx context.Context, cl *client) error {
-			own := cl.with(nil)
+			own := cl.withHeader(nil)
 			if err := own.fetchToken(ctx, user, "registry:catalog:*"); err != nil {
 				return err
 			}
 			header = own.header
 			return own.checkCatalog(ctx, path, names)
 		},
-		ops: changes, cycles: z.cycles, clients: clients, warm: changes,
-		op: func(ctx context.Context, cl *client, _ int) error { return cl.with(header).get(ctx, path, -1) },
+		ops: changesPerCycle, cycles: z.cycles, clients: clients, warmUpOps: changesPerCycle,
+		op: func(ctx context.Context, cl *client, _ int) error { return cl.withHeader(header).get(ctx, path, -1) },
 	}
 }
 
-// checkCatalog fails unless a page has so many names.
+// checkCatalog checks the number of names on a page.
 func (c *client) checkCatalog(ctx context.Context, path string, names int) error {
 	res, err := c.do(ctx, http.MethodGet, path, nil, http.StatusOK)
 	if err != nil {

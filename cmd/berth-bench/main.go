@@ -1,11 +1,10 @@
-// Command berth-bench measures what a registry costs: the server's CPU time
-// for each operation, its peak memory, and how long clients wait.
+// Command berth-bench measures the cost of a registry: the server's CPU time for each operation,
+// its peak memory, and the latencies of clients.
 //
-// A figure compares berth with the floor, the least that a durable registry
-// can do (see package floor), or berth on much data with berth on little. Both
-// run on this machine as processes of their own, in turn, pair by pair, and the
-// figure is the median of the pairs' ratios: a machine that is slow for a while
-// is slow for both.
+// Each figure compares berth with the floor, the least that a durable registry can do (see package
+// floor), or berth on much data with berth on little. Both sides run on this machine as separate
+// processes, in turn, pair by pair. The figure is the median of the pairs' ratios. So if the
+// machine is slow for a while, both sides are affected.
 package main
 
 import (
@@ -32,7 +31,7 @@ func main() {
 	}
 }
 
-// options are the flags.
+// options are the command-line flags.
 type options struct {
 	berth, url, dir, run, json, profile string
 	pid, pairs, tags, repos             int
@@ -88,7 +87,7 @@ func (o options) sizes() sizes {
 	return z
 }
 
-// measure runs the scenarios that were asked for and prints the report.
+// measure runs the selected scenarios and prints the report.
 func (o options) measure(cmd *cobra.Command) (err error) {
 	chosen, err := regexp.Compile(o.run)
 	if err != nil {
@@ -133,14 +132,14 @@ func (o options) measure(cmd *cobra.Command) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", sc.name, err)
 		}
-		fmt.Fprintln(b.progress, "", result.brief())
+		fmt.Fprintln(b.progress, "", result.summary())
 		report.Results = append(report.Results, result)
 	}
 	report.Seconds = time.Since(report.Began).Seconds()
 	return o.finish(cmd, report)
 }
 
-// finish prints and judges.
+// finish writes the report. With --check it returns an error if a target was missed.
 func (o options) finish(cmd *cobra.Command, report Report) error {
 	if o.json != "" {
 		if err := report.writeJSON(o.json); err != nil {
@@ -151,13 +150,13 @@ func (o options) finish(cmd *cobra.Command, report Report) error {
 	if err := report.writeTable(cmd.OutOrStdout()); err != nil {
 		return err
 	}
-	if n := report.over(); n > 0 && o.check {
+	if n := report.missed(); n > 0 && o.check {
 		return fmt.Errorf("%d of %d scenarios miss their target", n, len(report.Results))
 	}
 	return nil
 }
 
-// bench finds or builds the two programs.
+// bench finds or builds the programs to compare.
 func (o options) bench(ctx context.Context, dir string, z sizes) (*bench, error) {
 	self, err := os.Executable()
 	if err != nil {

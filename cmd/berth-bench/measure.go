@@ -10,32 +10,36 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// maxClients is the most connections that any scenario keeps open.
+// maxClients is the maximum number of connections that a scenario keeps open.
 const maxClients = 128
 
-// settle is how long the server may go on after its last answer, so that the
-// end of an operation's work counts.
-const settle = 5 * time.Millisecond
+// settleTime is how long to wait after the last answer, so that work which the server does
+// afterwards is counted.
+const settleTime = 5 * time.Millisecond
 
-// work is what a scenario does to one registry. A batch is cycles times:
-// prepare, then ops operations by clients at once, then cleanup; only the
-// operations are measured. Functions may be nil, but for op.
+// work is what a scenario does to one registry. A batch repeats a cycle: prepare, then ops
+// operations by a number of clients, then cleanup. Only the operations are measured. All functions
+// but op may be nil.
+//
+//	process:  warmUp (setup, then a cycle of warmUpOps), batch, batch, …
+//	batch:    cycle, cycle, …
+//	cycle:    prepare, ops × op (measured), cleanup
 type work struct {
-	seed    func(ctx context.Context, c *client) error                 // once for each data directory, by a process of its own
+	seed    func(ctx context.Context, c *client) error                 // once for each data directory, in a separate process
 	setup   func(ctx context.Context, c *client) error                 // once for each process
-	prepare func(ctx context.Context, c *client, cycle, ops int) error // cycle counts through all batches, warmUp for the first
+	prepare func(ctx context.Context, c *client, cycle, ops int) error // cycle is counted over all batches; warmUpCycle in a warm-up
 	op      func(ctx context.Context, c *client, i int) error          // 0 ≤ i < ops
 	cleanup func(ctx context.Context, c *client, cycle, ops int) error
 
 	ops, cycles, clients int
 
-	units int   // of the scenario's unit in a cycle; 0: ops
-	bytes int64 // sent or fetched in a cycle, 0 where that does not matter
-	warm  int   // operations before a process's first batch, unmeasured
+	units     int   // number of the scenario's units in a cycle; 0: ops
+	bytes     int64 // bytes sent or fetched in a cycle; 0 if they are not reported
+	warmUpOps int   // operations before the first batch of a process, not measured
 }
 
-// warmUp is the cycle of a warm-up.
-const warmUp = -1
+// warmUpCycle is the number of the cycle in a warm-up.
+const warmUpCycle = -1
 
 // sample is one measured batch.
 type sample struct {
@@ -49,30 +53,30 @@ func (s sample) cpuPerUnit() float64 { return float64(s.cpu) / float64(s.units) 
 func (s sample) p50() float64        { return float64(percentile(s.latencies, 0.50)) }
 func (s sample) p99() float64        { return float64(percentile(s.latencies, 0.99)) }
 
-// begin makes a new process ready for measure.
-func (w *work) begin(ctx context.Context, s *server) error {
+// warmUp prepares a new process for measure.
+func (w *work) warmUp(ctx context.Context, s *server) error {
 	if w.setup != nil {
 		if err := w.setup(ctx, s.client); err != nil {
 			return fmt.Errorf("%s: setting up: %w", s.name, err)
 		}
 	}
-	if w.warm == 0 {
+	if w.warmUpOps == 0 {
 		return nil
 	}
-	_, err := w.cycle(ctx, s, warmUp, w.warm)
+	_, err := w.cycle(ctx, s, warmUpCycle, w.warmUpOps)
 	return err
 }
 
-// runner is a server and what is done to it.
+// runner is a server with the work to do on it.
 type runner struct {
 	*server
 	work *work
 }
 
-// measure runs the batch of that number on each of the runners, which must
-// have as many cycles. They take turns cycle by cycle, because the machine may
-// be slow for a second and fast in the next; who goes first alternates, so that
-// what one leaves to the disk and the caches meets all.
+// measure runs one batch on each of the runners, which must have the same number of cycles. The
+// runners take turns after each cycle, because the machine may be slow in one second and fast in
+// the next. Which runner goes first alternates, so that all are affected equally by what a cycle
+// leaves to the disk and the caches.
 func measure(ctx context.Context, batch int, runners ...runner) ([]sample, error) {
 	totals := make([]sample, len(runners))
 	cycles := runners[0].work.cycles
@@ -107,7 +111,7 @@ func (w *work) cycle(ctx context.Context, s *server, cycle, ops int) (sample, er
 			return sample{}, fmt.Errorf("%s: preparing: %w", s.name, err)
 		}
 	}
-	time.Sleep(settle)
+	time.Sleep(settleTime)
 	before, err := cpuTime(s.pid)
 	if err != nil {
 		return sample{}, err
@@ -118,7 +122,7 @@ func (w *work) cycle(ctx context.Context, s *server, cycle, ops int) (sample, er
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", s.name, err)
 	}
-	time.Sleep(settle)
+	time.Sleep(settleTime)
 	after, err := cpuTime(s.pid)
 	if err != nil {
 		return sample{}, err
@@ -131,8 +135,8 @@ func (w *work) cycle(ctx context.Context, s *server, cycle, ops int) (sample, er
 	return sample{wall: wall, cpu: after - before, latencies: latencies}, nil
 }
 
-// inParallel calls op with each of 0 … ops-1, clients at a time, and returns
-// how long each call took, in no order.
+// inParallel calls op for 0 … ops-1 with a number of concurrent clients. It returns how long each
+// call took, in no particular order.
 func inParallel(ctx context.Context, clients, ops int, op func(ctx context.Context, i int) error) ([]time.Duration, error) {
 	clients = min(clients, ops)
 	taken := make([][]time.Duration, clients)

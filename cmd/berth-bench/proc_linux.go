@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is what the process has used on all CPUs, in user and kernel mode,
-// its ended threads included, to the nanosecond. What the kernel does for it
-// in its own threads (writing back pages, the journal) is not in it.
+// cpuTime returns the CPU time of the process in user and kernel mode, including threads that have
+// ended. It does not include work that the kernel does for it in kernel threads, such as writing
+// back pages or the journal.
 func cpuTime(pid int) (time.Duration, error) {
-	// The clock of another process, as clock_getcpuclockid(3) makes it:
-	// CPUCLOCK_SCHED (2) of the whole process.
+	// The id of the process's clock as clock_getcpuclockid(3) makes it: CPUCLOCK_SCHED (2) of the
+	// whole process.
 	clock := int32(^pid<<3 | 2)
 	var t unix.Timespec
 	if err := unix.ClockGettime(clock, &t); err != nil {
@@ -24,8 +24,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// peakMemory is the most resident memory that the process has had since its
-// start or the last resetPeak, in bytes.
+// peakMemory returns the maximum resident memory of the process since its start or the last
+// resetPeak, in bytes.
 func peakMemory(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -40,13 +40,13 @@ func peakMemory(pid int) (int64, error) {
 	return 0, fmt.Errorf("/proc/%d/status has no VmHWM", pid)
 }
 
-// resetPeak lets peakMemory begin anew, for a process that cannot be
-// restarted. It needs the rights of the process's owner.
+// resetPeak resets peakMemory for a process that cannot be restarted. The caller must have the
+// rights of the process's owner.
 func resetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
-// fileSystem names the type of dir's file system as statfs(2) has it.
+// fileSystem returns the type of dir's file system according to statfs(2).
 func fileSystem(dir string) string {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -67,7 +67,7 @@ func fileSystem(dir string) string {
 	return fmt.Sprintf("%#x", st.Type)
 }
 
-// processor is the model name of the first CPU.
+// processor returns the model name of the first CPU.
 func processor() string {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

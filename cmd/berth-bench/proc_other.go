@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Elsewhere the program builds and its floor runs, but it cannot measure.
+// On other systems the program builds and the floor runs, but nothing can be measured.
 
 func cpuTime(int) (time.Duration, error) {
 	return 0, fmt.Errorf("CPU time of another process on %s: %w", runtime.GOOS, errors.ErrUnsupported)

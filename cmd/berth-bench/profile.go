@@ -13,8 +13,8 @@ import (
 // profileTime is how long a scenario is profiled.
 const profileTime = 5 * time.Second
 
-// profile goes on with the scenario's work, unmeasured, and writes a CPU
-// profile of the server meanwhile.
+// profile continues the scenario's work without measuring it, and writes a CPU profile of the
+// server.
 func (b *bench) profile(ctx context.Context, sc scenario, r runner) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -11,18 +11,18 @@ import (
 	"unicode/utf8"
 )
 
-// Report is a whole run, as --json writes it.
+// Report is the report of a run, as --json writes it.
 type Report struct {
 	Machine Machine   `json:"machine"`
 	Began   time.Time `json:"began"`
 	Seconds float64   `json:"seconds"`
 	Pairs   int       `json:"pairs"`
-	Quick   bool      `json:"quick"` // smaller sizes, which say less
+	Quick   bool      `json:"quick"` // smaller sizes, so the figures are less reliable
 	Subject string    `json:"subject"`
 	Results []Result  `json:"results"`
 }
 
-// Machine is where a run took place.
+// Machine is the machine of a run.
 type Machine struct {
 	Processor  string `json:"processor"`
 	CPUs       int    `json:"cpus"`
@@ -43,8 +43,8 @@ func (r Report) writeJSON(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// over counts the scenarios that miss their limit.
-func (r Report) over() int {
+// missed returns the number of scenarios that miss their limit.
+func (r Report) missed() int {
 	n := 0
 	for _, res := range r.Results {
 		if !res.OK {
@@ -54,7 +54,7 @@ func (r Report) over() int {
 	return n
 }
 
-// writeTable writes a table that is Markdown, too.
+// writeTable writes the report as a Markdown table.
 func (r Report) writeTable(w io.Writer) error {
 	m := r.Machine
 	_, err := fmt.Fprintf(w, "%s, %d CPUs, %s, %s, %s; %s, %d pairs, %.0f s in all\n\n",
@@ -68,20 +68,21 @@ func (r Report) writeTable(w io.Writer) error {
 	for _, res := range r.Results {
 		rows = append(rows, res.row())
 	}
-	_, err = io.WriteString(w, markdown(rows))
+	_, err = io.WriteString(w, markdownTable(rows))
 	return err
 }
 
-// row has the subject's figures; of the base it has the CPU and the memory.
+// row returns the cells of the result's row. Of the base it contains only the CPU time, the time
+// and the memory.
 func (r Result) row() []string {
 	s := r.Subject
 	row := []string{
-		r.Title, baseAnd(r.Base, func(s Side) string { return nanoseconds(s.Wall.Median) }, s), rate(s, r.Unit),
-		nanoseconds(s.P50), nanoseconds(s.P99), "", nanoseconds(s.CPU.Median), "", "", "",
-		baseAnd(r.Base, func(s Side) string { return mebibytes(s.PeakMemory) }, s),
+		r.Title, withBase(r.Base, func(s Side) string { return formatNanoseconds(s.Wall.Median) }, s), rate(s, r.Unit),
+		formatNanoseconds(s.P50), formatNanoseconds(s.P99), "", formatNanoseconds(s.CPU.Median), "", "", "",
+		withBase(r.Base, func(s Side) string { return formatMiB(s.PeakMemory) }, s),
 	}
 	if r.Base != nil {
-		row[5] = nanoseconds(r.Base.CPU.Median)
+		row[5] = formatNanoseconds(r.Base.CPU.Median)
 		row[7] = fmt.Sprintf("%.2f [%.2f–%.2f]", r.Ratio.Median, r.Ratio.Q1, r.Ratio.Q3)
 	}
 	if r.Limit != nil {
@@ -94,8 +95,8 @@ func (r Result) row() []string {
 	return row
 }
 
-// baseAnd is a figure of the base, where there is one, and of the subject.
-func baseAnd(base *Side, figure func(Side) string, subject Side) string {
+// withBase returns a figure of the base, if there is one, and of the subject.
+func withBase(base *Side, figure func(Side) string, subject Side) string {
 	if base == nil {
 		return figure(subject)
 	}
@@ -105,9 +106,9 @@ func baseAnd(base *Side, figure func(Side) string, subject Side) string {
 func (l Limit) String() string {
 	switch l.Kind {
 	case limitMemory:
-		return mebibytes(int64(l.Max))
+		return formatMiB(int64(l.Max))
 	case limitTime, limitCPU:
-		return nanoseconds(l.Max)
+		return formatNanoseconds(l.Max)
 	}
 	return fmt.Sprintf("%.2f", l.Max)
 }
@@ -119,10 +120,10 @@ func rate(s Side, unit string) string {
 	return fmt.Sprintf("%.0f %s/s", s.Rate, unit)
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
+func formatMiB(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
 
-// nanoseconds has three digits that count, or all where the unit is µs.
-func nanoseconds(ns float64) string {
+// formatNanoseconds returns ns with a suitable unit, and two or more significant digits.
+func formatNanoseconds(ns float64) string {
 	switch {
 	case ns == 0:
 		return "–"
@@ -136,8 +137,8 @@ func nanoseconds(ns float64) string {
 	return fmt.Sprintf("%.2f s", ns/1e9)
 }
 
-// markdown makes a table of rows, the first its head, with aligned columns.
-func markdown(rows [][]string) string {
+// markdownTable returns a table with aligned columns. The first row is its head.
+func markdownTable(rows [][]string) string {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -163,8 +164,8 @@ func markdown(rows [][]string) string {
 	return out.String()
 }
 
-// brief is the figure in a few words.
-func (r Result) brief() string {
+// summary returns the figure in a few words.
+func (r Result) summary() string {
 	row := r.row()
 	text := row[6] + " of CPU for each " + r.Unit
 	if r.Ratio != nil {

@@ -22,7 +22,7 @@ func tallyOf(name string, peak int64, cpus ...time.Duration) tally {
 }
 
 func TestCompareTakesTheMedianOfThePairs(t *testing.T) {
-	// The ratios are 2, 3 and 1; that of the medians would be 150/100.
+	// The ratios of the pairs are 2, 3 and 1. The ratio of the medians would be 150/100.
 	floor := tallyOf("floor", 1<<20, 100*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)
 	berth := tallyOf("berth", 2<<20, 200*time.Millisecond, 150*time.Millisecond, 200*time.Millisecond)
 	tests := []struct {
@@ -30,7 +30,7 @@ func TestCompareTakesTheMedianOfThePairs(t *testing.T) {
 		ok  bool
 	}{{1.99, false}, {2, true}, {2.5, true}}
 	for _, tt := range tests {
-		r := compare(scenario{limit: atMost(tt.max)}, floor, berth)
+		r := pairResult(scenario{limit: ratioLimit(tt.max)}, floor, berth)
 		if r.Ratio.Median != 2 || r.Ratio.Q1 != 1.5 || r.Ratio.Q3 != 2.5 {
 			t.Errorf("ratio %+v, want 2 between 1.5 and 2.5", *r.Ratio)
 		}
@@ -38,7 +38,7 @@ func TestCompareTakesTheMedianOfThePairs(t *testing.T) {
 			t.Errorf("at most %v: ok %v with figure %v, want %v with 2", tt.max, r.OK, r.Figure, tt.ok)
 		}
 	}
-	r := compare(scenario{}, floor, berth)
+	r := pairResult(scenario{}, floor, berth)
 	if !r.OK {
 		t.Error("without a limit: not ok")
 	}
@@ -66,7 +66,7 @@ func TestLimitsOfMemoryAndTime(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			subject := tallyOf("berth", 128<<20, time.Millisecond)
 			subject.add(sampleOf(time.Millisecond, time.Second, 1), 100<<20)
-			if r := alone(scenario{limit: &tt.limit}, subject); r.OK != tt.ok {
+			if r := singleResult(scenario{limit: &tt.limit}, subject); r.OK != tt.ok {
 				t.Errorf("ok %v with figure %v of %v", r.OK, r.Figure, tt.limit.Max)
 			}
 		})
@@ -79,8 +79,8 @@ func TestTable(t *testing.T) {
 	report := Report{
 		Machine: Machine{"a processor", 2, "Linux", "ext4", "go1"}, Subject: "berth", Pairs: 1,
 		Results: []Result{
-			compare(scenario{title: "quick", unit: "request", limit: atMost(2)}, floor, berth),
-			alone(scenario{title: "small", unit: "upload", limit: &Limit{limitMemory, 128 << 20}}, berth),
+			pairResult(scenario{title: "quick", unit: "request", limit: ratioLimit(2)}, floor, berth),
+			singleResult(scenario{title: "small", unit: "upload", limit: &Limit{limitMemory, 128 << 20}}, berth),
 		},
 	}
 	var out strings.Builder
@@ -107,15 +107,15 @@ func TestTable(t *testing.T) {
 			t.Errorf("not a table of %d columns: %s", columns-1, line)
 		}
 	}
-	if report.over() != 1 {
-		t.Errorf("%d over, want 1", report.over())
+	if report.missed() != 1 {
+		t.Errorf("%d over, want 1", report.missed())
 	}
 }
 
 func TestJSON(t *testing.T) {
 	floor, berth := tallyOf("floor", 1, time.Millisecond), tallyOf("berth", 2, 2*time.Millisecond)
 	path := filepath.Join(t.TempDir(), "report.json")
-	want := Report{Pairs: 1, Subject: "berth", Results: []Result{compare(scenario{name: "n", limit: atMost(3)}, floor, berth)}}
+	want := Report{Pairs: 1, Subject: "berth", Results: []Result{pairResult(scenario{name: "n", limit: ratioLimit(3)}, floor, berth)}}
 	if err := want.writeJSON(path); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestNanoseconds(t *testing.T) {
 		32 * time.Millisecond:   "32 ms",
 		1260 * time.Millisecond: "1.26 s",
 	} {
-		if got := nanoseconds(float64(d)); got != want {
+		if got := formatNanoseconds(float64(d)); got != want {
 			t.Errorf("%d ns: %q, want %q", d, got, want)
 		}
 	}

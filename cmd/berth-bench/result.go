@@ -4,23 +4,22 @@ import (
 	"time"
 )
 
-// Result is what one scenario found. Durations are in nanoseconds, memory is
-// in bytes.
+// Result is the result of one scenario. Durations are in nanoseconds, memory is in bytes.
 type Result struct {
 	Name    string     `json:"name"`
 	Title   string     `json:"title"`
-	Unit    string     `json:"unit"`           // what CPU and rate count
+	Unit    string     `json:"unit"`           // the unit of CPU and rate
 	Base    *Side      `json:"base,omitempty"` // what the subject is compared with
 	Subject Side       `json:"subject"`
-	Ratios  []float64  `json:"ratios,omitempty"` // subject to base, of each pair: of CPU per unit, unless the title names a latency
+	Ratios  []float64  `json:"ratios,omitempty"` // subject / base of each pair: of CPU per unit, unless the title names a latency
 	Ratio   *Quartiles `json:"ratio,omitempty"`
 	Limit   *Limit     `json:"limit,omitempty"`
-	Figure  float64    `json:"figure,omitempty"` // what Limit is about
+	Figure  float64    `json:"figure,omitempty"` // the figure that Limit limits
 	OK      bool       `json:"ok"`               // true where there is no Limit
 }
 
-// Side is what was measured of one server, or one half of it. P50 and P99 are
-// of all operations of all batches.
+// Side is the measurement of one server, or of one of the two things that a server did. P50 and P99
+// are those of all operations in all batches.
 type Side struct {
 	Name        string    `json:"name"`
 	Wall        Quartiles `json:"wall"`           // of a batch
@@ -29,21 +28,21 @@ type Side struct {
 	BytesRate   float64   `json:"bytes_a_second,omitempty"`
 	P50         float64   `json:"p50"`
 	P99         float64   `json:"p99"`
-	PeakMemory  int64     `json:"peak_memory"` // the most of all batches
+	PeakMemory  int64     `json:"peak_memory"` // maximum of all batches
 	CPUPerBatch []float64 `json:"cpu_per_unit_by_batch"`
 }
 
-// Limit is a target.
+// Limit is the target of a scenario.
 type Limit struct {
 	Kind string  `json:"kind"`
 	Max  float64 `json:"max"`
 }
 
-// What a Limit can be about.
+// The kinds of limits.
 const (
 	limitRatio  = "ratio"          // median of the pairs
 	limitCPU    = "CPU"            // nanoseconds per unit, median
-	limitMemory = "peak memory"    // bytes, the most of all runs
+	limitMemory = "peak memory"    // bytes, maximum of all runs
 	limitTime   = "time to answer" // nanoseconds, median
 )
 
@@ -82,13 +81,12 @@ func (t *tally) side() Side {
 	}
 }
 
-// compare makes the result of a scenario with two sides, whose samples are
-// pairs.
-func compare(sc scenario, base, subject tally) Result {
-	r := alone(sc, subject)
+// pairResult returns the result of a scenario with two sides, whose samples are pairs.
+func pairResult(sc scenario, base, subject tally) Result {
+	r := singleResult(sc, subject)
 	b := base.side()
 	r.Base = &b
-	of := sc.of
+	of := sc.metric
 	if of == nil {
 		of = sample.cpuPerUnit
 	}
@@ -97,17 +95,17 @@ func compare(sc scenario, base, subject tally) Result {
 	}
 	q := quartilesOf(r.Ratios)
 	r.Ratio = &q
-	return r.judged()
+	return r.withVerdict()
 }
 
-// alone makes the result of a scenario with one side.
-func alone(sc scenario, subject tally) Result {
+// singleResult returns the result of a scenario with one side.
+func singleResult(sc scenario, subject tally) Result {
 	r := Result{Name: sc.name, Title: sc.title, Unit: sc.unit, Limit: sc.limit, Subject: subject.side()}
-	return r.judged()
+	return r.withVerdict()
 }
 
-// judged says whether the limit is kept.
-func (r Result) judged() Result {
+// withVerdict returns the result with Figure and OK set.
+func (r Result) withVerdict() Result {
 	if r.Limit == nil {
 		r.OK = true
 		return r

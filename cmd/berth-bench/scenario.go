@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// sizes is how much the scenarios do.
+// sizes are the sizes of the scenarios.
 type sizes struct {
-	pairs     int // of batches, for each figure that compares
-	runs      int // of the scenarios of peak memory
+	pairs     int // batches of each side in a comparison
+	runs      int // batches in a scenario of peak memory
 	blob      int64
 	cycles    int // in a batch of small operations
 	requests  int // in a cycle
 	pushes    int // images in a cycle
 	pulls     int // images in a cycle
-	logins    int // wrong ones that are timed, in a batch
+	logins    int // wrong logins in a batch
 	tags      int // in the large repository
 	repos     int // in the large registry
-	uploads   int // at once, for peak memory
+	uploads   int // concurrent uploads, for peak memory
 	uploadLen int64
 }
 
@@ -37,7 +37,7 @@ func quickSizes() sizes {
 	}
 }
 
-// The small sides of the growth scenarios.
+// The sizes of the small sides of the growth scenarios, and of their pages.
 const (
 	fewTags  = 100
 	pageTags = 200
@@ -45,47 +45,47 @@ const (
 	pageSize = 100
 )
 
-// clients is how many speak at once where a scenario's name does not say it.
+// clients is the number of clients, unless a scenario's name says otherwise.
 const clients = 8
 
 // scenario is one row of the report.
 type scenario struct {
 	name   string
 	title  string
-	unit   string // what CPU and rate count
+	unit   string // the unit of CPU and rate
 	limit  *Limit
 	kind   kind
-	work   *work                // of the subject, and of the floor where it has one
-	base   *work                // growth, authentication: what it is compared with
-	of     func(sample) float64 // what the ratio is of; nil: CPU per unit
-	policy string               // of a subject with users; "": benchPolicy
+	work   *work                // for the subject, and for the floor in a comparison with it
+	base   *work                // for the other side of a comparison with the subject itself
+	metric func(sample) float64 // what the ratio compares; nil: CPU per unit
+	policy string               // for a subject with users; "": benchPolicy
 }
 
-// kind is what a scenario's figure is and what it is measured against.
+// kind says what a scenario measures and what it compares.
 type kind int
 
 const (
-	againstFloor      kind = iota // CPU; both start with an empty directory, kept from pair to pair
-	againstFloorFresh             // the same, with a new directory for each pair
-	againstFewTags                // CPU in one process over one large data directory, in two repositories
-	againstFewRepos               // CPU over two data directories
-	againstOpen                   // CPU of the subject with users and without
-	guardedPair                   // one process with users that does one thing and another
-	guardedAlone                  // CPU of the subject with users
-	peakOnly                      // memory of the subject alone
-	startOnly                     // time until ready on the large data directory
+	againstFloor      kind = iota // CPU; both start with an empty directory, which later pairs use again
+	againstFloorFresh             // CPU; with a new directory for each pair
+	againstFewTags                // CPU in two repositories of one process with the large data directory
+	againstFewRepos               // CPU with two data directories
+	againstOpen                   // CPU of the subject with users, against one without
+	authPair                      // two things in one process with users
+	authAlone                     // CPU of the subject with users, against nothing
+	peakOnly                      // peak memory of the subject, against nothing
+	startOnly                     // time until the subject is ready with the large data directory
 )
 
-func atMost(ratio float64) *Limit { return &Limit{Kind: limitRatio, Max: ratio} }
+func ratioLimit(ratio float64) *Limit { return &Limit{Kind: limitRatio, Max: ratio} }
 
-// scenarios is the table, in the order of the report.
+// scenarios returns all scenarios in the order of the report.
 func scenarios(z sizes, c *content) ([]scenario, error) {
 	mib := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 	memory := &Limit{Kind: limitMemory, Max: 128 << 20}
 	table := []scenario{
-		{name: "push-1", title: "push " + mib(z.blob), unit: "push", limit: atMost(1.25), kind: againstFloorFresh,
+		{name: "push-1", title: "push " + mib(z.blob), unit: "push", limit: ratioLimit(1.25), kind: againstFloorFresh,
 			work: pushBlobs(c, 1, 1, z.blob)},
-		{name: "push-4", title: "push 4 × " + mib(z.blob/4) + " at once", unit: "4 pushes", limit: atMost(1.25), kind: againstFloorFresh,
+		{name: "push-4", title: "push 4 × " + mib(z.blob/4) + " at once", unit: "4 pushes", limit: ratioLimit(1.25), kind: againstFloorFresh,
 			work: pushBlobs(c, 2, 4, z.blob/4)},
 	}
 	pull1, pull4 := pullBlob(c, 3, 1, z.blob), pullBlob(c, 4, 4, z.blob)
@@ -100,11 +100,11 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 		return nil, err
 	}
 	table = append(table,
-		scenario{name: "pull-1", title: "pull " + mib(z.blob), unit: "pull", limit: atMost(1.25), work: pull1},
-		scenario{name: "pull-4", title: "pull 4 × " + mib(z.blob) + " at once", unit: "4 pulls", limit: atMost(1.25), work: pull4},
-		scenario{name: "image-push", title: "push a small image, 8 clients", unit: "image", limit: atMost(2), kind: againstFloorFresh,
+		scenario{name: "pull-1", title: "pull " + mib(z.blob), unit: "pull", limit: ratioLimit(1.25), work: pull1},
+		scenario{name: "pull-4", title: "pull 4 × " + mib(z.blob) + " at once", unit: "4 pulls", limit: ratioLimit(1.25), work: pull4},
+		scenario{name: "image-push", title: "push a small image, 8 clients", unit: "image", limit: ratioLimit(2), kind: againstFloorFresh,
 			work: pushImages(c, z)},
-		scenario{name: "image-pull", title: "pull a small image, 8 clients", unit: "image", limit: atMost(2), work: pullImages},
+		scenario{name: "image-pull", title: "pull a small image, 8 clients", unit: "image", limit: ratioLimit(2), work: pullImages},
 	)
 	table = append(table, requests...)
 	guarded, err := authScenarios(c, z)
@@ -126,14 +126,12 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 
 const benchRepo = "bench/app"
 
-// identity numbers content so that no two scenarios, cycles or operations
-// share it.
-func identity(scenario uint64, cycle, i int) uint64 {
+// contentID returns an id for content that no other scenario, cycle or operation uses.
+func contentID(scenario uint64, cycle, i int) uint64 {
 	return scenario<<48 | uint64(cycle+1)<<24 | uint64(i)
 }
 
-// pushBlobs pushes n big blobs at once, each by POST, PATCH and PUT. A unit is
-// all n.
+// pushBlobs pushes n big blobs concurrently, each by POST, PATCH and PUT. A unit is all n.
 func pushBlobs(c *content, id uint64, n int, size int64) *work {
 	blobs := make([]blob, n)
 	return &work{
@@ -141,7 +139,7 @@ func pushBlobs(c *content, id uint64, n int, size int64) *work {
 		prepare: func(_ context.Context, _ *client, cycle, ops int) error {
 			for i := range ops {
 				var err error
-				if blobs[i], err = c.big(size, identity(id, cycle, i)); err != nil {
+				if blobs[i], err = c.bigBlob(size, contentID(id, cycle, i)); err != nil {
 					return err
 				}
 			}
@@ -151,10 +149,10 @@ func pushBlobs(c *content, id uint64, n int, size int64) *work {
 	}
 }
 
-// pullBlob pulls one big blob n times at once.
+// pullBlob pulls one big blob n times concurrently.
 func pullBlob(c *content, id uint64, n int, size int64) *work {
-	// Made when it is needed first: it takes a second to hash.
-	pulled := sync.OnceValues(func() (blob, error) { return c.big(size, identity(id, 0, 0)) })
+	// Hashing takes a second, so make it on first use only.
+	pulled := sync.OnceValues(func() (blob, error) { return c.bigBlob(size, contentID(id, 0, 0)) })
 	return &work{
 		seed: func(ctx context.Context, cl *client) error {
 			b, err := pulled()
@@ -164,7 +162,7 @@ func pullBlob(c *content, id uint64, n int, size int64) *work {
 			if err := cl.pushBlob(ctx, benchRepo, b, true); err != nil {
 				return err
 			}
-			return cl.verify(ctx, blobPath(benchRepo, b.digest), b.digest)
+			return cl.verifyDigest(ctx, blobPath(benchRepo, b.digest), b.digest)
 		},
 		ops: n, cycles: 1, clients: n, bytes: int64(n) * size,
 		op: func(ctx context.Context, cl *client, _ int) error {
@@ -177,17 +175,17 @@ func pullBlob(c *content, id uint64, n int, size int64) *work {
 	}
 }
 
-// pushImages pushes images of five layers, each with blobs of its own.
+// pushImages pushes images of five layers, which share no blobs.
 func pushImages(c *content, z sizes) *work {
 	images := make([]image, z.pushes)
 	first := 0
 	return &work{
-		ops: z.pushes, cycles: z.cycles, clients: clients, warm: min(clients, z.pushes),
+		ops: z.pushes, cycles: z.cycles, clients: clients, warmUpOps: min(clients, z.pushes),
 		prepare: func(_ context.Context, _ *client, cycle, ops int) error {
 			first = (cycle + 1) * z.pushes
 			for i := range ops {
 				var err error
-				if images[i], err = c.image(identity(7, cycle, i), 5); err != nil {
+				if images[i], err = c.image(contentID(7, cycle, i), 5); err != nil {
 					return err
 				}
 			}
@@ -199,12 +197,12 @@ func pushImages(c *content, z sizes) *work {
 	}
 }
 
-// pullImages pulls from twenty images of ten layers.
+// pullImages pulls twenty images of ten layers in turn.
 func pullImages(c *content, z sizes) (*work, error) {
 	images := make([]image, 20)
 	for i := range images {
 		var err error
-		if images[i], err = c.image(identity(8, 0, i), 10); err != nil {
+		if images[i], err = c.image(contentID(8, 0, i), 10); err != nil {
 			return nil, err
 		}
 	}
@@ -216,7 +214,7 @@ func pullImages(c *content, z sizes) (*work, error) {
 			})
 			return err
 		},
-		ops: z.pulls, cycles: z.cycles, clients: clients, warm: z.pulls,
+		ops: z.pulls, cycles: z.cycles, clients: clients, warmUpOps: z.pulls,
 		op: func(ctx context.Context, cl *client, i int) error {
 			i %= len(images)
 			return cl.pullImage(ctx, benchRepo, tag(i), images[i])
@@ -224,9 +222,9 @@ func pullImages(c *content, z sizes) (*work, error) {
 	}, nil
 }
 
-// requestScenarios ask again and again for the same thing of one small image.
+// requestScenarios repeat requests for one small image.
 func requestScenarios(c *content, z sizes) ([]scenario, error) {
-	img, err := c.image(identity(9, 0, 0), 5)
+	img, err := c.image(contentID(9, 0, 0), 5)
 	if err != nil {
 		return nil, err
 	}
@@ -239,24 +237,24 @@ func requestScenarios(c *content, z sizes) ([]scenario, error) {
 		if err := cl.pushImage(ctx, benchRepo, tag, img); err != nil {
 			return err
 		}
-		if err := cl.verify(ctx, byTag, img.digest); err != nil {
+		if err := cl.verifyDigest(ctx, byTag, img.digest); err != nil {
 			return err
 		}
-		return cl.verify(ctx, layerPath, layer.digest)
+		return cl.verifyDigest(ctx, layerPath, layer.digest)
 	}
 	request := func(name, title string, limit *Limit, op func(ctx context.Context, cl *client) error) scenario {
 		return scenario{name: name, title: title, unit: "request", limit: limit, work: &work{
-			setup: setup, ops: z.requests, cycles: z.cycles, clients: clients, warm: z.requests,
+			setup: setup, ops: z.requests, cycles: z.cycles, clients: clients, warmUpOps: z.requests,
 			op: func(ctx context.Context, cl *client, _ int) error { return op(ctx, cl) },
 		}}
 	}
 	return []scenario{
 		request("ping", "GET /v2/", nil, func(ctx context.Context, cl *client) error { return cl.get(ctx, "/v2/", -1) }),
-		request("manifest-get-tag", "manifest GET by tag", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, byTag, size) }),
-		request("manifest-get-digest", "manifest GET by digest", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, byDigest, size) }),
-		request("manifest-head-tag", "manifest HEAD by tag", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, byTag, size) }),
-		request("manifest-head-digest", "manifest HEAD by digest", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, byDigest, size) }),
-		request("blob-head", "blob HEAD", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, layerPath, layer.size) }),
-		request("blob-get", "blob GET, 10 KiB", atMost(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, layerPath, layer.size) }),
+		request("manifest-get-tag", "manifest GET by tag", ratioLimit(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, byTag, size) }),
+		request("manifest-get-digest", "manifest GET by digest", ratioLimit(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, byDigest, size) }),
+		request("manifest-head-tag", "manifest HEAD by tag", ratioLimit(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, byTag, size) }),
+		request("manifest-head-digest", "manifest HEAD by digest", ratioLimit(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, byDigest, size) }),
+		request("blob-head", "blob HEAD", ratioLimit(2.2), func(ctx context.Context, cl *client) error { return cl.head(ctx, layerPath, layer.size) }),
+		request("blob-get", "blob GET, 10 KiB", ratioLimit(2.2), func(ctx context.Context, cl *client) error { return cl.get(ctx, layerPath, layer.size) }),
 	}, nil
 }

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// program is a registry that can be measured: one that is started for each
-// pair, or, with url and pid set, one that already runs.
+// program is a registry to measure. It is started for each pair, unless url and pid are set: then
+// it runs already.
 type program struct {
-	name  string
-	path  string
-	args  func(addr, dir string) []string
-	ready string // path that answers 200 once requests are served
-	debug bool   // start it with a debug address
+	name      string
+	path      string
+	args      func(addr, dir string) []string
+	readyPath string // answers 200 as soon as requests are served
+	debug     bool   // start it with a debug address
 
 	url string
 	pid int
@@ -30,38 +30,37 @@ type program struct {
 
 func floorProgram(path string) program {
 	return program{
-		name:  "floor",
-		path:  path,
-		args:  func(addr, dir string) []string { return []string{"floor", "--addr", addr, "--dir", dir} },
-		ready: "/v2/",
+		name:      "floor",
+		path:      path,
+		args:      func(addr, dir string) []string { return []string{"floor", "--addr", addr, "--dir", dir} },
+		readyPath: "/v2/",
 	}
 }
 
 func berthProgram(path string) program {
 	return program{
-		name:  "berth",
-		path:  path,
-		args:  func(addr, dir string) []string { return []string{"serve", "--addr", addr, "--data", dir} },
-		ready: "/readyz",
+		name:      "berth",
+		path:      path,
+		args:      func(addr, dir string) []string { return []string{"serve", "--addr", addr, "--data", dir} },
+		readyPath: "/readyz",
 	}
 }
 
-// external is whether the program runs without us.
+// external reports whether the program was started by others.
 func (p program) external() bool { return p.url != "" }
 
-// server is a program that runs.
+// server is a running program.
 type server struct {
 	*client
 	name     string
 	pid      int
-	debugURL string        // empty where it has no debug address
-	readyIn  time.Duration // from its start to its first answer
-	cmd      *exec.Cmd     // nil where it runs without us
-	exited   chan error    // gets what Wait said
+	debugURL string        // "" without a debug address
+	readyIn  time.Duration // time from the start to the first answer
+	cmd      *exec.Cmd     // nil if the program is external
+	exited   chan error    // receives the result of Wait
 }
 
-// start runs p on dir, whose log goes beside it to dir.log, and returns once
-// it is ready.
+// start starts p on dir and returns when it is ready. Its log is written to dir.log.
 func (p program) start(ctx context.Context, dir string) (*server, error) {
 	if p.external() {
 		c, err := newClient(p.url, maxClients)
@@ -92,7 +91,7 @@ func (p program) start(ctx context.Context, dir string) (*server, error) {
 	defer log.Close()
 
 	s.cmd = exec.Command(p.path, args...)
-	s.cmd.Env = shippedSettings(os.Environ())
+	s.cmd.Env = cleanEnv(os.Environ())
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
@@ -100,19 +99,19 @@ func (p program) start(ctx context.Context, dir string) (*server, error) {
 	}
 	s.pid = s.cmd.Process.Pid
 	go func() { s.exited <- s.cmd.Wait() }()
-	if err := s.awaitReady(ctx, p.ready); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s on %s: %w\n%s", p.name, dir, err, tailOf(log.Name())), s.stop())
+	if err := s.awaitReady(ctx, p.readyPath); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s on %s: %w\n%s", p.name, dir, err, logTail(log.Name())), s.stop())
 	}
 	s.readyIn = time.Since(began)
 	return s, nil
 }
 
-// awaitReady asks until the server answers 200, as often as is harmless.
+// awaitReady polls the server until it answers 200.
 func (s *server) awaitReady(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		_, _, err := s.run(ctx, http.MethodGet, path, nil, http.StatusOK)
+		_, _, err := s.exchange(ctx, http.MethodGet, path, nil, http.StatusOK)
 		if err == nil {
 			return nil
 		}
@@ -127,14 +126,13 @@ func (s *server) awaitReady(ctx context.Context, path string) error {
 	}
 }
 
-// stop ends the process, if it is ours, and waits for it. It may be called
-// again.
+// stop ends the process, unless it is external, and waits for it. It may be called again.
 func (s *server) stop() error {
 	s.close()
 	if s.cmd == nil {
 		return nil
 	}
-	// An error says that the process has ended, which Wait tells better.
+	// An error means that the process has ended already, and Wait returns why.
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	var exit error
 	select {
@@ -149,8 +147,8 @@ func (s *server) stop() error {
 	return nil
 }
 
-// shippedSettings takes out what would change a server's settings.
-func shippedSettings(env []string) []string {
+// cleanEnv returns env without the variables that would change a server's settings.
+func cleanEnv(env []string) []string {
 	var kept []string
 	for _, v := range env {
 		name, _, _ := strings.Cut(v, "=")
@@ -164,7 +162,7 @@ func shippedSettings(env []string) []string {
 	return kept
 }
 
-// freeAddress is one on the loopback that nobody listened on just now.
+// freeAddress returns a loopback address with a port that is free at the moment.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -174,8 +172,8 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// tailOf is the end of a log file, to go with an error.
-func tailOf(path string) string {
+// logTail returns the end of a log file, for an error.
+func logTail(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
@@ -190,7 +188,7 @@ func tailOf(path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// buildBerth builds the program of this module into dir.
+// buildBerth builds the berth of this module into dir.
 func buildBerth(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "berth")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/berth-registry/berth/cmd/berth")

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// TestMain lets the test's own program be the floor that the tests start.
+// TestMain runs the test program as the floor if a test starts it so.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "floor" {
 		main()
@@ -23,8 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runBench runs the whole program but for main and returns its table and its
-// report.
+// runBench runs the command and returns its table and its report.
 func runBench(t *testing.T, args ...string) (string, Report) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -71,7 +70,7 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// TestBerth runs every kind of scenario on the berth of this module.
+// TestBerth runs a scenario of every kind on the berth of this module.
 func TestBerth(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and fills a registry")
@@ -177,7 +176,7 @@ func TestScenarioNames(t *testing.T) {
 	}
 }
 
-func TestStartOfWhatEnds(t *testing.T) {
+func TestStartOfFailingProgram(t *testing.T) {
 	path, err := exec.LookPath("false")
 	if err != nil {
 		t.Skip("no program that fails")

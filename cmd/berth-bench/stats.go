@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Quartiles are a figure's median and the quartiles around it. The median says
-// what is typical, the quartiles how far the machine's noise reached.
+// Quartiles are the median and the quartiles of a figure. The quartiles show how much noise the
+// machine added.
 type Quartiles struct {
 	Q1     float64 `json:"q1"`
 	Median float64 `json:"median"`
 	Q3     float64 `json:"q3"`
 }
 
-// quartilesOf interpolates between neighbours where a quartile falls between
-// two values. It is zero for no values.
+// quartilesOf returns the quartiles of values, with linear interpolation. They are zero for no
+// values.
 func quartilesOf(values []float64) Quartiles {
 	sorted := slices.Sorted(slices.Values(values))
 	return Quartiles{Q1: quantile(sorted, 0.25), Median: quantile(sorted, 0.5), Q3: quantile(sorted, 0.75)}
@@ -34,8 +34,8 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[below]*(1-part) + sorted[below+1]*part
 }
 
-// percentile is the smallest of latencies that p of them (0 < p ≤ 1) do not
-// exceed; it sorts latencies. It is zero for none.
+// percentile returns the smallest latency that a fraction p (0 < p ≤ 1) of the latencies do not
+// exceed. It sorts latencies. It returns zero for none.
 func percentile(latencies []time.Duration, p float64) time.Duration {
 	if len(latencies) == 0 {
 		return 0

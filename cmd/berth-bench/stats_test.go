@@ -30,7 +30,7 @@ func TestQuartiles(t *testing.T) {
 	}
 }
 
-func TestQuartilesKeepTheirInput(t *testing.T) {
+func TestQuartilesDoNotSortInput(t *testing.T) {
 	values := []float64{3, 1, 2}
 	quartilesOf(values)
 	if values[0] != 3 || values[1] != 1 || values[2] != 2 {

@@ -74,7 +74,7 @@ func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (i
 	if err := tx.queryRow(`SELECT media_type, payload FROM manifests WHERE id = $1`, id).Scan(&mediaType, &payload); err != nil {
 		return 0, 0, err
 	}
-	if manifest.Matches(m.Digest, mediaType, payload) {
+	if manifest.DigestMatches(m.Digest, mediaType, payload) {
 		return id, size, nil
 	}
 	_, err = tx.exec(`UPDATE manifests SET media_type = $2, artifact_type = $3, subject_digest = NULLIF($4, ''),

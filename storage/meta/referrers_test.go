@@ -61,7 +61,7 @@ func oldManifests() (all []*manifest.Manifest) {
 	for c := rune(0); c < ' '; c++ {
 		controls += string(c)
 	}
-	fits := manifest.MaxListedAnnotations - len(`{"k":""}`)
+	fits := manifest.MaxAnnotationsSize - len(`{"k":""}`)
 	for i, annotations := range []map[string]string{
 		nil, {}, {"": ""},
 		{"html": "<a href=\"x\">&amp;</a>", "<&>": "<&>"},

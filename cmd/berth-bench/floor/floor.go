@@ -1,12 +1,13 @@
-// Package floor is what a registry's cost is measured against: the least work
-// that a durable Go registry can do for a request, and nothing else. It knows
-// no repositories, keeps no metadata and checks nothing but an upload's
-// digest, so it is no registry.
+// Package floor is the reference against which a registry's cost is measured: the least work that a
+// durable Go registry can do for a request. It has no repositories and no metadata, and checks only
+// the digests of uploads, so it is not a registry.
 //
-// What it does guarantee is what makes the comparison fair: a blob's bytes are
-// hashed as they arrive, written, fsynced and renamed, and the directory is
-// fsynced, before its 201; a manifest is in an fsynced log before its 201; a
-// blob leaves by sendfile. Manifests are served from a map.
+// It makes the guarantees that a fair comparison needs:
+//
+//   - Before the 201 for a blob, its bytes have been hashed as they arrived, written, fsynced and
+//     renamed, and the directory has been fsynced.
+//   - Before the 201 for a manifest, it is in a log that has been fsynced.
+//   - Blobs are sent with sendfile, and manifests from a map.
 package floor
 
 import (
@@ -22,13 +23,13 @@ import (
 	"sync/atomic"
 )
 
-// bufferSize is how much of an upload is read before it is hashed and written.
-// Each request with a body allocates as much, as a program of so few lines
-// would; the targets were set against a floor that does.
+// bufferSize is how much of an upload is read before it is hashed and written. Each request with a
+// body allocates a buffer of this size, as a simple program would. The targets were set against a
+// floor that does so.
 const bufferSize = 256 << 10
 
-// Floor is an http.Handler over one directory. It does not read what an
-// earlier Floor left there, but for the blobs.
+// Floor is an http.Handler that stores its data in one directory. Of what an earlier Floor stored
+// there, it serves the blobs only.
 type Floor struct {
 	dir     string
 	dirFile *os.File
@@ -41,7 +42,7 @@ type Floor struct {
 	lastID    atomic.Int64
 }
 
-// Open makes dir if it is not there and empties the manifests' log in it.
+// Open creates dir if necessary, and truncates the log of manifests in it.
 func Open(dir string) (*Floor, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -57,13 +58,13 @@ func Open(dir string) (*Floor, error) {
 	return &Floor{dir: dir, dirFile: dirFile, logFile: logFile}, nil
 }
 
-// Close releases the directory and the log. Requests must have ended.
+// Close closes the directory and the log. All requests must have ended.
 func (f *Floor) Close() error {
 	return errors.Join(f.logFile.Close(), f.dirFile.Close())
 }
 
-// ServeHTTP answers GET /v2/, uploads by POST, PATCH and PUT, GET and HEAD of
-// blobs, and PUT, GET and HEAD of manifests; all else is 404.
+// ServeHTTP serves GET /v2/, uploads by POST, PATCH and PUT, GET and HEAD of blobs, and PUT, GET
+// and HEAD of manifests. All other requests are answered 404.
 func (f *Floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	var err error
@@ -129,7 +130,7 @@ func (f *Floor) putManifest(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// appendLog returns once payload is durable. Nothing shares its fsync.
+// appendLog returns when payload is durable. Each call has its own fsync.
 func (f *Floor) appendLog(payload []byte) error {
 	f.logMu.Lock()
 	defer f.logMu.Unlock()

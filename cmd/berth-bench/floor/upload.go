@@ -14,7 +14,7 @@ import (
 
 var errDigest = errors.New("the bytes do not have this digest")
 
-// upload is one session. Only one request at a time may use it.
+// upload is an upload session. It must be used by one request at a time.
 type upload struct {
 	file *os.File
 	sum  hash.Hash
@@ -58,8 +58,8 @@ func (f *Floor) startUpload(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// appendBody hashes and writes src in turn. io.CopyBuffer would hand the
-// buffer to *os.File's ReadFrom, which ignores it.
+// appendBody reads src, hashes and writes it. It does not use io.CopyBuffer, which would call
+// ReadFrom of *os.File, and that ignores the buffer.
 func (f *Floor) appendBody(up *upload, src io.Reader) error {
 	buf := make([]byte, bufferSize)
 	for {
@@ -77,7 +77,7 @@ func (f *Floor) appendBody(up *upload, src io.Reader) error {
 	}
 }
 
-// commit returns once the blob is durable under its digest.
+// commit returns when the blob is durable under its digest.
 func (f *Floor) commit(up *upload, want string) error {
 	defer up.file.Close()
 	encoded := hex.EncodeToString(up.sum.Sum(nil))

@@ -14,20 +14,20 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-var _ Rows = (storage.Lists)(nil)
+var _ Lister = (storage.Lists)(nil)
 
-// memory is Rows in memory that count what is read.
-type memory struct {
+// memoryLister is a Lister in memory that counts what is read.
+type memoryLister struct {
 	mu      sync.Mutex
 	sorted  []string
-	order   []string // of their listing
-	rows    int      // that were read
+	order   []string // in the order of listing
+	names   int      // number of names read
 	queries int
-	skipped int64                     // numbers of the version that no repository has, at the end
-	asked   func(after string, n int) // called for each query of names, if set
+	skipped int64                     // gap at the end of the version numbers
+	onQuery func(after string, n int) // called for each query of names, if set
 }
 
-func (m *memory) list(names ...string) {
+func (m *memoryLister) list(names ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.order = append(m.order, names...)
@@ -35,9 +35,9 @@ func (m *memory) list(names ...string) {
 	slices.Sort(m.sorted)
 }
 
-func (m *memory) Repositories(_ context.Context, after, before string, n int) ([]string, error) {
-	if m.asked != nil {
-		m.asked(after, n)
+func (m *memoryLister) Repositories(_ context.Context, after, before string, n int) ([]string, error) {
+	if m.onQuery != nil {
+		m.onQuery(after, n)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -47,30 +47,31 @@ func (m *memory) Repositories(_ context.Context, after, before string, n int) ([
 		to = max(from, sort.SearchStrings(m.sorted, before))
 	}
 	names := slices.Clone(m.sorted[from:min(to, from+n)])
-	m.rows += len(names)
+	m.names += len(names)
 	m.queries++
 	return names, nil
 }
 
-func (m *memory) ListVersion(context.Context) (int64, error) {
+func (m *memoryLister) ListVersion(context.Context) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return int64(len(m.order)) + m.skipped, nil
 }
 
-func (m *memory) Listed(_ context.Context, since int64, n int) ([]string, int64, error) {
+func (m *memoryLister) Listed(_ context.Context, since int64, n int) ([]string, int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	to := min(int(since)+n, len(m.order))
 	names := slices.Clone(m.order[since:to])
-	m.rows += len(names)
+	m.names += len(names)
 	m.queries++
 	return names, int64(to), nil
 }
 
-// many are the rows of n repositories, called "r/0000000" and so on.
-func many(n int) *memory {
-	m := &memory{}
+// repositories returns a Lister of n repositories, whose names are repoName(0), repoName(1), and so
+// on.
+func repositories(n int) *memoryLister {
+	m := &memoryLister{}
 	names := make([]string, n)
 	for i := range names {
 		names[i] = repoName(i)
@@ -81,7 +82,7 @@ func many(n int) *memory {
 
 func repoName(i int) string { return fmt.Sprintf("r/%07d", i) }
 
-// numberOf is i of repoName(i), -1 for other names.
+// numberOf is the inverse of repoName. It returns -1 for other names.
 func numberOf(name string) int {
 	text, ok := strings.CutPrefix(name, "r/")
 	i, err := strconv.Atoi(text)
@@ -91,13 +92,13 @@ func numberOf(name string) int {
 	return i
 }
 
-// decisions is a view that counts what it is asked.
-type decisions struct {
+// viewCounter makes views and counts how often they are asked.
+type viewCounter struct {
 	mu sync.Mutex
 	n  int
 }
 
-func (d *decisions) view(key string, allows func(name string) bool) auth.View {
+func (d *viewCounter) view(key string, allows func(name string) bool) auth.View {
 	return auth.View{Key: key, Allows: func(name string) bool {
 		d.mu.Lock()
 		d.n++
@@ -106,17 +107,17 @@ func (d *decisions) view(key string, allows func(name string) bool) auth.View {
 	}}
 }
 
-// work is what requests cost.
-type work struct{ rows, queries, decisions int }
+// cost is the cost of requests.
+type cost struct{ names, queries, decisions int }
 
-// costs returns what a call costs.
-func costs(m *memory, d *decisions, call func()) work {
+// measure returns the cost of a call.
+func measure(m *memoryLister, d *viewCounter, call func()) cost {
 	m.mu.Lock()
-	m.rows, m.queries = 0, 0
+	m.names, m.queries = 0, 0
 	m.mu.Unlock()
 	d.n = 0
 	call()
-	return work{m.rows, m.queries, d.n}
+	return cost{m.names, m.queries, d.n}
 }
 
 func mustPage(t testing.TB, c *Catalog, v auth.View, after string, n int) ([]string, bool) {
