@@ -26,11 +26,11 @@ const project = "github.com/berth-registry/berth"
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth"},
 	"cmd/berth": {
-		"cmd/berth/config", "cmd/berth/server", "auth", "auth/login", "auth/policy", "auth/rows", "auth/token", "manifest",
+		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
 		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
 	},
 	"cmd/berth/server": {
-		"cmd/berth/config", "api", "api/web", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/rows", "auth/token",
+		"cmd/berth/config", "api", "api/web", "auth", "auth/account", "auth/login", "auth/oidc", "auth/policy", "auth/rows", "auth/token",
 		"storage", "storage/bucket", "storage/meta",
 		"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
 	},
@@ -43,6 +43,7 @@ var layers = map[string][]string{
 	"auth/policy":     {"auth", "manifest"},
 	"auth/token":      {"auth", "auth/rows"},
 	"auth/login":      {"auth", "auth/oidc", "auth/rows"},
+	"auth/account":    {"auth", "auth/login", "auth/rows"},
 	"auth/rows":       {"internal/db"},
 	"auth/oidc":       {"auth"},
 	"auth/authtest":   {"auth"},

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/auth/account"
 )
 
 func (c *console) robotCommand() *cobra.Command {
@@ -31,16 +29,20 @@ func (c *console) robotCreateCommand() *cobra.Command {
 	tokenFlags(cmd.Flags())
 	groups := cmd.Flags().StringArray(groupFlag, nil, "group that the robot is in; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		now := time.Now()
-		t, err := newToken(cmd.Flags(), now)
+		wanted, err := newToken(cmd.Flags())
 		if err != nil {
 			return err
 		}
-		robot := rows.Account{Kind: string(auth.Robot), Name: args[0], Groups: *groups, CreatedAt: now.UnixMicro()}
-		if err := checkAccount(robot); err != nil {
+		if err := account.CheckNames(args[0], *groups); err != nil {
 			return err
 		}
-		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return c.createToken(cmd, db, robot, t) })
+		return c.withAccounts(cmd, func(accounts *account.Service) error {
+			t, secret, err := accounts.CreateRobot(cmd.Context(), args[0], *groups, wanted)
+			if err != nil {
+				return err
+			}
+			return c.showSecret(cmd, t, secret)
+		})
 	}
 	return cmd
 }

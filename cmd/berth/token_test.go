@@ -120,18 +120,3 @@ func TestTokenRefuses(t *testing.T) {
 		o.refused("", []string{c.word}, c.args...)
 	}
 }
-
-func TestParseExpiry(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"90d": 90 * day, "366d": 366 * day, "1d": day, "12h30m": 12*time.Hour + 30*time.Minute, "1m": time.Minute, "8784h": 366 * day,
-	} {
-		if got, err := parseExpiry(text); got != want || err != nil {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "d", "-1d", "+1d", "1.5d", "1d1h", "367d", "65536d", "99999999999999999999d", "59s", "-1h", "8785h", "90", " 9d", "9D"} {
-		if got, err := parseExpiry(text); err == nil {
-			t.Errorf("%q is %v", text, got)
-		}
-	}
-}

@@ -1,25 +1,19 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/account"
 	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
 	groupFlag      = "group"
 	keepTokensFlag = "keep-tokens"
-
-	listPage = 500 // rows that a list reads at once
 )
 
 func (c *console) userCommand() *cobra.Command {
@@ -34,31 +28,26 @@ func (c *console) userCommand() *cobra.Command {
 	return cmd
 }
 
-// accountCommand is a command on the account that its first argument names, of a kind.
-func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run func(cmd *cobra.Command, db *rows.DB, a rows.Account, args []string) error) *cobra.Command {
+// withAccounts runs f on the accounts of the database, for a command that has rowsFlags.
+func (c *console) withAccounts(cmd *cobra.Command, f func(accounts *account.Service) error) error {
+	return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return f(account.New(db, time.Now)) })
+}
+
+// accountCommand makes cmd a command on the account of a kind that its first argument names.
+func (c *console) accountCommand(
+	cmd *cobra.Command, kind auth.Kind, run func(cmd *cobra.Command, accounts *account.Service, a account.Account, args []string) error,
+) *cobra.Command {
 	rowsFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
-			a, err := findAccount(cmd.Context(), db, kind, args[0])
+		return c.withAccounts(cmd, func(accounts *account.Service) error {
+			a, err := accounts.Account(cmd.Context(), kind, args[0])
 			if err != nil {
 				return err
 			}
-			return run(cmd, db, a, args[1:])
+			return run(cmd, accounts, a, args[1:])
 		})
 	}
 	return cmd
-}
-
-// findAccount returns the account of a name.
-func findAccount(ctx context.Context, db *rows.DB, kind auth.Kind, name string) (rows.Account, error) {
-	a, err := db.Account(ctx, string(kind), name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return a, fmt.Errorf("the database has no %s %q", kind, name)
-	case err != nil:
-		return a, fmt.Errorf("reading the %s %q: %w", kind, name, err)
-	}
-	return a, nil
 }
 
 func (c *console) userAddCommand() *cobra.Command {
@@ -71,67 +60,28 @@ func (c *console) userAddCommand() *cobra.Command {
 	groups := cmd.Flags().StringArray(groupFlag, nil, "group that the user is in; may be repeated")
 	cmd.Flags().Bool(passwordStdinFlag, false, "read the password from standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		a := rows.Account{Kind: string(auth.User), Name: args[0], Groups: *groups}
-		if err := checkAccount(a); err != nil {
+		if err := account.CheckNames(args[0], *groups); err != nil {
 			return err
 		}
-		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return c.addUser(cmd, db, a) })
+		return c.withAccounts(cmd, func(accounts *account.Service) error { return c.addUser(cmd, accounts, args[0], *groups) })
 	}
 	return cmd
 }
 
-// checkAccount says what is wrong with the names in a new account.
-func checkAccount(a rows.Account) error {
-	if err := auth.CheckAccountName(a.Name); err != nil {
+func (c *console) addUser(cmd *cobra.Command, accounts *account.Service, name string, groups []string) error {
+	// Before a person is asked for a password.
+	if err := accounts.CheckUnused(cmd.Context(), auth.User, name); err != nil {
 		return err
 	}
-	return checkGroups(a.Groups)
-}
-
-// checkGroups says what is wrong with the names of groups: those of accounts, so that a policy file can say them.
-func checkGroups(groups []string) error {
-	for _, group := range groups {
-		if err := auth.CheckAccountName(group); err != nil {
-			return fmt.Errorf("group %q: %w", group, err)
-		}
-	}
-	return nil
-}
-
-func (c *console) addUser(cmd *cobra.Command, db *rows.DB, a rows.Account) error {
-	switch _, err := db.Account(cmd.Context(), a.Kind, a.Name); { // before anyone is asked for a password
-	case err == nil:
-		return errTaken(a)
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("reading the user %q: %w", a.Name, err)
-	}
-	hash, err := c.newHash(cmd)
-	if err != nil {
-		return err
-	}
-	a.PasswordHash, a.PasswordCost, a.CreatedAt = hash, login.DefaultCost, time.Now().UnixMicro()
-	err = db.Tx(cmd.Context(), func(tx *rows.Tx) (err error) {
-		a.ID, err = tx.CreateAccount(a)
-		return err
-	})
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return errTaken(a)
-	case err != nil:
-		return fmt.Errorf("adding the user: %w", err)
-	}
-	return c.say(cmd, newAccountInfo(a), "added user %s", a.Name)
-}
-
-func errTaken(a rows.Account) error { return fmt.Errorf("there is a %s %q already", a.Kind, a.Name) }
-
-// newHash reads a password and returns what is kept of it.
-func (c *console) newHash(cmd *cobra.Command) (string, error) {
 	password, err := c.newPassword(cmd)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return login.HashPassword(password, login.DefaultCost)
+	a, err := accounts.AddUser(cmd.Context(), name, groups, password)
+	if err != nil {
+		return err
+	}
+	return c.say(cmd, newAccountInfo(a), "added user %s", a.Name)
 }
 
 func (c *console) userPasswdCommand() *cobra.Command {
@@ -143,30 +93,16 @@ func (c *console) userPasswdCommand() *cobra.Command {
 	}
 	cmd.Flags().Bool(passwordStdinFlag, false, "read the password from standard input")
 	keep := cmd.Flags().Bool(keepTokensFlag, false, "let the user's tokens be")
-	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, db *rows.DB, a rows.Account, _ []string) error {
-		hash, err := c.newHash(cmd)
+	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, accounts *account.Service, a account.Account, _ []string) error {
+		password, err := c.newPassword(cmd)
 		if err != nil {
 			return err
 		}
-		err = changeAccount(cmd.Context(), db, func(tx *rows.Tx) error {
-			if err := tx.SetPassword(a.ID, hash, login.DefaultCost); err != nil || *keep {
-				return err
-			}
-			return tx.DeleteAuthTokensOf(a.ID)
-		})
-		if err != nil {
+		if err := accounts.SetPassword(cmd.Context(), a, password, *keep); err != nil {
 			return err
 		}
 		return c.say(cmd, newAccountInfo(a), "changed the password of %s", a.Name)
 	})
-}
-
-// changeAccount changes an account that was there a moment ago.
-func changeAccount(ctx context.Context, db *rows.DB, change func(tx *rows.Tx) error) error {
-	if err := db.Tx(ctx, change); err != nil {
-		return fmt.Errorf("changing the account: %w", err)
-	}
-	return nil
 }
 
 func (c *console) userGroupsCommand() *cobra.Command {
@@ -176,12 +112,8 @@ func (c *console) userGroupsCommand() *cobra.Command {
 		Long:  "Puts a user into exactly the groups that are named, or into none. A policy file may know of further ones.",
 		Args:  cobra.MinimumNArgs(1),
 	}
-	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, db *rows.DB, a rows.Account, groups []string) error {
-		if err := checkGroups(groups); err != nil {
-			return err
-		}
-		a.Groups = groups
-		err := changeAccount(cmd.Context(), db, func(tx *rows.Tx) error { return tx.SetGroups(a.ID, groups) })
+	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, accounts *account.Service, a account.Account, groups []string) error {
+		a, err := accounts.SetGroups(cmd.Context(), a, groups)
 		if err != nil {
 			return err
 		}
@@ -200,37 +132,21 @@ func (c *console) accountListCommand(kind auth.Kind) *cobra.Command {
 	}
 	rowsFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withRows(cmd, func(db *rows.DB, _ *loaded) error {
+		return c.withAccounts(cmd, func(accounts *account.Service) error {
 			list := []accountInfo{}
-			err := eachAccount(cmd.Context(), db, kind, func(a rows.Account) { list = append(list, newAccountInfo(a)) })
-			if err != nil {
-				return err
-			}
 			t := table{head: []string{"NAME", "GROUPS", "STATE", "CREATED"}}
-			for _, a := range list {
-				t.add(a.Name, strings.Join(a.Groups, ","), a.state(), a.Created.Format(time.DateOnly))
+			for a, err := range accounts.Accounts(cmd.Context(), kind) {
+				if err != nil {
+					return err
+				}
+				info := newAccountInfo(a)
+				list = append(list, info)
+				t.add(info.Name, strings.Join(info.Groups, ","), info.state(), info.Created.Format(time.DateOnly))
 			}
 			return c.show(cmd, list, t)
 		})
 	}
 	return cmd
-}
-
-// eachAccount reads all accounts of a kind in the order of their names.
-func eachAccount(ctx context.Context, db *rows.DB, kind auth.Kind, f func(a rows.Account)) error {
-	for last := ""; ; {
-		page, err := db.Accounts(ctx, string(kind), last, listPage)
-		if err != nil {
-			return fmt.Errorf("reading the %ss: %w", kind, err)
-		}
-		for _, a := range page {
-			f(a)
-			last = a.Name
-		}
-		if len(page) < listPage {
-			return nil
-		}
-	}
 }
 
 func (c *console) userRemoveCommand() *cobra.Command { return c.accountRemoveCommand(auth.User) }
@@ -243,9 +159,8 @@ func (c *console) accountRemoveCommand(kind auth.Kind) *cobra.Command {
 		Long:  "Removes a " + string(kind) + " and its tokens. Whoever gets the name later is somebody else.",
 		Args:  cobra.ExactArgs(1),
 	}
-	return c.accountCommand(cmd, kind, func(cmd *cobra.Command, db *rows.DB, a rows.Account, _ []string) error {
-		err := changeAccount(cmd.Context(), db, func(tx *rows.Tx) error { return tx.DeleteAccount(a.ID) })
-		if err != nil {
+	return c.accountCommand(cmd, kind, func(cmd *cobra.Command, accounts *account.Service, a account.Account, _ []string) error {
+		if err := accounts.Remove(cmd.Context(), a); err != nil {
 			return err
 		}
 		return c.say(cmd, newAccountInfo(a), "removed %s %s", a.Kind, a.Name)
@@ -262,9 +177,8 @@ func (c *console) userDisableCommand(disable bool) *cobra.Command {
 	if !disable {
 		cmd.Use, cmd.Short = "enable NAME", "Let a disabled user in again"
 	}
-	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, db *rows.DB, a rows.Account, _ []string) error {
-		a.Disabled = disable
-		err := changeAccount(cmd.Context(), db, func(tx *rows.Tx) error { return tx.SetDisabled(a.ID, disable) })
+	return c.accountCommand(cmd, auth.User, func(cmd *cobra.Command, accounts *account.Service, a account.Account, _ []string) error {
+		a, err := accounts.SetDisabled(cmd.Context(), a, disable)
 		if err != nil {
 			return err
 		}
@@ -282,8 +196,8 @@ type accountInfo struct {
 	Created  time.Time `json:"created"`
 }
 
-func newAccountInfo(a rows.Account) accountInfo {
-	return accountInfo{Kind: a.Kind, Name: a.Name, Groups: append([]string{}, a.Groups...), Disabled: a.Disabled, Created: time.UnixMicro(a.CreatedAt).UTC()}
+func newAccountInfo(a account.Account) accountInfo {
+	return accountInfo{Kind: string(a.Kind), Name: a.Name, Groups: append([]string{}, a.Groups...), Disabled: a.Disabled, Created: a.Created}
 }
 
 func (a accountInfo) state() string {

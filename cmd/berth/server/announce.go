@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/berth-registry/berth/auth/account"
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
@@ -43,11 +44,11 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	if s.password == "" {
 		return
 	}
-	command := s.cfg.CommandLine("user passwd " + adminName)
+	command := s.cfg.CommandLine("user passwd " + account.FirstUser)
 	if terminal {
-		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", adminName, s.password, command)
+		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", account.FirstUser, s.password, command)
 	} else {
-		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", adminName, "command", command)
+		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", account.FirstUser, "command", command)
 	}
 	s.password = ""
 }

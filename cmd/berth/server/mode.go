@@ -2,14 +2,10 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
-	"github.com/berth-registry/berth/auth"
-	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/account"
 	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/internal/db/schema"
@@ -88,7 +84,7 @@ func (s *server) admit(ctx context.Context) (err error) {
 func (s *server) recordAuth(ctx context.Context) (err error) {
 	switch s.admitted {
 	case firstStart:
-		s.password, err = s.makeAdmin(ctx)
+		s.password, err = account.New(s.rows, time.Now).AddFirstUser(ctx)
 		return err
 	case usersOnly:
 		recorded, err := s.rows.AuthEnabled(ctx)
@@ -121,29 +117,4 @@ func (s *server) closeIfUsers(ctx context.Context) error {
 	s.showAPI()
 	s.log.Info("there are users now: authentication is on")
 	return nil
-}
-
-// adminName is the user that a first start makes.
-const adminName = "admin"
-
-// makeAdmin makes the first user, with a random password. "" means that a command has just made one of that name.
-func (s *server) makeAdmin(ctx context.Context) (password string, err error) {
-	password = rand.Text()
-	hash, err := login.HashPassword(password, login.DefaultCost)
-	if err != nil {
-		return "", fmt.Errorf("making the user %s: %w", adminName, err)
-	}
-	err = s.rows.Tx(ctx, func(tx *rows.Tx) error {
-		_, err := tx.CreateAccount(rows.Account{
-			Kind: string(auth.User), Name: adminName, PasswordHash: hash, PasswordCost: login.DefaultCost, CreatedAt: time.Now().UnixMicro(),
-		})
-		return err
-	})
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("making the user %s: %w", adminName, err)
-	}
-	return password, nil
 }

@@ -4,11 +4,11 @@ import (
 	"net/http"
 
 	"github.com/berth-registry/berth/auth/authtest"
-	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/policy"
 )
 
 func main() {
 	_ = http.Server{}
 	_ = authtest.Provider{}
-	_ = login.Service{}
+	_ = policy.Policy{}
 }

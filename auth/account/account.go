@@ -1,0 +1,244 @@
+// Package account is the rules for users, robots and their tokens: which names and lifetimes are
+// good, what a new account needs, and what goes with an account that is removed. It knows neither
+// HTTP nor a command line.
+//
+// A change is one transaction, and a running server follows it with its next request.
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/rows"
+)
+
+var (
+	// ErrExists is wrapped by the error for a name that is taken.
+	ErrExists = errors.New("it exists already")
+	// ErrUnknown is wrapped by the error for an account or token that does not exist.
+	ErrUnknown = errors.New("it does not exist")
+)
+
+// problem is an error for people to read, with a kind for programs.
+type problem struct {
+	kind error
+	text string
+}
+
+func (p *problem) Error() string { return p.text }
+
+func (p *problem) Unwrap() error { return p.kind }
+
+// pageSize is how many rows a list reads at once.
+const pageSize = 500
+
+// Service reads and changes the accounts and tokens of a database. It is safe for concurrent use.
+type Service struct {
+	rows *rows.DB
+	now  func() time.Time
+}
+
+// New returns the service of a database.
+func New(r *rows.DB, now func() time.Time) *Service { return &Service{rows: r, now: now} }
+
+// Account is a user or a robot.
+type Account struct {
+	Kind     auth.Kind
+	Name     string
+	Groups   []string
+	Disabled bool
+	Created  time.Time
+
+	id int64
+}
+
+func fromRow(a rows.Account) Account {
+	return Account{
+		Kind: auth.Kind(a.Kind), Name: a.Name, Groups: a.Groups, Disabled: a.Disabled,
+		Created: time.UnixMicro(a.CreatedAt).UTC(), id: a.ID,
+	}
+}
+
+// LoginName returns the user name that the account logs in with.
+func (a Account) LoginName() string {
+	if a.Kind == auth.Robot {
+		return login.RobotPrefix + a.Name
+	}
+	return a.Name
+}
+
+// CheckNames returns what is wrong with the names in a new account. Groups have names like
+// accounts, so that a policy file can name them.
+func CheckNames(name string, groups []string) error {
+	if err := auth.CheckAccountName(name); err != nil {
+		return err
+	}
+	return checkGroups(groups)
+}
+
+func checkGroups(groups []string) error {
+	for _, group := range groups {
+		if err := auth.CheckAccountName(group); err != nil {
+			return fmt.Errorf("group %q: %w", group, err)
+		}
+	}
+	return nil
+}
+
+// Account returns the account of a kind and name.
+// Errors: ErrUnknown.
+func (s *Service) Account(ctx context.Context, kind auth.Kind, name string) (Account, error) {
+	a, err := s.rows.Account(ctx, string(kind), name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Account{}, &problem{ErrUnknown, fmt.Sprintf("the database has no %s %q", kind, name)}
+	case err != nil:
+		return Account{}, fmt.Errorf("reading the %s %q: %w", kind, name, err)
+	}
+	return fromRow(a), nil
+}
+
+// AccountOf returns the account that logs in with a user name.
+// Errors: ErrUnknown.
+func (s *Service) AccountOf(ctx context.Context, loginName string) (Account, error) {
+	if robot, ok := strings.CutPrefix(loginName, login.RobotPrefix); ok {
+		return s.Account(ctx, auth.Robot, robot)
+	}
+	return s.Account(ctx, auth.User, loginName)
+}
+
+// Accounts returns all accounts of a kind in the order of their names. An error is the last
+// element.
+func (s *Service) Accounts(ctx context.Context, kind auth.Kind) iter.Seq2[Account, error] {
+	return func(yield func(Account, error) bool) {
+		for last, more := "", true; more; {
+			page, err := s.rows.Accounts(ctx, string(kind), last, pageSize)
+			if err != nil {
+				yield(Account{}, fmt.Errorf("reading the %ss: %w", kind, err))
+				return
+			}
+			for _, a := range page {
+				if !yield(fromRow(a), nil) {
+					return
+				}
+				last = a.Name
+			}
+			more = len(page) == pageSize
+		}
+	}
+}
+
+// CheckUnused returns an error if the name is taken, which is worth knowing before a person is
+// asked for a password.
+// Errors: ErrExists.
+func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) error {
+	_, err := s.Account(ctx, kind, name)
+	switch {
+	case err == nil:
+		return errTaken(kind, name)
+	case errors.Is(err, ErrUnknown):
+		return nil
+	}
+	return err
+}
+
+func errTaken(kind auth.Kind, name string) error {
+	return &problem{ErrExists, fmt.Sprintf("there is a %s %q already", kind, name)}
+}
+
+// AddUser adds a user with a password.
+// Errors: ErrExists; those of CheckNames and of login.HashPassword.
+func (s *Service) AddUser(ctx context.Context, name string, groups []string, password string) (Account, error) {
+	if err := CheckNames(name, groups); err != nil {
+		return Account{}, err
+	}
+	hash, err := login.HashPassword(password, login.DefaultCost)
+	if err != nil {
+		return Account{}, err
+	}
+	a := rows.Account{
+		Kind: string(auth.User), Name: name, Groups: groups,
+		PasswordHash: hash, PasswordCost: login.DefaultCost, CreatedAt: s.now().UnixMicro(),
+	}
+	err = s.rows.Tx(ctx, func(tx *rows.Tx) (err error) {
+		a.ID, err = tx.CreateAccount(a)
+		return err
+	})
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return Account{}, errTaken(auth.User, name)
+	case err != nil:
+		return Account{}, fmt.Errorf("adding the user: %w", err)
+	}
+	return fromRow(a), nil
+}
+
+// FirstUser is the name of the user that a new registry begins with.
+const FirstUser = "admin"
+
+// AddFirstUser adds FirstUser with a random password, which it returns. The password is "" if there
+// is a user of that name already.
+func (s *Service) AddFirstUser(ctx context.Context) (password string, err error) {
+	password = rand.Text()
+	_, err = s.AddUser(ctx, FirstUser, nil, password)
+	switch {
+	case errors.Is(err, ErrExists):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("making the user %s: %w", FirstUser, err)
+	}
+	return password, nil
+}
+
+// SetPassword changes a user's password. The user's tokens are revoked unless keepTokens is set.
+// Errors: those of login.HashPassword.
+func (s *Service) SetPassword(ctx context.Context, a Account, password string, keepTokens bool) error {
+	hash, err := login.HashPassword(password, login.DefaultCost)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, func(tx *rows.Tx) error {
+		if err := tx.SetPassword(a.id, hash, login.DefaultCost); err != nil || keepTokens {
+			return err
+		}
+		return tx.DeleteAuthTokensOf(a.id)
+	})
+}
+
+// SetGroups puts an account into exactly these groups, and returns it as it is then.
+func (s *Service) SetGroups(ctx context.Context, a Account, groups []string) (Account, error) {
+	if err := checkGroups(groups); err != nil {
+		return a, err
+	}
+	a.Groups = groups
+	return a, s.change(ctx, func(tx *rows.Tx) error { return tx.SetGroups(a.id, groups) })
+}
+
+// SetDisabled disables an account with its tokens, or enables it again, and returns it as it is
+// then.
+func (s *Service) SetDisabled(ctx context.Context, a Account, disabled bool) (Account, error) {
+	a.Disabled = disabled
+	return a, s.change(ctx, func(tx *rows.Tx) error { return tx.SetDisabled(a.id, disabled) })
+}
+
+// Remove removes an account with its tokens. The name can be used again, by an account that is not
+// taken for this one.
+func (s *Service) Remove(ctx context.Context, a Account) error {
+	return s.change(ctx, func(tx *rows.Tx) error { return tx.DeleteAccount(a.id) })
+}
+
+// change changes an account that was there a moment ago.
+func (s *Service) change(ctx context.Context, fn func(tx *rows.Tx) error) error {
+	if err := s.rows.Tx(ctx, fn); err != nil {
+		return fmt.Errorf("changing the account: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/dbtest"
+)
+
+// world is the accounts of an empty database, at a time that stands still.
+type world struct {
+	*Service
+	t    *testing.T
+	db   *db.DB
+	rows *rows.DB
+	time time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	d := dbtest.Open(t, dbtest.Memory)
+	w := &world{t: t, db: d, rows: rows.New(d), time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	w.Service = New(w.rows, func() time.Time { return w.time })
+	return w
+}
+
+func (w *world) addUser(name string, groups ...string) Account {
+	w.t.Helper()
+	a, err := w.AddUser(w.t.Context(), name, groups, "correct horse")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+// hash returns the password hash of a user.
+func (w *world) hash(name string) string {
+	w.t.Helper()
+	a, err := w.rows.Account(w.t.Context(), string(auth.User), name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a.PasswordHash
+}
+
+func (w *world) names(kind auth.Kind) (names []string) {
+	w.t.Helper()
+	for a, err := range w.Accounts(w.t.Context(), kind) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		names = append(names, a.Name)
+	}
+	return names
+}
+
+func TestUsers(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	alice := w.addUser("alice", "dev", "ops")
+	found, err := w.AccountOf(ctx, "alice")
+	if err != nil || !reflect.DeepEqual(found, alice) || alice.Created != w.time || alice.LoginName() != "alice" {
+		t.Errorf("added %+v, found %+v, %v", alice, found, err)
+	}
+	if err := w.CheckUnused(ctx, auth.User, "alice"); !errors.Is(err, ErrExists) {
+		t.Errorf("the name is taken: %v", err)
+	}
+	if err := w.CheckUnused(ctx, auth.User, "bob"); err != nil {
+		t.Errorf("the name is free: %v", err)
+	}
+	if _, err := w.AddUser(ctx, "alice", nil, "another password"); !errors.Is(err, ErrExists) {
+		t.Errorf("added twice: %v", err)
+	}
+	if a, err := w.SetGroups(ctx, alice, []string{"qa"}); err != nil || !reflect.DeepEqual(a.Groups, []string{"qa"}) {
+		t.Errorf("groups: %+v, %v", a, err)
+	}
+	if a, err := w.SetDisabled(ctx, alice, true); err != nil || !a.Disabled {
+		t.Errorf("disabled: %+v, %v", a, err)
+	}
+	found, err = w.Account(ctx, auth.User, "alice")
+	if err != nil || !found.Disabled || !reflect.DeepEqual(found.Groups, []string{"qa"}) {
+		t.Errorf("after the changes: %+v, %v", found, err)
+	}
+	if err := w.Remove(ctx, alice); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.AccountOf(ctx, "alice"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("after the removal: %v", err)
+	}
+	if err := w.Remove(ctx, alice); err == nil {
+		t.Error("removed twice")
+	}
+}
+
+// TestBadNames: a bad name, group or password adds nothing and changes nothing.
+func TestBadNames(t *testing.T) {
+	w := newWorld(t)
+	alice := w.addUser("alice")
+	for _, c := range []struct {
+		name     string
+		groups   []string
+		password string
+	}{
+		{name: "", password: "correct horse"}, {name: "a/b", password: "correct horse"},
+		{name: "bob", groups: []string{"a b"}, password: "correct horse"}, {name: "bob", password: ""},
+		{name: "bob", password: strings.Repeat("a", 100)},
+	} {
+		if _, err := w.AddUser(t.Context(), c.name, c.groups, c.password); err == nil {
+			t.Errorf("%+v is added", c)
+		}
+	}
+	if _, err := w.SetGroups(t.Context(), alice, []string{"A B"}); err == nil {
+		t.Error("a group has a bad name")
+	}
+	before := w.hash("alice")
+	if err := w.SetPassword(t.Context(), alice, "", false); err == nil || w.hash("alice") != before {
+		t.Errorf("an empty password: %v", err)
+	}
+	if got := w.names(auth.User); !reflect.DeepEqual(got, []string{"alice"}) {
+		t.Errorf("there are %q", got)
+	}
+}
+
+// TestSetPassword: a new password revokes the tokens unless they are kept.
+func TestSetPassword(t *testing.T) {
+	w := newWorld(t)
+	alice := w.addUser("alice")
+	scope, _ := auth.ParseScope("repository:a:pull")
+	if _, _, err := w.CreateToken(t.Context(), alice, NewToken{Scope: scope, Lifetime: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	for _, keep := range []bool{true, false} {
+		before := w.hash("alice")
+		if err := w.SetPassword(t.Context(), alice, "battery staple", keep); err != nil || w.hash("alice") == before {
+			t.Fatalf("not changed: %v", err)
+		}
+		tokens, err := w.TokensOf(t.Context(), alice)
+		if err != nil || (len(tokens) == 1) != keep {
+			t.Errorf("keep %t leaves %d tokens, %v", keep, len(tokens), err)
+		}
+	}
+}
+
+// TestAccountsInPages lists more accounts than a page has, and ends when the caller has enough.
+func TestAccountsInPages(t *testing.T) {
+	w := newWorld(t)
+	const all = pageSize + 1
+	err := w.rows.Tx(t.Context(), func(tx *rows.Tx) error {
+		for i := range all {
+			a := rows.Account{Kind: string(auth.Robot), Name: fmt.Sprintf("robot-%04d", i)}
+			if _, err := tx.CreateAccount(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.names(auth.Robot); len(got) != all || got[all-1] != fmt.Sprintf("robot-%04d", all-1) {
+		t.Errorf("%d accounts, want %d", len(got), all)
+	}
+	for range w.Accounts(t.Context(), auth.Robot) {
+		break
+	}
+}
+
+func TestFirstUser(t *testing.T) {
+	w := newWorld(t)
+	password, err := w.AddFirstUser(t.Context())
+	if err != nil || len(password) < 20 {
+		t.Fatalf("the first user has %d characters of password, %v", len(password), err)
+	}
+	if again, err := w.AddFirstUser(t.Context()); again != "" || err != nil {
+		t.Errorf("another first user: %q, %v", again, err)
+	}
+	if a, err := w.AccountOf(t.Context(), FirstUser); err != nil || a.Kind != auth.User {
+		t.Errorf("the first user is %+v, %v", a, err)
+	}
+	if on, err := w.rows.AuthEnabled(t.Context()); !on || err != nil {
+		t.Errorf("authentication is on: %t, %v", on, err)
+	}
+}
+
+// TestDatabaseFails: what the database cannot do is an error that says what was tried.
+func TestDatabaseFails(t *testing.T) {
+	w := newWorld(t)
+	alice := w.addUser("alice")
+	if err := w.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for want, do := range map[string]func(ctx context.Context) error{
+		`reading the user "alice"`: func(ctx context.Context) error { _, err := w.AccountOf(ctx, "alice"); return err },
+		"reading the robot":        func(ctx context.Context) error { return w.CheckUnused(ctx, auth.Robot, "a") },
+		"reading the users":        func(ctx context.Context) error { _, err := w.Tokens(ctx); return err },
+		"changing the account":     func(ctx context.Context) error { return w.Remove(ctx, alice) },
+		"making the user admin":    func(ctx context.Context) error { _, err := w.AddFirstUser(ctx); return err },
+		"creating the token":       func(ctx context.Context) error { _, _, err := w.CreateToken(ctx, alice, NewToken{}); return err },
+		"revoking token 1":         func(ctx context.Context) error { return w.Revoke(ctx, 1) },
+		"adding the user": func(ctx context.Context) error {
+			_, err := w.AddUser(ctx, "bob", nil, "correct horse")
+			return err
+		},
+	} {
+		err := do(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, db.ErrClosed) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}

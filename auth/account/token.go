@@ -1,0 +1,185 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/auth/login"
+	"github.com/berth-registry/berth/auth/rows"
+)
+
+const (
+	day = 24 * time.Hour
+	// DefaultLifetime is how long a token lasts unless its owner asks for another time.
+	DefaultLifetime = "90d"
+	maxLifetime     = 366 * day
+
+	maxTokenName = 128 // bytes
+)
+
+// NewToken is what the owner of a new token decides.
+type NewToken struct {
+	Name     string         // for lists; may be empty
+	Scope    auth.Scope     // what the token may do at most
+	Lifetime time.Duration  // see ParseLifetime
+	Networks []netip.Prefix // where the token may be used from; none means everywhere
+}
+
+// Token is a personal or robot token, or the login session of a CI job. It has no secret.
+type Token struct {
+	ID       int64
+	Kind     string
+	Owner    string // the user name of its account; "" for a session
+	Name     string
+	Scope    string
+	Networks []string
+	Created  time.Time
+	Expires  time.Time
+	LastUsed time.Time // zero if it was never used
+}
+
+// ParseLifetime reads how long a token lasts: days ("90d"), or a duration as Go writes it. It is a
+// minute at least and 366 days at most.
+func ParseLifetime(text string) (time.Duration, error) {
+	lifetime, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		lifetime = time.Duration(n) * day
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q: expected days as %s, or hours and minutes as 12h30m", text, DefaultLifetime)
+	case lifetime < time.Minute || lifetime > maxLifetime:
+		return 0, fmt.Errorf("%q: a token is good for a minute to %d days", text, maxLifetime/day)
+	}
+	return lifetime, nil
+}
+
+// CheckTokenName returns what is wrong with the name of a token.
+func CheckTokenName(name string) error {
+	if len(name) > maxTokenName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("expected at most %d printable characters", maxTokenName)
+	}
+	return nil
+}
+
+// CreateToken makes a token of an account and returns it with its secret, which is not kept.
+func (s *Service) CreateToken(ctx context.Context, owner Account, t NewToken) (Token, string, error) {
+	return s.createToken(ctx, owner, t)
+}
+
+// CreateRobot makes a robot with a token, which it returns with its secret.
+// Errors: ErrExists; those of CheckNames.
+func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t NewToken) (Token, string, error) {
+	if err := CheckNames(name, groups); err != nil {
+		return Token{}, "", err
+	}
+	return s.createToken(ctx, Account{Kind: auth.Robot, Name: name, Groups: groups}, t)
+}
+
+// createToken makes a token of an account, which it makes too if that has no row.
+func (s *Service) createToken(ctx context.Context, owner Account, t NewToken) (Token, string, error) {
+	if err := CheckTokenName(t.Name); err != nil {
+		return Token{}, "", err
+	}
+	kind := login.PersonalToken
+	if owner.Kind == auth.Robot {
+		kind = login.RobotToken
+	}
+	now := s.now()
+	secret, hash := login.NewSecret(kind)
+	row := rows.AuthToken{
+		Kind: string(kind), Hash: hash, Name: t.Name, Scope: t.Scope.String(),
+		CreatedAt: now.UnixMicro(), ExpiresAt: now.Add(t.Lifetime).UnixMicro(),
+	}
+	for _, network := range t.Networks {
+		row.CIDRs = append(row.CIDRs, network.String())
+	}
+	err := s.rows.Tx(ctx, func(tx *rows.Tx) (err error) {
+		if row.AccountID = owner.id; owner.id == 0 {
+			row.AccountID, err = tx.CreateAccount(rows.Account{
+				Kind: string(owner.Kind), Name: owner.Name, Groups: owner.Groups, CreatedAt: now.UnixMicro(),
+			})
+			if err != nil {
+				return err
+			}
+		}
+		row.ID, err = tx.CreateAuthToken(row)
+		return err
+	})
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return Token{}, "", errTaken(owner.Kind, owner.Name)
+	case err != nil:
+		return Token{}, "", fmt.Errorf("creating the token: %w", err)
+	}
+	return tokenFromRow(row, owner.LoginName()), secret, nil
+}
+
+func tokenFromRow(t rows.AuthToken, owner string) Token {
+	token := Token{
+		ID: t.ID, Kind: t.Kind, Owner: owner, Name: t.Name, Scope: t.Scope, Networks: t.CIDRs,
+		Created: time.UnixMicro(t.CreatedAt).UTC(), Expires: time.UnixMicro(t.ExpiresAt).UTC(),
+	}
+	if t.UsedAt != 0 {
+		token.LastUsed = time.UnixMicro(t.UsedAt).UTC()
+	}
+	return token
+}
+
+// Tokens returns the tokens and sessions of all, in the order in which they were made.
+func (s *Service) Tokens(ctx context.Context) ([]Token, error) { return s.tokens(ctx, 0) }
+
+// TokensOf returns the tokens of an account, in the order in which they were made.
+func (s *Service) TokensOf(ctx context.Context, owner Account) ([]Token, error) {
+	return s.tokens(ctx, owner.id)
+}
+
+// tokens returns the tokens of an account, or of all if it is 0.
+func (s *Service) tokens(ctx context.Context, account int64) ([]Token, error) {
+	owners := make(map[int64]string)
+	for _, kind := range []auth.Kind{auth.User, auth.Robot} {
+		for a, err := range s.Accounts(ctx, kind) {
+			if err != nil {
+				return nil, err
+			}
+			owners[a.id] = a.LoginName()
+		}
+	}
+	var list []Token
+	for last := int64(0); ; {
+		page, err := s.rows.AuthTokens(ctx, account, last, pageSize)
+		if err != nil {
+			return nil, fmt.Errorf("reading the tokens: %w", err)
+		}
+		for _, t := range page {
+			list = append(list, tokenFromRow(t, owners[t.AccountID]))
+			last = t.ID
+		}
+		if len(page) < pageSize {
+			return list, nil
+		}
+	}
+}
+
+// Revoke revokes a token, or ends a session, for good.
+// Errors: ErrUnknown.
+func (s *Service) Revoke(ctx context.Context, id int64) error {
+	err := s.rows.Tx(ctx, func(tx *rows.Tx) error { return tx.DeleteAuthToken(id) })
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &problem{ErrUnknown, fmt.Sprintf("there is no token %d", id)}
+	case err != nil:
+		return fmt.Errorf("revoking token %d: %w", id, err)
+	}
+	return nil
+}
