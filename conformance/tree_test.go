@@ -22,27 +22,30 @@ const project = "github.com/berth-registry/berth"
 // the design's table. A directory that is not here, nor below one that is, breaks
 // the rule, so that a new package comes with a decision on its place. A package
 // may always import what lies below its own row and has none of its own. No row
-// has auth/authtest: tests alone import it.
+// has auth/authtest or storage/bucket/buckettest: tests alone import them.
 var layers = map[string][]string{
 	"cmd/berth": {
-		"api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket", "storage/meta", "manifest",
-		"internal/durable",
+		"api", "auth", "auth/login", "auth/oidc", "auth/policy", "auth/token", "storage", "storage/bucket", "storage/bucket/cloud", "storage/bucket/dir", "storage/meta",
+		"manifest", "internal/durable",
 	},
-	"cmd/berth-bench":  {},
-	"api":              {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},
-	"auth":             {"manifest"},
-	"auth/policy":      {"auth", "manifest"},
-	"auth/token":       {"auth", "storage/meta"},
-	"auth/login":       {"auth", "auth/oidc", "storage/meta"},
-	"auth/oidc":        {"auth"},
-	"auth/authtest":    {"auth"},
-	"api/catalog":      {"auth"},
-	"storage":          {"storage/bucket", "storage/meta", "manifest"},
-	"storage/bucket":   {"internal/durable", "manifest"},
-	"storage/meta":     {"internal/durable", "manifest"},
-	"manifest":         {},
-	"internal/durable": {},
-	"conformance":      {}, // speaks to a built program only
+	"cmd/berth-bench":           {},
+	"api":                       {"api/catalog", "auth", "auth/login", "auth/token", "storage", "manifest"},
+	"auth":                      {"manifest"},
+	"auth/policy":               {"auth", "manifest"},
+	"auth/token":                {"auth", "storage/meta"},
+	"auth/login":                {"auth", "auth/oidc", "storage/meta"},
+	"auth/oidc":                 {"auth"},
+	"auth/authtest":             {"auth"},
+	"api/catalog":               {"auth"},
+	"storage":                   {"storage/bucket", "storage/meta", "manifest"},
+	"storage/bucket":            {},
+	"storage/bucket/dir":        {"internal/durable", "storage/bucket"},
+	"storage/bucket/cloud":      {"storage/bucket"},
+	"storage/bucket/buckettest": {"storage/bucket"},
+	"storage/meta":              {"internal/durable", "manifest"},
+	"manifest":                  {},
+	"internal/durable":          {},
+	"conformance":               {}, // speaks to a built program only
 }
 
 // homes says where alone a package from elsewhere, and what lies below it, may be
@@ -50,11 +53,11 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd"},
 	"net/http/httptest":                    {"auth/authtest"},
-	"testing":                              {"auth/authtest"},
+	"testing":                              {"auth/authtest", "storage/bucket/buckettest"},
 	"database/sql":                         {"storage/meta"},
 	"modernc.org/sqlite":                   {"storage/meta"},
 	"github.com/pressly/goose/v3":          {"storage/meta"},
-	"gocloud.dev":                          {"storage/bucket"},
+	"gocloud.dev":                          {"storage/bucket/cloud"},
 	"github.com/opencontainers/image-spec": {"manifest"},
 	"github.com/golang-jwt/jwt/v5":         {"auth/token"},
 	"github.com/coreos/go-oidc/v3":         {"auth/oidc"},
@@ -93,7 +96,7 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 	want := []string{
 		"api/handler.go: imports storage/meta, which api may not",
-		"api/handler.go: imports testing, which only auth/authtest may",
+		"api/handler.go: imports testing, which only auth/authtest, storage/bucket/buckettest may",
 		"api/util/util.go: package util: a name that says nothing",
 		"auth/auth.go: imports auth/policy, which auth may not",
 		"auth/authtest/provider.go: imports auth/oidc, which auth/authtest may not",
@@ -106,13 +109,19 @@ func TestTreeFindsViolations(t *testing.T) {
 		"cmd/berth/main.go: imports auth/authtest, which cmd/berth may not",
 		"cmd/berth/main.go: imports net/http/httptest, which only auth/authtest may",
 		"extra/extra.go: extra has no row in the table of layers",
+		"internal/durable/durable.go: imports storage/bucket, which internal/durable may not",
 		"manifest/manifest.go: func init",
 		"manifest/manifest.go: imports api, which manifest may not",
 		"manifest/manifest.go: imports net/http/httputil, which only api, auth/authtest, auth/oidc, cmd may",
 		"manifest/manifest_test.go: blank import of expvar, which is no driver",
 		"storage/bucket/bucket.go: imports github.com/opencontainers/image-spec/specs-go/v1, which only manifest may",
+		"storage/bucket/bucket.go: imports gocloud.dev/blob, which only storage/bucket/cloud may",
+		"storage/bucket/bucket.go: imports storage/bucket/cloud, which storage/bucket may not",
+		"storage/bucket/cloud/cloud.go: imports storage/bucket/dir, which storage/bucket/cloud may not",
+		"storage/bucket/dir/dir.go: imports gocloud.dev/blob/fileblob, which only storage/bucket/cloud may",
+		"storage/bucket/dir/dir.go: imports storage/bucket/buckettest, which storage/bucket/dir may not",
 		"storage/storage.go: imports database/sql/driver, which only storage/meta may",
-		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket may",
+		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket/cloud may",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("found\n%s\nexpected\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

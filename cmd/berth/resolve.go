@@ -52,8 +52,7 @@ func (l *loaded) resolveStores() error {
 			*db = memoryDatabase
 		}
 	}
-	bucketScheme, _, ok := strings.Cut(*bucketURL, "://")
-	if !ok || bucketScheme != "file" && bucketScheme != "mem" {
+	if _, known := bucket.KindOf(*bucketURL); !known {
 		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", maskURL(*bucketURL))
 	}
 	path, ok := strings.CutPrefix(*db, "sqlite:")
@@ -72,7 +71,10 @@ func (l *loaded) resolveStores() error {
 	return nil
 }
 
-func isMemory(bucket string) bool { return strings.HasPrefix(bucket, memoryBucket) }
+func isMemory(bucketURL string) bool {
+	kind, _ := bucket.KindOf(bucketURL)
+	return kind == bucket.Memory
+}
 
 // inMemory says that nothing is kept: no directory is made, and none is locked.
 func (c *Config) inMemory() bool { return isMemory(c.Storage.Bucket) }

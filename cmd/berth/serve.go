@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -19,7 +18,6 @@ import (
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/storage"
-	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -134,19 +132,9 @@ func (s *server) openData(context.Context) error {
 
 // openStores opens bytes, rows, and the registry over them.
 func (s *server) openStores(ctx context.Context) error {
-	options := bucket.Options{MinFree: int64(s.cfg.Storage.MinFree)}
-	if file := s.cfg.databaseFile(); file != "" {
-		options.Paths = []string{filepath.Dir(file)}
-	}
-	bytes, err := bucket.Open(ctx, s.cfg.Storage.Bucket, options)
+	bytes, err := s.openBucket(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the bucket %s: %w", maskURL(s.cfg.Storage.Bucket), err)
-	}
-	s.closers = append(s.closers, bytes.Close)
-	if removed, err := bytes.Sweep(ctx); err != nil {
-		return fmt.Errorf("sweeping the bucket: %w", err)
-	} else if removed > 0 {
-		s.log.Info("swept temporary files of an earlier run", "files", removed)
 	}
 	rows, err := meta.Open(ctx, s.cfg.Database.URL, meta.Options{})
 	if err != nil {
