@@ -30,6 +30,7 @@ func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.closers = append(s.closers, store.Close)
 	if file := s.cfg.databaseFile(); file != "" {
 		paths = append(paths, filepath.Dir(file))
 	}
@@ -42,7 +43,6 @@ func (s *server) openDirectory(ctx context.Context, path string) (bucket.Store, 
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, store.Close)
 	if removed, err := store.Sweep(ctx); err != nil {
 		return nil, fmt.Errorf("sweeping the bucket: %w", err)
 	} else if removed > 0 {

@@ -189,12 +189,13 @@ func TestNoDescriptorLeaks(t *testing.T) {
 			b.Put(t.Context(), "content/5e/abc-2", io.MultiReader(io.LimitReader(buckettest.Endless{}, 600_000), iotest.ErrReader(io.ErrUnexpectedEOF)), io.Discard)
 			b.Put(ended, "content/5e/abc-3", buckettest.Endless{}, io.Discard)
 			b.Put(t.Context(), "..", buckettest.Endless{}, io.Discard)
+			b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
 			if r, err := b.Get(t.Context(), testKey); err == nil {
 				r.Close()
 			}
 			b.Delete(t.Context(), testKey, bucket.Marker)
 			d.set("", nil)
-			if err := b.Delete(t.Context(), testKey, "content/5e/abc-2"); err != nil { // keys are not reused
+			if err := b.Delete(t.Context(), testKey, "content/5e/abc-2", bucket.Marker); err != nil { // keys are not reused
 				t.Error(err)
 			}
 			b.Sweep(t.Context())
