@@ -103,12 +103,14 @@ func (s discarding) Put(ctx context.Context, _ string, src io.Reader, sum io.Wri
 // In mid-body too, at least once in each MiB: here the space is gone after the first bytes.
 func TestSpaceEndsInMidBody(t *testing.T) {
 	for _, buffer := range []int{100 << 10, 1 << 20, 4 << 20} {
-		d := &disk{room: room{bytes: 100}}
+		var free atomic.Int64
+		free.Store(100)
+		look := func(string) (room, error) { return room{bytes: free.Load()}, nil }
 		inner := discarding{buffers: NewBuffers(Options{BufferSize: buffer})}
-		s := &limited{inner, &space{minFree: 1, paths: []string{"x"}, look: d.look}}
+		s := &limited{inner, &space{minFree: 1, paths: []string{"x"}, look: look}}
 		var summed atomic.Int64
 		_, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 32<<20), writerFunc(func(p []byte) (int, error) {
-			d.bytes = 0
+			free.Store(0)
 			summed.Add(int64(len(p)))
 			return len(p), nil
 		}))
