@@ -17,7 +17,7 @@ import (
 
 // watchedBytes counts what is read of a bucket.
 type watchedBytes struct {
-	storage.Bytes
+	bucket.Store
 	opened, read atomic.Int64
 	waiting      chan struct{} // where not nil, has an element for each who opens an object, which waits for the end of its context
 }
@@ -31,7 +31,7 @@ func (b *watchedBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, 
 			<-ctx.Done()
 		}
 	}
-	f, err := b.Bytes.Get(ctx, key)
+	f, err := b.Store.Get(ctx, key)
 	if err != nil || key == bucket.Marker {
 		return f, err
 	}
@@ -53,7 +53,7 @@ func (r *watchedReader) Read(p []byte) (int, error) {
 // watchedSite serves a registry on files below dir.
 func watchedSite(t *testing.T, dir string) (*site, *watchedBytes) {
 	t.Helper()
-	watched := &watchedBytes{Bytes: newBucket(t, "file://"+filepath.ToSlash(dir))}
+	watched := &watchedBytes{Store: newBucket(t, "file://"+filepath.ToSlash(dir))}
 	return serveRegistry(t, registryOn(t, newDB(t), watched, storage.Options{}), Options{}), watched
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/cloud"
+	"github.com/berth-registry/berth/storage/bucket/dir"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -84,9 +86,16 @@ func newDB(t testing.TB) *meta.DB {
 }
 
 // newBucket returns an empty bucket.
-func newBucket(t testing.TB, url string) *bucket.Bucket {
+func newBucket(t testing.TB, url string) bucket.Store {
 	t.Helper()
-	b, err := bucket.Open(context.Background(), url, bucket.Options{})
+	l, err := bucket.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Kind == bucket.Memory {
+		return cloud.OpenMemory(bucket.Options{})
+	}
+	b, err := dir.Open(l.Dir, bucket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +104,7 @@ func newBucket(t testing.TB, url string) *bucket.Bucket {
 }
 
 // registryOn returns a registry on an empty database and bucket, whatever the bucket is made of.
-func registryOn(t testing.TB, db *meta.DB, b storage.Bytes, o storage.Options) *storage.Registry {
+func registryOn(t testing.TB, db *meta.DB, b bucket.Store, o storage.Options) *storage.Registry {
 	t.Helper()
 	r, err := storage.Open(context.Background(), db, b, o)
 	if err != nil {

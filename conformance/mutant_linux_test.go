@@ -29,20 +29,20 @@ type mutant struct {
 }
 
 func mutants() []mutant {
-	const put, del, durable = "storage/bucket/put.go", "storage/bucket/delete.go", "internal/durable/durable.go"
+	const put, del, durable = "storage/bucket/dir/put.go", "storage/bucket/dir/delete.go", "internal/durable/durable.go"
 	const sqlite = "internal/db/sqlite/sqlite.go"
 	const full = `"synchronous(FULL)",            // each commit syncs the log`
 	return []mutant{
-		{"an object's bytes", put, `o.file.Sync() // durable: file`, `error(nil)`, cutAfterPush},
-		{"an object's name", put, `durable.SyncOpenDir(o.dir) // durable: directory`, `error(nil)`, cutAfterPush},
-		{"a deletion", del, `durable.SyncOpenDir(opened) // durable: deletion`, `error(nil)`, cutAfterDeletion},
+		{"an object's bytes", put, `err := o.disk.sync(o.file); err != nil { // durable: file`, `err := error(nil); err != nil {`, cutAfterPush},
+		{"a deletion", del, `s.disk.syncDir(opened) // durable: deletion`, `error(nil)`, cutAfterDeletion},
 		{"a commit", sqlite, full, `"synchronous(NORMAL)",`, cutAfterTag},
 		{"any sync of rows", sqlite, full, `"synchronous(OFF)",`, cutAfterTag},
 		{"a backup's name", durable, `return SyncDir(filepath.Dir(file)) // durable: published name`, `return nil`, cutAfterBackup},
 		// ext4 writes its journal in order: the first fsync of anything takes with
-		// it every directory that was made before, so no cut can show these. Other
+		// it every name that was made before, so no cut can show these. Other
 		// file systems promise no such thing, and the order of the calls is what
 		// is tested.
+		{"an object's name", put, `noSpace(o.disk.syncDir(o.dir)) // durable: directory`, `error(nil)`, traceNew},
 		{"any directory", durable, `errors.Join(SyncOpenDir(dir), dir.Close())`, `dir.Close()`, traceNew},
 		{"a new directory", durable, `return SyncDir(parent) // durable: made directory`, `return nil`, traceNew},
 		{"the directories of objects", durable, `return SyncDir(parent) // durable: all directories`, `return nil`, traceNew},
@@ -54,10 +54,12 @@ func mutants() []mutant {
 // from another one that a start makes in any case.
 func twice() map[string]string {
 	return map[string]string{
-		"internal/db/sqlite/sqlite.go: return durable.SyncDir(dir)":                                      "SQLite syncs the directory of a new database itself",
-		"internal/durable/durable.go: if err := syncFile(temp); err != nil { // durable: published file": "SQLite syncs what VACUUM INTO writes",
-		"internal/durable/durable.go: return errors.Join(f.Sync(), f.Close())":                           "what the one before calls",
-		"internal/durable/sync_unix.go: return dir.Sync()":                                               "what the others call",
+		"internal/db/sqlite/sqlite.go: return durable.SyncDir(dir)":                                                 "SQLite syncs the directory of a new database itself",
+		"internal/durable/durable.go: if err := syncFile(temp); err != nil { // durable: published file":            "SQLite syncs what VACUUM INTO writes",
+		"internal/durable/durable.go: return errors.Join(f.Sync(), f.Close())":                                      "what the one before calls",
+		"storage/bucket/dir/disk.go: func (system) sync(f *os.File) error { return f.Sync() }":                      "what the others call",
+		"storage/bucket/dir/disk.go: func (system) syncDir(dir *os.File) error { return durable.SyncOpenDir(dir) }": "what the others call",
+		"internal/durable/sync_unix.go: return dir.Sync()":                                                          "what the others call",
 	}
 }
 
@@ -115,7 +117,7 @@ func (m mutant) build(t *testing.T) string {
 
 // TestEverySyncHasItsMutant reads the source for fsyncs that nothing here tests.
 func TestEverySyncHasItsMutant(t *testing.T) {
-	call := regexp.MustCompile(`\.Sync\(\)|\b([sS]ync(Dir|File)|SyncOpenDir)\(|synchronous\(`)
+	call := regexp.MustCompile(`\.[sS]ync\(|\b([sS]ync(Dir|File)|SyncOpenDir)\(|synchronous\(`)
 	known, used := twice(), map[string]bool{}
 	for _, top := range []string{"internal", "storage", "cmd/berth", "api", "auth", "manifest"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {
@@ -134,7 +136,7 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 				line = strings.TrimSpace(line)
 				key := filepath.ToSlash(file) + ": " + line
 				switch {
-				case !call.MatchString(line), strings.HasPrefix(line, "//"), strings.HasPrefix(line, "func SyncDir("), strings.HasPrefix(line, "func SyncOpenDir("),
+				case !call.MatchString(line), strings.HasPrefix(line, "//"), line == "syncDir(dir *os.File) error", strings.HasPrefix(line, "func SyncDir("), strings.HasPrefix(line, "func SyncOpenDir("),
 					strings.HasPrefix(line, "func syncFile("), strings.Contains(line, "add(\"synchronous(FULL)\""):
 				case known[key] != "":
 					used[key] = true

@@ -163,18 +163,17 @@ func traceMade(t *testing.T, program string) error {
 
 // traceOrder requires the order of a push in the calls up to its answer.
 func traceOrder(calls []systemCall, content, log string) error {
+	directory := regexp.MustCompile(`<` + regexp.QuoteMeta(content) + `/[0-9a-f]{2}>$`)
+	object := regexp.MustCompile(`<` + regexp.QuoteMeta(content) + `/[0-9a-f]{2}/[^/]+>$`)
 	steps := []struct {
 		what string
 		fits func(systemCall) bool
 	}{
-		{"fsync of the object's temporary file", func(c systemCall) bool {
-			return c.name == "fsync" && strings.Contains(c.args, "<"+content) && strings.HasSuffix(c.args, ".tmp>")
-		}},
-		{"rename of the object", func(c systemCall) bool {
-			return strings.HasPrefix(c.name, "rename") && strings.Contains(c.args, content)
+		{"fsync of the object", func(c systemCall) bool {
+			return c.name == "fsync" && object.MatchString(c.args)
 		}},
 		{"fsync of the object's directory", func(c systemCall) bool {
-			return c.name == "fsync" && strings.Contains(c.args, "<"+content+"/") && !strings.HasSuffix(c.args, ".tmp>")
+			return c.name == "fsync" && directory.MatchString(c.args)
 		}},
 		{"sync of the log of rows", func(c systemCall) bool { return c.syncs(log) }},
 		{"answer", func(c systemCall) bool { return c.answers("201") }},

@@ -22,16 +22,17 @@ const project = "github.com/berth-registry/berth"
 // the design's table. A directory that is not here, nor below one that is, breaks
 // the rule, so that a new package comes with a decision on its place. A package
 // may always import what lies below its own row and has none of its own. No row
-// has auth/authtest, api/web/webtest or internal/db/dbtest: tests alone import them.
+// has auth/authtest, api/web/webtest, internal/db/dbtest or storage/bucket/buckettest: tests alone
+// import them.
 var layers = map[string][]string{
-	"cmd/berth/config": {"auth"},
+	"cmd/berth/config": {"auth", "storage/bucket"},
 	"cmd/berth": {
 		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
 		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
 	},
 	"cmd/berth/server": {
 		"cmd/berth/config", "api", "api/web", "auth", "auth/account", "auth/login", "auth/oidc", "auth/policy", "auth/rows", "auth/token",
-		"storage", "storage/bucket", "storage/meta",
+		"storage", "storage/bucket", "storage/bucket/cloud", "storage/bucket/dir", "storage/meta",
 		"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
 	},
 	"cmd/berth-bench": {},
@@ -48,9 +49,13 @@ var layers = map[string][]string{
 	"auth/oidc":       {"auth"},
 	"auth/authtest":   {"auth"},
 	"storage":         {"storage/bucket", "storage/meta", "manifest", "internal/db", "internal/db/schema"},
-	"storage/bucket":  {"manifest", "internal/durable"},
+	"storage/bucket":  {},
 	"storage/meta":    {"manifest", "internal/db", "internal/db/schema"},
 	"manifest":        {},
+
+	"storage/bucket/dir":        {"internal/durable", "storage/bucket"},
+	"storage/bucket/cloud":      {"storage/bucket"},
+	"storage/bucket/buckettest": {"storage/bucket"},
 
 	"internal/db":        {},
 	"internal/db/schema": {"internal/db"},
@@ -66,11 +71,11 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
-	"testing":                              {"auth/authtest", "internal/db/dbtest"},
+	"testing":                              {"auth/authtest", "internal/db/dbtest", "storage/bucket/buckettest"},
 	"database/sql":                         {"internal/db/sqlite"},
 	"modernc.org/sqlite":                   {"internal/db/sqlite"},
 	"github.com/pressly/goose/v3":          {"internal/db/sqlite"},
-	"gocloud.dev":                          {"storage/bucket"},
+	"gocloud.dev":                          {"storage/bucket/cloud"},
 	"github.com/opencontainers/image-spec": {"manifest"},
 	"github.com/golang-jwt/jwt/v5":         {"auth/token"},
 	"github.com/coreos/go-oidc/v3":         {"auth/oidc"},
@@ -109,7 +114,7 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 	want := []string{
 		"api/handler.go: imports storage/meta, which api may not",
-		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest may",
+		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, storage/bucket/buckettest may",
 		"api/util/util.go: package util: a name that says nothing",
 		"api/web/web.go: imports api/web/webtest, which api/web may not",
 		"api/web/web.go: imports auth, which api/web may not",
@@ -131,14 +136,20 @@ func TestTreeFindsViolations(t *testing.T) {
 		"internal/db/db.go: imports database/sql/driver, which only internal/db/sqlite may",
 		"internal/db/schema/schema.go: imports internal/db/sqlite, which internal/db/schema may not",
 		"internal/db/sqlite/sqlite.go: imports internal/db/dbtest, which internal/db/sqlite may not",
+		"internal/durable/durable.go: imports storage/bucket, which internal/durable may not",
 		"manifest/manifest.go: func init",
 		"manifest/manifest.go: imports api, which manifest may not",
 		"manifest/manifest.go: imports net/http/httputil, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"manifest/manifest_test.go: blank import of expvar, which is no driver",
 		"storage/bucket/bucket.go: imports github.com/opencontainers/image-spec/specs-go/v1, which only manifest may",
+		"storage/bucket/bucket.go: imports gocloud.dev/blob, which only storage/bucket/cloud may",
+		"storage/bucket/bucket.go: imports storage/bucket/cloud, which storage/bucket may not",
+		"storage/bucket/cloud/cloud.go: imports storage/bucket/dir, which storage/bucket/cloud may not",
+		"storage/bucket/dir/dir.go: imports gocloud.dev/blob/fileblob, which only storage/bucket/cloud may",
+		"storage/bucket/dir/dir.go: imports storage/bucket/buckettest, which storage/bucket/dir may not",
 		"storage/meta/meta.go: imports internal/db/sqlite, which storage/meta may not",
 		"storage/storage.go: imports database/sql/driver, which only internal/db/sqlite may",
-		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket may",
+		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket/cloud may",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("found\n%s\nexpected\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

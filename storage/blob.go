@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -46,7 +47,7 @@ func (r *Registry) OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, err
 var errGone = errors.New("object gone or cut short")
 
 // openObject opens an object that is as long as its row says.
-func openObject(ctx context.Context, b Bytes, o meta.Object) (io.ReadSeekCloser, error) {
+func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeekCloser, error) {
 	f, err := b.Get(ctx, o.Key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", o.Key, errGone)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/dbtest"
-	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -114,11 +113,7 @@ func (shared) Exclusive() bool { return false }
 // Where another process may move a tag too, what it means is not remembered.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
-	bytes, err := bucket.Open(t.Context(), "mem://", bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer bytes.Close()
+	bytes := openBucket(t, "mem://")
 	open := func() *world {
 		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
 		if err != nil {

@@ -94,7 +94,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 		"gone":      {func(w *world, path string) error { return os.Remove(path) }, nil},
 		"cut short": {func(w *world, path string) error { return os.Truncate(path, 3) }, nil},
 		"an error": {func(w *world, path string) error {
-			w.bytes.fail = func(op, key string) (bool, error) {
+			w.bytes.Fail = func(op, key string) (bool, error) {
 				if strings.HasSuffix(path, key) {
 					return true, errFault
 				}
@@ -103,7 +103,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 			return nil
 		}, nil},
 		"the bucket": {func(w *world, path string) error {
-			w.bytes.fail = func(op, key string) (bool, error) {
+			w.bytes.Fail = func(op, key string) (bool, error) {
 				if op == "get" {
 					return true, errFault
 				}
@@ -131,7 +131,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 			if sessions := open - int64(w.spares.count()); test.want != nil && sessions != 1 {
 				t.Errorf("%d sessions are open, want that of the chunks alone", sessions)
 			}
-			w.bytes.fail = nil
+			w.bytes.Fail = nil
 			w.wantBlob("a", "hello")
 			w.settle(1)
 			w.wantBlob("a", "hello")
@@ -180,7 +180,7 @@ func TestI1OneAtATime(t *testing.T) {
 		w.push("b", "world")
 		close(g.open)
 		w.must(<-done)
-		w.bytes.fail = nil
+		w.bytes.Fail = nil
 		reads := w.countReads()
 		w.push("b", "hello")
 		if n := reads.read.Load(); n != 0 {
@@ -201,7 +201,7 @@ func TestI1HealedMeanwhile(t *testing.T) {
 	w.must(rot(filepath.Join(dir, old)))
 	w.advance(25 * time.Hour)
 	healed := false
-	w.bytes.fail = func(op, key string) (bool, error) {
+	w.bytes.Fail = func(op, key string) (bool, error) {
 		if op == "get" && key == old && !healed {
 			healed = true
 			b, err := w.Blob(t.Context(), "a", digest.FromString("hello"))
@@ -242,7 +242,7 @@ func TestI1ClientLeaves(t *testing.T) {
 		leave()
 		close(g.open)
 		w.must(<-done)
-		w.bytes.fail = nil
+		w.bytes.Fail = nil
 		if n := reads.read.Load(); n != 0 {
 			t.Errorf("%d bytes were read for a client that had left", n)
 		}

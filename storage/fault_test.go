@@ -5,13 +5,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/buckettest"
+	"github.com/berth-registry/berth/storage/meta"
 )
 
 var errFault = errors.New("injected fault")
@@ -26,7 +30,7 @@ func TestPutFails(t *testing.T) {
 			w.must(err)
 			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
 			w.must(err)
-			w.bytes.fail = func(op, key string) (bool, error) {
+			w.bytes.Fail = func(op, key string) (bool, error) {
 				if op == "put" {
 					return happens, errFault
 				}
@@ -42,7 +46,7 @@ func TestPutFails(t *testing.T) {
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)
 
-			w.bytes.fail = nil
+			w.bytes.Fail = nil
 			got, err := w.Upload(ctx, "", "a", up.ID)
 			w.must(err)
 			if got.Size != 6 {
@@ -58,31 +62,40 @@ func TestPutFails(t *testing.T) {
 
 func TestFullDisk(t *testing.T) {
 	each(t, Options{}, func(w *world) {
-		w.bytes.fail = func(op, key string) (bool, error) { return op != "put", bucket.ErrNoSpace }
+		w.bytes.Fail = func(op, key string) (bool, error) { return op != "put", bucket.ErrNoSpace }
 		_, err := w.PutBlob(t.Context(), by(""), "a", digest.FromString("hello"), chunk("hello"))
 		w.want(ErrNoSpace, err)
-		w.bytes.fail = nil
+		w.bytes.Fail = nil
 		w.push("a", "hello")
 		w.settle(1)
 	})
 }
 
-// Each step of a real durable write fails once, in each kind of push.
-func TestDurableStepsFail(t *testing.T) {
-	for _, step := range []string{"create", "write", "sync", "publish", "syncdir"} {
+// A Put fails at each of its steps, in each kind of push.
+func TestPutStepsFail(t *testing.T) {
+	for step, fail := range map[string]func(b *buckettest.Faulty){
+		"before the first byte": func(b *buckettest.Faulty) {
+			b.Fail = func(op, key string) (bool, error) { return op != "put", putFault(op, key) }
+		},
+		"in mid-body": func(b *buckettest.Faulty) {
+			b.Read = func(string, error) error { return errFault }
+		},
+		"before it is published": func(b *buckettest.Faulty) {
+			b.Read = func(_ string, err error) error {
+				if err == io.EOF {
+					return errFault
+				}
+				return err
+			}
+		},
+		"after it is published": func(b *buckettest.Faulty) {
+			b.Fail = func(op, key string) (bool, error) { return true, putFault(op, key) }
+		},
+	} {
 		t.Run(step, func(t *testing.T) {
 			dir := t.TempDir()
 			w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
-			faulty, err := bucket.Open(t.Context(), "file://"+filepath.Join(dir, "blobs"), bucket.Options{
-				Fault: func(s, key string) error {
-					if s == step && key != markerKey {
-						return errFault
-					}
-					return nil
-				}})
-			w.must(err)
-			defer faulty.Close()
-			w.bytes.Bytes = faulty
+			fail(w.bytes)
 			ctx := t.Context()
 			up, err := w.CreateUpload(ctx, by(""), "a", "")
 			w.must(err)
@@ -95,11 +108,19 @@ func TestDurableStepsFail(t *testing.T) {
 			w.want(errFault, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)
-			w.bytes.Bytes = w.bucket
+			w.bytes.Fail, w.bytes.Read = nil, nil
 			w.push("a", "hello")
 			w.settle(1)
 		})
 	}
+}
+
+// putFault is errFault for each Put of an object.
+func putFault(op, key string) error {
+	if op == "put" && key != bucket.Marker {
+		return errFault
+	}
+	return nil
 }
 
 // A commit of the database that fails, and one that fails although it happened: either way nothing
@@ -151,7 +172,7 @@ func TestDeleteFails(t *testing.T) {
 			ctx := t.Context()
 			w.push("a", "hello")
 			w.push("b", "hello") // a second copy for the worker
-			w.bytes.fail = func(op, key string) (bool, error) {
+			w.bytes.Fail = func(op, key string) (bool, error) {
 				if op == "delete" {
 					return happens, errFault
 				}
@@ -159,7 +180,7 @@ func TestDeleteFails(t *testing.T) {
 			}
 			w.want(errFault, w.deleteObjects(ctx))
 			w.must(w.deleteObjects(ctx)) // not again at once
-			w.bytes.fail = nil
+			w.bytes.Fail = nil
 			w.settle(1)
 			w.wantBlob("a", "hello")
 		})
@@ -172,7 +193,7 @@ func TestForeignBucketIsNotDeleted(t *testing.T) {
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
 	w.push("a", "hello")
 	w.push("b", "hello")
-	marker := filepath.Join(dir, "blobs", markerKey)
+	marker := filepath.Join(dir, "blobs", bucket.Marker)
 	w.must(os.WriteFile(marker, []byte(`{"ID":"other","Incarnation":"other"}`), 0o600))
 	if err := w.deleteObjects(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to registry other") {
 		t.Fatalf("deleting beside a foreign marker: %v", err)
@@ -201,8 +222,8 @@ func TestDamagedBlob(t *testing.T) {
 			w.must(err)
 			object := filepath.Join(dir, "blobs", w.objects()[0])
 			// While the bucket as a whole cannot be read nothing is known.
-			w.bytes.fail = func(op, key string) (bool, error) {
-				if key == markerKey {
+			w.bytes.Fail = func(op, key string) (bool, error) {
+				if key == bucket.Marker {
 					return false, errFault
 				}
 				return true, nil
@@ -212,7 +233,7 @@ func TestDamagedBlob(t *testing.T) {
 			w.want(ErrUnavailable, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.must(err)
-			w.bytes.fail = nil
+			w.bytes.Fail = nil
 			_, err = w.OpenBlob(ctx, b)
 			w.want(ErrBlobUnknown, err)
 			_, err = w.Blob(ctx, "a", d)
@@ -285,7 +306,7 @@ func TestOneObjectCannotBeDeleted(t *testing.T) {
 		rows, err := w.db.Deletable(w.t.Context(), w.now(), 10)
 		w.must(err)
 		stuck := rows[0].Key
-		w.bytes.fail = func(op, key string) (bool, error) {
+		w.bytes.Fail = func(op, key string) (bool, error) {
 			if op == "delete" && key == stuck {
 				return false, errFault
 			}
@@ -295,7 +316,62 @@ func TestOneObjectCannotBeDeleted(t *testing.T) {
 		if n := len(w.objects()); n != 2 {
 			t.Errorf("%d objects remain, want the blob's and the one that cannot be deleted", n)
 		}
-		w.bytes.fail = nil
+		w.bytes.Fail = nil
 		w.settle(1)
+	})
+}
+
+// A process that died left a part of an object. The next one deletes it, and the session goes on with
+// what it has recorded.
+func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		ctx := t.Context()
+		w.push("a", "other")
+		up, err := w.CreateUpload(ctx, by(""), "a", "")
+		w.must(err)
+		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
+		w.must(err)
+		const key = "content/00/died-1"
+		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
+			return tx.ReserveObject(key, up.ID, 7, w.clock.Add(writerLease).UnixMicro(), meta.Claim{Charged: "alice", Bytes: 100})
+		}))
+		_, err = w.bucket.Put(ctx, key, strings.NewReader("wor"), io.Discard)
+		w.must(err)
+
+		w.Registry, err = Open(ctx, w.db, w.bytes, w.opts)
+		w.must(err)
+		w.must(w.deleteObjects(ctx))
+		if keys := w.objects(); len(keys) != 2 || slices.Contains(keys, key) {
+			t.Errorf("the bucket has %q, want those of the blob and of the recorded part", keys)
+		}
+		if !strings.Contains(w.log.String(), "unfinished objects") {
+			t.Error("nothing in the log")
+		}
+		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
+			if u, err := tx.Usage("alice", w.now()); err != nil || u != (meta.Usage{}) {
+				t.Errorf("the dead writer's claim counts: %+v, %v", u, err)
+			}
+			return nil
+		}))
+		_, err = w.Commit(ctx, "", "a", up.ID, digest.FromString("hello world"), chunk("world"))
+		w.must(err)
+		w.wantBlob("a", "hello world")
+		w.wantBlob("a", "other")
+		w.settle(3)
+	})
+}
+
+// A full disk does not keep a registry from starting, since a start lets objects be deleted.
+func TestStartOnAFullDisk(t *testing.T) {
+	each(t, Options{}, func(w *world) {
+		w.failCommits(func(string) error { return db.ErrNoSpace })
+		_, err := Open(t.Context(), w.db, w.bytes, w.opts)
+		w.must(err)
+		if !strings.Contains(w.log.String(), "until their upload sessions expire") {
+			t.Error("nothing in the log")
+		}
+		w.failCommits(func(string) error { return errFault })
+		_, err = Open(t.Context(), w.db, w.bytes, w.opts)
+		w.want(errFault, err)
 	})
 }

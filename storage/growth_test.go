@@ -436,7 +436,7 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 		// That of a process that died counts until its lease ends, or is renewed.
 		id := w.open("alice", "a", "", 1)[0]
 		died := errors.New("the process died")
-		w.bytes.fail = func(op, _ string) (bool, error) {
+		w.bytes.Fail = func(op, _ string) (bool, error) {
 			if op == "put" {
 				panic(died)
 			}
@@ -450,7 +450,7 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 			}()
 			run(id, 11*mib, 0, nil)
 		}()
-		w.bytes.fail = nil
+		w.bytes.Fail = nil
 		w.want(ErrTooManyUploads, run(id, 6*mib, 0, nil))
 		w.advance(writerLease)
 		w.must(run(id, 6*mib, 0, func() error { w.advance(2 * renewEvery); return nil }))
@@ -480,15 +480,12 @@ func TestD9SmallFirstBodies(t *testing.T) {
 func TestD9NoSessionsWithoutSpace(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+dir+"/blobs", "sqlite:"+dir+"/berth.db", Options{MaxSessions: 2})
-	full, err := bucket.Open(t.Context(), "file://"+dir+"/blobs", bucket.Options{MinFree: math.MaxInt64})
-	w.must(err)
-	defer full.Close()
-	w.bytes.Bytes = full
+	w.bytes.Store = bucket.LimitSpace(w.bucket, math.MaxInt64, dir)
 	for range 3 {
 		_, err := w.CreateUpload(t.Context(), by("alice"), "a", "")
 		w.want(ErrNoSpace, err)
 	}
 	w.wantOpen(0)
-	w.bytes.Bytes = w.bucket
+	w.bytes.Store = w.bucket
 	w.close("alice", "a", w.open("alice", "a", "", 2))
 }

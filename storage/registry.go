@@ -20,24 +20,6 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// Bytes is what the registry needs of a bucket. What Put and Delete acknowledge
-// is durable; either may fail and have happened.
-type Bytes interface {
-	// Put streams src to a new key until io.EOF and gives each byte to sum too.
-	// Any other error of src discards the object.
-	// Errors: bucket.ErrNoSpace.
-	Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error)
-	// CheckSpace returns the error with which Put would refuse an object now for want of space, if there
-	// is one. Errors: bucket.ErrNoSpace.
-	CheckSpace() error
-	// Get opens an object. Errors: fs.ErrNotExist.
-	Get(ctx context.Context, key string) (io.ReadSeekCloser, error)
-	// Delete removes objects; absent keys are no error.
-	Delete(ctx context.Context, keys ...string) error
-}
-
-var _ Bytes = (*bucket.Bucket)(nil)
-
 // AllowMissing says which manifests may name content that is not there yet.
 type AllowMissing string
 
@@ -68,7 +50,7 @@ type Options struct {
 // keys sessions have is remembered here, and changes by another process are not seen.
 type Registry struct {
 	db    *meta.DB
-	bytes Bytes
+	bytes bucket.Store
 	opts  Options
 	log   *slog.Logger
 	id    schema.Registry
@@ -99,12 +81,10 @@ const (
 	renewEvery  = time.Minute
 )
 
-// markerKey is the object that says whose bucket this is.
-const markerKey = "berth.json"
-
 // Open returns the registry, after it made sure that bucket and database belong
-// together. A new database makes the marker of its bucket.
-func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, error) {
+// together. A new database makes the marker of its bucket. No other Registry may be
+// open on them: what its requests are writing would be deleted.
+func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registry, error) {
 	if o.AllowMissing == "" {
 		o.AllowMissing = MissingNone
 	}
@@ -136,7 +116,29 @@ func Open(ctx context.Context, db *meta.DB, b Bytes, o Options) (*Registry, erro
 	if err := r.claim(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.releaseUnfinished(ctx); err != nil {
+		return nil, err
+	}
 	return r, nil
+}
+
+// releaseUnfinished lets the jobs delete the objects that the last process was writing when it died,
+// of which the bucket may have a part. The parts that sessions have recorded stay. Where the disk is
+// full, the objects stay until their sessions expire.
+func (r *Registry) releaseUnfinished(ctx context.Context) error {
+	var n int64
+	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
+		n, err = tx.ReleaseUnfinished(r.now())
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNoSpace):
+		r.log.Warn("the unfinished objects of an earlier run stay until their upload sessions expire", "error", err)
+		return nil
+	case err == nil && n > 0:
+		r.log.Info("released the unfinished objects of an earlier run", "objects", n)
+	}
+	return err
 }
 
 // claim gives the database an identity and the bucket a marker that says the
@@ -158,7 +160,7 @@ func (r *Registry) claim(ctx context.Context) error {
 		r.id = id
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("reading %s of the bucket: %w", markerKey, err)
+		return fmt.Errorf("reading %s of the bucket: %w", bucket.Marker, err)
 	}
 	if fresh {
 		id = schema.Registry{ID: randomID(), Incarnation: randomID()}
@@ -173,20 +175,20 @@ func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
 	if has, err := r.db.HasBlobs(ctx); err != nil {
 		return err
 	} else if has {
-		return fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", markerKey)
+		return fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", bucket.Marker)
 	}
 	text, err := json.Marshal(id)
 	if err != nil {
 		return err
 	}
 	r.id = id
-	_, err = r.bytes.Put(ctx, markerKey, bytes.NewReader(append(text, '\n')), io.Discard)
+	_, err = r.bytes.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
 	return err
 }
 
 func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
 	var id schema.Registry
-	f, err := r.bytes.Get(ctx, markerKey)
+	f, err := r.bytes.Get(ctx, bucket.Marker)
 	if err != nil {
 		return id, err
 	}
@@ -196,7 +198,7 @@ func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
 		return id, err
 	}
 	if err := json.Unmarshal(text, &id); err != nil {
-		return id, fmt.Errorf("%s is damaged: %w", markerKey, err)
+		return id, fmt.Errorf("%s is damaged: %w", bucket.Marker, err)
 	}
 	return id, nil
 }

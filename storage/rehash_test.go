@@ -12,25 +12,26 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
 // countingBytes counts what is read of the bucket, without the marker.
 type countingBytes struct {
-	Bytes
+	bucket.Store
 	opened, read atomic.Int64
 }
 
 // countReads counts what is read from now on.
 func (w *world) countReads() *countingBytes {
-	c := &countingBytes{Bytes: w.bytes.Bytes}
-	w.bytes.Bytes = c
+	c := &countingBytes{Store: w.bytes.Store}
+	w.bytes.Store = c
 	return c
 }
 
 func (c *countingBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
-	f, err := c.Bytes.Get(ctx, key)
-	if err != nil || key == markerKey {
+	f, err := c.Store.Get(ctx, key)
+	if err != nil || key == bucket.Marker {
 		return f, err
 	}
 	c.opened.Add(1)
@@ -150,8 +151,8 @@ type gate struct {
 // stopReads puts a gate before the bucket's objects.
 func (w *world) stopReads() *gate {
 	g := &gate{make(chan struct{}, 100), make(chan struct{})}
-	w.bytes.fail = func(op, key string) (bool, error) {
-		if op == "get" && key != markerKey {
+	w.bytes.Fail = func(op, key string) (bool, error) {
+		if op == "get" && key != bucket.Marker {
 			g.entered <- struct{}{}
 			<-g.open
 		}
@@ -190,7 +191,7 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 			if n := len(w.objects()); n != 1 {
 				t.Errorf("%d objects are there, want the session's alone", n)
 			}
-			w.bytes.fail = nil
+			w.bytes.Fail = nil
 			_, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
 			w.must(err)
 			w.settle(2)
@@ -208,7 +209,7 @@ func TestD3RehashesAtOnce(t *testing.T) {
 		}
 		var now, most atomic.Int64
 		entered, open := make(chan struct{}, requests), make(chan struct{})
-		w.bytes.Bytes = openHook{w.bytes.Bytes, func() {
+		w.bytes.Store = openHook{w.bytes.Store, func() {
 			if n := now.Add(1); n > most.Load() {
 				most.Store(n)
 			}
@@ -261,16 +262,16 @@ func TestD3RehashesAtOnce(t *testing.T) {
 
 // openHook calls before opening an object and after closing it.
 type openHook struct {
-	Bytes
+	bucket.Store
 	before, after func()
 }
 
 func (h openHook) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
-	if key == markerKey {
-		return h.Bytes.Get(ctx, key)
+	if key == bucket.Marker {
+		return h.Store.Get(ctx, key)
 	}
 	h.before()
-	f, err := h.Bytes.Get(ctx, key)
+	f, err := h.Store.Get(ctx, key)
 	if err != nil {
 		h.after()
 		return nil, err
@@ -313,8 +314,8 @@ func TestD3SessionChangesUnderRehash(t *testing.T) {
 			each(t, Options{}, func(w *world) {
 				id := w.session("a", "hello ")
 				changed := false
-				w.bytes.fail = func(op, key string) (bool, error) {
-					if op != "get" || key == markerKey || changed {
+				w.bytes.Fail = func(op, key string) (bool, error) {
+					if op != "get" || key == bucket.Marker || changed {
 						return true, nil
 					}
 					changed = true
@@ -327,7 +328,7 @@ func TestD3SessionChangesUnderRehash(t *testing.T) {
 				if err == nil && b.Size != 11 {
 					t.Errorf("committed %+v", b)
 				}
-				w.bytes.fail = nil
+				w.bytes.Fail = nil
 				w.settle(test.remain)
 			})
 		})

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,9 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/buckettest"
+	"github.com/berth-registry/berth/storage/bucket/cloud"
+	bucketdir "github.com/berth-registry/berth/storage/bucket/dir"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -30,8 +32,8 @@ import (
 type world struct {
 	*Registry
 	t      *testing.T
-	bytes  *faultyBytes
-	bucket *bucket.Bucket
+	bytes  *buckettest.Faulty
+	bucket bucket.Store
 	db     *meta.DB
 	log    *bytes.Buffer
 
@@ -60,43 +62,6 @@ func (w *world) failCommits(f func(step string) error) {
 	w.commit = f
 }
 
-// faultyBytes answers before each call with fail's error; with happens, the call is done all the same.
-type faultyBytes struct {
-	Bytes
-	fail func(op, key string) (happens bool, err error)
-}
-
-func (f *faultyBytes) check(op, key string) (bool, error) {
-	if f.fail == nil {
-		return true, nil
-	}
-	return f.fail(op, key)
-}
-
-func (f *faultyBytes) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
-	happens, err := f.check("put", key)
-	if !happens {
-		return 0, err
-	}
-	n, perr := f.Bytes.Put(ctx, key, src, sum)
-	return n, errors.Join(perr, err)
-}
-
-func (f *faultyBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
-	if _, err := f.check("get", key); err != nil {
-		return nil, err
-	}
-	return f.Bytes.Get(ctx, key)
-}
-
-func (f *faultyBytes) Delete(ctx context.Context, keys ...string) error {
-	happens, err := f.check("delete", keys[0])
-	if !happens {
-		return err
-	}
-	return errors.Join(f.Bytes.Delete(ctx, keys...), err)
-}
-
 // each runs a test on every kind of store.
 func each(t *testing.T, o Options, test func(w *world)) {
 	t.Run("file", func(t *testing.T) {
@@ -110,11 +75,7 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 	t.Helper()
 	ctx := t.Context()
 	w := &world{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
-	var err error
-	if w.bucket, err = bucket.Open(ctx, bucketURL, bucket.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.bucket.Close() })
+	w.bucket = openBucket(t, bucketURL)
 	fault := func(step string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -124,13 +85,33 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 		return w.commit(step)
 	}
 	w.db = meta.New(dbtest.OpenFaulty(t, dbURL, fault))
-	w.bytes = &faultyBytes{Bytes: w.bucket}
+	w.bytes = &buckettest.Faulty{Store: w.bucket}
 	o.Now, o.CacheBytes = w.Now, 1<<20
 	o.Log = slog.New(slog.NewTextHandler(w.log, nil))
-	if w.Registry, err = Open(ctx, w.db, w.bytes, o); err != nil {
+	r, err := Open(ctx, w.db, w.bytes, o)
+	if err != nil {
 		t.Fatal(err)
 	}
+	w.Registry = r
 	return w
+}
+
+// openBucket opens a directory or a new bucket in memory.
+func openBucket(t *testing.T, rawURL string) bucket.Store {
+	t.Helper()
+	l, err := bucket.ParseURL(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Kind == bucket.Memory {
+		return cloud.OpenMemory(bucket.Options{})
+	}
+	b, err := bucketdir.Open(l.Dir, bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
 }
 
 func (w *world) must(err error) {
@@ -196,7 +177,7 @@ func (w *world) objects() []string {
 	var keys []string
 	for key, err := range w.bucket.Keys(w.t.Context()) {
 		w.must(err)
-		if key != markerKey {
+		if key != bucket.Marker {
 			keys = append(keys, key)
 		}
 	}
@@ -278,11 +259,7 @@ func TestMarker(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	open := func(b, d string) error {
-		bkt, err := bucket.Open(ctx, "file://"+filepath.Join(dir, b), bucket.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer bkt.Close()
+		bkt := openBucket(t, "file://"+filepath.Join(dir, b))
 		r, err := Open(ctx, meta.New(dbtest.Open(t, "sqlite:"+filepath.Join(dir, d))), bkt, Options{})
 		if err == nil {
 			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))
@@ -303,7 +280,7 @@ func TestMarker(t *testing.T) {
 			t.Errorf("bucket %s with %s: got %v, want an error with %q", test.bucket, test.db, err, test.want)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "one", markerKey), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "one", bucket.Marker), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := open("one", "one.db"); err == nil || !strings.Contains(err.Error(), "damaged") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -21,7 +22,7 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 		alg = digest.SHA256
 	}
 	// A client that is told now opens no session in vain, which would count when there is space again.
-	if err := r.bytes.CheckSpace(); err != nil {
+	if err := bucket.CheckSpace(r.bytes); err != nil {
 		return Upload{}, spaceError(err)
 	}
 	first, err := r.newSession(ctx, caller, repo, alg)

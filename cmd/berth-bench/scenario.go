@@ -102,7 +102,7 @@ func scenarios(z sizes, c *content) ([]scenario, error) {
 	table = append(table,
 		scenario{name: "pull-1", title: "pull " + mib(z.blob), unit: "pull", limit: ratioLimit(1.25), work: pull1},
 		scenario{name: "pull-4", title: "pull 4 × " + mib(z.blob) + " at once", unit: "4 pulls", limit: ratioLimit(1.25), work: pull4},
-		scenario{name: "image-push", title: "push a small image, 8 clients", unit: "image", limit: ratioLimit(2), kind: againstFloorFresh,
+		scenario{name: "image-push", title: "push a small image, 8 clients", unit: "image", limit: ratioLimit(1.6), kind: againstFloorFresh,
 			work: pushImages(c, z)},
 		scenario{name: "image-pull", title: "pull a small image, 8 clients", unit: "image", limit: ratioLimit(2), work: pullImages},
 	)

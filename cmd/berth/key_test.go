@@ -120,8 +120,12 @@ func TestKeyFileCommands(t *testing.T) {
 		t.Fatalf("%+v", list)
 	}
 	certificates(t, berth(t, nil, append([]string{"key", "certificate"}, at...)...), list)
-	for _, args := range [][]string{{"rotate"}, {"rotate", "--now"}, {"revoke", list[0].KID}} {
-		r := berth(t, nil, append(append([]string{"key"}, args...), at...)...)
+	for _, args := range [][]string{{"rotate"}, {"rotate", "--now"}, {"revoke"}} {
+		command := append(append([]string{"key"}, args...), at...)
+		if args[0] == "revoke" {
+			command = append(command, "--", list[0].KID) // which may begin with a dash
+		}
+		r := berth(t, nil, command...)
 		if r.code != 1 || !strings.Contains(r.stderr, file) || !strings.Contains(r.stderr, "come from a file") {
 			t.Errorf("%v: %+v", args, r)
 		}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/internal/db/sqlite"
-	"github.com/berth-registry/berth/storage/bucket"
 )
 
 // loaded is a configuration as the commands have it.
@@ -13,5 +12,5 @@ type loaded = config.Loaded
 
 // loadFor reads the configuration for a command that has flags of config.AddFlags.
 func loadFor(flags *pflag.FlagSet, environ []string) (*loaded, error) {
-	return config.Load(flags, environ, config.Engines{BucketURL: bucket.FileURL, DatabaseFile: sqlite.ParseURL})
+	return config.Load(flags, environ, config.Engines{DatabaseFile: sqlite.ParseURL})
 }

@@ -50,18 +50,21 @@ func (u *slowUpload) send(b []byte) {
 // arriving waits until the server has put bytes of the body into its bucket: more than any other object there has.
 func (u *slowUpload) arriving() {
 	u.t.Helper()
-	u.p.await("bytes in the bucket", func() bool {
-		found := false
-		err := filepath.WalkDir(filepath.Join(u.p.line.Data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				if info, err := d.Info(); err == nil && info.Size() >= 64<<10 {
-					found = true
-				}
+	u.p.await("bytes in the bucket", func() bool { return largeObject(u.p.line.Data) })
+}
+
+// largeObject reports whether the bucket in a data directory has an object, or a part, of 64 KiB or more.
+func largeObject(data string) bool {
+	found := false
+	err := filepath.WalkDir(filepath.Join(data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil && info.Size() >= 64<<10 {
+				found = true
 			}
-			return nil // what is renamed meanwhile is looked at the next time
-		})
-		return err == nil && found
+		}
+		return nil // what is deleted meanwhile is not there
 	})
+	return err == nil && found
 }
 
 func (u *slowUpload) answer() *http.Response {
@@ -230,8 +233,9 @@ func TestSecondSignal(t *testing.T) {
 	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(p.log.String(), "swept temporary files") {
-		t.Error("the half body of the first run was not swept")
+	if !strings.Contains(p.log.String(), "unfinished objects of an earlier run") {
+		t.Error("the half body of the first run was not released")
 	}
+	p.await("the deletion of the half body", func() bool { return !largeObject(p.line.Data) })
 	p.stop()
 }

@@ -1,60 +1,93 @@
-// Package bucket keeps the registry's bytes: objects that are written once, read, and deleted, under keys that are
-// never used again, in a gocloud.dev/blob bucket.
+// Package bucket is the contract of the stores that keep the registry's bytes: objects that are
+// written once, read, and deleted, under keys that are never used again. Store is the contract,
+// [github.com/berth-registry/berth/storage/bucket/dir] keeps it on a directory and
+// [github.com/berth-registry/berth/storage/bucket/cloud] on gocloud. The suite of
+// storage/bucket/buckettest tests it.
 //
-// What it guarantees:
+// What a Store guarantees:
 //
-//   - An object appears whole or not at all. A body whose reader fails, a context that ends, a full disk or an error of
-//     the disk leave nothing under the key.
-//   - When Put returns without error on file://, the object survives a power cut: the file is fsynced, renamed into
-//     place, and its directory fsynced. The directories themselves are made and fsynced by Open. The same holds for
-//     what Delete removed. After a failed fsync nothing is tried again, because the kernel may have dropped the pages.
-//   - Memory does not follow the size of a body, nor the number of Puts beyond 32 KiB for each: large buffers are lent from
-//     Options.Buffers, to bodies that come fast.
-//   - What Get returns on file:// is an *os.File, so that net/http can serve it by sendfile.
+//   - When Put returned without an error, the object is whole and survives a power cut. The same
+//     holds for what Delete removed.
+//   - An object must not be read before its Put returned: until then a part of it may be there. A
+//     reader that fails, a context that ends, a full disk or an error of the disk leave nothing under
+//     the key. A process that dies may leave a part, so whoever calls Put records the key before, and
+//     deletes what is recorded and was not acknowledged.
+//   - A Put that fails may nevertheless have happened. So the key of a failed Put is deleted too.
+//   - Memory follows neither the size of a body nor, beyond 32 KiB for each, the number of Puts: large
+//     buffers are lent from Options.Buffers, to bodies that come fast.
 //
-// A Put that fails may nevertheless have happened (the last fsync failed after the rename). So whoever records keys
-// records them before Put and deletes those whose Put failed.
-//
-// The steps whose failure would lose data are marked "durable: …" at the end of the line.
+// What every store needs stands here too: the shapes of keys and URLs, the buffers of a Put, and
+// wrappers that leave space free and that measure.
 package bucket
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"net/url"
-	"sync"
-	"sync/atomic"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/fileblob"
-	"gocloud.dev/blob/memblob"
-	"gocloud.dev/gcerrors"
+	"io"
+	"iter"
 )
 
-// ErrNoSpace says that the disk is full, that a quota is used up, or that less is free than Options.MinFree wants.
+// ErrNoSpace is the error of a Put to a disk that is full or has less free space than LimitSpace
+// leaves, or of a quota that is used up.
 var ErrNoSpace = errors.New("no space left for uploads")
 
-const (
-	defaultBuffer = 256 << 10
-	// So that 64 bodies at once have all that they can use.
-	defaultBuffers = 36 << 20
-	// Most bodies of a small push (configs, manifests' blobs) fit into the first buffer, which is smaller so that many
-	// of them at once cost little.
-	firstBuffer = 32 << 10
-)
+// Store is a bucket. Its methods may be called from several goroutines.
+type Store interface {
+	// Put writes what src has, until io.EOF, to key, and gives every byte in order to sum as well (of
+	// large bodies from a second goroutine, which has ended when Put returns). n is the number of
+	// bytes that src gave and sum got, also when Put fails.
+	//
+	// Without an error the object is there and durable. With one it is not there, except that it may
+	// be when the last step failed. The key must be new: what a Put to one that exists does is not
+	// defined. Errors:
+	//   - ErrNoSpace for a full disk, also in mid-body
+	//   - ErrKey for a key of another shape
+	//   - the error of src, or of ctx when that ended: ctx is looked at between two reads of src, and
+	//     cannot cut a read short
+	//   - fs.ErrClosed after Close
+	//   - others are those of the disk
+	Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error)
 
-// Options are the settings of a Bucket. The zero value works.
+	// Get opens the object of that key for reading; the caller closes it. An object that is deleted
+	// meanwhile stays readable to the end. Errors:
+	//   - fs.ErrNotExist when there is none
+	//   - ErrKey for a key of another shape
+	//   - fs.ErrClosed after Close
+	Get(ctx context.Context, key string) (io.ReadSeekCloser, error)
+
+	// Delete removes the objects of those keys, durably: after a power cut they are still gone. A key
+	// without an object is no error. With an error some may be gone and others not, and some may come
+	// back with the next power cut: it is safe, and needed, to call Delete again with the same keys.
+	// One key's error does not keep the others from being removed.
+	Delete(ctx context.Context, keys ...string) error
+
+	// Keys yields every key in byte order, for checks of the whole bucket: it costs as much as the
+	// bucket is large. An error ends it. Objects that come or go meanwhile, or are being written, may
+	// or may not be among them.
+	Keys(ctx context.Context) iter.Seq2[string, error]
+
+	// Close makes later calls fail with fs.ErrClosed. Objects that are being read stay readable; a
+	// Put that is running may finish.
+	Close() error
+}
+
+// SpaceChecker is a Store that knows whether it has space.
+type SpaceChecker interface {
+	// CheckSpace returns the error with which Put would refuse an object now for want of space, if
+	// there is one. Errors: ErrNoSpace.
+	CheckSpace() error
+}
+
+// CheckSpace asks s whether it has space. A Store that is no SpaceChecker has.
+func CheckSpace(s Store) error {
+	if c, ok := s.(SpaceChecker); ok {
+		return c.CheckSpace()
+	}
+	return nil
+}
+
+// Options are the settings of a Store. The zero value works.
 type Options struct {
-	// MinFree is how many bytes must stay free on the bucket's file system and on that of each of
-	// Paths: Put fails with ErrNoSpace when there is less, before and during a body. Of inodes,
-	// where a file system counts them, one for each 16 KiB of MinFree must stay free, or 5 % if
-	// that is less. 0 turns the checks off. mem:// is never checked itself.
-	MinFree int64
-	// Paths are further directories whose free space counts.
-	Paths []string
 	// BufferSize is the size in bytes of the large buffers of a Put, 0 for 256 KiB. Bodies over 32
 	// KiB use one, bodies over BufferSize two, as long as they come fast.
 	BufferSize int
@@ -62,174 +95,4 @@ type Options struct {
 	// while those of all Puts, the small ones included, stay within it. Otherwise it goes on with
 	// the 32 KiB that it always has.
 	Buffers int64
-	// Fault, where set, is called before each step with the step's name and a key that it concerns; an error fails the
-	// step. The steps are, of Put: create, write (each chunk), sync, publish, syncdir; of Get: read; of Delete: delete
-	// (each key), syncdir (each directory). It is for tests of what happens when a disk fails, and may be called from
-	// several goroutines.
-	Fault func(step, key string) error
-}
-
-// Bucket is an open bucket. Its methods may be called from several goroutines.
-type Bucket struct {
-	o       Options
-	blobs   *blob.Bucket
-	root    string // the directory of a file:// bucket, absolute; "" for mem://
-	metrics *metrics
-	closed  atomic.Bool
-
-	first, large sync.Pool // of *[]byte
-	buffers      budget    // of those that are in use
-}
-
-// Open opens the bucket that rawURL names:
-//
-//   - file:///an/absolute/directory, or file://./a/relative/one. The directory, its missing parents and the 256
-//     directories below content/ are made, and their entries are durable when Open returns.
-//   - mem://, a new and empty bucket in memory, for tests and demonstrations.
-//
-// Parameters of the URL that ask for what Open does anyway are accepted (metadata=skip, no_tmp_dir, create_dir; nomd5),
-// any others are an error.
-func Open(ctx context.Context, rawURL string, o Options) (*Bucket, error) {
-	if o.BufferSize <= 0 {
-		o.BufferSize = defaultBuffer
-	}
-	if o.Buffers <= 0 {
-		o.Buffers = defaultBuffers
-	}
-	b := &Bucket{o: o, metrics: newMetrics()}
-	b.buffers.max = o.Buffers
-	b.first.New = func() any { p := make([]byte, min(firstBuffer, o.BufferSize)); return &p }
-	b.large.New = func() any { p := make([]byte, o.BufferSize); return &p }
-
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("bucket: %w", err)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	switch u.Scheme {
-	case fileblob.Scheme:
-		err = b.openFiles(u)
-	case memblob.Scheme:
-		err = b.openMemory(u)
-	default:
-		err = fmt.Errorf("no bucket of the kind %q: use file:///directory or mem://", u.Scheme)
-	}
-	if err != nil {
-		u.RawQuery = "" // there may be secrets
-		return nil, fmt.Errorf("bucket: open %s: %w", u.Redacted(), err)
-	}
-	return b, nil
-}
-
-func (b *Bucket) openFiles(u *url.URL) error {
-	root, err := directory(u)
-	if err != nil {
-		return err
-	}
-	if err := makeDirs(root); err != nil {
-		return err
-	}
-	// CreateDir stays off: fileblob would make directories without an fsync.
-	b.blobs, err = fileblob.OpenBucket(root, &fileblob.Options{
-		NoTempDir:   true, // a temporary file beside its object: the rename must not cross file systems
-		Metadata:    fileblob.MetadataDontWrite,
-		DirFileMode: dirMode,
-	})
-	b.root = root
-	return err
-}
-
-func (b *Bucket) openMemory(u *url.URL) error {
-	if err := checkParameters(u, map[string]string{"nomd5": ""}); err != nil {
-		return err
-	}
-	b.blobs = memblob.OpenBucket(&memblob.Options{NoMD5: true})
-	return nil
-}
-
-// Close makes later calls fail with fs.ErrClosed. Objects that are being read stay readable; a Put that is running may
-// finish.
-func (b *Bucket) Close() error {
-	if b.closed.Swap(true) {
-		return nil
-	}
-	return b.blobs.Close()
-}
-
-// Collectors returns the metrics of this bucket, to be registered once.
-func (b *Bucket) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{b.metrics.seconds}
-}
-
-// usable is asked at the start of every call.
-func (b *Bucket) usable(ctx context.Context) error {
-	if b.closed.Load() {
-		return fs.ErrClosed
-	}
-	return ctx.Err()
-}
-
-func (b *Bucket) fault(step, key string) error {
-	if b.o.Fault == nil {
-		return nil
-	}
-	return b.o.Fault(step, key)
-}
-
-// CheckSpace returns ErrNoSpace when less is free than Options.MinFree asks for, as a Put would now.
-func (b *Bucket) CheckSpace() error {
-	if b.o.MinFree <= 0 {
-		return nil
-	}
-	if b.root != "" {
-		if err := checkFree(b.root, b.o.MinFree); err != nil {
-			return err
-		}
-	}
-	for _, path := range b.o.Paths {
-		if err := checkFree(path, b.o.MinFree); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// room is what an ordinary user may still take of a file system.
-type room struct {
-	bytes  int64
-	inodes int64
-	all    int64 // inodes, free or not; 0 where they are not counted
-}
-
-// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives each.
-const bytesPerInode = 16 << 10
-
-// checkFree returns ErrNoSpace when fewer bytes than want are free on the file system of path, or
-// as many fewer inodes; of a file system with few of them, 5 % are enough.
-func checkFree(path string, want int64) error {
-	free, err := freeRoom(path)
-	if err != nil {
-		return fmt.Errorf("free space of %s: %w", path, err)
-	}
-	if free.bytes < want {
-		return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be", ErrNoSpace, free.bytes, path, want)
-	}
-	if inodes := min(want/bytesPerInode, free.all/20); free.inodes < inodes {
-		return fmt.Errorf("%w: %d inodes are free on the file system of %s, %d must be", ErrNoSpace, free.inodes, path, inodes)
-	}
-	return nil
-}
-
-// noSpace adds ErrNoSpace to an error of a full disk or a used up quota.
-func noSpace(err error) error {
-	if err != nil && isDiskFull(err) {
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	}
-	return err
-}
-
-func isNotExist(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || gcerrors.Code(err) == gcerrors.NotFound
 }

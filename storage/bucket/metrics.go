@@ -1,13 +1,18 @@
 package bucket
 
 import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are those of one bucket.
-type metrics struct {
+// Instrumented is a Store that measures another one.
+type Instrumented struct {
+	Store
 	seconds *prometheus.HistogramVec
 
 	put, get, del outcomes
@@ -20,7 +25,9 @@ type outcomes struct {
 	aborted prometheus.Observer // by the caller: its reader failed, or its context ended
 }
 
-func newMetrics() *metrics {
+// Instrument returns s with metrics of its operations. Calls with a wrong key, with a context that has
+// ended, or after Close are not counted.
+func Instrument(s Store) *Instrumented {
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "berth_bucket_operation_seconds",
 		Help: "Time of the bucket's operations. That of put leaves out waiting for the client's bytes; " +
@@ -34,14 +41,82 @@ func newMetrics() *metrics {
 			aborted: seconds.WithLabelValues(operation, "aborted"),
 		}
 	}
-	return &metrics{seconds: seconds, put: of("put"), get: of("get"), del: of("delete")}
+	return &Instrumented{Store: s, seconds: seconds, put: of("put"), get: of("get"), del: of("delete")}
 }
 
-// observe counts an operation of the bucket's own doing.
-func (o outcomes) observe(d time.Duration, err error) {
-	if err != nil {
-		o.failed.Observe(d.Seconds())
-		return
+// Collectors returns the metrics, to be registered once.
+func (m *Instrumented) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.seconds}
+}
+
+// CheckSpace implements [SpaceChecker].
+func (m *Instrumented) CheckSpace() error { return CheckSpace(m.Store) }
+
+// Put implements [Store].
+func (m *Instrumented) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
+	if ctx.Err() != nil {
+		return m.Store.Put(ctx, key, src, sum)
 	}
-	o.ok.Observe(d.Seconds())
+	start, timed := time.Now(), &timedReader{src: src}
+	defer func() {
+		own := time.Since(start) - timed.waited
+		if timed.failed || err != nil && ctx.Err() != nil {
+			m.put.aborted.Observe(own.Seconds())
+		} else {
+			m.put.observe(own, err)
+		}
+	}()
+	return m.Store.Put(ctx, key, timed, sum)
+}
+
+// timedReader notes how long its source took, and whether it failed.
+type timedReader struct {
+	src    io.Reader
+	waited time.Duration
+	failed bool
+}
+
+// Read reads and takes the time.
+func (r *timedReader) Read(p []byte) (int, error) {
+	start := time.Now()
+	n, err := r.src.Read(p)
+	r.waited += time.Since(start)
+	r.failed = err != nil && err != io.EOF
+	return n, err
+}
+
+// Get implements [Store].
+func (m *Instrumented) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+	if ctx.Err() != nil {
+		return m.Store.Get(ctx, key)
+	}
+	start := time.Now()
+	r, err := m.Store.Get(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		m.get.observe(time.Since(start), nil)
+	} else {
+		m.get.observe(time.Since(start), err)
+	}
+	return r, err
+}
+
+// Delete implements [Store].
+func (m *Instrumented) Delete(ctx context.Context, keys ...string) error {
+	if ctx.Err() != nil {
+		return m.Store.Delete(ctx, keys...)
+	}
+	start := time.Now()
+	err := m.Store.Delete(ctx, keys...)
+	m.del.observe(time.Since(start), err)
+	return err
+}
+
+// observe counts an operation of the store's own doing.
+func (o outcomes) observe(d time.Duration, err error) {
+	switch {
+	case err == nil:
+		o.ok.Observe(d.Seconds())
+	case !errors.Is(err, ErrKey) && !errors.Is(err, fs.ErrClosed):
+		o.failed.Observe(d.Seconds())
+	}
 }

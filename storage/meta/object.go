@@ -96,6 +96,14 @@ func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	return err
 }
 
+// ReleaseUnfinished gives the objects of all uploads that are being written to the deletion worker, and
+// ends the claims on them. Recorded objects stay the upload's. It is for the start of the only process
+// that serves the database, when no writer is left. It returns how many objects they were.
+func (tx *Tx) ReleaseUnfinished(now int64) (int64, error) {
+	return tx.exec(`UPDATE objects SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = $1
+		WHERE upload_id IS NOT NULL AND size IS NULL`, now)
+}
+
 // ReleaseBlob gives all objects of a blob to the deletion worker.
 func (tx *Tx) ReleaseBlob(blob, after int64) error {
 	_, err := tx.exec(`UPDATE objects SET blob_id = NULL, delete_after = $2 WHERE blob_id = $1`, blob, after)

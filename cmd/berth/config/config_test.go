@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/berth-registry/berth/internal/db/sqlite"
-	"github.com/berth-registry/berth/storage/bucket"
 )
 
 // loadTest reads a configuration from a file's text, variables and flags.
@@ -27,7 +26,7 @@ func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return Load(flags, environ, Engines{BucketURL: bucket.FileURL, DatabaseFile: sqlite.ParseURL})
+	return Load(flags, environ, Engines{DatabaseFile: sqlite.ParseURL})
 }
 
 // writeFile makes a configuration file.
@@ -240,7 +239,7 @@ func TestInMemory(t *testing.T) {
 
 // TestDatabaseURLIsForItsEngine: what a URL means, and which there are, its engine alone says.
 func TestDatabaseURLIsForItsEngine(t *testing.T) {
-	engines := Engines{BucketURL: bucket.FileURL, DatabaseFile: func(url string) (string, error) {
+	engines := Engines{DatabaseFile: func(url string) (string, error) {
 		if url != "other:rows" {
 			return "", errors.New("a password")
 		}

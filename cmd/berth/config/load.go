@@ -43,10 +43,8 @@ const FromDefault = "default"
 // "flag --x".
 func (l *Loaded) Origin(key string) string { return l.origin[key] }
 
-// Engines is what the settings ask of the engines that keep bytes and rows.
+// Engines is what the settings ask of the database engines.
 type Engines struct {
-	// BucketURL returns the URL of the bucket in a directory.
-	BucketURL func(dir string) (string, error)
 	// DatabaseFile returns the absolute path of the file that a database URL names, or "" for a
 	// database in memory. Its error means that it knows no such URL.
 	DatabaseFile func(url string) (string, error)

@@ -6,10 +6,10 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage/bucket"
 )
 
 const (
@@ -40,7 +40,7 @@ func (l *Loaded) resolve(engines Engines) error {
 func (l *Loaded) resolveStores(engines Engines) error {
 	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
 	if *bucketURL == "" {
-		url, err := engines.BucketURL(filepath.Join(l.Data, "blobs"))
+		url, err := bucket.FileURL(filepath.Join(l.Data, "blobs"))
 		if err != nil {
 			return fmt.Errorf("data: %w", err)
 		}
@@ -52,8 +52,7 @@ func (l *Loaded) resolveStores(engines Engines) error {
 			*db = memoryDatabase
 		}
 	}
-	bucketScheme, _, ok := strings.Cut(*bucketURL, "://")
-	if !ok || bucketScheme != "file" && bucketScheme != "mem" {
+	if _, known := bucket.KindOf(*bucketURL); !known {
 		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
 	}
 	file, err := engines.DatabaseFile(*db)
@@ -70,7 +69,10 @@ func (l *Loaded) resolveStores(engines Engines) error {
 	return nil
 }
 
-func isMemory(bucket string) bool { return strings.HasPrefix(bucket, memoryBucket) }
+func isMemory(bucketURL string) bool {
+	kind, _ := bucket.KindOf(bucketURL)
+	return kind == bucket.Memory
+}
 
 // databaseURL returns the URL of the database in a file.
 func databaseURL(file string) string { return "sqlite:" + file }

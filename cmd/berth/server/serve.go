@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -31,7 +30,6 @@ import (
 	"github.com/berth-registry/berth/internal/db/schema"
 	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/storage"
-	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -141,19 +139,9 @@ func (s *server) openData(context.Context) error {
 
 // openStores opens bytes, rows, and the registry over them.
 func (s *server) openStores(ctx context.Context) error {
-	options := bucket.Options{MinFree: int64(s.cfg.Storage.MinFree)}
-	if file := s.cfg.DatabaseFile; file != "" {
-		options.Paths = []string{filepath.Dir(file)}
-	}
-	bytes, err := bucket.Open(ctx, s.cfg.Storage.Bucket, options)
+	bytes, err := s.openBucket(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the bucket %s: %w", config.MaskURL(s.cfg.Storage.Bucket), err)
-	}
-	s.closers = append(s.closers, bytes.Close)
-	if removed, err := bytes.Sweep(ctx); err != nil {
-		return fmt.Errorf("sweeping the bucket: %w", err)
-	} else if removed > 0 {
-		s.log.Info("swept temporary files of an earlier run", "files", removed)
 	}
 	s.db, err = sqlite.Open(ctx, s.cfg.Database.URL, schema.Current(), sqlite.Options{})
 	if err != nil {

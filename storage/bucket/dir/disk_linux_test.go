@@ -1,4 +1,4 @@
-package bucket
+package dir
 
 import (
 	"bytes"
@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
+
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/buckettest"
 )
 
 // tmpfs mounts a file system with those options.
@@ -46,34 +49,34 @@ func noCollector(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	b := openDir(t, tmpfs(t, "size=8m"), Options{})
-	mustPut(t, b, Marker, body(1000))
+	b := openDir(t, tmpfs(t, "size=8m"), bucket.Options{})
+	buckettest.MustPut(t, b, bucket.Marker, buckettest.Body(1000))
 	for _, size := range []int64{9 << 20, 64 << 20} {
-		n, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, size), io.Discard)
-		if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+		n, err := b.Put(t.Context(), testKey, io.LimitReader(buckettest.Endless{}, size), io.Discard)
+		if !errors.Is(err, bucket.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 		if n > 10<<20 {
 			t.Errorf("went on reading for %d bytes", n)
 		}
-		wantKeys(t, b, Marker)
+		wantFiles(t, b, bucket.Marker)
 	}
 	// What did not fit has left its space.
-	mustPut(t, b, testKey, body(7<<20))
+	buckettest.MustPut(t, b, testKey, buckettest.Body(7<<20))
 	// Reading and deleting go on, and then there is space again.
-	if _, err := b.Put(t.Context(), "content/00/x-1", io.LimitReader(endless{}, 2<<20), io.Discard); !errors.Is(err, ErrNoSpace) {
+	if _, err := b.Put(t.Context(), "content/00/x-1", io.LimitReader(buckettest.Endless{}, 2<<20), io.Discard); !errors.Is(err, bucket.ErrNoSpace) {
 		t.Error(err)
 	}
-	wantObject(t, b, testKey, body(7<<20))
+	buckettest.WantObject(t, b, testKey, buckettest.Body(7<<20))
 	if err := b.Delete(t.Context(), testKey); err != nil {
 		t.Error(err)
 	}
-	mustPut(t, b, "content/00/x-1", body(2<<20))
-	wantKeys(t, b, Marker, "content/00/x-1")
+	buckettest.MustPut(t, b, "content/00/x-1", buckettest.Body(2<<20))
+	wantFiles(t, b, bucket.Marker, "content/00/x-1")
 }
 
 func TestNoInodes(t *testing.T) {
-	b := openDir(t, tmpfs(t, "size=8m,nr_inodes=400"), Options{})
+	b := openDir(t, tmpfs(t, "size=8m,nr_inodes=400"), bucket.Options{})
 	var (
 		keys []string
 		err  error
@@ -84,39 +87,40 @@ func TestNoInodes(t *testing.T) {
 			keys = append(keys, key)
 		}
 	}
-	unread := &hook{endless{}, 0, func() { t.Error("read, although no file can be made") }}
-	if !errors.Is(err, ErrNoSpace) {
+	unread := &buckettest.Hook{Reader: buckettest.Endless{}, Do: func() { t.Error("read, although no file can be made") }}
+	if !errors.Is(err, bucket.ErrNoSpace) {
 		t.Error(err)
 	}
-	if _, err := b.Put(t.Context(), Marker, unread, io.Discard); !errors.Is(err, ErrNoSpace) {
+	if _, err := b.Put(t.Context(), bucket.Marker, unread, io.Discard); !errors.Is(err, bucket.ErrNoSpace) {
 		t.Error(err)
 	}
-	wantKeys(t, b, keys...)
+	wantFiles(t, b, keys...)
 	if err := b.Delete(t.Context(), keys...); err != nil {
 		t.Error(err)
 	}
-	mustPut(t, b, Marker, nil)
-	wantKeys(t, b, Marker)
+	buckettest.MustPut(t, b, bucket.Marker, nil)
+	wantFiles(t, b, bucket.Marker)
 }
 
 func TestMinFreeLeavesSpace(t *testing.T) {
 	const minFree = 4 << 20
 	dir := tmpfs(t, "size=16m")
-	b := openDir(t, dir, Options{MinFree: minFree})
+	b := openDir(t, dir, bucket.Options{})
+	limited := bucket.LimitSpace(b, minFree, dir)
 	var least int64 = 1 << 40
 	sum := writerFunc(func(p []byte) (int, error) {
-		free, err := freeRoom(dir)
-		least = min(least, free.bytes)
+		free, err := freeBytes(dir)
+		least = min(least, free)
 		return len(p), err
 	})
-	if _, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, 15<<20), sum); !errors.Is(err, ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
+	if _, err := limited.Put(t.Context(), testKey, io.LimitReader(buckettest.Endless{}, 15<<20), sum); !errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
-	if least < minFree-spaceInterval-2*defaultBuffer {
+	if least < minFree-1<<20-2*defaultBuffer {
 		t.Errorf("only %d bytes were left", least)
 	}
-	wantKeys(t, b)
-	mustPut(t, b, testKey, body(11<<20))
+	wantFiles(t, b)
+	buckettest.MustPut(t, limited, testKey, buckettest.Body(11<<20))
 }
 
 // TestD9InodesAreLeft: small objects stop where inodes become few, and others can still be read and
@@ -125,31 +129,41 @@ func TestD9InodesAreLeft(t *testing.T) {
 	const all = 2000
 	for minFree, want := range map[int64]int64{1 << 20: 64, 8 << 20: all / 20} {
 		dir := tmpfs(t, "size=32m,nr_inodes="+strconv.Itoa(all))
-		b := openDir(t, dir, Options{MinFree: minFree})
+		b := bucket.LimitSpace(openDir(t, dir, bucket.Options{}), minFree, dir)
 		var (
 			keys []string
 			err  error
 		)
 		for i := 0; err == nil && i < all; i++ {
 			key := "content/00/x-" + strconv.Itoa(i)
-			if _, err = b.Put(t.Context(), key, bytes.NewReader(body(1)), io.Discard); err == nil {
+			if _, err = b.Put(t.Context(), key, bytes.NewReader(buckettest.Body(1)), io.Discard); err == nil {
 				keys = append(keys, key)
 			}
 		}
-		if !errors.Is(err, ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "inodes are free") {
+		if !errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "inodes are free") {
 			t.Errorf("min_free %d: %v", minFree, err)
 		}
-		free, err := freeRoom(dir)
-		if err != nil || free.all != all || free.inodes < want-2 || free.inodes >= want {
-			t.Errorf("min_free %d: %+v, %v; want that it stops with fewer than %d free inodes", minFree, free, err, want)
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(dir, &st); err != nil || st.Files != all || int64(st.Ffree) < want-2 || int64(st.Ffree) >= want {
+			t.Errorf("min_free %d: %+v, %v; want that it stops with fewer than %d free inodes", minFree, st, err, want)
 		}
-		wantObject(t, b, keys[0], body(1))
+		buckettest.WantObject(t, b, keys[0], buckettest.Body(1))
 		if err := b.Delete(t.Context(), keys...); err != nil {
 			t.Error(err)
 		}
-		mustPut(t, b, keys[0], body(1))
+		buckettest.MustPut(t, b, keys[0], buckettest.Body(1))
 	}
 }
+
+func freeBytes(path string) (int64, error) {
+	var st syscall.Statfs_t
+	err := syscall.Statfs(path, &st)
+	return int64(st.Bavail) * st.Bsize, err
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func openFiles(t *testing.T) int {
 	t.Helper()
@@ -162,37 +176,41 @@ func openFiles(t *testing.T) int {
 
 func TestNoDescriptorLeaks(t *testing.T) {
 	noCollector(t)
-	p := &plan{}
-	b := openDir(t, t.TempDir(), Options{Fault: p.fault})
+	b, d := openFaulty(t)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	all := func() {
-		for _, step := range []string{"create", "write", "sync", "publish", "syncdir", "delete", "read", ""} {
-			p.set(step, syscall.EIO)
-			_, err := b.Put(t.Context(), testKey, io.LimitReader(endless{}, 600_000), io.Discard)
+		for _, step := range []string{"opendir", "create", "write", "sync", "rename", "syncdir", "remove", "open", ""} {
+			d.set(step, syscall.EIO)
+			_, err := b.Put(t.Context(), testKey, io.LimitReader(buckettest.Endless{}, 600_000), io.Discard)
 			if err != nil && !errors.Is(err, syscall.EIO) {
 				t.Error(err)
 			}
-			b.Put(t.Context(), testKey, io.MultiReader(io.LimitReader(endless{}, 600_000), iotest.ErrReader(io.ErrUnexpectedEOF)), io.Discard)
-			b.Put(ended, testKey, endless{}, io.Discard)
-			b.Put(t.Context(), "..", endless{}, io.Discard)
+			b.Put(t.Context(), "content/5e/abc-2", io.MultiReader(io.LimitReader(buckettest.Endless{}, 600_000), iotest.ErrReader(io.ErrUnexpectedEOF)), io.Discard)
+			b.Put(ended, "content/5e/abc-3", buckettest.Endless{}, io.Discard)
+			b.Put(t.Context(), "..", buckettest.Endless{}, io.Discard)
+			b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
 			if r, err := b.Get(t.Context(), testKey); err == nil {
 				r.Close()
 			}
-			b.Delete(t.Context(), testKey, Marker)
+			b.Delete(t.Context(), testKey, bucket.Marker)
+			d.set("", nil)
+			if err := b.Delete(t.Context(), testKey, "content/5e/abc-2", bucket.Marker); err != nil { // keys are not reused
+				t.Error(err)
+			}
 			b.Sweep(t.Context())
 			for range b.Keys(t.Context()) {
 				break
 			}
-			openDir(t, b.root, Options{}).Close()
+			openDir(t, b.root, bucket.Options{}).Close()
 		}
-		if err := os.Rename(b.filePath("content/00"), b.filePath("away")); err != nil {
+		if err := os.Rename(b.path("content/00"), b.path("away")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.Put(t.Context(), "content/00/a-1", bytes.NewReader(nil), io.Discard); !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
-		if err := os.Rename(b.filePath("away"), b.filePath("content/00")); err != nil {
+		if err := os.Rename(b.path("away"), b.path("content/00")); err != nil {
 			t.Fatal(err)
 		}
 	}

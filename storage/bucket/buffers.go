@@ -4,9 +4,56 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 )
+
+const (
+	defaultBuffer = 256 << 10
+	// So that 64 bodies at once have all that they can use.
+	defaultBuffers = 36 << 20
+	// Most bodies of a small push (configs, manifests' blobs) fit into the first buffer, which is
+	// smaller so that many of them at once cost little.
+	firstBuffer = 32 << 10
+)
+
+// Buffers lends the buffers of a store's Puts. Its methods may be called from several goroutines.
+type Buffers struct {
+	size         int       // of a large one
+	first, large sync.Pool // of *[]byte
+	budget       budget    // of those that are in use
+}
+
+// NewBuffers returns the buffers of a store with these options.
+func NewBuffers(o Options) *Buffers {
+	if o.BufferSize <= 0 {
+		o.BufferSize = defaultBuffer
+	}
+	if o.Buffers <= 0 {
+		o.Buffers = defaultBuffers
+	}
+	b := &Buffers{size: o.BufferSize}
+	b.budget.max = o.Buffers
+	b.first.New = func() any { p := make([]byte, min(firstBuffer, o.BufferSize)); return &p }
+	b.large.New = func() any { p := make([]byte, o.BufferSize); return &p }
+	return b
+}
+
+// Copy gives what src has, until io.EOF, to sum and to write, in order, and returns how many bytes
+// src gave and sum got, also when it fails. It never writes what came with an error of src. Both are
+// given the same bytes at the same time by two goroutines where a body is large and comes fast; none
+// is left when Copy returns. The errors are those of src, sum and write, and of ctx when that ended,
+// which is looked at between two reads of src.
+//
+// It has a small buffer for as long as it lasts, and large ones while the body comes fast and the
+// budget has some: it never waits for them. A client that stops sending holds them for no longer than
+// its Read lasts.
+func (b *Buffers) Copy(ctx context.Context, src io.Reader, sum io.Writer, write func([]byte) error) (n int64, err error) {
+	s := &stream{src: src, sum: sum, write: write}
+	err = b.copy(ctx, s)
+	return s.n, err
+}
 
 // stream is the way of one body from its reader to the object and to the hash.
 type stream struct {
@@ -14,9 +61,7 @@ type stream struct {
 	sum   io.Writer
 	write func(p []byte) error
 
-	n       int64         // bytes given to sum
-	waited  time.Duration // in src.Read
-	aborted bool          // src failed, or the context ended
+	n int64 // bytes given to sum
 }
 
 // fillTime is how long a body may take to fill its buffer, to be given large ones and to keep them.
@@ -41,14 +86,12 @@ func (b *budget) take(n int) bool {
 // release gives back n bytes.
 func (b *budget) release(n int) { b.used.Add(-int64(n)) }
 
-// copy passes the whole body on. It has a small buffer for as long as it lasts, and large ones
-// while it comes fast and the budget has some: it never waits for them. A client that stops sending
-// holds them for no longer than its Read lasts.
-func (b *Bucket) copy(ctx context.Context, s *stream) error {
+// copy passes the whole body on.
+func (b *Buffers) copy(ctx context.Context, s *stream) error {
 	buf := b.first.Get().(*[]byte)
 	defer b.first.Put(buf)
-	b.buffers.used.Add(int64(len(*buf))) // there or not
-	defer b.buffers.release(len(*buf))
+	b.budget.used.Add(int64(len(*buf))) // there or not
+	defer b.budget.release(len(*buf))
 	for {
 		p, slow, end := s.fill(ctx, *buf, true)
 		if err := s.pass(p, end); err != nil || end != nil {
@@ -66,7 +109,7 @@ func (b *Bucket) copy(ctx context.Context, s *stream) error {
 // copyLarge passes the body on through large buffers, and reports whether it has ended. If not, it
 // has become slow, or the budget is used up. What ends in the first one is hashed and written one
 // after the other: a second goroutine would cost more than it gains.
-func (b *Bucket) copyLarge(ctx context.Context, s *stream) (done bool, err error) {
+func (b *Buffers) copyLarge(ctx context.Context, s *stream) (done bool, err error) {
 	one := b.takeLarge()
 	if one == nil {
 		return false, nil
@@ -85,23 +128,22 @@ func (b *Bucket) copyLarge(ctx context.Context, s *stream) (done bool, err error
 }
 
 // takeLarge returns a large buffer, or nil if the budget has none.
-func (b *Bucket) takeLarge() *[]byte {
-	if !b.buffers.take(b.o.BufferSize) {
+func (b *Buffers) takeLarge() *[]byte {
+	if !b.budget.take(b.size) {
 		return nil
 	}
 	return b.large.Get().(*[]byte)
 }
 
-func (b *Bucket) releaseLarge(buf *[]byte) {
+func (b *Buffers) releaseLarge(buf *[]byte) {
 	b.large.Put(buf)
-	b.buffers.release(b.o.BufferSize)
+	b.budget.release(b.size)
 }
 
 // fill reads until buf is full or, unless whole, the body turns out to be slow. The error is that
 // of src, io.EOF included, or of ctx; it comes with the bytes read before it.
 func (s *stream) fill(ctx context.Context, buf []byte, whole bool) (p []byte, slow bool, end error) {
 	start := time.Now()
-	defer func() { s.waited += time.Since(start) }()
 	n, empty := 0, 0
 	for n < len(buf) && (whole || !slow) {
 		if err := ctx.Err(); err != nil {
@@ -134,7 +176,6 @@ func (s *stream) pass(p []byte, end error) error {
 // put writes p, unless src failed after it, in which case the object will be discarded.
 func (s *stream) put(p []byte, end error) error {
 	if end != nil && end != io.EOF {
-		s.aborted = true
 		return end
 	}
 	if len(p) == 0 {

@@ -1,17 +1,11 @@
 package bucket
 
 import (
-	"errors"
 	"math"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
-
-func isDiskFull(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) ||
-		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
-}
 
 // freeRoom returns what is left of the file system of path. Windows counts no inodes.
 func freeRoom(path string) (room, error) {

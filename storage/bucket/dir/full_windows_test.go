@@ -1,4 +1,4 @@
-package bucket
+package dir
 
 import "golang.org/x/sys/windows"
 

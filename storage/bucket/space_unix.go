@@ -2,15 +2,7 @@
 
 package bucket
 
-import (
-	"errors"
-	"math"
-	"syscall"
-)
-
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
+import "math"
 
 // counted returns what a file system counts as an int64. Some say all bits for more than they can
 // tell.

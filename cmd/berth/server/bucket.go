@@ -1,0 +1,52 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/cloud"
+	"github.com/berth-registry/berth/storage/bucket/dir"
+)
+
+// openBucket opens the bucket of the configuration, with the wrappers that limit its space and measure it.
+func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
+	location, err := bucket.ParseURL(s.cfg.Storage.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		store bucket.Store
+		paths []string // whose free space counts
+	)
+	switch location.Kind {
+	case bucket.Directory:
+		store, err = s.openDirectory(ctx, location.Dir)
+		paths = append(paths, location.Dir)
+	case bucket.Memory:
+		store = cloud.OpenMemory(bucket.Options{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, store.Close)
+	if file := s.cfg.DatabaseFile; file != "" {
+		paths = append(paths, filepath.Dir(file))
+	}
+	return bucket.Instrument(bucket.LimitSpace(store, int64(s.cfg.Storage.MinFree), paths...)), nil
+}
+
+// openDirectory opens a bucket in a directory, under the lock of the data directory, and sweeps it.
+func (s *server) openDirectory(ctx context.Context, path string) (bucket.Store, error) {
+	store, err := dir.Open(path, bucket.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if removed, err := store.Sweep(ctx); err != nil {
+		return nil, fmt.Errorf("sweeping the bucket: %w", err)
+	} else if removed > 0 {
+		s.log.Info("swept temporary files of an earlier run", "files", removed)
+	}
+	return store, nil
+}

@@ -1,0 +1,6 @@
+// Package buckettest tests, which is what it is for.
+package buckettest
+
+import "testing"
+
+type Suite struct{ testing.T }

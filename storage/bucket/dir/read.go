@@ -1,0 +1,55 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+
+	"github.com/berth-registry/berth/storage/bucket"
+)
+
+// Get implements [bucket.Store]. What it returns is an *os.File.
+func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+	if err := bucket.CheckKey(key); err != nil {
+		return nil, err
+	}
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	f, err := s.disk.open(s.path(key))
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &fs.PathError{Op: "get", Path: key, Err: fs.ErrNotExist}
+	default:
+		return nil, fmt.Errorf("bucket: get %s: %w", key, err)
+	}
+}
+
+// Keys implements [bucket.Store]. Temporary and foreign files are not among the keys.
+func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
+	return bucket.KeysOf(func(dir string) ([]string, error) { return s.keysOf(ctx, dir) })
+}
+
+// keysOf returns the keys in one of the directories, sorted.
+func (s *Store) keysOf(ctx context.Context, dir string) (keys []string, err error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(s.path(dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if key := path.Join(dir, e.Name()); e.Type().IsRegular() && bucket.CheckKey(key) == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,59 @@
+package dir
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/berth-registry/berth/storage/bucket"
+)
+
+// Sweep removes the temporary files that a process left which died, and returns how many: the marker's,
+// and those of any object where earlier versions of Berth, or fileblob, wrote. It cannot tell them from
+// those of a Put that is running, in this or another process: call it before the first one, under the
+// lock of the data directory.
+func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
+	for dir := range bucket.Directories() {
+		if err := s.usable(ctx); err != nil {
+			return removed, err
+		}
+		n, err := s.sweepIn(dir)
+		if removed += n; err != nil {
+			return removed, fmt.Errorf("bucket: sweep: %w", err)
+		}
+	}
+	return removed, nil
+}
+
+// sweepIn removes the temporary files of one directory.
+func (s *Store) sweepIn(dir string) (removed int, err error) {
+	entries, err := os.ReadDir(s.path(dir))
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !isTemporary(dir, e.Name()) {
+			continue
+		}
+		// No fsync: one that comes back after a power cut is swept at the next start.
+		if err := s.disk.remove(s.path(path.Join(dir, e.Name()))); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// isTemporary reports whether the file name of the directory dir (relative to the bucket, with slashes)
+// is that of a temporary file, "<key>.<16 hex>.tmp".
+func isTemporary(dir, name string) bool {
+	rest, ok := strings.CutSuffix(name, ".tmp")
+	if !ok || len(rest) < 18 {
+		return false
+	}
+	object, stamp := rest[:len(rest)-17], rest[len(rest)-16:]
+	return rest[len(object)] == '.' && strings.Trim(stamp, "0123456789abcdef") == "" &&
+		bucket.CheckKey(path.Join(dir, object)) == nil
+}

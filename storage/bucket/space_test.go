@@ -1,0 +1,128 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// disk is a file system that counts how often it is looked at.
+type disk struct {
+	room
+	looks int
+}
+
+func (d *disk) look(string) (room, error) {
+	d.looks++
+	return d.room, nil
+}
+
+func (d *disk) wantLooks(t *testing.T, n int) {
+	t.Helper()
+	if d.looks != n {
+		t.Errorf("looked %d times, want %d", d.looks, n)
+	}
+}
+
+// The file system is looked at once in 100 ms, as long as what it had is not used up.
+func TestSpaceIsLookedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const minFree = 16 << 20
+		d := &disk{room: room{bytes: minFree + 3<<20, inodes: 1 << 20, all: 1 << 20}}
+		s := &space{minFree: minFree, paths: []string{"x"}, look: d.look}
+		take := func(bytes, inodes int64, want error) {
+			t.Helper()
+			if err := s.take(bytes, inodes); !errors.Is(err, want) {
+				t.Errorf("take: %v, want %v", err, want)
+			}
+		}
+		for range 3 {
+			take(1<<20, 1, nil)
+			take(0, 0, nil)
+		}
+		d.wantLooks(t, 1)
+		time.Sleep(spaceAge - time.Nanosecond)
+		take(0, 1, nil)
+		d.wantLooks(t, 1)
+		time.Sleep(time.Nanosecond)
+		take(0, 1, nil)
+		d.wantLooks(t, 2)
+
+		// More than it had, of bytes and of inodes.
+		d.bytes = minFree - 1
+		take(4<<20, 0, ErrNoSpace)
+		d.wantLooks(t, 3)
+		d.bytes, d.inodes = math.MaxInt64, minFree/bytesPerInode+2
+		for range 2 {
+			take(0, 1, nil)
+			d.wantLooks(t, 4)
+		}
+		d.inodes -= 3
+		take(0, 1, ErrNoSpace)
+		d.wantLooks(t, 5)
+
+		// Too little is not remembered.
+		d.inodes++
+		take(0, 0, nil)
+		d.wantLooks(t, 6)
+		s.took(math.MaxInt64)
+		take(0, 0, nil)
+		d.wantLooks(t, 7)
+	})
+}
+
+// A file system that counts no inodes has enough of them.
+func TestSpaceWithoutInodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{room: room{bytes: math.MaxInt64}}
+		s := &space{minFree: 1 << 30, paths: []string{"x", "y"}, look: d.look}
+		for range 10 {
+			if err := s.take(0, 1); err != nil {
+				t.Error(err)
+			}
+		}
+		d.wantLooks(t, 2) // one for each path
+	})
+}
+
+// discarding is a Store whose Put keeps nothing.
+type discarding struct {
+	Store
+	buffers *Buffers
+}
+
+func (s discarding) Put(ctx context.Context, _ string, src io.Reader, sum io.Writer) (int64, error) {
+	return s.buffers.Copy(ctx, src, sum, func([]byte) error { return nil })
+}
+
+// In mid-body too, at least once in each MiB: here the space is gone after the first bytes.
+func TestSpaceEndsInMidBody(t *testing.T) {
+	for _, buffer := range []int{100 << 10, 1 << 20, 4 << 20} {
+		var free atomic.Int64
+		free.Store(100)
+		look := func(string) (room, error) { return room{bytes: free.Load()}, nil }
+		inner := discarding{buffers: NewBuffers(Options{BufferSize: buffer})}
+		s := &limited{inner, &space{minFree: 1, paths: []string{"x"}, look: look}}
+		var summed atomic.Int64
+		_, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 32<<20), writerFunc(func(p []byte) (int, error) {
+			free.Store(0)
+			summed.Add(int64(len(p)))
+			return len(p), nil
+		}))
+		if !errors.Is(err, ErrNoSpace) {
+			t.Errorf("%v", err)
+		}
+		if most := int64(spaceInterval + 2*buffer); summed.Load() > most {
+			t.Errorf("went on for %d bytes, want at most %d", summed.Load(), most)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
