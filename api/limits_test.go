@@ -123,7 +123,7 @@ func TestBodyLimitEnds(t *testing.T) {
 
 // readSlowly serves a large blob of each kind in a bubble, and hands its answer on.
 func readSlowly(t *testing.T, f func(t *testing.T, s *site, content string, answer *http.Response)) {
-	content := strings.Repeat("0123456789abcdef", 2<<20)
+	content := strings.Repeat("0123456789abcdef", 256<<10) // 4 MiB: several pieces of a file
 	for _, kind := range []string{"file://", "mem://"} {
 		synctest.Test(t, func(t *testing.T) {
 			url := kind
