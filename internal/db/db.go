@@ -109,10 +109,10 @@ func (db *DB) Scan(ctx context.Context, query string, args []any, each func(Row)
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error { return db.engine.Tx(ctx, fn) }
 
 // Each returns the table of the list that is argument $n of a statement, to be read in a FROM
-// clause under the name list. The argument is a slice. Without columns it is one of strings or
-// integers, and the table has one column, value. With columns it is one of structs, and the table
-// has a column for each name and type that is given, as in "digest text": the field of that name
-// (by its json tag). Types are text, bigint and boolean.
+// clause under the name list. The argument is a slice. Without columns it is one of strings, and
+// the table has one column, value. With columns it is one of structs, and the table has a column
+// for each name and type that is given, as in "digest text": the field of that name (by its json
+// tag). Types are text, bigint and boolean.
 func (db *DB) Each(n int, columns ...string) string { return db.engine.Each(n, columns...) }
 
 // Exclusive reports whether one process alone may have the database open for writing. Then what

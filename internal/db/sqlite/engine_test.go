@@ -21,15 +21,6 @@ func (d *testDB) query(query string, args ...any) (*db.Rows, error) {
 	return d.Query(context.Background(), query, args, -1)
 }
 
-// exec runs the statement as a transaction of its own.
-func (d *testDB) exec(query string, args ...any) (n int64, err error) {
-	err = d.Tx(context.Background(), func(tx *db.Tx) error {
-		n, err = tx.Exec(query, args...)
-		return err
-	})
-	return n, err
-}
-
 // The engine is tested on a schema of its own.
 var testSchema = map[string]string{
 	"00001_init.sql": `-- +goose Up

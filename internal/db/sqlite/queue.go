@@ -8,20 +8,6 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// call is a function that waits to run in a write transaction.
-type call struct {
-	fn    func(*db.Tx) error
-	alone bool // shares no commit with others
-
-	// wake says true: the caller is now the leader, or false: the function
-	// has run, or will not run any more, and the fields below hold the result.
-	wake      chan bool
-	committed func() // owned by the leader: to be called when the transaction is committed
-	err       error
-	panicked  *panicError
-	finished  bool // owned by the leader
-}
-
 // queue lets one caller at a time be the leader, who owns the writer's
 // connection and runs the functions of those that wait.
 type queue struct {

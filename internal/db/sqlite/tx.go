@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/berth-registry/berth/internal/db"
@@ -97,21 +96,6 @@ func (e *sharedError) Error() string {
 
 func (e *sharedError) Unwrap() error { return e.cause }
 
-// panicError carries a panic of a transaction's function to the goroutine of its caller.
-type panicError struct {
-	value any
-	stack []byte // of the goroutine where it happened
-}
-
-func (e *panicError) Error() string {
-	return fmt.Sprintf("in a transaction: %v\n%s", e.value, e.stack)
-}
-
-func (e *panicError) Unwrap() error {
-	err, _ := e.value.(error)
-	return err
-}
-
 // takeWriter gets the connection that writes.
 func (b *batch) takeWriter(ctx context.Context) (err error) {
 	if b.engine.memory {
@@ -175,26 +159,6 @@ func (b *batch) run(c *call) {
 		}
 	}
 	b.ready = append(b.ready, c)
-}
-
-// run calls the function of a call.
-func (c *call) run(conn *conn) (err error) {
-	defer c.keepPanic()
-	c.committed, err = db.Run(txConn{conn}, c.fn)
-	return err
-}
-
-// commit tells what hangs on a call that it is committed, or may be.
-func (c *call) commit() {
-	defer c.keepPanic()
-	c.committed()
-}
-
-// keepPanic makes a panic a part of the result.
-func (c *call) keepPanic() {
-	if v := recover(); v != nil {
-		c.panicked = &panicError{value: v, stack: debug.Stack()}
-	}
 }
 
 func (b *batch) begin() error {
