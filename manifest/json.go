@@ -54,11 +54,11 @@ func atPath(step string, err error) error {
 
 // quoteShort quotes text from a client, shortened to 96 bytes.
 func quoteShort[T ~string | ~[]byte](s T) string {
-	const most = 96
-	if len(s) <= most {
+	const limit = 96
+	if len(s) <= limit {
 		return strconv.Quote(string(s))
 	}
-	return strconv.Quote(string(s[:most])) + "…"
+	return strconv.Quote(string(s[:limit])) + "…"
 }
 
 // readJSON checks that data is one JSON value in UTF-8 with nothing after it. Values may be nested

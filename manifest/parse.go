@@ -1,6 +1,13 @@
 package manifest
 
-// read sets all fields but the digest from the payload.
+// read sets all fields but the digest from the payload, in four steps:
+//
+//   - readJSON checks the syntax.
+//   - readDocument finds the members of the top level.
+//   - document.mediaType determines the media type.
+//   - A function for the media type reads the members and collects the links.
+//
+// Errors are faults with a path such as layers[2].digest.
 func (m *Manifest) read(contentType string) error {
 	doc, err := readDocument(m.Payload)
 	if err != nil {

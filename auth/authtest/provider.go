@@ -199,8 +199,8 @@ func (p *Provider) TotalRequests() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
-	for _, of := range p.requests {
-		n += of
+	for _, count := range p.requests {
+		n += count
 	}
 	return n
 }

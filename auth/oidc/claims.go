@@ -97,14 +97,14 @@ var registeredClaims = []string{"iss", "aud", "exp", "nbf", "iat", "jti"}
 // of them. Numbers keep their digits; they are never converted to floats. Claims that are null,
 // empty or nested are left out.
 func (c claims) identityClaims() (map[string][]string, error) {
-	of := make(map[string][]string, len(c))
+	kept := make(map[string][]string, len(c))
 	size := 0
 	for name, raw := range c {
 		v, ok := claimValues(raw)
 		if !ok || slices.Contains(registeredClaims, name) {
 			continue
 		}
-		of[name] = v
+		kept[name] = v
 		size += len(name)
 		for _, s := range v {
 			size += len(s)
@@ -113,7 +113,7 @@ func (c claims) identityClaims() (map[string][]string, error) {
 	if size > maxClaims {
 		return nil, fmt.Errorf("%d bytes of claims, more than %d", size, maxClaims)
 	}
-	return of, nil
+	return kept, nil
 }
 
 // claimValues returns the values of a claim: one, or several if it is a list. It returns false if

@@ -100,12 +100,12 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			return
 		}
-		of, err := c.identityClaims()
+		kept, err := c.identityClaims()
 		if err != nil {
 			return
 		}
 		size := 0
-		for name, v := range of {
+		for name, v := range kept {
 			if len(v) == 0 || slices.Contains(registeredClaims, name) {
 				t.Errorf("claim %q is %q", name, v)
 			}
@@ -116,7 +116,7 @@ func FuzzClaims(f *testing.F) {
 		if size > maxClaims {
 			t.Errorf("%d bytes of claims", size)
 		}
-		name, err := expand(template, of)
+		name, err := expand(template, kept)
 		if err == nil && checkName(name) != nil {
 			t.Errorf("an identity is called %q", name)
 		}

@@ -14,14 +14,14 @@ const maxName = 255
 func expand(template string, have map[string][]string) (string, error) {
 	var name strings.Builder
 	for rest := template; rest != ""; {
-		before, after, placed := strings.Cut(rest, "{")
+		before, after, found := strings.Cut(rest, "{")
 		word, next, closed := strings.Cut(after, "}")
-		claim, ofClaim := strings.CutPrefix(word, "claims.")
-		if strings.Contains(before, "}") || placed && !(closed && ofClaim) {
+		claim, isClaim := strings.CutPrefix(word, "claims.")
+		if strings.Contains(before, "}") || found && !(closed && isClaim) {
 			return "", fmt.Errorf("identity template %q: braces are for {claims.NAME} only", template)
 		}
 		name.WriteString(before)
-		if !placed {
+		if !found {
 			break
 		}
 		v := have[claim]

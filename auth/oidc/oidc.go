@@ -95,16 +95,16 @@ func (s *Source) Current(_ context.Context, id auth.Identity) (auth.Identity, er
 	if id.Kind != auth.CI {
 		return auth.Identity{}, auth.ErrNotMine
 	}
-	for _, is := range s.o.Issuers() {
-		if is.Name != id.Issuer {
+	for _, issuer := range s.o.Issuers() {
+		if issuer.Name != id.Issuer {
 			continue
 		}
 		subject := id.Claims["sub"]
 		switch {
-		case len(subject) != 1 || id.ID != identityID(is, subject[0]):
-			return auth.Identity{}, fmt.Errorf("%w: not of the issuer that is called %s now", auth.ErrCredentials, is.Name)
-		case !auth.MatchClaims(is.Match, id.Claims):
-			return auth.Identity{}, fmt.Errorf("%w: the claims are not what issuer %s must have", auth.ErrCredentials, is.Name)
+		case len(subject) != 1 || id.ID != identityID(issuer, subject[0]):
+			return auth.Identity{}, fmt.Errorf("%w: not of the issuer that is called %s now", auth.ErrCredentials, issuer.Name)
+		case !auth.MatchClaims(issuer.Match, id.Claims):
+			return auth.Identity{}, fmt.Errorf("%w: the claims are not what issuer %s must have", auth.ErrCredentials, issuer.Name)
 		case !id.Expires.IsZero() && !s.o.Now().Before(id.Expires):
 			return id, fmt.Errorf("%w: the id_token", auth.ErrExpired)
 		}

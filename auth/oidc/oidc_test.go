@@ -114,9 +114,9 @@ func TestSecretsThatAreNoToken(t *testing.T) {
 func TestGitHub(t *testing.T) {
 	w := newWorld(t)
 	w.RotateRSA()
-	is := w.Issuer("github", "{claims.repository}", audience)
-	is.Match = map[string][]string{"repository_owner_id": {"1234567"}, "ref": {"refs/heads/main", "refs/tags/v*"}}
-	w.configure(is)
+	issuer := w.Issuer("github", "{claims.repository}", audience)
+	issuer.Match = map[string][]string{"repository_owner_id": {"1234567"}, "ref": {"refs/heads/main", "refs/tags/v*"}}
+	w.configure(issuer)
 	claims := authtest.GitHubClaims(audience)
 	claims["jti"] = "example-id"
 
@@ -147,9 +147,9 @@ func TestGitHub(t *testing.T) {
 func TestGitLab(t *testing.T) {
 	w := newWorld(t)
 	w.RotateRSA()
-	is := w.Issuer("gitlab", "{claims.project_path}", audience)
-	is.Match = map[string][]string{"namespace_id": {"72"}, "ref_protected": {"true"}, "groups_direct": {"acme/*"}}
-	w.configure(is)
+	issuer := w.Issuer("gitlab", "{claims.project_path}", audience)
+	issuer.Match = map[string][]string{"namespace_id": {"72"}, "ref_protected": {"true"}, "groups_direct": {"acme/*"}}
+	w.configure(issuer)
 
 	id := w.mustVerify(t, w.Sign(authtest.GitLabClaims(audience))).Identity
 	if id.Subject() != "oidc:gitlab/acme/app" {
@@ -270,9 +270,9 @@ func TestTokenID(t *testing.T) {
 
 func TestIdentityID(t *testing.T) {
 	w := newWorld(t)
-	is := w.configured()[0]
-	is.Identity = "everyone"
-	w.configure(is)
+	issuer := w.configured()[0]
+	issuer.Identity = "everyone"
+	w.configure(issuer)
 	owner := func(sub string) string {
 		return w.mustVerify(t, w.Sign(job(map[string]any{"sub": sub}))).Identity.Owner()
 	}
@@ -293,26 +293,26 @@ func TestCurrent(t *testing.T) {
 			t.Errorf("%s: %q, %v, expected %v", when, now.Owner(), err, want)
 		}
 	}
-	is := w.configured()[0]
-	is.Match = map[string][]string{"ref": {"main"}}
-	w.configure(is)
+	issuer := w.configured()[0]
+	issuer.Match = map[string][]string{"ref": {"main"}}
+	w.configure(issuer)
 	check("matching", id, nil)
-	is.Match = map[string][]string{"ref": {"release"}}
-	w.configure(is)
+	issuer.Match = map[string][]string{"ref": {"release"}}
+	w.configure(issuer)
 	check("the issuer must have another ref", id, auth.ErrCredentials)
-	is.Match = nil
-	w.configure(is)
+	issuer.Match = nil
+	w.configure(issuer)
 	w.advance(authtest.TokenTTL - time.Second)
 	check("a second before its end", id, nil)
 	w.advance(time.Second)
 	check("at its end", id, auth.ErrCredentials)
 	id.Expires = time.Time{}
 	check("where the end is not known", id, nil)
-	other := is
+	other := issuer
 	other.URL += "/other"
 	w.configure(other)
 	check("another issuer has the name", id, auth.ErrCredentials)
-	w.configure(is)
+	w.configure(issuer)
 	delete(id.Claims, "sub")
 	check("without a subject", id, auth.ErrCredentials)
 	if w.TotalRequests() != 2 {

@@ -14,6 +14,13 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
+// The age of an issuer's keys decides how they are used:
+//
+//	0 ──────────── refreshAfter ──────────── maxStale ────────────▶
+//	  used as they are   used if a fetch fails        not used
+//
+// A key id that is not among the keys also causes a fetch. Fetches are at least minFetchInterval
+// apart.
 const (
 	// minFetchInterval is the minimum time between two attempts to fetch an issuer's keys,
 	// successful or not. It is also the longest time until a new key of the issuer is known.
@@ -49,16 +56,16 @@ type keyState struct {
 
 // keysOf returns the keys of a configured issuer. It also forgets issuers that are no longer
 // configured.
-func (s *Source) keysOf(is auth.Issuer) *issuerKeys {
+func (s *Source) keysOf(issuer auth.Issuer) *issuerKeys {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := keySource{is.URL, is.CA}
+	at := keySource{issuer.URL, issuer.CA}
 	if r := s.keys[at]; r != nil {
 		return r
 	}
 	configured := s.o.Issuers()
 	maps.DeleteFunc(s.keys, func(p keySource, _ *issuerKeys) bool {
-		return !slices.ContainsFunc(configured, func(is auth.Issuer) bool { return p == keySource{is.URL, is.CA} })
+		return !slices.ContainsFunc(configured, func(issuer auth.Issuer) bool { return p == keySource{issuer.URL, issuer.CA} })
 	})
 	r := &issuerKeys{source: at, now: s.o.Now, log: s.o.Log, fetching: make(chan struct{}, 1)}
 	r.state.Store(&keyState{})

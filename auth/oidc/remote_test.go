@@ -237,12 +237,12 @@ func (w *world) trust(t *testing.T, file string) {
 		}
 		all = append(all, text...)
 	}
-	is := w.configured()[0]
-	is.CA = filepath.Join(t.TempDir(), "all.pem")
-	if err := os.WriteFile(is.CA, all, 0o600); err != nil {
+	issuer := w.configured()[0]
+	issuer.CA = filepath.Join(t.TempDir(), "all.pem")
+	if err := os.WriteFile(issuer.CA, all, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.configure(is)
+	w.configure(issuer)
 }
 
 func TestRedirectOnTheHost(t *testing.T) {
@@ -254,10 +254,10 @@ func TestRedirectOnTheHost(t *testing.T) {
 
 func TestIssuerOverHTTP(t *testing.T) {
 	w := newWorld(t)
-	is := w.configured()[0]
-	is.URL = "http" + strings.TrimPrefix(w.URL, "https")
-	w.configure(is)
-	w.mustRefuse(t, w.Sign(job(map[string]any{"iss": is.URL})), auth.ErrUnavailable, "not https")
+	issuer := w.configured()[0]
+	issuer.URL = "http" + strings.TrimPrefix(w.URL, "https")
+	w.configure(issuer)
+	w.mustRefuse(t, w.Sign(job(map[string]any{"iss": issuer.URL})), auth.ErrUnavailable, "not https")
 }
 
 // TestX3HugeDocuments checks that a response of 100 MiB is abandoned after 1 MiB.
@@ -318,15 +318,15 @@ func TestStalled(t *testing.T) {
 func TestCertificates(t *testing.T) {
 	w := newWorld(t)
 	token := w.Sign(job(nil))
-	is := w.configured()[0]
-	is.CA = ""
-	w.configure(is)
+	issuer := w.configured()[0]
+	issuer.CA = ""
+	w.configure(issuer)
 	w.mustRefuse(t, token, auth.ErrUnavailable, "certificate")
 
-	is.CA = filepath.Join(t.TempDir(), "private.pem")
-	w.configure(is)
+	issuer.CA = filepath.Join(t.TempDir(), "private.pem")
+	w.configure(issuer)
 	w.mustRefuse(t, token, auth.ErrUnavailable, "no such file")
-	if err := os.WriteFile(is.CA, []byte("not yet"), 0o600); err != nil {
+	if err := os.WriteFile(issuer.CA, []byte("not yet"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.advance(minFetchInterval)
@@ -335,7 +335,7 @@ func TestCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(is.CA, text, 0o600); err != nil {
+	if err := os.WriteFile(issuer.CA, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.advance(minFetchInterval)

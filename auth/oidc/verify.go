@@ -42,7 +42,7 @@ func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	if err != nil {
 		return IDToken{}, err
 	}
-	is, audience, err := s.matchIssuer(c)
+	issuer, audience, err := s.matchIssuer(c)
 	if err != nil {
 		return IDToken{}, err
 	}
@@ -50,11 +50,11 @@ func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	if err != nil {
 		return IDToken{}, err
 	}
-	payload, err := s.checkSignature(ctx, text, is, audience)
+	payload, err := s.checkSignature(ctx, text, issuer, audience)
 	if err != nil {
 		return IDToken{}, err
 	}
-	id, err := newIdentity(is, c)
+	id, err := newIdentity(issuer, c)
 	if err != nil {
 		return IDToken{}, err
 	}
@@ -70,7 +70,7 @@ func (s *Source) matchIssuer(c claims) (auth.Issuer, string, error) {
 		return auth.Issuer{}, "", err
 	}
 	issuers := s.o.Issuers()
-	at := slices.IndexFunc(issuers, func(is auth.Issuer) bool { return is.URL == url })
+	at := slices.IndexFunc(issuers, func(issuer auth.Issuer) bool { return issuer.URL == url })
 	if at < 0 {
 		return auth.Issuer{}, "", fmt.Errorf("issuer %q is not configured", url)
 	}
@@ -84,9 +84,9 @@ func (s *Source) matchIssuer(c claims) (auth.Issuer, string, error) {
 }
 
 // checkSignature verifies the signature and returns the signed payload.
-func (s *Source) checkSignature(ctx context.Context, text string, is auth.Issuer, audience string) ([]byte, error) {
-	set := &keySet{keys: s.keysOf(is)}
-	token, err := oidc.NewVerifier(is.URL, set, &oidc.Config{
+func (s *Source) checkSignature(ctx context.Context, text string, issuer auth.Issuer, audience string) ([]byte, error) {
+	set := &keySet{keys: s.keysOf(issuer)}
+	token, err := oidc.NewVerifier(issuer.URL, set, &oidc.Config{
 		ClientID:             audience,
 		SupportedSigningAlgs: algorithms,
 		Now:                  s.o.Now,
@@ -148,34 +148,34 @@ func (r *rawJSON) UnmarshalJSON(b []byte) error {
 }
 
 // newIdentity returns the identity of a verified token.
-func newIdentity(is auth.Issuer, c claims) (auth.Identity, error) {
+func newIdentity(issuer auth.Issuer, c claims) (auth.Identity, error) {
 	subject, err := c.text("sub")
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	of, err := c.identityClaims()
+	kept, err := c.identityClaims()
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	if !auth.MatchClaims(is.Match, of) {
-		return auth.Identity{}, fmt.Errorf("the claims are not what issuer %s must have", is.Name)
+	if !auth.MatchClaims(issuer.Match, kept) {
+		return auth.Identity{}, fmt.Errorf("the claims are not what issuer %s must have", issuer.Name)
 	}
-	name, err := expand(is.Identity, of)
+	name, err := expand(issuer.Identity, kept)
 	if err != nil {
 		return auth.Identity{}, err
 	}
 	return auth.Identity{
 		Kind:       auth.CI,
 		Name:       name,
-		ID:         identityID(is, subject),
-		Issuer:     is.Name,
-		Claims:     of,
+		ID:         identityID(issuer, subject),
+		Issuer:     issuer.Name,
+		Claims:     kept,
 		Credential: "id_token",
 	}, nil
 }
 
 // identityID returns an id that is unique to a subject of an issuer.
-func identityID(is auth.Issuer, subject string) string { return hashOf(is.URL, subject) }
+func identityID(issuer auth.Issuer, subject string) string { return hashOf(issuer.URL, subject) }
 
 // tokenID returns the jti of the token. Without one, or if it is too long, it returns a hash of the
 // payload. The signature is not part of the hash, because a signature can be encoded in several

@@ -56,7 +56,7 @@ func (f *file) readTest(n *yaml.Node) test {
 	t := test{line: n.Line}
 	var groups []string
 	var claims []claim
-	wanted := false
+	hasWant := false
 	faults := len(f.faults)
 	f.fields(n, "a test",
 		field{"as", func(v *yaml.Node) { t.as = f.readChecked(v, "as", f.checkIdentity) }},
@@ -64,17 +64,17 @@ func (f *file) readTest(n *yaml.Node) test {
 		field{"claims", func(v *yaml.Node) { claims = f.readClaims(v, "claims") }},
 		field{"ip", func(v *yaml.Node) { t.from = f.readAddr(v) }},
 		field{"repo", func(v *yaml.Node) { t.repo = f.readChecked(v, "repo", manifest.CheckName) }},
-		field{"want", func(v *yaml.Node) { wanted, t.want = true, f.readActions(v, "want", false) }},
+		field{"want", func(v *yaml.Node) { hasWant, t.want = true, f.readActions(v, "want", false) }},
 	)
-	switch ofCatalog := slices.Contains(t.want, auth.Catalog); {
+	switch wantsCatalog := slices.Contains(t.want, auth.Catalog); {
 	case len(f.faults) > faults:
 	case t.as == "":
 		f.addFaultf(t.line, "a test has no as: expected for example user:bob")
-	case !wanted:
+	case !hasWant:
 		f.addFaultf(t.line, "a test has no want: expected the actions that are allowed, [] for none")
-	case ofCatalog && t.repo != "":
+	case wantsCatalog && t.repo != "":
 		f.addFaultf(t.line, "the catalog is of no repository: leave repo out, or catalog")
-	case t.repo == "" && len(t.want) > 0 && (!ofCatalog || len(t.want) > 1):
+	case t.repo == "" && len(t.want) > 0 && (!wantsCatalog || len(t.want) > 1):
 		f.addFaultf(t.line, "a test without repo is of the catalog alone: want is [catalog] or []")
 	}
 	t.id, _ = ParseIdentity(t.as)

@@ -101,25 +101,25 @@ func explainPattern(p *auth.Pattern, id *auth.Identity) string {
 	if len(names) == 0 {
 		return p.String()
 	}
-	becomes := p.String()
+	expanded := p.String()
 	for _, name := range names {
 		value := placeholderValue(id, name)
 		if value == "" {
 			return fmt.Sprintf("%s (nothing here: {%s} is no part of a repository's name)", p, name)
 		}
-		becomes = strings.Replace(becomes, "{"+name+"}", value, 1)
+		expanded = strings.Replace(expanded, "{"+name+"}", value, 1)
 	}
-	return p.String() + ", here " + becomes
+	return p.String() + ", here " + expanded
 }
 
 // explain describes the first condition that is not met.
 func (w *when) explain(q *query) string {
 	if c := w.unmetClaim(q.id); c != nil {
-		is := "missing"
+		actual := "missing"
 		if values, ok := q.id.Claims[c.name]; ok {
-			is = strings.Join(values, ", ")
+			actual = strings.Join(values, ", ")
 		}
-		return fmt.Sprintf("wants claim %s to be %s, and it is %s", c.name, strings.Join(c.patterns, " or "), is)
+		return fmt.Sprintf("wants claim %s to be %s, and it is %s", c.name, strings.Join(c.patterns, " or "), actual)
 	}
 	var networks []string
 	for _, p := range w.from {

@@ -13,7 +13,9 @@ const (
 	maxIssuers = 100
 )
 
-// file is a policy file that is being read.
+// file is a policy file that is being read. The embedded reader handles the YAML and collects
+// faults. The methods of file read the sections. If there are no faults, compile makes a Policy of
+// the rules, and runTest runs the tests on it.
 type file struct {
 	reader
 	issuers []auth.Issuer

@@ -155,7 +155,7 @@ func (p *Policy) Networks() []RuleNetwork {
 func (p *Policy) Groups(id auth.Identity) []string {
 	groups := append([]string{}, id.Groups...)
 	for name, members := range p.groups {
-		if _, is := members[id.Name]; is && id.Kind == auth.User {
+		if _, ok := members[id.Name]; ok && id.Kind == auth.User {
 			groups = append(groups, name)
 		}
 	}

@@ -196,7 +196,8 @@ func wordTexts(list []word) []string {
 	return all
 }
 
-// text reads a text. Numbers and booleans are texts, too; a number is kept as it is written.
+// text reads a text. Numbers and booleans are texts, too: a number as it is written, a boolean in
+// lower case.
 func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 	switch tag := n.ShortTag(); {
 	case n.Kind != yaml.ScalarNode:

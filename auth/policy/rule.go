@@ -121,8 +121,8 @@ func (f *file) readRule(n *yaml.Node) *rule {
 
 // ineffective returns why a valid rule cannot have the effect that it seems to have, or "".
 func (f *file) ineffective(r *rule) string {
-	ofUsers := r.who.hasKind(authenticated) || r.who.hasKind(user) || r.who.hasKind(group)
-	ofJobs := r.who.hasKind(issuer)
+	forUsers := r.who.hasKind(authenticated) || r.who.hasKind(user) || r.who.hasKind(group)
+	forJobs := r.who.hasKind(issuer)
 	uses := func(is func(placeholder string) bool) bool {
 		return slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return slices.ContainsFunc(p.Placeholders(), is) })
 	}
@@ -131,11 +131,11 @@ func (f *file) ineffective(r *rule) string {
 	switch {
 	case len(r.who.included) == 0:
 		return "only excludes, in who, and so is for nobody: add whom it is for, such as authenticated"
-	case uses(isUser) && !ofUsers:
+	case uses(isUser) && !forUsers:
 		return "has {user}, which users alone have, and who names none"
-	case uses(isClaim) && !ofJobs:
+	case uses(isClaim) && !forJobs:
 		return "has {claims.…}, which CI jobs alone have, and who names no oidc: issuer"
-	case r.when.claims != nil && !ofJobs:
+	case r.when.claims != nil && !forJobs:
 		return "wants claims, which CI jobs alone have, and who names no oidc: issuer"
 	case r.deny && slices.Contains(r.actions, auth.Catalog) && !slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return p.String() == "**" }):
 		return `denies the catalog, which is one for all repositories: expected repos: ["**"]; what may not be pulled is never listed`
@@ -189,10 +189,10 @@ func (f *file) readRepos(n *yaml.Node) []auth.Pattern {
 	return list
 }
 
-// readActions reads a list of actions, which must not be empty if some is true.
-func (f *file) readActions(n *yaml.Node, what string, some bool) []auth.Permission {
+// readActions reads a list of actions. If nonEmpty is true, an empty list is a fault.
+func (f *file) readActions(n *yaml.Node, what string, nonEmpty bool) []auth.Permission {
 	words := f.words
-	if some {
+	if nonEmpty {
 		words = f.nonEmptyWords
 	}
 	var list []auth.Permission

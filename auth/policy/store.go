@@ -106,7 +106,7 @@ func (s *Store) Decide(id auth.Identity, from netip.Addr, p auth.Permission, rep
 // View implements auth.Policy.
 func (s *Store) View(id auth.Identity, from netip.Addr) auth.View { return s.Current().View(id, from) }
 
-// Anonymous implements auth.Policy.
+// AllowsAnonymous implements auth.Policy.
 func (s *Store) AllowsAnonymous() bool { return s.Current().AllowsAnonymous() }
 
 // Issuers returns the issuers of the current policy.

@@ -80,8 +80,8 @@ func (t *term) hasMember(id *auth.Identity) bool {
 	if id.Kind != auth.User {
 		return false
 	}
-	_, is := t.members[id.Name]
-	return is
+	_, ok := t.members[id.Name]
+	return ok
 }
 
 func (f *file) readWho(n *yaml.Node) who {

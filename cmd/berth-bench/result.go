@@ -86,12 +86,12 @@ func pairResult(sc scenario, base, subject tally) Result {
 	r := singleResult(sc, subject)
 	b := base.side()
 	r.Base = &b
-	of := sc.metric
-	if of == nil {
-		of = sample.cpuPerUnit
+	metric := sc.metric
+	if metric == nil {
+		metric = sample.cpuPerUnit
 	}
 	for i, s := range subject.samples {
-		r.Ratios = append(r.Ratios, of(s)/of(base.samples[i]))
+		r.Ratios = append(r.Ratios, metric(s)/metric(base.samples[i]))
 	}
 	q := quartilesOf(r.Ratios)
 	r.Ratio = &q
