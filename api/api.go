@@ -1,12 +1,11 @@
 // Package api is the registry's protocol over HTTP: the OCI distribution spec
 // 1.1 and Docker's registry API v2.
 //
-// Each request is routed, its path parsed and checked once, its caller identified
-// and the policy asked once, and then handed to a handler that calls package
-// storage and returns an error or nil. One function turns errors into answers. The package guarantees
-// that a body is never ended as if it were whole when it is not, that no client
-// holds a connection by silence (header timeout, body timeout, both counted
-// from the last byte), and that the memory for manifests has one bound.
+// Each request is routed, its path parsed and checked once, its caller identified and the policy
+// asked once, and then handed to a handler that calls package storage and returns an error or nil.
+// One function turns errors into answers. The package guarantees that a body is never ended as if
+// it were whole when it is not, that no client holds a connection by silence (header timeout, body
+// timeout, both counted from the last byte), and that the memory for manifests has one bound.
 package api
 
 import (
@@ -44,9 +43,9 @@ type Options struct {
 	Hosts    []string // "registry.lan" or "registry.lan:5000"
 	// MaxManifest is the largest manifest taken, in bytes; 4 MiB by default.
 	MaxManifest int64
-	// ManifestMemory bounds the bytes of all manifests being received or sent, half of it each; 64 MiB
-	// by default, and MaxManifest at least. A quarter of it comes on top for the first headBytes of
-	// each that is received, and as much for those being parsed.
+	// ManifestMemory bounds the bytes of all manifests being received or sent, half of it each; 64
+	// MiB by default, and MaxManifest at least. A quarter of it comes on top for the first
+	// headBytes of each that is received, and as much for those being parsed.
 	ManifestMemory int64
 	// HeaderTimeout is how long a client may take to send a request's header;
 	// 10 s by default.
@@ -65,9 +64,9 @@ type Options struct {
 	// Policy decides who may do what. Without one everything but the ping and
 	// the health checks is denied.
 	Policy auth.Policy
-	// ExternalURLs are those under which clients reach the registry, where it cannot tell them itself:
-	// "https://r.example". Without any it believes the request's Host. Web pages of these origins may
-	// write.
+	// ExternalURLs are those under which clients reach the registry, where it cannot tell them
+	// itself: "https://r.example". Without any it believes the request's Host. Web pages of these
+	// origins may write.
 	ExternalURLs []string
 	// Auth finds out who asks. Without it nobody is asked, the policy decides
 	// for nobody, and there are no tokens.

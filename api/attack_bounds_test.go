@@ -35,7 +35,8 @@ func (b *trickle) Read(p []byte) (int, error) {
 }
 
 // TestD1TrickledManifests has one caller push many large manifests byte by byte, in each way that a
-// body can come. Others pull and push manifests meanwhile, without waiting, and the slow pushes end.
+// body can come. Others pull and push manifests meanwhile, without waiting, and the slow pushes
+// end.
 func TestD1TrickledManifests(t *testing.T) {
 	for protocol, length := range map[int][]int64{1: {4 << 20, -1}, 2: {4 << 20, -1}} {
 		for _, length := range length {
@@ -101,8 +102,8 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	s.checkBudgets()
 }
 
-// TestD1SlowManifestReaders has one caller ask for large manifests that the cache does not have, and
-// read nothing. Others get theirs without waiting.
+// TestD1SlowManifestReaders has one caller ask for large manifests that the cache does not have,
+// and read nothing. Others get theirs without waiting.
 func TestD1SlowManifestReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, via := serveInBubble(t, newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20}), Options{})

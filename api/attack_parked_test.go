@@ -72,8 +72,8 @@ func (s *site) park(via http.RoundTripper, what, method, url string, h header, b
 	return p
 }
 
-// parkWrites parks each kind of write, over HTTP/1.1 and HTTP/2. The names of tags, blobs and sessions
-// begin with name.
+// parkWrites parks each kind of write, over HTTP/1.1 and HTTP/2. The names of tags, blobs and
+// sessions begin with name.
 func (s *site) parkWrites(name string, h header) (writes []*parked, nothing func()) {
 	s.t.Helper()
 	var gets []string

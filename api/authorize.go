@@ -73,9 +73,10 @@ func (a *API) confirm(w *web.Response, r *request) error {
 	return a.reserveAudit(r)
 }
 
-// permitAgain is permit for a request whose body is complete. A body may take as long as its client likes, and what was taken away from the caller
-// meanwhile must not write any more: the account, the credential, the key that signed its token, or
-// the right. That the credential merely ended meanwhile is no reason to refuse.
+// permitAgain is permit for a request whose body is complete. A body may take as long as its client
+// likes, and what was taken away from the caller meanwhile must not write any more: the account,
+// the credential, the key that signed its token, or the right. That the credential merely ended
+// meanwhile is no reason to refuse.
 //
 // Its errors are those of permit.
 func (a *API) permitAgain(w *web.Response, r *request) error {
@@ -133,7 +134,8 @@ func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 	return d
 }
 
-// policyAllows reports whether the policy, as it is now, allows the caller something in a repository.
+// policyAllows reports whether the policy, as it is now, allows the caller something in a
+// repository.
 func (a *API) policyAllows(r *request, p auth.Permission, repo string) bool {
 	return a.policy.Decide(r.caller, r.origin.Addr, p, repo).Allowed
 }

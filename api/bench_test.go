@@ -73,8 +73,8 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkAuthorized is a request for a manifest, of which everything is remembered that may be: without users, with
-// a token, and with a password.
+// BenchmarkAuthorized is a request for a manifest, of which everything is remembered that may be:
+// without users, with a token, and with a password.
 func BenchmarkAuthorized(b *testing.B) {
 	parts := newAuthParts(b)
 	hash, err := bcrypt.GenerateFromPassword([]byte(passwordOf("alice")), bcrypt.MinCost)

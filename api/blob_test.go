@@ -299,7 +299,8 @@ func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 
 func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
-// TestSendfileFromStorage sees that a blob reaches the server's own ReadFrom as the file that it is.
+// TestSendfileFromStorage sees that a blob reaches the server's own ReadFrom as the file that it
+// is.
 func TestSendfileFromStorage(t *testing.T) {
 	s := serveRegistry(t, newRegistry(t, "file://"+t.TempDir(), storage.Options{}), Options{})
 	content := strings.Repeat("x", 1_000_000)

@@ -10,8 +10,8 @@ import (
 	"github.com/berth-registry/berth/api/web/webtest"
 )
 
-// serveInBubble serves a registry in a bubble, over HTTP/1.1 and, without TLS, HTTP/2. Connections come
-// from 192.0.2.1, unless via says otherwise.
+// serveInBubble serves a registry in a bubble, over HTTP/1.1 and, without TLS, HTTP/2. Connections
+// come from 192.0.2.1, unless via says otherwise.
 func serveInBubble(t *testing.T, registry Registry, o Options) (s *site, via func(from string, protocol int) http.RoundTripper) {
 	t.Helper()
 	// The last of all cleanups: what net/http and the clients sleep out must end in the bubble.

@@ -50,8 +50,8 @@ func newBudget(all, largest int64) *budget {
 	return &budget{all: all, each: max(all/4, largest, 1), free: semaphore.NewWeighted(all), shares: make(map[payer]*share)}
 }
 
-// reserve takes n bytes in one step, or as much as one caller may have if that is less. It waits, for
-// a while, for requests that came before.
+// reserve takes n bytes in one step, or as much as one caller may have if that is less. It waits,
+// for a while, for requests that came before.
 //
 // Errors: errBusy, and that of ctx.
 func (b *budget) reserve(ctx context.Context, who payer, n int64) (release func(), err error) {

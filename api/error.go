@@ -112,8 +112,8 @@ var problems = []problem{
 	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
 
-// withheld are the errors that tell what a repository has, and what a client is told instead that may
-// not pull from it.
+// withheld are the errors that tell what a repository has, and what a client is told instead that
+// may not pull from it.
 var withheld = map[error]string{
 	storage.ErrDenied:       "other content of the repository needs this: delete that first (which, only those are told who may pull)",
 	storage.ErrPrecondition: "the condition of the request does not hold (what is there, only those are told who may pull)",

@@ -84,7 +84,8 @@ func (s *site) exchange(c exchangeCase) (*http.Response, string) {
 	return resp, string(got)
 }
 
-// check compares an answer with what it has to be. A failure has the whole exchange, ready to paste.
+// check compares an answer with what it has to be. A failure has the whole exchange, ready to
+// paste.
 func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 	s.t.Helper()
 	if failures := s.failures(c, resp, body); len(failures) > 0 {
@@ -178,8 +179,8 @@ func excerpt(body string) string {
 	return fmt.Sprintf("%s… (%d bytes)", body[:most], len(body))
 }
 
-// TestFailedExchange: an answer that is not as it should be is told with all that is wrong, and with
-// the exchange as text.
+// TestFailedExchange: an answer that is not as it should be is told with all that is wrong, and
+// with the exchange as text.
 func TestFailedExchange(t *testing.T) {
 	s := newSite(t, Options{})
 	s.saved["name"] = "team/app"

@@ -156,14 +156,15 @@ func TestStalledReader(t *testing.T) {
 	})
 }
 
-// TestReaderThatReturns reads nothing for a while, a little, and so on, and then all. It is alive, if
-// slow, and gets all of it.
+// TestReaderThatReturns reads nothing for a while, a little, and so on, and then all. It is alive,
+// if slow, and gets all of it.
 func TestReaderThatReturns(t *testing.T) {
 	readSlowly(t, func(t *testing.T, s *site, content string, answer *http.Response) {
 		var got strings.Builder
 		for range 6 {
 			time.Sleep(almost)
-			// Less than the first piece of a file, so that its deadline passes with some of it taken.
+			// Less than the first piece of a file, so that its deadline passes with some of it
+			// taken.
 			if _, err := io.CopyN(&got, answer.Body, 200<<10); err != nil {
 				t.Fatal(err)
 			}

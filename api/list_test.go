@@ -310,8 +310,8 @@ func (m *manyRepositories) Repositories(_ context.Context, after, before string,
 	return m.names[from:max(from, min(to, from+n))], nil
 }
 
-// TestLongCatalogIsStreamed asks for more repositories than one query reads: the page is sent as it is
-// read, and the Link leads to the others.
+// TestLongCatalogIsStreamed asks for more repositories than one query reads: the page is sent as it
+// is read, and the Link leads to the others.
 func TestLongCatalogIsStreamed(t *testing.T) {
 	const n = 2500
 	registry := &manyRepositories{}

@@ -170,8 +170,8 @@ const (
 	// headBytes is how much of a manifest is read before memory for all of it is reserved. Most
 	// manifests are smaller.
 	headBytes = 64 << 10
-	// manifestTime is how long a manifest's body may take; each headBytes of it give it manifestStep
-	// more.
+	// manifestTime is how long a manifest's body may take; each headBytes of it give it
+	// manifestStep more.
 	manifestTime = time.Minute
 	manifestStep = time.Second
 )

@@ -39,9 +39,10 @@ func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, e
 	return a.registry.Mount(r.Context(), r.caller.Owner(), r.repo, q.mount, from)
 }
 
-// mountSource returns a repository that has the blob and that the caller may pull from, for a client
-// that names none. A token is worth its access: the repository to push to and those that it names
-// for pulling. Otherwise the policy alone decides, of the first maxMountSources that have the blob.
+// mountSource returns a repository that has the blob and that the caller may pull from, for a
+// client that names none. A token is worth its access: the repository to push to and those that it
+// names for pulling. Otherwise the policy alone decides, of the first maxMountSources that have the
+// blob.
 //
 // Errors: storage.ErrBlobUnknown.
 func (a *API) mountSource(r *request, d digest.Digest) (string, error) {

@@ -19,8 +19,8 @@ type names struct {
 // namesEnd is the JSON of an answer after its names.
 const namesEnd = "]}"
 
-// send answers with a page of the list, or with all of it if the page has no n. At most the names of
-// one query are held while the client reads: a longer page is sent as it is read.
+// send answers with a page of the list, or with all of it if the page has no n. At most the names
+// of one query are held while the client reads: a longer page is sent as it is read.
 func (l names) send(w *web.Response, p page) error {
 	if p.n < 0 || p.n > queryPage {
 		return l.stream(w, p)

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// queryPage is how many results one query of a list asks for; one more shows that others follow.
+	// queryPage is how many results one query of a list asks for; one more shows that others
+	// follow.
 	queryPage = 1000
 	// maxPage is the longest page that is sent; longer ones end with a Link.
 	maxPage = 10_000

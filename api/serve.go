@@ -84,8 +84,8 @@ func (a *API) dispatch(x *exchange) error {
 	return op.handle(a, w, r)
 }
 
-// payer returns who is charged for what a request holds: the account or, without one, the network of
-// the client's address.
+// payer returns who is charged for what a request holds: the account or, without one, the network
+// of the client's address.
 func (a *API) payer(r *request) payer {
 	if owner := r.caller.Owner(); owner != "" {
 		return payer{owner: owner}

@@ -128,8 +128,9 @@ func (p parameters) credentials(s *shown) error {
 	return err
 }
 
-// issue authenticates what the request shows and answers with a token for what is asked and the policy gives.
-// The parameters account and client_id are nobody's proof of anything, and not looked at.
+// issue authenticates what the request shows and answers with a token for what is asked and the
+// policy gives. The parameters account and client_id are nobody's proof of anything, and not looked
+// at.
 func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error {
 	if service, err := q.one("service", errParameter); err != nil {
 		return err

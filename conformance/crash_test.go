@@ -65,9 +65,9 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
 }
 
-// TestCrashKeepsSessions kills the server right after it answered, again and again: sessions that were opened are there, those
-// with bytes have them all, and each goes on to its end. They are opened one after another, because the server then makes the
-// rows of several at once.
+// TestCrashKeepsSessions kills the server right after it answered, again and again: sessions that
+// were opened are there, those with bytes have them all, and each goes on to its end. They are
+// opened one after another, because the server then makes the rows of several at once.
 func TestCrashKeepsSessions(t *testing.T) {
 	const repo, kills = "team/app", 8
 	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn", unlimited}})

@@ -96,7 +96,8 @@ var suiteLogins = map[string]func(testing.TB, options) (s *server, addr string, 
 		g := startGuarded(t, o)
 		return g.server, g.Addr, append(slices.Clone(suiteRepositories), "OCI_USERNAME="+g.alice.name, "OCI_PASSWORD="+g.alice.password)
 	},
-	// The suite takes what the challenge offers, which is tokens: what it does not send is added on the way.
+	// The suite takes what the challenge offers, which is tokens: what it does not send is added on
+	// the way.
 	"/basic": func(t testing.TB, o options) (*server, string, []string) {
 		g := startGuarded(t, o)
 		to := &url.URL{Scheme: "http", Host: g.Addr}

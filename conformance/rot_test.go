@@ -54,7 +54,8 @@ func (s *server) rot() {
 	}
 }
 
-// wantAnswer makes an exchange whose answer has to have this status, and this body unless it is nil.
+// wantAnswer makes an exchange whose answer has to have this status, and this body unless it is
+// nil.
 func (s *server) wantAnswer(c *caller, r request, status int, body []byte) answer {
 	s.t.Helper()
 	a := c.do(r)

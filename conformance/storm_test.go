@@ -39,8 +39,8 @@ type storm struct {
 	// cut is set from just before the power goes. What is acknowledged later was promised by a
 	// machine that is off, if the request was under way before: a real one would not have lived to
 	// say so. (The simulated cut lets an fsync that waits for the journal end well, although the
-	// journal was not written.) A request that begins later must not be acknowledged for what is not
-	// on the disk.
+	// journal was not written.) A request that begins later must not be acknowledged for what is
+	// not on the disk.
 	cut atomic.Bool
 
 	// forgets says that an open upload may be gone or shorter than the

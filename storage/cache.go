@@ -96,7 +96,8 @@ func (c *cache[K, V]) add(key K, value V, bytes int) {
 	c.evict()
 }
 
-// evict removes what was not used for longest, until the rest fits. It is called with the lock held.
+// evict removes what was not used for longest, until the rest fits. It is called with the lock
+// held.
 func (c *cache[K, V]) evict() {
 	for e := c.order.Back(); e != nil && c.bytes > c.max; {
 		before := e.Prev()
@@ -126,8 +127,8 @@ type found[V any] struct {
 	version uint64
 }
 
-// resolver answers from memory what the rows said, for as long as the repository did not change. Where
-// other processes may change it too it remembers nothing.
+// resolver answers from memory what the rows said, for as long as the repository did not change.
+// Where other processes may change it too it remembers nothing.
 type resolver[V any] struct {
 	version func(repo string) uint64
 	cache   *cache[place, found[V]]

@@ -34,8 +34,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// What was acknowledged is what every later read sees, although reads are answered from memory: readers check that a
-// tag never goes back, while writers move and delete it.
+// What was acknowledged is what every later read sees, although reads are answered from memory:
+// readers check that a tag never goes back, while writers move and delete it.
 func TestReadsSeeAcknowledgedWrites(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -133,8 +133,8 @@ func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	}
 }
 
-// TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds no
-// room beside them is not kept.
+// TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds
+// no room beside them is not kept.
 func TestCachePins(t *testing.T) {
 	const size = 1000
 	c := newCache[int, string](16 * (entryOverhead + size))

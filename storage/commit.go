@@ -173,8 +173,8 @@ func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p
 	return won, b, err
 }
 
-// touch says that a session was used, unless it was a moment ago: the time is in an index, which costs more than the
-// row, and a finished session answers a repeated request for about an hour.
+// touch says that a session was used, unless it was a moment ago: the time is in an index, which
+// costs more than the row, and a finished session answers a repeated request for about an hour.
 func (r *Registry) touch(tx *meta.Tx, up meta.Upload) error {
 	now := r.opts.Now()
 	if now.Sub(time.UnixMicro(up.UpdatedAt)) < min(2*time.Minute, r.opts.UploadExpiry/4) {
@@ -183,8 +183,9 @@ func (r *Registry) touch(tx *meta.Tx, up meta.Upload) error {
 	return tx.TouchUpload(up.ID, r.sessionTime(now))
 }
 
-// adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left of the upload's
-// objects goes to deletion: those of requests that lost. One that began since up was read gives up its object itself.
+// adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left
+// of the upload's objects goes to deletion: those of requests that lost. One that began since up
+// was read gives up its object itself.
 func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, now int64) (err error) {
 	moved := int64(0)
 	switch {

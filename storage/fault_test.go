@@ -321,8 +321,8 @@ func TestOneObjectCannotBeDeleted(t *testing.T) {
 	})
 }
 
-// A process that died left a part of an object. The next one deletes it, and the session goes on with
-// what it has recorded.
+// A process that died left a part of an object. The next one deletes it, and the session goes on
+// with what it has recorded.
 func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()

@@ -476,7 +476,8 @@ func TestD9SmallFirstBodies(t *testing.T) {
 	})
 }
 
-// TestD9NoSessionsWithoutSpace: clients that try again and again while the disk is full open no sessions.
+// TestD9NoSessionsWithoutSpace: clients that try again and again while the disk is full open no
+// sessions.
 func TestD9NoSessionsWithoutSpace(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+dir+"/blobs", "sqlite:"+dir+"/berth.db", Options{MaxSessions: 2})

@@ -19,8 +19,8 @@ const (
 	afterFailure = 10 * time.Second
 )
 
-// RunJobs deletes released objects, expires idle upload sessions and removes those that were made in advance and not needed, until
-// ctx ends. What fails is logged and tried again later.
+// RunJobs deletes released objects, expires idle upload sessions and removes those that were made
+// in advance and not needed, until ctx ends. What fails is logged and tried again later.
 func (r *Registry) RunJobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.repeat(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
@@ -35,7 +35,8 @@ func (r *Registry) RunJobs(ctx context.Context) error {
 	return nil
 }
 
-// removeAllSpares is called when the jobs end, so that a stop leaves no rows that nobody knows of until they expire.
+// removeAllSpares is called when the jobs end, so that a stop leaves no rows that nobody knows of
+// until they expire.
 func (r *Registry) removeAllSpares(ctx context.Context) {
 	if err := r.removeSparesOf(ctx, r.opts.Now()); err != nil {
 		r.log.Warn("spare upload sessions were not removed and will expire", "error", err)
@@ -67,9 +68,9 @@ func (r *Registry) repeat(ctx context.Context, name string, every time.Duration,
 	}
 }
 
-// deleteObjects deletes the objects whose time has come: first the object, durably, then its row. It does
-// nothing while the bucket is not this registry's, so that a copied database never deletes the
-// original's bytes.
+// deleteObjects deletes the objects whose time has come: first the object, durably, then its row.
+// It does nothing while the bucket is not this registry's, so that a copied database never deletes
+// the original's bytes.
 func (r *Registry) deleteObjects(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := r.now()
@@ -87,8 +88,8 @@ func (r *Registry) deleteObjects(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// deleteBatch deletes objects and then their rows. Those that cannot be deleted are left for later, and the others do not
-// wait for them.
+// deleteBatch deletes objects and then their rows. Those that cannot be deleted are left for later,
+// and the others do not wait for them.
 func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now int64) error {
 	keys := make([]string, len(objects))
 	for i, o := range objects {

@@ -45,9 +45,10 @@ type Options struct {
 	Now           func() time.Time
 }
 
-// Registry is the registry on a bucket and a database. It is safe for concurrent use by the goroutines
-// of one process. One process at a time may serve a bucket and a database: what tags mean and which
-// keys sessions have is remembered here, and changes by another process are not seen.
+// Registry is the registry on a bucket and a database. It is safe for concurrent use by the
+// goroutines of one process. One process at a time may serve a bucket and a database: what tags
+// mean and which keys sessions have is remembered here, and changes by another process are not
+// seen.
 type Registry struct {
 	db    *meta.DB
 	bytes bucket.Store
@@ -122,9 +123,9 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 	return r, nil
 }
 
-// releaseUnfinished lets the jobs delete the objects that the last process was writing when it died,
-// of which the bucket may have a part. The parts that sessions have recorded stay. Where the disk is
-// full, the objects stay until their sessions expire.
+// releaseUnfinished lets the jobs delete the objects that the last process was writing when it
+// died, of which the bucket may have a part. The parts that sessions have recorded stay. Where the
+// disk is full, the objects stay until their sessions expire.
 func (r *Registry) releaseUnfinished(ctx context.Context) error {
 	var n int64
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
@@ -245,13 +246,14 @@ func randomID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// uploadID returns an id that nobody can guess. Those made about the same time begin alike, so that the rows of
-// uploads in progress lie together and share the pages that a commit writes.
+// uploadID returns an id that nobody can guess. Those made about the same time begin alike, so that
+// the rows of uploads in progress lie together and share the pages that a commit writes.
 func (r *Registry) uploadID() string {
 	return fmt.Sprintf("%012x", r.opts.Now().UnixMilli()) + randomID()
 }
 
-// keysPerDirectory is how many objects in a row go to one of the 256 directories, so that their rows lie together.
+// keysPerDirectory is how many objects in a row go to one of the 256 directories, so that their
+// rows lie together.
 const keysPerDirectory = 256
 
 // newKey returns a key that no object ever had. n is the number of the part, for
@@ -261,7 +263,8 @@ func (r *Registry) newKey(n int64) string {
 	return fmt.Sprintf("content/%02x/%s-%d", directory, randomID(), n)
 }
 
-// sessionTime is the time of a session's last use: a round number, since each change of it is written to an index.
+// sessionTime is the time of a session's last use: a round number, since each change of it is
+// written to an index.
 func (r *Registry) sessionTime(now time.Time) int64 {
 	return now.Truncate(min(10*time.Second, r.opts.UploadExpiry/10)).UnixMicro()
 }

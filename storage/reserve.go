@@ -9,8 +9,9 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// reservation is the key that the first bytes of a session go to, if they come soon and to the process that opened
-// it. It was reserved with the session, which spares the bytes a transaction. Nobody else knows the key.
+// reservation is the key that the first bytes of a session go to, if they come soon and to the
+// process that opened it. It was reserved with the session, which spares the bytes a transaction.
+// Nobody else knows the key.
 type reservation struct {
 	up    meta.Upload
 	key   string
@@ -18,11 +19,12 @@ type reservation struct {
 	until time.Time // when its first bytes have to come, to go to this key
 }
 
-// reservationBytes bounds the memory for reservations. A session whose reservation was forgotten makes another.
+// reservationBytes bounds the memory for reservations. A session whose reservation was forgotten
+// makes another.
 const reservationBytes = 1 << 20
 
-// begin finds an open session of the caller for a request. If the chunk has bytes, the row of the object that they go to is there
-// when it returns, and key is that object's.
+// begin finds an open session of the caller for a request. If the chunk has bytes, the row of the
+// object that they go to is there when it returns, and key is that object's.
 func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
 	has, err := c.hasBytes()
 	if err != nil {
@@ -65,8 +67,9 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 	return up, key, err
 }
 
-// renew extends the lease of the object that a request writes. When the session ended meanwhile, the object belongs to
-// the deletion worker and must not appear any more: the error ends the write before the lease does.
+// renew extends the lease of the object that a request writes. When the session ended meanwhile,
+// the object belongs to the deletion worker and must not appear any more: the error ends the write
+// before the lease does.
 func (r *Registry) renew(ctx context.Context, id, key string) error {
 	now := r.opts.Now()
 	err := r.tx(ctx, func(tx *meta.Tx) error {

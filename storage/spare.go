@@ -12,9 +12,10 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// A POST that opens a session is answered when the session's rows are durable. Whoever pushes an image opens one session
-// after another, so the transaction of one POST makes those of the next ones too. Such a spare session is like any other,
-// except that until it is given away its id and its key are known to this process alone.
+// A POST that opens a session is answered when the session's rows are durable. Whoever pushes an
+// image opens one session after another, so the transaction of one POST makes those of the next
+// ones too. Such a spare session is like any other, except that until it is given away its id and
+// its key are known to this process alone.
 
 const (
 	maxSpares  = 16          // how many sessions one transaction makes at most, where fewer wait
@@ -76,8 +77,9 @@ func (s *spares) leave(sh *shelf) {
 	sh.waiting--
 }
 
-// take gives a spare session away. Where there is none, missing is how many to make: as many as wait, and as many as this
-// opener had lately, so that those made for nothing are never more than those used.
+// take gives a spare session away. Where there is none, missing is how many to make: as many as
+// wait, and as many as this opener had lately, so that those made for nothing are never more than
+// those used.
 func (s *spares) take(sh *shelf, now time.Time) (first reservation, missing int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,8 +105,8 @@ func (s *spares) put(sh *shelf, made []reservation) {
 	sh.free = append(sh.free, made...)
 }
 
-// remove takes away the spare sessions that were made before a time, so that nobody gets them any more, and forgets who opened
-// none since.
+// remove takes away the spare sessions that were made before a time, so that nobody gets them any
+// more, and forgets who opened none since.
 func (s *spares) remove(before time.Time) (ids []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,8 +135,8 @@ func (s *spares) count() (n int) {
 	return n
 }
 
-// newSession returns a session that nobody else has. Its row is durable, and so is that of the object that its first bytes
-// go to.
+// newSession returns a session that nobody else has. Its row is durable, and so is that of the
+// object that its first bytes go to.
 func (r *Registry) newSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (reservation, error) {
 	sh := r.spares.enter(opener{caller, repo, alg}, r.opts.Now())
 	defer r.spares.leave(sh)
@@ -199,8 +201,9 @@ func (r *Registry) makeSessions(ctx context.Context, drafts []reservation) (made
 	return made, err
 }
 
-// removeSpares removes the sessions that were spare for too long, with all their rows: nobody was told of them, so nothing
-// was written to their keys. Those that cannot be removed now expire like other sessions.
+// removeSpares removes the sessions that were spare for too long, with all their rows: nobody was
+// told of them, so nothing was written to their keys. Those that cannot be removed now expire like
+// other sessions.
 func (r *Registry) removeSpares(ctx context.Context) error {
 	return r.removeSparesOf(ctx, r.opts.Now().Add(-r.spares.life))
 }

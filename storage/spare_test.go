@@ -62,7 +62,8 @@ func (w *world) wantOpen(n int64) {
 	}
 }
 
-// Who opens one session after another needs ever fewer transactions, and what was made in advance is nobody else's.
+// Who opens one session after another needs ever fewer transactions, and what was made in advance
+// is nobody else's.
 func TestSparesSaveTransactions(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "the repository's row")
@@ -123,7 +124,8 @@ func TestSparesForThoseWhoWait(t *testing.T) {
 	})
 }
 
-// A session that was spare for too long is not given away, and goes without a trace; those that were given stay.
+// A session that was spare for too long is not given away, and goes without a trace; those that
+// were given stay.
 func TestSparesGo(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		gauge := w.Collectors()[0]
@@ -181,7 +183,8 @@ func TestSparesExpire(t *testing.T) {
 	})
 }
 
-// Sessions that may not have been made are not given away, and those that could not be removed are not either.
+// Sessions that may not have been made are not given away, and those that could not be removed are
+// not either.
 func TestSparesFail(t *testing.T) {
 	for _, step := range []string{"commit", "committed"} {
 		each(t, Options{}, func(w *world) {
@@ -237,7 +240,8 @@ func TestSparesAreBounded(t *testing.T) {
 	})
 }
 
-// Whatever is removed meanwhile, a session that was given away is one that works, and one client's alone.
+// Whatever is removed meanwhile, a session that was given away is one that works, and one client's
+// alone.
 func TestSparesRace(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		var wg sync.WaitGroup

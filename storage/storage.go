@@ -35,10 +35,9 @@ type Manifests interface {
 	// release is called.
 	CachedPayload(m Manifest) (payload []byte, release func(), ok bool)
 
-	// Payload returns the bytes of m as they were pushed, m.Size of them. They are shared: the caller
-	// must not change them.
-	// Errors: ErrManifestUnknown when m was deleted since it was resolved, or
-	// its bytes are not those of its digest any more.
+	// Payload returns the bytes of m as they were pushed, m.Size of them. They are shared: the
+	// caller must not change them. Errors: ErrManifestUnknown when m was deleted since it was
+	// resolved, or its bytes are not those of its digest any more.
 	Payload(ctx context.Context, m Manifest) ([]byte, error)
 
 	// PutManifest stores m and points tags at it, all or nothing. The condition
@@ -204,9 +203,9 @@ type Chunk struct {
 	Offset int64     // where the client says that it starts; -1 if it does not
 	Length int64     // bytes that the client says it has; -1 if it does not
 
-	// Confirm is asked when the body is complete and its object durable, before anything is recorded
-	// of it; nil confirms. Its error is that of the request, whose bytes are then given up. A session
-	// stays as it was.
+	// Confirm is asked when the body is complete and its object durable, before anything is
+	// recorded of it; nil confirms. Its error is that of the request, whose bytes are then given
+	// up. A session stays as it was.
 	Confirm func() error
 
 	allowed int64 // bytes that may come before more are claimed

@@ -21,7 +21,8 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	if alg == "" {
 		alg = digest.SHA256
 	}
-	// A client that is told now opens no session in vain, which would count when there is space again.
+	// A client that is told now opens no session in vain, which would count when there is space
+	// again.
 	if err := bucket.CheckSpace(r.bytes); err != nil {
 		return Upload{}, spaceError(err)
 	}
@@ -47,7 +48,8 @@ func uploadUnknown(id string) error {
 	return errorf(ErrUploadUnknown, "no upload session %q in this repository: it expired, ended or never was; begin anew with POST", id)
 }
 
-// ownUpload returns a session of the caller, also a finished one. Whoever did not open it is told that there is none.
+// ownUpload returns a session of the caller, also a finished one. Whoever did not open it is told
+// that there is none.
 func (r *Registry) ownUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
 	up, err := r.db.Upload(ctx, repo, id)
 	if err == nil && up.Owner != caller {
@@ -175,8 +177,8 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 	return r.dropUpload(ctx, repo, id, "")
 }
 
-// dropUpload ends an open session and gives its objects to the deletion worker, that of key, which the
-// caller wrote, at once.
+// dropUpload ends an open session and gives its objects to the deletion worker, that of key, which
+// the caller wrote, at once.
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 	r.reserved.take(id)
 	defer r.wake()

@@ -147,7 +147,8 @@ func TestDigestMismatchEndsSession(t *testing.T) {
 	})
 }
 
-// Of two PUTs on one session the one with the wrong digest loses, and its bytes do not wait for the session to be forgotten.
+// Of two PUTs on one session the one with the wrong digest loses, and its bytes do not wait for the
+// session to be forgotten.
 func TestMismatchAfterCommit(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -375,7 +376,8 @@ func TestSlowWriterKeepsItsLease(t *testing.T) {
 	})
 }
 
-// A session that ends while a request writes to it takes the object with it, however long that request goes on.
+// A session that ends while a request writes to it takes the object with it, however long that
+// request goes on.
 func TestSessionEndsUnderSlowWriter(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -448,8 +450,8 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestConfirm refuses what is complete: nothing is recorded of it, its bytes go, and a session stays
-// as it was.
+// TestConfirm refuses what is complete: nothing is recorded of it, its bytes go, and a session
+// stays as it was.
 func TestConfirm(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()

@@ -57,8 +57,8 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 	}
 }
 
-// TestCutAnswers breaks off answers in every way: none of them ends as if it were whole, and each is
-// told of once.
+// TestCutAnswers breaks off answers in every way: none of them ends as if it were whole, and each
+// is told of once.
 func TestCutAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(*Exchange)

@@ -58,8 +58,8 @@ func (s *Server) trustedOrigins() *http.CrossOriginProtection {
 	return check
 }
 
-// CheckOrigin returns an error for a write that a web page of another origin has a browser make. Pages
-// of Options.Origins and of the request's own host may write, others may not: a browser adds the
-// credentials that it has for the registry, or reaches an open one on loopback, whatever page asks it
-// to. Clients that are no browsers send neither Origin nor Sec-Fetch-Site, and pass.
+// CheckOrigin returns an error for a write that a web page of another origin has a browser make.
+// Pages of Options.Origins and of the request's own host may write, others may not: a browser adds
+// the credentials that it has for the registry, or reaches an open one on loopback, whatever page
+// asks it to. Clients that are no browsers send neither Origin nor Sec-Fetch-Site, and pass.
 func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(r) }

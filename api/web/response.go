@@ -59,8 +59,8 @@ func (w *Response) Sent() int64 { return w.sent }
 // Head reports whether the request's method is HEAD: no body is sent.
 func (w *Response) Head() bool { return w.head }
 
-// Fail notes why the answer has to be broken off: its connection is cut, so that the client does not
-// take it for whole.
+// Fail notes why the answer has to be broken off: its connection is cut, so that the client does
+// not take it for whole.
 func (w *Response) Fail(err error) { w.err = err }
 
 // Gone notes that the client left before there was an answer, which then is none: its status is

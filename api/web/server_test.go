@@ -87,7 +87,8 @@ func (w *unreadable) WriteHeader(status int) {
 	w.ResponseRecorder.WriteHeader(status)
 }
 
-// TestBodiesThatNobodyReads: a stream whose answer is slow keeps no body that its handler has no use for.
+// TestBodiesThatNobodyReads: a stream whose answer is slow keeps no body that its handler has no
+// use for.
 func TestBodiesThatNobodyReads(t *testing.T) {
 	s := newSite(t, Options{})
 	s.answers["/upload"] = func(x *Exchange) {

@@ -1,8 +1,9 @@
-// Package web is what every answer over HTTP shares, whatever it answers: the registry's protocol, or
-// pages. It knows no repository, no caller and no storage.
+// Package web is what every answer over HTTP shares, whatever it answers: the registry's protocol,
+// or pages. It knows no repository, no caller and no storage.
 //
-// A package that answers requests makes a Server with New, and an Exchange for each request, which it
-// gives to Serve with the functions that make the answer and that count it. Serve guarantees that
+// A package that answers requests makes a Server with New, and an Exchange for each request, which
+// it gives to Serve with the functions that make the answer and that count it. Serve guarantees
+// that
 //
 //   - no client holds a connection by silence. Header, body and answer have deadlines; those of a
 //     body and an answer follow the bytes, so that either may take for ever but not stand still.
@@ -13,7 +14,8 @@
 //
 // Lines of the log, metrics, permissions and the form of errors are those of the packages that
 // answer. What they need for that is here: where a request comes from (Origin), which hosts and
-// origins it may name (AllowsHost, CheckOrigin), and what of a client's text a log may have (Redact).
+// origins it may name (AllowsHost, CheckOrigin), and what of a client's text a log may have
+// (Redact).
 package web
 
 import (
@@ -40,9 +42,9 @@ type Options struct {
 	// BodyTimeout is how long a body may stand still, in either direction; 60 s by default. A body
 	// that moves may take for ever.
 	BodyTimeout time.Duration
-	// LingerBytes and LingerTime bound how much of a request's body is read, and for how long, after
-	// an answer over HTTP/1 that did not wait for its end. With 0 in either, the default, it is
-	// 256 KiB and 5 s.
+	// LingerBytes and LingerTime bound how much of a request's body is read, and for how long,
+	// after an answer over HTTP/1 that did not wait for its end. With 0 in either, the default, it
+	// is 256 KiB and 5 s.
 	LingerBytes int64
 	LingerTime  time.Duration
 	// Drained is called with the number of bytes of each such read, by several goroutines at once;
@@ -57,10 +59,11 @@ type Options struct {
 	// Locate sets Exchange.Origin of each request. It is set too where there are TrustedProxies or
 	// HSTS.
 	Locate bool
-	// TrustedProxies are those whose X-Forwarded-For, -Proto and -Host are believed; none by default.
+	// TrustedProxies are those whose X-Forwarded-For, -Proto and -Host are believed; none by
+	// default.
 	TrustedProxies []netip.Prefix
-	// HSTS is how long browsers and clients are to come by HTTPS only, which binds every port of the
-	// host: it is told in answers over HTTPS. 0 is not.
+	// HSTS is how long browsers and clients are to come by HTTPS only, which binds every port of
+	// the host: it is told in answers over HTTPS. 0 is not.
 	HSTS time.Duration
 	// Version of the program, for the Server header; none by default.
 	Version string

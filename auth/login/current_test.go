@@ -12,7 +12,8 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// A4: what another process changes of an account counts from the next request on, for whatever it was logged in with.
+// A4: what another process changes of an account counts from the next request on, for whatever it
+// was logged in with.
 func TestA4AccountChanges(t *testing.T) {
 	for _, c := range []struct {
 		what            string

@@ -30,8 +30,8 @@ var (
 	there = netip.MustParseAddr("198.51.100.1")
 )
 
-// fixture is a service whose clock stands still and whose bcrypt runs are counted, and a second handle on its rows, by
-// which changes come as from another process.
+// fixture is a service whose clock stands still and whose bcrypt runs are counted, and a second
+// handle on its rows, by which changes come as from another process.
 type fixture struct {
 	*Service
 	t     *testing.T
@@ -240,8 +240,9 @@ func (f *fixture) alive(what string, id auth.Identity) auth.Identity {
 	return now
 }
 
-// ci is a source of CI identities: the id_token "job.1.x" is of the job "job", and once it was verified each job is
-// as long as it is not removed. It is real oidc's place, whose own tests are its own.
+// ci is a source of CI identities: the id_token "job.1.x" is of the job "job", and once it was
+// verified each job is as long as it is not removed. It is real oidc's place, whose own tests are
+// its own.
 type ci struct {
 	mu      sync.Mutex
 	removed []string

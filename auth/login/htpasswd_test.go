@@ -119,7 +119,8 @@ func TestHtpasswdReload(t *testing.T) {
 	f.mustLogin("carol", "carols")
 }
 
-// Who has a name in rows is who has it, from when the row is there until it goes; the log says so once.
+// Who has a name in rows is who has it, from when the row is there until it goes; the log says so
+// once.
 func TestHtpasswdOutdone(t *testing.T) {
 	f := newFixture(t, nil, "alice:"+fakeHash("files", 10))
 	inFile := f.mustLogin("alice", "files")
@@ -139,7 +140,8 @@ func TestHtpasswdOutdone(t *testing.T) {
 	f.mustLogin("alice", "files")
 }
 
-// FuzzHtpasswd: whatever a file holds, it is read or refused, its users are well-formed, and an error shows nothing of it.
+// FuzzHtpasswd: whatever a file holds, it is read or refused, its users are well-formed, and an
+// error shows nothing of it.
 func FuzzHtpasswd(f *testing.F) {
 	good := fakeHash("p", 10)
 	for _, text := range []string{

@@ -51,7 +51,8 @@ type Options struct {
 
 	// BcryptRuns is how many passwords are checked at once; 0 means half the processors.
 	BcryptRuns int
-	// Compare is nil unless the hash is right for the password; nil means bcrypt's. Tests count by it.
+	// Compare is nil unless the hash is right for the password; nil means bcrypt's. Tests count by
+	// it.
 	Compare func(hash, password []byte) error
 
 	Now func() time.Time // nil: time.Now
@@ -93,7 +94,8 @@ type state struct {
 	files uint64
 }
 
-// New returns a service. It reads the htpasswd files, whose line its error names where one is not right, and no rows yet.
+// New returns a service. It reads the htpasswd files, whose line its error names where one is not
+// right, and no rows yet.
 func New(_ context.Context, o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -205,10 +207,10 @@ func (s *Service) Knows(ctx context.Context, name string) bool {
 	return err == nil
 }
 
-// Current returns what an identity, proved before, is at version v.
-// Errors: auth.ErrCredentials when account or credential is gone, disabled or changed, perhaps with a
-// reason that is for the log only; auth.ErrExpired, with the identity, when the credential has ended
-// and nothing else is wrong; auth.ErrUnavailable.
+// Current returns what an identity, proved before, is at version v. Errors: auth.ErrCredentials
+// when account or credential is gone, disabled or changed, perhaps with a reason that is for the
+// log only; auth.ErrExpired, with the identity, when the credential has ended and nothing else is
+// wrong; auth.ErrUnavailable.
 func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version) (auth.Identity, error) {
 	if id.Kind == auth.Anonymous {
 		return id, nil

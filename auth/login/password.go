@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// DefaultCost of bcrypt is what a password gets that says nothing else: about 0.1 s of one processor.
+	// DefaultCost of bcrypt is what a password gets that says nothing else: about 0.1 s of one
+	// processor.
 	DefaultCost = 10
 	minCost     = 8
 	maxCost     = 14

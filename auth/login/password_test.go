@@ -32,7 +32,8 @@ func TestPassword(t *testing.T) {
 	f.refused("Alice", "alices", auth.ErrCredentials)
 }
 
-// A1: a wrong login costs the same for who exists and who does not, wherever users are and whatever their own costs.
+// A1: a wrong login costs the same for who exists and who does not, wherever users are and whatever
+// their own costs.
 func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	f := newFixture(t, nil, "low:"+fakeHash("p", 8)+"\nhigh:"+fakeHash("p", 12)+"\n", "second:"+fakeHash("p", 12)+"\n")
 	f.addUser("rows", "p", 12)
@@ -59,7 +60,8 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	}
 }
 
-// Where all users have one cost there is one run of it, right or wrong; where there are no users, one all the same.
+// Where all users have one cost there is one run of it, right or wrong; where there are no users,
+// one all the same.
 func TestA1OneRun(t *testing.T) {
 	f := newFixture(t, nil)
 	f.refused("nobody", "p", auth.ErrCredentials)
@@ -80,7 +82,8 @@ func TestA1OneRun(t *testing.T) {
 	}
 }
 
-// A2: however many come, no more than BcryptRuns passwords are checked at once, and who waits too long is told to come back.
+// A2: however many come, no more than BcryptRuns passwords are checked at once, and who waits too
+// long is told to come back.
 func TestA2RunsAreBounded(t *testing.T) {
 	const runs, clients = 3, 500
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = runs })
@@ -173,7 +176,8 @@ func TestRunsAreSharedAcrossAddresses(t *testing.T) {
 	}
 }
 
-// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with what was right there.
+// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with
+// what was right there.
 func TestA2LockOut(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "right", 10)
@@ -212,7 +216,8 @@ func TestA2LockOut(t *testing.T) {
 	f.refused("alice", "and again", auth.ErrTooMany)
 }
 
-// A2: an address that is out of attempts does not get in with a password that was right elsewhere, and learns nothing of it.
+// A2: an address that is out of attempts does not get in with a password that was right elsewhere,
+// and learns nothing of it.
 func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", "right", 10)
@@ -243,8 +248,8 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	}
 }
 
-// A2: neither does one that goes on guessing the password of somebody at the same address, until it has
-// been quiet for as long as it takes to have all attempts back.
+// A2: neither does one that goes on guessing the password of somebody at the same address, until it
+// has been quiet for as long as it takes to have all attempts back.
 func TestA2NoGuessingBesideItsUser(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", "right", 10)
@@ -437,7 +442,8 @@ func TestHashPassword(t *testing.T) {
 	}
 }
 
-// With bcrypt itself: what HashPassword made lets in, nothing else does, and nobody's hash is one that it runs for.
+// With bcrypt itself: what HashPassword made lets in, nothing else does, and nobody's hash is one
+// that it runs for.
 func TestBcrypt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Compare = nil }, "php:$2y$"+mustHash(t, "phps")[4:]+"\n")
 	f.write(func(tx *rows.Tx) error {

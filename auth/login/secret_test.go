@@ -31,7 +31,8 @@ func TestNewSecret(t *testing.T) {
 	}
 }
 
-// Every character is as likely as any other: χ² over 62 of them stays below what one run in a million exceeds.
+// Every character is as likely as any other: χ² over 62 of them stays below what one run in a
+// million exceeds.
 func TestSecretIsUniform(t *testing.T) {
 	counts := make(map[rune]float64)
 	const secrets = 4000
@@ -51,7 +52,8 @@ func TestSecretIsUniform(t *testing.T) {
 	}
 }
 
-// The checksum is that of GitHub's format: CRC-32 in base 62, six digits. Computed here with another program.
+// The checksum is that of GitHub's format: CRC-32 in base 62, six digits. Computed here with
+// another program.
 func TestChecksum(t *testing.T) {
 	for text, want := range map[string]string{"": "000000", "berthp_" + strings.Repeat("0", 30): "3PGQ9u"} {
 		if got := checksum(text); got != want {

@@ -122,7 +122,8 @@ func TestExchangeRefuses(t *testing.T) {
 	none.refused("oidc", "job.1", auth.ErrCredentials)
 }
 
-// A4: a session is over when it was ended, when its time is up, and when its issuer does not vouch for the job any more.
+// A4: a session is over when it was ended, when its time is up, and when its issuer does not vouch
+// for the job any more.
 func TestA4SessionEnds(t *testing.T) {
 	f := newFixture(t, nil)
 	ended, over, removed := f.exchange("ended.1"), f.exchange("over.2"), f.exchange("removed.3")

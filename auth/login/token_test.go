@@ -110,7 +110,8 @@ func TestTokenWithDamagedScope(t *testing.T) {
 	}
 }
 
-// J5, here: a token is no password, and a session's secret no user's token; what is at rest is no secret.
+// J5, here: a token is no password, and a session's secret no user's token; what is at rest is no
+// secret.
 func TestJ5SecretsAreOfOneKind(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10)

@@ -15,8 +15,8 @@ import (
 
 // claims are those of our tokens, all of which must be there. Times are whole seconds since 1970.
 //
-// The audience is one JSON string: docker-registry 2.x refuses a list. There is no
-// issued_at beside iat in what clients get, since some of them would add to it and so mix two clocks.
+// The audience is one JSON string: docker-registry 2.x refuses a list. There is no issued_at beside
+// iat in what clients get, since some of them would add to it and so mix two clocks.
 type claims struct {
 	Issuer    string        `json:"iss"`
 	Subject   string        `json:"sub"` // "" for anonymous
@@ -112,8 +112,9 @@ func date(seconds int64) *jwt.NumericDate {
 // maxDepth is how deep our own tokens go at the most, and a little.
 const maxDepth = 8
 
-// checkNames reports whether data is one JSON object with no names but those allowed, and in
-// which no object has a name twice: other parsers take the first where ours takes the last. Its errors quote nothing.
+// checkNames reports whether data is one JSON object with no names but those allowed, and in which
+// no object has a name twice: other parsers take the first where ours takes the last. Its errors
+// quote nothing.
 func checkNames(data []byte, allowed ...string) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if first, err := d.Token(); err != nil || first != json.Delim('{') {

@@ -301,8 +301,9 @@ func TestMaintainFails(t *testing.T) {
 }
 
 // TestRandomLives runs two servers and commands on one file in random order and checks what
-// everyone relies on: one key is active; a token verifies until its end and serves its upload
-// until the grace is over, unless its key was revoked; no key signs before it was published long enough, unless a command said at once.
+// everyone relies on: one key is active; a token verifies until its end and serves its upload until
+// the grace is over, unless its key was revoked; no key signs before it was published long enough,
+// unless a command said at once.
 func TestRandomLives(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -16,8 +16,8 @@ type jwk struct {
 	Use       string `json:"use"`
 }
 
-// JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those
-// that sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
+// JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those that
+// sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
 func (i *Issuer) JWKS(ctx context.Context) ([]byte, error) {
 	set, err := i.current(ctx)
 	if err != nil {

@@ -209,7 +209,8 @@ func TestKeyFile(t *testing.T) {
 	w.want(w.token(alice).Text, nil)
 }
 
-// TestCertificateOfAKeyFile: a key without a certificate has the same one after each start, and one that has it keeps it.
+// TestCertificateOfAKeyFile: a key without a certificate has the same one after each start, and one
+// that has it keeps it.
 func TestCertificateOfAKeyFile(t *testing.T) {
 	k, err := newKey()
 	if err != nil {

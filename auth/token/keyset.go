@@ -149,8 +149,8 @@ func (s *keySet) list(c cycle, now time.Time) []Key {
 	return list
 }
 
-// remember notes which keys of an older set are gone because they had come to their end, and were not
-// revoked.
+// remember notes which keys of an older set are gone because they had come to their end, and were
+// not revoked.
 func (s *keySet) remember(old *keySet, c cycle, now time.Time) {
 	s.ended = maps.Clone(old.ended)
 	for kid, m := range old.keys {

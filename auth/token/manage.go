@@ -38,9 +38,9 @@ func (m *Manager) read(ctx context.Context) (*keySet, error) {
 	return readKeys(ctx, m.o.Rows, &keySet{})
 }
 
-// Rotate replaces the active key and returns the keys as they are then. The new key is
-// published first and signs when everyone who verifies tokens can know it; a server makes the change. With atOnce it signs from now
-// on, and others refuse its tokens until they ask for the keys again.
+// Rotate replaces the active key and returns the keys as they are then. The new key is published
+// first and signs when everyone who verifies tokens can know it; a server makes the change. With
+// atOnce it signs from now on, and others refuse its tokens until they ask for the keys again.
 // Errors: ErrKeyFile.
 func (m *Manager) Rotate(ctx context.Context, atOnce bool) ([]Key, error) {
 	return m.change(ctx, func(tx *rows.Tx, c cycle, now time.Time) error { return c.rotate(tx, now, atOnce) })

@@ -12,7 +12,8 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TestSignAndVerify: what is known of each kind of identity comes back, but what is to be asked anew.
+// TestSignAndVerify: what is known of each kind of identity comes back, but what is to be asked
+// anew.
 func TestSignAndVerify(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []auth.Identity{

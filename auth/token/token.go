@@ -177,8 +177,8 @@ func (i *Issuer) current(ctx context.Context) (*keySet, error) {
 	return i.at(ctx, auth.Version(v))
 }
 
-// Maintain lets keys go from next to active to retired, and removes retired ones, when
-// their time has come. It is cheap while there is nothing to do, and to be called every minute or so.
+// Maintain lets keys go from next to active to retired, and removes retired ones, when their time
+// has come. It is cheap while there is nothing to do, and to be called every minute or so.
 func (i *Issuer) Maintain(ctx context.Context) error {
 	set, err := i.current(ctx)
 	if err != nil || i.o.KeyFile != "" || !i.cycle.due(set.states(), i.o.Now()) {

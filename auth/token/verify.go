@@ -44,8 +44,8 @@ func (i *Issuer) Revoked(ctx context.Context, key string, v auth.Version) (bool,
 
 // Verify returns what a token grants, given the version of the rows that the request goes by.
 //
-// Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is good for its open upload alone, from
-// Leeway after its end until the upload grace is over; what the database says.
+// Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is good for its open upload
+// alone, from Leeway after its end until the upload grace is over; what the database says.
 func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant, error) {
 	if len(text) > MaxSize {
 		return Grant{}, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, MaxSize)

@@ -365,7 +365,8 @@ func TestRememberedTokensAreBounded(t *testing.T) {
 	w.want(signed.Text, nil)
 }
 
-// TestConcurrentUse signs and verifies while keys change. What was signed by a key that is not revoked is good.
+// TestConcurrentUse signs and verifies while keys change. What was signed by a key that is not
+// revoked is good.
 func TestConcurrentUse(t *testing.T) {
 	w := newWorld(t)
 	var g sync.WaitGroup

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestAuditFile: who did what is in the file, and goes into a new one after a rotation and SIGHUP. It is in the log
-// too.
+// TestAuditFile: who did what is in the file, and goes into a new one after a rotation and SIGHUP.
+// It is in the log too.
 func TestAuditFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.log")
 	p := serve(t, newData(t), nil, "--auth-htpasswd", htpasswd(t), "--audit-file", file)

@@ -188,8 +188,8 @@ func (q *question) readAction(action string, repository []string) error {
 	return fmt.Errorf("%q is no action: expected pull, push, delete or catalog", action)
 }
 
-// lookUp adds what the database knows of a user or robot. There may be no database yet, and no account: users of htpasswd
-// files are not in it.
+// lookUp adds what the database knows of a user or robot. There may be no database yet, and no
+// account: users of htpasswd files are not in it.
 func (c *console) lookUp(cmd *cobra.Command, l *loaded, q *question) error {
 	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.InMemory() {
 		return nil

@@ -135,8 +135,9 @@ func copyFile(from, to string) error {
 	return errors.Join(err, dst.Close())
 }
 
-// TestBackupWhilePushing does what docs/operate.md says, with pushes and deletions going on all the time, and reads back from
-// the restored registry all that was acknowledged before the backup began.
+// TestBackupWhilePushing does what docs/operate.md says, with pushes and deletions going on all the
+// time, and reads back from the restored registry all that was acknowledged before the backup
+// began.
 func TestBackupWhilePushing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -209,8 +210,8 @@ func TestBackupWhilePushing(t *testing.T) {
 	p.stop()
 }
 
-// wholeOrAbsent checks that an image pushed during or after the backup is there with all that it names, or not at all. It
-// returns 1 in the latter case.
+// wholeOrAbsent checks that an image pushed during or after the backup is there with all that it
+// names, or not at all. It returns 1 in the latter case.
 func wholeOrAbsent(t *testing.T, p *program, repo string, image pushed) int {
 	t.Helper()
 	status, _, _ := p.request("GET", "/v2/"+repo+"/manifests/"+image.tag, nil)

@@ -102,7 +102,8 @@ func certificates(t *testing.T, r result, list []keyJSON) {
 	}
 }
 
-// TestKeyFileCommands: the keys of a file are shown and not changed, and no database is made for that.
+// TestKeyFileCommands: the keys of a file are shown and not changed, and no database is made for
+// that.
 func TestKeyFileCommands(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on a
-// directory and nothing else. This package has the commands: their flags, what they print and their
-// exit codes. Settings are in package config, the parts of a running registry in package server, and
-// what the registry does in the packages below them.
+// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on
+// a directory and nothing else. This package has the commands: their flags, what they print and
+// their exit codes. Settings are in package config, the parts of a running registry in package
+// server, and what the registry does in the packages below them.
 package main
 
 import (
@@ -86,8 +86,8 @@ func (c *console) complain(err error) {
 	}
 }
 
-// refuseUnknown makes an error of a command that a group of commands does not have. Cobra would show the group's help and
-// report success, which a script takes for a user that was removed.
+// refuseUnknown makes an error of a command that a group of commands does not have. Cobra would
+// show the group's help and report success, which a script takes for a user that was removed.
 func refuseUnknown(group *cobra.Command) {
 	group.Args = cobra.NoArgs
 	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestD4ErrorOfACommandUnread: the error of a command does not keep the process of which nobody reads it.
+// TestD4ErrorOfACommandUnread: the error of a command does not keep the process of which nobody
+// reads it.
 func TestD4ErrorOfACommandUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unread, stderr := io.Pipe()

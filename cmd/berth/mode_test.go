@@ -58,7 +58,8 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	p.stop()
 }
 
-// TestFirstUserClosesARunningRegistry: whoever makes a user believes the registry closed from then on.
+// TestFirstUserClosesARunningRegistry: whoever makes a user believes the registry closed from then
+// on.
 func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil, "--debug-addr", "127.0.0.1:0")
@@ -136,7 +137,8 @@ func beyondLoopback(t *testing.T, data string, args ...string) *program {
 	return p
 }
 
-// TestFirstStartBeyondLoopback: a new registry that others reach begins with a user, whose password no log knows.
+// TestFirstStartBeyondLoopback: a new registry that others reach begins with a user, whose password
+// no log knows.
 func TestFirstStartBeyondLoopback(t *testing.T) {
 	data := newData(t)
 	p := beyondLoopback(t, data)

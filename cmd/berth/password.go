@@ -14,12 +14,13 @@ import (
 const (
 	passwordStdinFlag = "password-stdin"
 
-	// maxPasswordInput is more than any password may have: why it may not have more is told where it is hashed.
+	// maxPasswordInput is more than any password may have: why it may not have more is told where
+	// it is hashed.
 	maxPasswordInput = 4 << 10
 )
 
-// newPassword reads a password for somebody: one line of standard input with --password-stdin, else what is typed twice
-// at the terminal.
+// newPassword reads a password for somebody: one line of standard input with --password-stdin, else
+// what is typed twice at the terminal.
 func (c *console) newPassword(cmd *cobra.Command) (string, error) {
 	fromStdin, err := cmd.Flags().GetBool(passwordStdinFlag)
 	if err != nil {

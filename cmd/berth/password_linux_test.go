@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asked runs a command at a terminal, answers what it asks, and returns its exit code with all that was on the screen.
+// asked runs a command at a terminal, answers what it asks, and returns its exit code with all that
+// was on the screen.
 func asked(t *testing.T, data string, answers []string, args ...string) (code int, seen string) {
 	t.Helper()
 	screen, terminal := openTerminal(t)

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// runMain makes the test binary be berth: the tests start themselves as the very program, with whatever the test was built
-// with (the race detector, coverage).
+// runMain makes the test binary be berth: the tests start themselves as the very program, with
+// whatever the test was built with (the race detector, coverage).
 const runMain = "BERTH_TEST_RUN_MAIN=1"
 
 func TestMain(m *testing.M) {
@@ -47,7 +47,8 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// commandTimeout is when a command that should end is given up, such as a serve that should refuse to start.
+// commandTimeout is when a command that should end is given up, such as a serve that should refuse
+// to start.
 const commandTimeout = 2 * time.Minute
 
 // result is what a finished command left.
@@ -122,7 +123,8 @@ type startLine struct {
 	Msg, Addr, URL, Auth, Data, Push, Debug string
 }
 
-// serve starts a server on a free port and waits until it is ready. The test's end kills it, if it still runs.
+// serve starts a server on a free port and waits until it is ready. The test's end kills it, if it
+// still runs.
 func serve(t *testing.T, data string, env []string, args ...string) *program {
 	t.Helper()
 	args = append([]string{"serve", "--data", data, "--addr", "127.0.0.1:0"}, args...)
@@ -202,7 +204,8 @@ func (p *program) request(method, path string, body []byte, header ...string) (s
 	return status, h, answer
 }
 
-// exchange sends a request on a connection of its own. Headers are names and values in turn; Host counts as one.
+// exchange sends a request on a connection of its own. Headers are names and values in turn; Host
+// counts as one.
 func exchange(method, url string, body []byte, header ...string) (int, http.Header, []byte, error) {
 	req, err := http.NewRequest(method, url, bytes.NewReader(body))
 	if err != nil {

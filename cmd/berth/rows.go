@@ -21,15 +21,16 @@ import (
 
 const jsonFlag = "json"
 
-// rowsFlags adds what every command on the database has: --config, --json, the settings that say where the database is, and
-// further ones by their keys. What has no flag can still be set in the file or the environment.
+// rowsFlags adds what every command on the database has: --config, --json, the settings that say
+// where the database is, and further ones by their keys. What has no flag can still be set in the
+// file or the environment.
 func rowsFlags(flags *pflag.FlagSet, keys ...string) {
 	config.AddFlags(flags, append([]string{"data", "storage.bucket", "database.url"}, keys...)...)
 	flags.Bool(jsonFlag, false, "print JSON")
 }
 
-// withRows loads the configuration for a command that has rowsFlags, opens the database beside whatever server may run on
-// it, and closes it when f is done.
+// withRows loads the configuration for a command that has rowsFlags, opens the database beside
+// whatever server may run on it, and closes it when f is done.
 func (c *console) withRows(cmd *cobra.Command, f func(db *rows.DB, l *loaded) error) error {
 	l, err := loadFor(cmd.Flags(), c.environ)
 	if err != nil {
@@ -42,8 +43,9 @@ func (c *console) withRows(cmd *cobra.Command, f func(db *rows.DB, l *loaded) er
 	return errors.Join(f(rows.New(d), l), d.Close())
 }
 
-// openRows opens the database for a command. It works beside a running server, and before the first start of one: then the
-// data directory is made as serve would make it. A database in memory is refused, since it is its server's alone.
+// openRows opens the database for a command. It works beside a running server, and before the first
+// start of one: then the data directory is made as serve would make it. A database in memory is
+// refused, since it is its server's alone.
 func (c *console) openRows(ctx context.Context, l *loaded) (*db.DB, error) {
 	if l.InMemory() {
 		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
@@ -67,8 +69,8 @@ type table struct {
 // add adds a row.
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// show prints what a command found: v as JSON with --json, else the table. A nil slice in v would be null in JSON: give an
-// empty one.
+// show prints what a command found: v as JSON with --json, else the table. A nil slice in v would
+// be null in JSON: give an empty one.
 func (c *console) show(cmd *cobra.Command, v any, t table) error {
 	if asJSON, err := cmd.Flags().GetBool(jsonFlag); err != nil || asJSON {
 		return errors.Join(err, c.printJSON(v))

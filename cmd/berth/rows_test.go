@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestRowsCommand: a command on the rows finds the database as serve does, makes it where there is none, and prints for
-// people or for programs.
+// TestRowsCommand: a command on the rows finds the database as serve does, makes it where there is
+// none, and prints for people or for programs.
 func TestRowsCommand(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
@@ -42,7 +42,8 @@ func TestRowsCommand(t *testing.T) {
 	}
 }
 
-// TestEmptyListIsNoNull: programs that read JSON find a list where there is one, of whatever length.
+// TestEmptyListIsNoNull: programs that read JSON find a list where there is one, of whatever
+// length.
 func TestEmptyListIsNoNull(t *testing.T) {
 	data := newData(t)
 	for _, kind := range []string{"user", "robot", "token"} {

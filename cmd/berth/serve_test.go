@@ -219,7 +219,8 @@ func TestMetrics(t *testing.T) {
 	p.stop()
 }
 
-// TestRuntimeSettings: the settings reach the runtime, and its own variables win over defaults only.
+// TestRuntimeSettings: the settings reach the runtime, and its own variables win over defaults
+// only.
 func TestRuntimeSettings(t *testing.T) {
 	for _, test := range []struct {
 		name, gogc, limit string
@@ -245,8 +246,8 @@ func TestRuntimeSettings(t *testing.T) {
 	}
 }
 
-// TestR6WideProxies has networks as trusted proxies in which others are: `config check` and the log of
-// `serve` warn.
+// TestR6WideProxies has networks as trusted proxies in which others are: `config check` and the log
+// of `serve` warn.
 func TestR6WideProxies(t *testing.T) {
 	policy := writeFile(t, "policy.yaml", `policy:
   - {name: inside, who: [anonymous], when: {ip: [10.20.0.0/16, 2001:db8::/48]}, repos: ['**'], allow: [pull]}

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// slowUpload is a PATCH whose body the test sends bit by bit, on a raw connection: it decides what has left.
+// slowUpload is a PATCH whose body the test sends bit by bit, on a raw connection: it decides what
+// has left.
 type slowUpload struct {
 	t        *testing.T
 	p        *program
@@ -47,13 +48,15 @@ func (u *slowUpload) send(b []byte) {
 	}
 }
 
-// arriving waits until the server has put bytes of the body into its bucket: more than any other object there has.
+// arriving waits until the server has put bytes of the body into its bucket: more than any other
+// object there has.
 func (u *slowUpload) arriving() {
 	u.t.Helper()
 	u.p.await("bytes in the bucket", func() bool { return largeObject(u.p.line.Data) })
 }
 
-// largeObject reports whether the bucket in a data directory has an object, or a part, of 64 KiB or more.
+// largeObject reports whether the bucket in a data directory has an object, or a part, of 64 KiB or
+// more.
 func largeObject(data string) bool {
 	found := false
 	err := filepath.WalkDir(filepath.Join(data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
@@ -88,7 +91,8 @@ func (p *program) refuses() {
 	})
 }
 
-// TestStopRecordsUploads: an upload that does not finish in time is cut, keeps what arrived, and goes on after the restart.
+// TestStopRecordsUploads: an upload that does not finish in time is cut, keeps what arrived, and
+// goes on after the restart.
 func TestStopRecordsUploads(t *testing.T) {
 	data := newData(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB
@@ -119,7 +123,8 @@ func TestStopRecordsUploads(t *testing.T) {
 	p.stop()
 }
 
-// TestStopLetsRequestsFinish: what finishes in time is answered as ever, on an address that takes no one else.
+// TestStopLetsRequestsFinish: what finishes in time is answered as ever, on an address that takes
+// no one else.
 func TestStopLetsRequestsFinish(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
 	content := bytes.Repeat([]byte("x"), 1<<20)
@@ -135,7 +140,8 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	p.ended(0)
 }
 
-// TestStopDoesNotLinger: a stop does not wait for a body that is only read on because its request was answered.
+// TestStopDoesNotLinger: a stop does not wait for a body that is only read on because its request
+// was answered.
 func TestStopDoesNotLinger(t *testing.T) {
 	p := serve(t, newData(t), nil, "--http-linger-time", "1h", "--shutdown-grace", "1h")
 	conn, err := net.Dial("tcp", p.line.Addr)

@@ -138,8 +138,8 @@ func TestTLS(t *testing.T) {
 	p.stop()
 }
 
-// TestCertificateIsReplaced under a live server, one file after the other: connections go on with what they have, and new
-// ones never get a certificate without its key.
+// TestCertificateIsReplaced under a live server, one file after the other: connections go on with
+// what they have, and new ones never get a certificate without its key.
 func TestCertificateIsReplaced(t *testing.T) {
 	one, two := newPair(t, "one.test"), newPair(t, "two.test")
 	files := newPairFiles(t, one)

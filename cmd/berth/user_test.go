@@ -40,7 +40,8 @@ func (o onRows) into(v any, input string, args ...string) {
 	}
 }
 
-// refused runs a command that must fail with an error that has all of these words, and print nothing else.
+// refused runs a command that must fail with an error that has all of these words, and print
+// nothing else.
 func (o onRows) refused(input string, words []string, args ...string) {
 	o.t.Helper()
 	r := o.run(input, args...)

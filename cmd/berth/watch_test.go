@@ -24,8 +24,8 @@ func (p *program) token(scope string, header ...string) string {
 	return got.Token
 }
 
-// TestPolicyIsReloaded when its file changes, and on SIGHUP. A file with a mistake leaves the old one in force, and the
-// log says once in which line it is.
+// TestPolicyIsReloaded when its file changes, and on SIGHUP. A file with a mistake leaves the old
+// one in force, and the log says once in which line it is.
 func TestPolicyIsReloaded(t *testing.T) {
 	file := writeFile(t, "policy.yaml", publicRead)
 	p := serve(t, newData(t), nil, "--auth-policy", file)

@@ -46,7 +46,8 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
-// TestKeyFileIsReloaded: a key that is mounted signs instead of those in the database, and gives way to the next one.
+// TestKeyFileIsReloaded: a key that is mounted signs instead of those in the database, and gives
+// way to the next one.
 func TestKeyFileIsReloaded(t *testing.T) {
 	file := writeFile(t, "key.pem", string(newPair(t, "one").key))
 	p := serve(t, newData(t), nil, "--auth-mode", "berth", "--auth-key-file", file)

@@ -79,8 +79,8 @@ func scan(dest []any, values []any) error {
 	return nil
 }
 
-// assign stores a column's value where dest points to. Only conversions that
-// lose nothing are made; NULL goes into pointers, byte slices, any and what has sql.Scanner's method.
+// assign stores a column's value where dest points to. Only conversions that lose nothing are made;
+// NULL goes into pointers, byte slices, any and what has sql.Scanner's method.
 func assign(dest any, value any) error {
 	switch v := value.(type) {
 	case string:

@@ -72,8 +72,8 @@ func MakeDirsIn(parent string, names iter.Seq[string], mode fs.FileMode) error {
 }
 
 // PublishNew syncs the finished file temp and gives it the name file, in the same directory. A file
-// that has the name already is not replaced: the error is fs.ErrExist. With an error temp may or may
-// not be there, and file may have been made.
+// that has the name already is not replaced: the error is fs.ErrExist. With an error temp may or
+// may not be there, and file may have been made.
 //
 //	open(temp)
 //	fsync(temp)

@@ -4,8 +4,9 @@ package durable
 
 import "os"
 
-// SyncOpenDir makes the names in an open directory durable. An error of writing them back is reported
-// once to each descriptor that was open at the time, so open one before the change, for each change.
+// SyncOpenDir makes the names in an open directory durable. An error of writing them back is
+// reported once to each descriptor that was open at the time, so open one before the change, for
+// each change.
 //
 //	fsync(dir)
 //

@@ -41,14 +41,14 @@ func NewBuffers(o Options) *Buffers {
 }
 
 // Copy gives what src has, until io.EOF, to sum and to write, in order, and returns how many bytes
-// src gave and sum got, also when it fails. It never writes what came with an error of src. Both are
-// given the same bytes at the same time by two goroutines where a body is large and comes fast; none
-// is left when Copy returns. The errors are those of src, sum and write, and of ctx when that ended,
-// which is looked at between two reads of src.
+// src gave and sum got, also when it fails. It never writes what came with an error of src. Both
+// are given the same bytes at the same time by two goroutines where a body is large and comes fast;
+// none is left when Copy returns. The errors are those of src, sum and write, and of ctx when that
+// ended, which is looked at between two reads of src.
 //
 // It has a small buffer for as long as it lasts, and large ones while the body comes fast and the
-// budget has some: it never waits for them. A client that stops sending holds them for no longer than
-// its Read lasts.
+// budget has some: it never waits for them. A client that stops sending holds them for no longer
+// than its Read lasts.
 func (b *Buffers) Copy(ctx context.Context, src io.Reader, sum io.Writer, write func([]byte) error) (n int64, err error) {
 	s := &stream{src: src, sum: sum, write: write}
 	err = b.copy(ctx, s)

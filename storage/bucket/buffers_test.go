@@ -125,7 +125,8 @@ func TestD9BuffersAreBounded(t *testing.T) {
 	}
 }
 
-// Each write of a large body goes on while its bytes are still being hashed: here the hash waits for the write.
+// Each write of a large body goes on while its bytes are still being hashed: here the hash waits
+// for the write.
 func TestHashingOverlapsWriting(t *testing.T) {
 	wrote := make(chan struct{}, 100)
 	chunk := 0

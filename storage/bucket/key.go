@@ -13,7 +13,8 @@ const Marker = "berth.json"
 // ContentDir is where all other objects are, in 256 directories, content/00 to content/ff.
 const ContentDir = "content"
 
-// ErrKey says that a key has neither of the two shapes that this package takes. It is a mistake of the caller.
+// ErrKey says that a key has neither of the two shapes that this package takes. It is a mistake of
+// the caller.
 var ErrKey = errors.New("not a key of this bucket")
 
 // maxName is the longest last element of a key, in bytes. Temporary files have 21 more, and file
@@ -63,8 +64,8 @@ func isHex(s string) bool {
 	return s != ""
 }
 
-// Directories yields the directories that can hold keys, in byte order of the keys: "." and those of
-// ContentDirs.
+// Directories yields the directories that can hold keys, in byte order of the keys: "." and those
+// of ContentDirs.
 func Directories() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if !yield(".") {

@@ -25,8 +25,8 @@ type outcomes struct {
 	aborted prometheus.Observer // by the caller: its reader failed, or its context ended
 }
 
-// Instrument returns s with metrics of its operations. Calls with a wrong key, with a context that has
-// ended, or after Close are not counted.
+// Instrument returns s with metrics of its operations. Calls with a wrong key, with a context that
+// has ended, or after Close are not counted.
 func Instrument(s Store) *Instrumented {
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "berth_bucket_operation_seconds",

@@ -14,13 +14,15 @@ const (
 	spaceInterval = 1 << 20
 	// spaceAge is how long a look at the free space holds: others write to the file system too.
 	spaceAge = 100 * time.Millisecond
-	// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives each.
+	// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives
+	// each.
 	bytesPerInode = 16 << 10
 )
 
-// LimitSpace returns s with a Put that fails with ErrNoSpace, before and during a body, when fewer than
-// minFree bytes are free on the file system of one of the paths. Of inodes, where a file system counts
-// them, one for each 16 KiB of minFree must stay free, or 5 % if that is less. 0 turns the checks off.
+// LimitSpace returns s with a Put that fails with ErrNoSpace, before and during a body, when fewer
+// than minFree bytes are free on the file system of one of the paths. Of inodes, where a file
+// system counts them, one for each 16 KiB of minFree must stay free, or 5 % if that is less. 0
+// turns the checks off.
 //
 // The file systems are looked at when the last look is 100 ms old, or when what it found has been
 // written since: what others take within 100 ms is not seen.

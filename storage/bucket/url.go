@@ -18,8 +18,8 @@ const (
 	Memory    Kind = "mem"
 )
 
-// KindOf returns the kind of a bucket's URL, and whether it is one of those above. It does not check
-// the rest of the URL.
+// KindOf returns the kind of a bucket's URL, and whether it is one of those above. It does not
+// check the rest of the URL.
 func KindOf(rawURL string) (kind Kind, known bool) {
 	scheme, _, ok := strings.Cut(rawURL, "://")
 	kind = Kind(scheme)
@@ -38,7 +38,8 @@ type Location struct {
 //   - mem://, a new and empty bucket in memory, for tests and demonstrations
 //
 // Parameters of the URL that ask for what the stores do anyway are accepted (metadata=skip,
-// no_tmp_dir, create_dir; nomd5), any others are an error. Errors do not show the parameters' values.
+// no_tmp_dir, create_dir; nomd5), any others are an error. Errors do not show the parameters'
+// values.
 func ParseURL(rawURL string) (Location, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -98,7 +99,8 @@ func directory(u *url.URL) (string, error) {
 	return filepath.Abs(filepath.FromSlash(path))
 }
 
-// checkParameters refuses parameters that are not in known, or that have another value than known wants ("" takes any).
+// checkParameters refuses parameters that are not in known, or that have another value than known
+// wants ("" takes any).
 func checkParameters(u *url.URL, known map[string]string) error {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {

@@ -49,11 +49,12 @@ func (tx *Tx) Content(repository int64, digest string) (Content, error) {
 	return c, err
 }
 
-// AddBlob gives a blob to a repository, whose row it makes if need be. If a sparse manifest waited for
-// the digest with another size, promised is that size, else -1.
+// AddBlob gives a blob to a repository, whose row it makes if need be. If a sparse manifest waited
+// for the digest with another size, promised is that size, else -1.
 func (tx *Tx) AddBlob(repo string, b Blob, now int64) (promised int64, err error) {
 	tx.changed = append(tx.changed, repo)
-	// One statement where the repository is there and the blob is new to it, as in nearly every push.
+	// One statement where the repository is there and the blob is new to it, as in nearly every
+	// push.
 	n, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, size, touched_at)
 		SELECT id, $2, $3, $4, $5 FROM repositories WHERE name = $1 ON CONFLICT (repository_id, digest) DO NOTHING`,
 		repo, b.Digest, b.ID, b.Size, now)

@@ -38,8 +38,8 @@ func write(t *testing.T, d *DB, fn func(*Tx) error) {
 	}
 }
 
-// The version of a repository grows with what changes it, before Tx returns and also where it is not
-// known whether the transaction was committed; that of all grows with what may be everywhere.
+// The version of a repository grows with what changes it, before Tx returns and also where it is
+// not known whether the transaction was committed; that of all grows with what may be everywhere.
 func TestVersion(t *testing.T) {
 	cause := errors.New("input/output error")
 	fail := ""

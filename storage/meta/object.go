@@ -40,8 +40,8 @@ func (tx *Tx) ClaimObject(key string, c Claim) error {
 	return err
 }
 
-// ReserveObjects makes the rows of the first objects of uploads, as ReserveObject does that of one. first has the upload
-// of each key.
+// ReserveObjects makes the rows of the first objects of uploads, as ReserveObject does that of one.
+// first has the upload of each key.
 func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
 	type object struct {
 		Key    string `json:"key"`
@@ -56,8 +56,8 @@ func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
 	return err
 }
 
-// RenewObject extends the time in which only its writer may touch an object, and keeps its upload from expiring. It is
-// fs.ErrNotExist when the object is no longer the upload's.
+// RenewObject extends the time in which only its writer may touch an object, and keeps its upload
+// from expiring. It is fs.ErrNotExist when the object is no longer the upload's.
 func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
 	n, err := tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, writerUntil)
 	if err == nil && n == 0 {
@@ -76,8 +76,8 @@ func (tx *Tx) RecordObject(key string, size int64) error {
 	return err
 }
 
-// ReleaseObject gives an object that its writer gives up to the deletion worker, also one whose row the worker forgot
-// already because the writer was late. An empty key is none.
+// ReleaseObject gives an object that its writer gives up to the deletion worker, also one whose row
+// the worker forgot already because the writer was late. An empty key is none.
 func (tx *Tx) ReleaseObject(key string, after int64) error {
 	if key == "" {
 		return nil
@@ -96,9 +96,9 @@ func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	return err
 }
 
-// ReleaseUnfinished gives the objects of all uploads that are being written to the deletion worker, and
-// ends the claims on them. Recorded objects stay the upload's. It is for the start of the only process
-// that serves the database, when no writer is left. It returns how many objects they were.
+// ReleaseUnfinished gives the objects of all uploads that are being written to the deletion worker,
+// and ends the claims on them. Recorded objects stay the upload's. It is for the start of the only
+// process that serves the database, when no writer is left. It returns how many objects they were.
 func (tx *Tx) ReleaseUnfinished(now int64) (int64, error) {
 	return tx.exec(`UPDATE objects SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = $1
 		WHERE upload_id IS NOT NULL AND size IS NULL`, now)
@@ -110,8 +110,8 @@ func (tx *Tx) ReleaseBlob(blob, after int64) error {
 	return err
 }
 
-// GiveToBlob moves the recorded objects of an upload to a blob, and with them the one of key, which has size bytes and
-// was not recorded yet; key may be empty. It returns how many it moved.
+// GiveToBlob moves the recorded objects of an upload to a blob, and with them the one of key, which
+// has size bytes and was not recorded yet; key may be empty. It returns how many it moved.
 func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
 	return tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $4, writer_until = NULL, charged = NULL, claimed = NULL, size = COALESCE(size, $3)
 		WHERE upload_id = $1 AND (size IS NOT NULL OR key = $2)`, upload, key, size, blob)

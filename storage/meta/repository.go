@@ -19,8 +19,8 @@ func (tx *Tx) EnsureRepository(name string) (int64, error) {
 	return id, err
 }
 
-// Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Its version will change with
-// the commit.
+// Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Its version will
+// change with the commit.
 func (tx *Tx) Repository(name string) (int64, error) {
 	tx.changed = append(tx.changed, name)
 	var id int64

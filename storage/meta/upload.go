@@ -29,8 +29,8 @@ func (tx *Tx) CreateUploads(u Upload, ids []string) error {
 	return err
 }
 
-// RemoveUnused removes sessions that nobody used, with the rows of the keys that they reserved. It fails if one has a recorded
-// object.
+// RemoveUnused removes sessions that nobody used, with the rows of the keys that they reserved. It
+// fails if one has a recorded object.
 func (tx *Tx) RemoveUnused(ids []string) error {
 	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids); err != nil {
 		return err
@@ -58,8 +58,9 @@ func scanUpload(row db.Row, repo, id string) (Upload, error) {
 	return u, err
 }
 
-// BeginPart takes the number of the next part of an open session, which is NextPart-1 of the row that it returns. It
-// is fs.ErrNotExist where the repository has no such session, or it is finished.
+// BeginPart takes the number of the next part of an open session, which is NextPart-1 of the row
+// that it returns. It is fs.ErrNotExist where the repository has no such session, or it is
+// finished.
 func (tx *Tx) BeginPart(repo, id string, now int64) (Upload, error) {
 	u := Upload{ID: id, Repository: repo, UpdatedAt: now}
 	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3
@@ -77,8 +78,8 @@ func (tx *Tx) AdvanceUpload(id, algorithm string, from, to int64, hashState []by
 	return n > 0, err
 }
 
-// FinishUpload ends an open session of this size with a digest. It is false when the session ended or another request
-// changed it first.
+// FinishUpload ends an open session of this size with a digest. It is false when the session ended
+// or another request changed it first.
 func (tx *Tx) FinishUpload(id string, size int64, digest string) (bool, error) {
 	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL
 		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, size, digest)

@@ -8,8 +8,8 @@ import (
 // everyRepository stands for all of them where a change is not one repository's.
 const everyRepository = ""
 
-// versions counts the changes of repositories, so that what was read from rows can be known to hold still. It
-// sees the transactions of this process: the one that may serve an SQLite database.
+// versions counts the changes of repositories, so that what was read from rows can be known to hold
+// still. It sees the transactions of this process: the one that may serve an SQLite database.
 type versions struct {
 	seed  maphash.Seed
 	every atomic.Uint64
@@ -32,8 +32,9 @@ func (v *versions) change(repos []string) {
 	}
 }
 
-// Version returns a number that grows with each change of a repository's content, before the change is acknowledged.
-// What was read after Version returned a number holds for as long as it returns the same.
+// Version returns a number that grows with each change of a repository's content, before the change
+// is acknowledged. What was read after Version returned a number holds for as long as it returns
+// the same.
 func (d *DB) Version(repo string) uint64 {
 	return d.versions.of(repo).Load() + d.versions.every.Load()
 }

@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// Listener is a listener in memory, for tests in a bubble of testing/synctest, where the clock stands
-// still while anything can go on. TCP would not do: what is in the kernel keeps the clock from moving.
-// Its connections hold no bytes between their ends.
+// Listener is a listener in memory, for tests in a bubble of testing/synctest, where the clock
+// stands still while anything can go on. TCP would not do: what is in the kernel keeps the clock
+// from moving. Its connections hold no bytes between their ends.
 type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -56,8 +56,8 @@ func (c addressed) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from))
 }
 
-// ReadFrom sends src, so that net/http hands a file on as it does to TCP. Where a deadline ends it, as
-// on TCP, it returns what was sent, and the connection goes on.
+// ReadFrom sends src, so that net/http hands a file on as it does to TCP. Where a deadline ends it,
+// as on TCP, it returns what was sent, and the connection goes on.
 func (c addressed) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c.Conn}, src)
 }

@@ -1,15 +1,16 @@
-// Package config is the settings of berth: one struct, filled from defaults, a file, the environment
-// and flags. Load checks each setting and resolves what follows from others, and its errors name the
-// setting, its source and what would be right, with secrets masked. The package opens nothing but the
-// configuration file, and knows no engine of the database: see Engines.
+// Package config is the settings of berth: one struct, filled from defaults, a file, the
+// environment and flags. Load checks each setting and resolves what follows from others, and its
+// errors name the setting, its source and what would be right, with secrets masked. The package
+// opens nothing but the configuration file, and knows no engine of the database: see Engines.
 package config
 
 import "time"
 
-// Config is everything that can be set. Each field says by its tags what it is called in the configuration file (koanf), what
-// it means (doc), which words it takes (oneof), whether its value may hold a password (secret), and, where it is not the
-// key with dashes, the name of its flag (flag). The environment variable of a key is BERTH_ and the key in upper case,
-// dots turned into underscores. docs/configuration.md is written from these tags by the tests of cmd/berth.
+// Config is everything that can be set. Each field says by its tags what it is called in the
+// configuration file (koanf), what it means (doc), which words it takes (oneof), whether its value
+// may hold a password (secret), and, where it is not the key with dashes, the name of its flag
+// (flag). The environment variable of a key is BERTH_ and the key in upper case, dots turned into
+// underscores. docs/configuration.md is written from these tags by the tests of cmd/berth.
 type Config struct {
 	Data      string          `koanf:"data" doc:"Directory for the database and the blobs, made on the first start."`
 	HTTP      HTTPConfig      `koanf:"http"`

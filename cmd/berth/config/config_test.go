@@ -76,7 +76,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEverySourceReachesEverySetting writes each setting in the file, as variable and as flag, and reads it back.
+// TestEverySourceReachesEverySetting writes each setting in the file, as variable and as flag, and
+// reads it back.
 func TestEverySourceReachesEverySetting(t *testing.T) {
 	values := map[string]string{
 		"data": "/d", "http.addr": "127.0.0.1:7", "http.hosts": "a,b", "http.header_timeout": "3s", "http.body_timeout": "4s",

@@ -9,8 +9,9 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// parseExternalURL reads a URL under which clients reach the registry and gives it the one form that comparisons with a
-// request's Host need: lower case, without the port that its scheme implies, without a slash at its end.
+// parseExternalURL reads a URL under which clients reach the registry and gives it the one form
+// that comparisons with a request's Host need: lower case, without the port that its scheme
+// implies, without a slash at its end.
 func parseExternalURL(text string) (string, error) {
 	refuse := func(reason string) (string, error) {
 		return "", fmt.Errorf("http.external_url: %q %s; expected for example https://registry.example or http://10.0.0.7:5000", MaskURL(text), reason)

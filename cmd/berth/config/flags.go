@@ -9,8 +9,8 @@ import (
 // fileFlag names the configuration file.
 const fileFlag = "config"
 
-// AddFlags adds --config and a flag for each of the settings with these keys, or for every setting if
-// there are none.
+// AddFlags adds --config and a flag for each of the settings with these keys, or for every setting
+// if there are none.
 func AddFlags(flags *pflag.FlagSet, keys ...string) {
 	flags.String(fileFlag, "", "configuration file (YAML); also "+configEnv)
 	for _, s := range Settings() {

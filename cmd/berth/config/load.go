@@ -56,9 +56,9 @@ type layer struct {
 	values *koanf.Koanf
 }
 
-// Load reads the configuration for a command whose flags AddFlags made: defaults, then the file, then
-// the environment, then the flags that were given; later ones win. Everything that is wrong with it is
-// in the error, one line each, with secrets masked.
+// Load reads the configuration for a command whose flags AddFlags made: defaults, then the file,
+// then the environment, then the flags that were given; later ones win. Everything that is wrong
+// with it is in the error, one line each, with secrets masked.
 func Load(flags *pflag.FlagSet, environ []string, engines Engines) (*Loaded, error) {
 	name, err := fileName(flags, environ)
 	if err != nil {
@@ -135,7 +135,8 @@ func readDefaults() (layer, error) {
 	return layer{func(Setting) string { return FromDefault }, k}, err
 }
 
-// readFile reads a YAML file. Keys that do not exist are an error: a misspelt setting must not be ignored in silence.
+// readFile reads a YAML file. Keys that do not exist are an error: a misspelt setting must not be
+// ignored in silence.
 func readFile(name string, all []Setting) (layer, error) {
 	k := koanf.New(".")
 	if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
@@ -163,8 +164,8 @@ func readFile(name string, all []Setting) (layer, error) {
 	return layer{func(Setting) string { return "file " + name }, known}, errors.Join(wrong...)
 }
 
-// readEnv reads the BERTH_ variables. An empty one counts as not set. One that is no setting is noted: Kubernetes makes
-// BERTH_PORT and the like for a Service named berth.
+// readEnv reads the BERTH_ variables. An empty one counts as not set. One that is no setting is
+// noted: Kubernetes makes BERTH_PORT and the like for a Service named berth.
 func (l *Loaded) readEnv(environ []string, all []Setting) (layer, error) {
 	byName := make(map[string]Setting)
 	for _, s := range all {

@@ -8,7 +8,8 @@ import (
 const masked = "********"
 
 // MaskURL returns a URL fit to be shown: the password of its user part and the values of its query
-// that sound like secrets are masked. Text that is not a URL is masked whole, since nobody can say where a password may be in it.
+// that sound like secrets are masked. Text that is not a URL is masked whole, since nobody can say
+// where a password may be in it.
 func MaskURL(s string) string {
 	if s == "" {
 		return ""
@@ -64,8 +65,8 @@ func soundsSecret(key string) bool {
 	return false
 }
 
-// Shown returns the setting's value in c, as it may be written in a file or variable, masked where it
-// may hold a secret.
+// Shown returns the setting's value in c, as it may be written in a file or variable, masked where
+// it may hold a secret.
 func (s Setting) Shown(c *Config) string { return s.mask(s.text(c)) }
 
 // mask masks a value of the setting where it may hold a secret.

@@ -6,8 +6,9 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// nearest is the known key that looks most like the unknown one. A key whose last part is the same, in a section that is
-// not, counts as near: that is the mistake most often made after a misspelling.
+// nearest is the known key that looks most like the unknown one. A key whose last part is the same,
+// in a section that is not, counts as near: that is the mistake most often made after a
+// misspelling.
 func nearest(key string, all []Setting) string {
 	best, least := "", -1
 	for _, s := range all {

@@ -17,7 +17,8 @@ const (
 	memoryDatabase = "sqlite::memory:"
 )
 
-// resolve fills in what follows from other settings and checks what no single value can be wrong about.
+// resolve fills in what follows from other settings and checks what no single value can be wrong
+// about.
 func (l *Loaded) resolve(engines Engines) error {
 	wrong := []error{
 		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
@@ -35,8 +36,8 @@ func (l *Loaded) resolve(engines Engines) error {
 	return errors.Join(wrong...)
 }
 
-// resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way around, are no registry:
-// either both live in memory or neither does.
+// resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way
+// around, are no registry: either both live in memory or neither does.
 func (l *Loaded) resolveStores(engines Engines) error {
 	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
 	if *bucketURL == "" {

@@ -110,8 +110,8 @@ func (s Setting) kind() string {
 	}
 }
 
-// set puts value, as it came from a file (any type of YAML), a variable or a flag (text), into c. Its error says what a
-// right value would be, as the end of a sentence "… is not ".
+// set puts value, as it came from a file (any type of YAML), a variable or a flag (text), into c.
+// Its error says what a right value would be, as the end of a sentence "… is not ".
 func (s Setting) set(c *Config, value any) error {
 	field := s.field(c)
 	if value != nil && reflect.TypeOf(value) == field.Type() && field.Kind() != reflect.String {

@@ -63,8 +63,8 @@ func (a *access) watch(setting string, paths ...string) *watched {
 	return w
 }
 
-// issuer is who tokens say they are from: the registry's URL, or where it has not been told one, a name that no other
-// registry has.
+// issuer is who tokens say they are from: the registry's URL, or where it has not been told one, a
+// name that no other registry has.
 func (s *server) issuer(ctx context.Context) (string, error) {
 	if len(s.cfg.HTTP.ExternalURL) > 0 {
 		return s.cfg.HTTP.ExternalURL[0], nil

@@ -38,8 +38,8 @@ func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue
 	lines.hurry()
 }
 
-// announceAdmin tells of the user that this start made. Its password is for the eyes of whoever started the program, and
-// for no file: where nobody looks, the command that sets one is named.
+// announceAdmin tells of the user that this start made. Its password is for the eyes of whoever
+// started the program, and for no file: where nobody looks, the command that sets one is named.
 func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	if s.password == "" {
 		return
@@ -84,8 +84,8 @@ func (s *server) scheme() string {
 	return "http"
 }
 
-// pushAddr is the registry's address as docker wants it: the one that clients are told, or, since docker speaks plain HTTP
-// with localhost, that of this machine.
+// pushAddr is the registry's address as docker wants it: the one that clients are told, or, since
+// docker speaks plain HTTP with localhost, that of this machine.
 func (s *server) pushAddr() string {
 	if len(s.cfg.HTTP.ExternalURL) > 0 {
 		_, host, _ := strings.Cut(s.cfg.HTTP.ExternalURL[0], "://")

@@ -10,7 +10,8 @@ import (
 	"github.com/berth-registry/berth/storage/bucket/dir"
 )
 
-// openBucket opens the bucket of the configuration, with the wrappers that limit its space and measure it.
+// openBucket opens the bucket of the configuration, with the wrappers that limit its space and
+// measure it.
 func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 	location, err := bucket.ParseURL(s.cfg.Storage.Bucket)
 	if err != nil {

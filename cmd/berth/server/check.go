@@ -39,9 +39,9 @@ const (
 	proxyBits6 = 64
 )
 
-// proxyWarnings says which of http.trusted_proxies are so wide that others than proxies are in them:
-// each address there can claim to be any other, so that rules on addresses and the count of wrong
-// passwords mean nothing for it.
+// proxyWarnings says which of http.trusted_proxies are so wide that others than proxies are in
+// them: each address there can claim to be any other, so that rules on addresses and the count of
+// wrong passwords mean nothing for it.
 func proxyWarnings(proxies []netip.Prefix, rules *policy.Policy) []string {
 	var warnings []string
 	for _, proxy := range proxies {

@@ -30,7 +30,8 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestLockHoldsTheDatabase: two data directories with one database between them are one registry too.
+// TestLockHoldsTheDatabase: two data directories with one database between them are one registry
+// too.
 func TestLockHoldsTheDatabase(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "shared.db")
 	two := t.TempDir()

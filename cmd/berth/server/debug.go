@@ -15,7 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newMetrics makes the process's registry of metrics: the Go runtime's, the process's, and those of the parts.
+// newMetrics makes the process's registry of metrics: the Go runtime's, the process's, and those of
+// the parts.
 func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
 	metrics := prometheus.NewRegistry()
 	wrong := []error{
@@ -34,7 +35,8 @@ func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
 	return metrics, nil
 }
 
-// debugServer serves metrics and profiles, on a mux of its own: what packages add to net/http's default one stays out.
+// debugServer serves metrics and profiles, on a mux of its own: what packages add to net/http's
+// default one stays out.
 func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))

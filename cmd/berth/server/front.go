@@ -14,8 +14,8 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// front hands requests to the API that answers now. That of an open registry gives way to one with authentication when the
-// first user is made; requests that the old one has begun it also ends,
+// front hands requests to the API that answers now. That of an open registry gives way to one with
+// authentication when the first user is made; requests that the old one has begun it also ends,
 // writes only where the new one permits them.
 type front struct {
 	handler atomic.Pointer[http.Handler]
@@ -25,8 +25,8 @@ type front struct {
 	ready bool       // guarded by mu
 }
 
-// show lets an API answer every request from the next one on, and returns the server made for it, which hands its requests
-// to the front.
+// show lets an API answer every request from the next one on, and returns the server made for it,
+// which hands its requests to the front.
 func (f *front) show(a *api.API) *http.Server {
 	server := a.Server()
 	handler := server.Handler
@@ -78,7 +78,8 @@ func (f *front) Interrupt() {
 // Describe describes nothing, which makes the front's metrics be those that Collect finds.
 func (f *front) Describe(chan<- *prometheus.Desc) {}
 
-// Collect collects the metrics of the API that answers now. Its counters begin anew, as after a restart.
+// Collect collects the metrics of the API that answers now. Its counters begin anew, as after a
+// restart.
 func (f *front) Collect(metrics chan<- prometheus.Metric) {
 	f.mu.Lock()
 	a := f.apis[len(f.apis)-1]
@@ -114,8 +115,9 @@ func (s *server) apiOptions() api.Options {
 	return o
 }
 
-// checksHost says whether requests must name a host that means loopback or is listed in http.hosts: an open registry that
-// only this machine can reach must not be reachable for web pages that its browsers show (DNS rebinding).
+// checksHost says whether requests must name a host that means loopback or is listed in http.hosts:
+// an open registry that only this machine can reach must not be reachable for web pages that its
+// browsers show (DNS rebinding).
 func (s *server) checksHost() bool {
 	return s.onLoopback() && !slices.Contains(s.cfg.HTTP.Hosts, "*")
 }

@@ -28,8 +28,8 @@ func AskReady(ctx context.Context, c *config.Config) error {
 	}
 	client := &http.Client{Transport: &http.Transport{ // and no proxy, whatever HTTP_PROXY says
 		DisableKeepAlives: true,
-		// The certificate is for the name that clients use, not for this address, and may be one that only they trust.
-		// Nothing is sent that anyone could misuse.
+		// The certificate is for the name that clients use, not for this address, and may be one
+		// that only they trust. Nothing is sent that anyone could misuse.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	resp, err := client.Do(req)

@@ -14,13 +14,13 @@ const lockName = "berth.lock"
 // errLocked is what lockFile reports when another process holds the lock.
 var errLocked = errors.New("locked by another process")
 
-// lock is held by the one `serve` of a data directory. The kernel lets go of it when the process ends, however it ends; the
-// file stays, and says who holds the lock or held it last.
+// lock is held by the one `serve` of a data directory. The kernel lets go of it when the process
+// ends, however it ends; the file stays, and says who holds the lock or held it last.
 type lock struct{ files []*os.File }
 
-// takeLock locks the data directory and, wherever it lies, the file of the database: two programs with
-// directories of their own must not serve one database either. Commands other than serve work beside
-// the lock.
+// takeLock locks the data directory and, wherever it lies, the file of the database: two programs
+// with directories of their own must not serve one database either. Commands other than serve work
+// beside the lock.
 func takeLock(data, database string) (*lock, error) {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(database))
 	if err != nil {
@@ -59,7 +59,8 @@ func (l *lock) take(path string) error {
 	return nil
 }
 
-// readHolder is who holds the lock, for a message: " (process 17 on host)", or nothing when the file does not say.
+// readHolder is who holds the lock, for a message: " (process 17 on host)", or nothing when the
+// file does not say.
 func readHolder(f *os.File) string {
 	text, err := io.ReadAll(io.LimitReader(f, 300))
 	if line := strings.TrimSpace(string(text)); err == nil && line != "" {
@@ -68,8 +69,8 @@ func readHolder(f *os.File) string {
 	return ""
 }
 
-// release gives the lock up. The files stay: removing them would let a third process lock a new file beside a second one
-// that still waits with the old.
+// release gives the lock up. The files stay: removing them would let a third process lock a new
+// file beside a second one that still waits with the old.
 func (l *lock) release() error {
 	var wrong []error
 	for _, f := range l.files {

@@ -24,10 +24,11 @@ const (
 // open says that nobody is asked who they are.
 func (a admission) open() bool { return a == everyone || a == untilUserAdd }
 
-// decideAuth says who is let in. auth.mode none opens the registry, whatever was before. Else authentication is on where
-// anything asks for it: auth.mode, a policy, an htpasswd file, or the database, which keeps in mind that it once was on.
-// Where nothing does, the registry is open to this machine; beyond it, a new one begins with a user, and one with data is
-// refused, since nobody said that everyone may have them.
+// decideAuth says who is let in. auth.mode none opens the registry, whatever was before. Else
+// authentication is on where anything asks for it: auth.mode, a policy, an htpasswd file, or the
+// database, which keeps in mind that it once was on. Where nothing does, the registry is open to
+// this machine; beyond it, a new one begins with a user, and one with data is refused, since nobody
+// said that everyone may have them.
 func (s *server) decideAuth(ctx context.Context) (admission, error) {
 	a := s.cfg.Auth
 	if a.Mode == config.ModeNone {
@@ -79,8 +80,8 @@ func (s *server) admit(ctx context.Context) (err error) {
 	return nil
 }
 
-// recordAuth writes down that authentication is on, so that removing the last user does not open the registry. On a first
-// start it does so by making the first user.
+// recordAuth writes down that authentication is on, so that removing the last user does not open
+// the registry. On a first start it does so by making the first user.
 func (s *server) recordAuth(ctx context.Context) (err error) {
 	switch s.admitted {
 	case firstStart:
@@ -98,8 +99,8 @@ func (s *server) recordAuth(ctx context.Context) (err error) {
 	return nil
 }
 
-// closeIfUsers turns authentication on in a running registry that was open until there would be a user. Where that fails
-// the registry must not go on: whoever made the user believes it closed.
+// closeIfUsers turns authentication on in a running registry that was open until there would be a
+// user. Where that fails the registry must not go on: whoever made the user believes it closed.
 func (s *server) closeIfUsers(ctx context.Context) error {
 	if s.access != nil || s.admitted != untilUserAdd {
 		return nil

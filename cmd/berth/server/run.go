@@ -17,8 +17,8 @@ const (
 	jobRetryMax = time.Minute
 )
 
-// run serves until stop is closed or a listener fails, and returns when every goroutine has ended. It calls ready once, when
-// /readyz says so.
+// run serves until stop is closed or a listener fails, and returns when every goroutine has ended.
+// It calls ready once, when /readyz says so.
 func (s *server) run(ctx context.Context, stop <-chan struct{}, hup <-chan os.Signal, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -56,8 +56,9 @@ func (s service) run() error {
 	return nil
 }
 
-// keepRunning keeps the registry's jobs running until ctx ends. What makes them fail, a full disk or a bucket out of reach,
-// may pass, and pulls and pushes work without them: so they start again, after a pause that grows.
+// keepRunning keeps the registry's jobs running until ctx ends. What makes them fail, a full disk
+// or a bucket out of reach, may pass, and pulls and pushes work without them: so they start again,
+// after a pause that grows.
 func keepRunning(ctx context.Context, log *slog.Logger, jobs func(context.Context) error) {
 	pause := jobRetry
 	for {

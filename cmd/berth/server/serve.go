@@ -1,11 +1,12 @@
 // Package server is the parts of a running registry. Serve opens them in this order, serves until a
-// signal or a failure, and stops in the order that loses least. What is open is closed last to first.
+// signal or a failure, and stops in the order that loses least. What is open is closed last to
+// first.
 //
 //	log → data directory and locks → bucket, database, registry → listener → certificate →
 //	audit file → who is let in → API, behind its front → debug listener → first user
 //
-// While the registry runs, one goroutine looks after files that change, SIGHUP, signing keys, and the
-// first user of a registry that was open.
+// While the registry runs, one goroutine looks after files that change, SIGHUP, signing keys, and
+// the first user of a registry that was open.
 package server
 
 import (
@@ -106,8 +107,8 @@ type service struct {
 	net.Listener
 }
 
-// open opens everything that serving needs. When it fails, nothing stays open. The first user is made last: a start that
-// fails must not leave one behind whose password nobody saw.
+// open opens everything that serving needs. When it fails, nothing stays open. The first user is
+// made last: a start that fails must not leave one behind whose password nobody saw.
 func open(ctx context.Context, p Process, cfg *config.Loaded, log *slog.Logger, lines *logQueue) (*server, error) {
 	s := &server{cfg: cfg, version: p.Version, log: log, crash: func() { lines.close(); p.Exit(2) }, watcher: newWatcher(log)}
 	s.parts = [][]prometheus.Collector{{lines.dropped}}
@@ -178,7 +179,8 @@ func (s *server) listen(ctx context.Context) error {
 	return nil
 }
 
-// onLoopback says whether only this machine reaches the address. A name means what the machine's resolver made of it.
+// onLoopback says whether only this machine reaches the address. A name means what the machine's
+// resolver made of it.
 func (s *server) onLoopback() bool {
 	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

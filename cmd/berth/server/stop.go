@@ -22,9 +22,9 @@ func (p *Process) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan s
 	return first
 }
 
-// stop ends the service in the order that loses least: load balancers are told, then no connection is taken any more, then
-// requests in flight finish, then uploads that do not finish record what arrived so that their clients can go on after the
-// restart. What is left after that is cut.
+// stop ends the service in the order that loses least: load balancers are told, then no connection
+// is taken any more, then requests in flight finish, then uploads that do not finish record what
+// arrived so that their clients can go on after the restart. What is left after that is cut.
 func (s *server) stop(ctx context.Context) {
 	s.front.SetReady(false)
 	sleep(ctx, s.cfg.Shutdown.Delay)
@@ -47,7 +47,8 @@ func (s *server) stop(ctx context.Context) {
 	}
 }
 
-// shutdown stops listening, closes idle connections, and says whether every request ended within the limit.
+// shutdown stops listening, closes idle connections, and says whether every request ended within
+// the limit.
 func shutdown(ctx context.Context, server *http.Server, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

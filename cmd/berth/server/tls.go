@@ -9,7 +9,8 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// certificate is the certificate and key that new connections get. Connections that exist keep what they began with.
+// certificate is the certificate and key that new connections get. Connections that exist keep what
+// they began with.
 type certificate struct {
 	certFile, keyFile string
 	pair              atomic.Pointer[tls.Certificate]
@@ -21,8 +22,8 @@ func loadCertificate(c config.TLSConfig) (*certificate, error) {
 	return cert, cert.reload()
 }
 
-// reload reads both files again. Only a certificate and a key that belong together replace the old pair, so that it does
-// not matter which of the two files is changed first.
+// reload reads both files again. Only a certificate and a key that belong together replace the old
+// pair, so that it does not matter which of the two files is changed first.
 func (c *certificate) reload() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {

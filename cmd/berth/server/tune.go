@@ -7,8 +7,8 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// tune sets the garbage collector as configured. The runtime has read GOGC and GOMEMLIMIT already; they stay in force unless
-// the configuration says otherwise.
+// tune sets the garbage collector as configured. The runtime has read GOGC and GOMEMLIMIT already;
+// they stay in force unless the configuration says otherwise.
 func tune(l *config.Loaded, environ []string) {
 	if l.Origin("runtime.gogc") != config.FromDefault || config.Lookup(environ, "GOGC") == "" {
 		debug.SetGCPercent(l.Runtime.GOGC)

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// watchInterval is how often files are looked at. A change is taken up when two looks in a row see the same, within
-	// a second: what is half written is not read.
+	// watchInterval is how often files are looked at. A change is taken up when two looks in a row
+	// see the same, within a second: what is half written is not read.
 	watchInterval = 500 * time.Millisecond
 	// upkeepInterval is how often signing keys and sessions are looked after.
 	upkeepInterval = time.Minute
@@ -28,7 +28,8 @@ type watched struct {
 	pending []os.FileInfo // the files when they were looked at last
 }
 
-// watchFiles notes what the files are now. It comes before they are read for the first time, so that no change is missed.
+// watchFiles notes what the files are now. It comes before they are read for the first time, so
+// that no change is missed.
 func watchFiles(name string, paths ...string) *watched {
 	w := &watched{name: name, paths: paths}
 	w.read = w.look()
@@ -47,7 +48,8 @@ func (w *watched) look() []os.FileInfo {
 	return found
 }
 
-// changed says whether the files are to be read: they are not what they were, and have come to rest.
+// changed says whether the files are to be read: they are not what they were, and have come to
+// rest.
 func (w *watched) changed() bool {
 	now := w.look()
 	atRest := slices.EqualFunc(now, w.pending, sameFile)
@@ -55,8 +57,8 @@ func (w *watched) changed() bool {
 	return atRest && !slices.EqualFunc(now, w.read, sameFile)
 }
 
-// sameFile says whether a file is what it was: under the same name, which a rename or a symbolic link may have given to
-// another one, of the same size and time.
+// sameFile says whether a file is what it was: under the same name, which a rename or a symbolic
+// link may have given to another one, of the same size and time.
 func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -64,7 +66,8 @@ func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// watcher reads files again when they change, or all of them when it is told to. Its goroutine owns it.
+// watcher reads files again when they change, or all of them when it is told to. Its goroutine owns
+// it.
 type watcher struct {
 	log     *slog.Logger
 	files   []*watched
@@ -109,8 +112,8 @@ func (w *watcher) reload(f *watched) {
 	w.log.Info("reloaded", "setting", f.name)
 }
 
-// watch looks after files, keys and the change from an open registry to one with users, until ctx ends. Its error is that
-// of a registry that should no longer be open and cannot be anything else.
+// watch looks after files, keys and the change from an open registry to one with users, until ctx
+// ends. Its error is that of a registry that should no longer be open and cannot be anything else.
 func (s *server) watch(ctx context.Context, hup <-chan os.Signal) error {
 	look, upkeep := time.NewTicker(watchInterval), time.NewTicker(upkeepInterval)
 	defer look.Stop()

@@ -111,7 +111,8 @@ func (e *engine) Close() error {
 }
 
 // Exclusive implements db.Engine. The file may be written to by other processes too, such as a
-// command beside a server; but of servers there is one, which alone writes what is kept by versions.
+// command beside a server; but of servers there is one, which alone writes what is kept by
+// versions.
 func (e *engine) Exclusive() bool { return true }
 
 // Each implements db.Engine by json_each.

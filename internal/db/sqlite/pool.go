@@ -26,8 +26,8 @@ func newPool(max int, connect func() (*conn, error)) *pool {
 // adopt adds a connection that is open already, before any is lent.
 func (p *pool) adopt(c *conn) { p.free = append(p.free, c) }
 
-// get returns a connection, which the caller gives back with put. While all are lent it waits, until
-// ctx ends: without a wait the end of ctx changes nothing.
+// get returns a connection, which the caller gives back with put. While all are lent it waits,
+// until ctx ends: without a wait the end of ctx changes nothing.
 func (p *pool) get(ctx context.Context) (*conn, error) {
 	select {
 	case <-p.closed:

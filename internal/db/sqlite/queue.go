@@ -64,7 +64,8 @@ func (q *queue) leave(c *call) bool {
 	return true
 }
 
-// follower takes the next call for the batch of the leader, or nil if there is none that may join it.
+// follower takes the next call for the batch of the leader, or nil if there is none that may join
+// it.
 func (q *queue) follower() *call {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -39,7 +39,8 @@ const (
 	backupMode      // opens the file itself for reading only
 )
 
-// ParseURL returns the absolute path of the file that a database URL names, or "" for one in memory.
+// ParseURL returns the absolute path of the file that a database URL names, or "" for one in
+// memory.
 func ParseURL(url string) (path string, err error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	switch {
@@ -108,8 +109,8 @@ func dsn(path string, m mode) string {
 			"wal_autocheckpoint(4000)",     // pages of 4 KiB; those that change all the time are copied less often
 			"journal_size_limit(67108864)") // bytes that a log which grew beside a long reader shrinks to
 	case readMode:
-		// No mmap_size: a point query among 50,000 rows would take a third less time, but when the disk cannot be read
-		// the process would die of it instead of reporting it.
+		// No mmap_size: a point query among 50,000 rows would take a third less time, but when the
+		// disk cannot be read the process would die of it instead of reporting it.
 		add("synchronous(FULL)", "query_only(ON)")
 	case backupMode:
 		add("synchronous(FULL)")

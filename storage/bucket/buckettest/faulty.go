@@ -14,8 +14,8 @@ type Faulty struct {
 	// Fail, where set, is asked before each "put", "get" and "delete", with the first key. An error
 	// fails the call, which where happens is true, other than a "get", is done all the same.
 	Fail func(op, key string) (happens bool, err error)
-	// Read, where set, is given the error of each read of the body of a Put, and returns the one that
-	// the Put gets: so it fails in mid-body (nil), or before the object is published (io.EOF).
+	// Read, where set, is given the error of each read of the body of a Put, and returns the one
+	// that the Put gets: so it fails in mid-body (nil), or before the object is published (io.EOF).
 	Read func(key string, err error) error
 }
 

@@ -1,5 +1,5 @@
-// Package buckettest is the suite of tests that each implementation of [bucket.Store] passes, and what
-// tests of buckets share.
+// Package buckettest is the suite of tests that each implementation of [bucket.Store] passes, and
+// what tests of buckets share.
 package buckettest
 
 import (
@@ -90,8 +90,8 @@ func WantKeys(t testing.TB, s bucket.Store, want ...string) {
 	}
 }
 
-// Digest is a hash that counts. It has no lock, so that the race detector sees a Put that returns too
-// early.
+// Digest is a hash that counts. It has no lock, so that the race detector sees a Put that returns
+// too early.
 type Digest struct {
 	hash.Hash
 	n int64

@@ -1,5 +1,5 @@
-// Package cloud keeps a bucket in one of gocloud. What it keeps is as durable as gocloud's driver makes
-// it.
+// Package cloud keeps a bucket in one of gocloud. What it keeps is as durable as gocloud's driver
+// makes it.
 package cloud
 
 import (
@@ -68,7 +68,8 @@ func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Write
 }
 
 func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
-	// A writer whose context has ended discards the object when it is closed; any other one commits it.
+	// A writer whose context has ended discards the object when it is closed; any other one commits
+	// it.
 	wctx, discard := context.WithCancel(ctx)
 	defer discard()
 	w, err := s.blobs.NewWriter(wctx, key, &blob.WriterOptions{ContentType: "application/octet-stream"}) // else gocloud sniffs one

@@ -1,14 +1,14 @@
 // Package dir keeps a bucket in a directory of a file system.
 //
-// An object is one file, whose path below the directory is its key, written under that name from its
-// first byte; only the marker, whose key is known to everyone, is written under another name and
-// renamed. So a file that is there may be a part: see [bucket.Store]. What a process leaves that dies
-// in a Put stays until its key is deleted.
+// An object is one file, whose path below the directory is its key, written under that name from
+// its first byte; only the marker, whose key is known to everyone, is written under another name
+// and renamed. So a file that is there may be a part: see [bucket.Store]. What a process leaves
+// that dies in a Put stays until its key is deleted.
 //
-// When Put returns, the file and the directory that names it are fsynced. The directories themselves
-// are made and fsynced by Open. After a failed fsync nothing is tried again, because the kernel may
-// have dropped the pages. The steps whose failure would lose data are marked "durable: …" at the end
-// of the line.
+// When Put returns, the file and the directory that names it are fsynced. The directories
+// themselves are made and fsynced by Open. After a failed fsync nothing is tried again, because the
+// kernel may have dropped the pages. The steps whose failure would lose data are marked "durable:
+// …" at the end of the line.
 //
 // What Get returns is an *os.File, so that net/http can serve it by sendfile. The directory is one
 // that gocloud's fileblob reads, with metadata=skip.

@@ -204,7 +204,8 @@ func TestKeysAreNotReused(t *testing.T) {
 	buckettest.WantObject(t, b, testKey, buckettest.Body(10))
 }
 
-// The marker's key is known before its first byte, so it appears whole, and replaces what was there.
+// The marker's key is known before its first byte, so it appears whole, and replaces what was
+// there.
 func TestMarkerAppearsWhole(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	look := func(content []byte) func() {
@@ -255,8 +256,8 @@ func temporaryFiles(t *testing.T, b *Store) (found int) {
 	return found
 }
 
-// What fileblob names its temporary files, which earlier versions of Berth left, is not written down
-// anywhere but in its code. Put makes none but the marker's.
+// What fileblob names its temporary files, which earlier versions of Berth left, is not written
+// down anywhere but in its code. Put makes none but the marker's.
 func TestTemporaryNames(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	other, err := fileblob.OpenBucket(b.root, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})

@@ -12,8 +12,8 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Put implements [bucket.Store]. A key that has an object already is fs.ErrExist, except the marker's,
-// which is replaced.
+// Put implements [bucket.Store]. A key that has an object already is fs.ErrExist, except the
+// marker's, which is replaced.
 //
 //	open(directory)
 //	open(file, O_CREAT|O_EXCL)
@@ -24,9 +24,9 @@ import (
 //	fsync(directory)
 //	close(directory)
 //
-// The directory is opened before the file is made and by each Put anew, because an error of writing it
-// back is reported once to every descriptor that was open at the time: one shared by all Puts would
-// tell one of them.
+// The directory is opened before the file is made and by each Put anew, because an error of writing
+// it back is reported once to every descriptor that was open at the time: one shared by all Puts
+// would tell one of them.
 func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return 0, err
@@ -62,8 +62,8 @@ type object struct {
 	published bool   // the object is there, if perhaps not durably
 }
 
-// create makes the file of an object. Where the directory of its key went missing it fails: a new one
-// would not be durable, or lie below the mount point of a disk that is gone.
+// create makes the file of an object. Where the directory of its key went missing it fails: a new
+// one would not be durable, or lie below the mount point of a disk that is gone.
 func (s *Store) create(key string) (*object, error) {
 	o := &object{disk: s.disk, final: s.path(key)}
 	o.path = o.final
@@ -86,8 +86,8 @@ func (o *object) write(p []byte) error {
 	return noSpace(o.disk.write(o.file, p))
 }
 
-// publish makes the bytes durable, gives them their key where they have another name, and makes that
-// durable.
+// publish makes the bytes durable, gives them their key where they have another name, and makes
+// that durable.
 func (o *object) publish() error {
 	if err := o.disk.sync(o.file); err != nil { // durable: file
 		return noSpace(err)
