@@ -42,11 +42,11 @@ func filled(t *testing.T, n int) *countedRows {
 	registry := registryOn(t, db, newBucket(t, "mem://"), storage.Options{})
 	err := db.Tx(ctx, func(tx *meta.Tx) error {
 		for i := range n {
-			id, err := tx.EnsureRepository(fmt.Sprintf("r/%07d", i))
+			repo, err := tx.EnsureRepo(fmt.Sprintf("r/%07d", i))
 			if err != nil {
 				return err
 			}
-			if err := tx.ListRepository(id, 1); err != nil {
+			if err := repo.List(1); err != nil {
 				return err
 			}
 		}

@@ -102,11 +102,11 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 		return orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		repository, err := tx.Repository(repo)
+		in, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
 		}
-		c, err := tx.Content(repository, d.String())
+		c, err := in.Content(d.String())
 		if err == nil && c.BlobID == 0 {
 			err = fs.ErrNotExist
 		}
@@ -117,7 +117,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 			if child && c.ManifestID != 0 {
 				break // the index means the manifest
 			}
-			namer, err := tx.Namer(repository, d.String(), child)
+			namer, err := in.Namer(d.String(), child)
 			if err == nil {
 				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", namer)
 			}
@@ -125,10 +125,10 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 				return err
 			}
 		}
-		if err := tx.RemoveBlob(repository, d.String()); err != nil {
+		if err := in.RemoveBlob(d.String()); err != nil {
 			return err
 		}
-		return tx.DropUnlisted(repository)
+		return in.DropUnlisted()
 	})
 }
 

@@ -23,7 +23,7 @@ func (w *world) wantRows(want bool, repos ...string) {
 	w.t.Helper()
 	for _, repo := range repos {
 		err := w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
-			_, err := tx.Repository(repo)
+			_, err := tx.Repo(repo)
 			return err
 		})
 		if has := err == nil; has != want || err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -73,39 +73,39 @@ func payloadDamaged(d digest.Digest) error {
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
 	now, id, size, promised := r.now(), int64(0), int64(0), int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		repository, err := tx.EnsureRepository(repo)
+		in, err := tx.EnsureRepo(repo)
 		if err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if err := cond.check(tx, repository, tag); err != nil {
+			if err := cond.check(in, tag); err != nil {
 				return err
 			}
 		}
-		awaited, err := r.checkLinks(tx, repository, m)
+		awaited, err := r.checkLinks(in, m)
 		if err != nil {
 			return err
 		}
 		if len(awaited) > 0 {
-			if err := tx.Await(repository, awaited, now); err != nil {
+			if err := in.Await(awaited, now); err != nil {
 				return err
 			}
 		}
-		if id, size, err = tx.SaveManifest(repository, m, now); err != nil {
+		if id, size, err = in.SaveManifest(m, now); err != nil {
 			return err
 		}
-		if promised, err = tx.AddManifest(repository, m.Digest.String(), id, size, now); err != nil {
+		if promised, err = in.AddManifest(m.Digest.String(), id, size, now); err != nil {
 			return err
 		}
-		if err := tx.AddReferences(repository, id, m.Links); err != nil {
+		if err := in.AddReferences(id, m.Links); err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if err := tx.SetTag(repository, tag, id, m.Digest.String(), caller, now); err != nil {
+			if err := in.SetTag(tag, id, m.Digest.String(), caller, now); err != nil {
 				return err
 			}
 		}
-		return tx.ListRepository(repository, now)
+		return in.List(now)
 	})
 	if err == nil {
 		r.damagedPayloads.take(id)
@@ -116,7 +116,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 
 // checkLinks makes sure that the repository has what a manifest names, as it is
 // described, and returns what it may wait for.
-func (r *Registry) checkLinks(tx *meta.Tx, repository int64, m *manifest.Manifest) (awaited []meta.Content, err error) {
+func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (awaited []meta.Content, err error) {
 	if len(m.Links) == 0 {
 		return nil, nil
 	}
@@ -124,7 +124,7 @@ func (r *Registry) checkLinks(tx *meta.Tx, repository int64, m *manifest.Manifes
 	for i, l := range m.Links {
 		digests[i] = l.Digest.String()
 	}
-	contents, err := tx.Contents(repository, digests)
+	contents, err := in.Contents(digests)
 	if err != nil {
 		return nil, err
 	}
@@ -195,11 +195,11 @@ func missingContent(digests []string) error {
 }
 
 // check compares a tag, as it is inside the transaction, with the condition.
-func (c Condition) check(tx *meta.Tx, repository int64, tag string) error {
+func (c Condition) check(in meta.Repo, tag string) error {
 	if !c.IfNoneMatch && !c.IfMatchAny && c.IfMatch == nil {
 		return nil
 	}
-	is, err := tx.TagDigest(repository, tag)
+	is, err := in.TagDigest(tag)
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !absent:
@@ -220,15 +220,15 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 		return orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", d)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		repository, err := tx.Repository(repo)
+		in, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
 		}
-		id, err := tx.ManifestID(repository, d.String())
+		id, err := in.ManifestID(d.String())
 		if err != nil {
 			return unknown(err)
 		}
-		index, err := tx.Namer(repository, d.String(), true)
+		index, err := in.Namer(d.String(), true)
 		if err == nil {
 			return errorf(ErrDenied, "the index %s lists the manifest: delete that first", index)
 		}
@@ -236,24 +236,24 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 			return err
 		}
 		now := r.now()
-		if err := tx.DeleteTagsOf(id, caller, now); err != nil {
+		if err := in.DeleteTagsOf(id, caller, now); err != nil {
 			return err
 		}
-		return tx.DeleteManifest(repository, id, d.String(), now)
+		return in.DeleteManifest(id, d.String(), now)
 	})
 }
 
 // DeleteTag implements [Manifests].
 func (r *Registry) DeleteTag(ctx context.Context, caller, repo, tag string, cond Condition) error {
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		repository, err := tx.Repository(repo)
+		in, err := tx.Repo(repo)
 		if err != nil {
 			return orUnknown(err, ErrManifestUnknown, "the repository has no tag %s", tag)
 		}
-		if err := cond.check(tx, repository, tag); err != nil {
+		if err := cond.check(in, tag); err != nil {
 			return err
 		}
-		deleted, err := tx.DeleteTag(repository, tag, caller, r.now())
+		deleted, err := in.DeleteTag(tag, caller, r.now())
 		if err == nil && !deleted {
 			err = errorf(ErrManifestUnknown, "the repository has no tag %s", tag)
 		}

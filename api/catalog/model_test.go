@@ -54,16 +54,16 @@ func (w *world) listRepositories() {
 	}
 	err := w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
 		for i := range n {
-			id, err := tx.EnsureRepository(fmt.Sprintf("%s/%04d", prefix, first+i))
+			repo, err := tx.EnsureRepo(fmt.Sprintf("%s/%04d", prefix, first+i))
 			if err != nil {
 				return err
 			}
-			if err := tx.ListRepository(id, 1); err != nil {
+			if err := repo.List(1); err != nil {
 				return err
 			}
 		}
 		// A repository without a manifest, which is not listed.
-		_, err := tx.EnsureRepository(fmt.Sprintf("%s/upload%d", prefix, first))
+		_, err := tx.EnsureRepo(fmt.Sprintf("%s/upload%d", prefix, first))
 		return err
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ func (tx *Tx) CheckBlob(id int64, key string, now int64) error {
 
 // HealBlob says that the blob has got bytes that were hashed as they were written.
 func (tx *Tx) HealBlob(id, now int64) error {
-	tx.changed = append(tx.changed, everyRepository)
+	tx.markChanged(everyRepository)
 	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1`, id, now)
 	return err
 }
@@ -80,7 +80,7 @@ func (tx *Tx) HealBlob(id, now int64) error {
 func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
 	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3
 		WHERE id = $1 AND damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
-	tx.changed = append(tx.changed, everyRepository)
+	tx.markChanged(everyRepository)
 	return n > 0, err
 }
 

@@ -19,12 +19,12 @@ func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
 
 // Contents returns those of the digests that the repository has or waits for. What
 // is hidden or damaged counts as waited for.
-func (tx *Tx) Contents(repository int64, digests []string) (map[string]Content, error) {
-	rows, err := tx.query(`SELECT c.digest, COALESCE(b.id, 0), COALESCE(c.manifest_id, 0), c.size
-		FROM `+tx.each(2)+`
+func (r Repo) Contents(digests []string) (map[string]Content, error) {
+	rows, err := r.tx.query(`SELECT c.digest, COALESCE(b.id, 0), COALESCE(c.manifest_id, 0), c.size
+		FROM `+r.tx.each(2)+`
 		CROSS JOIN repository_contents c ON c.repository_id = $1 AND c.digest = list.value
 		LEFT JOIN blobs b ON b.id = c.blob_id AND b.damaged_at IS NULL
-		WHERE c.hidden_at IS NULL`, repository, digests)
+		WHERE c.hidden_at IS NULL`, r.id, digests)
 	if err != nil {
 		return nil, err
 	}
@@ -41,10 +41,10 @@ func (tx *Tx) Contents(repository int64, digests []string) (map[string]Content, 
 }
 
 // Content returns what the repository has or waits for under one digest, or fs.ErrNotExist.
-func (tx *Tx) Content(repository int64, digest string) (Content, error) {
+func (r Repo) Content(digest string) (Content, error) {
 	c := Content{Digest: digest}
-	err := tx.queryRow(`SELECT COALESCE(blob_id, 0), COALESCE(manifest_id, 0), size
-		FROM repository_contents WHERE repository_id = $1 AND digest = $2 AND hidden_at IS NULL`, repository, digest).
+	err := r.tx.queryRow(`SELECT COALESCE(blob_id, 0), COALESCE(manifest_id, 0), size
+		FROM repository_contents WHERE repository_id = $1 AND digest = $2 AND hidden_at IS NULL`, r.id, digest).
 		Scan(&c.BlobID, &c.ManifestID, &c.Size)
 	return c, err
 }
@@ -52,7 +52,7 @@ func (tx *Tx) Content(repository int64, digest string) (Content, error) {
 // AddBlob gives a blob to a repository, whose row it makes if need be. If a sparse manifest waited
 // for the digest with another size, promised is that size, else -1.
 func (tx *Tx) AddBlob(repo string, b Blob, now int64) (promised int64, err error) {
-	tx.changed = append(tx.changed, repo)
+	tx.markChanged(repo)
 	// One statement where the repository is there and the blob is new to it, as in nearly every
 	// push.
 	n, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, size, touched_at)
@@ -61,66 +61,66 @@ func (tx *Tx) AddBlob(repo string, b Blob, now int64) (promised int64, err error
 	if err != nil || n > 0 {
 		return -1, err
 	}
-	repository, err := tx.EnsureRepository(repo)
+	r, err := tx.EnsureRepo(repo)
 	if err != nil {
 		return -1, err
 	}
-	return tx.addContent(repository, Content{Digest: b.Digest, BlobID: b.ID, Size: b.Size}, now)
+	return r.addContent(Content{Digest: b.Digest, BlobID: b.ID, Size: b.Size}, now)
 }
 
 // AddManifest gives a manifest to a repository; promised is as for AddBlob.
-func (tx *Tx) AddManifest(repository int64, digest string, manifest, size, now int64) (promised int64, err error) {
-	return tx.addContent(repository, Content{Digest: digest, ManifestID: manifest, Size: size}, now)
+func (r Repo) AddManifest(digest string, manifest, size, now int64) (promised int64, err error) {
+	return r.addContent(Content{Digest: digest, ManifestID: manifest, Size: size}, now)
 }
 
-func (tx *Tx) addContent(repository int64, c Content, now int64) (promised int64, err error) {
-	n, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
+func (r Repo) addContent(c Content, now int64) (promised int64, err error) {
+	n, err := r.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
 		VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, 0), $5, $6) ON CONFLICT (repository_id, digest) DO NOTHING`,
-		repository, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
+		r.id, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
 	if err != nil || n > 0 {
 		return -1, err
 	}
 	promised = -1
-	old, err := tx.Content(repository, c.Digest)
+	old, err := r.Content(c.Digest)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // hidden
 		return -1, err
 	}
 	if err == nil && !old.Present() && old.Size >= 0 && old.Size != c.Size {
 		promised = old.Size
 	}
-	_, err = tx.exec(`UPDATE repository_contents SET blob_id = COALESCE(NULLIF($3, 0), blob_id), manifest_id = COALESCE(NULLIF($4, 0), manifest_id),
+	_, err = r.exec(`UPDATE repository_contents SET blob_id = COALESCE(NULLIF($3, 0), blob_id), manifest_id = COALESCE(NULLIF($4, 0), manifest_id),
 		size = $5, touched_at = $6, hidden_at = NULL WHERE repository_id = $1 AND digest = $2`,
-		repository, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
+		r.id, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
 	return promised, err
 }
 
 // Await makes a place for each content that the repository does not have yet.
-func (tx *Tx) Await(repository int64, contents []Content, now int64) error {
-	_, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
-		SELECT $1, digest, size, $3 FROM `+tx.each(2, "digest text", "size bigint")+` WHERE true
-		ON CONFLICT (repository_id, digest) DO NOTHING`, repository, contents, now)
+func (r Repo) Await(contents []Content, now int64) error {
+	_, err := r.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
+		SELECT $1, digest, size, $3 FROM `+r.tx.each(2, "digest text", "size bigint")+` WHERE true
+		ON CONFLICT (repository_id, digest) DO NOTHING`, r.id, contents, now)
 	return err
 }
 
 // RemoveBlob takes the blob under a digest from a repository.
-func (tx *Tx) RemoveBlob(repository int64, digest string) error {
-	_, err := tx.exec(`UPDATE repository_contents SET blob_id = NULL WHERE repository_id = $1 AND digest = $2`, repository, digest)
+func (r Repo) RemoveBlob(digest string) error {
+	_, err := r.exec(`UPDATE repository_contents SET blob_id = NULL WHERE repository_id = $1 AND digest = $2`, r.id, digest)
 	if err != nil {
 		return err
 	}
-	return tx.dropAbsent(repository, []string{digest})
+	return r.dropAbsent([]string{digest})
 }
 
 // dropAbsent removes the places of digests that hold nothing and that no manifest names.
-func (tx *Tx) dropAbsent(repository int64, digests []string) error {
+func (r Repo) dropAbsent(digests []string) error {
 	if len(digests) == 0 {
 		return nil
 	}
-	_, err := tx.exec(`DELETE FROM repository_contents
-		WHERE repository_id = $1 AND digest IN (SELECT value FROM `+tx.each(2)+`)
+	_, err := r.exec(`DELETE FROM repository_contents
+		WHERE repository_id = $1 AND digest IN (SELECT value FROM `+r.tx.each(2)+`)
 		AND blob_id IS NULL AND manifest_id IS NULL
 		AND NOT EXISTS (SELECT 1 FROM manifest_references f
 			WHERE f.repository_id = repository_contents.repository_id AND f.digest = repository_contents.digest)`,
-		repository, digests)
+		r.id, digests)
 	return err
 }

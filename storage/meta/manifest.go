@@ -44,40 +44,41 @@ func (d *DB) Payload(ctx context.Context, id int64) ([]byte, error) {
 }
 
 // ManifestID returns the id of a manifest of a repository, or fs.ErrNotExist.
-func (tx *Tx) ManifestID(repository int64, digest string) (int64, error) {
+func (r Repo) ManifestID(digest string) (int64, error) {
 	var id int64
-	err := tx.queryRow(`SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2`, repository, digest).Scan(&id)
+	err := r.tx.queryRow(`SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2`, r.id, digest).Scan(&id)
 	return id, err
 }
 
 // SaveManifest makes the row of a manifest, or renews the media type of the one with this digest,
 // and returns its id and size. A signed schema 1 manifest whose digest is there with other
 // signatures keeps those it has. A payload that is not that of its digest any more is replaced.
-func (tx *Tx) SaveManifest(repository int64, m *manifest.Manifest, now int64) (id, size int64, err error) {
+func (r Repo) SaveManifest(m *manifest.Manifest, now int64) (id, size int64, err error) {
 	annotations, descriptorSize, err := describe(m)
 	if err != nil {
 		return 0, 0, err
 	}
 	var same bool
-	err = tx.queryRow(`INSERT INTO manifests
+	r.tx.markChanged(r.name) // which exec does elsewhere
+	err = r.tx.queryRow(`INSERT INTO manifests
 		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
 		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9, $10)
 		ON CONFLICT (repository_id, digest) DO UPDATE
 			SET media_type = CASE WHEN payload = excluded.payload THEN excluded.media_type ELSE media_type END
-		RETURNING id, size, payload = $10`, repository, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), annotations, descriptorSize,
+		RETURNING id, size, payload = $10`, r.id, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), annotations, descriptorSize,
 		int64(len(m.Payload)), now, m.Payload).Scan(&id, &size, &same)
 	if err != nil || same {
 		return id, size, err
 	}
 	var mediaType string
 	var payload []byte
-	if err := tx.queryRow(`SELECT media_type, payload FROM manifests WHERE id = $1`, id).Scan(&mediaType, &payload); err != nil {
+	if err := r.tx.queryRow(`SELECT media_type, payload FROM manifests WHERE id = $1`, id).Scan(&mediaType, &payload); err != nil {
 		return 0, 0, err
 	}
 	if manifest.DigestMatches(m.Digest, mediaType, payload) {
 		return id, size, nil
 	}
-	_, err = tx.exec(`UPDATE manifests SET media_type = $2, artifact_type = $3, subject_digest = NULLIF($4, ''),
+	_, err = r.exec(`UPDATE manifests SET media_type = $2, artifact_type = $3, subject_digest = NULLIF($4, ''),
 			annotations = $5, descriptor_size = $6, size = $7, payload = $8
 		WHERE id = $1`, id, m.MediaType, m.ArtifactType, m.Subject.String(), annotations, descriptorSize, int64(len(m.Payload)), m.Payload)
 	return id, int64(len(m.Payload)), err
@@ -102,7 +103,7 @@ func describe(m *manifest.Manifest) (annotations string, size int, err error) {
 
 // AddReferences records what a manifest names. Each digest must have its place
 // among the repository's contents.
-func (tx *Tx) AddReferences(repository, manifestID int64, links []manifest.Link) error {
+func (r Repo) AddReferences(manifestID int64, links []manifest.Link) error {
 	type reference struct {
 		Digest string `json:"digest"`
 		Child  bool   `json:"child"`
@@ -111,30 +112,30 @@ func (tx *Tx) AddReferences(repository, manifestID int64, links []manifest.Link)
 	for i, l := range links {
 		refs[i] = reference{l.Digest.String(), l.Child}
 	}
-	_, err := tx.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child)
-		SELECT $1, $2, digest, child FROM `+tx.each(3, "digest text", "child boolean")+` WHERE true
-		ON CONFLICT (manifest_id, digest) DO NOTHING`, repository, manifestID, refs)
+	_, err := r.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child)
+		SELECT $1, $2, digest, child FROM `+r.tx.each(3, "digest text", "child boolean")+` WHERE true
+		ON CONFLICT (manifest_id, digest) DO NOTHING`, r.id, manifestID, refs)
 	return err
 }
 
 // Namer returns the digest of a manifest that names a digest, as a child of an
 // index or otherwise, or fs.ErrNotExist.
-func (tx *Tx) Namer(repository int64, digest string, child bool) (string, error) {
+func (r Repo) Namer(digest string, child bool) (string, error) {
 	var namer string
-	err := tx.queryRow(`SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id
-		WHERE f.repository_id = $1 AND f.digest = $2 AND f.child = $3 LIMIT 1`, repository, digest, child).Scan(&namer)
+	err := r.tx.queryRow(`SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id
+		WHERE f.repository_id = $1 AND f.digest = $2 AND f.child = $3 LIMIT 1`, r.id, digest, child).Scan(&namer)
 	return namer, err
 }
 
 // DeleteManifest removes a manifest that no tag points at and no index lists,
 // and touches what it named.
-func (tx *Tx) DeleteManifest(repository, id int64, digest string, now int64) error {
-	_, err := tx.exec(`UPDATE repository_contents SET touched_at = $3
-		WHERE repository_id = $1 AND digest IN (SELECT digest FROM manifest_references WHERE manifest_id = $2)`, repository, id, now)
+func (r Repo) DeleteManifest(id int64, digest string, now int64) error {
+	_, err := r.exec(`UPDATE repository_contents SET touched_at = $3
+		WHERE repository_id = $1 AND digest IN (SELECT digest FROM manifest_references WHERE manifest_id = $2)`, r.id, id, now)
 	if err != nil {
 		return err
 	}
-	absent, err := tx.absentReferences(repository, id)
+	absent, err := r.absentReferences(id)
 	if err != nil {
 		return err
 	}
@@ -143,17 +144,17 @@ func (tx *Tx) DeleteManifest(repository, id int64, digest string, now int64) err
 		`UPDATE repository_contents SET manifest_id = NULL WHERE manifest_id = $1`,
 		`DELETE FROM manifests WHERE id = $1`,
 	} {
-		if _, err := tx.exec(query, id); err != nil {
+		if _, err := r.exec(query, id); err != nil {
 			return err
 		}
 	}
-	return tx.dropAbsent(repository, append(absent, digest))
+	return r.dropAbsent(append(absent, digest))
 }
 
 // absentReferences returns what a manifest names and its repository waits for.
-func (tx *Tx) absentReferences(repository, id int64) ([]string, error) {
+func (r Repo) absentReferences(id int64) ([]string, error) {
 	// CROSS JOIN: without statistics SQLite would begin with the whole repository.
-	return scanNames(tx.query(`SELECT f.digest FROM manifest_references f
+	return scanNames(r.tx.query(`SELECT f.digest FROM manifest_references f
 		CROSS JOIN repository_contents c
-		WHERE f.manifest_id = $2 AND c.repository_id = $1 AND c.digest = f.digest AND c.blob_id IS NULL AND c.manifest_id IS NULL`, repository, id))
+		WHERE f.manifest_id = $2 AND c.repository_id = $1 AND c.digest = f.digest AND c.blob_id IS NULL AND c.manifest_id IS NULL`, r.id, id))
 }

@@ -36,7 +36,7 @@ func (d *DB) query(ctx context.Context, query string, args ...any) (*db.Rows, er
 type Tx struct {
 	tx      *db.Tx
 	db      *db.DB
-	changed []string // repositories that the function took, presumably to change them
+	changed []string // names of repositories, see markChanged
 }
 
 // Tx runs fn in a write transaction: see db.DB. Versions of the repositories that fn changes grow
@@ -47,6 +47,13 @@ func (d *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 		plain.OnCommit(func() { d.versions.change(tx.changed) })
 		return fn(tx)
 	})
+}
+
+// markChanged makes the version of a repository, or of every one, grow when the transaction commits.
+func (tx *Tx) markChanged(repo string) {
+	if n := len(tx.changed); n == 0 || tx.changed[n-1] != repo { // most change one, by several statements
+		tx.changed = append(tx.changed, repo)
+	}
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.tx.Exec(query, args...) }

@@ -106,6 +106,7 @@ func (tx *Tx) ReleaseUnfinished(now int64) (int64, error) {
 
 // ReleaseBlob gives all objects of a blob to the deletion worker.
 func (tx *Tx) ReleaseBlob(blob, after int64) error {
+	tx.markChanged(everyRepository)
 	_, err := tx.exec(`UPDATE objects SET blob_id = NULL, delete_after = $2 WHERE blob_id = $1`, blob, after)
 	return err
 }

@@ -36,16 +36,16 @@ func insertOld(t *testing.T, db *DB, m *manifest.Manifest) {
 	annotations, err := json.Marshal(m.Annotations)
 	must(t, err)
 	must(t, db.Tx(context.Background(), func(tx *Tx) error {
-		repository, err := tx.EnsureRepository(testRepository)
+		repo, err := tx.EnsureRepo(testRepository)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.exec(`UPDATE repositories SET listed_at = 1 WHERE id = $1`, repository); err != nil {
+		if _, err := tx.exec(`UPDATE repositories SET listed_at = 1 WHERE id = $1`, repo.id); err != nil {
 			return err
 		}
 		_, err = tx.exec(`INSERT INTO manifests
 			(repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
-			VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, 1, $8)`, repository, m.Digest.String(), m.MediaType, m.ArtifactType,
+			VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, 1, $8)`, repo.id, m.Digest.String(), m.MediaType, m.ArtifactType,
 			m.Subject.String(), string(annotations), len(m.Payload), m.Payload)
 		return err
 	}))
@@ -176,11 +176,11 @@ func TestSaveDescriptors(t *testing.T) {
 	manifests := oldManifests()
 	for _, m := range manifests {
 		must(t, db.Tx(t.Context(), func(tx *Tx) error {
-			repository, err := tx.EnsureRepository(testRepository)
+			repo, err := tx.EnsureRepo(testRepository)
 			if err != nil {
 				return err
 			}
-			_, _, err = tx.SaveManifest(repository, m, 1)
+			_, _, err = repo.SaveManifest(m, 1)
 			return err
 		}))
 		d, err := m.Descriptor()
@@ -230,14 +230,14 @@ func TestManyReferrers(t *testing.T) {
 	size := len(text)
 	db := openDB(t, dbtest.File(t))
 	must(t, db.Tx(t.Context(), func(tx *Tx) error {
-		repository, err := tx.EnsureRepository(testRepository)
+		repo, err := tx.EnsureRepo(testRepository)
 		if err != nil {
 			return err
 		}
 		_, err = tx.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $2)
 			INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
 			SELECT $1, printf('sha256:%064x', i * 7919 % 1000003), $3, '', $4, 'null', $5, 1, 1, 'x' FROM n`,
-			repository, entries, manifest.MediaTypeImage, testSubject, size)
+			repo.id, entries, manifest.MediaTypeImage, testSubject, size)
 		return err
 	}))
 	listed, answers := 0, 0

@@ -8,43 +8,55 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// EnsureRepository returns the id of a repository, which it makes if need be. The id holds within
-// the transaction: when a repository goes its id may be another's.
-func (tx *Tx) EnsureRepository(name string) (int64, error) {
-	id, err := tx.Repository(name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return id, err
+// Repo is a repository in a transaction. Its content, manifests and tags change by its methods alone,
+// and each of these marks the change, so that what is cached by DB.Version cannot outlive it. To take
+// a Repo, and to read, marks nothing. A Repo is of no use after its transaction: the id of a
+// repository that went may be another's.
+type Repo struct {
+	tx   *Tx
+	name string
+	id   int64
+}
+
+// Repo returns a repository, listed or not, or fs.ErrNotExist.
+func (tx *Tx) Repo(name string) (Repo, error) {
+	r := Repo{tx: tx, name: name}
+	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&r.id)
+	return r, err
+}
+
+// EnsureRepo returns a repository, whose row it makes if need be.
+func (tx *Tx) EnsureRepo(name string) (Repo, error) {
+	r, err := tx.Repo(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = tx.queryRow(`INSERT INTO repositories (name) VALUES ($1) RETURNING id`, name).Scan(&r.id)
 	}
-	err = tx.queryRow(`INSERT INTO repositories (name) VALUES ($1) RETURNING id`, name).Scan(&id)
-	return id, err
+	return r, err
 }
 
-// Repository returns the id of a repository, listed or not, or fs.ErrNotExist. Its version will
-// change with the commit.
-func (tx *Tx) Repository(name string) (int64, error) {
-	tx.changed = append(tx.changed, name)
-	var id int64
-	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&id)
-	return id, err
+// exec runs a statement that changes the repository.
+func (r Repo) exec(query string, args ...any) (int64, error) {
+	r.tx.markChanged(r.name)
+	return r.tx.exec(query, args...)
 }
 
-// DropUnlisted removes a repository that was never listed and has nothing any more.
-func (tx *Tx) DropUnlisted(id int64) error {
-	_, err := tx.exec(`DELETE FROM repositories WHERE id = $1 AND listed_at IS NULL
-		AND NOT EXISTS (SELECT 1 FROM repository_contents WHERE repository_id = $1)`, id)
+// DropUnlisted removes the repository if it was never listed and has nothing any more.
+func (r Repo) DropUnlisted() error {
+	_, err := r.exec(`DELETE FROM repositories WHERE id = $1 AND listed_at IS NULL
+		AND NOT EXISTS (SELECT 1 FROM repository_contents WHERE repository_id = $1)`, r.id)
 	return err
 }
 
-// ListRepository makes a repository one that exists for clients, from now on. The first time raises
-// the version of the list.
-func (tx *Tx) ListRepository(id, now int64) error {
-	n, err := tx.exec(`UPDATE catalog SET version = version + 1
-		WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND listed_at IS NULL)`, id)
+// List makes the repository one that exists for clients, from now on. The first time raises the
+// version of the list.
+func (r Repo) List(now int64) error {
+	n, err := r.exec(`UPDATE catalog SET version = version + 1
+		WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND listed_at IS NULL)`, r.id)
 	if err != nil || n == 0 {
 		return err
 	}
-	_, err = tx.exec(`UPDATE repositories SET listed_at = $2, listed_version = (SELECT version FROM catalog)
-		WHERE id = $1 AND listed_at IS NULL`, id, now)
+	_, err = r.exec(`UPDATE repositories SET listed_at = $2, listed_version = (SELECT version FROM catalog)
+		WHERE id = $1 AND listed_at IS NULL`, r.id, now)
 	return err
 }
 

@@ -12,11 +12,11 @@ import (
 // list lists a repository, as every push of a manifest does.
 func list(name string) func(*Tx) error {
 	return func(tx *Tx) error {
-		id, err := tx.EnsureRepository(name)
+		repo, err := tx.EnsureRepo(name)
 		if err != nil {
 			return err
 		}
-		return tx.ListRepository(id, 1)
+		return repo.List(1)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestListVersion(t *testing.T) {
 	url := dbtest.File(t)
 	db, other := openDB(t, url), openDB(t, url)
 	listed(t, other, 0)
-	write(t, db, func(tx *Tx) error { _, err := tx.EnsureRepository("upload"); return err })
+	write(t, db, func(tx *Tx) error { _, err := tx.EnsureRepo("upload"); return err })
 	write(t, db, list("b"))
 	write(t, db, list("a"))
 	last := listed(t, other, 0, "b", "a")

@@ -24,15 +24,15 @@ func history(t *testing.T, db *DB, tag string) []string {
 // TestTagHistory has a row for each change of a tag, and none where nothing changes.
 func TestTagHistory(t *testing.T) {
 	db := openDB(t, dbtest.Memory)
-	var repository int64
 	manifests := map[string]int64{}
 	write(t, db, func(tx *Tx) (err error) {
-		if repository, err = tx.EnsureRepository("team/app"); err != nil {
+		repo, err := tx.EnsureRepo("team/app")
+		if err != nil {
 			return err
 		}
 		for _, text := range []string{`{"a":1}`, `{"a":2}`} {
 			m := &manifest.Manifest{Digest: digest.FromString(text), Payload: []byte(text)}
-			if manifests[text], _, err = tx.SaveManifest(repository, m, 1); err != nil {
+			if manifests[text], _, err = repo.SaveManifest(m, 1); err != nil {
 				return err
 			}
 		}
@@ -42,14 +42,24 @@ func TestTagHistory(t *testing.T) {
 	now := int64(1)
 	set := func(tag, to string) {
 		now++
-		write(t, db, func(tx *Tx) error { return tx.SetTag(repository, tag, manifests[to], to, "user:alice", now) })
+		write(t, db, func(tx *Tx) error {
+			repo, err := tx.Repo("team/app")
+			if err != nil {
+				return err
+			}
+			return repo.SetTag(tag, manifests[to], to, "user:alice", now)
+		})
 	}
 	for _, to := range []string{one, one, two, two, one} {
 		set("latest", to)
 	}
 	set("other", two)
 	write(t, db, func(tx *Tx) error {
-		_, err := tx.DeleteTag(repository, "latest", "user:alice", now)
+		repo, err := tx.Repo("team/app")
+		if err != nil {
+			return err
+		}
+		_, err = repo.DeleteTag("latest", "user:alice", now)
 		return err
 	})
 	set("latest", one)

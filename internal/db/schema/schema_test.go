@@ -68,7 +68,7 @@ func TestEmpty(t *testing.T) {
 		return func(ctx context.Context, d *db.DB) error { return meta.New(d).Tx(ctx, fn) }
 	}
 	for what, use := range map[string]func(context.Context, *db.DB) error{
-		"repository": ofRegistry(func(tx *meta.Tx) error { _, err := tx.EnsureRepository("a"); return err }),
+		"repository": ofRegistry(func(tx *meta.Tx) error { _, err := tx.EnsureRepo("a"); return err }),
 		"upload": ofRegistry(func(tx *meta.Tx) error {
 			return tx.CreateUploads(meta.Upload{Repository: "a"}, []string{"1"})
 		}),
