@@ -22,20 +22,11 @@ import (
 // measured is all but storage.
 type oneManifest struct {
 	Registry
-	m       storage.Manifest
-	payload []byte
+	m storage.Manifest
 }
 
 func (o *oneManifest) Manifest(context.Context, string, manifest.Reference) (storage.Manifest, error) {
 	return o.m, nil
-}
-
-func (o *oneManifest) CachedPayload(storage.Manifest) ([]byte, func(), bool) {
-	return o.payload, func() {}, true
-}
-
-func (o *oneManifest) Payload(context.Context, storage.Manifest) ([]byte, error) {
-	return o.payload, nil
 }
 
 func (o *oneManifest) Blob(_ context.Context, _ string, d digest.Digest) (storage.Blob, error) {
@@ -111,7 +102,8 @@ func BenchmarkAuthorized(b *testing.B) {
 func newOneManifest() *oneManifest {
 	payload := []byte(strings.Repeat("x", 1000))
 	d := digest.FromBytes(payload)
-	return &oneManifest{m: storage.Manifest{Digest: d, MediaType: manifest.MediaTypeImage, Size: int64(len(payload))}, payload: payload}
+	m := storage.Manifest{Digest: d, MediaType: manifest.MediaTypeImage, Size: int64(len(payload))}
+	return &oneManifest{m: storage.NewManifest(m, func(context.Context) ([]byte, error) { return payload, nil })}
 }
 
 // serveAgain serves one request over and over.

@@ -36,7 +36,7 @@ func (a *API) getBlob(w *web.Response, r *request) error {
 	if r.Method == http.MethodHead {
 		return serveContent(w, r, blob.Size, &onlySize{size: blob.Size})
 	}
-	content, err := a.registry.OpenBlob(r.Context(), blob)
+	content, err := blob.Open(r.Context())
 	if err != nil {
 		return err
 	}

@@ -228,11 +228,8 @@ type spoiled struct {
 }
 
 func (s spoiled) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
-	return storage.Blob{Digest: digest.FromString("x"), Size: 100_000}, nil
-}
-
-func (s spoiled) OpenBlob(context.Context, storage.Blob) (io.ReadSeekCloser, error) {
-	return s.bytes(), nil
+	open := func(context.Context) (io.ReadSeekCloser, error) { return s.bytes(), nil }
+	return storage.NewBlob(digest.FromString("x"), 100_000, open), nil
 }
 
 // broken gives some bytes and then an error.

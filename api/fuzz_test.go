@@ -148,12 +148,11 @@ type oneBlob struct {
 }
 
 func (o oneBlob) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
-	return storage.Blob{Digest: digest.FromString(o.content), Size: int64(len(o.content))}, nil
-}
-
-func (o oneBlob) OpenBlob(context.Context, storage.Blob) (io.ReadSeekCloser, error) {
-	r := strings.NewReader(o.content)
-	return broken{r, r, io.NopCloser(nil)}, nil
+	open := func(context.Context) (io.ReadSeekCloser, error) {
+		r := strings.NewReader(o.content)
+		return broken{r, r, io.NopCloser(nil)}, nil
+	}
+	return storage.NewBlob(digest.FromString(o.content), int64(len(o.content)), open), nil
 }
 
 // FuzzRange asks for any range of a blob. A part is the part that its header

@@ -50,13 +50,13 @@ func (a *API) getManifest(w *web.Response, r *request) error {
 // payload returns the bytes of a manifest. Until release is called the memory for them is accounted
 // for: by the registry's cache, or else by the budget of answers.
 func (a *API) payload(r *request, m storage.Manifest) (payload []byte, release func(), err error) {
-	if payload, release, ok := a.registry.CachedPayload(m); ok {
+	if payload, release, ok := m.CachedPayload(); ok {
 		return payload, release, nil
 	}
 	if release, err = a.answers.reserve(r.Context(), a.payer(r), m.Size); err != nil {
 		return nil, nil, err
 	}
-	if payload, err = a.registry.Payload(r.Context(), m); err != nil {
+	if payload, err = m.Payload(r.Context()); err != nil {
 		release()
 		return nil, nil, err
 	}

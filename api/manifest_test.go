@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -304,4 +306,7 @@ func TestManifestMemory(t *testing.T) {
 // uncached is a registry that has no payload in memory.
 type uncached struct{ Registry }
 
-func (uncached) CachedPayload(storage.Manifest) ([]byte, func(), bool) { return nil, nil, false }
+func (u uncached) Manifest(ctx context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
+	m, err := u.Registry.Manifest(ctx, repo, ref)
+	return storage.NewManifest(m, m.Payload), err
+}

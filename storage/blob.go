@@ -24,13 +24,13 @@ func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob
 		if err == nil && row.Damaged {
 			err = fs.ErrNotExist
 		}
-		return Blob{Digest: d, Size: row.Size, id: row.ID, object: row.Object}, err
+		return Blob{Digest: d, Size: row.Size, id: row.ID, object: row.Object, source: r}, err
 	})
 	return b, orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 }
 
-// OpenBlob implements [Blobs].
-func (r *Registry) OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
+// openBlob implements [Blob.Open].
+func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
 	p := &parts{
 		size: b.Size,
 		find: func(offset int64) (page, error) { return r.findParts(ctx, b, offset) },
@@ -141,7 +141,7 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 		if err != nil {
 			return orUnknown(err, ErrBlobUnknown, "the repository %s has no blob %s to mount", from, d)
 		}
-		b = Blob{Digest: d, Size: source.Size, id: source.ID}
+		b = Blob{Digest: d, Size: source.Size, id: source.ID, source: r}
 		promised, err = tx.AddBlob(repo, source, r.now())
 		return err
 	})

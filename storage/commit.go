@@ -151,7 +151,7 @@ func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p
 		if err != nil {
 			return err
 		}
-		b, whole = Blob{Digest: d, Size: size, id: saved.ID}, saved.Whole
+		b, whole = Blob{Digest: d, Size: size, id: saved.ID, source: r}, saved.Whole
 		if whole && saved.CheckedAt < checkedSince {
 			return errUnchecked
 		}

@@ -229,12 +229,12 @@ func TestDamagedBlob(t *testing.T) {
 				return true, nil
 			}
 			w.must(damage(object))
-			_, err = w.OpenBlob(ctx, b)
+			_, err = b.Open(ctx)
 			w.want(ErrUnavailable, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.must(err)
 			w.bytes.Fail = nil
-			_, err = w.OpenBlob(ctx, b)
+			_, err = b.Open(ctx)
 			w.want(ErrBlobUnknown, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)

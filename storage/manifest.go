@@ -17,7 +17,10 @@ import (
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
 	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
 		row, err := r.row(ctx, repo, ref)
-		return Manifest{Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size, id: row.ID, repo: repo}, err
+		return Manifest{
+			Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size,
+			id: row.ID, repo: repo, source: r,
+		}, err
 	})
 	if err == nil {
 		if _, damaged := r.damagedPayloads.get(m.id); damaged {
@@ -34,13 +37,13 @@ func (r *Registry) row(ctx context.Context, repo string, ref manifest.Reference)
 	return r.db.ManifestByTag(ctx, repo, ref.Tag)
 }
 
-// CachedPayload implements [Manifests].
-func (r *Registry) CachedPayload(m Manifest) (payload []byte, release func(), ok bool) {
+// cachedPayload implements [Manifest.CachedPayload].
+func (r *Registry) cachedPayload(m Manifest) (payload []byte, release func(), ok bool) {
 	return r.payloads.pin(m.id)
 }
 
-// Payload implements [Manifests].
-func (r *Registry) Payload(ctx context.Context, m Manifest) ([]byte, error) {
+// payload implements [Manifest.Payload].
+func (r *Registry) payload(ctx context.Context, m Manifest) ([]byte, error) {
 	if payload, ok := r.payloads.get(m.id); ok {
 		return payload, nil
 	}

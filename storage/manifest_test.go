@@ -33,7 +33,7 @@ func TestManifest(t *testing.T) {
 			for range 2 { // from the row and from the cache
 				got, err := w.Manifest(ctx, "a", ref)
 				w.must(err)
-				payload, err := w.Payload(ctx, got)
+				payload, err := got.Payload(ctx)
 				w.must(err)
 				if string(payload) != string(m.Payload) || got.MediaType != m.MediaType || got.Digest != m.Digest || got.Size != int64(len(m.Payload)) {
 					t.Fatalf("%v is %+v %q", ref, got, payload)

@@ -51,7 +51,7 @@ func TestD6PartsOfTheRange(t *testing.T) {
 			{0, 1, 1}, {1, 2, 1}, {0, 3, 2}, {299, 1, 1}, {int64(len(whole)) - 1, 1, 1}, {127, 6, 3}, {0, int64(len(whole)), 300},
 		} {
 			reads.opened.Store(0)
-			f, err := w.OpenBlob(ctx, b)
+			f, err := b.Open(ctx)
 			w.must(err)
 			got, err := readAt(f, test.offset, test.n)
 			w.must(err)
@@ -92,7 +92,7 @@ func TestD6LaterPartIsGone(t *testing.T) {
 	p, err := w.findParts(w.t.Context(), b, 0)
 	w.must(err)
 	w.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
-	f, err := w.OpenBlob(t.Context(), b)
+	f, err := b.Open(t.Context())
 	w.must(err)
 	defer f.Close()
 	got, err := readAt(f, 0, 3)
@@ -118,7 +118,7 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 		ctx := t.Context()
 		for _, again := range []int{1, 2, 7} {
 			b, whole := w.manyParts(fmt.Sprint("a", again), 100+again)
-			f, err := w.OpenBlob(ctx, b)
+			f, err := b.Open(ctx)
 			w.must(err)
 			defer f.Close()
 			got, err := readAt(f, 0, 100)

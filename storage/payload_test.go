@@ -44,7 +44,7 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 			for range 2 {
 				got, err := w.Manifest(ctx, "team/app", tag("1"))
 				if err == nil {
-					_, err = w.Payload(ctx, got)
+					_, err = got.Payload(ctx)
 				}
 				w.want(ErrManifestUnknown, err)
 			}
@@ -71,7 +71,7 @@ func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
 	w.t.Helper()
 	got, err := w.Manifest(w.t.Context(), repo, tag(name))
 	w.must(err)
-	payload, err := w.Payload(w.t.Context(), got)
+	payload, err := got.Payload(w.t.Context())
 	w.must(err)
 	if string(payload) != string(m.Payload) || got.MediaType != m.MediaType || got.ArtifactType != m.ArtifactType || got.Size != int64(len(m.Payload)) {
 		w.t.Errorf("%s:%s is %+v %q, want %+v", repo, name, got, payload, m)
@@ -113,7 +113,7 @@ func TestI2Signatures(t *testing.T) {
 	w.payloads.take(1)
 	got, err := w.Manifest(t.Context(), "a", tag("1"))
 	w.must(err)
-	_, err = w.Payload(t.Context(), got)
+	_, err = got.Payload(t.Context())
 	w.want(ErrManifestUnknown, err)
 	w.put("a", two)
 	w.wantPayload("a", "1", two)

@@ -190,7 +190,7 @@ func TestLargeAnnotations(t *testing.T) {
 			}
 			stored, err := w.Manifest(t.Context(), "a", byDigest(m.Digest))
 			w.must(err)
-			payload, err := w.Payload(t.Context(), stored)
+			payload, err := stored.Payload(t.Context())
 			w.must(err)
 			if string(payload) != string(m.Payload) {
 				t.Errorf("a manifest with annotations of %d bytes is not what was pushed", c.length+overhead)

@@ -20,7 +20,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
-	"github.com/berth-registry/berth/storage/meta"
 )
 
 // Manifests reads and changes the manifests and tags of repositories. The
@@ -30,15 +29,6 @@ type Manifests interface {
 	// Errors: ErrManifestUnknown, also for a manifest whose payload is damaged
 	// as far as that was noticed.
 	Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error)
-
-	// CachedPayload returns the bytes of m if they are in memory, which keeps and counts them until
-	// release is called.
-	CachedPayload(m Manifest) (payload []byte, release func(), ok bool)
-
-	// Payload returns the bytes of m as they were pushed, m.Size of them. They are shared: the
-	// caller must not change them. Errors: ErrManifestUnknown when m was deleted since it was
-	// resolved, or its bytes are not those of its digest any more.
-	Payload(ctx context.Context, m Manifest) ([]byte, error)
 
 	// PutManifest stores m and points tags at it, all or nothing. The condition
 	// speaks of each of the tags as it is inside the transaction.
@@ -62,13 +52,6 @@ type Blobs interface {
 	// Blob says what the repository knows of a digest.
 	// Errors: ErrBlobUnknown, also for a blob whose bytes are damaged.
 	Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error)
-
-	// OpenBlob opens the bytes of b, which are exactly b.Size. Where they are
-	// one file the result is an *os.File. Where they are several, each is
-	// opened by the first Read that needs it, which an empty Read does, too.
-	// Errors, also of Read: ErrBlobUnknown when the bytes are gone,
-	// ErrUnavailable.
-	OpenBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error)
 
 	// DeleteBlob removes a blob from the repository.
 	// Errors: ErrBlobUnknown; ErrDenied when a manifest there names it.
@@ -160,27 +143,6 @@ type Extent struct {
 	More bool          // others follow
 
 	newest int64
-}
-
-// Blob is a blob as a repository has it. It stays what it is: opening it after
-// it was deleted fails, and never gives other bytes.
-type Blob struct {
-	Digest digest.Digest
-	Size   int64
-
-	id     int64
-	object meta.Object // known where the blob is one object
-}
-
-// Manifest is a manifest as a repository has it, without its payload.
-type Manifest struct {
-	Digest       digest.Digest
-	MediaType    string
-	ArtifactType string
-	Size         int64
-
-	id   int64
-	repo string
 }
 
 // Caller is who brings bytes.

@@ -153,7 +153,7 @@ func (w *world) read(repo string, d digest.Digest) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := w.OpenBlob(w.t.Context(), b)
+	f, err := b.Open(w.t.Context())
 	if err != nil {
 		return "", err
 	}
@@ -304,7 +304,7 @@ func TestParts(t *testing.T) {
 		b, err := w.Commit(ctx, "", "a", up.ID, d, Chunk{Offset: -1, Length: -1})
 		w.must(err)
 		w.wantBlob("a", whole)
-		f, err := w.OpenBlob(ctx, b)
+		f, err := b.Open(ctx)
 		w.must(err)
 		defer f.Close()
 		for offset := 0; offset <= len(whole); offset += 333 {
