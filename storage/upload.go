@@ -13,6 +13,25 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
+// An upload session is a row. Its states, and what changes them:
+//
+//	POST ─────> open ── PUT, the digest is right ──────────> finished ── about an hour ──> gone
+//	            │  ^                                         (answers the same PUT again)
+//	            │  └─ PATCH: size, hash state, parts grow
+//	            └──── PUT, the digest is wrong; DELETE; no use for UploadExpiry ─────────> gone
+//
+// The bytes of each request are an object: a key of the bucket with a row, which is there from before
+// the first byte until after the last one was deleted. Its owner is one of three:
+//
+//	reserved ── complete and recorded ──> the session's ── PUT ──> the blob's
+//	   │                                       │                       │
+//	   │ failed, or its lease ended            │ the session is gone   │ damaged, and a push heals
+//	   └──────────> the deletion worker's <────┴───────────────────────┘
+//	                (after delete_after the object goes, and then the row)
+//
+// A reserved object is the session's too, but its size is unknown, and nobody else touches it until
+// its lease (writer_until) ends.
+
 // maxParts is how many requests with bytes one session may have.
 const maxParts = 10000
 
