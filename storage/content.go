@@ -9,8 +9,8 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// Blob is a blob as a repository has it. It stays what it is: opening it after it was deleted fails,
-// and never gives other bytes.
+// Blob is a blob as a repository has it. It stays what it is: opening it after it was deleted
+// fails, and never gives other bytes.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64
@@ -25,7 +25,8 @@ type blobSource interface {
 	openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error)
 }
 
-// NewBlob returns a blob that does not come from a Registry, for what wraps one. Its Open calls open.
+// NewBlob returns a blob that does not come from a Registry, for what wraps one. Its Open calls
+// open.
 func NewBlob(d digest.Digest, size int64, open func(ctx context.Context) (io.ReadSeekCloser, error)) Blob {
 	return Blob{Digest: d, Size: size, source: openFunc(open)}
 }
@@ -34,10 +35,10 @@ type openFunc func(ctx context.Context) (io.ReadSeekCloser, error)
 
 func (f openFunc) openBlob(ctx context.Context, _ Blob) (io.ReadSeekCloser, error) { return f(ctx) }
 
-// Open opens the bytes of the blob, which are exactly Size. Where they are one file the result is an
-// *os.File. Where they are several, each is opened by the first Read that needs it, which an empty
-// Read does, too.
-// Errors, also of Read: ErrBlobUnknown when the bytes are gone, ErrUnavailable.
+// Open opens the bytes of the blob, which are exactly Size. Where they are one file the result is
+// an *os.File. Where they are several, each is opened by the first Read that needs it, which an
+// empty Read does, too. Errors, also of Read: ErrBlobUnknown when the bytes are gone,
+// ErrUnavailable.
 func (b Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) { return b.source.openBlob(ctx, b) }
 
 // Manifest is a manifest as a repository has it, without its payload.
@@ -71,8 +72,8 @@ func (payloadFunc) cachedPayload(Manifest) ([]byte, func(), bool) { return nil, 
 
 func (f payloadFunc) payload(ctx context.Context, _ Manifest) ([]byte, error) { return f(ctx) }
 
-// CachedPayload returns the bytes of the manifest if they are in memory, which keeps and counts them
-// until release is called.
+// CachedPayload returns the bytes of the manifest if they are in memory, which keeps and counts
+// them until release is called.
 func (m Manifest) CachedPayload() (payload []byte, release func(), ok bool) {
 	return m.source.cachedPayload(m)
 }

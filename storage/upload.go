@@ -20,8 +20,8 @@ import (
 //	            │  └─ PATCH: size, hash state, parts grow
 //	            └──── PUT, the digest is wrong; DELETE; no use for UploadExpiry ─────────> gone
 //
-// The bytes of each request are an object: a key of the bucket with a row, which is there from before
-// the first byte until after the last one was deleted. Its owner is one of three:
+// The bytes of each request are an object: a key of the bucket with a row, which is there from
+// before the first byte until after the last one was deleted. Its owner is one of three:
 //
 //	reserved ── complete and recorded ──> the session's ── PUT ──> the blob's
 //	   │                                       │                       │

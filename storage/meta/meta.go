@@ -49,7 +49,8 @@ func (d *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 	})
 }
 
-// markChanged makes the version of a repository, or of every one, grow when the transaction commits.
+// markChanged makes the version of a repository, or of every one, grow when the transaction
+// commits.
 func (tx *Tx) markChanged(repo string) {
 	if n := len(tx.changed); n == 0 || tx.changed[n-1] != repo { // most change one, by several statements
 		tx.changed = append(tx.changed, repo)

@@ -8,10 +8,10 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Repo is a repository in a transaction. Its content, manifests and tags change by its methods alone,
-// and each of these marks the change, so that what is cached by DB.Version cannot outlive it. To take
-// a Repo, and to read, marks nothing. A Repo is of no use after its transaction: the id of a
-// repository that went may be another's.
+// Repo is a repository in a transaction. Its content, manifests and tags change by its methods
+// alone, and each of these marks the change, so that what is cached by DB.Version cannot outlive
+// it. To take a Repo, and to read, marks nothing. A Repo is of no use after its transaction: the id
+// of a repository that went may be another's.
 type Repo struct {
 	tx   *Tx
 	name string
