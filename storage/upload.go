@@ -9,7 +9,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -42,7 +41,7 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	}
 	// A client that is told now opens no session in vain, which would count when there is space
 	// again.
-	if err := bucket.CheckSpace(r.bytes); err != nil {
+	if err := r.bytes.CheckSpace(); err != nil {
 		return Upload{}, spaceError(err)
 	}
 	first, err := r.newSession(ctx, caller, repo, alg)

@@ -48,6 +48,10 @@ type Store interface {
 	//   - others are those of the disk
 	Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error)
 
+	// CheckSpace returns the error with which Put would refuse an object now for want of space, as
+	// far as that is known before the first byte: a full disk may show itself only to Put.
+	// Errors: ErrNoSpace, and those of looking at the file system.
+	CheckSpace() error
 	// Get opens the object of that key for reading; the caller closes it. An object that is deleted
 	// meanwhile stays readable to the end. Errors:
 	//   - fs.ErrNotExist when there is none
@@ -69,21 +73,6 @@ type Store interface {
 	// Close makes later calls fail with fs.ErrClosed. Objects that are being read stay readable; a
 	// Put that is running may finish.
 	Close() error
-}
-
-// SpaceChecker is a Store that knows whether it has space.
-type SpaceChecker interface {
-	// CheckSpace returns the error with which Put would refuse an object now for want of space, if
-	// there is one. Errors: ErrNoSpace.
-	CheckSpace() error
-}
-
-// CheckSpace asks s whether it has space. A Store that is no SpaceChecker has.
-func CheckSpace(s Store) error {
-	if c, ok := s.(SpaceChecker); ok {
-		return c.CheckSpace()
-	}
-	return nil
 }
 
 // Options are the settings of a Store. The zero value works.

@@ -49,24 +49,20 @@ func (m *Instrumented) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.seconds}
 }
 
-// CheckSpace implements [SpaceChecker].
-func (m *Instrumented) CheckSpace() error { return CheckSpace(m.Store) }
-
 // Put implements [Store].
-func (m *Instrumented) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
+func (m *Instrumented) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
 	if ctx.Err() != nil {
 		return m.Store.Put(ctx, key, src, sum)
 	}
 	start, timed := time.Now(), &timedReader{src: src}
-	defer func() {
-		own := time.Since(start) - timed.waited
-		if timed.failed || err != nil && ctx.Err() != nil {
-			m.put.aborted.Observe(own.Seconds())
-		} else {
-			m.put.observe(own, err)
-		}
-	}()
-	return m.Store.Put(ctx, key, timed, sum)
+	n, err := m.Store.Put(ctx, key, timed, sum)
+	own := time.Since(start) - timed.waited
+	if timed.failed || err != nil && ctx.Err() != nil {
+		m.put.aborted.Observe(own.Seconds())
+	} else {
+		m.put.observe(own, err)
+	}
+	return n, err
 }
 
 // timedReader notes how long its source took, and whether it failed.

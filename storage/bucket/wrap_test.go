@@ -48,7 +48,7 @@ func TestLimitSpace(t *testing.T) {
 		if _, err := b.Put(t.Context(), testKey, unread, io.Discard); !errors.Is(err, bucket.ErrNoSpace) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := bucket.CheckSpace(bucket.Instrument(b)); !errors.Is(err, bucket.ErrNoSpace) {
+		if err := bucket.Instrument(b).CheckSpace(); !errors.Is(err, bucket.ErrNoSpace) {
 			t.Errorf("%s, before a Put: %v", name, err)
 		}
 		buckettest.WantKeys(t, b)
@@ -64,7 +64,7 @@ func TestLimitSpace(t *testing.T) {
 		t.Errorf("a path that is not there: %v", err)
 	}
 	b = openMemory(t)
-	if bucket.LimitSpace(b, 0, filepath.Join(path, "none")) != b || bucket.CheckSpace(b) != nil {
+	if bucket.LimitSpace(b, 0, filepath.Join(path, "none")) != b || b.CheckSpace() != nil {
 		t.Error("no limit is one")
 	}
 }

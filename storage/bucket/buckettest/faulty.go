@@ -26,9 +26,6 @@ func (f *Faulty) fail(op, key string) (bool, error) {
 	return f.Fail(op, key)
 }
 
-// CheckSpace implements [bucket.SpaceChecker].
-func (f *Faulty) CheckSpace() error { return bucket.CheckSpace(f.Store) }
-
 // Put implements [bucket.Store].
 func (f *Faulty) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
 	happens, err := f.fail("put", key)

@@ -91,6 +91,9 @@ func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Write
 	return n, err
 }
 
+// CheckSpace implements [bucket.Store]. A bucket of gocloud tells no limit.
+func (s *Store) CheckSpace() error { return nil }
+
 // Get implements [bucket.Store]. The object is read whole into memory.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	if err := bucket.CheckKey(key); err != nil {
