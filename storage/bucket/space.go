@@ -39,7 +39,7 @@ type limited struct {
 	space *space
 }
 
-// CheckSpace implements [SpaceChecker].
+// CheckSpace implements [Store].
 func (l *limited) CheckSpace() error { return l.space.take(0, 0) }
 
 // Put implements [Store].
@@ -92,6 +92,10 @@ type space struct {
 }
 
 // take takes bytes and inodes of what may be written. Errors: ErrNoSpace, those of looking.
+//
+// The others wait while one looks, which is at most ten times a second as long as there is much
+// space. If they did not, what they take meanwhile would have to be counted, although the look may
+// have seen it.
 func (s *space) take(bytes, inodes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

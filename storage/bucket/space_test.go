@@ -100,6 +100,27 @@ func (s discarding) Put(ctx context.Context, _ string, src io.Reader, sum io.Wri
 	return s.buffers.Copy(ctx, src, sum, func([]byte) error { return nil })
 }
 
+// What small bodies take is counted as well, so that many of them within 100 ms are not too many.
+func TestSpaceOfSmallBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const minFree = 16 << 20
+		d := &disk{room: room{bytes: minFree + 1<<20}}
+		s := &limited{discarding{buffers: NewBuffers(Options{})}, &space{minFree: minFree, paths: []string{"x"}, look: d.look}}
+		put := func(want error) {
+			t.Helper()
+			if _, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
+				t.Errorf("Put: %v, want %v", err, want)
+			}
+		}
+		put(nil)
+		put(nil)
+		d.wantLooks(t, 1)
+		d.bytes -= 1200 << 10
+		put(ErrNoSpace)
+		d.wantLooks(t, 2)
+	})
+}
+
 // In mid-body too, at least once in each MiB: here the space is gone after the first bytes.
 func TestSpaceEndsInMidBody(t *testing.T) {
 	for _, buffer := range []int{100 << 10, 1 << 20, 4 << 20} {
