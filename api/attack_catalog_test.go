@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // countedRows is a registry whose rows are counted as its lists of repositories give them.
@@ -39,7 +40,7 @@ func filled(t *testing.T, n int) *countedRows {
 	t.Helper()
 	ctx := context.Background()
 	db := newDB(t)
-	registry := registryOn(t, db, newBucket(t, "mem://"), storage.Options{})
+	registry := registryOn(t, db, storagetest.OpenBucket(t, "mem://"), storage.Options{})
 	err := db.Tx(ctx, func(tx *meta.Tx) error {
 		for i := range n {
 			repo, err := tx.EnsureRepo(fmt.Sprintf("r/%07d", i))

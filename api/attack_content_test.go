@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // watchedBytes counts what is read of a bucket.
@@ -53,7 +54,7 @@ func (r *watchedReader) Read(p []byte) (int, error) {
 // watchedSite serves a registry on files below dir.
 func watchedSite(t *testing.T, dir string) (*site, *watchedBytes) {
 	t.Helper()
-	watched := &watchedBytes{Store: newBucket(t, "file://"+filepath.ToSlash(dir))}
+	watched := &watchedBytes{Store: storagetest.OpenBucket(t, "file://"+filepath.ToSlash(dir))}
 	return serveRegistry(t, registryOn(t, newDB(t), watched, storage.Options{}), Options{}), watched
 }
 

@@ -16,9 +16,8 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
-	"github.com/berth-registry/berth/storage/bucket/cloud"
-	"github.com/berth-registry/berth/storage/bucket/dir"
 	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // site is an API on a real registry, served over a real connection.
@@ -76,31 +75,13 @@ func (l *logBuffer) await(parts ...string) string {
 // newRegistry returns a registry on an empty bucket and database.
 func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Registry {
 	t.Helper()
-	return registryOn(t, newDB(t), newBucket(t, bucketURL), o)
+	return registryOn(t, newDB(t), storagetest.OpenBucket(t, bucketURL), o)
 }
 
 // newDB returns an empty database.
 func newDB(t testing.TB) *meta.DB {
 	t.Helper()
 	return meta.New(dbtest.Open(t, dbtest.Memory))
-}
-
-// newBucket returns an empty bucket.
-func newBucket(t testing.TB, url string) bucket.Store {
-	t.Helper()
-	l, err := bucket.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l.Kind == bucket.Memory {
-		return cloud.OpenMemory(bucket.Options{})
-	}
-	b, err := dir.Open(l.Dir, bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
 }
 
 // registryOn returns a registry on an empty database and bucket, whatever the bucket is made of.

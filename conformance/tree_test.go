@@ -22,8 +22,8 @@ const project = "github.com/berth-registry/berth"
 // the design's table. A directory that is not here, nor below one that is, breaks
 // the rule, so that a new package comes with a decision on its place. A package
 // may always import what lies below its own row and has none of its own. No row
-// has auth/authtest, api/web/webtest, internal/db/dbtest or storage/bucket/buckettest: tests alone
-// import them.
+// has auth/authtest, api/web/webtest, internal/db/dbtest, storage/bucket/buckettest or
+// storage/storagetest: tests alone import them.
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth", "storage/bucket"},
 	"cmd/berth": {
@@ -56,6 +56,7 @@ var layers = map[string][]string{
 	"storage/bucket/dir":        {"internal/durable", "storage/bucket"},
 	"storage/bucket/cloud":      {"storage/bucket"},
 	"storage/bucket/buckettest": {"storage/bucket"},
+	"storage/storagetest":       {"storage/bucket", "storage/bucket/cloud", "storage/bucket/dir"},
 
 	"internal/db":        {},
 	"internal/db/schema": {"internal/db"},
@@ -71,7 +72,7 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
-	"testing":                              {"auth/authtest", "internal/db/dbtest", "storage/bucket/buckettest"},
+	"testing":                              {"auth/authtest", "internal/db/dbtest", "storage/bucket/buckettest", "storage/storagetest"},
 	"database/sql":                         {"internal/db/sqlite"},
 	"modernc.org/sqlite":                   {"internal/db/sqlite"},
 	"github.com/pressly/goose/v3":          {"internal/db/sqlite"},
@@ -114,7 +115,7 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 	want := []string{
 		"api/handler.go: imports storage/meta, which api may not",
-		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, storage/bucket/buckettest may",
+		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, storage/bucket/buckettest, storage/storagetest may",
 		"api/util/util.go: package util: a name that says nothing",
 		"api/web/web.go: imports api/web/webtest, which api/web may not",
 		"api/web/web.go: imports auth, which api/web may not",

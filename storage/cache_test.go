@@ -13,6 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 func TestCacheIsBounded(t *testing.T) {
@@ -113,7 +114,7 @@ func (shared) Exclusive() bool { return false }
 // Where another process may move a tag too, what it means is not remembered.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
-	bytes := openBucket(t, "mem://")
+	bytes := storagetest.OpenBucket(t, "mem://")
 	open := func() *world {
 		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
 		if err != nil {

@@ -93,8 +93,7 @@ func TestPutStepsFail(t *testing.T) {
 		},
 	} {
 		t.Run(step, func(t *testing.T) {
-			dir := t.TempDir()
-			w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+			w, _ := filesWorld(t, Options{})
 			fail(w.bytes)
 			ctx := t.Context()
 			up, err := w.CreateUpload(ctx, by(""), "a", "")

@@ -22,9 +22,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
-	"github.com/berth-registry/berth/storage/bucket/cloud"
-	bucketdir "github.com/berth-registry/berth/storage/bucket/dir"
 	"github.com/berth-registry/berth/storage/meta"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // world is a registry on a real bucket and database, whose clock, bytes and
@@ -75,7 +74,7 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 	t.Helper()
 	ctx := t.Context()
 	w := &world{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
-	w.bucket = openBucket(t, bucketURL)
+	w.bucket = storagetest.OpenBucket(t, bucketURL)
 	fault := func(step string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -94,24 +93,6 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 	}
 	w.Registry = r
 	return w
-}
-
-// openBucket opens a directory or a new bucket in memory.
-func openBucket(t *testing.T, rawURL string) bucket.Store {
-	t.Helper()
-	l, err := bucket.ParseURL(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l.Kind == bucket.Memory {
-		return cloud.OpenMemory(bucket.Options{})
-	}
-	b, err := bucketdir.Open(l.Dir, bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
 }
 
 func (w *world) must(err error) {
@@ -259,7 +240,7 @@ func TestMarker(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	open := func(b, d string) error {
-		bkt := openBucket(t, "file://"+filepath.Join(dir, b))
+		bkt := storagetest.OpenBucket(t, "file://"+filepath.Join(dir, b))
 		r, err := Open(ctx, meta.New(dbtest.Open(t, "sqlite:"+filepath.Join(dir, d))), bkt, Options{})
 		if err == nil {
 			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))

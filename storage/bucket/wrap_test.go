@@ -17,33 +17,21 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
 	"github.com/berth-registry/berth/storage/bucket/cloud"
-	"github.com/berth-registry/berth/storage/bucket/dir"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 const testKey = "content/5e/abc-1"
 
-func openDir(t *testing.T, root string) bucket.Store {
-	t.Helper()
-	s, err := dir.Open(root, bucket.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-func openMemory(t *testing.T) bucket.Store {
-	s := cloud.OpenMemory(bucket.Options{})
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 func TestLimitSpace(t *testing.T) {
 	unread := &buckettest.Hook{Reader: buckettest.Endless{}, Do: func() { t.Error("read, although there is no space") }}
 	path, root := t.TempDir(), t.TempDir()
+	rootURL, err := bucket.FileURL(root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, b := range map[string]bucket.Store{
-		"its own":   bucket.LimitSpace(openDir(t, root), math.MaxInt64, root),
-		"another's": bucket.LimitSpace(openMemory(t), math.MaxInt64, path),
+		"its own":   bucket.LimitSpace(storagetest.OpenBucket(t, rootURL), math.MaxInt64, root),
+		"another's": bucket.LimitSpace(storagetest.OpenBucket(t, "mem://"), math.MaxInt64, path),
 	} {
 		if _, err := b.Put(t.Context(), testKey, unread, io.Discard); !errors.Is(err, bucket.ErrNoSpace) {
 			t.Errorf("%s: %v", name, err)
@@ -56,14 +44,14 @@ func TestLimitSpace(t *testing.T) {
 			t.Errorf("%s: Delete needs space: %v", name, err)
 		}
 	}
-	b := bucket.LimitSpace(openDir(t, root), 1, root, path)
+	b := bucket.LimitSpace(storagetest.OpenBucket(t, rootURL), 1, root, path)
 	buckettest.MustPut(t, b, testKey, buckettest.Body(3<<20))
 	buckettest.WantObject(t, b, testKey, buckettest.Body(3<<20))
-	b = bucket.LimitSpace(openMemory(t), 1, filepath.Join(path, "none"))
+	b = bucket.LimitSpace(storagetest.OpenBucket(t, "mem://"), 1, filepath.Join(path, "none"))
 	if _, err := b.Put(t.Context(), testKey, unread, io.Discard); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrNoSpace) {
 		t.Errorf("a path that is not there: %v", err)
 	}
-	b = openMemory(t)
+	b = storagetest.OpenBucket(t, "mem://")
 	if bucket.LimitSpace(b, 0, filepath.Join(path, "none")) != b || b.CheckSpace() != nil {
 		t.Error("no limit is one")
 	}
@@ -79,7 +67,7 @@ func TestWrappers(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	faulty := &buckettest.Faulty{Store: openMemory(t)}
+	faulty := &buckettest.Faulty{Store: storagetest.OpenBucket(t, "mem://")}
 	b := bucket.Instrument(faulty)
 	buckettest.MustPut(t, b, testKey, []byte("x"))
 	buckettest.WantObject(t, b, testKey, []byte("x"))

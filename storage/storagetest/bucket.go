@@ -1,0 +1,32 @@
+// Package storagetest opens buckets for the tests of storage and of what stands on it. The package
+// buckettest cannot: the tests of the stores import that.
+package storagetest
+
+import (
+	"testing"
+
+	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/cloud"
+	"github.com/berth-registry/berth/storage/bucket/dir"
+)
+
+// OpenBucket opens the bucket of a URL until the test ends.
+func OpenBucket(t testing.TB, rawURL string) bucket.Store {
+	t.Helper()
+	l, err := bucket.ParseURL(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s bucket.Store
+	switch l.Kind {
+	case bucket.Directory:
+		s, err = dir.Open(l.Dir, bucket.Options{})
+	case bucket.Memory:
+		s = cloud.OpenMemory(bucket.Options{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
