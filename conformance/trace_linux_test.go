@@ -41,7 +41,7 @@ func traceFirst(t *testing.T, program string, prepare func(data, bucket string) 
 	dir := t.TempDir()
 	log, wrapper := filepath.Join(dir, "strace.log"), filepath.Join(dir, "traced")
 	// -D keeps berth the child that the harness started.
-	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -yy -s 64 -o %s -e trace=fsync,fdatasync,mkdir,mkdirat,rename,renameat,renameat2,write,writev,sendto %s \"$@\"\n",
+	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -yy -s 64 -o %s -e trace=fcntl,fsync,fdatasync,mkdir,mkdirat,rename,renameat,renameat2,write,writev,sendto %s \"$@\"\n",
 		log, program)
 	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
@@ -195,5 +195,22 @@ func TestSyncOrder(t *testing.T) {
 		if err := trace(t, berthBinary(t)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestObjectsAreNotPolled pushes a blob. Its file and its directory are opened by one system call
+// and asked for their flags by another one: os.OpenFile would go on to set flags, so as to try
+// whether they can be polled.
+func TestObjectsAreNotPolled(t *testing.T) {
+	tr := traceFirst(t, berthBinary(t), func(data, bucket string) error { return nil })
+	file := regexp.MustCompile(`<` + regexp.QuoteMeta(tr.bucket) + `/content/[0-9a-f]{2}(/[^/]+)?>, (F_\w+)`)
+	flags := map[string]int{}
+	for _, c := range tr.calls {
+		if m := file.FindStringSubmatch(c.args); m != nil && c.name == "fcntl" {
+			flags[m[2]]++
+		}
+	}
+	if flags["F_GETFL"] < 2 || len(flags) != 1 {
+		t.Errorf("the calls of fcntl are %v, want F_GETFL alone", flags)
 	}
 }

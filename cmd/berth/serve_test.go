@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net"
 	"net/http"
@@ -83,9 +84,17 @@ func TestKillAndRestart(t *testing.T) {
 	}
 	p.signal(os.Kill)
 	<-p.done
+	// What an earlier version left that was killed in a push.
+	temporary := filepath.Join(data, "blobs", "content", "00", "a-1.18ea2d11d1382c68.tmp")
+	if err := os.WriteFile(temporary, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p = serve(t, data, nil)
 	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
 		t.Error(err)
+	}
+	if _, err := os.Lstat(temporary); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the temporary file was not swept: %v", err)
 	}
 	p.stop()
 }
