@@ -157,7 +157,7 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 	}
 }
 
-// mutated says whether a mutant changes the line.
+// mutated reports whether a mutant changes the line.
 func mutated(file, line string) bool {
 	for _, m := range mutants() {
 		if m.file == file && strings.Contains(line, m.old) {
@@ -309,7 +309,7 @@ func (m *machine) uploading() string {
 	return key
 }
 
-// rowOf says whether an object has a row.
+// rowOf reports whether an object has a row.
 func (m *machine) rowOf(key string) bool {
 	m.t.Helper()
 	var n int

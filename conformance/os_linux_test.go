@@ -18,7 +18,7 @@ func stopWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 }
 
-// onOverlay says whether a directory lies on an overlay file system.
+// onOverlay reports whether a directory lies on an overlay file system.
 func onOverlay(t testing.TB, dir string) bool {
 	t.Helper()
 	const overlayMagic = 0x794c7630

@@ -94,7 +94,7 @@ func readTrace(t *testing.T, file string) []systemCall {
 	return calls
 }
 
-// syncs says whether the call makes the path durable.
+// syncs reports whether the call makes the path durable.
 func (c systemCall) syncs(path string) bool {
 	return (c.name == "fsync" || c.name == "fdatasync") && strings.HasSuffix(c.args, "<"+path+">")
 }
@@ -109,7 +109,7 @@ func (c systemCall) made() string {
 	return path
 }
 
-// answers says whether the call sends an answer with this status.
+// answers reports whether the call sends an answer with this status.
 func (c systemCall) answers(status string) bool {
 	return (c.name == "write" || c.name == "writev" || c.name == "sendto") && strings.Contains(c.args, `"HTTP/1.1 `+status)
 }

@@ -74,7 +74,7 @@ func (c *Chunk) confirmed() error {
 	return c.Confirm()
 }
 
-// hasBytes says whether a chunk has any, reading the first where nothing was said of its
+// hasBytes reports whether a chunk has any, reading the first where nothing was said of its
 // length, and returns the body with that byte in it.
 func (c *Chunk) hasBytes() (bool, error) {
 	if c.Body == nil || c.Length == 0 {

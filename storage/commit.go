@@ -70,8 +70,8 @@ func (r *Registry) repeated(ctx context.Context, repo string, up meta.Upload, d 
 	return r.blob(ctx, repo, d)
 }
 
-// PutBlob implements [Blobs]. The session that owns the object while it is
-// written is nobody else's, and goes with the commit.
+// PutBlob implements [Blobs]. The session that owns the object while it is written is known to this
+// call alone, and goes with the commit.
 func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
 	has, err := c.hasBytes()
 	if err != nil {
@@ -158,7 +158,8 @@ func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p
 		if err := r.adopt(tx, up, p, saved, now); err != nil {
 			return err
 		}
-		if promised, err = tx.AddBlob(repo, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now); err != nil || remember {
+		promised, err = tx.AddBlob(repo, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now)
+		if err != nil || remember {
 			return err
 		}
 		_, err = tx.DeleteUpload(up.ID)

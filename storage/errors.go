@@ -27,7 +27,7 @@ var (
 	ErrRangeInvalid = errors.New("range invalid")
 	// ErrSizeInvalid: the body has another length than was announced.
 	ErrSizeInvalid = errors.New("size invalid")
-	// ErrDenied: a rule of the registry forbids it, whoever asks.
+	// ErrDenied: a rule of the registry forbids it to every caller.
 	ErrDenied = errors.New("denied")
 	// ErrPrecondition: the tag is not what the request's condition says.
 	ErrPrecondition = errors.New("precondition failed")

@@ -332,7 +332,8 @@ func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
 		w.must(err)
 		const key = "content/00/died-1"
 		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
-			return tx.ReserveObject(key, up.ID, 7, w.clock.Add(writerLease).UnixMicro(), meta.Claim{Charged: "alice", Bytes: 100})
+			lease := w.clock.Add(writerLease).UnixMicro()
+			return tx.ReserveObject(key, up.ID, 7, lease, meta.Claim{Charged: "alice", Bytes: 100})
 		}))
 		_, err = w.bucket.Put(ctx, key, strings.NewReader("wor"), io.Discard)
 		w.must(err)

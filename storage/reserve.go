@@ -11,7 +11,7 @@ import (
 
 // reservation is the key that the first bytes of a session go to, if they come soon and to the
 // process that opened it. It was reserved with the session, which spares the bytes a transaction.
-// Nobody else knows the key.
+// No other process knows the key.
 type reservation struct {
 	up    meta.Upload
 	key   string

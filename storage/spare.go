@@ -12,10 +12,10 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// A POST that opens a session is answered when the session's rows are durable. Whoever pushes an
-// image opens one session after another, so the transaction of one POST makes those of the next
-// ones too. Such a spare session is like any other, except that until it is given away its id and
-// its key are known to this process alone.
+// A POST that opens a session is answered when the session's rows are durable. A client that
+// pushes an image opens one session after another, so the transaction of one POST makes those of
+// the next ones too. Such a spare session is like any other, except that until it is given away its
+// id and its key are known to this process alone.
 
 const (
 	maxSpares  = 16          // how many sessions one transaction makes at most, where fewer wait

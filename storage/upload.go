@@ -28,8 +28,8 @@ import (
 //	   └──────────> the deletion worker's <────┴───────────────────────┘
 //	                (after delete_after the object goes, and then the row)
 //
-// A reserved object is the session's too, but its size is unknown, and nobody else touches it until
-// its lease (writer_until) ends.
+// A reserved object is the session's too, but its size is unknown, and only its writer touches it
+// until its lease (writer_until) ends.
 
 // maxParts is how many requests with bytes one session may have.
 const maxParts = 10000
@@ -66,8 +66,8 @@ func uploadUnknown(id string) error {
 	return errorf(ErrUploadUnknown, "no upload session %q in this repository: it expired, ended or never was; begin anew with POST", id)
 }
 
-// ownUpload returns a session of the caller, also a finished one. Whoever did not open it is told
-// that there is none.
+// ownUpload returns a session of the caller, also a finished one. To other
+// callers there is none.
 func (r *Registry) ownUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
 	up, err := r.db.Upload(ctx, repo, id)
 	if err == nil && up.Owner != caller {

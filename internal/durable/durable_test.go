@@ -44,7 +44,8 @@ func TestMakeDirRefusesAFile(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := MakeDir(file, 0o700); err == nil || !strings.Contains(err.Error(), "there is a file of that name, not a directory") {
+	const says = "there is a file of that name, not a directory"
+	if err := MakeDir(file, 0o700); err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("a file in the way: %v", err)
 	}
 	if err := MakeDir(filepath.Join(file, "below"), 0o700); err == nil {

@@ -52,6 +52,7 @@ type Store interface {
 	// far as that is known before the first byte: a full disk may show itself only to Put.
 	// Errors: ErrNoSpace, and those of looking at the file system.
 	CheckSpace() error
+
 	// Get opens the object of that key for reading; the caller closes it. An object that is deleted
 	// meanwhile stays readable to the end. Errors:
 	//   - fs.ErrNotExist when there is none

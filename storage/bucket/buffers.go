@@ -49,7 +49,9 @@ func NewBuffers(o Options) *Buffers {
 // It has a small buffer for as long as it lasts, and large ones while the body comes fast and the
 // budget has some: it never waits for them. A client that stops sending holds them for no longer
 // than its Read lasts.
-func (b *Buffers) Copy(ctx context.Context, src io.Reader, sum io.Writer, write func([]byte) error) (n int64, err error) {
+func (b *Buffers) Copy(
+	ctx context.Context, src io.Reader, sum io.Writer, write func([]byte) error,
+) (n int64, err error) {
 	s := &stream{src: src, sum: sum, write: write}
 	err = b.copy(ctx, s)
 	return s.n, err

@@ -116,7 +116,8 @@ func TestD9BuffersAreBounded(t *testing.T) {
 	arrived.Wait()
 	got := b.budget.used.Load()
 	if got > most+puts*firstBuffer || got <= puts*firstBuffer {
-		t.Errorf("%d bodies hold %d bytes of buffers, want some large ones and at most %d bytes beside the small ones", puts, got, most)
+		t.Errorf("%d bodies hold %d bytes of buffers, want some large ones and at most %d bytes beside the small ones",
+			puts, got, most)
 	}
 	close(release)
 	wg.Wait()

@@ -126,11 +126,13 @@ func (s *space) lookAtAll() error {
 			return fmt.Errorf("free space of %s: %w", path, err)
 		}
 		if free.bytes < s.minFree {
-			return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be", ErrNoSpace, free.bytes, path, s.minFree)
+			return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be",
+				ErrNoSpace, free.bytes, path, s.minFree)
 		}
 		least := min(s.minFree/bytesPerInode, free.all/20)
 		if free.inodes < least {
-			return fmt.Errorf("%w: %d inodes are free on the file system of %s, %d must be", ErrNoSpace, free.inodes, path, least)
+			return fmt.Errorf("%w: %d inodes are free on the file system of %s, %d must be",
+				ErrNoSpace, free.inodes, path, least)
 		}
 		s.bytes = min(s.bytes, free.bytes-s.minFree)
 		if free.all > 0 {

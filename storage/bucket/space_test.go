@@ -105,7 +105,8 @@ func TestSpaceOfSmallBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const minFree = 16 << 20
 		d := &disk{room: room{bytes: minFree + 1<<20}}
-		s := &limited{discarding{buffers: NewBuffers(Options{})}, &space{minFree: minFree, paths: []string{"x"}, look: d.look}}
+		inner := discarding{buffers: NewBuffers(Options{})}
+		s := &limited{inner, &space{minFree: minFree, paths: []string{"x"}, look: d.look}}
 		put := func(want error) {
 			t.Helper()
 			if _, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {

@@ -48,7 +48,8 @@ func TestLimitSpace(t *testing.T) {
 	buckettest.MustPut(t, b, testKey, buckettest.Body(3<<20))
 	buckettest.WantObject(t, b, testKey, buckettest.Body(3<<20))
 	b = bucket.LimitSpace(storagetest.OpenBucket(t, "mem://"), 1, filepath.Join(path, "none"))
-	if _, err := b.Put(t.Context(), testKey, unread, io.Discard); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrNoSpace) {
+	_, err = b.Put(t.Context(), testKey, unread, io.Discard)
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrNoSpace) {
 		t.Errorf("a path that is not there: %v", err)
 	}
 	b = storagetest.OpenBucket(t, "mem://")

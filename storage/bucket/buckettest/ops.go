@@ -86,7 +86,8 @@ func testDelete(t *testing.T, open Open) {
 	}
 	WantKeys(t, b, all...)
 	for range 2 { // the second time all are absent
-		err := b.Delete(t.Context(), "content/ff/b-1", "content/00/a-1", "content/ff/a-1", "content/77/no-1", "content/00/a-1")
+		err := b.Delete(t.Context(),
+			"content/ff/b-1", "content/00/a-1", "content/ff/a-1", "content/77/no-1", "content/00/a-1")
 		if err != nil {
 			t.Error(err)
 		}
@@ -103,7 +104,8 @@ func testDelete(t *testing.T, open Open) {
 func testKeys(t *testing.T, open Open) {
 	b := open(t, bucket.Options{})
 	// fileblob's own flat lists go wrong over these.
-	all := []string{bucket.Marker, "content/0a/a-0", "content/0a/a-1", "content/0a/a-1-1", "content/0a/a-10", "content/0b/A-1", "content/f0/a_b-1"}
+	all := []string{bucket.Marker, "content/0a/a-0", "content/0a/a-1", "content/0a/a-1-1", "content/0a/a-10",
+		"content/0b/A-1", "content/f0/a_b-1"}
 	for _, key := range all {
 		MustPut(t, b, key, nil)
 	}

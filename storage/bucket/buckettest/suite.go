@@ -55,7 +55,8 @@ func Body(n int) []byte {
 // MustPut puts an object.
 func MustPut(t testing.TB, s bucket.Store, key string, content []byte) {
 	t.Helper()
-	if n, err := s.Put(context.Background(), key, bytes.NewReader(content), io.Discard); err != nil || n != int64(len(content)) {
+	n, err := s.Put(context.Background(), key, bytes.NewReader(content), io.Discard)
+	if err != nil || n != int64(len(content)) {
 		t.Fatalf("Put %s: %d, %v", key, n, err)
 	}
 }

@@ -72,7 +72,8 @@ func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Write
 	// it.
 	wctx, discard := context.WithCancel(ctx)
 	defer discard()
-	w, err := s.blobs.NewWriter(wctx, key, &blob.WriterOptions{ContentType: "application/octet-stream"}) // else gocloud sniffs one
+	o := &blob.WriterOptions{ContentType: "application/octet-stream"} // else gocloud sniffs one
+	w, err := s.blobs.NewWriter(wctx, key, o)
 	if err != nil {
 		return 0, err
 	}

@@ -285,7 +285,8 @@ func TestTemporaryNames(t *testing.T) {
 				t.Errorf("%d temporary files during a Put of %s, want %d", n, own, i)
 			}
 		}
-		if _, err := b.Put(t.Context(), own, &buckettest.Hook{Reader: bytes.NewReader(buckettest.Body(10)), At: 5, Do: look}, io.Discard); err != nil {
+		src := &buckettest.Hook{Reader: bytes.NewReader(buckettest.Body(10)), At: 5, Do: look}
+		if _, err := b.Put(t.Context(), own, src, io.Discard); err != nil {
 			t.Error(err)
 		}
 	}
@@ -298,7 +299,8 @@ func TestSweep(t *testing.T) {
 	buckettest.MustPut(t, b, bucket.Marker, buckettest.Body(10))
 	stray := []string{bucket.Marker + stamp, testKey + stamp, "content/00/x-1" + stamp, "content/ff/y-2" + stamp}
 	foreign := []string{"notes.tmp", "other.json" + stamp, "content/00/x-1.tmp", "content/00/x-1.18ea2d11d1382c6.tmp",
-		"content/00/x-1.18EA2D11D1382C68.tmp", "content/00/x" + stamp, "content/x-1" + stamp, "content/00/x-1" + stamp + ".old"}
+		"content/00/x-1.18EA2D11D1382C68.tmp", "content/00/x" + stamp, "content/x-1" + stamp,
+		"content/00/x-1" + stamp + ".old"}
 	for _, name := range append(stray, foreign...) {
 		if err := os.WriteFile(b.path(name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
@@ -356,7 +358,9 @@ func TestMissingDirectory(t *testing.T) {
 
 // Whatever is a key stays where it should be.
 func FuzzKey(f *testing.F) {
-	for _, key := range []string{bucket.Marker, testKey, "content/00/..-1", "../content/00/a-1", "content/00/a-1.0123456789abcdef.tmp"} {
+	for _, key := range []string{
+		bucket.Marker, testKey, "content/00/..-1", "../content/00/a-1", "content/00/a-1.0123456789abcdef.tmp",
+	} {
 		f.Add(key)
 	}
 	b := &Store{root: filepath.FromSlash("/root/of/bucket")}
@@ -382,7 +386,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	before := allocated()
 	for i := range puts {
-		if _, err := b.Put(t.Context(), fmt.Sprintf("content/00/m-%d", i), io.LimitReader(buckettest.Endless{}, size), io.Discard); err != nil {
+		src := io.LimitReader(buckettest.Endless{}, size)
+		if _, err := b.Put(t.Context(), fmt.Sprintf("content/00/m-%d", i), src, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 	}

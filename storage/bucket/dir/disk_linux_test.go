@@ -64,7 +64,8 @@ func TestFullDisk(t *testing.T) {
 	// What did not fit has left its space.
 	buckettest.MustPut(t, b, testKey, buckettest.Body(7<<20))
 	// Reading and deleting go on, and then there is space again.
-	if _, err := b.Put(t.Context(), "content/00/x-1", io.LimitReader(buckettest.Endless{}, 2<<20), io.Discard); !errors.Is(err, bucket.ErrNoSpace) {
+	_, err := b.Put(t.Context(), "content/00/x-1", io.LimitReader(buckettest.Endless{}, 2<<20), io.Discard)
+	if !errors.Is(err, bucket.ErrNoSpace) {
 		t.Error(err)
 	}
 	buckettest.WantObject(t, b, testKey, buckettest.Body(7<<20))
@@ -113,7 +114,8 @@ func TestMinFreeLeavesSpace(t *testing.T) {
 		least = min(least, free)
 		return len(p), err
 	})
-	if _, err := limited.Put(t.Context(), testKey, io.LimitReader(buckettest.Endless{}, 15<<20), sum); !errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
+	_, err := limited.Put(t.Context(), testKey, io.LimitReader(buckettest.Endless{}, 15<<20), sum)
+	if !errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 	if least < minFree-1<<20-2*defaultBuffer {
@@ -140,11 +142,13 @@ func TestD9InodesAreLeft(t *testing.T) {
 				keys = append(keys, key)
 			}
 		}
-		if !errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "inodes are free") {
+		if !errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) ||
+			!strings.Contains(err.Error(), "inodes are free") {
 			t.Errorf("min_free %d: %v", minFree, err)
 		}
 		var st syscall.Statfs_t
-		if err := syscall.Statfs(dir, &st); err != nil || st.Files != all || int64(st.Ffree) < want-2 || int64(st.Ffree) >= want {
+		err = syscall.Statfs(dir, &st)
+		if err != nil || st.Files != all || int64(st.Ffree) < want-2 || int64(st.Ffree) >= want {
 			t.Errorf("min_free %d: %+v, %v; want that it stops with fewer than %d free inodes", minFree, st, err, want)
 		}
 		buckettest.WantObject(t, b, keys[0], buckettest.Body(1))
@@ -186,7 +190,8 @@ func TestNoDescriptorLeaks(t *testing.T) {
 			if err != nil && !errors.Is(err, syscall.EIO) {
 				t.Error(err)
 			}
-			b.Put(t.Context(), "content/5e/abc-2", io.MultiReader(io.LimitReader(buckettest.Endless{}, 600_000), iotest.ErrReader(io.ErrUnexpectedEOF)), io.Discard)
+			broken := io.MultiReader(io.LimitReader(buckettest.Endless{}, 600_000), iotest.ErrReader(io.ErrUnexpectedEOF))
+			b.Put(t.Context(), "content/5e/abc-2", broken, io.Discard)
 			b.Put(ended, "content/5e/abc-3", buckettest.Endless{}, io.Discard)
 			b.Put(t.Context(), "..", buckettest.Endless{}, io.Discard)
 			b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
