@@ -40,14 +40,15 @@ func (d *DB) AuthTokenByID(ctx context.Context, id int64) (AuthToken, error) {
 		FROM auth_tokens WHERE id = $1`, id))
 }
 
-// AuthTokens returns at most n tokens of an account, or of all and the sessions too if
-// it is 0, whose ids are above last, in their order.
-func (d *DB) AuthTokens(ctx context.Context, accountID, last int64, n int) ([]AuthToken, error) {
-	if accountID == 0 {
-		rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
-			FROM auth_tokens WHERE id > $1 ORDER BY id LIMIT $2`, last, n)
-		return scanAll(rows, err, scanAuthToken)
-	}
+// AuthTokens returns at most n tokens and sessions whose ids are above last, in their order.
+func (d *DB) AuthTokens(ctx context.Context, last int64, n int) ([]AuthToken, error) {
+	rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
+		FROM auth_tokens WHERE id > $1 ORDER BY id LIMIT $2`, last, n)
+	return scanAll(rows, err, scanAuthToken)
+}
+
+// AuthTokensOf returns at most n tokens of an account whose ids are above last, in their order.
+func (d *DB) AuthTokensOf(ctx context.Context, accountID, last int64, n int) ([]AuthToken, error) {
 	rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
 		FROM auth_tokens WHERE account_id = $1 AND id > $2 ORDER BY id LIMIT $3`, accountID, last, n)
 	return scanAll(rows, err, scanAuthToken)
