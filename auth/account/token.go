@@ -126,7 +126,7 @@ func (s *Service) createToken(
 	if err != nil {
 		return Token{}, "", fmt.Errorf("creating the token: %w", err)
 	}
-	return tokenFromRow(row, owner.LoginName()), secret, nil
+	return tokenFromRow(row, owner.userName()), secret, nil
 }
 
 func tokenFromRow(t rows.AuthToken, owner string) Token {
@@ -148,7 +148,7 @@ func (s *Service) Tokens(ctx context.Context) ([]Token, error) {
 			if err != nil {
 				return nil, err
 			}
-			owners[a.id] = a.LoginName()
+			owners[a.id] = a.userName()
 		}
 	}
 	return readTokens(owners, func(last int64) ([]rows.AuthToken, error) {
@@ -158,7 +158,7 @@ func (s *Service) Tokens(ctx context.Context) ([]Token, error) {
 
 // TokensOf returns the tokens of an account, in the order in which they were made.
 func (s *Service) TokensOf(ctx context.Context, owner Account) ([]Token, error) {
-	return readTokens(map[int64]string{owner.id: owner.LoginName()}, func(last int64) ([]rows.AuthToken, error) {
+	return readTokens(map[int64]string{owner.id: owner.userName()}, func(last int64) ([]rows.AuthToken, error) {
 		return s.rows.AuthTokensOf(ctx, owner.id, last, pageSize)
 	})
 }

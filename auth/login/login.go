@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -196,15 +195,12 @@ func (s *Service) Knows(ctx context.Context, name string) bool {
 	if name == anyToken || name == sessionName {
 		return true
 	}
-	if u, err := s.passwords.find(ctx, name); err == nil && u.hash != "" {
-		return true
+	if kind, robot := ParseUserName(name); kind == auth.Robot {
+		_, err := s.rows.Account(ctx, string(kind), robot)
+		return err == nil
 	}
-	robot, ok := strings.CutPrefix(name, RobotPrefix)
-	if !ok {
-		return false
-	}
-	_, err := s.rows.Account(ctx, string(auth.Robot), robot)
-	return err == nil
+	u, err := s.passwords.find(ctx, name)
+	return err == nil && u.hash != ""
 }
 
 // Current returns what an identity, proved before, is at version v. Errors: auth.ErrCredentials
