@@ -35,7 +35,8 @@ func (r Row) Scan(dest ...any) error {
 	return scan(dest, r.values)
 }
 
-// Rows is a result in memory. It is used like a sql.Rows, but needs no closing.
+// Rows is a result in memory. It holds no connection, so that it needs no closing, and reading it
+// cannot fail but by Scan.
 type Rows struct {
 	width   int
 	values  []any // of all rows
@@ -60,12 +61,6 @@ func (r *Rows) Next() bool {
 
 // Scan copies the columns of the current row into dest, one pointer for each.
 func (r *Rows) Scan(dest ...any) error { return scan(dest, r.current) }
-
-// Err is nil: the rows were all read before.
-func (r *Rows) Err() error { return nil }
-
-// Close does nothing.
-func (r *Rows) Close() error { return nil }
 
 func scan(dest []any, values []any) error {
 	if len(dest) != len(values) {

