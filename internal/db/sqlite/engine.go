@@ -31,8 +31,7 @@ type Options struct {
 
 // engine is an open database.
 type engine struct {
-	path    string // of the database file, "" in memory
-	memory  bool   // there is one connection, that of readers, for everything
+	memory  bool // there is one connection, that of readers, for everything
 	readers *pool
 	scans   chan struct{} // has an element for each scan that runs; half of the readers are for others
 	queue   queue
@@ -68,7 +67,7 @@ func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, err
 		return nil, err
 	}
 	e := &engine{
-		path: path, memory: path == "",
+		memory:   path == "",
 		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
 		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
 	}

@@ -373,7 +373,7 @@ func TestRetry(t *testing.T) {
 // busyError is what SQLite answers when another process writes.
 func busyError(t *testing.T) error {
 	d := openTest(t, fileURL(t), Options{})
-	other, err := connect(d.path, writeMode)
+	other, err := d.connect()
 	if err != nil {
 		t.Fatal(err)
 	}
