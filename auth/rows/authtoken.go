@@ -113,7 +113,7 @@ func (tx *Tx) UseIDToken(issuer, jti string, expires int64) error {
 
 // ForgetExpired removes at most n sessions and n used identity tokens that expired
 // before now. Personal and robot tokens stay, so that a list shows them expired. The
-// AuthVersion stays: what was expired held for nobody.
+// AuthVersion stays: an expired row has no effect.
 func (tx *Tx) ForgetExpired(now int64, n int) error {
 	_, err := tx.exec(`DELETE FROM auth_tokens WHERE id IN
 		(SELECT id FROM auth_tokens WHERE account_id IS NULL AND expires_at < $1 LIMIT $2)`, now, n)

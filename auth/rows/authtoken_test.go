@@ -64,7 +64,7 @@ func TestAuthToken(t *testing.T) {
 	}
 }
 
-// Tokens go with their owner, and nobody else's do.
+// Tokens go with their owner, and no others do.
 func TestAuthTokensOfAccount(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	alice := newAccount(t, db, Account{Kind: "user", Name: "alice"})

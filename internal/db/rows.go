@@ -26,8 +26,8 @@ func firstRow(r *Rows, err error) Row {
 	return Row{values: r.values[:r.width]}
 }
 
-// Scan copies the columns of the row into dest, one pointer for each. It
-// answers fs.ErrNotExist where there is no row.
+// Scan copies the columns of the row into dest, one pointer for each. If there is no row it returns
+// fs.ErrNotExist.
 func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
@@ -48,7 +48,7 @@ type Rows struct {
 // a value may be see NewRow.
 func NewRows(width int, values []any) *Rows { return &Rows{width: width, values: values} }
 
-// Next goes on to the next row, and says whether there is one.
+// Next advances to the next row and reports whether there is one.
 func (r *Rows) Next() bool {
 	if r.next >= len(r.values) {
 		r.current = nil

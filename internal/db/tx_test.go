@@ -100,7 +100,7 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
-// fakeEngine says what it was asked.
+// fakeEngine records what it was asked.
 type fakeEngine struct {
 	Engine
 	asked string

@@ -14,7 +14,7 @@ type Content struct {
 	Size       int64  `json:"size"`
 }
 
-// Present says whether the repository has it.
+// Present reports whether the repository has it.
 func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
 
 // Contents returns those of the digests that the repository has or waits for. What

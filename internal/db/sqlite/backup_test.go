@@ -47,7 +47,7 @@ func TestBackup(t *testing.T) {
 	mustInsert(t, d, "c")
 }
 
-// A copy made beside writers, by another process as it were, has whole transactions only.
+// A copy made beside writers, as another process would, has whole transactions only.
 func TestBackupWhileWriting(t *testing.T) {
 	url := fileURL(t)
 	d := openTest(t, url, Options{})

@@ -15,8 +15,8 @@ import (
 
 // Options configure Open. The zero value is what a server uses.
 type Options struct {
-	// ReadConns is how many connections serve readers; 0 means 4. An
-	// in-memory database has one connection whatever is said here.
+	// ReadConns is how many connections serve readers; 0 means 4. A database in memory always has
+	// one connection.
 	ReadConns int
 	// MaxBatch is how many transactions may share one commit; 0 means 256.
 	MaxBatch int
@@ -100,8 +100,8 @@ func (e *engine) Close() error {
 		return nil
 	}
 	err := e.readers.close()
-	// The writer goes last: whoever closes last folds the write-ahead log
-	// into the database, which a reader may not do.
+	// The writer goes last: the connection that closes last folds the write-ahead log into the
+	// database, which a reader may not do.
 	if e.writer != nil {
 		err = errors.Join(err, e.writer.close())
 		e.writer = nil
