@@ -7,13 +7,13 @@ import (
 
 // Bounds of the lifetimes of tokens, sessions and published keys.
 const (
-	// MinTokenTTL is the shortest lifetime of a registry token. Clients treat a shorter one as one
+	// minTokenTTL is the shortest lifetime of a registry token. Clients treat a shorter one as one
 	// minute, and would go on using an expired token.
-	MinTokenTTL = time.Minute
+	minTokenTTL = time.Minute
 	// MaxTokenTTL is the longest lifetime of a registry token.
 	MaxTokenTTL = time.Hour
-	// MaxSessionTTL is the longest lifetime of the login session of a CI job.
-	MaxSessionTTL = 6 * time.Hour
+	// maxSessionTTL is the longest lifetime of the login session of a CI job.
+	maxSessionTTL = 6 * time.Hour
 	// JWKSMaxAge is how long others may cache the published keys.
 	JWKSMaxAge = time.Hour
 )
@@ -22,7 +22,7 @@ const (
 // completes a sentence that ends in "is not".
 func CheckTokenTTL(ttl time.Duration) error {
 	switch {
-	case ttl < MinTokenTTL || ttl > MaxTokenTTL:
+	case ttl < minTokenTTL || ttl > MaxTokenTTL:
 		return errors.New("between 1m and 1h: clients take a shorter one for a minute, and a longer one is a password")
 	case ttl%time.Second != 0:
 		return errors.New("in whole seconds")
@@ -33,7 +33,7 @@ func CheckTokenTTL(ttl time.Duration) error {
 // CheckSessionTTL returns nil if ttl is a valid lifetime of the login session of a CI job. The text
 // of its error completes a sentence that ends in "is not".
 func CheckSessionTTL(ttl time.Duration) error {
-	if ttl < MinTokenTTL || ttl > MaxSessionTTL {
+	if ttl < minTokenTTL || ttl > maxSessionTTL {
 		return errors.New("between 1m and 6h")
 	}
 	return nil

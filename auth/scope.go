@@ -8,9 +8,9 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// MatchWildcard reports whether pattern matches the whole of s. Each "*" matches any text,
+// matchWildcard reports whether pattern matches the whole of s. Each "*" matches any text,
 // including none.
-func MatchWildcard(pattern, s string) bool {
+func matchWildcard(pattern, s string) bool {
 	prefix, rest, found := strings.Cut(pattern, "*")
 	if !found {
 		return pattern == s

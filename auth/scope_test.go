@@ -26,7 +26,7 @@ func TestPatternIsBounded(t *testing.T) {
 			t.Errorf("%s", text)
 		}
 	}
-	if MatchWildcard(strings.Repeat("*a", 100)+"*b", strings.Repeat("a", 255)) {
+	if matchWildcard(strings.Repeat("*a", 100)+"*b", strings.Repeat("a", 255)) {
 		t.Error("a word without b matches *b")
 	}
 }

@@ -60,7 +60,7 @@ type Issuer struct {
 }
 
 // MatchClaims reports whether every wanted claim has a value that matches one of its patterns (see
-// MatchWildcard). If a claim is a list, one matching value is enough.
+// matchWildcard). If a claim is a list, one matching value is enough.
 func MatchClaims(want, have map[string][]string) bool {
 	for claim, patterns := range want {
 		if !MatchClaim(patterns, have[claim]) {
@@ -75,7 +75,7 @@ func MatchClaims(want, have map[string][]string) bool {
 func MatchClaim(patterns, values []string) bool {
 	for _, value := range values {
 		for _, pattern := range patterns {
-			if MatchWildcard(pattern, value) {
+			if matchWildcard(pattern, value) {
 				return true
 			}
 		}

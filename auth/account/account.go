@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/auth"
@@ -67,13 +66,8 @@ func fromRow(a rows.Account) Account {
 	}
 }
 
-// LoginName returns the user name that the account logs in with.
-func (a Account) LoginName() string {
-	if a.Kind == auth.Robot {
-		return login.RobotPrefix + a.Name
-	}
-	return a.Name
-}
+// userName returns the user name that the account logs in with.
+func (a Account) userName() string { return login.UserName(a.Kind, a.Name) }
 
 // CheckNames returns what is wrong with the names in a new account. Groups have names like
 // accounts, so that a policy file can name them.
@@ -108,11 +102,9 @@ func (s *Service) Account(ctx context.Context, kind auth.Kind, name string) (Acc
 
 // AccountOf returns the account that logs in with a user name.
 // Errors: ErrUnknown.
-func (s *Service) AccountOf(ctx context.Context, loginName string) (Account, error) {
-	if robot, ok := strings.CutPrefix(loginName, login.RobotPrefix); ok {
-		return s.Account(ctx, auth.Robot, robot)
-	}
-	return s.Account(ctx, auth.User, loginName)
+func (s *Service) AccountOf(ctx context.Context, userName string) (Account, error) {
+	kind, name := login.ParseUserName(userName)
+	return s.Account(ctx, kind, name)
 }
 
 // Accounts returns all accounts of a kind in the order of their names. An error is the last

@@ -66,7 +66,7 @@ func TestUsers(t *testing.T) {
 	ctx := t.Context()
 	alice := w.addUser("alice", "dev", "ops")
 	found, err := w.AccountOf(ctx, "alice")
-	if err != nil || !reflect.DeepEqual(found, alice) || alice.Created != w.time || alice.LoginName() != "alice" {
+	if err != nil || !reflect.DeepEqual(found, alice) || alice.Created != w.time || alice.userName() != "alice" {
 		t.Errorf("added %+v, found %+v, %v", alice, found, err)
 	}
 	if err := w.CheckUnused(ctx, auth.User, "alice"); !errors.Is(err, ErrExists) {

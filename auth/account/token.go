@@ -73,21 +73,33 @@ func CheckTokenName(name string) error {
 }
 
 // CreateToken makes a token of an account and returns it with its secret, which is not kept.
+// Errors: those of CheckTokenName.
 func (s *Service) CreateToken(ctx context.Context, owner Account, t NewToken) (Token, string, error) {
-	return s.createToken(ctx, owner, t)
+	return s.createToken(ctx, owner, t, func(*rows.Tx) (int64, error) { return owner.id, nil })
 }
 
 // CreateRobot makes a robot with a token, which it returns with its secret.
-// Errors: ErrExists; those of CheckNames.
+// Errors: ErrExists; those of CheckNames and CheckTokenName.
 func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t NewToken) (Token, string, error) {
 	if err := CheckNames(name, groups); err != nil {
 		return Token{}, "", err
 	}
-	return s.createToken(ctx, Account{Kind: auth.Robot, Name: name, Groups: groups}, t)
+	robot := Account{Kind: auth.Robot, Name: name, Groups: groups}
+	token, secret, err := s.createToken(ctx, robot, t, func(tx *rows.Tx) (int64, error) {
+		return tx.CreateAccount(rows.Account{
+			Kind: string(auth.Robot), Name: name, Groups: groups, CreatedAt: s.now().UnixMicro(),
+		})
+	})
+	if errors.Is(err, fs.ErrExist) {
+		err = errTaken(auth.Robot, name)
+	}
+	return token, secret, err
 }
 
-// createToken makes a token of an account, which it makes too if that has no row.
-func (s *Service) createToken(ctx context.Context, owner Account, t NewToken) (Token, string, error) {
+// createToken makes a token of an account. ownerID returns the id of the account's row.
+func (s *Service) createToken(
+	ctx context.Context, owner Account, t NewToken, ownerID func(*rows.Tx) (int64, error),
+) (Token, string, error) {
 	if err := CheckTokenName(t.Name); err != nil {
 		return Token{}, "", err
 	}
@@ -105,24 +117,16 @@ func (s *Service) createToken(ctx context.Context, owner Account, t NewToken) (T
 		row.CIDRs = append(row.CIDRs, network.String())
 	}
 	err := s.rows.Tx(ctx, func(tx *rows.Tx) (err error) {
-		if row.AccountID = owner.id; owner.id == 0 {
-			row.AccountID, err = tx.CreateAccount(rows.Account{
-				Kind: string(owner.Kind), Name: owner.Name, Groups: owner.Groups, CreatedAt: now.UnixMicro(),
-			})
-			if err != nil {
-				return err
-			}
+		if row.AccountID, err = ownerID(tx); err != nil {
+			return err
 		}
 		row.ID, err = tx.CreateAuthToken(row)
 		return err
 	})
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return Token{}, "", errTaken(owner.Kind, owner.Name)
-	case err != nil:
+	if err != nil {
 		return Token{}, "", fmt.Errorf("creating the token: %w", err)
 	}
-	return tokenFromRow(row, owner.LoginName()), secret, nil
+	return tokenFromRow(row, owner.userName()), secret, nil
 }
 
 func tokenFromRow(t rows.AuthToken, owner string) Token {
@@ -137,27 +141,34 @@ func tokenFromRow(t rows.AuthToken, owner string) Token {
 }
 
 // Tokens returns the tokens and sessions of all, in the order in which they were made.
-func (s *Service) Tokens(ctx context.Context) ([]Token, error) { return s.tokens(ctx, 0) }
-
-// TokensOf returns the tokens of an account, in the order in which they were made.
-func (s *Service) TokensOf(ctx context.Context, owner Account) ([]Token, error) {
-	return s.tokens(ctx, owner.id)
-}
-
-// tokens returns the tokens of an account, or of all if it is 0.
-func (s *Service) tokens(ctx context.Context, account int64) ([]Token, error) {
+func (s *Service) Tokens(ctx context.Context) ([]Token, error) {
 	owners := make(map[int64]string)
 	for _, kind := range []auth.Kind{auth.User, auth.Robot} {
 		for a, err := range s.Accounts(ctx, kind) {
 			if err != nil {
 				return nil, err
 			}
-			owners[a.id] = a.LoginName()
+			owners[a.id] = a.userName()
 		}
 	}
+	return readTokens(owners, func(last int64) ([]rows.AuthToken, error) {
+		return s.rows.AuthTokens(ctx, last, pageSize)
+	})
+}
+
+// TokensOf returns the tokens of an account, in the order in which they were made.
+func (s *Service) TokensOf(ctx context.Context, owner Account) ([]Token, error) {
+	return readTokens(map[int64]string{owner.id: owner.userName()}, func(last int64) ([]rows.AuthToken, error) {
+		return s.rows.AuthTokensOf(ctx, owner.id, last, pageSize)
+	})
+}
+
+// readTokens reads tokens page by page. owners has the user names of their accounts, by id, and
+// next returns the page after a token.
+func readTokens(owners map[int64]string, next func(last int64) ([]rows.AuthToken, error)) ([]Token, error) {
 	var list []Token
 	for last := int64(0); ; {
-		page, err := s.rows.AuthTokens(ctx, account, last, pageSize)
+		page, err := next(last)
 		if err != nil {
 			return nil, fmt.Errorf("reading the tokens: %w", err)
 		}

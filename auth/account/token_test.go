@@ -64,6 +64,9 @@ func TestTokens(t *testing.T) {
 	if of, err := w.TokensOf(t.Context(), owner); err != nil || !reflect.DeepEqual(of, []Token{robot}) {
 		t.Errorf("the robot's tokens: %+v, %v", of, err)
 	}
+	if of, err := w.TokensOf(t.Context(), Account{}); err != nil || len(of) != 0 {
+		t.Errorf("the tokens of no account: %+v, %v", of, err)
+	}
 	if err := w.Revoke(t.Context(), token.ID); err != nil {
 		t.Fatal(err)
 	}

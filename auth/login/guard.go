@@ -79,7 +79,7 @@ func (g *guard) proof(c auth.Credentials, hash string) (p proof) {
 	return p
 }
 
-// recall says what was found out about a proof a moment ago, wherever it came from. Where
+// recall returns what was found out about a proof a moment ago, wherever it came from. Where
 // a right one is news it must cost an attempt: see known.
 func (g *guard) recall(p proof) (right, remembered bool) {
 	now := g.now()
@@ -90,10 +90,10 @@ func (g *guard) recall(p proof) (right, remembered bool) {
 	return false, ok && now.Before(until)
 }
 
-// known says what was found out about a proof without an attempt. A right one is known
-// only where it came from before: a network that is out of attempts could else go
-// through passwords until it hits one that somebody used elsewhere. Nor is it where so
-// many were refused that it must be somebody guessing next to whose it is.
+// known returns what is known about a proof without an attempt. A right one is known only where it
+// came from before. Otherwise a network that is out of attempts could try passwords until it hits
+// one that was used elsewhere. It is not known to a network with so many refusals that someone there
+// must be guessing.
 func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
 	if right, remembered = g.recall(p); !right {
 		return false, remembered
@@ -103,7 +103,7 @@ func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
 	return right, right
 }
 
-// floods says whether a network goes on and on while it is out of attempts.
+// floods reports whether a network was refused too often while it was out of attempts.
 func (g *guard) floods(from netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -165,7 +165,7 @@ func (g *guard) allowance(from netip.Addr) *allowance {
 	return a
 }
 
-// missed counts an attempt that could not succeed and answers with its refusal.
+// missed counts an attempt that could not succeed and returns its refusal.
 func (g *guard) missed(from netip.Addr) error {
 	if err := g.attempt(from); err != nil {
 		return err

@@ -37,7 +37,7 @@ type fileUsers struct {
 	generation uint64
 	byName     map[string]fileUser
 	highest    int      // cost of a password
-	told       sync.Map // names that outdone has complained about
+	told       sync.Map // names that warnShadowed has logged
 }
 
 // fileUser is a line of a file.
@@ -126,7 +126,7 @@ func (u *fileUsers) addLine(line, place string) error {
 	return nil
 }
 
-// checkHash returns the cost of a bcrypt hash, or says why it is none.
+// checkHash returns the cost of a bcrypt hash, or an error if it is none.
 func checkHash(hash string) (cost int, err error) {
 	const (
 		length  = 60
@@ -156,8 +156,8 @@ func (f *files) find(name string) (user, bool) {
 	return user{id: id, hash: line.hash}, true
 }
 
-// outdone says in the log, once, that a user of the files is another one's in rows.
-func (f *files) outdone(name string) {
+// warnShadowed logs once that a database user shadows the htpasswd user of the same name.
+func (f *files) warnShadowed(name string) {
 	u := f.users.Load()
 	line, ok := u.byName[name]
 	if !ok {

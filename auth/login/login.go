@@ -1,12 +1,10 @@
-// Package login finds out who asks: users with passwords, from rows and htpasswd
-// files, and the holders of personal, robot and session tokens. CI jobs it leaves to
-// the source that it is given.
+// Package login authenticates callers: users with passwords, from rows and htpasswd files, and the
+// holders of personal, robot and session tokens. CI jobs it leaves to the source that it is given.
 //
-// What it guarantees: nothing it answers, nor the work it does for an answer, tells
-// whether a name exists. Attempts cost their address, never the user they are for, and
-// whoever has a good token, or a password that was right from there a moment ago, gets in
-// from an address that is out of attempts. Accounts and tokens that change, by whatever
-// process, are as they are now on the next Current.
+// What it guarantees: neither its answer, nor the work for an answer, tells whether a name exists.
+// Attempts are counted for their address, never for the user that they name. A valid token, or a
+// password that was right from there a moment ago, is accepted from an address that is out of
+// attempts. Changes of accounts and tokens by any process are seen by the next Current.
 package login
 
 import (
@@ -16,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -59,12 +56,12 @@ type Options struct {
 	Log *slog.Logger     // nil: none
 }
 
-// IDTokens says what an id_token proves.
+// IDTokens verifies id_tokens.
 type IDTokens interface {
 	Verify(ctx context.Context, idToken string) (oidc.IDToken, error)
 }
 
-// Service finds out who asks. It is safe for concurrent use.
+// Service authenticates callers. It is safe for concurrent use.
 type Service struct {
 	rows       *rows.DB
 	files      *files
@@ -151,7 +148,7 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Version says how accounts and tokens are now. It is read once for each request.
+// Version returns the version of the accounts and tokens. It is read once for each request.
 // Errors: auth.ErrUnavailable.
 func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	v, err := s.rows.AuthVersion(ctx)
@@ -165,7 +162,7 @@ func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 // then all of them stay in force as they were.
 func (s *Service) Reload() error { return s.files.reload() }
 
-// Login says who shows c.
+// Login returns the identity that c belongs to.
 // Errors: auth.ErrCredentials, perhaps with a reason that is for the log only;
 // *auth.TooManyError; auth.ErrUnavailable.
 func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
@@ -190,21 +187,18 @@ func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity,
 	return id, err
 }
 
-// Knows reports whether credentials may come with this user name: that of a user or robot there
-// is, or one of those that all tokens go with. It is for the log, and nobody else's to know.
+// Knows reports whether credentials may come with this user name: that of a user or robot that
+// exists, or one that all tokens go with. It is for the log alone: no client may learn it.
 func (s *Service) Knows(ctx context.Context, name string) bool {
 	if name == anyToken || name == sessionName {
 		return true
 	}
-	if u, err := s.passwords.find(ctx, name); err == nil && u.hash != "" {
-		return true
+	if kind, robot := ParseUserName(name); kind == auth.Robot {
+		_, err := s.rows.Account(ctx, string(kind), robot)
+		return err == nil
 	}
-	robot, ok := strings.CutPrefix(name, RobotPrefix)
-	if !ok {
-		return false
-	}
-	_, err := s.rows.Account(ctx, string(auth.Robot), robot)
-	return err == nil
+	u, err := s.passwords.find(ctx, name)
+	return err == nil && u.hash != ""
 }
 
 // Current returns what an identity, proved before, is at version v. Errors: auth.ErrCredentials
@@ -241,10 +235,10 @@ func (s *Service) ask(ctx context.Context, id auth.Identity) (auth.Identity, err
 	return auth.Identity{}, fmt.Errorf("%w: no source knows %s proved by %q", auth.ErrCredentials, id.Subject(), id.Credential)
 }
 
-// expired says whether a credential has ended, which for the zero time it never does.
+// expired reports whether a credential has ended. The zero time means never.
 func expired(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// unavailable is the error of rows that cannot be read, which says nothing of a credential.
+// unavailable returns the error for rows that cannot be read. It says nothing about a credential.
 func unavailable(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", auth.ErrUnavailable, doing, err)
 }

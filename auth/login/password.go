@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	// DefaultCost of bcrypt is what a password gets that says nothing else: about 0.1 s of one
-	// processor.
+	// DefaultCost is the bcrypt cost of a new password: about 0.1 s of one processor.
 	DefaultCost = 10
 	minCost     = 8
 	maxCost     = 14
@@ -43,10 +42,10 @@ type passwords struct {
 	compare func(hash, password []byte) error
 }
 
-// user is somebody with a password.
+// user is a user with a password.
 type user struct {
 	id       auth.Identity
-	hash     string // "" for nobody
+	hash     string // "" if there is no such user
 	disabled bool
 }
 
@@ -59,7 +58,7 @@ func (p *passwords) Name() string { return byPassword }
 
 // Authenticate takes what can be the name of a user, with a password.
 func (p *passwords) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
-	if Looks(c.Secret) || auth.CheckAccountName(c.Name) != nil {
+	if isToken(c.Secret) || auth.CheckAccountName(c.Name) != nil {
 		return auth.Identity{}, auth.ErrNotMine
 	}
 	if checkPassword(c.Secret) != nil {
@@ -109,7 +108,7 @@ func (p *passwords) find(ctx context.Context, name string) (user, error) {
 	case err != nil:
 		return user{}, unavailable("reading an account", err)
 	}
-	p.files.outdone(name)
+	p.files.warnShadowed(name)
 	id := accountIdentity(a)
 	id.Credential, id.Stamp = byPassword, strconv.FormatInt(a.Stamp, 10)
 	return user{id: id, hash: a.PasswordHash, disabled: a.Disabled}, nil
@@ -120,7 +119,7 @@ func accountIdentity(a rows.Account) auth.Identity {
 	return auth.Identity{Kind: auth.Kind(a.Kind), Name: a.Name, ID: strconv.FormatInt(a.ID, 10), Groups: a.Groups}
 }
 
-// verify says whether a password is right. What was found a moment ago is not worked
+// verify reports whether a password is right. What was found a moment ago is not worked
 // out again, and neither is what another request is waiting for.
 func (p *passwords) verify(ctx context.Context, c auth.Credentials, u user) (bool, error) {
 	proof := p.guard.proof(c, u.hash)
@@ -136,7 +135,7 @@ func (p *passwords) verify(ctx context.Context, c auth.Credentials, u user) (boo
 	return right.(bool), nil
 }
 
-// check says whether a password is right, once the address may make an attempt. Only one that
+// check reports whether a password is right, once the address may make an attempt. Only one that
 // was wrong, and was not so a moment ago, has cost it.
 func (p *passwords) check(ctx context.Context, c auth.Credentials, u user, proof proof) (bool, error) {
 	if err := p.guard.attempt(c.From); err != nil {
@@ -185,7 +184,7 @@ func (p *passwords) enter() bool {
 	}
 }
 
-// run compares a password with a user's hash. If that lets nobody in, it has cost what
+// run compares a password with a user's hash. If that fails, it has cost what
 // the highest cost of all does: a cost is twice the one below it, so what is missing
 // from one to the highest is one run of each cost from there to just below it.
 func (p *passwords) run(ctx context.Context, u user, password []byte) (right bool, err error) {
@@ -194,7 +193,7 @@ func (p *passwords) run(ctx context.Context, u user, password []byte) (right boo
 		return false, err
 	}
 	if u.hash == "" {
-		return false, p.waste(highest, password)
+		return false, p.dummyCompare(highest, password)
 	}
 	cost, err := bcrypt.Cost([]byte(u.hash))
 	if err != nil {
@@ -207,15 +206,16 @@ func (p *passwords) run(ctx context.Context, u user, password []byte) (right boo
 		return true, nil
 	}
 	for ; cost < highest; cost++ {
-		if err := p.waste(cost, password); err != nil {
+		if err := p.dummyCompare(cost, password); err != nil {
 			return false, err
 		}
 	}
 	return right, nil
 }
 
-// waste compares a password with a hash that is nobody's.
-func (p *passwords) waste(cost int, password []byte) error {
+// dummyCompare spends the time of one bcrypt comparison, so that unknown users cost as much as known
+// ones.
+func (p *passwords) dummyCompare(cost int, password []byte) error {
 	if p.compare(fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", 53)), password) == nil {
 		return fmt.Errorf("%w: a password fits the hash that none does", auth.ErrUnavailable)
 	}
@@ -240,7 +240,7 @@ func HashPassword(password string, cost int) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
 	}
-	if Looks(password) {
+	if isToken(password) {
 		return "", errors.New("this password begins as tokens do, and would be taken for one")
 	}
 	if cost < minCost || cost > maxCost {
@@ -250,7 +250,7 @@ func HashPassword(password string, cost int) (string, error) {
 	return string(hash), err
 }
 
-// checkPassword says why a text can be nobody's password.
+// checkPassword returns why a text cannot be a password, or nil.
 func checkPassword(password string) error {
 	switch {
 	case password == "":

@@ -57,15 +57,15 @@ func NewSecret(kind TokenKind) (secret string, hash []byte) {
 	return secret, Hash(secret)
 }
 
-// Hash is what a secret is known by in the rows. It needs no salt: nobody can guess
-// what has 178 random bits.
+// Hash returns the hash by which the rows know a secret. It needs no salt: 178 random bits cannot be
+// guessed.
 func Hash(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
 }
 
-// Looks says whether a text begins as the secrets of tokens do.
-func Looks(text string) bool {
+// isToken reports whether text has the prefix of a token.
+func isToken(text string) bool {
 	_, ok := kindOf(text)
 	return ok
 }
@@ -79,7 +79,7 @@ func kindOf(text string) (TokenKind, bool) {
 	return "", false
 }
 
-// ParseSecret says of what kind a secret is.
+// ParseSecret returns the kind of a secret.
 // Errors: auth.ErrNotMine for what does not look like one; auth.ErrCredentials for one
 // that cannot have been made here.
 func ParseSecret(secret string) (TokenKind, error) {

@@ -20,7 +20,7 @@ func TestNewSecret(t *testing.T) {
 			if sum := sha256.Sum256([]byte(secret)); !bytes.Equal(hash, sum[:]) || !bytes.Equal(hash, Hash(secret)) {
 				t.Error("the hash is another one's")
 			}
-			if !strings.HasPrefix(secret, prefix) || len(secret) != 43 || seen[secret] || !Looks(secret) {
+			if !strings.HasPrefix(secret, prefix) || len(secret) != 43 || seen[secret] || !isToken(secret) {
 				t.Errorf("%q", secret)
 			}
 			if got, err := ParseSecret(secret); got != kind || err != nil {
@@ -113,18 +113,18 @@ func FuzzParseSecret(f *testing.F) {
 		kind, err := ParseSecret(text)
 		switch {
 		case err == nil:
-			if text != kind.prefix()+text[7:37]+checksum(text[:37]) || !Looks(text) {
+			if text != kind.prefix()+text[7:37]+checksum(text[:37]) || !isToken(text) {
 				t.Errorf("%q is a secret of kind %q", text, kind)
 			}
 		case errors.Is(err, auth.ErrNotMine):
-			if Looks(text) {
+			if isToken(text) {
 				t.Errorf("%q looks like a secret and is not ours", text)
 			}
-		case !errors.Is(err, auth.ErrCredentials) || !Looks(text):
+		case !errors.Is(err, auth.ErrCredentials) || !isToken(text):
 			t.Errorf("%q: %v", text, err)
 		}
 		// An answer to the right shape with a checksum put right.
-		if len(text) >= 37 && Looks(text) && strings.Trim(text[7:37], base62) == "" {
+		if len(text) >= 37 && isToken(text) && strings.Trim(text[7:37], base62) == "" {
 			if _, err := ParseSecret(text[:37] + checksum(text[:37])); err != nil {
 				t.Errorf("%q with its checksum: %v", text[:37], err)
 			}

@@ -158,7 +158,7 @@ func TestExchangeForgets(t *testing.T) {
 	}
 	f.advance(time.Hour + time.Second)
 	f.exchange("job.new")
-	if rows, err := f.other.AuthTokens(t.Context(), 0, 0, 100); len(rows) != 1 || err != nil {
+	if rows, err := f.other.AuthTokens(t.Context(), 0, 100); len(rows) != 1 || err != nil {
 		t.Errorf("%d sessions are left, %v", len(rows), err)
 	}
 }

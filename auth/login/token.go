@@ -23,8 +23,24 @@ const (
 	byToken  = "token:" // begins the Credential of who showed a personal or robot token
 )
 
-// RobotPrefix begins the user name of a robot, as no user's does.
-const RobotPrefix = "robot+"
+// robotPrefix begins the user name of a robot. No name of a user has a plus sign.
+const robotPrefix = "robot+"
+
+// UserName returns the user name that an account logs in with.
+func UserName(kind auth.Kind, name string) string {
+	if kind == auth.Robot {
+		return robotPrefix + name
+	}
+	return name
+}
+
+// ParseUserName returns the kind and name of the account that logs in with a user name.
+func ParseUserName(userName string) (kind auth.Kind, name string) {
+	if robot, ok := strings.CutPrefix(userName, robotPrefix); ok {
+		return auth.Robot, robot
+	}
+	return auth.User, userName
+}
 
 // tokens proves users and robots by the tokens they were given.
 type tokens struct {
@@ -47,11 +63,7 @@ func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	name := id.Name
-	if id.Kind == auth.Robot {
-		name = RobotPrefix + name
-	}
-	if c.Name != name && c.Name != anyToken {
+	if c.Name != UserName(id.Kind, id.Name) && c.Name != anyToken {
 		return auth.Identity{}, fmt.Errorf("%w: %s is not the user's whose name came with it", auth.ErrCredentials, id.Credential)
 	}
 	if !id.AllowedFrom(c.From) {

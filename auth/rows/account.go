@@ -26,7 +26,7 @@ func (a Account) String() string { return fmt.Sprintf("%s %q", a.Kind, a.Name) }
 // GoString does not either.
 func (a Account) GoString() string { return a.String() }
 
-// AuthEnabled says whether authentication was ever on.
+// AuthEnabled reports whether authentication was ever on.
 func (d *DB) AuthEnabled(ctx context.Context) (bool, error) {
 	var enabled bool
 	err := d.queryRow(ctx, `SELECT enabled_at IS NOT NULL FROM auth WHERE id = 1`).Scan(&enabled)
@@ -39,7 +39,7 @@ func (tx *Tx) EnableAuth(now int64) error {
 	return err
 }
 
-// HasAccounts says whether there is any user or robot.
+// HasAccounts reports whether there is any user or robot.
 func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
 	var has bool
 	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)

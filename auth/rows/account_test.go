@@ -22,7 +22,7 @@ func write(t *testing.T, db *DB, fn func(*Tx) error) {
 	}
 }
 
-// change says whether the AuthVersion, as another connection to the same rows sees it,
+// change reports whether the AuthVersion, as another connection to the same rows sees it,
 // changes with fn.
 func change(t *testing.T, db, other *DB, fn func(*Tx) error) bool {
 	t.Helper()
@@ -154,7 +154,7 @@ func TestHighestPasswordCost(t *testing.T) {
 	}
 }
 
-// Authentication once on stays on, whoever goes.
+// Authentication once on stays on, also without accounts.
 func TestEnableAuth(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	enabled := func(want bool) {

@@ -40,14 +40,15 @@ func (d *DB) AuthTokenByID(ctx context.Context, id int64) (AuthToken, error) {
 		FROM auth_tokens WHERE id = $1`, id))
 }
 
-// AuthTokens returns at most n tokens of an account, or of all and the sessions too if
-// it is 0, whose ids are above last, in their order.
-func (d *DB) AuthTokens(ctx context.Context, accountID, last int64, n int) ([]AuthToken, error) {
-	if accountID == 0 {
-		rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
-			FROM auth_tokens WHERE id > $1 ORDER BY id LIMIT $2`, last, n)
-		return scanAll(rows, err, scanAuthToken)
-	}
+// AuthTokens returns at most n tokens and sessions whose ids are above last, in their order.
+func (d *DB) AuthTokens(ctx context.Context, last int64, n int) ([]AuthToken, error) {
+	rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
+		FROM auth_tokens WHERE id > $1 ORDER BY id LIMIT $2`, last, n)
+	return scanAll(rows, err, scanAuthToken)
+}
+
+// AuthTokensOf returns at most n tokens of an account whose ids are above last, in their order.
+func (d *DB) AuthTokensOf(ctx context.Context, accountID, last int64, n int) ([]AuthToken, error) {
 	rows, err := d.query(ctx, `SELECT id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at
 		FROM auth_tokens WHERE account_id = $1 AND id > $2 ORDER BY id LIMIT $3`, accountID, last, n)
 	return scanAll(rows, err, scanAuthToken)
@@ -112,7 +113,7 @@ func (tx *Tx) UseIDToken(issuer, jti string, expires int64) error {
 
 // ForgetExpired removes at most n sessions and n used identity tokens that expired
 // before now. Personal and robot tokens stay, so that a list shows them expired. The
-// AuthVersion stays: what was expired held for nobody.
+// AuthVersion stays: an expired row has no effect.
 func (tx *Tx) ForgetExpired(now int64, n int) error {
 	_, err := tx.exec(`DELETE FROM auth_tokens WHERE id IN
 		(SELECT id FROM auth_tokens WHERE account_id IS NULL AND expires_at < $1 LIMIT $2)`, now, n)

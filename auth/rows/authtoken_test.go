@@ -21,9 +21,9 @@ func newAuthToken(t *testing.T, db *DB, token AuthToken) int64 {
 	return id
 }
 
-func tokenIDs(t *testing.T, db *DB, account int64) []int64 {
+// tokenIDs returns the ids of a list of tokens.
+func tokenIDs(t *testing.T, tokens []AuthToken, err error) []int64 {
 	t.Helper()
-	tokens, err := db.AuthTokens(t.Context(), account, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestAuthToken(t *testing.T) {
 	}
 }
 
-// Tokens go with their owner, and nobody else's do.
+// Tokens go with their owner, and no others do.
 func TestAuthTokensOfAccount(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	alice := newAccount(t, db, Account{Kind: "user", Name: "alice"})
@@ -77,23 +77,29 @@ func TestAuthTokensOfAccount(t *testing.T) {
 		}
 		ids = append(ids, newAuthToken(t, db, AuthToken{AccountID: owner, Kind: kind, Hash: fmt.Append(nil, i), ExpiresAt: 9}))
 	}
-	check := func(what string, account int64, want ...int64) {
+	check := func(what string, want ...int64) {
 		t.Helper()
-		if got := tokenIDs(t, db, account); !reflect.DeepEqual(got, want) {
+		all, err := db.AuthTokens(t.Context(), 0, 100)
+		if got := tokenIDs(t, all, err); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	check("all", 0, ids...)
-	check("alice's", alice, ids[0], ids[2])
-	if page, err := db.AuthTokens(t.Context(), alice, ids[0], 1); err != nil || len(page) != 1 || page[0].ID != ids[2] {
+	check("all", ids...)
+	if page, err := db.AuthTokens(t.Context(), ids[0], 2); !reflect.DeepEqual(tokenIDs(t, page, err), ids[1:3]) {
+		t.Errorf("a page of all: %v", page)
+	}
+	if of, err := db.AuthTokensOf(t.Context(), alice, 0, 100); !reflect.DeepEqual(tokenIDs(t, of, err), []int64{ids[0], ids[2]}) {
+		t.Errorf("alice's: %v", of)
+	}
+	if page, err := db.AuthTokensOf(t.Context(), alice, ids[0], 1); err != nil || len(page) != 1 || page[0].ID != ids[2] {
 		t.Errorf("the second page: %v, %v", page, err)
 	}
 	if !change(t, db, db, func(tx *Tx) error { return tx.DeleteAuthTokensOf(bob) }) {
 		t.Error("removing bob's leaves the version")
 	}
-	check("without bob's", 0, ids[0], ids[2], ids[3])
+	check("without bob's", ids[0], ids[2], ids[3])
 	write(t, db, func(tx *Tx) error { return tx.DeleteAccount(alice) })
-	check("without alice", 0, ids[3])
+	check("without alice", ids[3])
 }
 
 // A token is of an account, and a session of none, whatever is asked for.
@@ -136,7 +142,8 @@ func TestForgetExpired(t *testing.T) {
 	}
 	left := func(want int) {
 		t.Helper()
-		if got := tokenIDs(t, db, 0); len(got) != 1+want || got[0] != kept {
+		all, err := db.AuthTokens(t.Context(), 0, 100)
+		if got := tokenIDs(t, all, err); len(got) != 1+want || got[0] != kept {
 			t.Errorf("tokens %v are left, want %d sessions", got, want)
 		}
 		var used int

@@ -75,7 +75,6 @@ func scanAll[T any](r *db.Rows, err error, scan func(scanner) (T, error)) ([]T, 
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
 	var all []T
 	for r.Next() {
 		one, err := scan(r)
@@ -84,7 +83,7 @@ func scanAll[T any](r *db.Rows, err error, scan func(scanner) (T, error)) ([]T, 
 		}
 		all = append(all, one)
 	}
-	return all, r.Err()
+	return all, nil
 }
 
 // encodeList makes a column's JSON array of a list.

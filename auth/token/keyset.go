@@ -90,7 +90,7 @@ func keyOfRow(row rows.SigningKey) (*key, error) {
 	return keys[0], nil
 }
 
-// describe is what a row says without being parsed: all but the certificate.
+// describe returns what is known of a row without parsing its key: all but the certificate.
 func describe(row rows.SigningKey) Key {
 	return Key{
 		KID: row.KID, State: State(row.State),

@@ -33,7 +33,7 @@ func (s Signed) GoString() string { return s.String() }
 // Sign makes a token by which id may use the access. It lives for the TTL, or less if the
 // identity's credential ends before.
 //
-// Errors: ErrTooLarge; auth.ErrCredentials when the credential has ended; what the database says.
+// Errors: ErrTooLarge; auth.ErrCredentials when the credential has ended; those of the database.
 func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Access) (Signed, error) {
 	set, err := i.current(ctx)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package token signs and verifies Berth's own tokens: JWTs that say who asks
-// and what was granted, and that other services can verify by the published keys.
+// Package token signs and verifies Berth's own tokens: JWTs that name a caller and what was granted,
+// and that other services can verify by the published keys.
 //
 // A token that Verify accepts was signed by a key of this registry that has not
 // been revoked, for this issuer and this service, has exactly the form that Sign
-// writes, and is of its time. It says nothing of what the policy, or the account
-// behind it, has become since: whoever serves a request asks those as well.
+// writes, and is valid now. The policy, or the account behind it, may have changed since: who serves
+// a request asks those as well.
 //
 // Keys are rows, which every process of a registry shares, or a file that the
 // operator mounts. Rows go from next, which is published and does not sign yet, to active, of which
@@ -43,14 +43,14 @@ const (
 )
 
 var (
-	// ErrInvalid says that a token is none of ours, or no longer. What wraps it gives a
+	// ErrInvalid means that a token is none of ours, or no longer. What wraps it gives a
 	// reason for the log, in which nothing of the token occurs.
 	ErrInvalid = errors.New("invalid token")
-	// ErrExpired says that a token was good until it ended, less than the upload grace ago.
+	// ErrExpired means that a token was good until it ended, less than the upload grace ago.
 	ErrExpired = errors.New("the token has expired")
-	// ErrTooLarge says that so much was asked for that the token would exceed MaxSize.
+	// ErrTooLarge means that so much was asked for that the token would exceed MaxSize.
 	ErrTooLarge = errors.New("the token would be too large: ask for fewer scopes at once")
-	// ErrKeyFile says that keys which come from a file are not changed by a command.
+	// ErrKeyFile means that keys which come from a file are not changed by a command.
 	ErrKeyFile = errors.New("the signing keys come from a file: put a new key before the others in it, and take out what is revoked")
 )
 
@@ -107,7 +107,7 @@ func Open(ctx context.Context, o Options) (*Issuer, error) {
 	return i, nil
 }
 
-// check completes the options, or says what is wrong with them. Empty names would make
+// check completes the options, or returns what is wrong with them. Empty names would make
 // the library leave out the comparison.
 func (o *Options) check() error {
 	if o.Now == nil {
@@ -165,7 +165,7 @@ func (i *Issuer) at(ctx context.Context, v auth.Version) (*keySet, error) {
 	return set, nil
 }
 
-// current returns the keys as they are now, whoever changed them.
+// current returns the keys as they are now, also after changes by other processes.
 func (i *Issuer) current(ctx context.Context) (*keySet, error) {
 	if i.o.KeyFile != "" {
 		return i.keys.Load(), nil

@@ -16,7 +16,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Grant is what a token says. It may be shared: what its fields point at must not be changed.
+// Grant is the content of a token. It may be shared: what its fields point at must not be changed.
 type Grant struct {
 	// Identity has neither Scope nor Expires: what a credential is good for is asked of
 	// its source, as of now.
@@ -45,7 +45,7 @@ func (i *Issuer) Revoked(ctx context.Context, key string, v auth.Version) (bool,
 // Verify returns what a token grants, given the version of the rows that the request goes by.
 //
 // Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is good for its open upload
-// alone, from Leeway after its end until the upload grace is over; what the database says.
+// alone, from Leeway after its end until the upload grace is over; those of the database.
 func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant, error) {
 	if len(text) > MaxSize {
 		return Grant{}, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, MaxSize)

@@ -23,26 +23,20 @@ import (
 var (
 	// ErrNoSpace reports that the disk of the database is full. Nothing was changed.
 	ErrNoSpace = errors.New("no space left for the database")
-	// ErrUncertain reports that the connection failed during COMMIT, so that
-	// the transaction may or may not have happened. A later transaction
-	// that reads what this one wrote knows for sure.
+	// ErrUncertain reports that the connection failed during COMMIT, so that the transaction may or
+	// may not have happened. A later transaction can read what this one wrote to find out.
 	ErrUncertain = errors.New("the transaction may or may not have been committed")
 	// ErrClosed reports that the database was closed.
 	ErrClosed = errors.New("the database is closed")
 )
 
-// Engine is one kind of database. It is safe for concurrent use. The suite dbtest.Run tests what
-// is promised here.
+// Engine is one kind of database, which does what DB promises. It is safe for concurrent use. The
+// suite dbtest.Run tests these promises.
 type Engine interface {
-	// Query runs a query and returns its first n rows, or all if n is negative. When ctx ends
-	// while the query waits for a connection, Query returns the error of ctx.
+	// Query implements DB.Query, and returns the first n rows only, or all if n is negative.
 	Query(ctx context.Context, query string, args []any, n int) (*Rows, error)
 
-	// Scan runs a query and calls each with one row after the other, until there are no more or
-	// each returns false or an error. A row holds only during the call. The connection is held
-	// meanwhile: each must not wait for anything, nor use the database. Scans wait for each other,
-	// so that however many there are, queries find a connection. When ctx ends while the scan
-	// waits, Scan returns the error of ctx.
+	// Scan implements DB.Scan.
 	Scan(ctx context.Context, query string, args []any, each func(Row) (more bool, err error)) error
 
 	// Tx implements DB.Tx by Run.
@@ -54,8 +48,7 @@ type Engine interface {
 	// Exclusive implements DB.Exclusive.
 	Exclusive() bool
 
-	// Close waits for the transactions and queries that run or wait, and closes every connection.
-	// Later calls return ErrClosed, but for Close, which returns nil.
+	// Close implements DB.Close.
 	Close() error
 }
 
@@ -93,7 +86,11 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 	return firstRow(db.engine.Query(ctx, query, args, 1))
 }
 
-// Scan runs a query of many rows, one after the other: see Engine.
+// Scan runs a query and calls each with one row after the other, until there are no more or each
+// returns false or an error. A row is valid only during the call. The connection is held meanwhile:
+// each must not wait for anything, nor use the database. Scans wait for each other, so that however
+// many there are, queries find a connection. When ctx ends while the scan waits, Scan returns the
+// error of ctx.
 func (db *DB) Scan(ctx context.Context, query string, args []any, each func(Row) (more bool, err error)) error {
 	return db.engine.Scan(ctx, query, args, each)
 }

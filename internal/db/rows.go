@@ -26,8 +26,8 @@ func firstRow(r *Rows, err error) Row {
 	return Row{values: r.values[:r.width]}
 }
 
-// Scan copies the columns of the row into dest, one pointer for each. It
-// answers fs.ErrNotExist where there is no row.
+// Scan copies the columns of the row into dest, one pointer for each. If there is no row it returns
+// fs.ErrNotExist.
 func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
@@ -35,7 +35,8 @@ func (r Row) Scan(dest ...any) error {
 	return scan(dest, r.values)
 }
 
-// Rows is a result in memory. It is used like a sql.Rows, but needs no closing.
+// Rows is a result in memory. It holds no connection, so that it needs no closing, and reading it
+// cannot fail but by Scan.
 type Rows struct {
 	width   int
 	values  []any // of all rows
@@ -47,7 +48,7 @@ type Rows struct {
 // a value may be see NewRow.
 func NewRows(width int, values []any) *Rows { return &Rows{width: width, values: values} }
 
-// Next goes on to the next row, and says whether there is one.
+// Next advances to the next row and reports whether there is one.
 func (r *Rows) Next() bool {
 	if r.next >= len(r.values) {
 		r.current = nil
@@ -60,12 +61,6 @@ func (r *Rows) Next() bool {
 
 // Scan copies the columns of the current row into dest, one pointer for each.
 func (r *Rows) Scan(dest ...any) error { return scan(dest, r.current) }
-
-// Err is nil: the rows were all read before.
-func (r *Rows) Err() error { return nil }
-
-// Close does nothing.
-func (r *Rows) Close() error { return nil }
 
 func scan(dest []any, values []any) error {
 	if len(dest) != len(values) {

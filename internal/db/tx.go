@@ -13,9 +13,8 @@ type Conn interface {
 
 // Tx is a running write transaction. It is for the goroutine that its function runs in.
 //
-// After a statement has failed the transaction is over: the rest of its
-// statements fail alike, and DB.Tx answers with that error even if the
-// function does not.
+// After a statement has failed the transaction is over: its other statements fail with the same
+// error, and DB.Tx returns that error even if the function returns nil.
 type Tx struct {
 	conn     Conn  // nil when the function has returned
 	err      error // of the first statement that failed

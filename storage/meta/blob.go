@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 )
 
@@ -18,7 +17,7 @@ type Blob struct {
 // Blob returns a blob that the repository has, or fs.ErrNotExist.
 func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	b := Blob{Digest: digest}
-	// A second row says that the blob has several objects.
+	// A second row means that the blob has several objects.
 	rows, err := d.query(ctx, `SELECT b.id, b.size, b.damaged_at IS NOT NULL, COALESCE(o.key, ''), COALESCE(o.size, 0)
 		FROM repositories r
 		JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
@@ -28,9 +27,8 @@ func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	if err != nil {
 		return b, err
 	}
-	defer rows.Close()
 	if !rows.Next() {
-		return b, errors.Join(rows.Err(), fs.ErrNotExist)
+		return b, fs.ErrNotExist
 	}
 	if err := rows.Scan(&b.ID, &b.Size, &b.Damaged, &b.Object.Key, &b.Object.Size); err != nil {
 		return b, err
@@ -38,7 +36,7 @@ func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	if rows.Next() {
 		b.Object = Object{}
 	}
-	return b, rows.Err()
+	return b, nil
 }
 
 // SavedBlob is the row of a blob as SaveBlob made or found it.
@@ -60,7 +58,7 @@ func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
 	return b, err
 }
 
-// CheckBlob says that the blob's stored bytes were read and are those of its digest, unless the
+// CheckBlob records that the blob's stored bytes were read and are those of its digest, unless the
 // object is no longer the blob's.
 func (tx *Tx) CheckBlob(id int64, key string, now int64) error {
 	_, err := tx.exec(`UPDATE blobs SET checked_at = $3
@@ -68,14 +66,14 @@ func (tx *Tx) CheckBlob(id int64, key string, now int64) error {
 	return err
 }
 
-// HealBlob says that the blob has got bytes that were hashed as they were written.
+// HealBlob records that the blob has got bytes that were hashed as they were written.
 func (tx *Tx) HealBlob(id, now int64) error {
 	tx.markChanged(everyRepository)
 	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1`, id, now)
 	return err
 }
 
-// DamageBlob says that an object of the blob is gone or wrong, unless the object
+// DamageBlob records that an object of the blob is gone or wrong, unless the object
 // is no longer the blob's.
 func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
 	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3

@@ -14,7 +14,7 @@ type Content struct {
 	Size       int64  `json:"size"`
 }
 
-// Present says whether the repository has it.
+// Present reports whether the repository has it.
 func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
 
 // Contents returns those of the digests that the repository has or waits for. What
@@ -28,7 +28,6 @@ func (r Repo) Contents(digests []string) (map[string]Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
 	found := make(map[string]Content, len(digests))
 	for rows.Next() {
 		var c Content
@@ -37,7 +36,7 @@ func (r Repo) Contents(digests []string) (map[string]Content, error) {
 		}
 		found[c.Digest] = c
 	}
-	return found, rows.Err()
+	return found, nil
 }
 
 // Content returns what the repository has or waits for under one digest, or fs.ErrNotExist.

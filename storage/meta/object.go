@@ -20,7 +20,7 @@ type Claim struct {
 }
 
 // ReserveObject makes the row of an object that an upload's request is about to
-// write. Until writerUntil nobody deletes the object, and the claim counts.
+// write. Until writerUntil the object is not deleted, and the claim counts.
 func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, c Claim) error {
 	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until, charged, claimed)
 		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6)`, key, upload, seq, writerUntil, c.Charged, c.Bytes)
@@ -70,7 +70,7 @@ func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
 	return err
 }
 
-// RecordObject says that an upload's object is complete and how long it is.
+// RecordObject records that an upload's object is complete, and its size.
 func (tx *Tx) RecordObject(key string, size int64) error {
 	_, err := tx.exec(`UPDATE objects SET size = $2, writer_until = NULL, charged = NULL, claimed = NULL WHERE key = $1`, key, size)
 	return err
@@ -136,7 +136,6 @@ func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, ma
 	if err != nil {
 		return "", nil, err
 	}
-	defer rows.Close()
 	for rows.Next() {
 		var key string
 		var m Mark
@@ -148,7 +147,7 @@ func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, ma
 		}
 		marks = append(marks, m)
 	}
-	return first, marks, rows.Err()
+	return first, marks, nil
 }
 
 // BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its
@@ -176,7 +175,6 @@ func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
 	var objects []Object
 	for rows.Next() {
 		var o Object
@@ -185,7 +183,7 @@ func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 		}
 		objects = append(objects, o)
 	}
-	return objects, rows.Err()
+	return objects, nil
 }
 
 // ForgetObjects removes the rows of objects that are deleted.

@@ -14,7 +14,7 @@ func (d *DB) Registry(ctx context.Context) (schema.Registry, error) {
 // CreateRegistry gives a new database its identity.
 func (tx *Tx) CreateRegistry(r schema.Registry) error { return schema.CreateRegistry(tx.tx, r) }
 
-// HasBlobs says whether any blob was ever committed.
+// HasBlobs reports whether any blob was ever committed.
 func (d *DB) HasBlobs(ctx context.Context) (bool, error) {
 	var has bool
 	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM blobs)`).Scan(&has)

@@ -86,7 +86,6 @@ func (d *DB) Listed(ctx context.Context, since int64, n int) (names []string, ve
 	if err != nil {
 		return nil, since, err
 	}
-	defer rows.Close()
 	version = since
 	for rows.Next() {
 		var name string
@@ -95,7 +94,7 @@ func (d *DB) Listed(ctx context.Context, since int64, n int) (names []string, ve
 		}
 		names = append(names, name)
 	}
-	return names, version, rows.Err()
+	return names, version, nil
 }
 
 // Tags returns the names of at most n tags after last, in byte order, or
@@ -113,7 +112,6 @@ func scanNames(rows *db.Rows, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
 	var names []string
 	for rows.Next() {
 		var name string
@@ -122,5 +120,5 @@ func scanNames(rows *db.Rows, err error) ([]string, error) {
 		}
 		names = append(names, name)
 	}
-	return names, rows.Err()
+	return names, nil
 }

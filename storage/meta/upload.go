@@ -12,7 +12,7 @@ type Upload struct {
 	ID             string
 	Repository     string
 	Owner          string
-	Charged        string // who it counts for
+	Charged        string // the caller that it counts for
 	Algorithm      string
 	Size           int64
 	HashState      []byte
@@ -29,7 +29,7 @@ func (tx *Tx) CreateUploads(u Upload, ids []string) error {
 	return err
 }
 
-// RemoveUnused removes sessions that nobody used, with the rows of the keys that they reserved. It
+// RemoveUnused removes sessions that were not used, with the rows of the keys that they reserved. It
 // fails if one has a recorded object.
 func (tx *Tx) RemoveUnused(ids []string) error {
 	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids); err != nil {
@@ -86,7 +86,7 @@ func (tx *Tx) FinishUpload(id string, size int64, digest string) (bool, error) {
 	return n > 0, err
 }
 
-// TouchUpload says that a session was used.
+// TouchUpload records that a session was used.
 func (tx *Tx) TouchUpload(id string, now int64) error {
 	_, err := tx.exec(`UPDATE uploads SET updated_at = $2 WHERE id = $1`, id, now)
 	return err
@@ -121,7 +121,7 @@ func (tx *Tx) ExpireUpload(id string, openBefore, finishedBefore int64, now int6
 	return err
 }
 
-// Usage is what somebody has in progress.
+// Usage is what one caller has in progress: see Upload.Charged.
 type Usage struct {
 	Sessions int64 // upload sessions that are open
 	Bytes    int64 // recorded in them, and claimed by requests that run
@@ -137,7 +137,7 @@ const usageSQL = `SELECT COUNT(*), COALESCE(SUM(size + next_part * $3), 0)
 		(SELECT COUNT(*) FROM objects WHERE charged = $1 AND writer_until > $2)
 	FROM uploads WHERE charged = $1 AND finished_digest IS NULL`
 
-// Usage returns what counts for somebody.
+// Usage returns the usage of a caller.
 func (tx *Tx) Usage(charged string, now int64) (u Usage, err error) {
 	err = tx.queryRow(usageSQL, charged, now, partBytes).Scan(&u.Sessions, &u.Bytes, &u.Requests)
 	return u, err

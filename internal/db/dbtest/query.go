@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"sync"
 
 	"github.com/berth-registry/berth/internal/db"
 )
@@ -142,6 +143,34 @@ func (s *suite) testScan() {
 	if err := s.db.Scan(context.Background(), `SELECT nothing FROM items`, nil, nil); err == nil {
 		s.Error("a scan without a column worked")
 	}
+}
+
+// A scan that waits for others ends with its context.
+func (s *suite) testScansWait() {
+	release := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 64 { // more than there are connections
+		wg.Go(func() {
+			err := s.db.Scan(context.Background(), `SELECT 1`, nil, func(db.Row) (bool, error) {
+				<-release
+				return true, nil
+			})
+			if err != nil {
+				s.Error(err)
+			}
+		})
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	var err error
+	for err == nil { // until the others hold every connection
+		err = s.db.Scan(ended, `SELECT 1`, nil, func(db.Row) (bool, error) { return true, nil })
+	}
+	if !errors.Is(err, context.Canceled) {
+		s.Errorf("got %v", err)
+	}
+	close(release)
+	wg.Wait()
 }
 
 func (s *suite) testClose() {

@@ -38,6 +38,7 @@ func Run(t *testing.T, e Engine) {
 		"lists":               (*suite).testLists,
 		"lists of structs":    (*suite).testListsOfStructs,
 		"scan":                (*suite).testScan,
+		"scans wait":          (*suite).testScansWait,
 		"close":               (*suite).testClose,
 	} {
 		t.Run(name, func(t *testing.T) { test(&suite{T: t, Engine: e, db: e.Open(t, suiteSchema(t))}) })

@@ -23,7 +23,7 @@ func Backup(ctx context.Context, url, file string) error {
 		return err
 	}
 	if path == "" {
-		return errors.New("a database in memory can only be backed up by the process that holds it")
+		return errors.New("a database in memory cannot be backed up")
 	}
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("backing up: %w", err)
@@ -33,19 +33,6 @@ func Backup(ctx context.Context, url, file string) error {
 		return fmt.Errorf("backing up %s: %w", path, err)
 	}
 	return errors.Join(backup(ctx, c, file), c.close())
-}
-
-// backup is Backup for an open database, in memory too. There readers and writers wait meanwhile.
-func (e *engine) backup(ctx context.Context, file string) error {
-	if !e.memory {
-		return Backup(ctx, "sqlite:"+e.path, file)
-	}
-	c, err := e.readers.get(ctx)
-	if err != nil {
-		return err
-	}
-	defer e.readers.put(c)
-	return backup(ctx, c, file)
 }
 
 func backup(ctx context.Context, c *conn, file string) error {

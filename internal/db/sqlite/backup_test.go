@@ -14,40 +14,40 @@ import (
 )
 
 func TestBackup(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		mustInsert(t, d, "a")
-		dir := t.TempDir()
-		file := filepath.Join(dir, "co'py.db")
-		if err := d.backup(context.Background(), file); err != nil {
-			t.Fatal(err)
-		}
-		mustInsert(t, d, "b")
-		if err := d.backup(context.Background(), file); !errors.Is(err, fs.ErrExist) {
-			t.Errorf("overwriting: %v", err)
-		}
-		if err := d.backup(context.Background(), filepath.Join(dir, "absent", "copy")); err == nil {
-			t.Error("a backup into a directory that is not there")
-		}
-		canceled, cancel := context.WithCancel(context.Background())
-		cancel()
-		if err := d.backup(canceled, filepath.Join(dir, "canceled")); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-		entries, err := os.ReadDir(dir)
-		if err != nil || len(entries) != 1 {
-			t.Fatalf("%v, %v", entries, err)
-		}
-		if info, err := entries[0].Info(); err != nil || info.Mode() != 0o600 && runtime.GOOS != "windows" {
-			t.Errorf("%v, %v", info, err)
-		}
-		if got := names(t, openTest(t, "sqlite:"+file, Options{})); len(got) != 1 {
-			t.Errorf("the copy has %v", got)
-		}
-		mustInsert(t, d, "c")
-	})
+	url := fileURL(t)
+	d := openTest(t, url, Options{})
+	mustInsert(t, d, "a")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "co'py.db")
+	if err := Backup(context.Background(), url, file); err != nil {
+		t.Fatal(err)
+	}
+	mustInsert(t, d, "b")
+	if err := Backup(context.Background(), url, file); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("overwriting: %v", err)
+	}
+	if err := Backup(context.Background(), url, filepath.Join(dir, "absent", "copy")); err == nil {
+		t.Error("a backup into a directory that is not there")
+	}
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := Backup(canceled, url, filepath.Join(dir, "canceled")); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	if info, err := entries[0].Info(); err != nil || info.Mode() != 0o600 && runtime.GOOS != "windows" {
+		t.Errorf("%v, %v", info, err)
+	}
+	if got := names(t, openTest(t, "sqlite:"+file, Options{})); len(got) != 1 {
+		t.Errorf("the copy has %v", got)
+	}
+	mustInsert(t, d, "c")
 }
 
-// A copy made beside writers, by another process as it were, has whole transactions only.
+// A copy made beside writers, as another process would, has whole transactions only.
 func TestBackupWhileWriting(t *testing.T) {
 	url := fileURL(t)
 	d := openTest(t, url, Options{})

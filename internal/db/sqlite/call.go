@@ -12,8 +12,8 @@ type call struct {
 	fn    func(*db.Tx) error
 	alone bool // shares no commit with others
 
-	// wake says true: the caller is now the leader, or false: the function
-	// has run, or will not run any more, and the fields below hold the result.
+	// wake receives true when the caller is now the leader. It receives false when the function has
+	// run, or will not run any more, and the fields below hold the result.
 	wake      chan bool
 	committed func() // owned by the leader: to be called when the transaction is committed
 	err       error
@@ -28,7 +28,7 @@ func (c *call) run(conn *conn) (err error) {
 	return err
 }
 
-// commit tells what hangs on a call that it is committed, or may be.
+// commit calls the functions of OnCommit: the call is committed, or may be.
 func (c *call) commit() {
 	defer c.keepPanic()
 	c.committed()

@@ -54,7 +54,7 @@ func (c *conn) prepare(query string) (statement, error) {
 	return s, nil
 }
 
-// exec runs a statement and says how many rows it changed.
+// exec runs a statement and returns how many rows it changed.
 func (c *conn) exec(query string, args ...any) (int64, error) {
 	return c.execContext(context.Background(), query, args...)
 }
@@ -169,7 +169,7 @@ func (c *conn) close() error {
 	return errors.Join(append(errs, c.conn.Close())...)
 }
 
-// txConn is the connection of a transaction, whose errors have their names.
+// txConn is the connection of a transaction, with classified errors.
 type txConn struct{ conn *conn }
 
 // Exec implements db.Conn.

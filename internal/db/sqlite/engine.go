@@ -15,8 +15,8 @@ import (
 
 // Options configure Open. The zero value is what a server uses.
 type Options struct {
-	// ReadConns is how many connections serve readers; 0 means 4. An
-	// in-memory database has one connection whatever is said here.
+	// ReadConns is how many connections serve readers; 0 means 4. A database in memory always has
+	// one connection.
 	ReadConns int
 	// MaxBatch is how many transactions may share one commit; 0 means 256.
 	MaxBatch int
@@ -31,8 +31,7 @@ type Options struct {
 
 // engine is an open database.
 type engine struct {
-	path    string // of the database file, "" in memory
-	memory  bool   // there is one connection, that of readers, for everything
+	memory  bool // there is one connection, that of readers, for everything
 	readers *pool
 	scans   chan struct{} // has an element for each scan that runs; half of the readers are for others
 	queue   queue
@@ -68,7 +67,7 @@ func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, err
 		return nil, err
 	}
 	e := &engine{
-		path: path, memory: path == "",
+		memory:   path == "",
 		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
 		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
 	}
@@ -101,8 +100,8 @@ func (e *engine) Close() error {
 		return nil
 	}
 	err := e.readers.close()
-	// The writer goes last: whoever closes last folds the write-ahead log
-	// into the database, which a reader may not do.
+	// The writer goes last: the connection that closes last folds the write-ahead log into the
+	// database, which a reader may not do.
 	if e.writer != nil {
 		err = errors.Join(err, e.writer.close())
 		e.writer = nil

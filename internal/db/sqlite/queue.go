@@ -46,7 +46,7 @@ func (q *queue) join(ctx context.Context, c *call) (leader bool, err error) {
 		return false, ctx.Err()
 	}
 	if leader = <-c.wake; leader {
-		q.pass()
+		q.handOff()
 		return false, ctx.Err()
 	}
 	return false, nil
@@ -82,9 +82,9 @@ func (q *queue) pop() *call {
 	return c
 }
 
-// pass ends a leadership: whoever waits longest leads next, so that nobody
-// works for the others for ever.
-func (q *queue) pass() {
+// handOff makes the call that waits longest the next leader, so that no caller works for the others
+// for ever.
+func (q *queue) handOff() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) > 0 {
@@ -97,8 +97,8 @@ func (q *queue) pass() {
 	}
 }
 
-// close waits until the calls in the queue have run, and lets no others in.
-// It says false if the queue was closed before.
+// close waits until the calls in the queue have run, and lets no others in. It returns false if the
+// queue was closed before.
 func (q *queue) close() bool {
 	q.mu.Lock()
 	if q.closed {

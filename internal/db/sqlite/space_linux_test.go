@@ -36,7 +36,8 @@ func smallDisk(t *testing.T) string {
 // nothing else; when space is back, so is everything.
 func TestDiskFull(t *testing.T) {
 	dir := smallDisk(t)
-	d := openTest(t, "sqlite:"+filepath.Join(dir, "test.db"), Options{})
+	url := "sqlite:" + filepath.Join(dir, "test.db")
+	d := openTest(t, url, Options{})
 	mustInsert(t, d, "first")
 
 	ballast := filepath.Join(dir, "ballast")
@@ -79,7 +80,7 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("%d items, want %d", len(got), len(kept))
 		}
 	}
-	if err := d.backup(context.Background(), filepath.Join(dir, "copy")); !errors.Is(err, db.ErrNoSpace) {
+	if err := Backup(context.Background(), url, filepath.Join(dir, "copy")); !errors.Is(err, db.ErrNoSpace) {
 		t.Errorf("backup: got %v", err)
 	}
 

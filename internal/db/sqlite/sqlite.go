@@ -129,7 +129,7 @@ func dsn(path string, m mode) string {
 	return "file:" + (&url.URL{Path: slashed}).EscapedPath() + "?" + q.Encode()
 }
 
-// resultCode is SQLite's extended result code of an error, or 0.
+// resultCode returns SQLite's extended result code of an error, or 0.
 func resultCode(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -138,7 +138,7 @@ func resultCode(err error) int {
 	return 0
 }
 
-// classify makes an error say db.ErrNoSpace where the disk is full.
+// classify wraps an error that means a full disk in db.ErrNoSpace.
 func classify(err error) error {
 	if err == nil || errors.Is(err, db.ErrNoSpace) {
 		return err
@@ -153,9 +153,9 @@ func classify(err error) error {
 	return err
 }
 
-// retryable says whether a transaction that failed with err may succeed when
-// it is run again. In SQLite transactions run one by one, so that a violated
-// constraint is no race and would only be violated again.
+// retryable reports whether a transaction that failed with err may succeed when it is run again. In
+// SQLite transactions run one by one, so that a violated constraint is no race and would only be
+// violated again.
 func retryable(err error) bool {
 	switch resultCode(err) & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
@@ -165,7 +165,7 @@ func retryable(err error) bool {
 	return errors.As(err, &shared)
 }
 
-// failed says whether a COMMIT that returned err did certainly not happen.
+// failed reports whether a COMMIT that returned err certainly did not happen.
 // A full disk is certain: the frame that commits is the last one written.
 func failed(err error) bool {
 	switch resultCode(err) & 0xff {
@@ -175,8 +175,8 @@ func failed(err error) bool {
 	return errors.Is(err, db.ErrNoSpace)
 }
 
-// ended says whether a ROLLBACK failed because SQLite had rolled back by
-// itself, as it does on a full disk.
+// ended reports whether a ROLLBACK failed because SQLite had rolled back by itself, as it does on a
+// full disk.
 func ended(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no transaction is active")
 }

@@ -58,7 +58,7 @@ func (e *engine) lead(ctx context.Context, own *call) {
 	defer func() {
 		b.abandon(errors.New("a transaction that shared the commit ended its goroutine"))
 		b.giveBack()
-		e.queue.pass()
+		e.queue.handOff()
 	}()
 	if err := b.takeWriter(ctx); err != nil {
 		b.calls = append(b.calls, own)
@@ -86,8 +86,8 @@ type batch struct {
 	broken bool    // the connection is not to be used any more
 }
 
-// sharedError is what a call gets whose transaction was undone because of
-// another one in its batch. It is run again, alone.
+// sharedError is the result of a call whose transaction was undone because of another one in its
+// batch. It is run again, alone.
 type sharedError struct{ cause error }
 
 func (e *sharedError) Error() string {
@@ -197,7 +197,7 @@ func (b *batch) rollback() {
 	}
 }
 
-// abandon undoes the transaction because of one call; whoever else took part must run again.
+// abandon undoes the transaction because of one call. The others that took part must run again.
 func (b *batch) abandon(cause error) {
 	if b.conn != nil {
 		b.rollback()
@@ -244,7 +244,7 @@ func (b *batch) commit() {
 	b.ready = nil
 	for _, c := range ready {
 		if err == nil || errors.Is(err, db.ErrUncertain) {
-			c.commit() // before anyone hears of it
+			c.commit() // before its caller is woken
 		}
 		b.finish(c, err)
 	}

@@ -172,8 +172,8 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 	results := make(chan error, 1)
 	go func() {
 		leader, err := q.join(ctx, first)
-		if leader { // the wake won: lead for nobody
-			q.pass()
+		if leader { // the wake won: there is nothing to run
+			q.handOff()
 			err = context.Canceled
 		}
 		results <- err
@@ -187,14 +187,14 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 	q.waiting = append(q.waiting, second)
 	q.mu.Unlock()
 	cancel()
-	q.pass()
+	q.handOff()
 	if err := <-results; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if leader := <-second.wake; !leader {
 		t.Error("the second call was not made leader")
 	}
-	q.pass()
+	q.handOff()
 	if q.leading {
 		t.Error("the queue still has a leader")
 	}
@@ -234,7 +234,7 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// A function that ends its goroutine, as FailNow does, takes nobody else with it.
+// A function that ends its goroutine, as FailNow does, leaves the others alone.
 func TestGoexit(t *testing.T) {
 	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
 		end := func(tx *db.Tx) error {
@@ -373,7 +373,7 @@ func TestRetry(t *testing.T) {
 // busyError is what SQLite answers when another process writes.
 func busyError(t *testing.T) error {
 	d := openTest(t, fileURL(t), Options{})
-	other, err := connect(d.path, writeMode)
+	other, err := d.connect()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// isUnique says whether err is a violated UNIQUE or PRIMARY KEY constraint.
+// isUnique reports whether err is a violated UNIQUE or PRIMARY KEY constraint.
 func isUnique(err error) bool {
 	switch resultCode(err) {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
@@ -424,7 +424,7 @@ func isUnique(err error) bool {
 	return false
 }
 
-// isForeignKey says whether err is a violated foreign key: something named is
+// isForeignKey reports whether err is a violated foreign key: something named is
 // not there, or something removed is named elsewhere.
 func isForeignKey(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY

@@ -34,9 +34,8 @@ func occupy(t *testing.T, d *testDB) (release func()) {
 func TestWaitsEndWithContext(t *testing.T) {
 	none := func(db.Row) (bool, error) { return true, nil }
 	for name, wait := range map[string]func(ctx context.Context, d *testDB) error{
-		"query":  func(ctx context.Context, d *testDB) error { _, err := d.Query(ctx, `SELECT 1`, nil, -1); return err },
-		"scan":   func(ctx context.Context, d *testDB) error { return d.Scan(ctx, `SELECT 1`, nil, none) },
-		"backup": func(ctx context.Context, d *testDB) error { return d.backup(ctx, "never made") },
+		"query": func(ctx context.Context, d *testDB) error { _, err := d.Query(ctx, `SELECT 1`, nil, -1); return err },
+		"scan":  func(ctx context.Context, d *testDB) error { return d.Scan(ctx, `SELECT 1`, nil, none) },
 		"transaction": func(ctx context.Context, d *testDB) error {
 			return d.Tx(ctx, func(*db.Tx) error { return errors.New("it ran") })
 		},
@@ -44,7 +43,7 @@ func TestWaitsEndWithContext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				urls := []string{"sqlite::memory:"}
-				if name == "query" || name == "scan" { // the others need no reader of a file
+				if name != "transaction" { // which needs no reader of a file
 					urls = append(urls, fileURL(t))
 				}
 				for _, url := range urls {
@@ -59,6 +58,10 @@ func TestWaitsEndWithContext(t *testing.T) {
 					release()
 					if err := d.queryRow(`SELECT 1`).Scan(new(int)); err != nil {
 						t.Errorf("%s: afterwards: %v", url, err)
+					}
+					// A read that need not wait runs although its context has ended.
+					if err := wait(ctx, d); err != nil && name != "transaction" {
+						t.Errorf("%s: without a wait: %v", url, err)
 					}
 				}
 			})
