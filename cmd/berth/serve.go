@@ -17,7 +17,7 @@ func (c *console) serveCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := loadFor(cmd.Flags(), c.environ)
+		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}

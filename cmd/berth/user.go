@@ -8,7 +8,6 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/account"
-	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -26,11 +25,6 @@ func (c *console) userCommand() *cobra.Command {
 	cmd.AddCommand(c.userAddCommand(), c.userPasswdCommand(), c.userGroupsCommand(), c.userListCommand(),
 		c.userRemoveCommand(), c.userDisableCommand(true), c.userDisableCommand(false))
 	return cmd
-}
-
-// withAccounts runs f on the accounts of the database, for a command that has rowsFlags.
-func (c *console) withAccounts(cmd *cobra.Command, f func(accounts *account.Service) error) error {
-	return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return f(account.New(db, time.Now)) })
 }
 
 // accountCommand makes cmd a command on the account of a kind that its first argument names.
