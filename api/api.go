@@ -166,7 +166,6 @@ func (a *API) webOptions() web.Options {
 		Drained:        func(bytes int) { a.metrics.received.Add(float64(bytes)) },
 		Network:        auth.ClientNetwork,
 		MaxHeaderBytes: o.MaxHeaderBytes,
-		Locate:         a.audits(),
 		TrustedProxies: o.TrustedProxies,
 		HSTS:           o.HSTS,
 		Version:        o.Version,

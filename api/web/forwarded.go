@@ -11,14 +11,10 @@ import (
 // header fields say of it counts only where a trusted proxy wrote them.
 type Origin struct {
 	Addr    netip.Addr // of the client; the zero one where the connection has none
-	Scheme  string     // "http" or "https"
+	Scheme  string     // "http" or "https", of the client's own connection
 	Host    string     // with the port, where the client wrote one
 	Proxied bool       // a trusted proxy forwarded it
 }
-
-// Secure reports whether the client's own connection is encrypted, as far as
-// anybody can tell.
-func (o Origin) Secure() bool { return o.Scheme == "https" }
 
 // OriginOf finds where a request comes from. X-Forwarded-For is read from the
 // right, where the proxies nearest to us wrote, up to the first address that is
