@@ -250,7 +250,7 @@ func rowOf(dir string) string {
 	return ""
 }
 
-// within says whether a path is another one or lies below it.
+// within reports whether a path is another one or lies below it.
 func within(p, above string) bool {
 	return p == above || strings.HasPrefix(p, above+"/")
 }

@@ -62,8 +62,8 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 	switch {
 	case r.ContentLength == 0:
 	case r.ProtoMajor >= 2 && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		// Nobody reads it. What comes of it would be kept, streamBuffer at the most, for as long as
-		// the answer takes.
+		// No handler reads it. What comes of it would be kept, streamBuffer at the most, for as
+		// long as the answer takes.
 		_ = r.Body.Close()
 	default:
 		x.Body = newBody(r.Body, control, s.options.BodyTimeout, r.Header.Get("Expect") != "")

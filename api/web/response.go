@@ -63,7 +63,8 @@ func (w *Response) Head() bool { return w.head }
 // not take it for whole.
 func (w *Response) Fail(err error) { w.err = err }
 
-// Gone notes that the client left before there was an answer, which then is none: its status is 499.
+// Gone notes that the client left before there was an answer, which then is none: its status is
+// 499.
 func (w *Response) Gone(err error) { w.status, w.err = statusGone, err }
 
 // Cut returns why the answer is not whole, or will not be; nil for one that is.

@@ -58,8 +58,8 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	p.stop()
 }
 
-// TestFirstUserClosesARunningRegistry: whoever makes a user believes the registry closed from then
-// on.
+// TestFirstUserClosesARunningRegistry: an operator who adds a user expects the registry to be
+// closed from then on.
 func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil, "--debug-addr", "127.0.0.1:0")
@@ -181,7 +181,7 @@ func longWords(text string, n int) []string {
 	return found
 }
 
-// TestDataWithoutUsersIsRefused: nobody said that others may have what only this machine had.
+// TestDataWithoutUsersIsRefused: no setting says that others may have what only this machine had.
 func TestDataWithoutUsersIsRefused(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil)
