@@ -167,6 +167,11 @@ type shown struct {
 	secret string // password or token
 }
 
+// credentials returns what a Basic shows, and where it comes from.
+func (r *request) credentials() auth.Credentials {
+	return auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr}
+}
+
 // String does not show the secret.
 func (s shown) String() string { return "authorization" }
 
@@ -226,7 +231,7 @@ func (a *API) identify(r *request, op operation) (err error) {
 		return a.identifyToken(r, op.element == anUploadID)
 	case basic:
 		a.noteSecret(r)
-		r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr})
+		r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
 		if err != nil || op.permission == auth.None {
 			return a.auditLogin(r, r.shown.name, err)
 		}

@@ -176,7 +176,7 @@ func (a *API) logIn(r *request) (err error) {
 		return nil
 	}
 	a.noteSecret(r)
-	r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr})
+	r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
 	return a.auditLogin(r, r.shown.name, err)
 }
 

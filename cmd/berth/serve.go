@@ -22,7 +22,8 @@ func (c *console) serveCommand() *cobra.Command {
 			return err
 		}
 		return server.Serve(cmd.Context(), server.Process{
-			Environ: c.environ, Stderr: c.stderr, Version: version(), Signals: c.signals, Hangups: c.hangups, Exit: c.exit,
+			Environ: c.environ, Stderr: c.stderr, Version: version(),
+			Signals: c.signals, Hangups: c.hangups, Exit: c.exit,
 		}, l)
 	}
 	return cmd

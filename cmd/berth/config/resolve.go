@@ -22,7 +22,8 @@ const (
 // about.
 func (l *Loaded) resolve() error {
 	wrong := []error{
-		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
+		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(),
+		l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
 	}
 	data, err := filepath.Abs(l.Data)
 	switch {

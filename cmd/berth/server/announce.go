@@ -25,9 +25,13 @@ func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue
 	push := "docker push " + s.pushAddr() + "/NAME:TAG"
 	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
 	if terminal {
-		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", s.version, url, data, authentication, push)
+		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n",
+			s.version, url, data, authentication, push)
 	} else {
-		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", s.version, "pid", os.Getpid()}
+		attrs := []any{
+			"addr", addr, "url", url, "auth", authentication, "data", data, "push", push,
+			"version", s.version, "pid", os.Getpid(),
+		}
 		if s.debug.Listener != nil {
 			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
 		}
@@ -46,9 +50,11 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	}
 	command := s.cfg.CommandLine("user passwd " + account.FirstUser)
 	if terminal {
-		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", account.FirstUser, s.password, command)
+		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n",
+			account.FirstUser, s.password, command)
 	} else {
-		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", account.FirstUser, "command", command)
+		s.log.Warn("made a user with a password that nobody knows; set one with the command",
+			"user", account.FirstUser, "command", command)
 	}
 	s.password = ""
 }
