@@ -36,9 +36,9 @@ type Options struct {
 	// Log takes one line for each request and one for each internal error;
 	// none by default.
 	Log *slog.Logger
-	// Loopback says that the registry is open to whoever reaches its loopback
-	// address. It then answers only requests whose Host means the loopback or
-	// is one of Hosts, so that no web page reaches it by DNS rebinding.
+	// Loopback is set for an open registry on a loopback address. It then answers only requests
+	// whose Host means the loopback or is one of Hosts, so that no web page reaches it by DNS
+	// rebinding.
 	Loopback bool
 	Hosts    []string // "registry.lan" or "registry.lan:5000"
 	// MaxManifest is the largest manifest taken, in bytes; 4 MiB by default.
@@ -47,20 +47,15 @@ type Options struct {
 	// MiB by default, and MaxManifest at least. A quarter of it comes on top for the first
 	// headBytes of each that is received, and as much for those being parsed.
 	ManifestMemory int64
-	// HeaderTimeout is how long a client may take to send a request's header;
-	// 10 s by default.
-	HeaderTimeout time.Duration
-	// BodyTimeout is how long a body may stand still, in either direction;
-	// 60 s by default. A body that moves may take for ever.
-	BodyTimeout time.Duration
-	// LingerBytes and LingerTime bound how much of a request's body is read, and
-	// for how long, after an answer over HTTP/1 that did not wait for its end. With
-	// 0 in either, the default, it is 256 KiB and 5 s.
-	LingerBytes int64
-	LingerTime  time.Duration
-	// MaxHeaderBytes bounds a request's line and header fields; 64 KiB by
-	// default. Longer ones are answered 431.
+	// These are those of web.Options, which has their meanings and defaults.
+	HeaderTimeout  time.Duration
+	BodyTimeout    time.Duration
+	LingerBytes    int64
+	LingerTime     time.Duration
 	MaxHeaderBytes int
+	TrustedProxies []netip.Prefix
+	HSTS           time.Duration
+	Version        string
 	// Policy decides who may do what. Without one everything but the ping and
 	// the health checks is denied.
 	Policy auth.Policy
@@ -68,23 +63,15 @@ type Options struct {
 	// itself: "https://r.example". Without any it believes the request's Host. Web pages of these
 	// origins may write.
 	ExternalURLs []string
-	// Auth finds out who asks. Without it nobody is asked, the policy decides
-	// for nobody, and there are no tokens.
+	// Auth authenticates callers. Without it every request is unauthenticated, and there are no
+	// tokens.
 	Auth *Auth
-	// TrustedProxies are those whose X-Forwarded-For, -Proto and -Host are
-	// believed; none by default.
-	TrustedProxies []netip.Prefix
-	// HSTS is how long browsers and clients are to come by HTTPS only, which
-	// binds every port of the host: it is told in answers over HTTPS. 0 is not.
-	HSTS time.Duration
 	// Audit takes the lines of the audit; none by default. Log takes them too
 	// where there is an Auth, and may drop some.
 	Audit Auditor
 	// Now is the clock by which a session's lifetime is told, and a warning given
 	// again; time.Now by default.
 	Now func() time.Time
-	// Version of the program, for the Server header; none by default.
-	Version string
 }
 
 const (
@@ -166,7 +153,6 @@ func (a *API) webOptions() web.Options {
 		Drained:        func(bytes int) { a.metrics.received.Add(float64(bytes)) },
 		Network:        auth.ClientNetwork,
 		MaxHeaderBytes: o.MaxHeaderBytes,
-		Locate:         a.audits(),
 		TrustedProxies: o.TrustedProxies,
 		HSTS:           o.HSTS,
 		Version:        o.Version,

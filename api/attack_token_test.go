@@ -38,7 +38,7 @@ func newForger(g *gated) *forger {
 	return newForgerOf(g, passwordHeader("alice"))
 }
 
-// newForgerOf makes tokens like those of whoever has the credentials.
+// newForgerOf makes tokens like those of the account that has the credentials.
 func newForgerOf(g *gated, credentials header) *forger {
 	g.t.Helper()
 	f := &forger{g: g, key: g.signingKey()}

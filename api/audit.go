@@ -163,10 +163,11 @@ func (a *API) auditDenial(r *request, p auth.Permission, rule string) {
 // auditWrite says that content came or went, in the room that reserveAudit made before. An upload
 // session is none yet.
 func (a *API) auditWrite(x *exchange) {
-	p := x.permission
-	if p == auth.Push && x.Response.Status() == http.StatusCreated || p == auth.Delete && x.Response.Status() == http.StatusAccepted {
+	p, status := x.permission, x.Response.Status()
+	if p == auth.Push && status == http.StatusCreated || p == auth.Delete && status == http.StatusAccepted {
+		digest := x.Response.Header().Get("Docker-Content-Digest")
 		a.auditDone(eventWrite, &x.r, append(what(&x.r, p, x.r.rule),
-			slog.String("method", x.r.Method), slog.String("digest", x.Response.Header().Get("Docker-Content-Digest")))...)
+			slog.String("method", x.r.Method), slog.String("digest", digest))...)
 	}
 	a.releaseAudit(&x.r)
 }

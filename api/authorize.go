@@ -17,7 +17,7 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// Auth is who finds out who asks. Both are the ones that cmd made.
+// Auth authenticates callers. Both are the ones that cmd made.
 type Auth struct {
 	Logins *login.Service
 	Tokens *token.Issuer
@@ -26,7 +26,7 @@ type Auth struct {
 // permit lets a request through or says why not. It is asked once for each
 // request, before storage is, and before a byte of the body is read.
 //
-// Without Auth the policy alone decides, for nobody. With it each request has to
+// Without Auth the policy alone decides, for an unauthenticated caller. With it each request has to
 // show a token, also an anonymous one, or a password; and what a token gives is
 // given only as far as the policy still gives it to the token's holder now.
 func (a *API) permit(w *web.Response, r *request, op operation) error {
@@ -167,6 +167,11 @@ type shown struct {
 	secret string // password or token
 }
 
+// credentials returns what a Basic shows, and where it comes from.
+func (r *request) credentials() auth.Credentials {
+	return auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr}
+}
+
 // String does not show the secret.
 func (s shown) String() string { return "authorization" }
 
@@ -226,7 +231,7 @@ func (a *API) identify(r *request, op operation) (err error) {
 		return a.identifyToken(r, op.element == anUploadID)
 	case basic:
 		a.noteSecret(r)
-		r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr})
+		r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
 		if err != nil || op.permission == auth.None {
 			return a.auditLogin(r, r.shown.name, err)
 		}
@@ -289,7 +294,7 @@ func loginError(w *web.Response, err error) error {
 const plainWarning = time.Hour
 
 // noteSecret warns, now and then, of a secret that came over the network for all
-// to read. It is served: whoever sent it has sent it.
+// to read. The request is served all the same, since the secret is out already.
 func (a *API) noteSecret(r *request) {
 	o := r.origin
 	if r.TLS != nil || o.Proxied || o.Addr.IsLoopback() || !o.Addr.IsValid() {

@@ -72,7 +72,7 @@ func TestChallenges(t *testing.T) {
 	})
 }
 
-// TestGuardedPing lets in whoever proves anything, and nobody else.
+// TestGuardedPing lets in every caller that is authenticated, and no other.
 func TestGuardedPing(t *testing.T) {
 	g := newGated(t, Options{})
 	personal, _ := g.personal("user", "alice", "repository:team/**:pull")

@@ -264,8 +264,8 @@ func TestDeleteManifest(t *testing.T) {
 	})
 }
 
-// TestManifestMemory takes all the memory for manifests: whoever needs some
-// waits, and goes away with its client.
+// TestManifestMemory takes all the memory for manifests: a request that needs some waits, and goes
+// away with its client.
 func TestManifestMemory(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20})
 	s := serveRegistry(t, registry, Options{ManifestMemory: 8 << 20})

@@ -204,8 +204,8 @@ func TestJ5IDTokenAsBearer(t *testing.T) {
 	}
 }
 
-// TestIssuerDown: that an issuer cannot be asked is nobody's wrong password, and
-// passes without a restart.
+// TestIssuerDown: that an issuer cannot be asked is no wrong password, and passes without a
+// restart.
 func TestIssuerDown(t *testing.T) {
 	g := newGitHub(t)
 	g.ci.Fail(true)

@@ -20,8 +20,8 @@ import (
 type request struct {
 	*http.Request
 	id     string
-	origin web.Origin // the zero one where nobody asks for it
-	repo   string     // a well-formed name; "" where the route has none
+	origin web.Origin
+	repo   string // a well-formed name; "" where the route has none
 
 	shown  shown         // of who asks
 	caller auth.Identity // who that is

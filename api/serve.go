@@ -90,11 +90,7 @@ func (a *API) payer(r *request) payer {
 	if owner := r.caller.Owner(); owner != "" {
 		return payer{owner: owner}
 	}
-	o := r.origin
-	if !o.Addr.IsValid() {
-		o = a.web.OriginOf(r.Request)
-	}
-	return payer{network: auth.ClientNetwork(o.Addr)}
+	return payer{network: auth.ClientNetwork(r.origin.Addr)}
 }
 
 // maxPath bounds a path in bytes, as it was sent and decoded. The longest that means anything has a

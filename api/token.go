@@ -49,8 +49,8 @@ type sessionAnswer struct {
 	Username        string `json:"username"`
 }
 
-// getToken issues a token for what the query asks, to whom Basic credentials
-// prove, or to nobody (Docker's token specification).
+// getToken issues a token for what the query asks, to the account that Basic credentials
+// prove or, without any, an anonymous one (Docker's token specification).
 func (a *API) getToken(w *web.Response, r *request) error {
 	if len(r.RequestURI) > maxTokenURL {
 		return a.tokenError(w, r, manifest.Errorf(errParameter, "the URL has %d bytes, at most %d are taken", len(r.RequestURI), maxTokenURL))
@@ -129,8 +129,7 @@ func (p parameters) credentials(s *shown) error {
 }
 
 // issue authenticates what the request shows and answers with a token for what is asked and the
-// policy gives. The parameters account and client_id are nobody's proof of anything, and not looked
-// at.
+// policy gives. The parameters account and client_id prove nothing and are ignored.
 func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error {
 	if service, err := q.one("service", errParameter); err != nil {
 		return err
@@ -177,7 +176,7 @@ func (a *API) logIn(r *request) (err error) {
 		return nil
 	}
 	a.noteSecret(r)
-	r.caller, err = a.auth.Logins.Login(r.Context(), auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr})
+	r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
 	return a.auditLogin(r, r.shown.name, err)
 }
 

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/berth-registry/berth/api/web"
+	"github.com/berth-registry/berth/auth"
 )
 
 const jwksPath = "/.well-known/jwks.json"
@@ -15,7 +18,7 @@ func (a *API) getKeys(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Cache-Control", "public, max-age=3600") // auth.JWKSMaxAge
+	w.Header().Set("Cache-Control", fmt.Sprintf("public, max-age=%d", auth.JWKSMaxAge/time.Second))
 	return writeBody(w, http.StatusOK, "application/json", keys)
 }
 

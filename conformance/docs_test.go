@@ -91,7 +91,7 @@ func TestDependenciesPage(t *testing.T) {
 	}
 }
 
-// bears says whether some test is named after an attack.
+// bears reports whether some test is named after an attack.
 func bears(tests map[string][]string, number string) bool {
 	for function := range tests {
 		if m := numbered.FindStringSubmatch(function); m != nil && m[1] == number {

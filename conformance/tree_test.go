@@ -25,7 +25,7 @@ const project = "github.com/berth-registry/berth"
 // has auth/authtest, api/web/webtest, internal/db/dbtest, storage/bucket/buckettest or
 // storage/storagetest: tests alone import them.
 var layers = map[string][]string{
-	"cmd/berth/config": {"auth", "storage/bucket"},
+	"cmd/berth/config": {"auth", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
 		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
 		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
@@ -251,7 +251,7 @@ func rowOf(dir string) string {
 	return ""
 }
 
-// within says whether a path is another one or lies below it.
+// within reports whether a path is another one or lies below it.
 func within(p, above string) bool {
 	return p == above || strings.HasPrefix(p, above+"/")
 }

@@ -24,7 +24,7 @@ type Exchange struct {
 	Body     *Body     // of the request; nil when it announces none
 	ID       string    // of the request: the client's X-Request-Id or a new one
 	Began    time.Time // when the request's header had come
-	Origin   Origin    // the zero one without Options.Locate
+	Origin   Origin
 
 	server  *Server
 	handler Handler
@@ -54,7 +54,7 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 		inner: w, control: control, buffers: &s.buffers,
 		timeout: s.options.BodyTimeout, head: r.Method == http.MethodHead,
 	}
-	x.Request, x.ID, x.Began = r, s.ids.of(r), time.Now()
+	x.Request, x.ID, x.Origin, x.Began = r, s.ids.of(r), s.OriginOf(r), time.Now()
 	x.server, x.handler = s, h
 	if r.ProtoMajor < 2 {
 		x.Response.extend(x.Began) // "100 Continue" is written before we write anything
@@ -62,8 +62,8 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 	switch {
 	case r.ContentLength == 0:
 	case r.ProtoMajor >= 2 && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		// Nobody reads it. What comes of it would be kept, streamBuffer at the most, for as long as
-		// the answer takes.
+		// No handler reads it. What comes of it would be kept, streamBuffer at the most, for as
+		// long as the answer takes.
 		_ = r.Body.Close()
 	default:
 		x.Body = newBody(r.Body, control, s.options.BodyTimeout, r.Header.Get("Expect") != "")
@@ -87,11 +87,7 @@ func (x *Exchange) setHeader() {
 	if s.version != nil {
 		h["Server"] = s.version
 	}
-	if !s.options.Locate {
-		return
-	}
-	x.Origin = s.OriginOf(x.Request)
-	if s.hsts != nil && x.Origin.Secure() {
+	if s.hsts != nil && x.Origin.Scheme == "https" {
 		h["Strict-Transport-Security"] = s.hsts
 	}
 }
@@ -140,6 +136,5 @@ func (x *Exchange) release() {
 	x.end()
 	if x.Body != nil {
 		x.server.bodies.remove(x.Body)
-		x.server.lingers.leave(x.Body)
 	}
 }

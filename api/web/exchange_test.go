@@ -27,7 +27,10 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 	}{
 		{header: http.Header{}, wantOrigin: Origin{netip.MustParseAddr("192.0.2.1"), "http", "example.com", true}},
 		{
-			header:     http.Header{"X-Request-Id": {"my-id.1"}, "X-Forwarded-For": {"203.0.113.5"}, "X-Forwarded-Proto": {"http, https"}, "X-Forwarded-Host": {"r.example:8443"}},
+			header: http.Header{
+				"X-Request-Id": {"my-id.1"}, "X-Forwarded-For": {"203.0.113.5"},
+				"X-Forwarded-Proto": {"http, https"}, "X-Forwarded-Host": {"r.example:8443"},
+			},
 			id:         "my-id.1",
 			hsts:       "max-age=3600",
 			wantOrigin: Origin{netip.MustParseAddr("203.0.113.5"), "https", "r.example:8443", true},
@@ -38,6 +41,10 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 		},
 		{
 			header:     http.Header{"X-Request-Id": {"one", "two"}, "X-Forwarded-For": {"203.0.113.5, nobody"}},
+			wantOrigin: Origin{netip.Addr{}, "http", "example.com", true},
+		},
+		{
+			header:     http.Header{"X-Forwarded-For": {"203.0.113.5,"}},
 			wantOrigin: Origin{netip.Addr{}, "http", "example.com", true},
 		},
 	} {
@@ -53,6 +60,9 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 		}
 		if origin != c.wantOrigin {
 			t.Errorf("%v: the origin is %v, want %v", c.header, origin, c.wantOrigin)
+		}
+		if n := s.over.Swap(0); n != 1 {
+			t.Errorf("%v: the end was told of %d times", c.header, n)
 		}
 	}
 }
@@ -73,7 +83,7 @@ func TestCutAnswers(t *testing.T) {
 			x.Response.Fail(errors.New("the disk is gone"))
 		}, 200},
 		"a panic":                     {func(x *Exchange) { panic("a fault") }, 500},
-		"a client that left before":   {func(x *Exchange) { x.Response.Gone(io.ErrUnexpectedEOF) }, StatusGone},
+		"a client that left before":   {func(x *Exchange) { x.Response.Gone(io.ErrUnexpectedEOF) }, statusGone},
 		"a panic after a whole piece": {func(x *Exchange) { io.WriteString(&x.Response, strings.Repeat("x", copyBuffer)); panic("a fault") }, 200},
 	} {
 		inBubble(t, Options{}, func(s *site) {
@@ -166,7 +176,10 @@ func TestInterruptedBody(t *testing.T) {
 // TestWhoMayAsk has hosts that are answered for, and writes of web pages.
 func TestWhoMayAsk(t *testing.T) {
 	s := New(Options{CheckHost: true, Hosts: []string{"Registry.LAN"}, Origins: []string{"https://r.example"}})
-	for host, want := range map[string]bool{"localhost:5000": true, "[::1]": true, "registry.lan:5000": true, "evil.example": false, "127.0.0.1.evil.example": false} {
+	for host, want := range map[string]bool{
+		"localhost:5000": true, "a.localhost": true, "localhost.": true, "[::1]": true, "registry.lan:5000": true,
+		"evil.example": false, "evillocalhost": false, "127.0.0.1.evil.example": false,
+	} {
 		if got := s.AllowsHost(host); got != want {
 			t.Errorf("the host %s is allowed: %v", host, got)
 		}

@@ -11,18 +11,14 @@ import (
 // header fields say of it counts only where a trusted proxy wrote them.
 type Origin struct {
 	Addr    netip.Addr // of the client; the zero one where the connection has none
-	Scheme  string     // "http" or "https"
+	Scheme  string     // "http" or "https", of the client's own connection
 	Host    string     // with the port, where the client wrote one
 	Proxied bool       // a trusted proxy forwarded it
 }
 
-// Secure reports whether the client's own connection is encrypted, as far as
-// anybody can tell.
-func (o Origin) Secure() bool { return o.Scheme == "https" }
-
 // OriginOf finds where a request comes from. X-Forwarded-For is read from the
 // right, where the proxies nearest to us wrote, up to the first address that is
-// no trusted proxy's: what is left of it, anybody may have written.
+// no trusted proxy's: what is left of it, any client may have written.
 func (s *Server) OriginOf(r *http.Request) Origin {
 	o := Origin{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
@@ -47,7 +43,7 @@ func (s *Server) OriginOf(r *http.Request) Origin {
 		if !ok && strings.TrimSpace(hop) == "" && len(chain) == 1 {
 			break // the proxy said nothing: it asks for itself
 		}
-		// What it cannot be read from is nobody's address, least of all the proxy's own.
+		// Without an address the client is unknown: it is never the proxy's own.
 		if o.Addr = addr; !s.trusts(addr) {
 			break
 		}

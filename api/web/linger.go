@@ -61,7 +61,7 @@ func (s *Server) linger(x *Exchange) {
 	b := x.Body
 	most, limit := int64(leaveBytes), leaveTime
 	if o := s.options; o.LingerBytes > 0 && o.LingerTime > 0 {
-		if s.lingers.enter(b, o.Network(s.OriginOf(x.Request).Addr)) {
+		if s.lingers.enter(b, o.Network(x.Origin.Addr)) {
 			most, limit = o.LingerBytes, o.LingerTime
 		}
 	}

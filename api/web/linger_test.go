@@ -205,3 +205,23 @@ func TestLingerBrokenBody(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeAnswerKeepsConnection: net/http has read a short body itself before a large answer, and
+// the connection takes the next request.
+func TestLargeAnswerKeepsConnection(t *testing.T) {
+	inBubble(t, usualLinger, func(s *site) {
+		s.answers["/large"] = func(x *Exchange) { say(x, http.StatusOK, strings.Repeat("x", quickAnswer+1)) }
+		conn := s.dial(usual)
+		go io.WriteString(conn, "POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n0123"+
+			"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		for _, want := range []int{quickAnswer + 1, len("here")} {
+			resp, err := http.ReadResponse(conn.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, err := io.ReadAll(resp.Body); err != nil || len(text) != want {
+				t.Errorf("%d bytes, %v, want %d", len(text), err, want)
+			}
+		}
+	})
+}

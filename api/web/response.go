@@ -22,8 +22,8 @@ const (
 	maxPiece   = 8 << 20
 )
 
-// StatusGone is what logs and metrics have where the client left first.
-const StatusGone = 499
+// statusGone is what logs and metrics have where the client left first.
+const statusGone = 499
 
 // errShort is why an answer is cut that has less of a body than its header promised.
 var errShort = errors.New("the body ended early")
@@ -64,8 +64,8 @@ func (w *Response) Head() bool { return w.head }
 func (w *Response) Fail(err error) { w.err = err }
 
 // Gone notes that the client left before there was an answer, which then is none: its status is
-// StatusGone.
-func (w *Response) Gone(err error) { w.status, w.err = StatusGone, err }
+// 499.
+func (w *Response) Gone(err error) { w.status, w.err = statusGone, err }
 
 // Cut returns why the answer is not whole, or will not be; nil for one that is.
 func (w *Response) Cut() error {

@@ -41,8 +41,8 @@ func (s *Server) HTTP(handler http.Handler) *http.Server {
 	}
 }
 
-// serverLog takes what net/http has to say into the log. A handshake that fails is anybody's
-// doing, who only has to connect: it is for debugging.
+// serverLog takes what net/http has to say into the log. Any client that connects can make a
+// handshake fail: that is for debugging.
 type serverLog struct{ log *slog.Logger }
 
 func (l serverLog) Write(line []byte) (int, error) {

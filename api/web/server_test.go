@@ -49,7 +49,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestHandshakeErrorsAreQuiet: whoever connects can make one, so it is no warning.
+// TestHandshakeErrorsAreQuiet: any client that connects can cause one, so it is no warning.
 func TestHandshakeErrorsAreQuiet(t *testing.T) {
 	var lines bytes.Buffer
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&lines, nil))})

@@ -56,9 +56,6 @@ type Options struct {
 	// MaxHeaderBytes bounds a request's line and header fields; 64 KiB by default. Longer ones are
 	// answered 431.
 	MaxHeaderBytes int
-	// Locate sets Exchange.Origin of each request. It is set too where there are TrustedProxies or
-	// HSTS.
-	Locate bool
 	// TrustedProxies are those whose X-Forwarded-For, -Proto and -Host are believed; none by
 	// default.
 	TrustedProxies []netip.Prefix
@@ -103,7 +100,6 @@ func New(o Options) *Server {
 	o.HeaderTimeout = defaulted(o.HeaderTimeout, defaultHeaderTimeout)
 	o.BodyTimeout = defaulted(o.BodyTimeout, defaultBodyTimeout)
 	o.MaxHeaderBytes = defaulted(o.MaxHeaderBytes, defaultMaxHeaderBytes)
-	o.Locate = o.Locate || len(o.TrustedProxies) > 0 || o.HSTS > 0
 	s := &Server{
 		options: o,
 		hosts:   newHosts(o.CheckHost, o.Hosts),

@@ -108,7 +108,7 @@ func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, er
 	if err := q.read(cmd.Flags(), args); err != nil {
 		return nil, err
 	}
-	l, err := loadFor(cmd.Flags(), c.environ)
+	l, err := config.Load(cmd.Flags(), c.environ)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func (q *question) readAction(action string, repository []string) error {
 
 // lookUp adds what the database knows of a user or robot. There may be no database yet, and no
 // account: users of htpasswd files are not in it.
-func (c *console) lookUp(cmd *cobra.Command, l *loaded, q *question) error {
+func (c *console) lookUp(cmd *cobra.Command, l *config.Loaded, q *question) error {
 	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.InMemory() {
 		return nil
 	}

@@ -21,7 +21,7 @@ func (c *console) backupCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		l, err := loadFor(cmd.Flags(), c.environ)
+		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}

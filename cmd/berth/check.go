@@ -22,7 +22,7 @@ func (c *console) configCommand() *cobra.Command {
 	}
 	config.AddFlags(check.Flags())
 	check.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := loadFor(cmd.Flags(), c.environ)
+		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (c *console) configCommand() *cobra.Command {
 	return parent
 }
 
-func (c *console) printConfig(l *loaded) error {
+func (c *console) printConfig(l *config.Loaded) error {
 	t := table{head: []string{"KEY", "VALUE", "FROM"}}
 	for _, s := range config.Settings() {
 		t.add(s.Key, s.Shown(&l.Config), l.Origin(s.Key))

@@ -22,7 +22,7 @@ func (c *console) healthCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := loadFor(cmd.Flags(), c.environ)
+		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}

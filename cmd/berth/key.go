@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/auth/token"
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 func (c *console) keyCommand() *cobra.Command {
@@ -131,7 +132,7 @@ func (c *console) keyCertificateCommand() *cobra.Command {
 func (c *console) keysCommand(cmd *cobra.Command, f func(cmd *cobra.Command, keys *token.Manager, args []string) error) *cobra.Command {
 	rowsFlags(cmd.Flags(), "auth.key_file", "auth.token_ttl", "auth.upload_grace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (failed error) {
-		l, err := loadFor(cmd.Flags(), c.environ)
+		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}

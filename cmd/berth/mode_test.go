@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"net/http"
 	"os"
@@ -58,18 +59,26 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	p.stop()
 }
 
-// TestFirstUserClosesARunningRegistry: whoever makes a user believes the registry closed from then
-// on.
+// TestFirstUserClosesARunningRegistry: an operator who adds a user expects the registry to be
+// closed from then on, also for an upload that has begun.
 func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil, "--debug-addr", "127.0.0.1:0")
 	if _, err := pushImage(p.url, "app", "1", []byte("layer")); err != nil || p.line.Auth != "off" {
 		t.Fatalf("%v, %+v", err, p.line)
 	}
+	content := bytes.Repeat([]byte("x"), 1<<20)
+	u := beginUpload(t, p, len(content))
+	u.send(content[:len(content)/2])
+	u.arriving()
 	addUser(t, data, "alice", "secret")
 	p.await("authentication", func() bool { return p.status() == http.StatusUnauthorized })
 	if status := p.status(basic("alice", "secret")...); status != http.StatusOK {
 		t.Errorf("alice: %d", status)
+	}
+	u.send(content[len(content)/2:])
+	if resp := u.answer(); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("an upload that was open: %s", resp.Status)
 	}
 	if status, _, _ := p.request("GET", "/v2/app/manifests/1", nil); status != http.StatusUnauthorized {
 		t.Errorf("anonymous: %d", status)
@@ -181,7 +190,7 @@ func longWords(text string, n int) []string {
 	return found
 }
 
-// TestDataWithoutUsersIsRefused: nobody said that others may have what only this machine had.
+// TestDataWithoutUsersIsRefused: no setting says that others may have what only this machine had.
 func TestDataWithoutUsersIsRefused(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil)

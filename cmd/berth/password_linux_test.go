@@ -54,7 +54,7 @@ func asked(t *testing.T, data string, answers []string, args ...string) (code in
 	return cmd.ProcessState.ExitCode(), shown.String()
 }
 
-// echoes says whether the terminal of a screen shows what is typed.
+// echoes reports whether the terminal of a screen shows what is typed.
 func echoes(t *testing.T, screen *os.File) bool {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(int(screen.Fd()), unix.TCGETS)

@@ -37,8 +37,8 @@ func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	return screen, terminal
 }
 
-// TestFirstPasswordIsForTheTerminal: whoever starts a new registry by hand reads the password
-// there, once, unless the log is to be JSON.
+// TestFirstPasswordIsForTheTerminal: where a new registry is started on a terminal, the password is
+// shown there, once, unless the log is to be JSON.
 func TestFirstPasswordIsForTheTerminal(t *testing.T) {
 	for format, shown := range map[string]int{"auto": 1, "text": 1, "json": 0} {
 		t.Run(format, func(t *testing.T) {

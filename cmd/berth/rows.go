@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/berth-registry/berth/auth/account"
 	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/cmd/berth/server"
@@ -29,10 +31,10 @@ func rowsFlags(flags *pflag.FlagSet, keys ...string) {
 	flags.Bool(jsonFlag, false, "print JSON")
 }
 
-// withRows loads the configuration for a command that has rowsFlags, opens the database beside
-// whatever server may run on it, and closes it when f is done.
-func (c *console) withRows(cmd *cobra.Command, f func(db *rows.DB, l *loaded) error) error {
-	l, err := loadFor(cmd.Flags(), c.environ)
+// withAccounts loads the configuration for a command that has rowsFlags, opens the database beside
+// whatever server may run on it, runs f on its accounts, and closes it.
+func (c *console) withAccounts(cmd *cobra.Command, f func(accounts *account.Service) error) error {
+	l, err := config.Load(cmd.Flags(), c.environ)
 	if err != nil {
 		return err
 	}
@@ -40,13 +42,13 @@ func (c *console) withRows(cmd *cobra.Command, f func(db *rows.DB, l *loaded) er
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(rows.New(d), l), d.Close())
+	return errors.Join(f(account.New(rows.New(d), time.Now)), d.Close())
 }
 
 // openRows opens the database for a command. It works beside a running server, and before the first
 // start of one: then the data directory is made as serve would make it. A database in memory is
 // refused, since it is its server's alone.
-func (c *console) openRows(ctx context.Context, l *loaded) (*db.DB, error) {
+func (c *console) openRows(ctx context.Context, l *config.Loaded) (*db.DB, error) {
 	if l.InMemory() {
 		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}

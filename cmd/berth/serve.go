@@ -17,12 +17,13 @@ func (c *console) serveCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := loadFor(cmd.Flags(), c.environ)
+		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}
 		return server.Serve(cmd.Context(), server.Process{
-			Environ: c.environ, Stderr: c.stderr, Version: version(), Signals: c.signals, Hangups: c.hangups, Exit: c.exit,
+			Environ: c.environ, Stderr: c.stderr, Version: version(),
+			Signals: c.signals, Hangups: c.hangups, Exit: c.exit,
 		}, l)
 	}
 	return cmd

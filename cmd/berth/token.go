@@ -124,7 +124,8 @@ func (c *console) tokenCreateCommand() *cobra.Command {
 
 // showSecret prints a new token, its secret alone to standard output.
 func (c *console) showSecret(cmd *cobra.Command, t account.Token, secret string) error {
-	fmt.Fprintf(c.stderr, "token %d of %s, good until %s; this is the only time it is shown:\n", t.ID, t.Owner, t.Expires.Format(time.DateTime+" MST"))
+	fmt.Fprintf(c.stderr, "token %d of %s, good until %s; this is the only time it is shown:\n",
+		t.ID, t.Owner, t.Expires.Format(time.DateTime+" MST"))
 	return c.say(cmd, struct {
 		tokenInfo
 		Token string `json:"token"`

@@ -8,7 +8,6 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/account"
-	"github.com/berth-registry/berth/auth/rows"
 )
 
 const (
@@ -28,15 +27,11 @@ func (c *console) userCommand() *cobra.Command {
 	return cmd
 }
 
-// withAccounts runs f on the accounts of the database, for a command that has rowsFlags.
-func (c *console) withAccounts(cmd *cobra.Command, f func(accounts *account.Service) error) error {
-	return c.withRows(cmd, func(db *rows.DB, _ *loaded) error { return f(account.New(db, time.Now)) })
-}
+// onAccount is what a command does with an account. Its args are those after the account's name.
+type onAccount func(cmd *cobra.Command, accounts *account.Service, a account.Account, args []string) error
 
 // accountCommand makes cmd a command on the account of a kind that its first argument names.
-func (c *console) accountCommand(
-	cmd *cobra.Command, kind auth.Kind, run func(cmd *cobra.Command, accounts *account.Service, a account.Account, args []string) error,
-) *cobra.Command {
+func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run onAccount) *cobra.Command {
 	rowsFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.withAccounts(cmd, func(accounts *account.Service) error {
@@ -197,7 +192,10 @@ type accountInfo struct {
 }
 
 func newAccountInfo(a account.Account) accountInfo {
-	return accountInfo{Kind: string(a.Kind), Name: a.Name, Groups: append([]string{}, a.Groups...), Disabled: a.Disabled, Created: a.Created}
+	return accountInfo{
+		Kind: string(a.Kind), Name: a.Name, Groups: append([]string{}, a.Groups...),
+		Disabled: a.Disabled, Created: a.Created,
+	}
 }
 
 func (a accountInfo) state() string {

@@ -13,7 +13,7 @@ const (
 	publicWrite = "policy:\n  - name: public\n    who: [anonymous]\n    repos: [\"public/**\"]\n    allow: [push]\n"
 )
 
-// token is what whoever has the header gets for a scope.
+// token is the token that a request with the header gets for a scope.
 func (p *program) token(scope string, header ...string) string {
 	p.t.Helper()
 	status, _, answer := p.request("GET", "/v2/auth?service=berth&scope="+scope, nil, header...)

@@ -1,7 +1,7 @@
 // Package config is the settings of berth: one struct, filled from defaults, a file, the
 // environment and flags. Load checks each setting and resolves what follows from others, and its
 // errors name the setting, its source and what would be right, with secrets masked. The package
-// opens nothing but the configuration file, and knows no engine of the database: see Engines.
+// opens nothing but the configuration file.
 package config
 
 import "time"

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,8 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-
-	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
 // loadTest reads a configuration from a file's text, variables and flags.
@@ -26,7 +23,7 @@ func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return Load(flags, environ, Engines{DatabaseFile: sqlite.ParseURL})
+	return Load(flags, environ)
 }
 
 // writeFile makes a configuration file.
@@ -235,29 +232,5 @@ func TestInMemory(t *testing.T) {
 	}
 	if l.Database.URL != memoryDatabase || !l.InMemory() || l.DatabaseFile != "" {
 		t.Errorf("got %+v", l.Config)
-	}
-}
-
-// TestDatabaseURLIsForItsEngine: what a URL means, and which there are, its engine alone says.
-func TestDatabaseURLIsForItsEngine(t *testing.T) {
-	engines := Engines{DatabaseFile: func(url string) (string, error) {
-		if url != "other:rows" {
-			return "", errors.New("a password")
-		}
-		return "/srv/rows", nil
-	}}
-	for url, want := range map[string]string{"other:rows": "", "sqlite:/srv/rows": "database.url: "} {
-		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-		AddFlags(flags, "database.url")
-		if err := flags.Parse([]string{"--database-url", url}); err != nil {
-			t.Fatal(err)
-		}
-		l, err := Load(flags, nil, engines)
-		switch {
-		case want == "" && (err != nil || l.DatabaseFile != "/srv/rows"):
-			t.Errorf("%s: %v, %+v", url, err, l)
-		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "a password")):
-			t.Errorf("%s: %v", url, err)
-		}
 	}
 }

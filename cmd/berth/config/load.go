@@ -43,13 +43,6 @@ const FromDefault = "default"
 // "flag --x".
 func (l *Loaded) Origin(key string) string { return l.origin[key] }
 
-// Engines is what the settings ask of the database engines.
-type Engines struct {
-	// DatabaseFile returns the absolute path of the file that a database URL names, or "" for a
-	// database in memory. Its error means that it knows no such URL.
-	DatabaseFile func(url string) (string, error)
-}
-
 // layer is one source's settings. Its values are what the source has: YAML's types, or text.
 type layer struct {
 	name   func(Setting) string
@@ -59,7 +52,7 @@ type layer struct {
 // Load reads the configuration for a command whose flags AddFlags made: defaults, then the file,
 // then the environment, then the flags that were given; later ones win. Everything that is wrong
 // with it is in the error, one line each, with secrets masked.
-func Load(flags *pflag.FlagSet, environ []string, engines Engines) (*Loaded, error) {
+func Load(flags *pflag.FlagSet, environ []string) (*Loaded, error) {
 	name, err := fileName(flags, environ)
 	if err != nil {
 		return nil, err
@@ -89,7 +82,7 @@ func Load(flags *pflag.FlagSet, environ []string, engines Engines) (*Loaded, err
 	if err := l.merge(append(layers, envLayer, flagLayer), all); err != nil {
 		return nil, err
 	}
-	return l, l.resolve(engines)
+	return l, l.resolve()
 }
 
 // fileName returns the name of the configuration file: that of --config or BERTH_CONFIG, or "".

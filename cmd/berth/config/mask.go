@@ -8,8 +8,8 @@ import (
 const masked = "********"
 
 // MaskURL returns a URL fit to be shown: the password of its user part and the values of its query
-// that sound like secrets are masked. Text that is not a URL is masked whole, since nobody can say
-// where a password may be in it.
+// that sound like secrets are masked. Text that is not a URL is masked whole, since a
+// password may be anywhere in it.
 func MaskURL(s string) string {
 	if s == "" {
 		return ""

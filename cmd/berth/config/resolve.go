@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
@@ -19,9 +20,10 @@ const (
 
 // resolve fills in what follows from other settings and checks what no single value can be wrong
 // about.
-func (l *Loaded) resolve(engines Engines) error {
+func (l *Loaded) resolve() error {
 	wrong := []error{
-		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(), l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
+		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(),
+		l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
 	}
 	data, err := filepath.Abs(l.Data)
 	switch {
@@ -31,14 +33,14 @@ func (l *Loaded) resolve(engines Engines) error {
 		wrong = append(wrong, fmt.Errorf("data: %w", err))
 	default:
 		l.Data = data
-		wrong = append(wrong, l.resolveStores(engines))
+		wrong = append(wrong, l.resolveStores())
 	}
 	return errors.Join(wrong...)
 }
 
 // resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way
 // around, are no registry: either both live in memory or neither does.
-func (l *Loaded) resolveStores(engines Engines) error {
+func (l *Loaded) resolveStores() error {
 	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
 	if *bucketURL == "" {
 		url, err := bucket.FileURL(filepath.Join(l.Data, "blobs"))
@@ -56,7 +58,7 @@ func (l *Loaded) resolveStores(engines Engines) error {
 	if _, known := bucket.KindOf(*bucketURL); !known {
 		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
 	}
-	file, err := engines.DatabaseFile(*db)
+	file, err := sqlite.ParseURL(*db)
 	if err != nil { // which may show the password
 		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
 	}

@@ -47,7 +47,10 @@ func fields(t reflect.Type, index []int, prefix string) []Setting {
 			list = append(list, fields(f.Type, at, key+".")...)
 			continue
 		}
-		s := Setting{Key: key, Doc: f.Tag.Get("doc"), secret: f.Tag.Get("secret") == "true", Flag: f.Tag.Get("flag"), index: at}
+		s := Setting{
+			Key: key, Flag: f.Tag.Get("flag"), Doc: f.Tag.Get("doc"),
+			secret: f.Tag.Get("secret") == "true", index: at,
+		}
 		s.Env = envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 		if s.Flag == "" {
 			s.Flag = strings.NewReplacer(".", "-", "_", "-").Replace(key)

@@ -54,7 +54,7 @@ func (s *server) openAccess(ctx context.Context) (*access, error) {
 	return a, nil
 }
 
-// watch notes files before they are read. Without a file it returns what nobody looks after.
+// watch notes files before they are read. Without a file it returns what is not watched.
 func (a *access) watch(setting string, paths ...string) *watched {
 	w := watchFiles(setting, slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return path == "" })...)
 	if len(w.paths) > 0 {

@@ -25,9 +25,13 @@ func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue
 	push := "docker push " + s.pushAddr() + "/NAME:TAG"
 	terminal := s.cfg.Log.Format != "json" && isTerminal(stderr)
 	if terminal {
-		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n", s.version, url, data, authentication, push)
+		fmt.Fprintf(lines, "berth %s serves %s, data in %s, authentication %s; push with: %s\n",
+			s.version, url, data, authentication, push)
 	} else {
-		attrs := []any{"addr", addr, "url", url, "auth", authentication, "data", data, "push", push, "version", s.version, "pid", os.Getpid()}
+		attrs := []any{
+			"addr", addr, "url", url, "auth", authentication, "data", data, "push", push,
+			"version", s.version, "pid", os.Getpid(),
+		}
 		if s.debug.Listener != nil {
 			attrs = append(attrs, "debug", s.debug.Listener.Addr().String())
 		}
@@ -38,17 +42,19 @@ func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue
 	lines.hurry()
 }
 
-// announceAdmin tells of the user that this start made. Its password is for the eyes of whoever
-// started the program, and for no file: where nobody looks, the command that sets one is named.
+// announceAdmin tells of the user that this start made. Its password is shown on a terminal only,
+// never in a log: without a terminal the command that sets another one is named.
 func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	if s.password == "" {
 		return
 	}
 	command := s.cfg.CommandLine("user passwd " + account.FirstUser)
 	if terminal {
-		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n", account.FirstUser, s.password, command)
+		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n",
+			account.FirstUser, s.password, command)
 	} else {
-		s.log.Warn("made a user with a password that nobody knows; set one with the command", "user", account.FirstUser, "command", command)
+		s.log.Warn("made a user with a password that nobody knows; set one with the command",
+			"user", account.FirstUser, "command", command)
 	}
 	s.password = ""
 }
@@ -66,13 +72,13 @@ func (s *server) warn(ctx context.Context) {
 	if !s.onLoopback() && len(s.cfg.HTTP.ExternalURL) == 0 {
 		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
 	}
-	if s.nobody(ctx) {
+	if s.lacksAccounts(ctx) {
 		s.log.Warn("there is nobody who could log in; add a user with the command", "command", s.cfg.CommandLine("user add NAME"))
 	}
 }
 
-// nobody says that there is no one who could log in.
-func (s *server) nobody(ctx context.Context) bool {
+// lacksAccounts reports whether there is no account that could log in.
+func (s *server) lacksAccounts(ctx context.Context) bool {
 	some, err := s.rows.HasAccounts(ctx)
 	return err == nil && !some && len(s.cfg.Auth.Htpasswd) == 0 && len(s.access.policy.Issuers()) == 0
 }

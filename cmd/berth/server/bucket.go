@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -45,7 +46,7 @@ func (s *server) openDirectory(ctx context.Context, path string) (bucket.Store, 
 		return nil, err
 	}
 	if removed, err := store.Sweep(ctx); err != nil {
-		return nil, fmt.Errorf("sweeping the bucket: %w", err)
+		return nil, errors.Join(fmt.Errorf("sweeping the bucket: %w", err), store.Close())
 	} else if removed > 0 {
 		s.log.Info("swept temporary files of an earlier run", "files", removed)
 	}

@@ -23,7 +23,9 @@ func CheckFiles(ctx context.Context, l *config.Loaded) (warnings []string, err e
 	_, err = login.New(ctx, login.Options{Htpasswd: l.Auth.Htpasswd})
 	wrong = append(wrong, err)
 	if l.Auth.KeyFile != "" {
-		_, err = token.Open(ctx, token.Options{KeyFile: l.Auth.KeyFile, Issuer: "berth", Service: l.ServiceName(), TTL: l.Auth.TokenTTL})
+		_, err = token.Open(ctx, token.Options{
+			KeyFile: l.Auth.KeyFile, Issuer: "berth", Service: l.ServiceName(), TTL: l.Auth.TokenTTL,
+		})
 		wrong = append(wrong, err)
 	}
 	if l.TLS.Certificate != "" {

@@ -47,7 +47,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*f.handler.Load()).ServeHTTP(w, r)
 }
 
-// SetReady says what /readyz answers.
+// SetReady decides what /readyz answers.
 func (f *front) SetReady(ready bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,9 +115,9 @@ func (s *server) apiOptions() api.Options {
 	return o
 }
 
-// checksHost says whether requests must name a host that means loopback or is listed in http.hosts:
-// an open registry that only this machine can reach must not be reachable for web pages that its
-// browsers show (DNS rebinding).
+// checksHost reports whether requests must name a host that means loopback or is listed in
+// http.hosts: an open registry that only this machine can reach must not be reachable for web pages
+// that its browsers show (DNS rebinding).
 func (s *server) checksHost() bool {
 	return s.onLoopback() && !slices.Contains(s.cfg.HTTP.Hosts, "*")
 }

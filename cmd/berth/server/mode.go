@@ -17,18 +17,18 @@ type admission int
 const (
 	everyone     admission = iota // an open registry
 	usersOnly                     // authentication is on
-	firstStart                    // it is on, and there is nobody yet who could log in
+	firstStart                    // it is on, and there is no account yet that could log in
 	untilUserAdd                  // an open registry on loopback, until the first user is made
 )
 
-// open says that nobody is asked who they are.
+// open reports whether requests are not authenticated.
 func (a admission) open() bool { return a == everyone || a == untilUserAdd }
 
-// decideAuth says who is let in. auth.mode none opens the registry, whatever was before. Else
+// decideAuth decides who is let in. auth.mode none opens the registry, whatever was before. Else
 // authentication is on where anything asks for it: auth.mode, a policy, an htpasswd file, or the
 // database, which keeps in mind that it once was on. Where nothing does, the registry is open to
-// this machine; beyond it, a new one begins with a user, and one with data is refused, since nobody
-// said that everyone may have them.
+// this machine; beyond it, a new one begins with a user, and one with data is refused, since no
+// setting says that everyone may have them.
 func (s *server) decideAuth(ctx context.Context) (admission, error) {
 	a := s.cfg.Auth
 	if a.Mode == config.ModeNone {
@@ -100,7 +100,8 @@ func (s *server) recordAuth(ctx context.Context) (err error) {
 }
 
 // closeIfUsers turns authentication on in a running registry that was open until there would be a
-// user. Where that fails the registry must not go on: whoever made the user believes it closed.
+// user. Where that fails the registry must not go on: the operator who added the user expects it to
+// be closed.
 func (s *server) closeIfUsers(ctx context.Context) error {
 	if s.access != nil || s.admitted != untilUserAdd {
 		return nil

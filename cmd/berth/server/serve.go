@@ -108,9 +108,10 @@ type service struct {
 }
 
 // open opens everything that serving needs. When it fails, nothing stays open. The first user is
-// made last: a start that fails must not leave one behind whose password nobody saw.
+// made last: a start that fails must not leave one behind whose password was never shown.
 func open(ctx context.Context, p Process, cfg *config.Loaded, log *slog.Logger, lines *logQueue) (*server, error) {
-	s := &server{cfg: cfg, version: p.Version, log: log, crash: func() { lines.close(); p.Exit(2) }, watcher: newWatcher(log)}
+	crash := func() { lines.close(); p.Exit(2) }
+	s := &server{cfg: cfg, version: p.Version, log: log, crash: crash, watcher: newWatcher(log)}
 	s.parts = [][]prometheus.Collector{{lines.dropped}}
 	for _, step := range []func(context.Context) error{
 		s.openData, s.openStores, s.listen, s.openTLS, s.openAudit, s.admit, s.openMain, s.openDebug, s.recordAuth,
@@ -179,7 +180,7 @@ func (s *server) listen(ctx context.Context) error {
 	return nil
 }
 
-// onLoopback says whether only this machine reaches the address. A name means what the machine's
+// onLoopback reports whether only this machine reaches the address. A name means what the machine's
 // resolver made of it.
 func (s *server) onLoopback() bool {
 	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)

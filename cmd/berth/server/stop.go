@@ -47,7 +47,7 @@ func (s *server) stop(ctx context.Context) {
 	}
 }
 
-// shutdown stops listening, closes idle connections, and says whether every request ended within
+// shutdown stops listening, closes idle connections, and reports whether every request ended within
 // the limit.
 func shutdown(ctx context.Context, server *http.Server, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)

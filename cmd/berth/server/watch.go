@@ -48,7 +48,7 @@ func (w *watched) look() []os.FileInfo {
 	return found
 }
 
-// changed says whether the files are to be read: they are not what they were, and have come to
+// changed reports whether the files are to be read: they are not what they were, and have come to
 // rest.
 func (w *watched) changed() bool {
 	now := w.look()
@@ -57,7 +57,7 @@ func (w *watched) changed() bool {
 	return atRest && !slices.EqualFunc(now, w.read, sameFile)
 }
 
-// sameFile says whether a file is what it was: under the same name, which a rename or a symbolic
+// sameFile reports whether a file is what it was: under the same name, which a rename or a symbolic
 // link may have given to another one, of the same size and time.
 func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
