@@ -137,7 +137,8 @@ func (f *file) ineffective(r *rule) string {
 		return "has {claims.…}, which CI jobs alone have, and who names no oidc: issuer"
 	case r.when.claims != nil && !forJobs:
 		return "wants claims, which CI jobs alone have, and who names no oidc: issuer"
-	case r.deny && slices.Contains(r.actions, auth.Catalog) && !slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return p.String() == "**" }):
+	case r.deny && slices.Contains(r.actions, auth.Catalog) &&
+		!slices.ContainsFunc(r.repos, func(p auth.Pattern) bool { return p.String() == "**" }):
 		return `denies the catalog, which is one for all repositories: expected repos: ["**"]; what may not be pulled is never listed`
 	}
 	return f.checkPinned(r)
@@ -150,7 +151,8 @@ func (f *file) checkPinned(r *rule) string {
 		return ""
 	}
 	for _, t := range r.who.included {
-		if t.kind == issuer && !slices.ContainsFunc(f.issuers, func(i auth.Issuer) bool { return i.Name == t.name && pinsOwner(i.Match) }) {
+		pins := func(i auth.Issuer) bool { return i.Name == t.name && pinsOwner(i.Match) }
+		if t.kind == issuer && !slices.ContainsFunc(f.issuers, pins) {
 			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, that say whose, such as the owner's id", t.text)
 		}
 	}
