@@ -132,7 +132,7 @@ func TestD9HTTP2Connections(t *testing.T) {
 			t.Errorf("one connection more speaks %s", proto)
 		}
 	}
-	// Handshakes that fail take nobody's place, and there is room again when one has ended.
+	// Handshakes that fail take no place, and there is room again when one has ended.
 	end()
 	for proto := ""; proto != "HTTP/2.0"; {
 		raw, err := net.Dial("tcp", s.addr)

@@ -265,7 +265,7 @@ func TestA2OneAddress(t *testing.T) {
 	}
 }
 
-// TestA2OddPasswords: what can be nobody's password costs no run of bcrypt, changes
+// TestA2OddPasswords: what cannot be a password costs no run of bcrypt, changes
 // nothing for the user, and is answered as every wrong one is.
 func TestA2OddPasswords(t *testing.T) {
 	r := &runs{}

@@ -133,7 +133,7 @@ func pushAll(all []pusher) []error {
 }
 
 // TestAuthExpiry has tokens die between the request that opens an upload and those
-// that bring its bytes: row 29 of the table. Whoever opened an upload may end it
+// that bring its bytes: row 29 of the table. The caller that opened an upload may end it
 // all the same. Without that grace, the clients that fetch a new token only when
 // the old one is refused fail, because the body is gone.
 func TestAuthExpiry(t *testing.T) {

@@ -143,7 +143,7 @@ func (g *guarded) seed(l layout, repository, tag string) {
 }
 
 // row runs a row of the table of clients as a test of its own, to which the server
-// reports too. It says whether it passed, for rows that go on where it ended.
+// reports too. It reports whether it passed, for rows that go on where it ended.
 func (g *guarded) row(t *testing.T, name string, f func(t *testing.T)) bool {
 	return t.Run(name, func(t *testing.T) {
 		defer func(outer testing.TB) { g.t = outer }(g.t)

@@ -322,7 +322,7 @@ func (s *server) Await(what string, match func(logLine) bool) logLine {
 	}
 }
 
-// Running says whether the process has not been reaped yet.
+// Running reports whether the process has not been reaped yet.
 func (s *server) Running() bool {
 	if s.done == nil {
 		return false

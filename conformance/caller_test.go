@@ -129,7 +129,7 @@ func (c *caller) follow(a answer) session {
 	return session{url: u.String()}
 }
 
-// patch sends n bytes of the content from an offset on; ranged says whether the
+// patch sends n bytes of the content from an offset on; ranged is whether the
 // request tells the offset.
 func (c *caller) patch(s session, b content, offset, n int64, ranged bool) answer {
 	header := map[string]string{"Content-Type": "application/octet-stream"}

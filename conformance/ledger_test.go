@@ -109,7 +109,7 @@ func (p pending) refused() {
 	w.value, w.end = "refused", -1
 }
 
-// couldFind says whether the request may have found the place holding the value:
+// couldFind reports whether the request may have found the place holding the value:
 // whether another write of that value was not yet followed by an acknowledged one
 // when this request began.
 func (p pending) couldFind(value string) bool {

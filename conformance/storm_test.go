@@ -188,7 +188,7 @@ func (s *storm) begin(p place, value string) pending {
 	return begun
 }
 
-// settleOne closes a pending request by its answer and says whether it was
+// settleOne closes a pending request by its answer and reports whether it was
 // acknowledged. want is the status of success.
 func (s *storm) settleOne(p pending, a answer, want int) bool {
 	switch {
@@ -211,7 +211,7 @@ func (s *storm) settleOne(p pending, a answer, want int) bool {
 	return false
 }
 
-// expect says whether an answer has the status, and notes it as a fault if it
+// expect reports whether an answer has the status, and notes it as a fault if it
 // has a wrong one.
 func (s *storm) expect(a answer, want int, what string, args ...any) bool {
 	if a.status == want && a.err == nil {
@@ -358,7 +358,7 @@ func sha256Of(payload []byte) digest.Digest {
 	return digest.NewDigestFromBytes(digest.SHA256, func() []byte { h := sha256.Sum256(payload); return h[:] }())
 }
 
-// lists says whether a page of referrers names the digest.
+// lists reports whether a page of referrers names the digest.
 func (s *storm) lists(a answer, name string) bool {
 	return a.status == http.StatusOK && a.err == nil && slices.Contains(digestsIn(a.body), name)
 }

@@ -92,8 +92,8 @@ func (g *guard) recall(p proof) (right, remembered bool) {
 
 // known returns what is known about a proof without an attempt. A right one is known only where it
 // came from before. Otherwise a network that is out of attempts could try passwords until it hits
-// one that was used elsewhere. It is not known to a network with so many refusals that someone there
-// must be guessing.
+// one that was used elsewhere. It is not known to a network with so many refusals that someone
+// there must be guessing.
 func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
 	if right, remembered = g.recall(p); !right {
 		return false, remembered

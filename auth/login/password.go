@@ -213,8 +213,8 @@ func (p *passwords) run(ctx context.Context, u user, password []byte) (right boo
 	return right, nil
 }
 
-// dummyCompare spends the time of one bcrypt comparison, so that unknown users cost as much as known
-// ones.
+// dummyCompare spends the time of one bcrypt comparison, so that unknown users cost as much as
+// known ones.
 func (p *passwords) dummyCompare(cost int, password []byte) error {
 	if p.compare(fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", 53)), password) == nil {
 		return fmt.Errorf("%w: a password fits the hash that none does", auth.ErrUnavailable)

@@ -373,7 +373,7 @@ func TestWrongPasswordTurnsRight(t *testing.T) {
 	f.mustLogin("alice", "soon")
 }
 
-// A2: what cannot be a password or a name is refused, without a run, whoever is asked for.
+// A2: what cannot be a password or a name is refused without a run of bcrypt, for any user.
 func TestA2OddCredentials(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", strings.Repeat("x", 72), 10)
@@ -442,7 +442,7 @@ func TestHashPassword(t *testing.T) {
 	}
 }
 
-// With bcrypt itself: what HashPassword made lets in, nothing else does, and nobody's hash is one
+// With bcrypt itself: what HashPassword made lets in, nothing else does, and the dummy hash is one
 // that it runs for.
 func TestBcrypt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Compare = nil }, "php:$2y$"+mustHash(t, "phps")[4:]+"\n")
@@ -456,7 +456,7 @@ func TestBcrypt(t *testing.T) {
 	f.refused("php", "wrong", auth.ErrCredentials)
 	f.refused("nobody", "right", auth.ErrCredentials)
 	if err := compareBcrypt(fmt.Appendf(nil, "$2a$%02d$%s", minCost, strings.Repeat(".", 53)), []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		t.Errorf("nobody's hash ends bcrypt with %v", err)
+		t.Errorf("the dummy hash ends bcrypt with %v", err)
 	}
 }
 

@@ -57,8 +57,8 @@ func NewSecret(kind TokenKind) (secret string, hash []byte) {
 	return secret, Hash(secret)
 }
 
-// Hash returns the hash by which the rows know a secret. It needs no salt: 178 random bits cannot be
-// guessed.
+// Hash returns the hash by which the rows know a secret. It needs no salt: 178 random bits cannot
+// be guessed.
 func Hash(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]

@@ -85,7 +85,7 @@ func TestTokenAddresses(t *testing.T) {
 	}
 }
 
-// S3: what a token may do is bounded by its scope, in Current too, whoever its owner is.
+// S3: what a token may do is bounded by its scope, in Current too, for any owner.
 func TestS3TokenKeepsItsScope(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10, "admins")

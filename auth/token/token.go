@@ -1,10 +1,10 @@
-// Package token signs and verifies Berth's own tokens: JWTs that name a caller and what was granted,
-// and that other services can verify by the published keys.
+// Package token signs and verifies Berth's own tokens: JWTs that name a caller and what was
+// granted, and that other services can verify by the published keys.
 //
-// A token that Verify accepts was signed by a key of this registry that has not
-// been revoked, for this issuer and this service, has exactly the form that Sign
-// writes, and is valid now. The policy, or the account behind it, may have changed since: who serves
-// a request asks those as well.
+// A token that Verify accepts was signed by a key of this registry that has not been revoked, for
+// this issuer and this service, has exactly the form that Sign writes, and is valid now. The
+// policy, or the account behind it, may have changed since: who serves a request asks those as
+// well.
 //
 // Keys are rows, which every process of a registry shares, or a file that the
 // operator mounts. Rows go from next, which is published and does not sign yet, to active, of which

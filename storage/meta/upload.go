@@ -29,8 +29,8 @@ func (tx *Tx) CreateUploads(u Upload, ids []string) error {
 	return err
 }
 
-// RemoveUnused removes sessions that were not used, with the rows of the keys that they reserved. It
-// fails if one has a recorded object.
+// RemoveUnused removes sessions that were not used, with the rows of the keys that they reserved.
+// It fails if one has a recorded object.
 func (tx *Tx) RemoveUnused(ids []string) error {
 	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids); err != nil {
 		return err
