@@ -142,7 +142,7 @@ func TestCommitFails(t *testing.T) {
 				return nil
 			})
 			for name, write := range map[string]func() error{
-				"upload":   func() error { _, err := w.CreateUpload(ctx, by("has no spare session"), "a", ""); return err },
+				"upload":   func() error { _, err := w.CreateUpload(ctx, by(""), "a", ""); return err },
 				"append":   func() error { _, err := w.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
 				"commit":   func() error { _, err := w.Commit(ctx, "", "a", up.ID, d, none); return err },
 				"blob":     func() error { _, err := w.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x")); return err },

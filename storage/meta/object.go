@@ -40,22 +40,6 @@ func (tx *Tx) ClaimObject(key string, c Claim) error {
 	return err
 }
 
-// ReserveObjects makes the rows of the first objects of uploads, as ReserveObject does that of one.
-// first has the upload of each key.
-func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
-	type object struct {
-		Key    string `json:"key"`
-		Upload string `json:"upload"`
-	}
-	objects := make([]object, 0, len(first))
-	for key, upload := range first {
-		objects = append(objects, object{key, upload})
-	}
-	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until)
-		SELECT key, upload, 0, $2 FROM `+tx.each(1, "key text", "upload text"), objects, writerUntil)
-	return err
-}
-
 // RenewObject extends the time in which only its writer may touch an object, and keeps its upload
 // from expiring. It is fs.ErrNotExist when the object is no longer the upload's.
 func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {

@@ -70,7 +70,7 @@ func TestEmpty(t *testing.T) {
 	for what, use := range map[string]func(context.Context, *db.DB) error{
 		"repository": ofRegistry(func(tx *meta.Tx) error { _, err := tx.EnsureRepo("a"); return err }),
 		"upload": ofRegistry(func(tx *meta.Tx) error {
-			return tx.CreateUploads(meta.Upload{Repository: "a"}, []string{"1"})
+			return tx.CreateUpload(meta.Upload{ID: "1", Repository: "a"})
 		}),
 		"account": func(ctx context.Context, d *db.DB) error {
 			return rows.New(d).Tx(ctx, func(tx *rows.Tx) error {
