@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,6 +116,41 @@ func FuzzPath(f *testing.F) {
 		}
 		if last, err := url.PathUnescape(u.EscapedPath()[strings.LastIndexByte(u.EscapedPath(), '/')+1:]); err != nil || element != "" && element != last {
 			t.Errorf("%q asks for %q", path, element)
+		}
+	})
+}
+
+// FuzzTemplate compares each template with the regular expression that says the same.
+func FuzzTemplate(f *testing.F) {
+	for _, path := range []string{
+		"/v2/", "/v2", "/v2//", "/v2/_catalog", "/v2/a/tags/list", "/v2//tags/list", "/v2/a/tags/list/", "/v2/a/b/manifests/v1",
+		"/v2/manifests/v1", "/v2//manifests/manifests/v1", "/v2/a/manifests/", "/v2/a/blobs/uploads", "/v2/a/blobs/uploads/",
+		"/v2/a/blobs/uploads//", "/v2/a/blobs/uploads/blobs/uploads/x", "/v2/blobs/uploads/x", "/v2/a/blobs/x", "/livez", "/livez/", "",
+	} {
+		f.Add(path)
+	}
+	replacer := strings.NewReplacer("{name}", "(?P<name>.+)", "{element}", "(?P<element>[^/]+)", "{/}", "/?")
+	expressions := map[string]*regexp.Regexp{}
+	for _, row := range append(routes(), authRoutes()...) {
+		expressions[row.path] = regexp.MustCompile("^" + replacer.Replace(row.path) + "$")
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		if strings.Contains(path, "\n") { // which no escaped path has
+			return
+		}
+		for form, expression := range expressions {
+			var wantName, wantElement string
+			m := expression.FindStringSubmatch(path)
+			if i := expression.SubexpIndex("name"); m != nil && i > 0 {
+				wantName = m[i]
+			}
+			if i := expression.SubexpIndex("element"); m != nil && i > 0 {
+				wantElement = m[i]
+			}
+			name, element, ok := parseTemplate(form).match(path)
+			if ok != (m != nil) || ok && (name != wantName || element != wantElement) {
+				t.Errorf("%s of %q is %q, %q, %v; want %q, %q, %v", form, path, name, element, ok, wantName, wantElement, m != nil)
+			}
 		}
 	})
 }

@@ -38,8 +38,7 @@ const (
 // so that a row that forgets its permission does not compile.
 type route struct {
 	name       string // in logs and metrics
-	path       string // template of gorilla/mux
-	hint       string // a part that every matching path has: cheaper to look for than the template is to match
+	path       string // see template
 	element    element
 	door       door
 	permission auth.Permission
@@ -48,41 +47,39 @@ type route struct {
 }
 
 // routes is every request that is answered with more than an error. Rows of one
-// path stand together and share their name. A name matches loosely, and from
-// the right: the last "/blobs/" in a path is the one that counts, because no slash
-// may follow in the element. (Shortest first: a long digest is then scanned once.)
+// path stand together and share their name.
 func routes() []route {
 	const (
 		catalog   = "/v2/_catalog"
-		manifests = "/v2/{name:.+?}/manifests/{element:[^/]+}"
-		uploads   = "/v2/{name:.+?}/blobs/uploads{slash:/?}"
-		upload    = "/v2/{name:.+?}/blobs/uploads/{element:[^/]+}"
-		blobs     = "/v2/{name:.+?}/blobs/{element:[^/]+}"
-		tags      = "/v2/{name:.+?}/tags/list"
-		referrers = "/v2/{name:.+?}/referrers/{element:[^/]+}"
+		manifests = "/v2/{name}/manifests/{element}"
+		uploads   = "/v2/{name}/blobs/uploads{/}"
+		upload    = "/v2/{name}/blobs/uploads/{element}"
+		blobs     = "/v2/{name}/blobs/{element}"
+		tags      = "/v2/{name}/tags/list"
+		referrers = "/v2/{name}/referrers/{element}"
 	)
 	return []route{
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Push, "PUT", (*API).putManifest},
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
+		{"manifest", manifests, aReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
+		{"manifest", manifests, aReference, guarded, auth.Push, "PUT", (*API).putManifest},
+		{"manifest", manifests, aReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
 
-		{routeUploads, uploads, "/blobs/uploads", nothing, guarded, auth.Push, "POST", (*API).postUpload},
+		{routeUploads, uploads, nothing, guarded, auth.Push, "POST", (*API).postUpload},
 
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "GET", (*API).getUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
+		{"upload", upload, anUploadID, guarded, auth.Push, "GET", (*API).getUpload},
+		{"upload", upload, anUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
+		{"upload", upload, anUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
+		{"upload", upload, anUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
 
-		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
-		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
+		{"blob", blobs, aDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
+		{"blob", blobs, aDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
 
-		{"tags", tags, "/tags/list", nothing, guarded, auth.Pull, "GET HEAD", (*API).listTags},
-		{"referrers", referrers, "/referrers/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
-		{"catalog", catalog, catalog, nothing, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
+		{"tags", tags, nothing, guarded, auth.Pull, "GET HEAD", (*API).listTags},
+		{"referrers", referrers, aDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
+		{"catalog", catalog, nothing, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
 
-		{"ping", "/v2{slash:/?}", "/v2", nothing, guarded, auth.None, "GET HEAD", (*API).ping},
-		{"livez", "/livez", "/livez", aHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
-		{"readyz", "/readyz", "/readyz", aHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
+		{"ping", "/v2{/}", nothing, guarded, auth.None, "GET HEAD", (*API).ping},
+		{"livez", "/livez", aHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
+		{"readyz", "/readyz", aHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
 	}
 }
 
@@ -93,10 +90,10 @@ const routeUploads = "uploads"
 func authRoutes() []route {
 	const discovery = "/.well-known/openid-configuration"
 	return []route{
-		{"token", tokenPath, tokenPath, nothing, public, auth.None, "GET", (*API).getToken},
-		{"token", tokenPath, tokenPath, nothing, public, auth.None, "POST", (*API).postToken},
-		{"keys", jwksPath, jwksPath, nothing, public, auth.None, "GET HEAD", (*API).getKeys},
-		{"discovery", discovery, discovery, nothing, public, auth.None, "GET HEAD", (*API).getDiscovery},
+		{"token", tokenPath, nothing, public, auth.None, "GET", (*API).getToken},
+		{"token", tokenPath, nothing, public, auth.None, "POST", (*API).postToken},
+		{"keys", jwksPath, nothing, public, auth.None, "GET HEAD", (*API).getKeys},
+		{"discovery", discovery, nothing, public, auth.None, "GET HEAD", (*API).getDiscovery},
 	}
 }
 
@@ -121,9 +118,8 @@ type router struct {
 }
 
 func newRouter(table []route, m *metrics) *router {
-	// The flags must be set before the first route, which copies them.
 	rt := &router{
-		mux:       mux.NewRouter().UseEncodedPath().SkipClean(true).StrictSlash(false),
+		mux:       mux.NewRouter(),
 		endpoints: make(map[string]*endpoint),
 	}
 	for _, row := range table {
@@ -131,7 +127,7 @@ func newRouter(table []route, m *metrics) *router {
 		if ep == nil {
 			ep = &endpoint{name: row.name, health: row.element == aHealthCheck, methods: make(map[string]operation)}
 			rt.endpoints[row.name] = ep
-			rt.mux.NewRoute().MatcherFunc(contains(row.hint)).Path(row.path).Name(row.name)
+			rt.mux.NewRoute().MatcherFunc(parseTemplate(row.path).matchRequest).Name(row.name)
 		}
 		for method := range strings.FieldsSeq(row.methods) {
 			ep.methods[method] = operation{row, m.meter(row.name, method)}
@@ -143,10 +139,50 @@ func newRouter(table []route, m *metrics) *router {
 	return rt
 }
 
-// contains is a matcher that spares most routes their regular expression: what
-// the template matches in the escaped path, the decoded one contains.
-func contains(hint string) mux.MatcherFunc {
-	return func(r *http.Request, _ *mux.RouteMatch) bool { return strings.Contains(r.URL.Path, hint) }
+// template is the form of a path, still escaped. {name} stands for the name of a repository, which
+// may have slashes, {element} for the last element of the path, and {/} for a slash that may be left
+// out. A path is cut from its end, since no slash follows in the element: the last "/blobs/" is the
+// one that counts. That takes no regular expression, which is what mux makes of its own templates.
+type template struct {
+	before  string // the name, or all but the element where there is no name
+	after   string // the name
+	name    bool
+	element bool
+	slash   bool
+}
+
+func parseTemplate(path string) (t template) {
+	path, t.slash = strings.CutSuffix(path, "{/}")
+	path, t.element = strings.CutSuffix(path, "{element}")
+	t.before, t.after, t.name = strings.Cut(path, "{name}")
+	return t
+}
+
+// match reports whether a path has the form, and returns its parts.
+func (t template) match(path string) (name, element string, ok bool) {
+	if t.slash {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if t.element {
+		end := strings.LastIndexByte(path, '/') + 1
+		path, element = path[:end], path[end:]
+	}
+	name, begins := strings.CutPrefix(path, t.before)
+	name, ends := strings.CutSuffix(name, t.after)
+	return name, element, begins && ends && (name != "") == t.name && (element != "") == t.element
+}
+
+// matchRequest is a mux.MatcherFunc.
+func (t template) matchRequest(r *http.Request, m *mux.RouteMatch) bool {
+	// Fixed parts have no escapes. To look for them is cheaper than to escape a path for each route.
+	if !strings.HasPrefix(r.URL.Path, t.before) || !strings.Contains(r.URL.Path, t.after) {
+		return false
+	}
+	name, element, ok := t.match(r.URL.EscapedPath())
+	if ok {
+		m.Vars = map[string]string{"name": name, "element": element}
+	}
+	return ok
 }
 
 func allowed(methods map[string]operation) string {
