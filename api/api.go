@@ -81,23 +81,23 @@ const (
 
 // API answers requests for one Registry.
 type API struct {
-	registry Registry
-	options  Options
-	policy   auth.Policy
-	catalog  *catalog.Catalog
-	auth     *Auth
-	log      *slog.Logger
-	auditor  Auditor // nil for none
-	router   *router
-	web      *web.Server
-	bases    []base       // of Options.ExternalURLs
-	warned   atomic.Int64 // when plainWarning was last given, in Unix nanoseconds
-	metrics  *metrics
-	heads    *budget // the first headBytes of manifests being received
-	received *budget // manifests being received that are longer
-	answers  *budget // manifests being sent that the cache does not have
-	parsing  *budget // manifests being parsed and stored
-	ready    atomic.Bool
+	registry      Registry
+	options       Options
+	policy        auth.Policy
+	catalog       *catalog.Catalog
+	auth          *Auth
+	log           *slog.Logger
+	auditor       Auditor // nil for none
+	router        *router
+	web           *web.Server
+	baseURLs      []baseURL    // of Options.ExternalURLs
+	plainWarnedAt atomic.Int64 // when plainWarning was last given, in Unix nanoseconds
+	metrics       *metrics
+	headBudget    *budget // the first headBytes of manifests being received
+	receiveBudget *budget // manifests being received that are longer
+	sendBudget    *budget // manifests being sent that the cache does not have
+	parseBudget   *budget // manifests being parsed and stored
+	ready         atomic.Bool
 
 	successor atomic.Pointer[API] // answers since; nil while this one does
 }
@@ -108,27 +108,27 @@ func New(registry Registry, o Options) *API {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Policy == nil {
-		o.Policy = closed{}
+		o.Policy = denyAll{}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.MaxManifest = defaulted(o.MaxManifest, defaultMaxManifest)
-	o.ManifestMemory = max(defaulted(o.ManifestMemory, defaultManifestMemory), o.MaxManifest)
+	o.MaxManifest = orDefault(o.MaxManifest, defaultMaxManifest)
+	o.ManifestMemory = max(orDefault(o.ManifestMemory, defaultManifestMemory), o.MaxManifest)
 	a := &API{
-		registry: registry,
-		options:  o,
-		policy:   o.Policy,
-		catalog:  catalog.New(registry, catalogBytes),
-		auth:     o.Auth,
-		log:      o.Log,
-		auditor:  o.Audit,
-		bases:    newBases(o.ExternalURLs),
-		metrics:  newMetrics(),
-		heads:    newBudget(o.ManifestMemory/4, headBytes),
-		received: newBudget(o.ManifestMemory/2, o.MaxManifest),
-		answers:  newBudget(o.ManifestMemory/2, o.MaxManifest),
-		parsing:  newBudget(o.ManifestMemory/parseFactor, o.MaxManifest),
+		registry:      registry,
+		options:       o,
+		policy:        o.Policy,
+		catalog:       catalog.New(registry, catalogBytes),
+		auth:          o.Auth,
+		log:           o.Log,
+		auditor:       o.Audit,
+		baseURLs:      newBaseURLs(o.ExternalURLs),
+		metrics:       newMetrics(),
+		headBudget:    newBudget(o.ManifestMemory/4, headBytes),
+		receiveBudget: newBudget(o.ManifestMemory/2, o.MaxManifest),
+		sendBudget:    newBudget(o.ManifestMemory/2, o.MaxManifest),
+		parseBudget:   newBudget(o.ManifestMemory/parseFactor, o.MaxManifest),
 	}
 	a.web = web.New(a.webOptions())
 	table := routes()
@@ -157,13 +157,13 @@ func (a *API) webOptions() web.Options {
 		HSTS:           o.HSTS,
 		Version:        o.Version,
 	}
-	for _, b := range a.bases {
+	for _, b := range a.baseURLs {
 		w.Origins = append(w.Origins, b.url)
 	}
 	return w
 }
 
-func defaulted(v, otherwise int64) int64 {
+func orDefault(v, otherwise int64) int64 {
 	if v <= 0 {
 		return otherwise
 	}
@@ -171,18 +171,18 @@ func defaulted(v, otherwise int64) int64 {
 }
 
 // closed is the policy of an API that was given none.
-type closed struct{}
+type denyAll struct{}
 
-func (closed) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, _ string) auth.Decision {
+func (denyAll) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, _ string) auth.Decision {
 	return auth.Decision{Allowed: p == auth.None, Rule: "no policy"}
 }
 
-func (closed) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (denyAll) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (closed) AllowsAnonymous() bool { return false }
+func (denyAll) AllowsAnonymous() bool { return false }
 
 // audits reports whether there is an audit, in the log or elsewhere.
-func (a *API) audits() bool { return a.auth != nil || a.auditor != nil }
+func (a *API) hasAudit() bool { return a.auth != nil || a.auditor != nil }
 
 // SetReady decides what /readyz says. It changes nothing else.
 func (a *API) SetReady(ready bool) { a.ready.Store(ready) }

@@ -166,7 +166,7 @@ func TestR1RemovedRightsEnd(t *testing.T) {
 		g.pushAs(passwordHeader("alice"), "team/app", "layer")
 		writes, nothing := g.parkWrites("x", c.show(g))
 		c.take(g)
-		g.clock.advance(2 * confirmAfter)
+		g.clock.advance(2 * reauthorizeAfter)
 		for _, w := range writes {
 			w.last()
 			status := <-w.done

@@ -24,11 +24,11 @@ import (
 // A password that comes with every request is a login where it is checked for
 // its own sake: at the token endpoint and with a ping.
 const (
-	eventLogin   = "login"
-	eventToken   = "token"
-	eventSession = "session"
-	eventDenied  = "denied"
-	eventWrite   = "write"
+	eventLogin        = "login"
+	eventToken        = "token"
+	eventLoginSession = "session"
+	eventDenied       = "denied"
+	eventWrite        = "write"
 )
 
 // Auditor takes the lines of the audit. Room for a line is reserved before it is written, and for
@@ -57,27 +57,27 @@ var ErrAuditFull = errors.New("the audit takes no lines now, try again")
 func (a *API) reserveAudit(r *request) error { return a.reserveLine(r.Context(), r) }
 
 func (a *API) reserveLine(ctx context.Context, r *request) error {
-	if a.auditor == nil || r.audited {
+	if a.auditor == nil || r.auditReserved {
 		return nil
 	}
 	if err := a.auditor.Reserve(ctx); err != nil {
 		return err
 	}
-	r.audited = true
+	r.auditReserved = true
 	return nil
 }
 
 // releaseAudit gives back the room that reserveAudit made, if it was not used.
 func (a *API) releaseAudit(r *request) {
-	if r.audited {
-		r.audited = false
+	if r.auditReserved {
+		r.auditReserved = false
 		a.auditor.Release()
 	}
 }
 
 // awaitAudit waits until the audit takes lines. It comes before what would be done in vain if it
 // did not, and takes so long that no room is held meanwhile.
-func (a *API) awaitAudit(r *request) error {
+func (a *API) awaitAuditRoom(r *request) error {
 	defer a.releaseAudit(r)
 	return a.reserveAudit(r)
 }
@@ -110,13 +110,13 @@ func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
 	}
 	record := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
 	record.AddAttrs(line...)
-	r.audited = false
+	r.auditReserved = false
 	a.auditor.Write(record)
 	return nil
 }
 
 // auditDone writes the line of what is done and is not undone. Without room the line is dropped.
-func (a *API) auditDone(event string, r *request, attrs ...slog.Attr) {
+func (a *API) auditOrDrop(event string, r *request, attrs ...slog.Attr) {
 	if err := a.audit(event, r, attrs...); err != nil {
 		a.auditor.Drop()
 	}
@@ -150,14 +150,14 @@ func (a *API) auditToken(r *request, signed token.Signed, asked, granted []auth.
 	)
 }
 
-func (a *API) auditSession(r *request, s login.Session) error {
-	return a.audit(eventSession, r, slog.Time("expires", s.Expires))
+func (a *API) auditLoginSession(r *request, s login.Session) error {
+	return a.audit(eventLoginSession, r, slog.Time("expires", s.Expires))
 }
 
 // auditDenial says what was refused, and by which rule or for which reason. It is refused also
 // where there is no room for the line.
 func (a *API) auditDenial(r *request, p auth.Permission, rule string) {
-	a.auditDone(eventDenied, r, what(r, p, rule)...)
+	a.auditOrDrop(eventDenied, r, decisionAttrs(r, p, rule)...)
 }
 
 // auditWrite says that content came or went, in the room that reserveAudit made before. An upload
@@ -166,13 +166,13 @@ func (a *API) auditWrite(x *exchange) {
 	p, status := x.permission, x.Response.Status()
 	if p == auth.Push && status == http.StatusCreated || p == auth.Delete && status == http.StatusAccepted {
 		digest := x.Response.Header().Get("Docker-Content-Digest")
-		a.auditDone(eventWrite, &x.r, append(what(&x.r, p, x.r.rule),
+		a.auditOrDrop(eventWrite, &x.r, append(decisionAttrs(&x.r, p, x.r.rule),
 			slog.String("method", x.r.Method), slog.String("digest", digest))...)
 	}
 	a.releaseAudit(&x.r)
 }
 
-func what(r *request, p auth.Permission, rule string) []slog.Attr {
+func decisionAttrs(r *request, p auth.Permission, rule string) []slog.Attr {
 	return []slog.Attr{
 		slog.String("permission", string(p)),
 		slog.String("route", r.route),

@@ -187,7 +187,7 @@ func TestPlainWarning(t *testing.T) {
 		if n := strings.Count(g.log.String(), warning); n != c.want {
 			t.Errorf("%s: %d warnings, want %d", name, n, c.want)
 		}
-		g.clock.advance(plainWarning)
+		g.clock.advance(plainWarningInterval)
 		serve(g.API, c.remote, c.h)
 		if n := strings.Count(g.log.String(), warning); n != 2*c.want {
 			t.Errorf("%s, an hour later: %d warnings, want %d", name, n, 2*c.want)

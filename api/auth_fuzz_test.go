@@ -34,14 +34,14 @@ func FuzzAuthorization(f *testing.F) {
 		kind, rest, _ := strings.Cut(value, " ")
 		switch {
 		case err != nil:
-			if s != (shown{}) {
+			if s != (authorization{}) {
 				t.Errorf("%q is refused and shows %d", value, s.scheme)
 			}
-		case s.scheme == bearer:
+		case s.scheme == schemeBearer:
 			if !strings.EqualFold(kind, "Bearer") || s.secret != strings.TrimLeft(rest, " ") || s.secret == "" || s.name != "" {
 				t.Errorf("%q is the token %q", value, s.secret)
 			}
-		case s.scheme == basic:
+		case s.scheme == schemeBasic:
 			again, err := base64.StdEncoding.DecodeString(strings.TrimLeft(rest, " "))
 			if err != nil || !strings.EqualFold(kind, "Basic") || string(again) != s.name+":"+s.secret || strings.Contains(s.name, ":") {
 				t.Errorf("%q is %q with %q", value, s.name, s.secret)

@@ -34,14 +34,14 @@ func (a *API) getBlob(w *web.Response, r *request) error {
 		return err
 	}
 	if r.Method == http.MethodHead {
-		return serveContent(w, r, blob.Size, &onlySize{size: blob.Size})
+		return serveContent(w, r, blob.Size, &sizeOnly{size: blob.Size})
 	}
 	content, err := blob.Open(r.Context())
 	if err != nil {
 		return err
 	}
 	if strings.Contains(r.Header.Get("Range"), ",") {
-		content = &shared{content: content}
+		content = &lockedContent{content: content}
 	}
 	defer content.Close()
 	return serveContent(w, r, blob.Size, content)
@@ -55,18 +55,18 @@ func (a *API) deleteBlob(w *web.Response, r *request) error {
 	if err := a.registry.DeleteBlob(r.Context(), r.caller.Owner(), r.repo, r.digest); err != nil {
 		return err
 	}
-	return accepted(w)
+	return writeAccepted(w)
 }
 
 // accepted answers that something was deleted.
-func accepted(w *web.Response) error {
+func writeAccepted(w *web.Response) error {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
 // created answers that a blob is in the repository.
-func created(w *web.Response, r *request, d digest.Digest) error {
+func writeCreated(w *web.Response, r *request, d digest.Digest) error {
 	h := w.Header()
 	h.Set("Location", blobPath(r.repo, d))
 	h.Set("Docker-Content-Digest", d.String())
@@ -96,14 +96,14 @@ func checkRange(w *web.Response, r *request, size int64) error {
 	case !known || size == 0:
 		r.Header.Del("Range")
 	case strings.Count(specs, ",") >= maxRanges:
-		return manifest.Errorf(errRanges, "more than %d ranges: ask for fewer at once", maxRanges)
+		return manifest.Errorf(errTooManyRanges, "more than %d ranges: ask for fewer at once", maxRanges)
 	case suffix && last != "" && strings.Trim(last, "0") == "":
-		return noRange(w, size, value)
+		return rangeError(w, size, value)
 	}
 	return nil
 }
 
-func noRange(w *web.Response, size int64, value string) error {
+func rangeError(w *web.Response, size int64, value string) error {
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
 	return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, web.Shorten(value))
 }
@@ -121,7 +121,7 @@ func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker
 	case 0:
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		return noRange(w, size, r.Header.Get("Range"))
+		return rangeError(w, size, r.Header.Get("Range"))
 	case http.StatusPreconditionFailed:
 		return manifest.Errorf(storage.ErrPrecondition, "the blob is not what If-Match says")
 	default:
@@ -170,11 +170,11 @@ func (w *intercept) ReadFrom(src io.Reader) (int64, error) {
 }
 
 // onlySize is content that has a length and is never read.
-type onlySize struct {
+type sizeOnly struct {
 	size, at int64
 }
 
-func (s *onlySize) Seek(offset int64, whence int) (int64, error) {
+func (s *sizeOnly) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
 		offset += s.at
@@ -185,7 +185,7 @@ func (s *onlySize) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-func (s *onlySize) Read(p []byte) (int, error) {
+func (s *sizeOnly) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -194,14 +194,14 @@ func (s *onlySize) Read(p []byte) (int, error) {
 
 // shared is content that http.ServeContent reads in a goroutine of its own,
 // which it may leave behind: so it does for several ranges.
-type shared struct {
+type lockedContent struct {
 	mu      sync.Mutex
 	content io.ReadSeekCloser
 }
 
 // Read reads. An empty one opens nothing: where the first range begins is known
 // only to that goroutine.
-func (s *shared) Read(p []byte) (int, error) {
+func (s *lockedContent) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -210,13 +210,13 @@ func (s *shared) Read(p []byte) (int, error) {
 	return s.content.Read(p)
 }
 
-func (s *shared) Seek(offset int64, whence int) (int64, error) {
+func (s *lockedContent) Seek(offset int64, whence int) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Seek(offset, whence)
 }
 
-func (s *shared) Close() error {
+func (s *lockedContent) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Close()

@@ -250,7 +250,7 @@ func TestShortBlob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serveRegistry(t, spoiled{bytes: func() io.ReadSeekCloser {
-				return broken{open(), &onlySize{size: 100_000}, io.NopCloser(nil)}
+				return broken{open(), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
 			}}, Options{})
 			for i, more := range []string{"", "Connection: keep-alive\r\n", "Range: bytes=0-90000\r\n", "Range: bytes=0-0,10-90000\r\n"} {
 				id := fmt.Sprintf("request-%d", i)

@@ -16,22 +16,22 @@ const memoryWait = 10 * time.Second
 // which they asked. One caller holds no more than a quarter, so that the others always find some,
 // but as much as one request may need.
 type budget struct {
-	all  int64 // bytes
-	each int64 // the most that one caller may hold
-	free *semaphore.Weighted
+	total     int64 // bytes
+	perCaller int64 // the most that one caller may hold
+	free      *semaphore.Weighted
 
 	mu     sync.Mutex
-	shares map[payer]*share // of the callers that hold or want some
+	shares map[charged]*share // of the callers that hold or want some
 }
 
 // payer is who is charged for memory: an account or, without one, a network.
-type payer struct {
+type charged struct {
 	owner   string
 	network netip.Prefix
 }
 
 // String is an account as auth.Identity.Owner has it, or a network, which never looks like one.
-func (p payer) String() string {
+func (p charged) String() string {
 	if p.owner != "" {
 		return p.owner
 	}
@@ -47,24 +47,24 @@ type share struct {
 // newBudget returns a budget of which one caller may have a quarter, and largest at least.
 func newBudget(all, largest int64) *budget {
 	all = max(all, largest, 1)
-	return &budget{all: all, each: max(all/4, largest, 1), free: semaphore.NewWeighted(all), shares: make(map[payer]*share)}
+	return &budget{total: all, perCaller: max(all/4, largest, 1), free: semaphore.NewWeighted(all), shares: make(map[charged]*share)}
 }
 
 // reserve takes n bytes in one step, or as much as one caller may have if that is less. It waits,
 // for a while, for requests that came before.
 //
 // Errors: errBusy, and that of ctx.
-func (b *budget) reserve(ctx context.Context, who payer, n int64) (release func(), err error) {
-	n = min(n, b.each)
-	own := b.join(who)
+func (b *budget) reserve(ctx context.Context, who charged, n int64) (release func(), err error) {
+	n = min(n, b.perCaller)
+	own := b.joinShare(who)
 	if err := acquire(ctx, n, own.free, b.free); err != nil {
-		b.leave(who, own)
+		b.leaveShare(who, own)
 		return nil, err
 	}
 	return func() {
 		b.free.Release(n)
 		own.free.Release(n)
-		b.leave(who, own)
+		b.leaveShare(who, own)
 	}, nil
 }
 
@@ -85,25 +85,25 @@ func acquire(ctx context.Context, n int64, own, all *semaphore.Weighted) error {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		return errBusy
+		return errNoMemory
 	}
 	return err
 }
 
 // join returns the share of a caller, which it must leave.
-func (b *budget) join(who payer) *share {
+func (b *budget) joinShare(who charged) *share {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.shares[who]
 	if s == nil {
-		s = &share{free: semaphore.NewWeighted(b.each)}
+		s = &share{free: semaphore.NewWeighted(b.perCaller)}
 		b.shares[who] = s
 	}
 	s.users++
 	return s
 }
 
-func (b *budget) leave(who payer, s *share) {
+func (b *budget) leaveShare(who charged, s *share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s.users--; s.users == 0 {

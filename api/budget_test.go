@@ -18,8 +18,8 @@ import (
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget(16, 4)
-		a, c := payer{owner: "a"}, payer{owner: "c"}
-		reserve := func(who payer, n int64) func() {
+		a, c := charged{owner: "a"}, charged{owner: "c"}
+		reserve := func(who charged, n int64) func() {
 			t.Helper()
 			release, err := b.reserve(t.Context(), who, n)
 			if err != nil {
@@ -30,7 +30,7 @@ func TestBudget(t *testing.T) {
 		first, second := reserve(a, 1), reserve(a, 3)
 		// The caller has its quarter: another request of it waits, others do not.
 		began := time.Now()
-		if _, err := b.reserve(t.Context(), a, 1); !errors.Is(err, errBusy) || time.Since(began) != memoryWait {
+		if _, err := b.reserve(t.Context(), a, 1); !errors.Is(err, errNoMemory) || time.Since(began) != memoryWait {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 		other := reserve(c, 100) // as much as one caller may have
@@ -73,8 +73,8 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d callers are remembered", len(b.shares))
 		}
 	})
-	if b := newBudget(1, 10); b.all != 10 || b.each != 10 {
-		t.Errorf("a budget below what one request needs has %d, %d for one caller", b.all, b.each)
+	if b := newBudget(1, 10); b.total != 10 || b.perCaller != 10 {
+		t.Errorf("a budget below what one request needs has %d, %d for one caller", b.total, b.perCaller)
 	}
 }
 

@@ -21,9 +21,9 @@ func (a *API) listRepositories(w *web.Response, r *request) error {
 		p.n = catalogPage
 	}
 	view := a.policy.View(r.caller, r.origin.Addr)
-	repositories := names{
-		path:  "/v2/_catalog",
-		begin: `{"repositories":[`,
+	repositories := nameList{
+		path:   "/v2/_catalog",
+		prefix: `{"repositories":[`,
 		query: func(last string, n int) ([]string, error) {
 			page, _, err := a.catalog.Page(r.Context(), view, last, n)
 			return page, err

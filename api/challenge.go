@@ -21,15 +21,15 @@ const (
 const tokenPath = "/v2/auth"
 
 // base is a URL under which clients reach this registry.
-type base struct {
+type baseURL struct {
 	host string // with the port, if it has one
 	url  string // without a slash at the end
 }
 
-func newBases(urls []string) []base {
-	var bases []base
+func newBaseURLs(urls []string) []baseURL {
+	var bases []baseURL
 	for _, text := range urls {
-		b := base{url: strings.TrimRight(text, "/")}
+		b := baseURL{url: strings.TrimRight(text, "/")}
 		if u, err := url.Parse(text); err == nil {
 			b.host = u.Host
 		}
@@ -41,10 +41,10 @@ func newBases(urls []string) []base {
 // baseOf is the URL under which a client reached us: of those configured the
 // one for the host it wrote, or the first. Where none is configured it is made
 // of what the client wrote, which must then be a host and nothing else.
-func (a *API) baseOf(o web.Origin) (string, error) {
-	if len(a.bases) > 0 {
-		at := slices.IndexFunc(a.bases, func(b base) bool { return strings.EqualFold(b.host, o.Host) })
-		return a.bases[max(at, 0)].url, nil
+func (a *API) baseURLFor(o web.Origin) (string, error) {
+	if len(a.baseURLs) > 0 {
+		at := slices.IndexFunc(a.baseURLs, func(b baseURL) bool { return strings.EqualFold(b.host, o.Host) })
+		return a.baseURLs[max(at, 0)].url, nil
 	}
 	if !plainHost(o.Host) {
 		return "", manifest.Errorf(errParameter, "the request's host is %q, expected a name or an address, and a port", web.Shorten(o.Host))
@@ -64,7 +64,7 @@ func plainHost(s string) bool {
 // Its form has been tried with the clients there are: no space follows a comma,
 // all scopes are one parameter, and none is there where nothing is asked for.
 func (a *API) unauthorized(w *web.Response, r *request, problem, message string, wanted []auth.Access) error {
-	at, err := a.baseOf(r.origin)
+	at, err := a.baseURLFor(r.origin)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *API) unauthorized(w *web.Response, r *request, problem, message string,
 	h := w.Header()
 	h["Www-Authenticate"] = []string{b.String()}
 	h["Cache-Control"] = noStore
-	return &manifest.Error{Kind: errUnauthorized, Message: message, Detail: missing(wanted)}
+	return &manifest.Error{Kind: errUnauthorized, Message: message, Detail: unauthorizedDetail(wanted)}
 }
 
 var noStore = []string{"no-store"}
@@ -94,14 +94,14 @@ func scopeText(access []auth.Access) string {
 }
 
 // need is an element of the detail of a 401, as docker-distribution has it.
-type need struct{ Type, Name, Action string }
+type detailEntry struct{ Type, Name, Action string }
 
 // missing is the detail of a 401: nil, not an empty list, where nothing is wanted.
-func missing(wanted []auth.Access) any {
-	var needs []need
+func unauthorizedDetail(wanted []auth.Access) any {
+	var needs []detailEntry
 	for _, a := range wanted {
 		for _, action := range a.Actions {
-			needs = append(needs, need{a.Type, a.Name, action})
+			needs = append(needs, detailEntry{a.Type, a.Name, action})
 		}
 	}
 	if needs == nil {
@@ -113,7 +113,7 @@ func missing(wanted []auth.Access) any {
 // wanted is what a token has to give for a request: what the operation needs, as
 // clients ask for it. To push one has to pull too, or the client cannot look
 // what is there already.
-func (r *request) wanted(p auth.Permission) []auth.Access {
+func (r *request) requiredAccess(p auth.Permission) []auth.Access {
 	repository := func(name string, actions ...string) auth.Access {
 		return auth.Access{Type: "repository", Name: name, Actions: actions}
 	}
@@ -124,7 +124,7 @@ func (r *request) wanted(p auth.Permission) []auth.Access {
 		return []auth.Access{{Type: "registry", Name: "catalog", Actions: []string{"*"}}}
 	case auth.Push:
 		wanted := []auth.Access{repository(r.repo, "pull", "push")}
-		if from := r.mountSource(); from != "" && from != r.repo {
+		if from := r.mountFrom(); from != "" && from != r.repo {
 			wanted = append(wanted, repository(from, "pull"))
 		}
 		return wanted
@@ -134,7 +134,7 @@ func (r *request) wanted(p auth.Permission) []auth.Access {
 }
 
 // mountSource is the repository that a POST wants to take a blob from, "" for none.
-func (r *request) mountSource() string {
+func (r *request) mountFrom() string {
 	if r.route != routeUploads {
 		return ""
 	}

@@ -21,7 +21,7 @@ func notModified(w *web.Response, r *request, d digest.Digest) bool {
 	if len(values) == 0 || r.Header.Get("If-Match") != "" {
 		return false
 	}
-	for _, tag := range tagList(values) {
+	for _, tag := range entityTags(values) {
 		if tag == "*" || strings.TrimPrefix(tag, "W/") == d.String() {
 			w.WriteHeader(http.StatusNotModified)
 			return true
@@ -32,7 +32,7 @@ func notModified(w *web.Response, r *request, d digest.Digest) bool {
 
 // tagList splits the entity tags of a header field. Quotes are taken off, and
 // may be missing, as in what people type: no digest has a comma or a quote.
-func tagList(values []string) []string {
+func entityTags(values []string) []string {
 	var tags []string
 	for _, value := range values {
 		for tag := range strings.SplitSeq(value, ",") {
@@ -58,7 +58,7 @@ func (r *request) condition() (storage.Condition, error) {
 	var c storage.Condition
 	if values, ok := r.Header["If-Match"]; ok {
 		c.IfMatch = []digest.Digest{} // a list without a usable tag matches nothing
-		for _, tag := range tagList(values) {
+		for _, tag := range entityTags(values) {
 			if tag == "*" {
 				c.IfMatchAny = true
 			}
@@ -70,7 +70,7 @@ func (r *request) condition() (storage.Condition, error) {
 		}
 	}
 	if values, ok := r.Header["If-None-Match"]; ok {
-		tags := tagList(values)
+		tags := entityTags(values)
 		if len(tags) != 1 || tags[0] != "*" {
 			return c, manifest.Errorf(errParameter, "a write takes If-None-Match only as *, which means that the tag must not exist")
 		}

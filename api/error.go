@@ -39,32 +39,32 @@ const (
 
 // The errors that are this package's own.
 var (
-	errNoRoute      = errors.New("no such path")
-	errLongPath     = errors.New("path too long")
-	errMethod       = errors.New("method not allowed here")
-	errMisdirected  = errors.New("not a name of this registry")
-	errCrossOrigin  = errors.New("cross-origin request denied")
-	errForbidden    = errors.New("access denied")
-	errParameter    = errors.New("parameter invalid")
-	errPagination   = errors.New("number of results invalid")
-	errTooLarge     = errors.New("manifest too large")
-	errRange        = errors.New("range not satisfiable")
-	errRanges       = errors.New("too many ranges")
-	errBusy         = errors.New("too many manifests at once, try again")
-	errStalled      = errors.New("the request's body stood still for too long, or came too slowly")
-	errStopping     = errors.New("the registry is stopping")
-	errUnauthorized = errors.New("authentication required")
-	errTooMany      = errors.New("too many requests")
-	errGrant        = errors.New("grant type not supported")
+	errNoRoute          = errors.New("no such path")
+	errLongPath         = errors.New("path too long")
+	errMethodNotAllowed = errors.New("method not allowed here")
+	errMisdirected      = errors.New("not a name of this registry")
+	errCrossOrigin      = errors.New("cross-origin request denied")
+	errForbidden        = errors.New("access denied")
+	errParameter        = errors.New("parameter invalid")
+	errPagination       = errors.New("number of results invalid")
+	errManifestTooLarge = errors.New("manifest too large")
+	errRange            = errors.New("range not satisfiable")
+	errTooManyRanges    = errors.New("too many ranges")
+	errNoMemory         = errors.New("too many manifests at once, try again")
+	errStalled          = errors.New("the request's body stood still for too long, or came too slowly")
+	errStopping         = errors.New("the registry is stopping")
+	errUnauthorized     = errors.New("authentication required")
+	errTooManyLogins    = errors.New("too many requests")
+	errGrantType        = errors.New("grant type not supported")
 )
 
 // problem is how a kind of error is answered.
 type problem struct {
-	kind    error
-	status  int
-	code    string
-	logged  bool // the operator has to know
-	waiting int  // seconds after which a client may try again; 0 for none
+	kind       error
+	status     int
+	code       string
+	logged     bool // the operator has to know
+	retryAfter int  // seconds after which a client may try again; 0 for none
 }
 
 // problems are tried in order. Their text is the kind's, unless the error is a
@@ -95,26 +95,26 @@ var problems = []problem{
 
 	{errNoRoute, http.StatusNotFound, codeNameUnknown, false, 0},
 	{errLongPath, http.StatusRequestURITooLong, codeNameInvalid, false, 0},
-	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
+	{errMethodNotAllowed, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
 	{errMisdirected, http.StatusMisdirectedRequest, codeDenied, false, 0},
 	{errCrossOrigin, http.StatusForbidden, codeDenied, false, 0},
 	{errForbidden, http.StatusForbidden, codeDenied, false, 0},
 	{errUnauthorized, http.StatusUnauthorized, codeUnauthorized, false, 0},
 	{errParameter, http.StatusBadRequest, codeUnsupported, false, 0},
-	{errGrant, http.StatusBadRequest, codeUnsupported, false, 0},
+	{errGrantType, http.StatusBadRequest, codeUnsupported, false, 0},
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
-	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
+	{errManifestTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
 	{ErrAuditFull, http.StatusServiceUnavailable, codeUnavailable, true, 5},
-	{errRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},
-	{errBusy, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
-	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
+	{errTooManyRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},
+	{errNoMemory, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
+	{errTooManyLogins, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
 
 // withheld are the errors that tell what a repository has, and what a client is told instead that
 // may not pull from it.
-var withheld = map[error]string{
+var messageWithoutPull = map[error]string{
 	storage.ErrDenied:       "other content of the repository needs this: delete that first (which, only those are told who may pull)",
 	storage.ErrPrecondition: "the condition of the request does not hold (what is there, only those are told who may pull)",
 }
@@ -150,23 +150,23 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 		w.Gone(err) // no client is left to read an answer
 		return
 	case !known:
-		a.logFault(slog.LevelError, "internal error", r, err)
+		a.logError(slog.LevelError, "internal error", r, err)
 	case p.logged:
-		a.logFault(slog.LevelWarn, p.kind.Error(), r, err)
+		a.logError(slog.LevelWarn, p.kind.Error(), r, err)
 	}
-	if p.waiting > 0 && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", strconv.Itoa(p.waiting))
+	if p.retryAfter > 0 && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	// These speak of what would have been answered.
 	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Oci-Filters-Applied"} {
 		w.Header().Del(name)
 	}
-	told := explain(err, p)
-	if text, ok := withheld[p.kind]; ok && !a.mayPull(r) {
+	told := failureOf(err, p)
+	if text, ok := messageWithoutPull[p.kind]; ok && !a.mayPull(r) {
 		told.Message, told.Detail = text, nil
 	}
 	body := errorBody{Errors: []failure{told}}
-	if r.oauth {
+	if r.oauthErrors {
 		body.OAuth, body.Description = oauthCode(p), body.Errors[0].Message
 	}
 	if err := writeJSON(w, p.status, "application/json", body); err != nil {
@@ -197,7 +197,7 @@ func classify(err error) (p problem, known bool) {
 	return problem{errors.New("internal error"), http.StatusInternalServerError, codeUnknown, true, 0}, false
 }
 
-func explain(err error, p problem) failure {
+func failureOf(err error, p problem) failure {
 	f := failure{Code: p.code, Message: p.kind.Error()}
 	if e, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(e, p.kind) {
 		f.Message, f.Detail = e.Message, e.Detail

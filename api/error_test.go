@@ -55,7 +55,7 @@ func TestErrors(t *testing.T) {
 			if strings.Contains(body, "asking") || e != nil && !strings.Contains(body, "what is wrong") {
 				t.Errorf("%v: %s", err, body)
 			}
-			if (resp.Header.Get("Retry-After") != "") != (p.waiting > 0) {
+			if (resp.Header.Get("Retry-After") != "") != (p.retryAfter > 0) {
 				t.Errorf("%v: Retry-After is %q", err, resp.Header.Get("Retry-After"))
 			}
 			if logged := strings.Contains(s.log.String(), `"error":`); logged != p.logged {

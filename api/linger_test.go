@@ -195,7 +195,7 @@ func TestLingerIsNotTheRequest(t *testing.T) {
 // once, and is not taken for whole.
 func TestLingerAfterShortAnswer(t *testing.T) {
 	short := spoiled{bytes: func() io.ReadSeekCloser {
-		return broken{strings.NewReader("0123"), &onlySize{size: 100_000}, io.NopCloser(nil)}
+		return broken{strings.NewReader("0123"), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
 	}}
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := serveInBubble(t, short, Options{})

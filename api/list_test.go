@@ -163,11 +163,11 @@ func (m *manyTags) Tags(_ context.Context, _, last string, n int) ([]string, err
 // TestManyTags lists as many as need several queries, each of which is bounded,
 // and around the numbers where a query or a page is just full.
 func TestManyTags(t *testing.T) {
-	for _, total := range []int{0, 1, queryPage - 1, queryPage, queryPage + 1, 2 * queryPage, 3*queryPage + 7, maxPage, maxPage + 1, 2*maxPage + 1} {
+	for _, total := range []int{0, 1, queryLimit - 1, queryLimit, queryLimit + 1, 2 * queryLimit, 3*queryLimit + 7, maxPage, maxPage + 1, 2*maxPage + 1} {
 		registry := &manyTags{total: total}
 		s := serveRegistry(t, registry, Options{})
 		for _, query := range []string{"", "?n=100000", "?n=1500", "?n=1000", "?n=999"} {
-			if total > 2*queryPage && strings.HasSuffix(query, "9") {
+			if total > 2*queryLimit && strings.HasSuffix(query, "9") {
 				continue
 			}
 			var got []string
@@ -187,7 +187,7 @@ func TestManyTags(t *testing.T) {
 				t.Errorf("%d tags, %q: got %d", total, query, len(got))
 			}
 		}
-		if registry.largest > queryPage+1 {
+		if registry.largest > queryLimit+1 {
 			t.Errorf("a query asked for %d tags", registry.largest)
 		}
 		before := registry.queries
@@ -236,8 +236,8 @@ func (m *changingTags) Tags(_ context.Context, _, last string, n int) (tags []st
 // TestLongPageIsStreamed: a page of tags that takes several queries is not held in
 // memory. Once it is known where it ends the header is sent, and what fails then cuts it.
 func TestLongPageIsStreamed(t *testing.T) {
-	const n = 4 * queryPage
-	registry := &manyTags{total: 2 * n, failing: n/queryPage + 1 + 3}
+	const n = 4 * queryLimit
+	registry := &manyTags{total: 2 * n, failing: n/queryLimit + 1 + 3}
 	s := serveRegistry(t, registry, Options{})
 	resp, err := http.Get("http://" + s.addr + "/v2/a/tags/list?n=" + strconv.Itoa(n))
 	if err != nil {
@@ -245,7 +245,7 @@ func TestLongPageIsStreamed(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err == nil || json.Valid(body) || len(body) < 2*queryPage*len(`"v000000",`) || nextOf(t, resp) == "" {
+	if err == nil || json.Valid(body) || len(body) < 2*queryLimit*len(`"v000000",`) || nextOf(t, resp) == "" {
 		t.Errorf("%d, %d bytes, %v", resp.StatusCode, len(body), err)
 	}
 }

@@ -52,7 +52,7 @@ func (r *request) remote() string {
 }
 
 // logFault writes the line of an error that a client is told little of.
-func (a *API) logFault(level slog.Level, text string, r *request, err error) {
+func (a *API) logError(level slog.Level, text string, r *request, err error) {
 	a.log.LogAttrs(context.Background(), level, text,
 		slog.String("id", r.id),
 		slog.String("method", web.Redact(r.Method)),

@@ -53,7 +53,7 @@ func (a *API) payload(r *request, m storage.Manifest) (payload []byte, release f
 	if payload, release, ok := m.CachedPayload(); ok {
 		return payload, release, nil
 	}
-	if release, err = a.answers.reserve(r.Context(), a.payer(r), m.Size); err != nil {
+	if release, err = a.sendBudget.reserve(r.Context(), a.charged(r), m.Size); err != nil {
 		return nil, nil, err
 	}
 	if payload, err = m.Payload(r.Context()); err != nil {
@@ -79,7 +79,7 @@ func (a *API) putManifest(w *web.Response, r *request) error {
 		return err
 	}
 	defer release()
-	done, err := a.parsing.reserve(r.Context(), a.payer(r), int64(len(payload)))
+	done, err := a.parseBudget.reserve(r.Context(), a.charged(r), int64(len(payload)))
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (a *API) deleteManifest(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	return accepted(w)
+	return writeAccepted(w)
 }
 
 func (a *API) deleteByDigest(r *request, d digest.Digest, cond storage.Condition) error {
@@ -172,8 +172,8 @@ const (
 	headBytes = 64 << 10
 	// manifestTime is how long a manifest's body may take; each headBytes of it give it
 	// manifestStep more.
-	manifestTime = time.Minute
-	manifestStep = time.Second
+	manifestTimeout     = time.Minute
+	manifestTimeoutStep = time.Second
 )
 
 // readManifest reads the request's body. Without an error the caller must call release when it is
@@ -186,24 +186,24 @@ const (
 func (a *API) readManifest(r *request) (payload []byte, release func(), err error) {
 	limit := a.options.MaxManifest
 	if r.ContentLength > limit {
-		return nil, nil, manifest.Errorf(errTooLarge, "the manifest has %d bytes, at most %d are taken", r.ContentLength, limit)
+		return nil, nil, manifest.Errorf(errManifestTooLarge, "the manifest has %d bytes, at most %d are taken", r.ContentLength, limit)
 	}
 	if r.body == nil {
 		return nil, func() {}, nil
 	}
-	r.body.Within(manifestTime, manifestStep, headBytes)
+	r.body.Within(manifestTimeout, manifestTimeoutStep, headBytes)
 	size, known := r.ContentLength, r.ContentLength >= 0
 	if !known {
 		size = limit
 	}
 	head := min(size, headBytes)
-	if release, err = a.heads.reserve(r.Context(), a.payer(r), head); err != nil {
+	if release, err = a.headBudget.reserve(r.Context(), a.charged(r), head); err != nil {
 		return nil, nil, err
 	}
 	payload, err = r.readBody(nil, head)
 	if err == nil && int64(len(payload)) == head && (head < size || !known) {
 		release()
-		if release, err = a.received.reserve(r.Context(), a.payer(r), size); err != nil {
+		if release, err = a.receiveBudget.reserve(r.Context(), a.charged(r), size); err != nil {
 			return nil, nil, err
 		}
 		if !known {
@@ -212,7 +212,7 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 		payload, err = r.readBody(payload, size)
 	}
 	if err == nil && int64(len(payload)) > limit {
-		err = manifest.Errorf(errTooLarge, "the manifest has more than %d bytes", limit)
+		err = manifest.Errorf(errManifestTooLarge, "the manifest has more than %d bytes", limit)
 	}
 	if err != nil {
 		release()

@@ -163,11 +163,11 @@ func TestPutManifest(t *testing.T) {
 // checkBudgets makes sure that requests gave back the memory that they had.
 func (s *site) checkBudgets() {
 	s.t.Helper()
-	for name, b := range map[string]*budget{"heads": s.heads, "received": s.received, "answers": s.answers, "parsing": s.parsing} {
+	for name, b := range map[string]*budget{"heads": s.headBudget, "received": s.receiveBudget, "answers": s.sendBudget, "parsing": s.parseBudget} {
 		b.mu.Lock()
 		users := len(b.shares)
 		b.mu.Unlock()
-		if !b.free.TryAcquire(b.all) || users > 0 {
+		if !b.free.TryAcquire(b.total) || users > 0 {
 			s.t.Errorf("memory for %s is still reserved after the requests", name)
 		}
 	}
@@ -271,17 +271,17 @@ func TestManifestMemory(t *testing.T) {
 	s := serveRegistry(t, registry, Options{ManifestMemory: 8 << 20})
 	payload, d := s.pushImage("team/app", "v1", "")
 	take := func(b *budget) (release func()) {
-		if !b.free.TryAcquire(b.all) {
+		if !b.free.TryAcquire(b.total) {
 			t.Fatal("memory is reserved before the request")
 		}
-		return func() { b.free.Release(b.all) }
+		return func() { b.free.Release(b.total) }
 	}
 	s.exchange(exchangeCase{Name: "the cache", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
-	release := take(s.answers)
+	release := take(s.sendBudget)
 	s.exchange(exchangeCase{Name: "what the cache has needs none", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
 	release()
 	s = serveRegistry(t, uncached{registry}, Options{ManifestMemory: 8 << 20})
-	release = take(s.answers)
+	release = take(s.sendBudget)
 	get := "GET /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 	waiting := s.dial(get)
 	left := s.dial(get)
@@ -292,7 +292,7 @@ func TestManifestMemory(t *testing.T) {
 	resp, body := s.answerOn(waiting, "GET")
 	s.check(exchangeCase{Name: "after waiting", Method: "GET", URL: "/v2/", WantCode: 200, WantBody: payload, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
 	// A push waits, with its body read, for those that are being parsed.
-	release = take(s.parsing)
+	release = take(s.parseBudget)
 	waiting = s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		"application/vnd.oci.image.manifest.v1+json", len(payload), payload))
 	s.run([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})

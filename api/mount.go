@@ -25,13 +25,13 @@ func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, e
 	switch {
 	case from == "":
 		var err error
-		if from, err = a.mountSource(r, q.mount); err != nil {
+		if from, err = a.findMountSource(r, q.mount); err != nil {
 			return storage.Blob{}, err
 		}
 	case !a.policyAllows(r, auth.Pull, from):
 		return storage.Blob{}, storage.ErrBlobUnknown
 	case !r.tokenGrants(auth.Pull, from):
-		return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.wanted(auth.Push))
+		return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.requiredAccess(auth.Push))
 	}
 	if err := a.reserveAudit(r); err != nil {
 		return storage.Blob{}, err
@@ -45,7 +45,7 @@ func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, e
 // blob.
 //
 // Errors: storage.ErrBlobUnknown.
-func (a *API) mountSource(r *request, d digest.Digest) (string, error) {
+func (a *API) findMountSource(r *request, d digest.Digest) (string, error) {
 	has := func(repo string) (bool, error) {
 		_, err := a.registry.Blob(r.Context(), repo, d)
 		if errors.Is(err, storage.ErrBlobUnknown) {
@@ -54,7 +54,7 @@ func (a *API) mountSource(r *request, d digest.Digest) (string, error) {
 		return err == nil, err
 	}
 	candidates := r.pullable()
-	if r.shown.scheme != bearer {
+	if r.authorization.scheme != schemeBearer {
 		var err error
 		if candidates, err = a.registry.BlobRepositories(r.Context(), d, maxMountSources); err != nil {
 			return "", err

@@ -13,7 +13,7 @@ import (
 const (
 	// queryPage is how many results one query of a list asks for; one more shows that others
 	// follow.
-	queryPage = 1000
+	queryLimit = 1000
 	// maxPage is the longest page that is sent; longer ones end with a Link.
 	maxPage = 10_000
 )
@@ -31,7 +31,7 @@ func (r *request) page() (page, error) {
 	if err != nil {
 		return p, err
 	}
-	if p.last, err = q.one("last", errPagination); err != nil {
+	if p.last, err = q.single("last", errPagination); err != nil {
 		return p, err
 	}
 	// A page that is too long is as good as the longest: the rest is sent by Link.
@@ -42,7 +42,7 @@ func (r *request) page() (page, error) {
 
 // count reads the parameter n, a number of results; -1 when absent.
 func (p parameters) count() (int, error) {
-	s, err := p.one("n", errPagination)
+	s, err := p.single("n", errPagination)
 	if err != nil || !p.has("n") {
 		return -1, err
 	}
@@ -58,6 +58,6 @@ func (p parameters) count() (int, error) {
 
 // nextPage writes the Link to what follows (RFC 8288). The path has no
 // character that would have to be escaped: names and digests have none.
-func nextPage(w *web.Response, path string, query url.Values) {
+func setNextLink(w *web.Response, path string, query url.Values) {
 	w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
 }

@@ -19,19 +19,19 @@ import (
 const maxReferrers = 4 << 20
 
 // referrersPart is the part of a list of referrers that a request asks for.
-type referrersPart struct {
+type referrersPage struct {
 	storage.ReferrerQuery
 	last digest.Digest
 	n    int // -1 when the request does not say
 }
 
-func (r *request) referrers() (referrersPart, error) {
-	p := referrersPart{ReferrerQuery: storage.ReferrerQuery{Repo: r.repo, Subject: r.digest}}
+func (r *request) referrers() (referrersPage, error) {
+	p := referrersPage{ReferrerQuery: storage.ReferrerQuery{Repo: r.repo, Subject: r.digest}}
 	q, err := r.parameters()
 	if err != nil {
 		return p, err
 	}
-	if p.ArtifactType, err = q.one("artifactType", errParameter); err != nil {
+	if p.ArtifactType, err = q.single("artifactType", errParameter); err != nil {
 		return p, err
 	}
 	if p.last, err = q.digest("last"); err != nil {
@@ -42,7 +42,7 @@ func (r *request) referrers() (referrersPart, error) {
 }
 
 // extent asks how far the answer goes: as far as one body does, unless n ends it before.
-func (p referrersPart) extent(r *request, lists storage.Lists) (storage.Extent, error) {
+func (p referrersPage) extent(r *request, lists storage.Lists) (storage.Extent, error) {
 	n := p.n
 	switch {
 	case n == 0:
@@ -54,7 +54,7 @@ func (p referrersPart) extent(r *request, lists storage.Lists) (storage.Extent, 
 }
 
 // next is the query for what follows a digest.
-func (p referrersPart) next(last digest.Digest) url.Values {
+func (p referrersPage) nextQuery(last digest.Digest) url.Values {
 	next := url.Values{"last": {last.String()}}
 	if p.ArtifactType != "" {
 		next.Set("artifactType", p.ArtifactType)
@@ -83,7 +83,7 @@ func (a *API) listReferrers(w *web.Response, r *request) error {
 		h.Set("Oci-Filters-Applied", "artifactType")
 	}
 	if extent.More {
-		nextPage(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), p.next(extent.End))
+		setNextLink(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), p.nextQuery(extent.End))
 	}
 	if w.Head() {
 		w.WriteHeader(http.StatusOK)
@@ -94,7 +94,7 @@ func (a *API) listReferrers(w *web.Response, r *request) error {
 
 // sendReferrers writes the descriptors of an extent. A page of them is read, then
 // sent, so that neither memory nor a cursor waits for the client.
-func (a *API) sendReferrers(w *web.Response, r *request, p referrersPart, extent storage.Extent) error {
+func (a *API) sendReferrers(w *web.Response, r *request, p referrersPage, extent storage.Extent) error {
 	index := manifest.NewIndexWriter(w)
 	last := p.last
 	for more := extent.End != ""; more; more = last != extent.End {

@@ -23,16 +23,16 @@ type request struct {
 	origin web.Origin
 	repo   string // a well-formed name; "" where the route has none
 
-	shown  shown         // of who asks
-	caller auth.Identity // who that is
-	access []auth.Access // of the token that was shown
-	key    string        // that signed this token
-	rule   string        // of the policy, that let the request through
-	oauth  bool          // errors are answered as OAuth has them, too
+	authorization authorization // of who asks
+	caller        auth.Identity // who that is
+	access        []auth.Access // of the token that was shown
+	keyID         string        // that signed this token
+	rule          string        // of the policy, that let the request through
+	oauthErrors   bool          // errors are answered as OAuth has them, too
 
-	permission auth.Permission // that the request needs
-	permitted  time.Time       // when it was asked for, by Options.Now
-	audited    bool            // there is room in the audit for a line of this request
+	permission    auth.Permission // that the request needs
+	authorizedAt  time.Time       // when it was asked for, by Options.Now
+	auditReserved bool            // there is room in the audit for a line of this request
 
 	// One of these, as the route's element says.
 	ref    manifest.Reference
@@ -48,7 +48,7 @@ type request struct {
 // parse checks a name and a last element as they stand in the escaped path. The
 // name is taken as it stands; the element is decoded once, because JavaScript
 // clients send "sha256%3A…".
-func (r *request) parse(kind element, name, last string) error {
+func (r *request) parse(kind pathElement, name, last string) error {
 	r.rawRepo, r.rawElement = name, last
 	if name != "" {
 		if strings.IndexByte(name, '%') >= 0 {
@@ -70,18 +70,18 @@ func (r *request) parse(kind element, name, last string) error {
 	return r.parseElement(kind, last)
 }
 
-func (r *request) parseElement(kind element, last string) (err error) {
+func (r *request) parseElement(kind pathElement, last string) (err error) {
 	switch kind {
-	case aReference:
+	case elemReference:
 		r.ref, err = manifest.ParseReference(last)
 		// What cannot be a tag names no manifest, says the conformance suite;
 		// only who wants to write one has to be told the grammar.
 		if errors.Is(err, manifest.ErrTagInvalid) && r.Method != http.MethodPut {
 			return manifest.Errorf(storage.ErrManifestUnknown, "no such manifest: %v", err)
 		}
-	case aDigest:
+	case elemDigest:
 		r.digest, err = manifest.ParseDigest(last)
-	case anUploadID:
+	case elemUploadID:
 		r.upload = last
 	}
 	return err
@@ -105,7 +105,7 @@ type parameters url.Values
 // one returns the value of a parameter that may be given once, "" when absent.
 // Given twice, two readers could take different ones: that is an error of the
 // kind that a bad value has.
-func (p parameters) one(name string, kind error) (string, error) {
+func (p parameters) single(name string, kind error) (string, error) {
 	switch values := p[name]; len(values) {
 	case 0:
 		return "", nil
@@ -120,7 +120,7 @@ func (p parameters) has(name string) bool { return len(p[name]) > 0 }
 
 // digest returns a parameter that is a digest, "" when absent.
 func (p parameters) digest(name string) (digest.Digest, error) {
-	s, err := p.one(name, manifest.ErrDigestInvalid)
+	s, err := p.single(name, manifest.ErrDigestInvalid)
 	if err != nil || !p.has(name) {
 		return "", err
 	}

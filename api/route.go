@@ -16,22 +16,22 @@ import (
 type handler func(a *API, w *web.Response, r *request) error
 
 // element says what the last element of a path is.
-type element int
+type pathElement int
 
 const (
-	nothing      element = iota
-	aReference           // a tag or a digest
-	aDigest              //
-	anUploadID           //
-	aHealthCheck         // no element; a path that monitors ask for all the time
+	elemNone        pathElement = iota
+	elemReference               // a tag or a digest
+	elemDigest                  //
+	elemUploadID                //
+	elemHealthCheck             // no element; a path that monitors ask for all the time
 )
 
 // door says for whom a route is open.
-type door int
+type protection int
 
 const (
-	guarded door = iota // for those who prove who they are, and have the permission
-	public              // for everyone: it tells nothing of any repository, or asks who comes by itself
+	guarded protection = iota // for those who prove who they are, and have the permission
+	public                    // for everyone: it tells nothing of any repository, or asks who comes by itself
 )
 
 // route is one row of the table. The literals are written without field names,
@@ -39,9 +39,9 @@ const (
 type route struct {
 	name       string // in logs and metrics
 	path       string // template of gorilla/mux
-	hint       string // a part that every matching path has: cheaper to look for than the template is to match
-	element    element
-	door       door
+	substring  string // a part that every matching path has: cheaper to look for than the template is to match
+	element    pathElement
+	protection protection
 	permission auth.Permission
 	methods    string // separated by spaces
 	handle     handler
@@ -62,27 +62,27 @@ func routes() []route {
 		referrers = "/v2/{name:.+?}/referrers/{element:[^/]+}"
 	)
 	return []route{
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Push, "PUT", (*API).putManifest},
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
+		{"manifest", manifests, "/manifests/", elemReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
+		{"manifest", manifests, "/manifests/", elemReference, guarded, auth.Push, "PUT", (*API).putManifest},
+		{"manifest", manifests, "/manifests/", elemReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
 
-		{routeUploads, uploads, "/blobs/uploads", nothing, guarded, auth.Push, "POST", (*API).postUpload},
+		{routeUploads, uploads, "/blobs/uploads", elemNone, guarded, auth.Push, "POST", (*API).postUpload},
 
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "GET", (*API).getUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
+		{"upload", upload, "/blobs/uploads/", elemUploadID, guarded, auth.Push, "GET", (*API).getUpload},
+		{"upload", upload, "/blobs/uploads/", elemUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
+		{"upload", upload, "/blobs/uploads/", elemUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
+		{"upload", upload, "/blobs/uploads/", elemUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
 
-		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
-		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
+		{"blob", blobs, "/blobs/", elemDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
+		{"blob", blobs, "/blobs/", elemDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
 
-		{"tags", tags, "/tags/list", nothing, guarded, auth.Pull, "GET HEAD", (*API).listTags},
-		{"referrers", referrers, "/referrers/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
-		{"catalog", catalog, catalog, nothing, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
+		{"tags", tags, "/tags/list", elemNone, guarded, auth.Pull, "GET HEAD", (*API).listTags},
+		{"referrers", referrers, "/referrers/", elemDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
+		{"catalog", catalog, catalog, elemNone, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
 
-		{"ping", "/v2{slash:/?}", "/v2", nothing, guarded, auth.None, "GET HEAD", (*API).ping},
-		{"livez", "/livez", "/livez", aHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
-		{"readyz", "/readyz", "/readyz", aHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
+		{"ping", "/v2{slash:/?}", "/v2", elemNone, guarded, auth.None, "GET HEAD", (*API).ping},
+		{"livez", "/livez", "/livez", elemHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
+		{"readyz", "/readyz", "/readyz", elemHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
 	}
 }
 
@@ -93,10 +93,10 @@ const routeUploads = "uploads"
 func authRoutes() []route {
 	const discovery = "/.well-known/openid-configuration"
 	return []route{
-		{"token", tokenPath, tokenPath, nothing, public, auth.None, "GET", (*API).getToken},
-		{"token", tokenPath, tokenPath, nothing, public, auth.None, "POST", (*API).postToken},
-		{"keys", jwksPath, jwksPath, nothing, public, auth.None, "GET HEAD", (*API).getKeys},
-		{"discovery", discovery, discovery, nothing, public, auth.None, "GET HEAD", (*API).getDiscovery},
+		{"token", tokenPath, tokenPath, elemNone, public, auth.None, "GET", (*API).getToken},
+		{"token", tokenPath, tokenPath, elemNone, public, auth.None, "POST", (*API).postToken},
+		{"keys", jwksPath, jwksPath, elemNone, public, auth.None, "GET HEAD", (*API).getKeys},
+		{"discovery", discovery, discovery, elemNone, public, auth.None, "GET HEAD", (*API).getDiscovery},
 	}
 }
 
@@ -129,27 +129,27 @@ func newRouter(table []route, m *metrics) *router {
 	for _, row := range table {
 		ep := rt.endpoints[row.name]
 		if ep == nil {
-			ep = &endpoint{name: row.name, health: row.element == aHealthCheck, methods: make(map[string]operation)}
+			ep = &endpoint{name: row.name, health: row.element == elemHealthCheck, methods: make(map[string]operation)}
 			rt.endpoints[row.name] = ep
-			rt.mux.NewRoute().MatcherFunc(contains(row.hint)).Path(row.path).Name(row.name)
+			rt.mux.NewRoute().MatcherFunc(pathContains(row.substring)).Path(row.path).Name(row.name)
 		}
 		for method := range strings.FieldsSeq(row.methods) {
 			ep.methods[method] = operation{row, m.meter(row.name, method)}
 		}
 	}
 	for _, ep := range rt.endpoints {
-		ep.allow = allowed(ep.methods)
+		ep.allow = allowHeader(ep.methods)
 	}
 	return rt
 }
 
 // contains is a matcher that spares most routes their regular expression: what
 // the template matches in the escaped path, the decoded one contains.
-func contains(hint string) mux.MatcherFunc {
+func pathContains(hint string) mux.MatcherFunc {
 	return func(r *http.Request, _ *mux.RouteMatch) bool { return strings.Contains(r.URL.Path, hint) }
 }
 
-func allowed(methods map[string]operation) string {
+func allowHeader(methods map[string]operation) string {
 	var names []string
 	for m := range methods {
 		names = append(names, m)

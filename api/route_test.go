@@ -225,13 +225,13 @@ func TestPermissions(t *testing.T) {
 
 // TestWithoutPolicy sees that an API that was given no policy lets nobody in.
 func TestWithoutPolicy(t *testing.T) {
-	s := newSite(t, Options{Policy: closed{}})
+	s := newSite(t, Options{Policy: denyAll{}})
 	s.run([]exchangeCase{
 		{Name: "ping", Method: "GET", URL: "/v2/", WantCode: 200},
 		{Name: "pull", Method: "GET", URL: "/v2/a/manifests/v1", WantCode: 403, WantError: "DENIED"},
 		{Name: "push", Method: "POST", URL: "/v2/a/blobs/uploads/", WantCode: 403, WantError: "DENIED"},
 	})
-	if New(nil, Options{}).policy != (closed{}) {
+	if New(nil, Options{}).policy != (denyAll{}) {
 		t.Error("without a policy something else than closed decides")
 	}
 }

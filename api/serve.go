@@ -41,7 +41,7 @@ func (x *exchange) Over() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)
-	if a.audits() {
+	if a.hasAudit() {
 		a.auditWrite(x)
 	}
 }
@@ -72,13 +72,13 @@ func (a *API) dispatch(x *exchange) error {
 	if !ok {
 		r.rawRepo, r.rawElement = name, last
 		h.Set("Allow", ep.allow)
-		return manifest.Errorf(errMethod, "this path takes %s", ep.allow)
+		return manifest.Errorf(errMethodNotAllowed, "this path takes %s", ep.allow)
 	}
 	x.meter, x.permission = op.meter, op.permission
 	if err := r.parse(op.element, name, last); err != nil {
 		return err
 	}
-	if err := a.permit(w, r, op); err != nil {
+	if err := a.authorize(w, r, op); err != nil {
 		return err
 	}
 	return op.handle(a, w, r)
@@ -86,11 +86,11 @@ func (a *API) dispatch(x *exchange) error {
 
 // payer returns who is charged for what a request holds: the account or, without one, the network
 // of the client's address.
-func (a *API) payer(r *request) payer {
+func (a *API) charged(r *request) charged {
 	if owner := r.caller.Owner(); owner != "" {
-		return payer{owner: owner}
+		return charged{owner: owner}
 	}
-	return payer{network: auth.ClientNetwork(r.origin.Addr)}
+	return charged{network: auth.ClientNetwork(r.origin.Addr)}
 }
 
 // maxPath bounds a path in bytes, as it was sent and decoded. The longest that means anything has a

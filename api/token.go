@@ -41,7 +41,7 @@ type tokenAnswer struct {
 
 // sessionAnswer is what a CI job gets for its identity token (RFC 8693, 2.2): a
 // secret to log in with.
-type sessionAnswer struct {
+type loginSessionAnswer struct {
 	AccessToken     string `json:"access_token"`
 	IssuedTokenType string `json:"issued_token_type"`
 	TokenType       string `json:"token_type"` // "N_A": the secret is a password, not a Bearer token
@@ -57,13 +57,13 @@ func (a *API) getToken(w *web.Response, r *request) error {
 	}
 	q, err := r.parameters()
 	if err == nil {
-		r.shown, err = parseAuthorization(r.Header["Authorization"])
+		r.authorization, err = parseAuthorization(r.Header["Authorization"])
 	}
-	if err == nil && r.shown.scheme == bearer {
+	if err == nil && r.authorization.scheme == schemeBearer {
 		err = errMalformed // a token gives no other token, or it would never end
 	}
 	if err == nil {
-		err = a.issue(w, r, q, false)
+		err = a.issueToken(w, r, q, false)
 	}
 	return a.tokenError(w, r, err)
 }
@@ -76,19 +76,19 @@ func (a *API) postToken(w *web.Response, r *request) error {
 	if err != nil {
 		return a.tokenError(w, r, err)
 	}
-	grant, err := form.one("grant_type", errParameter)
+	grant, err := form.single("grant_type", errParameter)
 	switch {
 	case err != nil:
 	case len(r.Header["Authorization"]) > 0:
 		err = manifest.Errorf(errParameter, "credentials come in the form or in Authorization, not in both")
 	case grant == grantPassword:
-		if err = form.credentials(&r.shown); err == nil {
-			err = a.issue(w, r, form, true)
+		if err = form.credentials(&r.authorization); err == nil {
+			err = a.issueToken(w, r, form, true)
 		}
 	case grant == grantExchange:
-		err = a.exchange(w, r, form)
+		err = a.exchangeIDToken(w, r, form)
 	default:
-		err = manifest.Errorf(errGrant, "the grant type is %q, expected %s or %s", web.Shorten(grant), grantPassword, grantExchange)
+		err = manifest.Errorf(errGrantType, "the grant type is %q, expected %s or %s", web.Shorten(grant), grantPassword, grantExchange)
 	}
 	return a.tokenError(w, r, err)
 }
@@ -116,22 +116,22 @@ func (r *request) form() (parameters, error) {
 }
 
 // credentials reads the name and password of a form. Without either it shows nothing.
-func (p parameters) credentials(s *shown) error {
-	name, err := p.one("username", errParameter)
+func (p parameters) credentials(s *authorization) error {
+	name, err := p.single("username", errParameter)
 	if err != nil {
 		return err
 	}
-	password, err := p.one("password", errParameter)
+	password, err := p.single("password", errParameter)
 	if err == nil && (name != "" || password != "") {
-		*s = shown{scheme: basic, name: name, secret: password}
+		*s = authorization{scheme: schemeBasic, name: name, secret: password}
 	}
 	return err
 }
 
 // issue authenticates what the request shows and answers with a token for what is asked and the
 // policy gives. The parameters account and client_id prove nothing and are ignored.
-func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error {
-	if service, err := q.one("service", errParameter); err != nil {
+func (a *API) issueToken(w *web.Response, r *request, q parameters, form bool) error {
+	if service, err := q.single("service", errParameter); err != nil {
 		return err
 	} else if service != "" && service != a.auth.Tokens.Service() {
 		return manifest.Errorf(errParameter, "the service is %q, this registry's is %q", web.Shorten(service), a.auth.Tokens.Service())
@@ -146,7 +146,7 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 	if err := a.logIn(r); err != nil {
 		return err
 	}
-	granted := a.grant(r, asked)
+	granted := a.grantedAccess(r, asked)
 	signed, err := a.auth.Tokens.Sign(r.Context(), r.caller, granted)
 	if errors.Is(err, token.ErrTooLarge) {
 		return manifest.Errorf(errParameter, "%v", err)
@@ -168,20 +168,20 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 
 // logIn finds out who asks for a token. Wrong credentials are never as good as none.
 func (a *API) logIn(r *request) (err error) {
-	if r.shown.scheme == none {
+	if r.authorization.scheme == schemeNone {
 		r.caller = auth.Identity{Kind: auth.Anonymous}
 		if !a.policy.AllowsAnonymous() {
-			return errNothing
+			return errNoCredentials
 		}
 		return nil
 	}
-	a.noteSecret(r)
+	a.warnPlainHTTP(r)
 	r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
-	return a.auditLogin(r, r.shown.name, err)
+	return a.auditLogin(r, r.authorization.name, err)
 }
 
 // grant is what of the accesses asked for the policy gives. It is never more than was asked.
-func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
+func (a *API) grantedAccess(r *request, asked []auth.Access) []auth.Access {
 	granted := []auth.Access{}
 	for _, want := range asked {
 		got := auth.Access{Type: want.Type, Name: want.Name}
@@ -202,33 +202,33 @@ func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
 }
 
 // exchange opens a session for a CI job that shows an identity token.
-func (a *API) exchange(w *web.Response, r *request, form parameters) error {
-	kind, err := form.one("subject_token_type", errParameter)
+func (a *API) exchangeIDToken(w *web.Response, r *request, form parameters) error {
+	kind, err := form.single("subject_token_type", errParameter)
 	if err != nil {
 		return err
 	}
 	if kind != typeIDToken {
 		return manifest.Errorf(errParameter, "subject_token_type is %q, expected %s", web.Shorten(kind), typeIDToken)
 	}
-	idToken, err := form.one("subject_token", errParameter)
+	idToken, err := form.single("subject_token", errParameter)
 	if err != nil {
 		return err
 	}
-	r.shown = shown{scheme: basic, name: "oidc", secret: idToken}
-	a.noteSecret(r)
-	if err := a.awaitAudit(r); err != nil {
+	r.authorization = authorization{scheme: schemeBasic, name: "oidc", secret: idToken}
+	a.warnPlainHTTP(r)
+	if err := a.awaitAuditRoom(r); err != nil {
 		return err // and the identity token, which is good for one session, can be shown again
 	}
 	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.Addr, 0)
 	r.caller = session.Identity
-	if err := a.auditLogin(r, r.shown.name, err); err != nil {
+	if err := a.auditLogin(r, r.authorization.name, err); err != nil {
 		return err
 	}
-	if err := a.auditSession(r, session); err != nil {
+	if err := a.auditLoginSession(r, session); err != nil {
 		return err
 	}
 	w.Header()["Cache-Control"] = noStore
-	return writeJSON(w, http.StatusOK, "application/json", sessionAnswer{
+	return writeJSON(w, http.StatusOK, "application/json", loginSessionAnswer{
 		AccessToken: session.Secret, IssuedTokenType: typeAccess, TokenType: "N_A",
 		ExpiresIn: int64(session.Expires.Sub(a.options.Now()) / time.Second), Username: "_token",
 	})
@@ -240,10 +240,10 @@ func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	if err == nil {
 		return nil
 	}
-	r.oauth = true
+	r.oauthErrors = true
 	w.Header()["Cache-Control"] = noStore
 	switch {
-	case errors.Is(err, errNothing), errors.Is(err, errMalformed), errors.Is(err, auth.ErrCredentials):
+	case errors.Is(err, errNoCredentials), errors.Is(err, errMalformed), errors.Is(err, auth.ErrCredentials):
 		w.Header()["Www-Authenticate"] = []string{`Basic realm=` + strconv.Quote(a.auth.Tokens.Service())}
 		message := auth.ErrCredentials.Error()
 		if !errors.Is(err, auth.ErrCredentials) {
@@ -257,7 +257,7 @@ func (a *API) tokenError(w *web.Response, r *request, err error) error {
 // oauthCode is the code of RFC 6749, 5.2, of a problem.
 func oauthCode(p problem) string {
 	switch {
-	case p.kind == errGrant:
+	case p.kind == errGrantType:
 		return "unsupported_grant_type"
 	case p.status == http.StatusUnauthorized:
 		return "invalid_client"

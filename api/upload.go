@@ -25,7 +25,7 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 	if q.mount != "" {
 		blob, err := a.mount(w, r, q)
 		if err == nil {
-			return created(w, r, blob.Digest)
+			return writeCreated(w, r, blob.Digest)
 		}
 		if !errors.Is(err, storage.ErrBlobUnknown) {
 			return err
@@ -40,25 +40,25 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 		if chunk.Offset > 0 {
 			return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
 		}
-		blob, err := a.registry.PutBlob(r.Context(), a.charged(r), r.repo, q.digest, chunk)
+		blob, err := a.registry.PutBlob(r.Context(), a.uploadCaller(r), r.repo, q.digest, chunk)
 		if err != nil {
 			return err
 		}
-		return created(w, r, blob.Digest)
+		return writeCreated(w, r, blob.Digest)
 	}
-	up, err := a.registry.CreateUpload(r.Context(), a.charged(r), r.repo, q.algorithm)
+	up, err := a.registry.CreateUpload(r.Context(), a.uploadCaller(r), r.repo, q.algorithm)
 	if err != nil {
 		return err
 	}
-	progress(w, r, up)
+	setProgress(w, r, up)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
 // charged is who opens a session by this request, and for whom it counts.
-func (a *API) charged(r *request) storage.Caller {
-	return storage.Caller{Owner: r.caller.Owner(), Charged: a.payer(r).String()}
+func (a *API) uploadCaller(r *request) storage.Caller {
+	return storage.Caller{Owner: r.caller.Owner(), Charged: a.charged(r).String()}
 }
 
 // getUpload says how far a session has come.
@@ -67,7 +67,7 @@ func (a *API) getUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	progress(w, r, up)
+	setProgress(w, r, up)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -78,10 +78,10 @@ func (a *API) patchUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	chunk.Confirm = func() error { return a.permitAgain(w, r) } // the audit has no line of a chunk
+	chunk.Confirm = func() error { return a.reauthorize(w, r) } // the audit has no line of a chunk
 	up, err := a.registry.Append(r.Context(), r.caller.Owner(), r.repo, r.upload, chunk)
 	if up.ID != "" { // also with an error: what arrived is kept
-		progress(w, r, up)
+		setProgress(w, r, up)
 	}
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (a *API) putUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	return created(w, r, blob.Digest)
+	return writeCreated(w, r, blob.Digest)
 }
 
 // withProgress returns err and, if it says that a chunk starts at the wrong
@@ -123,7 +123,7 @@ func (a *API) withProgress(w *web.Response, r *request, err error) error {
 		if lookup != nil {
 			return lookup
 		}
-		progress(w, r, up)
+		setProgress(w, r, up)
 	}
 	return err
 }
@@ -139,7 +139,7 @@ func (a *API) deleteUpload(w *web.Response, r *request) error {
 
 // progress writes where a session is and how much it has. Docker's clients read
 // an empty one as "0-0", as they do one of a single byte.
-func progress(w *web.Response, r *request, up storage.Upload) {
+func setProgress(w *web.Response, r *request, up storage.Upload) {
 	h := w.Header()
 	h.Set("Location", "/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
 	h.Set("Range", "0-"+strconv.FormatInt(max(up.Size-1, 0), 10))
@@ -166,7 +166,7 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 	if u.mount, err = q.digest("mount"); err != nil {
 		return u, err
 	}
-	if u.from, err = q.one("from", manifest.ErrNameInvalid); err != nil {
+	if u.from, err = q.single("from", manifest.ErrNameInvalid); err != nil {
 		return u, err
 	}
 	if u.from != "" {
@@ -174,7 +174,7 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 			return u, err
 		}
 	}
-	name, err := q.one("digest-algorithm", manifest.ErrDigestInvalid)
+	name, err := q.single("digest-algorithm", manifest.ErrDigestInvalid)
 	switch {
 	case err != nil:
 		return u, err

@@ -35,7 +35,7 @@ type discovery struct {
 
 // getDiscovery says where keys and tokens are to be had (OpenID Connect Discovery, 3).
 func (a *API) getDiscovery(w *web.Response, r *request) error {
-	at, err := a.baseOf(r.origin)
+	at, err := a.baseURLFor(r.origin)
 	if err != nil {
 		return err
 	}
