@@ -17,18 +17,18 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// Auth authenticates callers. Both are the ones that cmd made.
+// Auth authenticates callers and issues registry tokens.
 type Auth struct {
 	Logins *login.Service
 	Tokens *token.Issuer
 }
 
-// permit lets a request through or says why not. It is asked once for each
-// request, before storage is, and before a byte of the body is read.
+// authorize returns nil if the request may go on, or else the error to answer it with. It runs once
+// for each request, before storage is called and before a byte of the body is read.
 //
-// Without Auth the policy alone decides, for an unauthenticated caller. With it each request has to
-// show a token, also an anonymous one, or a password; and what a token gives is
-// given only as far as the policy still gives it to the token's holder now.
+// Without an Auth the policy alone decides, for an unauthenticated caller. With an Auth each
+// request needs a registry token, which may be anonymous, or a password. A token's access counts
+// only as far as the policy, as it is now, still gives it to the token's holder.
 func (a *API) authorize(w *web.Response, r *request, op operation) error {
 	if op.protection == public {
 		return nil
@@ -42,7 +42,8 @@ func (a *API) authorize(w *web.Response, r *request, op operation) error {
 	return a.authorizeCaller(w, r)
 }
 
-// admit lets a request through whose caller is known, if the policy and the token allow it.
+// authorizeCaller returns nil if the policy and the registry token allow the request of an
+// authenticated caller.
 func (a *API) authorizeCaller(w *web.Response, r *request) error {
 	d := a.decide(r, r.permission)
 	if d.Allowed {
@@ -59,13 +60,14 @@ func (a *API) authorizeCaller(w *web.Response, r *request) error {
 	return manifest.Errorf(errForbidden, "%s may not do this: permission %q is needed", r.caller.Subject(), r.permission)
 }
 
-// confirmAfter is how long a write may take before it is asked again whether it may happen.
+// reauthorizeAfter is the duration after which a write is authorized again before it changes
+// storage.
 const reauthorizeAfter = time.Second
 
-// confirm asks again whether a write may happen, and makes room for its line in the audit: when its
-// body is complete, and before anything is changed.
+// confirm authorizes a write again and reserves room for its audit line. It is called when the body
+// is complete, before anything changes.
 //
-// Its errors are those of permit, and ErrAuditFull.
+// Errors: those of authorize, and of Auditor.Reserve.
 func (a *API) confirm(w *web.Response, r *request) error {
 	if err := a.reauthorize(w, r); err != nil {
 		return err
@@ -73,14 +75,13 @@ func (a *API) confirm(w *web.Response, r *request) error {
 	return a.reserveAudit(r)
 }
 
-// permitAgain is permit for a request whose body is complete. A body may take as long as its client
-// likes, and what was taken away from the caller meanwhile must not write any more: the account,
-// the credential, the key that signed its token, or the right. That the credential merely ended
-// meanwhile is no reason to refuse.
+// reauthorize repeats authorize for a request whose body is complete. A body may take long, and a
+// write must not succeed if meanwhile the account, the credential, the signing key of the token, or
+// the permission was removed. That the credential expired meanwhile is not a reason to deny.
 //
-// Its errors are those of permit.
+// Errors: those of authorize.
 func (a *API) reauthorize(w *web.Response, r *request) error {
-	if next := a.successor.Load(); next != nil { // the registry was open, and has users now
+	if next := a.successor.Load(); next != nil { // an open registry that has users now
 		r.origin = next.web.OriginOf(r.Request)
 		return next.authorize(w, r, operation{route: route{permission: r.permission}})
 	}
@@ -95,10 +96,10 @@ func (a *API) reauthorize(w *web.Response, r *request) error {
 	return a.authorizeCaller(w, r)
 }
 
-// identifyAgain finds out what the caller, who was identified before, has become since.
+// reauthenticate updates the identity of a caller who was authenticated before.
 // Errors: token.ErrInvalid, and those of login.Service.
 func (a *API) reauthenticate(r *request) error {
-	ctx := context.WithoutCancel(r.Context()) // the body is complete: that its client may be gone changes nothing
+	ctx := context.WithoutCancel(r.Context()) // the write goes on even if the client has left
 	version, err := a.auth.Logins.Version(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the version of identities: %w", err)
@@ -123,8 +124,8 @@ func (a *API) reauthenticate(r *request) error {
 	return nil
 }
 
-// decide asks whether the caller may do it here: the token that was shown, if
-// one was, and the policy as it is now.
+// decide returns the decision of the policy, as it is now, and of the registry token, if there is
+// one.
 func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 	d := a.policy.Decide(r.caller, r.origin.Addr, p, r.repo)
 	r.rule = d.Rule
@@ -134,7 +135,7 @@ func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 	return d
 }
 
-// policyAllows reports whether the policy, as it is now, allows the caller something in a
+// policyAllows reports whether the policy, as it is now, gives the caller a permission in a
 // repository.
 func (a *API) policyAllows(r *request, p auth.Permission, repo string) bool {
 	return a.policy.Decide(r.caller, r.origin.Addr, p, repo).Allowed
@@ -145,13 +146,13 @@ func (a *API) mayPull(r *request) bool {
 	return a.policyAllows(r, auth.Pull, r.repo) && r.tokenGrants(auth.Pull, r.repo)
 }
 
-// tokenGrants reports whether the token that was shown grants something in a repository. Without a
-// token nothing but the policy decides.
+// tokenGrants reports whether the registry token grants a permission in a repository. It is true
+// for requests without one: the policy alone decides.
 func (r *request) tokenGrants(p auth.Permission, repo string) bool {
 	return r.authorization.scheme != schemeBearer || auth.Grants(r.access, p, repo)
 }
 
-// scheme is the kind of proof that a request shows.
+// scheme is the authentication scheme of a request (RFC 9110, 11.1).
 type scheme int
 
 const (
@@ -160,32 +161,33 @@ const (
 	schemeBearer
 )
 
-// shown is what a request's Authorization shows. It is never logged.
+// authorization is the parsed header field Authorization, or the credentials of a form. It is never
+// logged.
 type authorization struct {
 	scheme scheme
-	name   string // of a Basic
-	secret string // password or token
+	name   string // with schemeBasic
+	secret string // a password or token
 }
 
-// credentials returns what a Basic shows, and where it comes from.
+// credentials returns the Basic credentials, with the client's address.
 func (r *request) credentials() auth.Credentials {
 	return auth.Credentials{Name: r.authorization.name, Secret: r.authorization.secret, From: r.origin.Addr}
 }
 
-// String does not show the secret.
+// String hides the secret.
 func (s authorization) String() string { return "authorization" }
 
-// GoString does not either.
+// GoString hides the secret.
 func (s authorization) GoString() string { return s.String() }
 
-// errMalformed says that an Authorization cannot be read.
+// errMalformed is the error of an Authorization that cannot be parsed.
 var errMalformed = errors.New("malformed authorization")
 
-// parseAuthorization reads the Authorization of a request (RFC 9110, 11.6.2).
-// Two of them are an error of the client's: two readers could take different ones. Basic
-// with neither name nor password shows nothing: podman sends it when it has none.
+// parseAuthorization parses the header field Authorization (RFC 9110, 11.6.2). Two fields are the
+// client's error: two readers could use different ones. Basic with neither name nor password counts
+// as no credentials: podman sends it when it has none.
 //
-// Errors: errParameter for two, errMalformed for what cannot be read.
+// Errors: errParameter for two fields, errMalformed for one that cannot be parsed.
 func parseAuthorization(values []string) (authorization, error) {
 	if len(values) == 0 {
 		return authorization{}, nil
@@ -215,12 +217,12 @@ func parseAuthorization(values []string) (authorization, error) {
 	return authorization{}, errMalformed
 }
 
-// errNothing says that a request shows nothing.
+// errNoCredentials is the error of a request without credentials.
 var errNoCredentials = errors.New("no credentials")
 
-// identify finds out who asks, by what the request shows.
-// Errors: errNothing, errMalformed, errParameter, token.ErrInvalid,
-// token.ErrExpired, those of login.Service and of audit.
+// authenticate sets the caller from the request's credentials.
+// Errors: errNoCredentials, errMalformed, errParameter, token.ErrInvalid, token.ErrExpired, those
+// of login.Service and of audit.
 func (a *API) authenticate(r *request, op operation) (err error) {
 	if r.authorization, err = parseAuthorization(r.Header["Authorization"]); err != nil {
 		return err
@@ -240,10 +242,9 @@ func (a *API) authenticate(r *request, op operation) (err error) {
 	return errNoCredentials
 }
 
-// identifyToken verifies a token and asks what its holder has become since. With
-// grace a token that has expired still serves: a client that reacts to a 401 by
-// fetching another one has no body any more to send again. Storage sees to it
-// that such a token serves no session but its own.
+// authenticateToken verifies a registry token and looks up its holder as of now. With grace an
+// expired token is accepted too: a client that fetches another one after a 401 cannot send the body
+// again. Storage ensures that such a token is good only for upload sessions of its own holder.
 func (a *API) authenticateToken(r *request, grace bool) error {
 	version, err := a.auth.Logins.Version(r.Context())
 	if err != nil {
@@ -257,7 +258,7 @@ func (a *API) authenticateToken(r *request, grace bool) error {
 	if r.caller.Kind == auth.Anonymous {
 		return nil
 	}
-	// Where there is no such holder any more, the audit still tells whose token it was.
+	// If the holder no longer exists, r.caller stays the identity in the token, for the audit.
 	current, err := a.auth.Logins.Current(r.Context(), grant.Identity, version)
 	if err == nil {
 		r.caller = current
@@ -265,7 +266,7 @@ func (a *API) authenticateToken(r *request, grace bool) error {
 	return err
 }
 
-// refuse answers a request whose caller could not be identified.
+// authenticationError turns an error of authenticate into the one that is answered.
 func (a *API) authenticationError(w *web.Response, r *request, p auth.Permission, err error) error {
 	switch {
 	case errors.Is(err, errNoCredentials):
@@ -280,7 +281,8 @@ func (a *API) authenticationError(w *web.Response, r *request, p auth.Permission
 	return loginError(w, err)
 }
 
-// loginError gives the errors of a login that are not the client's fault a status.
+// loginError turns an auth.TooManyError into an answer with Retry-After. It returns other errors as
+// they are.
 func loginError(w *web.Response, err error) error {
 	if tooMany, ok := errors.AsType[*auth.TooManyError](err); ok {
 		seconds := max(int(math.Ceil(tooMany.Wait.Seconds())), 1)
@@ -290,11 +292,11 @@ func loginError(w *web.Response, err error) error {
 	return err
 }
 
-// plainWarning is how often the log is told that secrets come over plain HTTP.
+// plainWarningInterval is the minimum time between two warnings about plain HTTP.
 const plainWarningInterval = time.Hour
 
-// noteSecret warns, now and then, of a secret that came over the network for all
-// to read. The request is served all the same, since the secret is out already.
+// warnPlainHTTP logs, at most once in plainWarningInterval, that a secret crossed the network
+// without encryption. The request is still answered, since the secret is disclosed already.
 func (a *API) warnPlainHTTP(r *request) {
 	o := r.origin
 	if r.TLS != nil || o.Proxied || o.Addr.IsLoopback() || !o.Addr.IsValid() {

@@ -11,11 +11,11 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// etag is the entity tag of content: its digest, in quotes.
+// etag returns the entity tag of content: its digest in quotes.
 func etag(d digest.Digest) string { return `"` + d.String() + `"` }
 
-// notModified answers 304 if the client has the content already (RFC 9110,
-// 13.1.2), and reports whether it did.
+// notModified answers 304 if If-None-Match has the digest (RFC 9110, 13.1.2), and reports whether
+// it did.
 func notModified(w *web.Response, r *request, d digest.Digest) bool {
 	values := r.Header["If-None-Match"]
 	if len(values) == 0 || r.Header.Get("If-Match") != "" {
@@ -30,8 +30,8 @@ func notModified(w *web.Response, r *request, d digest.Digest) bool {
 	return false
 }
 
-// tagList splits the entity tags of a header field. Quotes are taken off, and
-// may be missing, as in what people type: no digest has a comma or a quote.
+// entityTags returns the entity tags of a header field without their quotes. Quotes may be missing,
+// as people leave them out: no digest contains a comma or a quote.
 func entityTags(values []string) []string {
 	var tags []string
 	for _, value := range values {
@@ -52,17 +52,17 @@ func entityTags(values []string) []string {
 	return tags
 }
 
-// condition reads what a write asks of the tag (RFC 9110, 13.1): If-Match with
-// entity tags or "*", If-None-Match with "*".
+// condition returns the precondition of a write to a tag (RFC 9110, 13.1): If-Match with entity
+// tags or "*", If-None-Match with "*".
 func (r *request) condition() (storage.Condition, error) {
 	var c storage.Condition
 	if values, ok := r.Header["If-Match"]; ok {
-		c.IfMatch = []digest.Digest{} // a list without a usable tag matches nothing
+		c.IfMatch = []digest.Digest{} // without a valid entity tag the condition is never true
 		for _, tag := range entityTags(values) {
 			if tag == "*" {
 				c.IfMatchAny = true
 			}
-			// A weak tag, or one that is no digest, equals no digest.
+			// A weak entity tag, or one that is not a digest, never matches.
 			c.IfMatch = append(c.IfMatch, digest.Digest(tag))
 		}
 		if c.IfMatchAny {

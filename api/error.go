@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// The codes of the OCI distribution spec and of Docker's registry API.
+// The error codes of the OCI distribution spec and of Docker's registry API.
 const (
 	codeBlobUnknown         = "BLOB_UNKNOWN"
 	codeBlobUploadInvalid   = "BLOB_UPLOAD_INVALID"
@@ -37,7 +37,7 @@ const (
 	codeUnsupported         = "UNSUPPORTED"
 )
 
-// The errors that are this package's own.
+// The errors of this package.
 var (
 	errNoRoute          = errors.New("no such path")
 	errLongPath         = errors.New("path too long")
@@ -58,17 +58,17 @@ var (
 	errGrantType        = errors.New("grant type not supported")
 )
 
-// problem is how a kind of error is answered.
+// problem is the answer to one kind of error.
 type problem struct {
 	kind       error
 	status     int
 	code       string
-	logged     bool // the operator has to know
-	retryAfter int  // seconds after which a client may try again; 0 for none
+	logged     bool // the operator needs to know
+	retryAfter int  // seconds; 0 for no Retry-After
 }
 
-// problems are tried in order. Their text is the kind's, unless the error is a
-// manifest.Error, which has its own.
+// problems are tried in order. The message is that of the manifest.Error, if there is one, or else
+// the text of the kind.
 var problems = []problem{
 	{storage.ErrBlobUnknown, http.StatusNotFound, codeBlobUnknown, false, 0},
 	{storage.ErrManifestUnknown, http.StatusNotFound, codeManifestUnknown, false, 0},
@@ -112,42 +112,41 @@ var problems = []problem{
 	{errTooManyLogins, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
 
-// withheld are the errors that tell what a repository has, and what a client is told instead that
-// may not pull from it.
+// messageWithoutPull replaces the message and detail of an error that would disclose content of a
+// repository to a caller who may not pull from it.
 var messageWithoutPull = map[error]string{
 	storage.ErrDenied:       "other content of the repository needs this: delete that first (which, only those are told who may pull)",
 	storage.ErrPrecondition: "the condition of the request does not hold (what is there, only those are told who may pull)",
 }
 
-// failure is one error of the spec's JSON body.
+// failure is one error of the error body in the spec.
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Detail  any    `json:"detail,omitempty"`
 }
 
-// errorBody is the body of an error: the spec's and, at the token endpoint, OAuth's
-// too (RFC 6749, 5.2).
+// errorBody is the body of an error. The token endpoint adds OAuth's fields (RFC 6749, 5.2).
 type errorBody struct {
 	Errors      []failure `json:"errors"`
 	OAuth       string    `json:"error,omitempty"`
 	Description string    `json:"error_description,omitempty"`
 }
 
-// answer turns an error into status, code and body. An error that problems does
-// not know goes whole into the log and not at all to the client.
+// answer sends the answer to an error. The text of an unknown error is logged and not sent to the
+// client.
 func (a *API) answer(w *web.Response, r *request, err error) {
 	if w.Status() != 0 {
-		// The header is out, with the promise of a body that will not come.
+		// The header is sent already, so the answer can only be cut.
 		w.Fail(err)
 		return
 	}
-	a.releaseAudit(r) // an error is no write, and its answer may wait for the rest of a body
+	a.releaseAudit(r) // nothing was written; do not hold room while the body is drained
 	err = r.bodyError(err)
 	p, known := classify(err)
 	switch {
 	case r.Context().Err() != nil && (!known || errors.Is(err, r.Context().Err())):
-		w.Gone(err) // no client is left to read an answer
+		w.Gone(err) // the client has left
 		return
 	case !known:
 		a.logError(slog.LevelError, "internal error", r, err)
@@ -157,7 +156,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	if p.retryAfter > 0 && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	// These speak of what would have been answered.
+	// These fields were set for the successful answer.
 	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Oci-Filters-Applied"} {
 		w.Header().Del(name)
 	}
@@ -174,7 +173,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	}
 }
 
-// bodyError says why a body ended early, where we know it.
+// bodyError returns the reason for which the server ended the body, or else err.
 func (r *request) bodyError(err error) error {
 	if r.body == nil || !errors.Is(err, storage.ErrClientBody) {
 		return err
@@ -197,6 +196,7 @@ func classify(err error) (p problem, known bool) {
 	return problem{errors.New("internal error"), http.StatusInternalServerError, codeUnknown, true, 0}, false
 }
 
+// failureOf returns the failure that the client receives.
 func failureOf(err error, p problem) failure {
 	f := failure{Code: p.code, Message: p.kind.Error()}
 	if e, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(e, p.kind) {
@@ -205,7 +205,7 @@ func failureOf(err error, p problem) failure {
 	return f
 }
 
-// writeJSON sends v whole, with its length.
+// writeJSON sends v with its Content-Length.
 func writeJSON(w *web.Response, status int, mediaType string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {

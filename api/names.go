@@ -9,18 +9,18 @@ import (
 	"github.com/berth-registry/berth/api/web"
 )
 
-// names is a list of names that clients read in pages: tags, or repositories.
+// nameList is a list of tags or repositories, sent in pages.
 type nameList struct {
 	path   string                                     // of the list, for its Links
-	prefix string                                     // the JSON of an answer up to its names
-	query  func(last string, n int) ([]string, error) // reads at most n names after last
+	prefix string                                     // JSON before the names
+	query  func(last string, n int) ([]string, error) // returns at most n names after last
 }
 
-// namesEnd is the JSON of an answer after its names.
+// namesSuffix is the JSON after the names.
 const namesSuffix = "]}"
 
-// send answers with a page of the list, or with all of it if the page has no n. At most the names
-// of one query are held while the client reads: a longer page is sent as it is read.
+// send answers with a page of the list, or with the whole list if the request has no n. A page that
+// is longer than queryLimit is streamed, so that at most one query's names are in memory.
 func (l nameList) send(w *web.Response, p page) error {
 	if p.n < 0 || p.n > queryLimit {
 		return l.stream(w, p)
@@ -37,12 +37,12 @@ func (l nameList) send(w *web.Response, p page) error {
 	return l.sendWhole(w, page)
 }
 
-// link writes the Link to what follows a name.
+// setNext sets the Link to the page that follows the name last.
 func (l nameList) setNext(w *web.Response, n int, last string) {
 	setNextLink(w, l.path, url.Values{"n": {strconv.Itoa(n)}, "last": {last}})
 }
 
-// whole sends an answer that is in memory, with its length.
+// sendWhole sends names that are all in memory, with a Content-Length.
 func (l nameList) sendWhole(w *web.Response, page []string) error {
 	elements, err := jsonElements(page)
 	if err != nil {
@@ -51,7 +51,7 @@ func (l nameList) sendWhole(w *web.Response, page []string) error {
 	return writeBody(w, http.StatusOK, "application/json", append(append([]byte(l.prefix), elements...), namesSuffix...))
 }
 
-// elementsOf returns the elements of a JSON array of names, without its brackets.
+// jsonElements returns names as a JSON array without its brackets.
 func jsonElements(page []string) ([]byte, error) {
 	text, err := json.Marshal(page)
 	if err != nil || len(page) == 0 {
@@ -60,8 +60,9 @@ func jsonElements(page []string) ([]byte, error) {
 	return text[1 : len(text)-1], nil
 }
 
-// stream writes a page that is longer than a query's, or all. It begins as any answer
-// does, and has a Content-Length where one query has read it all.
+// stream sends a page of more than queryLimit names, or the whole list. The first query is made
+// before the header is written, so that its error gets a status. If it returned all names the
+// answer has a Content-Length.
 func (l nameList) stream(w *web.Response, p page) error {
 	end := ""
 	if p.n > 0 {
@@ -88,8 +89,9 @@ func (l nameList) stream(w *web.Response, p page) error {
 	return l.streamFrom(w, page, end)
 }
 
-// rest writes names and those that follow them up to end. The result of a query is
-// sent before the next one, so that neither memory nor a cursor waits for the client.
+// streamFrom sends names, and then those that follow them up to end. Each query's names are sent
+// before the next query, so that neither memory nor a database cursor is held while the client
+// reads.
 func (l nameList) streamFrom(w *web.Response, page []string, end string) error {
 	before := l.prefix
 	for more := true; len(page) > 0; before = "," {
@@ -112,7 +114,7 @@ func (l nameList) streamFrom(w *web.Response, page []string, end string) error {
 	return err
 }
 
-// pageEnd returns the last name of a page; "" where no others follow it.
+// lastOfPage returns the last name of a page, or "" if the list ends with that page.
 func (l nameList) lastOfPage(p page) (end string, err error) {
 	end = p.last
 	for left := p.n; left > 0; left -= queryLimit {
@@ -130,8 +132,8 @@ func (l nameList) lastOfPage(p page) (end string, err error) {
 	return end, err
 }
 
-// upTo reads names after last, none beyond end unless that is "", and reports whether
-// more of them may follow.
+// read returns the names after last, up to and including end unless that is "". It reads at most
+// queryLimit of them, and reports whether more may follow.
 func (l nameList) read(end, last string) (page []string, more bool, err error) {
 	if page, err = l.query(last, queryLimit); err != nil {
 		return nil, false, err

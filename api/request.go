@@ -15,39 +15,37 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// request is what a handler is given: the request, with everything that its
-// path says already checked.
+// request is the request that a handler receives. What its path contains is already checked.
 type request struct {
 	*http.Request
 	id     string
 	origin web.Origin
-	repo   string // a well-formed name; "" where the route has none
+	repo   string // a well-formed repository name; "" where the route has none
 
-	authorization authorization // of who asks
-	caller        auth.Identity // who that is
-	access        []auth.Access // of the token that was shown
-	keyID         string        // that signed this token
-	rule          string        // of the policy, that let the request through
-	oauthErrors   bool          // errors are answered as OAuth has them, too
+	authorization authorization // of the header, or of the form of a token request
+	caller        auth.Identity // authenticated by authorization
+	access        []auth.Access // of the registry token
+	keyID         string        // of the key that signed the registry token
+	rule          string        // of the policy, which allowed the request
+	oauthErrors   bool          // error bodies have OAuth's fields too
 
-	permission    auth.Permission // that the request needs
-	authorizedAt  time.Time       // when it was asked for, by Options.Now
-	auditReserved bool            // there is room in the audit for a line of this request
+	permission    auth.Permission // required by the operation
+	authorizedAt  time.Time       // by Options.Now
+	auditReserved bool            // there is room for an audit line of this request
 
-	// One of these, as the route's element says.
+	// One of these is set, by the kind of the path's last element.
 	ref    manifest.Reference
 	digest digest.Digest
 	upload string
 
-	body *web.Body // nil when the request announces none
+	body *web.Body // nil when the request has none
 
-	// For the log: what stood in the path, whether or not it is well-formed.
+	// For the log: route name, repository and last element, well-formed or not.
 	route, rawRepo, rawElement string
 }
 
-// parse checks a name and a last element as they stand in the escaped path. The
-// name is taken as it stands; the element is decoded once, because JavaScript
-// clients send "sha256%3A…".
+// parse checks the repository name and the last element of an escaped path. An escaped name is an
+// error. The element is unescaped once, because JavaScript clients send "sha256%3A…".
 func (r *request) parse(kind pathElement, name, last string) error {
 	r.rawRepo, r.rawElement = name, last
 	if name != "" {
@@ -74,8 +72,8 @@ func (r *request) parseElement(kind pathElement, last string) (err error) {
 	switch kind {
 	case elemReference:
 		r.ref, err = manifest.ParseReference(last)
-		// What cannot be a tag names no manifest, says the conformance suite;
-		// only who wants to write one has to be told the grammar.
+		// The conformance suite wants 404 for a reference that breaks the grammar. Only a write is
+		// told the grammar.
 		if errors.Is(err, manifest.ErrTagInvalid) && r.Method != http.MethodPut {
 			return manifest.Errorf(storage.ErrManifestUnknown, "no such manifest: %v", err)
 		}
@@ -87,8 +85,8 @@ func (r *request) parseElement(kind pathElement, last string) (err error) {
 	return err
 }
 
-// parameters are those of the query. What is in a form's body is never looked
-// at: one request has one meaning.
+// parameters parses the query. Parameters in a form's body are not merged into it, so that a
+// request has one meaning.
 func (r *request) parameters() (parameters, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -100,11 +98,11 @@ func (r *request) parameters() (parameters, error) {
 	return parameters(values), nil
 }
 
+// parameters are those of a query or a form.
 type parameters url.Values
 
-// one returns the value of a parameter that may be given once, "" when absent.
-// Given twice, two readers could take different ones: that is an error of the
-// kind that a bad value has.
+// single returns the value of a parameter that may be given only once, "" when it is absent. A
+// repeated parameter is an error of the given kind: two readers could use different values.
 func (p parameters) single(name string, kind error) (string, error) {
 	switch values := p[name]; len(values) {
 	case 0:
@@ -118,7 +116,7 @@ func (p parameters) single(name string, kind error) (string, error) {
 
 func (p parameters) has(name string) bool { return len(p[name]) > 0 }
 
-// digest returns a parameter that is a digest, "" when absent.
+// digest returns the value of a parameter that must be a digest, "" when it is absent.
 func (p parameters) digest(name string) (digest.Digest, error) {
 	s, err := p.single(name, manifest.ErrDigestInvalid)
 	if err != nil || !p.has(name) {

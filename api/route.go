@@ -11,35 +11,35 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// A handler answers a request that was routed, parsed and permitted. An error
-// that it returns is answered for it; it may have set header fields before.
+// handler answers a request that was routed, parsed and authorized. It may set header fields before
+// it returns an error. The error is answered by API.answer.
 type handler func(a *API, w *web.Response, r *request) error
 
-// element says what the last element of a path is.
+// pathElement is the kind of the last element of a path.
 type pathElement int
 
 const (
-	elemNone        pathElement = iota
-	elemReference               // a tag or a digest
-	elemDigest                  //
-	elemUploadID                //
-	elemHealthCheck             // no element; a path that monitors ask for all the time
+	elemNone      pathElement = iota
+	elemReference             // a tag or a digest
+	elemDigest
+	elemUploadID
+	elemHealthCheck // no element; requests are logged at debug level
 )
 
-// door says for whom a route is open.
+// protection is who may use a route.
 type protection int
 
 const (
-	guarded protection = iota // for those who prove who they are, and have the permission
-	public                    // for everyone: it tells nothing of any repository, or asks who comes by itself
+	guarded protection = iota // authenticated callers with the route's permission
+	public                    // everyone; tells nothing about repositories, or authenticates by itself
 )
 
-// route is one row of the table. The literals are written without field names,
-// so that a row that forgets its permission does not compile.
+// route is one row of the table. The rows are written without field names, so that a row without a
+// permission does not compile.
 type route struct {
 	name       string // in logs and metrics
 	path       string // template of gorilla/mux
-	substring  string // a part that every matching path has: cheaper to look for than the template is to match
+	substring  string // part of all matching paths; cheaper to test than path
 	element    pathElement
 	protection protection
 	permission auth.Permission
@@ -47,10 +47,12 @@ type route struct {
 	handle     handler
 }
 
-// routes is every request that is answered with more than an error. Rows of one
-// path stand together and share their name. A name matches loosely, and from
-// the right: the last "/blobs/" in a path is the one that counts, because no slash
-// may follow in the element. (Shortest first: a long digest is then scanned once.)
+// routes returns the routes of every registry. Rows of one path stand together and share their
+// name.
+//
+// A repository name may contain "/blobs/" too: its pattern is not greedy, but the last element has
+// no slash, so that the last "/blobs/" of a path is the one that counts. The pattern is not greedy
+// because a long digest is then scanned only once.
 func routes() []route {
 	const (
 		catalog   = "/v2/_catalog"
@@ -86,10 +88,10 @@ func routes() []route {
 	}
 }
 
-// routeUploads is the name of the route that opens uploads, and mounts.
+// routeUploads is the name of the route that opens upload sessions and mounts blobs.
 const routeUploads = "uploads"
 
-// authRoutes is what a registry with users answers besides.
+// authRoutes returns the additional routes of a registry with an Auth.
 func authRoutes() []route {
 	const discovery = "/.well-known/openid-configuration"
 	return []route{
@@ -100,21 +102,21 @@ func authRoutes() []route {
 	}
 }
 
-// endpoint is a path and what can be done there.
+// endpoint is a path with its operations.
 type endpoint struct {
 	name    string
 	health  bool
-	methods map[string]operation
-	allow   string // the value of Allow
+	methods map[string]operation // by HTTP method
+	allow   string               // value of the header field Allow
 }
 
-// operation is an endpoint's answer to one method, with its metrics at hand.
+// operation is what one method of an endpoint does, with its metrics.
 type operation struct {
 	route
 	meter *meter
 }
 
-// router finds the endpoint of a path. It never redirects and never cleans.
+// router finds the endpoint of a path. It neither redirects nor cleans paths.
 type router struct {
 	mux       *mux.Router
 	endpoints map[string]*endpoint // by name
@@ -143,8 +145,8 @@ func newRouter(table []route, m *metrics) *router {
 	return rt
 }
 
-// contains is a matcher that spares most routes their regular expression: what
-// the template matches in the escaped path, the decoded one contains.
+// pathContains returns a matcher that rejects a path without matching its template. A literal part
+// of the template is in the decoded path whenever the template matches the escaped path.
 func pathContains(hint string) mux.MatcherFunc {
 	return func(r *http.Request, _ *mux.RouteMatch) bool { return strings.Contains(r.URL.Path, hint) }
 }
@@ -158,11 +160,11 @@ func allowHeader(methods map[string]operation) string {
 	return strings.Join(names, ", ")
 }
 
-// match returns the endpoint of a request's path and, still escaped, the name
-// and the last element in it. The endpoint is nil where there is none.
+// match returns the endpoint of a request's path, and the repository name and last element in it,
+// still escaped. The endpoint is nil when no route matches.
 //
-// The mux is asked directly, not through its ServeHTTP, which would clone the
-// request twice to put the variables into its context.
+// It calls Match instead of the mux's ServeHTTP, which would clone the request twice to put the
+// variables into its context.
 func (rt *router) match(r *http.Request) (ep *endpoint, name, last string) {
 	var m mux.RouteMatch
 	if !rt.mux.Match(r, &m) || m.Route == nil {

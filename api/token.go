@@ -20,7 +20,7 @@ const (
 	maxTokenForm = 64 << 10
 )
 
-// The grants of RFC 6749 and RFC 8693 that postToken knows.
+// The grant types and token types of RFC 6749 and RFC 8693 that postToken supports.
 const (
 	grantPassword = "password"
 	grantExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -28,9 +28,9 @@ const (
 	typeAccess    = "urn:ietf:params:oauth:token-type:access_token"
 )
 
-// tokenAnswer is what a client gets. Both names have the same token: the one is
-// Docker's, the other OAuth's. There is no issued_at, which clients with a wrong
-// clock would count from.
+// tokenAnswer is the answer with a registry token. The token is there twice, under Docker's name
+// and under OAuth's. There is no issued_at: clients with a wrong clock would count the lifetime
+// from it.
 type tokenAnswer struct {
 	Token       string  `json:"token"`
 	AccessToken string  `json:"access_token"`
@@ -39,18 +39,17 @@ type tokenAnswer struct {
 	TokenType   string  `json:"token_type,omitempty"`
 }
 
-// sessionAnswer is what a CI job gets for its identity token (RFC 8693, 2.2): a
-// secret to log in with.
+// loginSessionAnswer is the answer with the login session of a CI job (RFC 8693, 2.2).
 type loginSessionAnswer struct {
-	AccessToken     string `json:"access_token"`
+	AccessToken     string `json:"access_token"` // the session's secret, used as a password
 	IssuedTokenType string `json:"issued_token_type"`
-	TokenType       string `json:"token_type"` // "N_A": the secret is a password, not a Bearer token
+	TokenType       string `json:"token_type"` // "N_A": not a Bearer token
 	ExpiresIn       int64  `json:"expires_in"`
 	Username        string `json:"username"`
 }
 
-// getToken issues a token for what the query asks, to the account that Basic credentials
-// prove or, without any, an anonymous one (Docker's token specification).
+// getToken issues a registry token for the scopes in the query. Its holder is authenticated by
+// Basic credentials, or anonymous without any (Docker's token specification).
 func (a *API) getToken(w *web.Response, r *request) error {
 	if len(r.RequestURI) > maxTokenURL {
 		return a.tokenError(w, r, manifest.Errorf(errParameter, "the URL has %d bytes, at most %d are taken", len(r.RequestURI), maxTokenURL))
@@ -60,7 +59,7 @@ func (a *API) getToken(w *web.Response, r *request) error {
 		r.authorization, err = parseAuthorization(r.Header["Authorization"])
 	}
 	if err == nil && r.authorization.scheme == schemeBearer {
-		err = errMalformed // a token gives no other token, or it would never end
+		err = errMalformed // a token that could be exchanged for another would never expire
 	}
 	if err == nil {
 		err = a.issueToken(w, r, q, false)
@@ -68,9 +67,9 @@ func (a *API) getToken(w *web.Response, r *request) error {
 	return a.tokenError(w, r, err)
 }
 
-// postToken issues a token for a password in a form (RFC 6749, 4.3), or exchanges
-// the identity token of a CI job for a session (RFC 8693). The query is not looked
-// at: the request has one meaning.
+// postToken issues a registry token for a password in a form (RFC 6749, 4.3), or exchanges the ID
+// token of a CI job for a login session (RFC 8693). It ignores the query, so that a request has one
+// meaning.
 func (a *API) postToken(w *web.Response, r *request) error {
 	form, err := r.form()
 	if err != nil {
@@ -93,7 +92,7 @@ func (a *API) postToken(w *web.Response, r *request) error {
 	return a.tokenError(w, r, err)
 }
 
-// form reads the request's body.
+// form parses the form in the request's body.
 func (r *request) form() (parameters, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, manifest.Errorf(errParameter, "the body must be a form, of type application/x-www-form-urlencoded")
@@ -109,13 +108,14 @@ func (r *request) form() (parameters, error) {
 		return nil, manifest.Errorf(errParameter, "the form has more than %d bytes", maxTokenForm)
 	}
 	values, err := url.ParseQuery(string(text))
-	if err != nil { // whose text would show a part of the form
+	if err != nil { // not in the answer: its text contains parts of the form
 		return nil, manifest.Errorf(errParameter, "the form is malformed")
 	}
 	return parameters(values), nil
 }
 
-// credentials reads the name and password of a form. Without either it shows nothing.
+// credentials sets s to the user name and password of a form, and leaves it unchanged when both are
+// empty.
 func (p parameters) credentials(s *authorization) error {
 	name, err := p.single("username", errParameter)
 	if err != nil {
@@ -128,8 +128,9 @@ func (p parameters) credentials(s *authorization) error {
 	return err
 }
 
-// issue authenticates what the request shows and answers with a token for what is asked and the
-// policy gives. The parameters account and client_id prove nothing and are ignored.
+// issueToken authenticates the caller and answers with a registry token for the requested access,
+// as far as the policy gives it. The parameters account and client_id prove nothing and are
+// ignored.
 func (a *API) issueToken(w *web.Response, r *request, q parameters, form bool) error {
 	if service, err := q.single("service", errParameter); err != nil {
 		return err
@@ -166,7 +167,8 @@ func (a *API) issueToken(w *web.Response, r *request, q parameters, form bool) e
 	return writeJSON(w, http.StatusOK, "application/json", answer)
 }
 
-// logIn finds out who asks for a token. Wrong credentials are never as good as none.
+// logIn authenticates the caller of the token endpoint. Without credentials the caller is
+// anonymous, but wrong credentials are an error.
 func (a *API) logIn(r *request) (err error) {
 	if r.authorization.scheme == schemeNone {
 		r.caller = auth.Identity{Kind: auth.Anonymous}
@@ -180,7 +182,7 @@ func (a *API) logIn(r *request) (err error) {
 	return a.auditLogin(r, r.authorization.name, err)
 }
 
-// grant is what of the accesses asked for the policy gives. It is never more than was asked.
+// grantedAccess returns the part of the requested access that the policy gives.
 func (a *API) grantedAccess(r *request, asked []auth.Access) []auth.Access {
 	granted := []auth.Access{}
 	for _, want := range asked {
@@ -201,7 +203,7 @@ func (a *API) grantedAccess(r *request, asked []auth.Access) []auth.Access {
 	return granted
 }
 
-// exchange opens a session for a CI job that shows an identity token.
+// exchangeIDToken opens a login session for a CI job that sends an ID token.
 func (a *API) exchangeIDToken(w *web.Response, r *request, form parameters) error {
 	kind, err := form.single("subject_token_type", errParameter)
 	if err != nil {
@@ -217,7 +219,7 @@ func (a *API) exchangeIDToken(w *web.Response, r *request, form parameters) erro
 	r.authorization = authorization{scheme: schemeBasic, name: "oidc", secret: idToken}
 	a.warnPlainHTTP(r)
 	if err := a.awaitAuditRoom(r); err != nil {
-		return err // and the identity token, which is good for one session, can be shown again
+		return err // before the ID token, which is good for one session, is used up
 	}
 	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.Addr, 0)
 	r.caller = session.Identity
@@ -234,8 +236,8 @@ func (a *API) exchangeIDToken(w *web.Response, r *request, form parameters) erro
 	})
 }
 
-// tokenError turns the errors of the token endpoint into what its clients
-// understand: they want Basic, not a token, and an OAuth error in the body.
+// tokenError turns an error of the token endpoint into one that its clients understand: with a
+// Basic challenge instead of a Bearer one, and with OAuth's fields in the body.
 func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	if err == nil {
 		return nil
@@ -254,7 +256,7 @@ func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	return loginError(w, err)
 }
 
-// oauthCode is the code of RFC 6749, 5.2, of a problem.
+// oauthCode returns the code of RFC 6749, 5.2, for a problem.
 func oauthCode(p problem) string {
 	switch {
 	case p.kind == errGrantType:
