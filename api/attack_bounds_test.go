@@ -14,13 +14,13 @@ import (
 
 // trickle is a body that comes byte by byte: the first part at once, and then one a while until it
 // has n. It never ends well.
-type trickle struct {
+type trickleBody struct {
 	first string
 	every time.Duration
 	n     int
 }
 
-func (b *trickle) Read(p []byte) (int, error) {
+func (b *trickleBody) Read(p []byte) (int, error) {
 	if b.first != "" {
 		n := copy(p, b.first)
 		b.first = b.first[n:]
@@ -60,7 +60,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	attacker := via("198.51.100.7:1", protocol)
 	answers := make(chan int, attackers)
 	for range attackers {
-		body := &trickle{first: "{" + strings.Repeat(" ", begun-1), every: 20 * time.Second, n: 1000}
+		body := &trickleBody{first: "{" + strings.Repeat(" ", begun-1), every: 20 * time.Second, n: 1000}
 		go func() {
 			req, err := http.NewRequest("PUT", "http://localhost/v2/users/eve/manifests/t", body)
 			if err != nil {
@@ -78,7 +78,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	}
 	time.Sleep(30 * time.Second)
 	began := time.Now()
-	s.via = via("192.0.2.9:1", 1)
+	s.transport = via("192.0.2.9:1", 1)
 	for _, c := range []exchangeCase{
 		{Name: name + ": a cached manifest", Method: "GET", URL: "/v2/public/app/manifests/cached", WantCode: 200},
 		{Name: name + ": one that is not", Method: "GET", URL: "/v2/public/app/manifests/uncached", WantCode: 200},
@@ -110,7 +110,7 @@ func TestD1SlowManifestReaders(t *testing.T) {
 		s.pushImage("public/app", "v1", `,"annotations":{"a":"`+strings.Repeat("x", 3<<20)+`"}`)
 		const get = "GET /v2/public/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 		for range 40 {
-			conn, err := s.from("198.51.100.7:1")
+			conn, err := s.dialFrom("198.51.100.7:1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +121,7 @@ func TestD1SlowManifestReaders(t *testing.T) {
 		}
 		synctest.Wait()
 		began := time.Now()
-		s.via = via("192.0.2.9:1", 1)
+		s.transport = via("192.0.2.9:1", 1)
 		s.exchange(exchangeCase{Name: "another", Method: "GET", URL: "/v2/public/app/manifests/v1", WantCode: 200})
 		if waited := time.Since(began); waited > time.Second {
 			t.Errorf("others waited for %v", waited)
@@ -152,7 +152,7 @@ func TestD5ManyTags(t *testing.T) {
 		}
 		return c
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		put("the most", tagQuery(maxTags), 201),
 		put("one more", tagQuery(maxTags+1), 400),
 		put("as many as a request line holds", tagQuery(6000), 400),
@@ -160,7 +160,7 @@ func TestD5ManyTags(t *testing.T) {
 		{Name: "nothing was written", Method: "HEAD", URL: fmt.Sprintf("/v2/team/app/manifests/t%d", maxTags), WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
 	})
 	// The answer comes before the body is asked for.
-	resp, body := s.raw("PUT "+target+tagQuery(maxTags+1)+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", "PUT")
+	resp, body := s.sendRaw("PUT "+target+tagQuery(maxTags+1)+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", "PUT")
 	s.check(put("before the body", "", 400), resp, body)
 }
 
@@ -176,7 +176,7 @@ func TestD8LongPaths(t *testing.T) {
 			"no route":           "/" + strings.Repeat("x", n-1),
 		} {
 			for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
-				resp, body := s.raw(method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method)
+				resp, body := s.sendRaw(method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method)
 				if resp.StatusCode != http.StatusRequestURITooLong || method != "HEAD" && !strings.Contains(body, `"NAME_INVALID"`) {
 					t.Errorf("%s %s of %d bytes is answered %d %.200s", method, name, len(path), resp.StatusCode, body)
 				}

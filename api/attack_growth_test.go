@@ -15,7 +15,7 @@ import (
 )
 
 // tooMany is a request that is refused for what its caller has in progress.
-func tooMany(method, url string, h header, body string) exchangeCase {
+func overLimitCase(method, url string, h header, body string) exchangeCase {
 	return exchangeCase{Name: "too many", Method: method, URL: url, Header: h, Body: body,
 		WantCode: 429, WantHeader: header{"Retry-After": "60"}, WantError: codeTooManyRequests}
 }
@@ -38,13 +38,13 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 		for i := range 3 {
 			open(c.addr, fmt.Sprint("session", i))
 		}
-		_, text := s.exchange(tooMany("POST", "/v2/another/app/blobs/uploads/", from(c.same), ""))
+		_, text := s.exchange(overLimitCase("POST", "/v2/another/app/blobs/uploads/", from(c.same), ""))
 		if !strings.Contains(text, "you have 3 upload sessions open, and 3 is the most that one caller may have: finish or cancel some, or wait until they expire") {
 			t.Error(text)
 		}
-		s.exchange(tooMany("POST", "/v2/team/app/blobs/uploads/?digest="+sha256Of("x"), from(c.same), "x"))
+		s.exchange(overLimitCase("POST", "/v2/team/app/blobs/uploads/?digest="+sha256Of("x"), from(c.same), "x"))
 		open(c.other, "other")
-		s.run([]exchangeCase{
+		s.runCases([]exchangeCase{
 			{Name: "others finish what is theirs", Method: "PUT", URL: "{other}?digest=" + sha256Of("x"), Header: from(c.other), Body: "x", WantCode: 201},
 			{Name: "cancel", Method: "DELETE", URL: "{session0}", Header: from(c.same), WantCode: 204},
 		})
@@ -59,11 +59,11 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 		}
 		// What is not announced, once it is too much.
 		large := strings.Repeat("x", 2<<20)
-		resp, err := s.via.RoundTrip(chunked(t, "http://"+s.addr+s.expand("{session2}"), large, c.addr))
+		resp, err := s.transport.RoundTrip(unannouncedPatch(t, "http://"+s.addr+s.expand("{session2}"), large, c.addr))
 		if err != nil || resp.StatusCode != 429 {
 			t.Errorf("%s, a chunked body: %v, %v", c.addr, resp, err)
 		}
-		s.run([]exchangeCase{
+		s.runCases([]exchangeCase{
 			{Name: "small ones go on", Method: "PATCH", URL: "{session2}", Header: from(c.addr), Body: "hello", WantCode: 202},
 			{Name: "to the end", Method: "PUT", URL: "{session2}?digest=" + sha256Of("hello"), Header: from(c.addr), WantCode: 201},
 		})
@@ -71,7 +71,7 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 }
 
 // chunked is a PATCH that does not announce its length.
-func chunked(t *testing.T, url, body, addr string) *http.Request {
+func unannouncedPatch(t *testing.T, url, body, addr string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequest("PATCH", url, struct{ *strings.Reader }{strings.NewReader(body)})
 	if err != nil {
@@ -84,25 +84,25 @@ func chunked(t *testing.T, url, body, addr string) *http.Request {
 
 // TestD9UploadsOfOneAccount: an account is the caller wherever it comes from and whatever it shows.
 func TestD9UploadsOfOneAccount(t *testing.T) {
-	g := gate(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 2}),
+	g := serveGuarded(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 2}),
 		Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	from := func(addr string) header { return header{"X-Forwarded-For": addr} }
 	open := func(who header, repo string) exchangeCase {
 		return exchangeCase{Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", Header: who, WantCode: 202}
 	}
-	token := g.tokenOf("alice", "repository:alice/app:pull,push")
-	g.run([]exchangeCase{
+	token := g.tokenHeader("alice", "repository:alice/app:pull,push")
+	g.runCases([]exchangeCase{
 		open(token.with(from("192.0.2.1")), "alice/app"),
 		open(passwordHeader("alice").with(from("192.0.2.2")), "team/app"),
-		tooMany("POST", "/v2/alice/app/blobs/uploads/", token.with(from("192.0.2.3")), ""),
-		tooMany("POST", "/v2/team/app/blobs/uploads/", passwordHeader("alice").with(from("192.0.2.1")), ""),
+		overLimitCase("POST", "/v2/alice/app/blobs/uploads/", token.with(from("192.0.2.3")), ""),
+		overLimitCase("POST", "/v2/team/app/blobs/uploads/", passwordHeader("alice").with(from("192.0.2.1")), ""),
 		open(passwordHeader("bob").with(from("192.0.2.1")), "bob/app"),
 	})
 }
 
 // TestD9HTTP2Connections: few connections speak HTTP/2 at once, and all are served.
 func TestD9HTTP2Connections(t *testing.T) {
-	s, clients := secureSite(t, newRegistry(t, "mem://", storage.Options{}), Options{})
+	s, clients := newTLSSite(t, newRegistry(t, "mem://", storage.Options{}), Options{})
 	roots := clients["HTTP/2.0"].Transport.(*http.Transport).TLSClientConfig.RootCAs
 	// speak opens a connection and returns by which protocol it is answered.
 	speak := func() (proto string, end func()) {

@@ -63,15 +63,15 @@ func FuzzAuthorization(f *testing.F) {
 }
 
 // some is a policy that gives to some what they ask for.
-type some struct{}
+type oddReposPolicy struct{}
 
-func (some) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
+func (oddReposPolicy) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
 	return auth.Decision{Allowed: p == auth.Catalog || p != auth.Delete && len(repo)%2 == 1}
 }
 
-func (some) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (oddReposPolicy) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (some) AllowsAnonymous() bool { return true }
+func (oddReposPolicy) AllowsAnonymous() bool { return true }
 
 // FuzzTokenRequest asks for a token with any query, and with the same as a form. What
 // is granted was asked for, word for word, and is what the policy gives.
@@ -86,7 +86,7 @@ func FuzzTokenRequest(f *testing.F) {
 		f.Add(query)
 	}
 	parts := newAuthParts(f)
-	a := New(&sortedTags{}, Options{Policy: some{}, Auth: parts.auth})
+	a := New(&sortedTags{}, Options{Policy: oddReposPolicy{}, Auth: parts.auth})
 	f.Fuzz(func(t *testing.T, query string) {
 		values, queryErr := url.ParseQuery(query)
 		for _, method := range []string{"GET", "POST"} {
@@ -97,7 +97,7 @@ func FuzzTokenRequest(f *testing.F) {
 				req = httptest.NewRequest("POST", "http://localhost"+tokenPath, strings.NewReader(query))
 				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			}
-			r := &deadlined{httptest.NewRecorder()}
+			r := &deadlineRecorder{httptest.NewRecorder()}
 			a.serve(r, req)
 			switch r.Code {
 			case http.StatusOK:
@@ -110,7 +110,7 @@ func FuzzTokenRequest(f *testing.F) {
 			default:
 				t.Fatalf("%s %q is answered %d %s", method, query, r.Code, r.Body)
 			}
-			var got issued
+			var got tokenResponse
 			if err := json.Unmarshal(r.Body.Bytes(), &got); err != nil || queryErr != nil {
 				t.Fatalf("%s %q (%v) is answered %s", method, query, queryErr, r.Body)
 			}
@@ -127,10 +127,10 @@ func FuzzTokenRequest(f *testing.F) {
 }
 
 // deadlined is a recorder with deadlines, without which no body is read.
-type deadlined struct{ *httptest.ResponseRecorder }
+type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
-func (deadlined) SetReadDeadline(time.Time) error  { return nil }
-func (deadlined) SetWriteDeadline(time.Time) error { return nil }
+func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }
+func (deadlineRecorder) SetWriteDeadline(time.Time) error { return nil }
 
 // checkGranted sees that each action of each access was asked for, and may be had.
 func checkGranted(t *testing.T, scopes []string, granted []auth.Access) {
@@ -152,7 +152,7 @@ func checkGranted(t *testing.T, scopes []string, granted []auth.Access) {
 			if access.Type == "registry" {
 				p = auth.Catalog
 			}
-			if !asked || !(some{}).Decide(auth.Identity{}, netip.Addr{}, p, access.Name).Allowed {
+			if !asked || !(oddReposPolicy{}).Decide(auth.Identity{}, netip.Addr{}, p, access.Name).Allowed {
 				t.Errorf("%q is given %v", scopes, access)
 			}
 		}

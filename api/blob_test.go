@@ -19,14 +19,14 @@ import (
 )
 
 // pushParts puts a blob that came in several chunks.
-func (s *site) pushParts(repo string, parts ...string) (d string) {
+func (s *site) pushChunks(repo string, parts ...string) (d string) {
 	s.t.Helper()
 	cases := []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", WantCode: 202, Save: "upload"}}
 	for _, part := range parts {
 		cases = append(cases, exchangeCase{Name: "part", Method: "PATCH", URL: "{upload}", Body: part, WantCode: 202, Save: "upload"})
 	}
 	d = sha256Of(strings.Join(parts, ""))
-	s.run(append(cases, exchangeCase{Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201}))
+	s.runCases(append(cases, exchangeCase{Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201}))
 	return d
 }
 
@@ -40,11 +40,11 @@ func TestBlob(t *testing.T) {
 			s := serveRegistry(t, newRegistry(t, url, storage.Options{}), Options{})
 			const content = "0123456789abcdefghij"
 			if strings.Contains(kind, "three") {
-				s.pushParts("team/app", content[:5], content[5:6], content[6:])
+				s.pushChunks("team/app", content[:5], content[5:6], content[6:])
 			} else {
 				s.pushBlob("team/app", content)
 			}
-			s.run(blobCases("/v2/team/app/blobs/", content))
+			s.runCases(blobCases("/v2/team/app/blobs/", content))
 			s.checkRanges("/v2/team/app/blobs/"+sha256Of(content), content)
 		})
 	}
@@ -197,7 +197,7 @@ func TestEmptyBlob(t *testing.T) {
 	d := sha256Of("")
 	empty := header{"Content-Length": "0", "Docker-Content-Digest": d}
 	u := "/v2/team/app/blobs/" + d
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "post", Method: "POST", URL: "/v2/team/app/blobs/uploads/?digest=" + d,
 			WantCode: 201, WantHeader: header{"Location": u},
@@ -222,18 +222,18 @@ func TestEmptyBlob(t *testing.T) {
 }
 
 // spoiled is a registry whose blobs are shorter than they should be, or break.
-type spoiled struct {
+type replacedBlob struct {
 	Registry
 	bytes func() io.ReadSeekCloser
 }
 
-func (s spoiled) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
+func (s replacedBlob) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
 	open := func(context.Context) (io.ReadSeekCloser, error) { return s.bytes(), nil }
 	return storage.NewBlob(digest.FromString("x"), 100_000, open), nil
 }
 
 // broken gives some bytes and then an error.
-type broken struct {
+type failingContent struct {
 	io.Reader
 	io.Seeker
 	io.Closer
@@ -249,8 +249,8 @@ func TestShortBlob(t *testing.T) {
 		"at once":  func() io.Reader { return iotest.ErrReader(io.ErrUnexpectedEOF) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serveRegistry(t, spoiled{bytes: func() io.ReadSeekCloser {
-				return broken{open(), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
+			s := serveRegistry(t, replacedBlob{bytes: func() io.ReadSeekCloser {
+				return failingContent{open(), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
 			}}, Options{})
 			for i, more := range []string{"", "Connection: keep-alive\r\n", "Range: bytes=0-90000\r\n", "Range: bytes=0-0,10-90000\r\n"} {
 				id := fmt.Sprintf("request-%d", i)
@@ -279,13 +279,13 @@ func TestShortBlob(t *testing.T) {
 }
 
 // recorder is a ResponseWriter that sees what ReadFrom is given.
-type recorder struct {
+type readFromRecorder struct {
 	quietWriter
 	files int // pieces of files
 	body  strings.Builder
 }
 
-func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
+func (r *readFromRecorder) ReadFrom(src io.Reader) (int64, error) {
 	if limited, ok := src.(*io.LimitedReader); ok {
 		if _, ok := limited.R.(*os.File); ok {
 			r.files++
@@ -294,7 +294,7 @@ func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(&r.body, src)
 }
 
-func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
+func (r *readFromRecorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
 // TestSendfileFromStorage sees that a blob reaches the server's own ReadFrom as the file that it
 // is.
@@ -303,7 +303,7 @@ func TestSendfileFromStorage(t *testing.T) {
 	content := strings.Repeat("x", 1_000_000)
 	d := s.pushBlob("team/app", content)
 	for _, c := range []struct{ kind, want string }{{"", content}, {"bytes=10-", content[10:]}} {
-		r := &recorder{quietWriter: quietWriter{make(http.Header)}}
+		r := &readFromRecorder{quietWriter: quietWriter{make(http.Header)}}
 		req, err := http.NewRequest("GET", "http://localhost/v2/team/app/blobs/"+d, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ func serveInBubble(t *testing.T, registry Registry, o Options) (s *site, via fun
 	// The last of all cleanups: what net/http and the clients sleep out must end in the bubble.
 	t.Cleanup(func() { time.Sleep(time.Minute) })
 	l := webtest.NewListener()
-	s = newSiteOf(t, registry, o)
+	s = newUnservedSite(t, registry, o)
 	via = func(from string, protocol int) http.RoundTripper {
 		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return l.Dial(from) }, Protocols: new(http.Protocols)}
 		transport.Protocols.SetHTTP1(protocol == 1)
@@ -26,8 +26,8 @@ func serveInBubble(t *testing.T, registry Registry, o Options) (s *site, via fun
 		return transport
 	}
 	const usual = "192.0.2.1:1"
-	s.addr, s.via, s.from = "localhost", via(usual, 1), l.Dial
-	s.conn = func() (net.Conn, error) { return l.Dial(usual) }
+	s.addr, s.transport, s.dialFrom = "localhost", via(usual, 1), l.Dial
+	s.connect = func() (net.Conn, error) { return l.Dial(usual) }
 	server := s.server()
 	server.Protocols.SetUnencryptedHTTP2(true)
 	s.serveOn(l, server)

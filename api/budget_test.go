@@ -103,14 +103,14 @@ func TestManifestBodyLimit(t *testing.T) {
 		for pause, want := range map[time.Duration]int{5 * time.Second: 400, 20 * time.Second: 408} {
 			conn := s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", imageType, len(payload)))
 			go func() {
-				for part := range slicesOf(payload, 32<<10) {
+				for part := range piecesOf(payload, 32<<10) {
 					if _, err := conn.Write([]byte(part)); err != nil {
 						return // the answer says why
 					}
 					time.Sleep(pause)
 				}
 			}()
-			resp, body := s.answerOn(conn, "PUT")
+			resp, body := s.readAnswer(conn, "PUT")
 			if resp.StatusCode != want { // 400: the blobs are not there
 				t.Errorf("with pauses of %v: %d %s", pause, resp.StatusCode, body)
 			}
@@ -120,7 +120,7 @@ func TestManifestBodyLimit(t *testing.T) {
 }
 
 // slicesOf yields a text in pieces of n bytes.
-func slicesOf(text string, n int) func(yield func(string) bool) {
+func piecesOf(text string, n int) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for len(text) > 0 {
 			k := min(n, len(text))

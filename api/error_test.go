@@ -22,12 +22,12 @@ import (
 )
 
 // failing is a registry that answers with an error.
-type failing struct {
+type failingRegistry struct {
 	Registry
 	err error
 }
 
-func (f failing) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
+func (f failingRegistry) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
 	return storage.Blob{}, f.err
 }
 
@@ -45,7 +45,7 @@ func TestErrors(t *testing.T) {
 			manifest.Errorf(p.kind, "what is wrong"),
 			fmt.Errorf("asking for a blob: %w", &manifest.Error{Kind: p.kind, Message: "what is wrong", Detail: []string{"this"}}),
 		} {
-			s := serveRegistry(t, failing{err: err}, Options{})
+			s := serveRegistry(t, failingRegistry{err: err}, Options{})
 			c := exchangeCase{Name: err.Error(), Method: "GET", URL: "/v2/a/blobs/" + d, WantCode: p.status, WantError: p.code}
 			var e *manifest.Error
 			if errors.As(err, &e) && e.Detail != nil {
@@ -81,7 +81,7 @@ func TestCodes(t *testing.T) {
 // TestInternalError has an error that nobody foresaw: it goes into the log and
 // not to the client, with the id that joins the two.
 func TestInternalError(t *testing.T) {
-	s := serveRegistry(t, failing{err: errors.New("open /var/secret: permission denied")}, Options{})
+	s := serveRegistry(t, failingRegistry{err: errors.New("open /var/secret: permission denied")}, Options{})
 	resp, body := s.exchange(exchangeCase{
 		Name: "internal", Method: "GET", URL: "/v2/a/blobs/" + sha256Of("x") + "?secret=1", WantCode: 500, WantError: "UNKNOWN",
 		WantBody: `{"errors":[{"code":"UNKNOWN","message":"internal error"}]}`, WantHeader: header{"Etag": absent},
@@ -98,7 +98,7 @@ func TestInternalError(t *testing.T) {
 // TestPanic has a bug in a handler: the connection ends and the server does not.
 func TestPanic(t *testing.T) {
 	s := serveRegistry(t, nil, Options{}) // every call to it panics
-	if said := ended(s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
+	if said := readUntilClosed(s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
 		t.Errorf("answered %q", said)
 	}
 	s.log.await(`"msg":"request"`, `"status":500`, `"route":"tags"`)
@@ -142,7 +142,7 @@ func TestLog(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	s := newSite(t, Options{})
 	payload, _ := s.pushImage("team/app", "v1", "")
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "manifest", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200},
 		{Name: "manifest", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200},
 		{Name: "head", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200},
@@ -182,7 +182,7 @@ berth_http_requests_in_flight 0
 
 // TestClientGone has a client leave while storage works.
 func TestClientGone(t *testing.T) {
-	s := serveRegistry(t, gone{}, Options{})
+	s := serveRegistry(t, waitingRegistry{}, Options{})
 	conn := s.dial("GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	conn.Close()
 	s.log.await(`"route":"blob"`, `"status":499`)
@@ -192,9 +192,9 @@ func TestClientGone(t *testing.T) {
 }
 
 // gone is a registry that works until the client leaves.
-type gone struct{ Registry }
+type waitingRegistry struct{ Registry }
 
-func (gone) Blob(ctx context.Context, _ string, _ digest.Digest) (storage.Blob, error) {
+func (waitingRegistry) Blob(ctx context.Context, _ string, _ digest.Digest) (storage.Blob, error) {
 	<-ctx.Done()
 	return storage.Blob{}, fmt.Errorf("reading rows: %w", ctx.Err())
 }
@@ -202,7 +202,7 @@ func (gone) Blob(ctx context.Context, _ string, _ digest.Digest) (storage.Blob, 
 // TestDefaults makes an API of nothing but a registry and a policy.
 func TestDefaults(t *testing.T) {
 	a := New(nil, Options{Policy: auth.Open{}, Version: "1.2"})
-	r := &recorder{quietWriter: quietWriter{make(http.Header)}}
+	r := &readFromRecorder{quietWriter: quietWriter{make(http.Header)}}
 	req, err := http.NewRequest("GET", "/v2/", nil)
 	if err != nil {
 		t.Fatal(err)

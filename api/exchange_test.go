@@ -38,7 +38,7 @@ type exchangeCase struct {
 }
 
 // run has the exchanges one after the other.
-func (s *site) run(cases []exchangeCase) {
+func (s *site) runCases(cases []exchangeCase) {
 	s.t.Helper()
 	for _, c := range cases {
 		s.exchange(c)
@@ -67,7 +67,7 @@ func (s *site) exchange(c exchangeCase) (*http.Response, string) {
 			req.Header.Add(k, value)
 		}
 	}
-	resp, err := s.via.RoundTrip(req)
+	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
 		s.t.Errorf("%s: %s %s: %v", c.Name, c.Method, c.URL, err)
 		return nil, ""
@@ -211,7 +211,7 @@ func TestFailedExchange(t *testing.T) {
 // dial opens a connection and sends text.
 func (s *site) dial(text string) net.Conn {
 	s.t.Helper()
-	conn, err := s.conn()
+	conn, err := s.connect()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -223,12 +223,12 @@ func (s *site) dial(text string) net.Conn {
 }
 
 // raw sends text as it stands and reads the answer to it.
-func (s *site) raw(text, method string) (*http.Response, string) {
+func (s *site) sendRaw(text, method string) (*http.Response, string) {
 	s.t.Helper()
-	return s.answerOn(s.dial(text), method)
+	return s.readAnswer(s.dial(text), method)
 }
 
-func (s *site) answerOn(conn net.Conn, method string) (*http.Response, string) {
+func (s *site) readAnswer(conn net.Conn, method string) (*http.Response, string) {
 	s.t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {

@@ -23,60 +23,60 @@ import (
 
 // witness is a registry, and the policy before it, that keep what they were
 // asked for.
-type witness struct {
+type recordingRegistry struct {
 	Registry
 	t       *testing.T
-	allowed []string // repositories, in the order asked
-	asked   string   // "repository element"
+	decided []string // repositories, in the order asked
+	served  string   // "repository element"
 }
 
-func (w *witness) Decide(_ auth.Identity, _ netip.Addr, _ auth.Permission, repo string) auth.Decision {
-	w.allowed = append(w.allowed, repo)
+func (w *recordingRegistry) Decide(_ auth.Identity, _ netip.Addr, _ auth.Permission, repo string) auth.Decision {
+	w.decided = append(w.decided, repo)
 	return auth.Decision{Allowed: true}
 }
 
-func (w *witness) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (w *recordingRegistry) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (w *witness) AllowsAnonymous() bool { return true }
+func (w *recordingRegistry) AllowsAnonymous() bool { return true }
 
-func (w *witness) saw(repo, element string) {
-	w.asked = repo + " " + element
+func (w *recordingRegistry) record(repo, element string) {
+	w.served = repo + " " + element
 	if err := manifest.CheckName(repo); err != nil {
 		w.t.Errorf("storage was asked for %q: %v", repo, err)
 	}
-	if len(w.allowed) == 0 || w.allowed[len(w.allowed)-1] != repo {
-		w.t.Errorf("storage was asked for %q, the policy for %q", repo, w.allowed)
+	if len(w.decided) == 0 || w.decided[len(w.decided)-1] != repo {
+		w.t.Errorf("storage was asked for %q, the policy for %q", repo, w.decided)
 	}
 }
 
-func (w *witness) Manifest(_ context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
-	w.saw(repo, ref.String())
+func (w *recordingRegistry) Manifest(_ context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
+	w.record(repo, ref.String())
 	if again, err := manifest.ParseReference(ref.String()); err != nil || again != ref {
 		w.t.Errorf("storage was asked for reference %q: %v", ref, err)
 	}
 	return storage.Manifest{}, storage.ErrManifestUnknown
 }
 
-func (w *witness) Blob(_ context.Context, repo string, d digest.Digest) (storage.Blob, error) {
-	w.saw(repo, d.String())
+func (w *recordingRegistry) Blob(_ context.Context, repo string, d digest.Digest) (storage.Blob, error) {
+	w.record(repo, d.String())
 	if _, err := manifest.ParseDigest(d.String()); err != nil {
 		w.t.Error(err)
 	}
 	return storage.Blob{}, storage.ErrBlobUnknown
 }
 
-func (w *witness) Upload(_ context.Context, _, repo, id string) (storage.Upload, error) {
-	w.saw(repo, id)
+func (w *recordingRegistry) Upload(_ context.Context, _, repo, id string) (storage.Upload, error) {
+	w.record(repo, id)
 	return storage.Upload{ID: id}, nil
 }
 
-func (w *witness) Tags(_ context.Context, repo, _ string, _ int) ([]string, error) {
-	w.saw(repo, "")
+func (w *recordingRegistry) Tags(_ context.Context, repo, _ string, _ int) ([]string, error) {
+	w.record(repo, "")
 	return nil, storage.ErrNameUnknown
 }
 
-func (w *witness) ReferrersExtent(_ context.Context, q storage.ReferrerQuery, _ digest.Digest, _, _ int) (storage.Extent, error) {
-	w.saw(q.Repo, q.Subject.String())
+func (w *recordingRegistry) ReferrersExtent(_ context.Context, q storage.ReferrerQuery, _ digest.Digest, _, _ int) (storage.Extent, error) {
+	w.record(q.Repo, q.Subject.String())
 	return storage.Extent{}, nil
 }
 
@@ -96,7 +96,7 @@ func FuzzPath(f *testing.F) {
 		if err != nil || u.Host != "" || u.Opaque != "" || u.RawQuery != "" {
 			return // net/http refuses it, or it is more than a path
 		}
-		w := &witness{t: t}
+		w := &recordingRegistry{t: t}
 		a := New(w, Options{Policy: w})
 		r := httptest.NewRecorder()
 		a.serve(r, &http.Request{Method: "GET", URL: u, Host: "localhost", Header: http.Header{}})
@@ -106,7 +106,7 @@ func FuzzPath(f *testing.F) {
 		if r.Code >= 400 && u.Path != "/readyz" && (r.Header().Get("Content-Type") != "application/json" || !json.Valid(r.Body.Bytes())) {
 			t.Errorf("%q is answered %d %q", path, r.Code, r.Body)
 		}
-		repo, element, found := strings.Cut(w.asked, " ")
+		repo, element, found := strings.Cut(w.served, " ")
 		if !found {
 			return
 		}
@@ -150,7 +150,7 @@ type oneBlob struct {
 func (o oneBlob) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
 	open := func(context.Context) (io.ReadSeekCloser, error) {
 		r := strings.NewReader(o.content)
-		return broken{r, r, io.NopCloser(nil)}, nil
+		return failingContent{r, r, io.NopCloser(nil)}, nil
 	}
 	return storage.NewBlob(digest.FromString(o.content), int64(len(o.content)), open), nil
 }
@@ -234,7 +234,7 @@ func FuzzPages(f *testing.F) {
 				t.Errorf("%q has %d tags", next, len(page.Tags))
 			}
 			got = append(got, page.Tags...)
-			next = nextOf(t, r.Result())
+			next = nextLink(t, r.Result())
 		}
 		var want []string
 		for i := range int(total) {

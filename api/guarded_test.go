@@ -36,7 +36,7 @@ const (
 )
 
 // usual is the policy of a gated site.
-const usual = `
+const usualPolicy = `
 policy:
   - {name: public, who: [anonymous, authenticated], repos: ["public/**"], allow: [pull]}
   - {name: own, who: [authenticated], repos: ["{user}/**"], allow: [push, delete]}
@@ -51,14 +51,14 @@ policy:
 //
 // Its users are alice (of the group team), bob and carol, whose passwords are
 // "password of alice" and so on; and there is a robot, deployer.
-type gated struct {
+type guardedSite struct {
 	*site
 	db     *db.DB
 	rows   *rows.DB // in db
 	clock  *clock
-	policy *changing
+	policy *replaceablePolicy
 	ci     *authtest.Provider
-	audit  *auditor
+	audit  *testAuditor
 
 	accounts map[string]int64 // by kind and name
 
@@ -76,37 +76,37 @@ func (c *clock) Now() time.Time          { return c.base.Add(time.Duration(c.ahe
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // changing is a policy that a test replaces.
-type changing struct {
-	p       atomic.Pointer[policy.Policy]
-	issuers string // the section of the file, which each policy has
-	asked   atomic.Int64
+type replaceablePolicy struct {
+	current   atomic.Pointer[policy.Policy]
+	issuers   string // the section of the file, which each policy has
+	decisions atomic.Int64
 }
 
-func (c *changing) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
-	c.asked.Add(1)
-	return c.p.Load().Decide(id, from, p, repo)
+func (c *replaceablePolicy) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
+	c.decisions.Add(1)
+	return c.current.Load().Decide(id, from, p, repo)
 }
 
-func (c *changing) View(id auth.Identity, from netip.Addr) auth.View {
-	v := c.p.Load().View(id, from)
+func (c *replaceablePolicy) View(id auth.Identity, from netip.Addr) auth.View {
+	v := c.current.Load().View(id, from)
 	if allows := v.Allows; allows != nil {
 		v.Allows = func(repo string) bool {
-			c.asked.Add(1)
+			c.decisions.Add(1)
 			return allows(repo)
 		}
 	}
 	return v
 }
 
-func (c *changing) AllowsAnonymous() bool { return c.p.Load().AllowsAnonymous() }
+func (c *replaceablePolicy) AllowsAnonymous() bool { return c.current.Load().AllowsAnonymous() }
 
-func (c *changing) set(t testing.TB, text string) {
+func (c *replaceablePolicy) set(t testing.TB, text string) {
 	t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte(c.issuers+text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.p.Store(p)
+	c.current.Store(p)
 }
 
 // authParts are what an Auth needs, in memory.
@@ -114,7 +114,7 @@ type authParts struct {
 	db     *db.DB
 	rows   *rows.DB // in db
 	clock  *clock
-	policy *changing
+	policy *replaceablePolicy
 	ci     *authtest.Provider
 	auth   *Auth
 }
@@ -122,15 +122,15 @@ type authParts struct {
 func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 	t.Helper()
 	ctx := context.Background()
-	p := authParts{clock: &clock{base: time.Now()}, policy: &changing{}, ci: authtest.NewProvider(t)}
+	p := authParts{clock: &clock{base: time.Now()}, policy: &replaceablePolicy{}, ci: authtest.NewProvider(t)}
 	p.ci.Now = p.clock.Now
 	p.policy.issuers = fmt.Sprintf("issuers:\n  - {name: ci, url: %q, audiences: [%q], match: {repository: 'acme/*'}, identity: '{claims.repository}', ca: %q}\n",
 		p.ci.URL, "https://"+service, p.ci.CAFile)
-	p.policy.set(t, usual)
+	p.policy.set(t, usualPolicy)
 	var err error
 	p.db = dbtest.Open(t, dbtest.Memory)
 	p.rows = rows.New(p.db)
-	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.p.Load().Issuers() }, Now: p.clock.Now})
+	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.current.Load().Issuers() }, Now: p.clock.Now})
 	p.auth = &Auth{}
 	logins := login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}
 	for _, change := range changes {
@@ -150,15 +150,15 @@ func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 
 // newGated serves a registry to its users, and looks, in the end, for secrets in
 // all that was logged. The changes are to what its logins are made with.
-func newGated(t *testing.T, o Options, changes ...func(*login.Options)) *gated {
+func newGuardedSite(t *testing.T, o Options, changes ...func(*login.Options)) *guardedSite {
 	t.Helper()
-	return gate(t, newRegistry(t, "mem://", storage.Options{}), o, changes...)
+	return serveGuarded(t, newRegistry(t, "mem://", storage.Options{}), o, changes...)
 }
 
-func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Options)) *gated {
+func serveGuarded(t *testing.T, registry Registry, o Options, changes ...func(*login.Options)) *guardedSite {
 	t.Helper()
 	parts := newAuthParts(t, changes...)
-	g := &gated{db: parts.db, rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
+	g := &guardedSite{db: parts.db, rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
 		audit: newAuditor()}
 	o.Auth, o.Policy, o.Now = parts.auth, parts.policy, parts.clock.Now
 	o.Audit = g.audit
@@ -166,20 +166,20 @@ func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Opt
 	for name, groups := range map[string][]string{"alice": {"team"}, "bob": nil, "carol": nil} {
 		g.addUser(name, groups...)
 	}
-	g.account("robot", "deployer", "")
+	g.addAccount("robot", "deployer", "")
 	keys, err := g.rows.SigningKeys(g.t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		g.secret(k.PEM, "signing key")
+		g.keepSecret(k.PEM, "signing key")
 	}
 	t.Cleanup(g.checkLogs)
 	return g
 }
 
 // secret notes what must not be logged.
-func (g *gated) secret(s, what string) string {
+func (g *guardedSite) keepSecret(s, what string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.secrets[s] = what
@@ -187,7 +187,7 @@ func (g *gated) secret(s, what string) string {
 }
 
 // checkLogs looks for secrets in the logs, as they are and as JSON and URLs have them.
-func (g *gated) checkLogs() {
+func (g *guardedSite) checkLogs() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name, text := range map[string]string{"log": g.log.String(), "audit": g.audit.String()} {
@@ -205,13 +205,13 @@ func (g *gated) checkLogs() {
 
 func passwordOf(name string) string { return "password of " + name }
 
-func (g *gated) addUser(name string, groups ...string) int64 {
+func (g *guardedSite) addUser(name string, groups ...string) int64 {
 	g.t.Helper()
-	return g.account("user", name, g.secret(passwordOf(name), "password of "+name[:1]+"…"), groups...)
+	return g.addAccount("user", name, g.keepSecret(passwordOf(name), "password of "+name[:1]+"…"), groups...)
 }
 
 // account makes an account; without a password nobody logs in to it by one.
-func (g *gated) account(kind, name, password string, groups ...string) (id int64) {
+func (g *guardedSite) addAccount(kind, name, password string, groups ...string) (id int64) {
 	g.t.Helper()
 	a := rows.Account{Kind: kind, Name: name, Groups: groups, CreatedAt: g.clock.Now().UnixMicro()}
 	if password != "" {
@@ -225,16 +225,16 @@ func (g *gated) account(kind, name, password string, groups ...string) (id int64
 	return id
 }
 
-func (g *gated) hash(password string) string {
+func (g *guardedSite) hash(password string) string {
 	g.t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return g.secret(string(hash), "hash of a password")
+	return g.keepSecret(string(hash), "hash of a password")
 }
 
-func (g *gated) tx(fn func(tx *rows.Tx) error) {
+func (g *guardedSite) tx(fn func(tx *rows.Tx) error) {
 	g.t.Helper()
 	if err := g.rows.Tx(context.Background(), fn); err != nil {
 		g.t.Fatal(err)
@@ -242,14 +242,14 @@ func (g *gated) tx(fn func(tx *rows.Tx) error) {
 }
 
 // personal makes a token of an account, for 90 days.
-func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
+func (g *guardedSite) addToken(kind, name, scope string) (secret string, id int64) {
 	g.t.Helper()
 	of := login.PersonalToken
 	if kind == "robot" {
 		of = login.RobotToken
 	}
 	secret, hash := login.NewSecret(of)
-	g.secret(secret, "token of "+kind)
+	g.keepSecret(secret, "token of "+kind)
 	now, owner := g.clock.Now(), g.accounts[kind+" "+name]
 	g.tx(func(tx *rows.Tx) (err error) {
 		id, err = tx.CreateAuthToken(rows.AuthToken{
@@ -262,8 +262,8 @@ func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
 }
 
 // idToken is what the CI service gives a job of a repository.
-func (g *gated) idToken(repository string) string {
-	return g.secret(g.ci.Sign(map[string]any{"sub": "job of " + repository, "aud": "https://" + service, "repository": repository, "jti": time.Now().String()}), "id_token")
+func (g *guardedSite) idToken(repository string) string {
+	return g.keepSecret(g.ci.Sign(map[string]any{"sub": "job of " + repository, "aud": "https://" + service, "repository": repository, "jti": time.Now().String()}), "id_token")
 }
 
 func basicHeader(name, secret string) header {
@@ -288,7 +288,7 @@ func (h header) with(more header) header {
 }
 
 // issued is an answer of the token endpoint.
-type issued struct {
+type tokenResponse struct {
 	Token       string
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int64  `json:"expires_in"`
@@ -299,44 +299,44 @@ type issued struct {
 }
 
 // ask asks for a token with GET.
-func (g *gated) ask(credentials header, scopes ...string) (issued, *http.Response) {
+func (g *guardedSite) requestToken(credentials header, scopes ...string) (tokenResponse, *http.Response) {
 	g.t.Helper()
 	q := url.Values{"service": {service}, "scope": scopes}
 	resp, body := g.exchange(exchangeCase{Name: "ask for a token", Method: "GET", URL: tokenPath + "?" + q.Encode(), Header: credentials, WantCode: 200,
 		WantHeader: header{"Content-Type": "application/json", "Cache-Control": "no-store"}})
-	return g.readIssued(body), resp
+	return g.parseTokenResponse(body), resp
 }
 
-func (g *gated) readIssued(body string) issued {
+func (g *guardedSite) parseTokenResponse(body string) tokenResponse {
 	g.t.Helper()
-	var i issued
+	var i tokenResponse
 	if err := json.Unmarshal([]byte(body), &i); err != nil {
 		g.t.Fatalf("%q: %v", body, err)
 	}
 	for _, token := range []string{i.Token, i.AccessToken} {
 		if token != "" {
-			g.secret(token, "issued token")
+			g.keepSecret(token, "issued token")
 		}
 	}
 	return i
 }
 
 // tokenOf is the header of a user with a token for scopes.
-func (g *gated) tokenOf(name string, scopes ...string) header {
+func (g *guardedSite) tokenHeader(name string, scopes ...string) header {
 	g.t.Helper()
-	i, _ := g.ask(passwordHeader(name), scopes...)
+	i, _ := g.requestToken(passwordHeader(name), scopes...)
 	return bearerHeader(i.Token)
 }
 
 // anonymousToken is the header of nobody with a token for scopes.
-func (g *gated) anonymousToken(scopes ...string) header {
+func (g *guardedSite) anonymousTokenHeader(scopes ...string) header {
 	g.t.Helper()
-	i, _ := g.ask(nil, scopes...)
+	i, _ := g.requestToken(nil, scopes...)
 	return bearerHeader(i.Token)
 }
 
 // accessIn is what a token that was issued gives, as a scope.
-func (g *gated) accessIn(i issued) string {
+func (g *guardedSite) accessOf(i tokenResponse) string {
 	g.t.Helper()
 	version, err := g.API.auth.Logins.Version(context.Background())
 	if err != nil {
@@ -350,7 +350,7 @@ func (g *gated) accessIn(i issued) string {
 }
 
 // challengeOf is the challenge that is expected, of the site's own address.
-func (g *gated) challengeOf(scope, problem string) string {
+func (g *guardedSite) challenge(scope, problem string) string {
 	text := `Bearer realm="http://` + g.addr + tokenPath + `",service="` + service + `"`
 	if scope != "" {
 		text += `,scope="` + scope + `"`
@@ -362,7 +362,7 @@ func (g *gated) challengeOf(scope, problem string) string {
 }
 
 // get asks for a path and says what came: the status, or the body of the answer where it matters.
-func (g *gated) status(method, path string, h header, body string) int {
+func (g *guardedSite) status(method, path string, h header, body string) int {
 	g.t.Helper()
 	resp, _ := g.do(method, path, h, body)
 	return resp.StatusCode
@@ -370,7 +370,7 @@ func (g *gated) status(method, path string, h header, body string) int {
 
 // do has one exchange about which nothing is expected, and sees that nothing secret
 // that the request showed comes back.
-func (g *gated) do(method, path string, h header, body string) (*http.Response, string) {
+func (g *guardedSite) do(method, path string, h header, body string) (*http.Response, string) {
 	g.t.Helper()
 	req, err := http.NewRequest(method, "http://"+g.addr+path, strings.NewReader(body))
 	if err != nil {
@@ -383,7 +383,7 @@ func (g *gated) do(method, path string, h header, body string) (*http.Response, 
 		}
 		req.Header.Set(k, v)
 	}
-	resp, err := g.via.RoundTrip(req)
+	resp, err := g.transport.RoundTrip(req)
 	if err != nil {
 		g.t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -406,7 +406,7 @@ func (g *gated) do(method, path string, h header, body string) (*http.Response, 
 }
 
 // as has every exchange of f with the header h besides.
-func (g *gated) as(h header, cases []exchangeCase) {
+func (g *guardedSite) runCasesAs(h header, cases []exchangeCase) {
 	g.t.Helper()
 	for _, c := range cases {
 		c.Header = h.with(c.Header)
@@ -415,7 +415,7 @@ func (g *gated) as(h header, cases []exchangeCase) {
 }
 
 // pushAs puts a blob into a repository.
-func (g *gated) pushAs(h header, repo, content string) (d string) {
+func (g *guardedSite) pushBlobAs(h header, repo, content string) (d string) {
 	g.t.Helper()
 	d = sha256Of(content)
 	g.exchange(exchangeCase{
@@ -425,10 +425,10 @@ func (g *gated) pushAs(h header, repo, content string) (d string) {
 }
 
 // imageAs puts an image and its blobs into a repository.
-func (g *gated) imageAs(h header, repo, tag string) (d string) {
+func (g *guardedSite) pushImageAs(h header, repo, tag string) (d string) {
 	g.t.Helper()
-	g.pushAs(h, repo, "{}")
-	g.pushAs(h, repo, "layer of "+repo)
+	g.pushBlobAs(h, repo, "{}")
+	g.pushBlobAs(h, repo, "layer of "+repo)
 	payload := image("{}", "layer of "+repo, "")
 	g.exchange(exchangeCase{
 		Name: "push an image", Method: "PUT", URL: "/v2/" + repo + "/manifests/" + tag,

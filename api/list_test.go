@@ -33,7 +33,7 @@ func TestTags(t *testing.T) {
 	next := func(n int, last string) header {
 		return header{"Link": fmt.Sprintf("<%s?last=%s&n=%d>; rel=\"next\"", u, last, n)}
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "all, in byte order", Method: "GET", URL: u,
 			WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b"),
@@ -104,7 +104,7 @@ func TestCatalog(t *testing.T) {
 		s.pushImage(repo, "v1", "")
 	}
 	s.pushBlob("only/a/blob", "x")
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "all", Method: "GET", URL: u, WantCode: 200, WantHeader: none, WantBody: list("a", "a-b", "a/b", "b")},
 		{
 			Name: "three", Method: "GET", URL: u + "?n=3",
@@ -118,7 +118,7 @@ func TestCatalog(t *testing.T) {
 }
 
 // nextOf returns the path of an answer's Link, "" when it has none.
-func nextOf(t *testing.T, resp *http.Response) string {
+func nextLink(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	link := resp.Header.Get("Link")
 	if link == "" {
@@ -178,7 +178,7 @@ func TestManyTags(t *testing.T) {
 					t.Fatalf("%v: %.200s", err, body)
 				}
 				got = append(got, page.Tags...)
-				u = nextOf(t, resp)
+				u = nextLink(t, resp)
 				if query == "" && u != "" {
 					t.Error("a list without n has a Link")
 				}
@@ -245,7 +245,7 @@ func TestLongPageIsStreamed(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err == nil || json.Valid(body) || len(body) < 2*queryLimit*len(`"v000000",`) || nextOf(t, resp) == "" {
+	if err == nil || json.Valid(body) || len(body) < 2*queryLimit*len(`"v000000",`) || nextLink(t, resp) == "" {
 		t.Errorf("%d, %d bytes, %v", resp.StatusCode, len(body), err)
 	}
 }
@@ -277,7 +277,7 @@ func TestTagsMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, page.Tags...)
-			u = nextOf(t, resp)
+			u = nextLink(t, resp)
 		}
 		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
 			t.Errorf("change before query %d: the tags are not sorted", at)
@@ -330,7 +330,7 @@ func TestLongCatalogIsStreamed(t *testing.T) {
 			t.Errorf("a page of %d has a Content-Length of %d", len(page.Repositories), resp.ContentLength)
 		}
 		got = append(got, page.Repositories...)
-		u = nextOf(t, resp)
+		u = nextLink(t, resp)
 	}
 	if !slices.Equal(got, registry.names) {
 		t.Errorf("%d of %d repositories were listed", len(got), len(registry.names))

@@ -20,7 +20,7 @@ func TestManifest(t *testing.T) {
 	}
 	same := header{"Docker-Content-Digest": d, "Etag": `"` + d + `"`}
 	const tagURL, m = "/v2/team/app/manifests/v1", "/v2/team/app/manifests/"
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "by tag", Method: "GET", URL: tagURL, WantCode: 200, WantHeader: sent, WantBody: payload},
 		{Name: "by digest", Method: "GET", URL: m + d, WantCode: 200, WantHeader: sent, WantBody: payload},
 		{Name: "head by tag", Method: "HEAD", URL: tagURL, WantCode: 200, WantHeader: sent},
@@ -76,7 +76,7 @@ func TestPutManifest(t *testing.T) {
 	large := image("{}", "layer", `,"annotations":{"a":"`+strings.Repeat("x", 4096)+`"}`)
 	full := image("{}", "layer", `,"annotations":{"a":"`)
 	full += strings.Repeat("x", 4096-len(full)-len(`"}}`)) + `"}}`
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "by tag", Method: "PUT", URL: m + "v2", Header: typed, Body: payload, WantCode: 201, WantHeader: done},
 		{Name: "by digest", Method: "PUT", URL: m + d, Header: typed, Body: payload, WantCode: 201, WantHeader: done},
 		{
@@ -152,10 +152,10 @@ func TestPutManifest(t *testing.T) {
 		},
 	})
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(large), large)
-	resp, body := s.raw("PUT "+m+"v3 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
+	resp, body := s.sendRaw("PUT "+m+"v3 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
 	s.check(exchangeCase{Name: "larger, of unsaid length", Method: "PUT", URL: m, WantCode: 413, WantError: "MANIFEST_INVALID"}, resp, body)
 	chunk = fmt.Sprintf("%x\r\n%s\r\n", len(payload), payload)
-	resp, body = s.raw("PUT "+m+"v4 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
+	resp, body = s.sendRaw("PUT "+m+"v4 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
 	s.check(exchangeCase{Name: "of unsaid length", Method: "PUT", URL: m, WantCode: 201, WantHeader: done}, resp, body)
 	s.checkBudgets()
 }
@@ -196,7 +196,7 @@ func TestConditions(t *testing.T) {
 	is := func(tag, d string) exchangeCase {
 		return exchangeCase{Name: "it is", Method: "HEAD", URL: m + tag, WantCode: 200, WantHeader: header{"Docker-Content-Digest": d}}
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		put("create what exists", "v1", two, header{"If-None-Match": "*"}, 412), is("v1", d1),
 		put("create", "v2", two, header{"If-None-Match": "*"}, 201), is("v2", d2),
 		put("replace another", "v1", two, header{"If-Match": quoted(d2)}, 412), is("v1", d1),
@@ -233,7 +233,7 @@ func TestDeleteManifest(t *testing.T) {
 	_, d := s.pushImage("team/app", "v1", "")
 	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, indexType, imageType, d, len(image("{}", "layer", "")))
 	const m = "/v2/team/app/manifests/"
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "an index", Method: "PUT", URL: m + "all", Header: header{"Content-Type": indexType}, Body: index, WantCode: 201},
 		{Name: "what an index lists", Method: "DELETE", URL: m + d, WantCode: 403, WantError: "DENIED"},
 		{
@@ -280,33 +280,33 @@ func TestManifestMemory(t *testing.T) {
 	release := take(s.sendBudget)
 	s.exchange(exchangeCase{Name: "what the cache has needs none", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
 	release()
-	s = serveRegistry(t, uncached{registry}, Options{ManifestMemory: 8 << 20})
+	s = serveRegistry(t, uncachedRegistry{registry}, Options{ManifestMemory: 8 << 20})
 	release = take(s.sendBudget)
 	get := "GET /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 	waiting := s.dial(get)
 	left := s.dial(get)
 	left.Close()
 	s.log.await(`"route":"manifest"`, `"status":499`)
-	s.run([]exchangeCase{{Name: "head needs none", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
+	s.runCases([]exchangeCase{{Name: "head needs none", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
 	release()
-	resp, body := s.answerOn(waiting, "GET")
+	resp, body := s.readAnswer(waiting, "GET")
 	s.check(exchangeCase{Name: "after waiting", Method: "GET", URL: "/v2/", WantCode: 200, WantBody: payload, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
 	// A push waits, with its body read, for those that are being parsed.
 	release = take(s.parseBudget)
 	waiting = s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		"application/vnd.oci.image.manifest.v1+json", len(payload), payload))
-	s.run([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
-	s.run([]exchangeCase{{Name: "the push waits", Method: "HEAD", URL: "/v2/team/app/manifests/v2", WantCode: 404}})
+	s.runCases([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
+	s.runCases([]exchangeCase{{Name: "the push waits", Method: "HEAD", URL: "/v2/team/app/manifests/v2", WantCode: 404}})
 	release()
-	resp, body = s.answerOn(waiting, "PUT")
+	resp, body = s.readAnswer(waiting, "PUT")
 	s.check(exchangeCase{Name: "pushed after waiting", Method: "PUT", URL: "/v2/", WantCode: 201, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
 	s.checkBudgets()
 }
 
 // uncached is a registry that has no payload in memory.
-type uncached struct{ Registry }
+type uncachedRegistry struct{ Registry }
 
-func (u uncached) Manifest(ctx context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
+func (u uncachedRegistry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
 	m, err := u.Registry.Manifest(ctx, repo, ref)
 	return storage.NewManifest(m, m.Payload), err
 }

@@ -20,7 +20,7 @@ import (
 // refer pushes n images that refer to a digest and returns their digests, sorted.
 // Their types are application/x.0 and application/x.1 in turn, and annotations
 // returns the value of their annotation "a".
-func (s *site) refer(repo, subject string, n int, annotation func(i int) string) (digests []string) {
+func (s *site) pushReferrers(repo, subject string, n int, annotation func(i int) string) (digests []string) {
 	s.t.Helper()
 	for i := range n {
 		more := fmt.Sprintf(`,"artifactType":"application/x.%d","annotations":{"n":"%d","a":"%s"},"subject":{"mediaType":%q,"digest":%q,"size":1}`,
@@ -32,7 +32,7 @@ func (s *site) refer(repo, subject string, n int, annotation func(i int) string)
 	return digests
 }
 
-func brief(int) string { return "<&>" }
+func shortAnnotation(int) string { return "<&>" }
 
 // referrers follows the Links from a list of referrers and returns the digests of each answer.
 func (s *site) referrers(u string) (answers [][]string) {
@@ -42,14 +42,14 @@ func (s *site) referrers(u string) (answers [][]string) {
 		if len(body) > maxReferrers || resp.ContentLength >= 0 {
 			s.t.Errorf("a body of %d bytes, Content-Length %d", len(body), resp.ContentLength)
 		}
-		answers = append(answers, listed(s.t, body))
-		u = nextOf(s.t, resp)
+		answers = append(answers, digestsIn(s.t, body))
+		u = nextLink(s.t, resp)
 	}
 	return answers
 }
 
 // listed returns the digests of a list of referrers.
-func listed(t *testing.T, body string) (digests []string) {
+func digestsIn(t *testing.T, body string) (digests []string) {
 	t.Helper()
 	var index struct {
 		Manifests []struct {
@@ -72,7 +72,7 @@ func listed(t *testing.T, body string) (digests []string) {
 func TestReferrers(t *testing.T) {
 	s := newSite(t, Options{})
 	subject := sha256Of("subject")
-	digests := s.refer("team/app", subject, 3, brief)
+	digests := s.pushReferrers("team/app", subject, 3, shortAnnotation)
 	u := "/v2/team/app/referrers/" + subject
 	fields := header{"Content-Type": indexType, "Link": absent, "Oci-Filters-Applied": absent, "Content-Length": absent}
 	with := func(more header) header {
@@ -128,12 +128,12 @@ func TestReferrers(t *testing.T) {
 			with(header{"Oci-Filters-Applied": "artifactType", "Link": "<" + u + "?artifactType=application%2Fx.0&last=" +
 				strings.ReplaceAll(digestOf(t, byType["application/x.0"][0]), ":", "%3A") + `&n=1>; rel="next"`}), list(byType["application/x.0"][0])},
 	} {
-		s.run([]exchangeCase{
+		s.runCases([]exchangeCase{
 			{Name: c.name, Method: "GET", URL: u + c.query, WantCode: 200, WantHeader: with(c.header), WantBody: c.body},
 			{Name: c.name, Method: "HEAD", URL: u + c.query, WantCode: 200, WantHeader: with(c.header)},
 		})
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "of an unknown digest", Method: "GET", URL: "/v2/team/app/referrers/" + sha256Of("x"),
 			WantCode: 200, WantHeader: fields, WantBody: list(),
@@ -172,11 +172,11 @@ func digestOf(t *testing.T, descriptor string) string {
 func TestReferrersAnswer(t *testing.T) {
 	s := newSite(t, Options{})
 	many, large := sha256Of("many"), sha256Of("large")
-	want := s.refer("team/app", many, 151, brief)
+	want := s.pushReferrers("team/app", many, 151, shortAnnotation)
 	if got := s.referrers("/v2/team/app/referrers/" + many); len(got) != 1 || !slices.Equal(got[0], want) {
 		t.Errorf("151 referrers are sent in %d answers", len(got))
 	}
-	want = s.refer("team/app", large, 70, func(int) string { return strings.Repeat("<", 65_000) })
+	want = s.pushReferrers("team/app", large, 70, func(int) string { return strings.Repeat("<", 65_000) })
 	got := s.referrers("/v2/team/app/referrers/" + large)
 	if len(got) != 2 || len(got[0]) < 63 || !slices.Equal(slices.Concat(got...), want) {
 		t.Errorf("70 referrers of 65 KB are sent in %d answers, the first with %d", len(got), len(got[0]))
@@ -211,7 +211,7 @@ func servePaged(t *testing.T, registry *pagedReferrers) (s *site, u string, dige
 	registry.Registry = newRegistry(t, "mem://", storage.Options{})
 	s = serveRegistry(t, registry, Options{})
 	subject := sha256Of("subject")
-	digests = s.refer("team/app", subject, 5, func(int) string { return strings.Repeat("x", 30_000) })
+	digests = s.pushReferrers("team/app", subject, 5, func(int) string { return strings.Repeat("x", 30_000) })
 	return s, "/v2/team/app/referrers/" + subject, digests
 }
 
@@ -226,17 +226,17 @@ func TestReferrersMeanwhile(t *testing.T) {
 			for _, d := range []string{digests[0], digests[2], digests[4]} {
 				s.exchange(exchangeCase{Name: "delete", Method: "DELETE", URL: "/v2/team/app/manifests/" + d, WantCode: 202})
 			}
-			s.refer("team/app", sha256Of("subject"), 1, brief)
+			s.pushReferrers("team/app", sha256Of("subject"), 1, shortAnnotation)
 		}
 		return nil
 	}
 	s, u, digests := servePaged(t, registry)
 	_, body := s.exchange(exchangeCase{Name: "meanwhile", Method: "GET", URL: u, WantCode: 200})
-	if got, want := listed(t, body), []string{digests[0], digests[1], digests[3]}; !slices.Equal(got, want) {
+	if got, want := digestsIn(t, body), []string{digests[0], digests[1], digests[3]}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	_, body = s.exchange(exchangeCase{Name: "afterwards", Method: "GET", URL: u, WantCode: 200})
-	if got := listed(t, body); len(got) != 3 {
+	if got := digestsIn(t, body); len(got) != 3 {
 		t.Errorf("afterwards there are %v", got)
 	}
 }
@@ -278,7 +278,7 @@ func TestReferrersFail(t *testing.T) {
 func TestD2ReferrersHoldNothing(t *testing.T) {
 	s := newSite(t, Options{})
 	subject := sha256Of("subject")
-	want := s.refer("team/app", subject, 70, func(int) string { return strings.Repeat("<", 65_000) })
+	want := s.pushReferrers("team/app", subject, 70, func(int) string { return strings.Repeat("<", 65_000) })
 	u := "/v2/team/app/referrers/" + subject
 	for range 20 {
 		s.dial(strings.Repeat("GET "+u+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 10))

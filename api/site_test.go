@@ -23,14 +23,14 @@ import (
 // site is an API on a real registry, served over a real connection.
 type site struct {
 	*API
-	t     *testing.T
-	addr  string                              // "127.0.0.1:41234"
-	conn  func() (net.Conn, error)            // opens a connection to it
-	via   http.RoundTripper                   // over such connections
-	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
-	log   *logBuffer
-	saved map[string]string // what an exchange's Save kept
-	read  byteCount         // of the bodies of requests
+	t         *testing.T
+	addr      string                              // "127.0.0.1:41234"
+	connect   func() (net.Conn, error)            // opens a connection to it
+	transport http.RoundTripper                   // over such connections
+	dialFrom  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
+	log       *logBuffer
+	saved     map[string]string // what an exchange's Save kept
+	bodyBytes byteCount         // of the bodies of requests
 }
 
 // logBuffer keeps what is logged.
@@ -101,15 +101,15 @@ func serveRegistry(t *testing.T, registry Registry, o Options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSiteOf(t, registry, o)
-	s.addr, s.via = l.Addr().String(), http.DefaultTransport
-	s.conn = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
+	s := newUnservedSite(t, registry, o)
+	s.addr, s.transport = l.Addr().String(), http.DefaultTransport
+	s.connect = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
 	s.serveOn(l, s.server())
 	return s
 }
 
 // newSiteOf makes the API of a site, which is not served yet.
-func newSiteOf(t *testing.T, registry Registry, o Options) *site {
+func newUnservedSite(t *testing.T, registry Registry, o Options) *site {
 	t.Helper()
 	s := &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
 	if o.Policy == nil {
@@ -129,7 +129,7 @@ func (s *site) server() *http.Server {
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counted := r.WithContext(r.Context()) // net/http goes on with the body that it made
-		counted.Body = countedBody{r.Body, &s.read}
+		counted.Body = countedBody{r.Body, &s.bodyBytes}
 		handler.ServeHTTP(w, counted)
 	})
 	return server

@@ -26,7 +26,7 @@ func (m mirror) Blob(ctx context.Context, repo string, d digest.Digest) (storage
 	}
 	return storage.NewBlob(d, int64(len(content)), func(context.Context) (io.ReadSeekCloser, error) {
 		r := strings.NewReader(content)
-		return broken{r, r, io.NopCloser(nil)}, nil
+		return failingContent{r, r, io.NopCloser(nil)}, nil
 	}), nil
 }
 
@@ -48,7 +48,7 @@ func TestWrapper(t *testing.T) {
 	}}
 	s := serveRegistry(t, there, Options{})
 	own := digest.FromString("own")
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "push", Method: "POST", URL: "/v2/a/blobs/uploads/?digest=" + own.String(), Body: "own", WantCode: 201},
 		{Name: "own blob", Method: "GET", URL: "/v2/a/blobs/" + own.String(), WantCode: 200, WantBody: "own"},
 		{Name: "blob", Method: "GET", URL: "/v2/a/blobs/" + digest.FromString(blob).String(), WantCode: 200, WantBody: blob},
