@@ -106,7 +106,7 @@ func TestS3Widening(t *testing.T) {
 			{Name: "what it is for", Method: "GET", URL: pulled, WantCode: 404, WantError: "NAME_UNKNOWN"},
 		})
 	}
-	// A token whose holder has less than its access says, as after a forgery of ours.
+	// A token with more access than its holder's credential, as after a forgery.
 	forged := newForgerOf(g, basicHeader("alice", secret)).token(nil, fields{"access": []fields{{"type": "repository", "name": "team/app", "actions": []string{"pull", "push"}}}}, nil)
 	g.runCasesAs(bearerHeader(forged), []exchangeCase{
 		{Name: "access beyond the credential", Method: "POST", URL: uploads, WantCode: 401, WantError: "UNAUTHORIZED"},
@@ -119,8 +119,8 @@ func TestS3Widening(t *testing.T) {
 	}
 }
 
-// TestP1Paths asks for paths that could be another one's, with and without a
-// token: they are refused before anyone is asked who asks.
+// TestP1Paths requests paths that could be taken for a path of another repository, with and without
+// a token. They are refused before the caller is authenticated.
 func TestP1Paths(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	g.pushImageAs(passwordHeader("alice"), "alice/app", "v1")
@@ -143,8 +143,8 @@ func TestP1Paths(t *testing.T) {
 	}
 }
 
-// TestP2NamesLikePaths has repositories that are called as paths are: who asks, what
-// the policy is asked for and what is served are one.
+// TestP2NamesLikePaths has repositories whose names contain keywords of paths. The repository in
+// the challenge, in the policy's decision and in storage is the same.
 func TestP2NamesLikePaths(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	for _, repo := range []string{"alice/manifests", "alice/blobs/uploads", "alice/tags/list", "alice/referrers", "alice/v2", "alice/auth", "alice/v2/auth"} {
@@ -160,12 +160,12 @@ func TestP2NamesLikePaths(t *testing.T) {
 	for _, path := range []string{"/v2/_catalog/tags/list", "/v2/_catalog/manifests/v1", "/v2/alice/app/manifests/a%2fb", "/v2/alice/app/blobs/uploads/..%2fx"} {
 		g.exchange(exchangeCase{Name: "no name", Method: "GET", URL: path, WantCode: 400, WantError: "NAME_INVALID"})
 	}
-	// The token endpoint is no repository.
+	// The path of the token endpoint is not a repository's.
 	g.exchange(exchangeCase{Name: "a repository called auth", Method: "GET", URL: "/v2/auth/tags/list", WantCode: 401, WantError: "UNAUTHORIZED",
 		WantHeader: header{"Www-Authenticate": g.challenge("repository:auth:pull", "")}})
 }
 
-// TestP3OneParser gives parameters twice, and in other places.
+// TestP3OneParser gives parameters twice, and in the wrong place.
 func TestP3OneParser(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	d := g.pushBlobAs(passwordHeader("alice"), "alice/base", "secret content")
@@ -196,7 +196,7 @@ func TestP3OneParser(t *testing.T) {
 	})
 }
 
-// looks is what of an answer tells anything.
+// comparableAnswer returns the answer without the parts that differ between equal requests.
 func (g *guardedSite) comparableAnswer(method, path string, h header, body string) string {
 	g.t.Helper()
 	resp, text := g.do(method, path, h, body)
@@ -238,8 +238,8 @@ func TestB1MountTellsNothing(t *testing.T) {
 	}
 }
 
-// forgedFor is a token with the registry's signature and more access than the
-// policy has: the policy must not rely on it.
+// forgedFor returns a token with the registry's signature and with more access than the policy
+// gives: its holder must not have that access.
 func (g *guardedSite) forgedFor(name string, repos ...string) string {
 	g.t.Helper()
 	var access []fields
@@ -283,7 +283,7 @@ func TestB3ManifestLinksNothingElsewhere(t *testing.T) {
 		put("a child", indexType, `{"schemaVersion":2,"mediaType":"`+indexType+`","manifests":[{"mediaType":"`+imageType+`","digest":"`+child+`","size":`+size+`}]}`, child),
 		{Name: "the layer", Method: "GET", URL: "/v2/bob/app/blobs/" + layer, WantCode: 404, WantError: "BLOB_UNKNOWN"},
 		{Name: "the child", Method: "GET", URL: "/v2/bob/app/manifests/" + child, WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
-		// A subject may be anything, and stays where it is.
+		// A subject need not exist in the repository, and is not added to it.
 		{Name: "a subject", Method: "PUT", URL: "/v2/bob/app/manifests/v1", Header: header{"Content-Type": imageType}, WantCode: 201,
 			Body: image("{}", "{}", `,"subject":{"mediaType":"`+imageType+`","digest":"`+child+`","size":`+size+`}`)},
 		{Name: "the subject", Method: "GET", URL: "/v2/bob/app/manifests/" + child, WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
@@ -304,7 +304,7 @@ func TestB4BlobsOfARepository(t *testing.T) {
 			{Name: "where it is not", Method: method, URL: blob("alice/app"), WantCode: 404, WantError: "BLOB_UNKNOWN"},
 		})
 	}
-	// Once more with what was remembered, and without the right to it.
+	// The blob is in the cache now, and the caller may not pull it.
 	g.runCasesAs(g.tokenHeader("bob", "repository:alice/base:pull"), []exchangeCase{{Name: "another's", Method: "GET", URL: blob("alice/base"), WantCode: 401, WantError: "UNAUTHORIZED"}})
 	g.policy.set(t, "policy:\n  - {name: only app, who: [authenticated], repos: [alice/app], allow: [push]}\n")
 	g.runCasesAs(alice, []exchangeCase{
@@ -319,8 +319,8 @@ func TestB4BlobsOfARepository(t *testing.T) {
 	})
 }
 
-// TestB5NothingTellsWhatIsThere asks for what is there and what is not, without
-// the right to either.
+// TestB5NothingTellsWhatIsThere requests content that exists and content that does not, without a
+// permission for either.
 func TestB5NothingTellsWhatIsThere(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")
@@ -514,8 +514,7 @@ func TestU2Grace(t *testing.T) {
 	see("somebody else of that name", g.tokenHeader("alice", scope), 404)
 }
 
-// TestH1Hosts writes other hosts, schemes and addresses into a request than those
-// that are so.
+// TestH1Hosts sends hosts, schemes and addresses other than the real ones.
 func TestH1Hosts(t *testing.T) {
 	forwarded := header{"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "1", "Forwarded": "for=192.0.2.7;host=evil.example;proto=https"}
 	realm := func(base string) header {
@@ -540,11 +539,11 @@ func TestH1Hosts(t *testing.T) {
 	})
 	trusting := newGuardedSite(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}, HSTS: time.Hour})
 	trusting.runCases([]exchangeCase{
-		ping("forwarded", forwarded, "https://evil.example"), // which the proxy we trust says
+		ping("forwarded", forwarded, "https://evil.example"), // by a trusted proxy
 		ping("not over TLS", header{"X-Forwarded-Proto": "ftp"}, "http://"+trusting.addr),
 		ping("the nearest one counts", header{"X-Forwarded-Proto": "http, https", "X-Forwarded-Host": "a.example, r.example"}, "https://r.example"),
 	})
-	// The absolute form of a request line becomes the host, also one that would end the realm.
+	// The host of an absolute request line counts, but not if it would end the quoted realm.
 	for line, want := range map[string]string{
 		"GET http://evil.example/v2/ HTTP/1.1\r\nHost: " + plain.addr:    `realm="http://evil.example/v2/auth"`,
 		"GET http://evil\"x/v2/ HTTP/1.1\r\nHost: " + plain.addr:         "",
@@ -562,7 +561,7 @@ func TestH1Hosts(t *testing.T) {
 			t.Errorf("%q is answered %d with the challenge %q", line, resp.StatusCode, got)
 		}
 	}
-	// Locations stay relative; the audit and the limit of attempts go by the peer.
+	// Locations stay relative. The audit and the limit of login attempts use the peer's address.
 	plain.runCasesAs(passwordHeader("alice").with(forwarded), []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
 	if at, _ := plain.savedUpload(); !strings.HasPrefix(at, "/v2/") {
 		t.Errorf("a session is at %q", at)
@@ -591,7 +590,7 @@ func TestH1Hosts(t *testing.T) {
 	}
 }
 
-// TestOrigin reads what proxies wrote, from the right.
+// TestOrigin checks that X-Forwarded-For is read from the right.
 func TestOrigin(t *testing.T) {
 	a := New(nil, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}})
 	for _, c := range []struct{ peer, forwarded, want string }{
@@ -618,7 +617,7 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// TestN1Kinds has a user and a robot of one name, and names that look like other things.
+// TestN1Kinds has a user and a robot of the same name, and names that look like other kinds.
 func TestN1Kinds(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	g.addUser("deployer")
@@ -638,8 +637,8 @@ func TestN1Kinds(t *testing.T) {
 	}
 }
 
-// TestN2NamesGivenAgain removes a user and makes another one of the same name: what
-// the first one has left is not the second one's.
+// TestN2NamesGivenAgain deletes a user and creates another of the same name, who must not get the
+// tokens and upload sessions of the first one.
 func TestN2NamesGivenAgain(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	old := g.tokenHeader("alice", "repository:alice/app:pull,push")

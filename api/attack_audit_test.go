@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// auditor is an Auditor that keeps its lines, and has room as the test wants it.
+// testAuditor is an Auditor that collects its lines. The test decides whether it has room.
 type testAuditor struct {
 	logBuffer
 	handler slog.Handler
@@ -22,10 +22,10 @@ type testAuditor struct {
 	mu           sync.Mutex
 	full         bool
 	reserveCalls int           // calls of Reserve
-	held         int           // rooms reserved and not yet used or given back
-	dropped      int           // lines
-	canceled     int           // calls of Reserve for clients that had left
-	released     chan struct{} // has an element when room was given back
+	held         int           // reservations not yet used or released
+	dropped      int           // lines dropped
+	canceled     int           // calls of Reserve with a context that had ended
+	released     chan struct{} // signaled by Release
 }
 
 func newAuditor() *testAuditor {
@@ -69,21 +69,21 @@ func (a *testAuditor) Drop() {
 	a.dropped++
 }
 
-// fill decides whether there is room.
+// setFull sets whether there is no room.
 func (a *testAuditor) setFull(full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.full = full
 }
 
-// state is how often room was asked for, how much is held, and how many lines were dropped.
+// state returns the number of calls of Reserve, of rooms held, and of lines dropped.
 func (a *testAuditor) state() (asked, held, dropped int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.reserveCalls, a.held, a.dropped
 }
 
-// wantState fails the test when room is held after an answer, or other lines were dropped.
+// checkAudit checks that no room is held after an answer, and the number of dropped lines.
 func (g *guardedSite) checkAudit(when string, dropped int) {
 	g.t.Helper()
 	if _, held, n := g.audit.state(); held != 0 || n != dropped {
@@ -91,13 +91,13 @@ func (g *guardedSite) checkAudit(when string, dropped int) {
 	}
 }
 
-// unaudited is an answer to what the audit has no room for.
+// noAuditRoomCase returns a request that fails because the audit has no room for its line.
 func noAuditRoomCase(name, method, url string) exchangeCase {
 	return exchangeCase{Name: name, Method: method, URL: url, WantCode: 503, WantError: "UNAVAILABLE", WantHeader: header{"Retry-After": "5"}}
 }
 
-// TestD4WritesWithoutAudit: what changes content is not done while the audit has no room for its
-// line, and what has no line is.
+// TestD4WritesWithoutAudit checks that while the audit has no room, content does not change, and
+// requests without an audit line succeed.
 func TestD4WritesWithoutAudit(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := g.tokenHeader("alice", "repository:team/app:pull,push,delete", "repository:team/other:pull,push")
@@ -163,8 +163,8 @@ func TestD4WritesWithoutAudit(t *testing.T) {
 	g.checkAudit("when there is room again", 0)
 }
 
-// TestD4LoginsWithoutAudit: nobody is let in, and nobody learns whether a password is right, while
-// the audit has no room for the attempt. What is denied stays so.
+// TestD4LoginsWithoutAudit checks that while the audit has no room, logins fail without disclosing
+// whether the password was right. Denied requests are still denied.
 func TestD4LoginsWithoutAudit(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := g.tokenHeader("alice", "repository:team/app:pull")
@@ -210,7 +210,8 @@ func TestD4LoginsWithoutAudit(t *testing.T) {
 	g.checkAudit("when there is room again", 3)
 }
 
-// TestD4SlowBodyHoldsNoRoom: a client that is slow to send a body holds no room in the audit.
+// TestD4SlowBodyHoldsNoRoom checks that a client that sends a body slowly holds no room in the
+// audit.
 func TestD4SlowBodyHoldsNoRoom(t *testing.T) {
 	audit := newAuditor()
 	s := newSite(t, Options{Audit: audit})
@@ -253,15 +254,14 @@ func TestD4SlowBodyHoldsNoRoom(t *testing.T) {
 	}
 }
 
-// TestD4RefusedBodyHoldsNoRoom: neither does a client that is slow to send what nobody wants any
-// more.
+// TestD4RefusedBodyHoldsNoRoom checks the same for a body that is drained after an error.
 func TestD4RefusedBodyHoldsNoRoom(t *testing.T) {
 	audit := newAuditor()
 	s := newSite(t, Options{Audit: audit})
 	s.pushBlob("team/app", "x")
 	<-audit.released
 	conn := s.dial("DELETE /v2/team/app/manifests/none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n")
-	<-audit.released // before the rest is waited for
+	<-audit.released // before the rest of the body is drained
 	if _, err := io.WriteString(conn, "{}\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -271,8 +271,8 @@ func TestD4RefusedBodyHoldsNoRoom(t *testing.T) {
 	}
 }
 
-// TestD4LeavingSparesNoLine: the line of a denial waits for room as long as ever when its client
-// has left.
+// TestD4LeavingSparesNoLine checks that a client cannot prevent the audit line of a denial by
+// leaving: its context does not end the wait for room.
 func TestD4LeavingSparesNoLine(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	g.audit.setFull(true)

@@ -12,8 +12,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// trickle is a body that comes byte by byte: the first part at once, and then one a while until it
-// has n. It never ends well.
+// trickleBody is a body that sends first at once, and then n single bytes at an interval. It ends
+// with an error.
 type trickleBody struct {
 	first string
 	every time.Duration
@@ -34,9 +34,8 @@ func (b *trickleBody) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// TestD1TrickledManifests has one caller push many large manifests byte by byte, in each way that a
-// body can come. Others pull and push manifests meanwhile, without waiting, and the slow pushes
-// end.
+// TestD1TrickledManifests has one caller push many large manifests byte by byte, with and without a
+// Content-Length. Meanwhile others pull and push manifests without waiting. The slow pushes end.
 func TestD1TrickledManifests(t *testing.T) {
 	for protocol, length := range map[int][]int64{1: {4 << 20, -1}, 2: {4 << 20, -1}} {
 		for _, length := range length {
@@ -69,7 +68,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 			req.ContentLength = length
 			resp, err := attacker.RoundTrip(req)
 			if err != nil {
-				answers <- 0 // the connection was ended under it
+				answers <- 0 // the connection was closed
 				return
 			}
 			resp.Body.Close()
@@ -91,7 +90,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 		t.Errorf("%s: others waited for %v", name, waited)
 	}
 	for range attackers {
-		// Of those that want more than one caller may hold, the last are told to come back.
+		// Requests beyond the share of one caller get 503.
 		if status := <-answers; status != http.StatusRequestTimeout && status != http.StatusServiceUnavailable {
 			t.Errorf("%s: a body that trickles is answered %d", name, status)
 		}
@@ -102,8 +101,8 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	s.checkBudgets()
 }
 
-// TestD1SlowManifestReaders has one caller ask for large manifests that the cache does not have,
-// and read nothing. Others get theirs without waiting.
+// TestD1SlowManifestReaders has one caller request large manifests that are not cached, and read
+// nothing. Others get theirs without waiting.
 func TestD1SlowManifestReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, via := serveInBubble(t, newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20}), Options{})
@@ -126,12 +125,12 @@ func TestD1SlowManifestReaders(t *testing.T) {
 		if waited := time.Since(began); waited > time.Second {
 			t.Errorf("others waited for %v", waited)
 		}
-		time.Sleep(3 * time.Minute) // http.body_timeout cuts those that do not read
+		time.Sleep(3 * time.Minute) // http.body_timeout ends the answers that are not read
 		s.checkBudgets()
 	})
 }
 
-// tagQuery is a query with n parameters tag.
+// tagQuery returns a query with n parameters tag.
 func tagQuery(n int) string {
 	tags := make([]string, n)
 	for i := range tags {
@@ -159,13 +158,13 @@ func TestD5ManyTags(t *testing.T) {
 		put("one tag again and again", strings.Repeat("tag=v1&", maxTags)+"tag=v1", 400),
 		{Name: "nothing was written", Method: "HEAD", URL: fmt.Sprintf("/v2/team/app/manifests/t%d", maxTags), WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
 	})
-	// The answer comes before the body is asked for.
+	// The answer comes instead of 100 Continue.
 	resp, body := s.sendRaw("PUT "+target+tagQuery(maxTags+1)+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", "PUT")
 	s.check(put("before the body", "", 400), resp, body)
 }
 
-// TestD8LongPaths asks for paths that are longer than any that this API has. They are refused
-// before they are matched with the table of routes, which costs as much as a path is long.
+// TestD8LongPaths requests paths that are longer than any valid path. They are refused before they
+// are matched with the routes, because the cost of that grows with the length.
 func TestD8LongPaths(t *testing.T) {
 	s := newSite(t, Options{})
 	for _, n := range []int{maxPath + 1, 4096, 59_000} {
@@ -186,7 +185,7 @@ func TestD8LongPaths(t *testing.T) {
 	if log := s.log.String(); strings.Contains(log, `"route":"manifest"`) {
 		t.Error("a path that is too long was matched")
 	}
-	// The longest that there is: a name of 255 bytes and a digest of 135, its colon escaped.
+	// The longest valid path has a name of 255 bytes and a digest of 135, its colon escaped.
 	s.exchange(exchangeCase{Name: "the longest path", Method: "GET", WantCode: 404, WantError: "MANIFEST_UNKNOWN",
 		URL: "/v2/" + strings.Repeat("a", 255) + "/manifests/sha512%3A" + strings.Repeat("a", 128)})
 }

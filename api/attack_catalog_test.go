@@ -17,7 +17,7 @@ import (
 	"github.com/berth-registry/berth/storage/storagetest"
 )
 
-// countedRows is a registry whose rows are counted as its lists of repositories give them.
+// rowCounter is a registry that counts the rows of its lists of repositories.
 type rowCounter struct {
 	Registry
 	rows atomic.Int64
@@ -35,7 +35,7 @@ func (c *rowCounter) Listed(ctx context.Context, since int64, n int) ([]string, 
 	return names, version, err
 }
 
-// filled is a registry of n repositories, called "r/0000000" and so on.
+// newRegistryWithRepos returns a registry with n repositories, called "r/0000000" and so on.
 func newRegistryWithRepos(t *testing.T, n int) *rowCounter {
 	t.Helper()
 	ctx := context.Background()
@@ -59,7 +59,7 @@ func newRegistryWithRepos(t *testing.T, n int) *rowCounter {
 	return &rowCounter{Registry: registry}
 }
 
-// page is what a page of the catalog has, and what it costs.
+// getCatalogPage returns a page of the catalog, and the rows and decisions that it cost.
 func (g *guardedSite) getCatalogPage(rows *rowCounter, h header, query string) (names []string, read, asked int64) {
 	g.t.Helper()
 	rows.rows.Store(0)
@@ -72,9 +72,9 @@ func (g *guardedSite) getCatalogPage(rows *rowCounter, h header, query string) (
 	return list.Repositories, rows.rows.Load(), g.policy.decisions.Load()
 }
 
-// TestD7CatalogCost has callers page who see nothing, or little, of many repositories, by
-// a policy of many rules: after the first request a page costs at most twice the rows and
-// decisions of the same page of somebody who sees everything.
+// TestD7CatalogCost has callers page who see none or few of many repositories, by a policy of many
+// rules. After the first request a page costs at most twice the rows and decisions of the same page
+// of a caller who sees everything.
 func TestD7CatalogCost(t *testing.T) {
 	const total = 20_000
 	rows := newRegistryWithRepos(t, total)
@@ -108,8 +108,8 @@ func TestD7CatalogCost(t *testing.T) {
 	}
 }
 
-// TestC1CatalogFollows: whatever decides what somebody sees, a change of it is seen by the
-// next request.
+// TestC1CatalogFollows checks that each change of what a caller may see is effective with the next
+// request.
 func TestC1CatalogFollows(t *testing.T) {
 	list := newRegistryWithRepos(t, 3000)
 	g := serveGuarded(t, list, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})

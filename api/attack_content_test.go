@@ -16,14 +16,13 @@ import (
 	"github.com/berth-registry/berth/storage/storagetest"
 )
 
-// watchedBytes counts what is read of a bucket.
+// countingBucket is a bucket that counts the objects opened and the bytes read.
 type countingBucket struct {
 	bucket.Store
 	opened, read atomic.Int64
-	waiting      chan struct{} // where not nil, has an element for each who opens an object, which waits for the end of its context
+	waiting      chan struct{} // if set, Get sends an element and waits for the end of its context
 }
 
-// Get opens an object.
 func (b *countingBucket) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	if key != bucket.Marker {
 		b.opened.Add(1)
@@ -44,22 +43,21 @@ type countingReader struct {
 	n *atomic.Int64
 }
 
-// Read reads and counts.
 func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.ReadSeekCloser.Read(p)
 	r.n.Add(int64(n))
 	return n, err
 }
 
-// watchedSite serves a registry on files below dir.
+// newCountingSite serves a registry on a directory.
 func newCountingSite(t *testing.T, dir string) (*site, *countingBucket) {
 	t.Helper()
-	watched := &countingBucket{Store: storagetest.OpenBucket(t, "file://"+filepath.ToSlash(dir))}
-	return serveRegistry(t, registryOn(t, newDB(t), watched, storage.Options{}), Options{}), watched
+	counting := &countingBucket{Store: storagetest.OpenBucket(t, "file://"+filepath.ToSlash(dir))}
+	return serveRegistry(t, registryOn(t, newDB(t), counting, storage.Options{}), Options{}), counting
 }
 
-// TestD3BrokenClose: requests that would close a session, but break off or hang up, make the
-// registry read nothing, or not for longer than they last.
+// TestD3BrokenClose sends requests that would finish an upload session, but break off. The registry
+// reads no stored bytes for them, or stops when the request ends.
 func TestD3BrokenClose(t *testing.T) {
 	s, stored := newCountingSite(t, t.TempDir())
 	old := strings.Repeat("0123456789", 50_000)
@@ -98,7 +96,7 @@ func TestD3BrokenClose(t *testing.T) {
 	}
 }
 
-// TestD6OneByteOfManyParts: a byte of a blob that came in many chunks opens one object.
+// TestD6OneByteOfManyParts checks that one byte of a blob of many parts opens one object.
 func TestD6OneByteOfManyParts(t *testing.T) {
 	s, stored := newCountingSite(t, t.TempDir())
 	parts := strings.Split(strings.Repeat("abcdefghij", 10), "")
@@ -120,8 +118,7 @@ func TestD6OneByteOfManyParts(t *testing.T) {
 	}
 }
 
-// TestD6ManyRanges: a header with more ranges than are sent in one answer is refused before
-// anything is opened.
+// TestD6ManyRanges checks that a header with too many ranges is refused before an object is opened.
 func TestD6ManyRanges(t *testing.T) {
 	s, stored := newCountingSite(t, t.TempDir())
 	content := strings.Repeat("0123456789", 1000)
@@ -154,8 +151,8 @@ func TestD6ManyRanges(t *testing.T) {
 	}
 }
 
-// TestD6GonePart: a part that is gone is told of by the status where the answer begins with it, and
-// else by cutting the answer.
+// TestD6GonePart checks that a lost part gets an error status if the answer begins with it.
+// Otherwise the answer is cut.
 func TestD6GonePart(t *testing.T) {
 	for name, test := range map[string]struct {
 		value string
@@ -196,7 +193,7 @@ func TestD6GonePart(t *testing.T) {
 	}
 }
 
-// objectWith finds the object of a bucket below dir that has these bytes.
+// objectWith returns the path of the object below dir with this content.
 func objectWith(t *testing.T, dir, content string) (path string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {

@@ -14,14 +14,14 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// tooMany is a request that is refused for what its caller has in progress.
+// overLimitCase returns a request that is refused because its caller has too much in progress.
 func overLimitCase(method, url string, h header, body string) exchangeCase {
 	return exchangeCase{Name: "too many", Method: method, URL: url, Header: h, Body: body,
 		WantCode: 429, WantHeader: header{"Retry-After": "60"}, WantError: codeTooManyRequests}
 }
 
-// TestD9UploadsOfOneAddress: without accounts the address is the caller, an IPv6 one by its
-// network.
+// TestD9UploadsOfOneAddress checks that without accounts uploads count for the address, for IPv6
+// for the network.
 func TestD9UploadsOfOneAddress(t *testing.T) {
 	s := serveRegistry(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 3, MaxInProgress: 1 << 20}),
 		Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
@@ -49,7 +49,7 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 			{Name: "cancel", Method: "DELETE", URL: "{session0}", Header: from(c.same), WantCode: 204},
 		})
 		open(c.same, "session0")
-		// What is announced is refused before it is sent.
+		// A body with a Content-Length is refused before it is sent.
 		for i, request := range []string{"PATCH {session0}", "PATCH {session0}", "PUT {session1}?digest=" + sha256Of("x")} {
 			conn := s.dial(s.expand(request) + " HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: " + c.addr + "\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\n\r\n")
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -57,7 +57,7 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 				t.Errorf("%s, request %d: %v, %v", c.addr, i, resp, err)
 			}
 		}
-		// What is not announced, once it is too much.
+		// A body without one is refused when it exceeds the limit.
 		large := strings.Repeat("x", 2<<20)
 		resp, err := s.transport.RoundTrip(unannouncedPatch(t, "http://"+s.addr+s.expand("{session2}"), large, c.addr))
 		if err != nil || resp.StatusCode != 429 {
@@ -70,7 +70,7 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 	}
 }
 
-// chunked is a PATCH that does not announce its length.
+// unannouncedPatch returns a PATCH without a Content-Length.
 func unannouncedPatch(t *testing.T, url, body, addr string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequest("PATCH", url, struct{ *strings.Reader }{strings.NewReader(body)})
@@ -82,7 +82,8 @@ func unannouncedPatch(t *testing.T, url, body, addr string) *http.Request {
 	return req
 }
 
-// TestD9UploadsOfOneAccount: an account is the caller wherever it comes from and whatever it shows.
+// TestD9UploadsOfOneAccount checks that uploads count for the account, for each address and
+// credential.
 func TestD9UploadsOfOneAccount(t *testing.T) {
 	g := serveGuarded(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 2}),
 		Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
@@ -100,11 +101,12 @@ func TestD9UploadsOfOneAccount(t *testing.T) {
 	})
 }
 
-// TestD9HTTP2Connections: few connections speak HTTP/2 at once, and all are served.
+// TestD9HTTP2Connections checks that few connections speak HTTP/2 at once, and that the others are
+// served too.
 func TestD9HTTP2Connections(t *testing.T) {
 	s, clients := newTLSSite(t, newRegistry(t, "mem://", storage.Options{}), Options{})
 	roots := clients["HTTP/2.0"].Transport.(*http.Transport).TLSClientConfig.RootCAs
-	// speak opens a connection and returns by which protocol it is answered.
+	// speak opens a connection and returns the protocol of the answer.
 	speak := func() (proto string, end func()) {
 		t.Helper()
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
@@ -132,7 +134,7 @@ func TestD9HTTP2Connections(t *testing.T) {
 			t.Errorf("one connection more speaks %s", proto)
 		}
 	}
-	// Handshakes that fail take no place, and there is room again when one has ended.
+	// Failed handshakes do not count, and a closed connection no longer counts.
 	end()
 	for proto := ""; proto != "HTTP/2.0"; {
 		raw, err := net.Dial("tcp", s.addr)

@@ -21,16 +21,16 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// runs counts comparisons of bcrypt, and can hold them.
+// bcryptRuns counts bcrypt comparisons, and can block them.
 type bcryptRuns struct {
 	mu                  sync.Mutex
-	costs               []int // since the last spent
+	costs               []int // of the comparisons since takeCosts
 	running, maxRunning int
-	hold                chan struct{} // when set, each run waits for its end
+	hold                chan struct{} // if set, each comparison waits until it is closed
 	started             chan struct{}
 }
 
-// counted is a change of login's options that has the runs counted.
+// countRuns is a change of login.Options that counts the comparisons.
 func (r *bcryptRuns) countRuns(o *login.Options) {
 	o.BcryptRuns = 2
 	o.Compare = r.compare
@@ -58,7 +58,7 @@ func (r *bcryptRuns) compare(hash, password []byte) error {
 	return err
 }
 
-// spent returns the costs of the runs since it was last asked.
+// takeCosts returns the costs of the comparisons since the last call.
 func (r *bcryptRuns) takeCosts() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +67,7 @@ func (r *bcryptRuns) takeCosts() []int {
 	return costs
 }
 
-// work is what runs of these costs take, in rounds.
+// totalRounds returns the number of bcrypt rounds for comparisons of these costs.
 func totalRounds(costs []int) (rounds int) {
 	for _, cost := range costs {
 		rounds += 1 << cost
@@ -75,7 +75,7 @@ func totalRounds(costs []int) (rounds int) {
 	return rounds
 }
 
-// behindProxy is a site whose clients' addresses are what they say they are.
+// newSiteBehindProxy returns a site that trusts X-Forwarded-For of its clients.
 func newSiteBehindProxy(t *testing.T, r *bcryptRuns) *guardedSite {
 	t.Helper()
 	return newGuardedSite(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, r.countRuns)
@@ -91,7 +91,7 @@ func passwordForm(name, password string) string {
 
 var formHeader = header{"Content-Type": "application/x-www-form-urlencoded"}
 
-// loginWays are the three ways in which clients show a password.
+// loginWays are the three ways to send a password.
 var loginWays = map[string]func(g *guardedSite, name, password string, from header) (*http.Response, string){
 	"for a token": func(g *guardedSite, name, password string, from header) (*http.Response, string) {
 		return g.do("GET", tokenPath, basicHeader(name, password).with(from), "")
@@ -104,7 +104,7 @@ var loginWays = map[string]func(g *guardedSite, name, password string, from head
 	},
 }
 
-// seen is an answer without what is its own in each.
+// withoutIDs returns the answer without the parts that differ between equal requests.
 func withoutIDs(resp *http.Response, body string) string {
 	h := maps.Clone(resp.Header)
 	delete(h, "Date")
@@ -112,8 +112,8 @@ func withoutIDs(resp *http.Response, body string) string {
 	return fmt.Sprintf("%d %v %s", resp.StatusCode, h, body)
 }
 
-// TestA1UnknownUserCostsTheSame: whether there is a user costs the same work of
-// bcrypt to answer, and the same bytes, whichever way a password is shown.
+// TestA1UnknownUserCostsTheSame checks that wrong passwords of known and unknown users cost the
+// same bcrypt rounds and get the same answer, for each way to send a password.
 func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	const highest = 6
 	r := &bcryptRuns{}
@@ -138,7 +138,7 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 			{"a robot's name", "deployer", "wrong"},
 		} {
 			from++
-			g.clock.advance(time.Hour) // so that nothing is remembered
+			g.clock.advance(time.Hour) // so that no verified password is cached
 			answer := withoutIDs(show(g, c.name, c.password, forwardedFor(from)))
 			if first == "" {
 				first = answer
@@ -153,9 +153,9 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	}
 }
 
-// TestA2ParallelWrongLogins: of 500 wrong logins at once, each from an address of its
-// own, as many are worked on as there are places. The others are told to come back, and
-// who has a token or is known already notices nothing.
+// TestA2ParallelWrongLogins sends 500 wrong logins at once, each from another address. As many are
+// compared as may run at once, and the others get 429. Callers with a token or a cached password
+// are not affected.
 func TestA2ParallelWrongLogins(t *testing.T) {
 	const clients, places = 500, 2
 	r := &bcryptRuns{}
@@ -201,7 +201,7 @@ func TestA2ParallelWrongLogins(t *testing.T) {
 		t.Errorf("meanwhile a password that was right a moment ago is answered %d", got)
 	}
 	release := sync.OnceFunc(func() { close(hold) })
-	defer release() // also when the test fails, or the server would not end
+	defer release() // also when the test fails, because the server waits for them
 	for range clients - places {
 		select {
 		case a := <-answers:
@@ -226,9 +226,9 @@ func TestA2ParallelWrongLogins(t *testing.T) {
 	}
 }
 
-// TestA2OneAddress: 500 wrong logins from one address, for a name that exists and one
-// that does not, cost ten runs. They lock nobody out anywhere else, and nobody here
-// who has a token.
+// TestA2OneAddress sends 500 wrong logins from one address, for a known and an unknown user. They
+// cost ten comparisons. The users are not locked out at other addresses, nor are callers with a
+// token at this address.
 func TestA2OneAddress(t *testing.T) {
 	const burst = 10
 	r := &bcryptRuns{}
@@ -265,8 +265,8 @@ func TestA2OneAddress(t *testing.T) {
 	}
 }
 
-// TestA2OddPasswords: what cannot be a password costs no run of bcrypt, changes
-// nothing for the user, and is answered as every wrong one is.
+// TestA2OddPasswords checks that texts that cannot be a password cost no comparison, have no effect
+// on the user, and get the answer of a wrong password.
 func TestA2OddPasswords(t *testing.T) {
 	r := &bcryptRuns{}
 	g := newSiteBehindProxy(t, r)
@@ -308,7 +308,7 @@ func TestA2OddPasswords(t *testing.T) {
 			t.Errorf("%s: %d runs, want %d", c.what, len(costs), c.runs)
 		}
 	}
-	// A colon ends the name of a Basic, and belongs to the name in a form.
+	// A colon ends the name in Basic credentials, but is part of the name in a form.
 	if got := g.status("GET", tokenPath, basicHeader("alice:x", right), ""); got != 401 {
 		t.Errorf("a colon in the name: %d", got)
 	}
@@ -320,8 +320,8 @@ func TestA2OddPasswords(t *testing.T) {
 	}
 }
 
-// TestA3StalePassword: a job with an old password that tries a thousand times, in every
-// way, costs one run a minute and one attempt of its address.
+// TestA3StalePassword has a job try an old password a thousand times, in each way. That costs one
+// comparison a minute and one attempt of its address.
 func TestA3StalePassword(t *testing.T) {
 	const burst = 10
 	r := &bcryptRuns{}
@@ -341,7 +341,7 @@ func TestA3StalePassword(t *testing.T) {
 		}
 		g.clock.advance(time.Second)
 	}
-	g.clock.advance(time.Minute) // in which the attempts come back
+	g.clock.advance(time.Minute) // the attempts are refilled
 	resp, _ := loginWays[ways[0]](g, "alice", stale, nil)
 	if resp.StatusCode != 401 {
 		t.Errorf("the stale one again: %d", resp.StatusCode)
@@ -356,14 +356,14 @@ func TestA3StalePassword(t *testing.T) {
 	}
 }
 
-// jobFrom shows an id_token to the token endpoint, each time from another address.
+// exchangeFrom sends an ID token to the token endpoint, from the i-th address.
 func (g *guardedSite) exchangeFrom(i int, idToken string) int {
 	g.t.Helper()
 	return g.status("GET", tokenPath, basicHeader("oidc", idToken).with(forwardedFor(i)), "")
 }
 
-// TestX3IssuerLeadsElsewhere: whatever the documents of an issuer point to, no other
-// host is asked, and nobody is let in or called a liar for it.
+// TestX3IssuerLeadsElsewhere checks that URLs in an issuer's documents do not lead to requests to
+// other hosts. ID tokens are then neither accepted nor answered as wrong.
 func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	elsewhere := authtest.NewProvider(t)
 	document := func(g *guardedSite, jwks string) http.HandlerFunc {
@@ -401,7 +401,7 @@ func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	}
 }
 
-// TestX3HugeKeys: a set of keys of 100 MiB is given up long before its end.
+// TestX3HugeKeys checks that the reading of a key set of 100 MiB stops long before its end.
 func TestX3HugeKeys(t *testing.T) {
 	const size = 100 << 20
 	g := newGuardedSite(t, Options{})
@@ -423,8 +423,8 @@ func TestX3HugeKeys(t *testing.T) {
 	}
 }
 
-// TestX3UnknownKeys: a flood of tokens of keys that nobody knows, from everywhere, has
-// one request in 30 seconds go to the issuer, and good jobs get in meanwhile.
+// TestX3UnknownKeys sends many tokens with unknown keys from many addresses. The issuer gets one
+// request in 30 seconds, and valid jobs can log in meanwhile.
 func TestX3UnknownKeys(t *testing.T) {
 	g := newSiteBehindProxy(t, &bcryptRuns{})
 	claims := map[string]any{

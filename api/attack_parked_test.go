@@ -15,8 +15,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// serveHTTP2 serves the site on another address too, by HTTP/2 without TLS, and returns a transport
-// that speaks only that, and the address.
+// serveHTTP2 serves the site on another address too, over unencrypted HTTP/2. It returns a
+// transport for HTTP/2 and the address.
 func (s *site) serveHTTP2() (http.RoundTripper, string) {
 	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,14 +32,15 @@ func (s *site) serveHTTP2() (http.RoundTripper, string) {
 	return transport, l.Addr().String()
 }
 
-// parked is a request of which all but the last byte was sent.
+// pendingRequest is a request that was sent except for the last byte of its body.
 type pendingRequest struct {
 	name   string
-	finish func() // sends the last byte
-	status chan int
+	finish func()   // sends the last byte
+	status chan int // 0 for a request without an answer
 }
 
-// park sends all but the last byte of a request's body and waits until the server has it.
+// sendAllButLast sends a request except for the last byte of its body, and waits until the server
+// has read the others.
 func (s *site) sendAllButLast(via http.RoundTripper, what, method, url string, h header, body string) *pendingRequest {
 	s.t.Helper()
 	p := &pendingRequest{name: what, status: make(chan int, 1)}
@@ -72,8 +73,8 @@ func (s *site) sendAllButLast(via http.RoundTripper, what, method, url string, h
 	return p
 }
 
-// parkWrites parks each kind of write, over HTTP/1.1 and HTTP/2. The names of tags, blobs and
-// sessions begin with name.
+// startWrites starts each kind of write, over HTTP/1.1 and HTTP/2, and leaves it pending. name
+// makes the content unique. nothing checks that none of it is stored.
 func (s *site) startWrites(name string, h header) (writes []*pendingRequest, nothing func()) {
 	s.t.Helper()
 	var gets []string
@@ -113,15 +114,14 @@ const writersPolicy = carolPolicy + `
   - {name: writers, who: ["user:erin", "robot:builder", "oidc:ci"], repos: ["team/**"], allow: [push]}
 `
 
-// TestR1RemovedRightsEnd parks writes just before their end, takes something away from the caller,
-// and ends them.
+// TestR1RemovedRightsEnd starts writes, removes something of the caller's, and finishes the writes.
 func TestR1RemovedRightsEnd(t *testing.T) {
 	const scope = "repository:team/app:pull,push"
 	for _, c := range []struct {
 		name string
 		show func(g *guardedSite) header
 		take func(g *guardedSite)
-		want int // 0: the writes happen
+		want int // status; 0 if the writes succeed
 	}{
 		{"a password, nothing is taken", byPassword, func(*guardedSite) {}, 0},
 		{"a token, which expires", byToken, func(g *guardedSite) { g.clock.advance(lifetime + 2*time.Minute) }, 0},
@@ -207,7 +207,8 @@ func revokePersonal(g *guardedSite) {
 
 func removeRule(g *guardedSite) { g.policy.set(g.t, carolPolicy) }
 
-// TestR1OpenRegistryCloses parks writes in an open registry, which gets users before they end.
+// TestR1OpenRegistryCloses starts writes in an open registry, which gets users before they are
+// finished.
 func TestR1OpenRegistryCloses(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
 	open := serveRegistry(t, registry, Options{Policy: auth.Open{}})

@@ -14,7 +14,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// crossSite is what browsers add to the requests of web pages, by what kind of page it is.
+// crossSiteHeaders are the fields that browsers send for web pages of other origins.
 var crossSiteHeaders = map[string]header{
 	"another site":             {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
 	"another port":             {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"},
@@ -24,8 +24,8 @@ var crossSiteHeaders = map[string]header{
 	"a name that begins alike": {"Origin": "https://registry.example.evil.example"},
 }
 
-// TestR2CrossSiteWrites has a web page post to an open registry on loopback, and to one with users
-// whose browser has a password for it.
+// TestR2CrossSiteWrites has web pages post to an open registry on loopback, and to one with users
+// whose browser sends a password.
 func TestR2CrossSiteWrites(t *testing.T) {
 	open := newSite(t, Options{Loopback: true, ExternalURLs: []string{"https://registry.example"}})
 	guarded := newGuardedSite(t, Options{ExternalURLs: []string{"https://registry.example"}})
@@ -72,8 +72,8 @@ func TestR2CrossSiteWrites(t *testing.T) {
 		Body: "grant_type=password&username=alice&password=x", WantCode: 403, WantError: "DENIED"})
 }
 
-// TestR3MountOutsideTheToken mounts without saying from where, with a token that names few of the
-// repositories from which its holder may pull.
+// TestR3MountOutsideTheToken mounts without a source. The token has access to fewer repositories
+// than its holder.
 func TestR3MountOutsideTheToken(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")
@@ -103,7 +103,7 @@ func TestR3MountOutsideTheToken(t *testing.T) {
 	open.exchange(exchangeCase{Name: "an open registry", Method: "POST", URL: up + e, WantCode: 201})
 }
 
-// countedPolicy counts what it is asked.
+// countedPolicy counts its decisions.
 type countedPolicy struct {
 	auth.Policy
 	asked atomic.Int64
@@ -114,8 +114,8 @@ func (p *countedPolicy) Decide(id auth.Identity, from netip.Addr, perm auth.Perm
 	return p.Policy.Decide(id, from, perm, repo)
 }
 
-// TestR4MountSearchesLittle mounts blobs that are in more and in fewer repositories from which the
-// caller may not pull. The policy is asked of few of them, and never inside storage.
+// TestR4MountSearchesLittle mounts blobs that are in many or few repositories from which the caller
+// may not pull. The policy decides for few of them, and never in a transaction of storage.
 func TestR4MountSearchesLittle(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
 	g := serveGuarded(t, registry, Options{})
@@ -142,8 +142,8 @@ func TestR4MountSearchesLittle(t *testing.T) {
 	}
 }
 
-// TestR5DeleteWithoutPull has a caller delete who may not pull. Errors tell it neither what a tag
-// points at nor what refers to a blob.
+// TestR5DeleteWithoutPull has a caller delete who may not pull. The errors disclose neither the
+// digest of a tag nor the manifests that refer to a blob.
 func TestR5DeleteWithoutPull(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")

@@ -23,9 +23,9 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// The tests of attacks are named after the numbers that docs/security.md gives them.
+// The names of these tests begin with the numbers of the attacks in docs/security.md.
 
-// forger makes tokens that are almost right: it has the key.
+// forger makes tokens that are almost valid. It has the signing key.
 type forger struct {
 	g      *guardedSite
 	key    *ecdsa.PrivateKey
@@ -38,7 +38,7 @@ func newForger(g *guardedSite) *forger {
 	return newForgerOf(g, passwordHeader("alice"))
 }
 
-// newForgerOf makes tokens like those of the account that has the credentials.
+// newForgerOf returns a forger of tokens for the account with these credentials.
 func newForgerOf(g *guardedSite, credentials header) *forger {
 	g.t.Helper()
 	f := &forger{g: g, key: g.signingKey()}
@@ -52,7 +52,7 @@ func newForgerOf(g *guardedSite, credentials header) *forger {
 	return f
 }
 
-// readPart reads a part of a token.
+// readPart decodes the header or the claims of a token.
 func readPart(part string, into *map[string]any) error {
 	text, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil {
@@ -62,7 +62,7 @@ func readPart(part string, into *map[string]any) error {
 	return json.Unmarshal(text, into)
 }
 
-// signingKey is the private key that the registry signs with.
+// signingKey returns the registry's private key.
 func (g *guardedSite) signingKey() *ecdsa.PrivateKey {
 	g.t.Helper()
 	keys, err := g.rows.SigningKeys(g.t.Context())
@@ -84,7 +84,7 @@ func (g *guardedSite) signingKey() *ecdsa.PrivateKey {
 	return nil
 }
 
-// changed returns the map with some fields changed; nil takes one out.
+// merge returns m with the changed fields; nil deletes a field.
 func merge(m map[string]any, changes map[string]any) map[string]any {
 	m = maps.Clone(m)
 	for k, v := range changes {
@@ -124,7 +124,7 @@ func hs256(secret []byte) signer {
 	}
 }
 
-// make makes a token. Without a signer it is signed with the registry's own key.
+// token returns a token with changed fields, signed with the registry's key if sign is nil.
 func (f *forger) token(header, claims fields, sign signer) string {
 	f.g.t.Helper()
 	h, err := json.Marshal(merge(f.header, header))
@@ -138,7 +138,7 @@ func (f *forger) token(header, claims fields, sign signer) string {
 	return f.signedToken(string(h), string(c), sign)
 }
 
-// text makes a token of a header and claims as they stand.
+// signedToken returns a token of a header and claims that may be malformed.
 func (f *forger) signedToken(header, claims string, sign signer) string {
 	if sign == nil {
 		sign = f.es256(f.key)
@@ -150,7 +150,7 @@ func (f *forger) signedToken(header, claims string, sign signer) string {
 
 const pulled = "/v2/team/app/tags/list"
 
-// refuse sees that a token is no token.
+// checkRejected checks that a token is answered 401.
 func (f *forger) checkRejected(name, token string) {
 	f.g.t.Helper()
 	for _, path := range []string{pulled, "/v2/"} {
@@ -163,7 +163,7 @@ func (f *forger) checkRejected(name, token string) {
 	}
 }
 
-// accept sees that a token is one. There is nothing in the repository.
+// checkAccepted checks that a token is accepted. The repository does not exist.
 func (f *forger) checkAccepted(name, token string) {
 	f.g.t.Helper()
 	f.g.exchange(exchangeCase{Name: name, Method: "GET", URL: pulled, Header: bearerHeader(token), WantCode: 404, WantError: "NAME_UNKNOWN"})
@@ -322,7 +322,7 @@ func TestJ5OtherSecretsAsBearer(t *testing.T) {
 	g.exchange(exchangeCase{Name: "in a cookie", Method: "GET", URL: pulled, Header: cookie, WantCode: 401, WantError: "UNAUTHORIZED",
 		WantHeader: header{"Www-Authenticate": g.challenge("repository:team/app:pull", "")}})
 	g.exchange(exchangeCase{Name: "in the query", Method: "GET", URL: pulled + "?access_token=" + f.token(nil, nil, nil), WantCode: 401, WantError: "UNAUTHORIZED"})
-	// Nor does a token give another token.
+	// A token cannot be exchanged for another token either.
 	g.exchange(exchangeCase{Name: "a token for a token", Method: "GET", URL: tokenPath, Header: bearerHeader(f.token(nil, nil, nil)), WantCode: 401, WantError: "UNAUTHORIZED",
 		WantHeader: header{"Www-Authenticate": `Basic realm="` + service + `"`}})
 	g.exchange(exchangeCase{Name: "a token as password", Method: "GET", URL: tokenPath, Header: basicHeader("alice", f.token(nil, nil, nil)), WantCode: 401, WantError: "UNAUTHORIZED"})
@@ -330,7 +330,7 @@ func TestJ5OtherSecretsAsBearer(t *testing.T) {
 		Body: "grant_type=refresh_token&service=" + service + "&refresh_token=" + personal, WantCode: 400, WantError: "UNSUPPORTED"})
 }
 
-// exchanged opens a CI session.
+// openLoginSession opens a login session for a CI job and returns its secret.
 func (g *guardedSite) openLoginSession(repository string) string {
 	g.t.Helper()
 	form := url.Values{"grant_type": {grantExchange}, "subject_token_type": {typeIDToken}, "subject_token": {g.idToken(repository)}}
@@ -349,7 +349,7 @@ func TestJ6MalformedTokens(t *testing.T) {
 	good := f.token(nil, nil, nil)
 	parts := strings.Split(good, ".")
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	// The last character of 64 bytes has four bits that say nothing.
+	// In base64 of 64 bytes, four bits of the last character have no meaning.
 	last := strings.IndexByte(alphabet, good[len(good)-1])
 	for name, token := range map[string]string{
 		"malleated":           good[:len(good)-1] + string(alphabet[last^1]),
@@ -384,8 +384,8 @@ func must(b []byte, err error) []byte {
 	return b
 }
 
-// TestA4ChangesActAtOnce takes from a user what it has, one way after the other:
-// nothing that was made before works on the next request.
+// TestA4ChangesActAtOnce changes a user in several ways. Each change acts on the next request, for
+// tokens and passwords that were valid before.
 func TestA4ChangesActAtOnce(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	const scope = "repository:team/app:pull"
@@ -433,7 +433,7 @@ func TestA4ChangesActAtOnce(t *testing.T) {
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(alice) })
 	see("deleted", map[string]int{"a token": 401, "the password": 401})
 
-	// A session goes with the claims that its issuer has to demand.
+	// A login session ends when the claims no longer match the issuer's rules.
 	const open = "/v2/ci/app/blobs/uploads/"
 	for name, h := range map[string]header{"session": basicHeader("_token", session), "token of it": bearerHeader(fromSession.Token)} {
 		if got := g.status("POST", open, h, ""); got != 202 {
@@ -455,7 +455,7 @@ func (g *guardedSite) tokenHeaderFor(name, secret string, scopes ...string) head
 	return bearerHeader(i.Token)
 }
 
-// TestA5AccountParameter claims to be somebody else in a parameter.
+// TestA5AccountParameter gives another user's name in a parameter.
 func TestA5AccountParameter(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	for _, parameters := range []string{"account=alice", "account=alice&client_id=alice&username=alice", "account=bob&account=alice"} {
@@ -469,7 +469,7 @@ func TestA5AccountParameter(t *testing.T) {
 		Body: url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {passwordOf("alice")}}.Encode(), WantCode: 400, WantError: "UNSUPPORTED"})
 }
 
-// TestH2Authorization writes Authorization in ways that are almost right.
+// TestH2Authorization sends header fields Authorization that are almost valid.
 func TestH2Authorization(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	token := strings.TrimPrefix(g.tokenHeader("alice")["Authorization"], "Bearer ")
@@ -502,8 +502,8 @@ func TestH2Authorization(t *testing.T) {
 	}
 }
 
-// TestX2AuthorizationStays sees that what a request shows is not told again, in any
-// answer, and asked of nobody else.
+// TestX2AuthorizationStays checks that credentials are in no answer, and are sent to no other
+// server.
 func TestX2AuthorizationStays(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	h := g.tokenHeader("alice", "repository:team/app:pull,push,delete", "registry:catalog:*")
@@ -515,7 +515,7 @@ func TestX2AuthorizationStays(t *testing.T) {
 			{"GET", "/v2/team/app/referrers/" + d}, {"GET", "/v2/other/app/tags/list"}, {"POST", uploads}, {"POST", uploads + "?mount=" + d + "&from=x"},
 			{"GET", jwksPath}, {"GET", "/.well-known/openid-configuration"}, {"POST", tokenPath}, {"PUT", "/v2/team/app/manifests/v2"},
 		} {
-			resp, _ := g.do(c.method, c.path, h, "") // which looks
+			resp, _ := g.do(c.method, c.path, h, "") // do checks the answer
 			if at, err := url.Parse(resp.Header.Get("Location")); err != nil || at.Host != "" {
 				t.Errorf("%s %s leads to %q", c.method, c.path, resp.Header.Get("Location"))
 			}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// lines are those of the audit, without what differs from run to run.
+// auditLines returns the audit lines without the fields that differ from run to run.
 func (g *guardedSite) auditLines() []string {
 	g.t.Helper()
 	var lines []string
@@ -101,7 +101,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestAuditOfOpenRegistry writes what is done, by nobody, where a file is asked for.
+// TestAuditOfOpenRegistry checks that writes of unauthenticated callers have audit lines too, if
+// there is an Auditor.
 func TestAuditOfOpenRegistry(t *testing.T) {
 	audit := newAuditor()
 	s := newSite(t, Options{Audit: audit})
@@ -114,9 +115,8 @@ func TestAuditOfOpenRegistry(t *testing.T) {
 	}
 }
 
-// TestL1NoSecretIsLogged uses every kind of secret, well and badly, and shows them
-// where they do not belong. Every other test of this package that has users looks in
-// the end, as this one does, for every secret that it used.
+// TestL1NoSecretIsLogged uses every kind of secret, valid and invalid, also in the wrong places.
+// Every other test with a guardedSite looks for its secrets in the logs too.
 func TestL1NoSecretIsLogged(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	form := header{"Content-Type": "application/x-www-form-urlencoded"}
@@ -124,7 +124,7 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 	robot, _ := g.addToken("robot", "deployer", "repository:prod/**:pull")
 	token := strings.TrimPrefix(g.tokenHeader("alice", "repository:team/app:pull")["Authorization"], "Bearer ")
 	held := []string{personal, robot, token, g.openLoginSession("acme/app"), g.idToken("acme/app")}
-	for _, secret := range held { // in what is logged as it came
+	for _, secret := range held { // in fields that are logged
 		h := header{"User-Agent": "curl " + secret, "X-Request-Id": secret}
 		for _, path := range []string{"/" + secret, "/v2/" + secret + "/tags/list", "/v2/team/app/manifests/" + secret, "/v2/team/app/blobs/" + secret, "/v2/team/app/blobs/uploads/" + secret, "/v2/team/app/referrers/" + secret} {
 			g.do("GET", path, h, "")
@@ -140,7 +140,7 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 		} {
 			for _, path := range []string{"/v2/", pulled, tokenPath, tokenPath + "?account=" + url.QueryEscape(secret) + "&password=" + url.QueryEscape(secret) + "&scope=" + url.QueryEscape(secret)} {
 				if strings.Contains(h["Authorization"]+h["Content-Type"], "ü") {
-					continue // no client sends that in a header
+					continue // cannot be sent in a header
 				}
 				g.do("GET", path, h, "")
 				g.do("PUT", "/v2/team/app/manifests/v1", h, secret)
@@ -155,7 +155,7 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 	}
 }
 
-// TestPlainWarning has secrets come over plain HTTP from here and from elsewhere.
+// TestPlainWarning sends secrets over plain HTTP from this host and from others.
 func TestPlainWarning(t *testing.T) {
 	const warning = "credentials arrive over plain HTTP"
 	serve := func(a *API, remote string, h header) {
@@ -195,7 +195,7 @@ func TestPlainWarning(t *testing.T) {
 	}
 }
 
-// TestTooManyAttempts sees a lock-out that says when it ends, and what goes on under it.
+// TestTooManyAttempts checks that a lock-out tells when it ends, and what still works meanwhile.
 func TestTooManyAttempts(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	token := g.tokenHeader("alice", "repository:team/app:pull")
@@ -218,7 +218,8 @@ func TestTooManyAttempts(t *testing.T) {
 	})
 }
 
-// TestUnavailable has nobody who can tell: that is never a wrong password.
+// TestUnavailable checks that an unreachable issuer or database is not answered as a wrong
+// password.
 func TestUnavailable(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	token := g.tokenHeader("alice", "repository:team/app:pull")
@@ -233,7 +234,7 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-// TestWellKnown reads what other services verify tokens by.
+// TestWellKnown reads the documents by which other services verify tokens.
 func TestWellKnown(t *testing.T) {
 	g := newGuardedSite(t, Options{ExternalURLs: []string{issuer}})
 	_, body := g.exchange(exchangeCase{Name: "discovery", Method: "GET", URL: "/.well-known/openid-configuration", WantCode: 200, WantHeader: header{"Content-Type": "application/json", "Cache-Control": "no-store"}})
@@ -258,7 +259,7 @@ func TestWellKnown(t *testing.T) {
 	}
 }
 
-// TestTokenAnswers reads what the token endpoint answers, for each way to ask.
+// TestTokenAnswers checks the answers of the token endpoint, for each kind of request.
 func TestTokenAnswers(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	form := header{"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}

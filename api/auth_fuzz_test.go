@@ -18,8 +18,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// FuzzAuthorization reads any Authorization. What it is taken for says the same when
-// it is written again, and what it is not taken for is refused without a slip.
+// FuzzAuthorization parses any Authorization. Credentials that are parsed are the same when they
+// are encoded again. What cannot be parsed is answered 401 or 429 with JSON.
 func FuzzAuthorization(f *testing.F) {
 	for _, value := range []string{
 		"", " ", "Basic", "Basic ", "Basic Og==", "Basic YTpi", "basic YTpi", "Basic  YTpi", "Basic\tYTpi", "Basic YTpi, Basic YTpi", "Basic YTpiOmM=", "Basic YTo", "Basic Onh4", "Basic /w==",
@@ -62,7 +62,7 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
-// some is a policy that gives to some what they ask for.
+// oddReposPolicy allows pulls and pushes of repositories whose names have odd lengths.
 type oddReposPolicy struct{}
 
 func (oddReposPolicy) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
@@ -73,8 +73,8 @@ func (oddReposPolicy) View(auth.Identity, netip.Addr) auth.View { return auth.Vi
 
 func (oddReposPolicy) AllowsAnonymous() bool { return true }
 
-// FuzzTokenRequest asks for a token with any query, and with the same as a form. What
-// is granted was asked for, word for word, and is what the policy gives.
+// FuzzTokenRequest requests a token with any query, and with the same parameters in a form. All
+// granted access was requested, and is allowed by the policy.
 func FuzzTokenRequest(f *testing.F) {
 	for _, query := range []string{
 		"", "scope=repository:a:pull", "scope=repository:a:pull,push+repository:bb:pull", "scope=repository:a:*&scope=registry:catalog:*", "service=registry.test&scope=repository:a/b:delete",
@@ -126,13 +126,13 @@ func FuzzTokenRequest(f *testing.F) {
 	})
 }
 
-// deadlined is a recorder with deadlines, without which no body is read.
+// deadlineRecorder is a recorder with deadlines, which reading a body needs.
 type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
 func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }
 func (deadlineRecorder) SetWriteDeadline(time.Time) error { return nil }
 
-// checkGranted sees that each action of each access was asked for, and may be had.
+// checkGranted checks that each granted action was requested and is allowed.
 func checkGranted(t *testing.T, scopes []string, granted []auth.Access) {
 	t.Helper()
 	words := strings.Fields(strings.Join(scopes, " "))
@@ -159,11 +159,11 @@ func checkGranted(t *testing.T, scopes []string, granted []auth.Access) {
 	}
 }
 
-// challengeForm is the only form that a challenge has.
+// challengeForm matches every valid challenge.
 var challengeForm = regexp.MustCompile(`^Bearer realm="(https?://[A-Za-z0-9._:\[\]-]+)/v2/auth",service="registry\.test"(,scope="(repository:[a-z0-9._/-]+:(pull|pull,push|delete)( repository:[a-z0-9._/-]+:pull)?|registry:catalog:\*)")?(,error="(invalid_token|insufficient_scope)")?$`)
 
-// FuzzChallenge asks for any path at any host, and sees that the challenge is of its
-// one form: nothing that a client writes gets out of its quotes.
+// FuzzChallenge requests any path at any host. No part of the request can end a quoted string in
+// the challenge.
 func FuzzChallenge(f *testing.F) {
 	for _, c := range [][2]string{
 		{"localhost", "/v2/"}, {"r.example:5000", "/v2/a/tags/list"}, {"[::1]:5000", "/v2/a/b/blobs/uploads/?mount=sha256:" + strings.Repeat("0", 64) + "&from=c"}, {`a",x="b`, "/v2/"},

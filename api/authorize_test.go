@@ -9,8 +9,8 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TestChallenges asks without, with bad and with insufficient credentials for
-// everything there is, and sees what is asked for in return, to the letter.
+// TestChallenges sends requests without credentials, and with invalid and insufficient ones, to
+// every route. It compares the whole challenge.
 func TestChallenges(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	d := sha256Of("x")
@@ -62,7 +62,7 @@ func TestChallenges(t *testing.T) {
 			}
 		}
 	}
-	// Without users there are no tokens to ask for.
+	// Without users there is no token endpoint.
 	open := newSite(t, Options{Policy: denyPermission(auth.Pull)})
 	open.runCases([]exchangeCase{
 		{Name: "open", Method: "GET", URL: "/v2/", WantCode: 200},
@@ -72,7 +72,7 @@ func TestChallenges(t *testing.T) {
 	})
 }
 
-// TestGuardedPing lets in every caller that is authenticated, and no other.
+// TestGuardedPing checks that every authenticated caller may ping, and no other.
 func TestGuardedPing(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	personal, _ := g.addToken("user", "alice", "repository:team/**:pull")
@@ -111,7 +111,7 @@ func TestGuardedPing(t *testing.T) {
 	}
 }
 
-// TestPushAndPull does with tokens, and with passwords alone, what clients do.
+// TestPushAndPull pushes and pulls as clients do, with tokens and with passwords.
 func TestPushAndPull(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	for name, h := range map[string]header{
@@ -134,8 +134,8 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
-// TestGuardedMount is auth's side of mounting: what the token lacks and the policy
-// has can be fetched, and what the policy lacks is not there.
+// TestGuardedMount mounts with a token. Access that the token lacks and the policy gives can be
+// fetched. A source that the policy does not allow looks like one without the blob.
 func TestGuardedMount(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := g.tokenHeader("alice", "repository:alice/base:push", "repository:team/base:push")
@@ -156,8 +156,8 @@ func TestGuardedMount(t *testing.T) {
 	})
 }
 
-// TestRefusedBody sees that a 401 does not wait for the body that it is about, on
-// whatever side the client stands.
+// TestRefusedBody checks that a 401 does not wait for the request's body, however much of it the
+// client has sent.
 func TestRefusedBody(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	const line = "PUT /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n"
@@ -174,7 +174,7 @@ func TestRefusedBody(t *testing.T) {
 	for framing := range lateBodies {
 		g.checkAnswerFirst(line, framing, 401)
 	}
-	// A connection whose small body was read goes on.
+	// A connection whose small body was drained is used again.
 	conn := g.dial(line + "Content-Length: 10\r\n\r\n0123456789")
 	for range 2 {
 		resp, body := g.readAnswer(conn, "PUT")
@@ -183,7 +183,7 @@ func TestRefusedBody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// One that sends a little and then nothing is not waited for as long as for one that is let in.
+	// A body that stalls is drained for less time than an accepted body may stall.
 	parts := newAuthParts(t)
 	synctest.Test(t, func(t *testing.T) {
 		slow, _ := serveInBubble(t, nil, Options{Auth: parts.auth, Policy: parts.policy, Now: parts.clock.Now, BodyTimeout: 2 * time.Minute})
@@ -197,7 +197,7 @@ func TestRefusedBody(t *testing.T) {
 	})
 }
 
-// TestUploadGrace has tokens end in the middle of an upload.
+// TestUploadGrace has tokens expire in the middle of an upload.
 func TestUploadGrace(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	alice := g.tokenHeader("alice", "repository:team/app:pull,push")

@@ -18,8 +18,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// oneManifest is a registry that has one, whatever it is asked for: what is
-// measured is all but storage.
+// singleManifest is a registry that returns the same manifest for each request, so that storage is
+// not measured.
 type singleManifest struct {
 	Registry
 	m storage.Manifest
@@ -33,7 +33,7 @@ func (o *singleManifest) Blob(_ context.Context, _ string, d digest.Digest) (sto
 	return storage.Blob{Digest: d, Size: 1 << 20}, nil
 }
 
-// quietWriter is a ResponseWriter that keeps nothing.
+// quietWriter is a ResponseWriter that discards the body.
 type quietWriter struct{ header http.Header }
 
 func (w *quietWriter) Header() http.Header              { return w.header }
@@ -42,8 +42,8 @@ func (w *quietWriter) WriteHeader(int)                  {}
 func (w *quietWriter) SetReadDeadline(time.Time) error  { return nil }
 func (w *quietWriter) SetWriteDeadline(time.Time) error { return nil }
 
-// BenchmarkRequest is what this package adds to a request: routing, checks,
-// header, metrics and the line of the log.
+// BenchmarkRequest measures what this package adds to a request: routing, checks, header, metrics
+// and the log line.
 func BenchmarkRequest(b *testing.B) {
 	registry := newSingleManifest()
 	d := registry.m.Digest
@@ -64,8 +64,8 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkAuthorized is a request for a manifest, of which everything is remembered that may be:
-// without users, with a token, and with a password.
+// BenchmarkAuthorized measures a request for a manifest with warm caches: without users, with a
+// token, and with a password.
 func BenchmarkAuthorized(b *testing.B) {
 	parts := newAuthParts(b)
 	hash, err := bcrypt.GenerateFromPassword([]byte(passwordOf("alice")), bcrypt.MinCost)
@@ -106,7 +106,7 @@ func newSingleManifest() *singleManifest {
 	return &singleManifest{m: storage.NewManifest(m, func(context.Context) ([]byte, error) { return payload, nil })}
 }
 
-// serveAgain serves one request over and over.
+// serveRepeatedly serves one request in a loop.
 func serveRepeatedly(b *testing.B, a *API, method, path string, h header) {
 	req, err := http.NewRequest(method, "http://127.0.0.1:5000"+path, nil)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// pushParts puts a blob that came in several chunks.
+// pushChunks pushes a blob in several chunks.
 func (s *site) pushChunks(repo string, parts ...string) (d string) {
 	s.t.Helper()
 	cases := []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", WantCode: 202, Save: "upload"}}
@@ -169,7 +169,7 @@ func blobCases(b, content string) []exchangeCase {
 	}
 }
 
-// checkRanges asks for several ranges at once.
+// checkRanges requests several ranges at once.
 func (s *site) checkRanges(url, content string) {
 	s.t.Helper()
 	resp, body := s.exchange(exchangeCase{Name: "ranges", Method: "GET", URL: url, Header: header{"Range": "bytes=0-1,5-6,-2"}, WantCode: 206})
@@ -221,7 +221,7 @@ func TestEmptyBlob(t *testing.T) {
 	})
 }
 
-// spoiled is a registry whose blobs are shorter than they should be, or break.
+// replacedBlob is a registry whose blobs are shorter than their size, or fail.
 type replacedBlob struct {
 	Registry
 	bytes func() io.ReadSeekCloser
@@ -232,15 +232,15 @@ func (s replacedBlob) Blob(context.Context, string, digest.Digest) (storage.Blob
 	return storage.NewBlob(digest.FromString("x"), 100_000, open), nil
 }
 
-// broken gives some bytes and then an error.
+// failingContent is content that is put together of a Reader, a Seeker and a Closer.
 type failingContent struct {
 	io.Reader
 	io.Seeker
 	io.Closer
 }
 
-// TestShortBlob serves blobs that end early: the connection is cut, so that no
-// client takes them for whole. One whose first byte is not there is an error.
+// TestShortBlob serves blobs that end early. The connection is cut, so that no client takes the
+// body for whole. A blob whose first byte cannot be read is answered as an error.
 func TestShortBlob(t *testing.T) {
 	zeros := func() io.Reader { return strings.NewReader(strings.Repeat("0", 70_000)) }
 	for name, open := range map[string]func() io.Reader{
@@ -259,7 +259,7 @@ func TestShortBlob(t *testing.T) {
 					more = "Connection: close\r\n"
 				}
 				conn := s.dial("GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: " + id + "\r\n" + more + "\r\n")
-				got, _ := io.ReadAll(conn) // until the server ends it, in whatever way
+				got, _ := io.ReadAll(conn) // until the server closes the connection or resets it
 				if len(got) > 72_000 {
 					t.Errorf("got %d bytes of a blob of which there are 70,000", len(got))
 				}
@@ -278,7 +278,7 @@ func TestShortBlob(t *testing.T) {
 	}
 }
 
-// recorder is a ResponseWriter that sees what ReadFrom is given.
+// readFromRecorder is a ResponseWriter that records the arguments of ReadFrom.
 type readFromRecorder struct {
 	quietWriter
 	files int // pieces of files
@@ -296,8 +296,8 @@ func (r *readFromRecorder) ReadFrom(src io.Reader) (int64, error) {
 
 func (r *readFromRecorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
-// TestSendfileFromStorage sees that a blob reaches the server's own ReadFrom as the file that it
-// is.
+// TestSendfileFromStorage checks that the server's ReadFrom gets a blob as an *os.File, which it
+// can send without copying.
 func TestSendfileFromStorage(t *testing.T) {
 	s := serveRegistry(t, newRegistry(t, "file://"+t.TempDir(), storage.Options{}), Options{})
 	content := strings.Repeat("x", 1_000_000)

@@ -10,11 +10,11 @@ import (
 	"github.com/berth-registry/berth/api/web/webtest"
 )
 
-// serveInBubble serves a registry in a bubble, over HTTP/1.1 and, without TLS, HTTP/2. Connections
-// come from 192.0.2.1, unless via says otherwise.
+// serveInBubble serves a registry in a synctest bubble, over HTTP/1.1 and unencrypted HTTP/2.
+// Connections come from 192.0.2.1, unless a transport of via is used.
 func serveInBubble(t *testing.T, registry Registry, o Options) (s *site, via func(from string, protocol int) http.RoundTripper) {
 	t.Helper()
-	// The last of all cleanups: what net/http and the clients sleep out must end in the bubble.
+	// The last cleanup: timers of net/http and the clients must end in the bubble.
 	t.Cleanup(func() { time.Sleep(time.Minute) })
 	l := webtest.NewListener()
 	s = newUnservedSite(t, registry, o)

@@ -28,18 +28,18 @@ func TestBudget(t *testing.T) {
 			return release
 		}
 		first, second := reserve(a, 1), reserve(a, 3)
-		// The caller has its quarter: another request of it waits, others do not.
+		// The caller holds a quarter: its other requests wait, those of other callers do not.
 		began := time.Now()
 		if _, err := b.reserve(t.Context(), a, 1); !errors.Is(err, errNoMemory) || time.Since(began) != memoryWait {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
-		other := reserve(c, 100) // as much as one caller may have
+		other := reserve(c, 100) // the maximum for one caller
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := b.reserve(ctx, c, 1); !errors.Is(err, context.Canceled) {
 			t.Errorf("a client that left: %v", err)
 		}
-		// Those that wait are served in their order, and a small one does not overtake a large one.
+		// Requests are served in order of arrival: a small one does not overtake a large one.
 		var mu sync.Mutex
 		var order []int64
 		var waiting sync.WaitGroup
@@ -78,8 +78,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestManyLargeManifests pushes more large manifests at once than there is memory for: all of them
-// get their turn.
+// TestManyLargeManifests pushes more large manifests at once than there is memory for. All of them
+// succeed.
 func TestManyLargeManifests(t *testing.T) {
 	s := newSite(t, Options{ManifestMemory: 8 << 20})
 	s.pushImage("team/app", "v1", "")
@@ -95,7 +95,7 @@ func TestManyLargeManifests(t *testing.T) {
 	s.checkBudgets()
 }
 
-// TestManifestBodyLimit sends a manifest steadily, but too slowly, and one within its time.
+// TestManifestBodyLimit sends a manifest steadily but too slowly, and one in time.
 func TestManifestBodyLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := serveInBubble(t, newRegistry(t, "mem://", storage.Options{}), Options{})
@@ -111,7 +111,7 @@ func TestManifestBodyLimit(t *testing.T) {
 				}
 			}()
 			resp, body := s.readAnswer(conn, "PUT")
-			if resp.StatusCode != want { // 400: the blobs are not there
+			if resp.StatusCode != want { // 400: the blobs are not in the repository
 				t.Errorf("with pauses of %v: %d %s", pause, resp.StatusCode, body)
 			}
 		}
@@ -119,7 +119,7 @@ func TestManifestBodyLimit(t *testing.T) {
 	})
 }
 
-// slicesOf yields a text in pieces of n bytes.
+// piecesOf yields a text in pieces of n bytes.
 func piecesOf(text string, n int) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for len(text) > 0 {

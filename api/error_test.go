@@ -21,7 +21,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// failing is a registry that answers with an error.
+// failingRegistry is a registry that returns an error.
 type failingRegistry struct {
 	Registry
 	err error
@@ -31,8 +31,8 @@ func (f failingRegistry) Blob(context.Context, string, digest.Digest) (storage.B
 	return storage.Blob{}, f.err
 }
 
-// TestErrors answers each kind of error, as it is, wrapped, and with a message
-// and detail of its own.
+// TestErrors answers each kind of error: unchanged, wrapped, and as a manifest.Error with a message
+// and detail.
 func TestErrors(t *testing.T) {
 	d := sha256Of("x")
 	for _, p := range problems {
@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestCodes sees that every code of the two lists is in the table.
+// TestCodes checks that every error code of the OCI spec and of Docker is in the table.
 func TestCodes(t *testing.T) {
 	for _, code := range []string{
 		codeBlobUnknown, codeBlobUploadInvalid, codeBlobUploadUnknown, codeDenied, codeDigestInvalid, codeManifestBlobUnknown,
@@ -78,8 +78,8 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// TestInternalError has an error that nobody foresaw: it goes into the log and
-// not to the client, with the id that joins the two.
+// TestInternalError checks that an unknown error is logged and not sent to the client. Both have
+// the id of the request.
 func TestInternalError(t *testing.T) {
 	s := serveRegistry(t, failingRegistry{err: errors.New("open /var/secret: permission denied")}, Options{})
 	resp, body := s.exchange(exchangeCase{
@@ -95,7 +95,7 @@ func TestInternalError(t *testing.T) {
 	}
 }
 
-// TestPanic has a bug in a handler: the connection ends and the server does not.
+// TestPanic has a handler panic: the connection is closed and the server goes on.
 func TestPanic(t *testing.T) {
 	s := serveRegistry(t, nil, Options{}) // every call to it panics
 	if said := readUntilClosed(s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
@@ -191,7 +191,7 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-// gone is a registry that works until the client leaves.
+// waitingRegistry is a registry that waits until the client leaves.
 type waitingRegistry struct{ Registry }
 
 func (waitingRegistry) Blob(ctx context.Context, _ string, _ digest.Digest) (storage.Blob, error) {
@@ -199,7 +199,7 @@ func (waitingRegistry) Blob(ctx context.Context, _ string, _ digest.Digest) (sto
 	return storage.Blob{}, fmt.Errorf("reading rows: %w", ctx.Err())
 }
 
-// TestDefaults makes an API of nothing but a registry and a policy.
+// TestDefaults makes an API with nothing but a registry and a policy.
 func TestDefaults(t *testing.T) {
 	a := New(nil, Options{Policy: auth.Open{}, Version: "1.2"})
 	r := &readFromRecorder{quietWriter: quietWriter{make(http.Header)}}
@@ -216,8 +216,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestErrorsAreShort makes errors of what is long. Clients bound what they read of an
-// answer to a failure, the tightest at 8 KiB, and show nothing of JSON that is cut.
+// TestErrorsAreShort makes errors that contain long texts. Clients limit what they read of an
+// error, the strictest to 8 KiB, and show nothing of truncated JSON.
 func TestErrorsAreShort(t *testing.T) {
 	const most = 8 << 10
 	s := newSite(t, Options{})

@@ -21,12 +21,11 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// witness is a registry, and the policy before it, that keep what they were
-// asked for.
+// recordingRegistry is a registry and a policy that record their arguments.
 type recordingRegistry struct {
 	Registry
 	t       *testing.T
-	decided []string // repositories, in the order asked
+	decided []string // repositories, in the order of the decisions
 	served  string   // "repository element"
 }
 
@@ -80,9 +79,8 @@ func (w *recordingRegistry) ReferrersExtent(_ context.Context, q storage.Referre
 	return storage.Extent{}, nil
 }
 
-// FuzzPath asks for any path. What reaches storage is well-formed, is what the
-// policy was asked for, and is what stands in the path; nothing is redirected,
-// and every refusal is JSON.
+// FuzzPath requests any path. What reaches storage is well-formed, was decided by the policy, and
+// is in the path. Paths are not redirected, and every error is JSON.
 func FuzzPath(f *testing.F) {
 	for _, path := range []string{
 		"/v2/", "/v2", "/v2/_catalog", "/v2/a/tags/list", "/v2/a/b/manifests/v1", "/v2/a/blobs/uploads/x", "/v2/a/blobs/uploads/",
@@ -94,7 +92,7 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil || u.Host != "" || u.Opaque != "" || u.RawQuery != "" {
-			return // net/http refuses it, or it is more than a path
+			return // net/http refuses it, or it is not only a path
 		}
 		w := &recordingRegistry{t: t}
 		a := New(w, Options{Policy: w})
@@ -119,7 +117,7 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// FuzzContentRange reads any range of a chunk, and its own way of writing one.
+// FuzzContentRange parses any range of a chunk, and formats valid ones again.
 func FuzzContentRange(f *testing.F) {
 	for _, s := range []string{"0-0", "5-99", "bytes 0-9/10", "bytes=1-2", "bytes 0-9/*", "-1-2", "1--2", "9223372036854775807-9223372036854775807", "0x1-2", "+1-2", " 1-2", "1-2-3"} {
 		f.Add(s)
@@ -155,8 +153,8 @@ func (o oneBlob) Blob(context.Context, string, digest.Digest) (storage.Blob, err
 	return storage.NewBlob(digest.FromString(o.content), int64(len(o.content)), open), nil
 }
 
-// FuzzRange asks for any range of a blob. A part is the part that its header
-// says; a refusal is JSON and says how long the blob is.
+// FuzzRange requests any range of a blob. A partial answer has the bytes in its Content-Range. An
+// error is JSON and has the blob's size.
 func FuzzRange(f *testing.F) {
 	for _, s := range []string{"bytes=0-0", "bytes=1-", "bytes=-1", "bytes=0-1,3-4", "bytes=5-1", "bytes=99-", "bytes=--1", "bytes=", "lines=1-2", "bytes=0-9223372036854775808"} {
 		f.Add(s, "0123456789")
@@ -196,8 +194,8 @@ func FuzzRange(f *testing.F) {
 	})
 }
 
-// FuzzPages lists tags with any n and last. Following the Links gives each tag
-// after last once.
+// FuzzPages lists tags with any n and last. Following the Links returns each tag after last exactly
+// once.
 func FuzzPages(f *testing.F) {
 	for _, q := range []string{"", "n=0", "n=1", "n=3&last=v000001", "n=1000000000000000000000", "last=%00", "n=-1", "n=2&last=%22%3E%3B", "last=v&n=1", "n=1&n=2", "n=%31"} {
 		f.Add(q, uint16(7))
@@ -251,7 +249,7 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
-// sortedTags lists tags after any last.
+// sortedTags is a registry that lists tags.
 type sortedTags struct {
 	Registry
 	total int

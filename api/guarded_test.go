@@ -35,7 +35,7 @@ const (
 	grace    = time.Hour
 )
 
-// usual is the policy of a gated site.
+// usualPolicy is the policy of a guardedSite.
 const usualPolicy = `
 policy:
   - {name: public, who: [anonymous, authenticated], repos: ["public/**"], allow: [pull]}
@@ -46,11 +46,11 @@ policy:
   - {name: ci, who: ["oidc:ci"], repos: ["ci/**"], allow: [push]}
 `
 
-// gated is a site with users, tokens, and a policy that can change: everything
-// but the server's socket is what the program has.
+// guardedSite is a site with users, tokens, and a policy that can be replaced. It has the parts of
+// the program, except that clients connect without TLS.
 //
-// Its users are alice (of the group team), bob and carol, whose passwords are
-// "password of alice" and so on; and there is a robot, deployer.
+// Its users are alice (of the group team), bob and carol, whose passwords are "password of alice"
+// and so on. Its robot is deployer.
 type guardedSite struct {
 	*site
 	db     *db.DB
@@ -60,13 +60,13 @@ type guardedSite struct {
 	ci     *authtest.Provider
 	audit  *testAuditor
 
-	accounts map[string]int64 // by kind and name
+	accounts map[string]int64 // ids, by kind and name
 
 	mu      sync.Mutex
-	secrets map[string]string // what must not be in any log, and what it is
+	secrets map[string]string // secrets that must not be in any log, with their descriptions
 }
 
-// clock is a clock that a test moves.
+// clock is a clock that the test advances.
 type clock struct {
 	base  time.Time
 	ahead atomic.Int64
@@ -75,11 +75,11 @@ type clock struct {
 func (c *clock) Now() time.Time          { return c.base.Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// changing is a policy that a test replaces.
+// replaceablePolicy is a policy that the test replaces.
 type replaceablePolicy struct {
 	current   atomic.Pointer[policy.Policy]
-	issuers   string // the section of the file, which each policy has
-	decisions atomic.Int64
+	issuers   string       // section of the policy file, prepended to every policy
+	decisions atomic.Int64 // number of decisions made
 }
 
 func (c *replaceablePolicy) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
@@ -109,7 +109,7 @@ func (c *replaceablePolicy) set(t testing.TB, text string) {
 	c.current.Store(p)
 }
 
-// authParts are what an Auth needs, in memory.
+// authParts are an Auth and the parts that it was made from, in memory.
 type authParts struct {
 	db     *db.DB
 	rows   *rows.DB // in db
@@ -148,8 +148,8 @@ func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 	return p
 }
 
-// newGated serves a registry to its users, and looks, in the end, for secrets in
-// all that was logged. The changes are to what its logins are made with.
+// newGuardedSite serves a registry with users. When the test ends it looks for secrets in all that
+// was logged. changes are applied to the options of the logins.
 func newGuardedSite(t *testing.T, o Options, changes ...func(*login.Options)) *guardedSite {
 	t.Helper()
 	return serveGuarded(t, newRegistry(t, "mem://", storage.Options{}), o, changes...)
@@ -178,7 +178,7 @@ func serveGuarded(t *testing.T, registry Registry, o Options, changes ...func(*l
 	return g
 }
 
-// secret notes what must not be logged.
+// keepSecret registers a secret that must not be logged, and returns it.
 func (g *guardedSite) keepSecret(s, what string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -186,7 +186,7 @@ func (g *guardedSite) keepSecret(s, what string) string {
 	return s
 }
 
-// checkLogs looks for secrets in the logs, as they are and as JSON and URLs have them.
+// checkLogs looks for secrets in the logs: unchanged, and escaped as in JSON and URLs.
 func (g *guardedSite) checkLogs() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -210,7 +210,7 @@ func (g *guardedSite) addUser(name string, groups ...string) int64 {
 	return g.addAccount("user", name, g.keepSecret(passwordOf(name), "password of "+name[:1]+"…"), groups...)
 }
 
-// account makes an account; without a password nobody logs in to it by one.
+// addAccount creates an account. With an empty password there is no login by password.
 func (g *guardedSite) addAccount(kind, name, password string, groups ...string) (id int64) {
 	g.t.Helper()
 	a := rows.Account{Kind: kind, Name: name, Groups: groups, CreatedAt: g.clock.Now().UnixMicro()}
@@ -241,7 +241,7 @@ func (g *guardedSite) tx(fn func(tx *rows.Tx) error) {
 	}
 }
 
-// personal makes a token of an account, for 90 days.
+// addToken creates a personal or robot token that is valid for 90 days.
 func (g *guardedSite) addToken(kind, name, scope string) (secret string, id int64) {
 	g.t.Helper()
 	of := login.PersonalToken
@@ -261,7 +261,7 @@ func (g *guardedSite) addToken(kind, name, scope string) (secret string, id int6
 	return secret, id
 }
 
-// idToken is what the CI service gives a job of a repository.
+// idToken returns the ID token of a job of a repository.
 func (g *guardedSite) idToken(repository string) string {
 	return g.keepSecret(g.ci.Sign(map[string]any{"sub": "job of " + repository, "aud": "https://" + service, "repository": repository, "jti": time.Now().String()}), "id_token")
 }
@@ -276,7 +276,7 @@ func passwordHeader(name string) header { return basicHeader(name, passwordOf(na
 
 func bearerHeader(token string) header { return header{"Authorization": "Bearer " + token} }
 
-// with is a header with more fields.
+// with returns the header with the fields of more.
 func (h header) with(more header) header {
 	all := header{}
 	for _, one := range []header{h, more} {
@@ -287,7 +287,7 @@ func (h header) with(more header) header {
 	return all
 }
 
-// issued is an answer of the token endpoint.
+// tokenResponse is an answer of the token endpoint.
 type tokenResponse struct {
 	Token       string
 	AccessToken string `json:"access_token"`
@@ -298,7 +298,7 @@ type tokenResponse struct {
 	Username    string
 }
 
-// ask asks for a token with GET.
+// requestToken requests a registry token with GET.
 func (g *guardedSite) requestToken(credentials header, scopes ...string) (tokenResponse, *http.Response) {
 	g.t.Helper()
 	q := url.Values{"service": {service}, "scope": scopes}
@@ -321,21 +321,21 @@ func (g *guardedSite) parseTokenResponse(body string) tokenResponse {
 	return i
 }
 
-// tokenOf is the header of a user with a token for scopes.
+// tokenHeader returns a header with a registry token for a user.
 func (g *guardedSite) tokenHeader(name string, scopes ...string) header {
 	g.t.Helper()
 	i, _ := g.requestToken(passwordHeader(name), scopes...)
 	return bearerHeader(i.Token)
 }
 
-// anonymousToken is the header of nobody with a token for scopes.
+// anonymousTokenHeader returns a header with an anonymous registry token.
 func (g *guardedSite) anonymousTokenHeader(scopes ...string) header {
 	g.t.Helper()
 	i, _ := g.requestToken(nil, scopes...)
 	return bearerHeader(i.Token)
 }
 
-// accessIn is what a token that was issued gives, as a scope.
+// accessOf returns the access of an issued registry token, as a scope.
 func (g *guardedSite) accessOf(i tokenResponse) string {
 	g.t.Helper()
 	version, err := g.API.auth.Logins.Version(context.Background())
@@ -349,7 +349,7 @@ func (g *guardedSite) accessOf(i tokenResponse) string {
 	return scopeText(grant.Access)
 }
 
-// challengeOf is the challenge that is expected, of the site's own address.
+// challenge returns the challenge that is wanted for the site's own address.
 func (g *guardedSite) challenge(scope, problem string) string {
 	text := `Bearer realm="http://` + g.addr + tokenPath + `",service="` + service + `"`
 	if scope != "" {
@@ -361,15 +361,15 @@ func (g *guardedSite) challenge(scope, problem string) string {
 	return text
 }
 
-// get asks for a path and says what came: the status, or the body of the answer where it matters.
+// status sends a request and returns the status of its answer.
 func (g *guardedSite) status(method, path string, h header, body string) int {
 	g.t.Helper()
 	resp, _ := g.do(method, path, h, body)
 	return resp.StatusCode
 }
 
-// do has one exchange about which nothing is expected, and sees that nothing secret
-// that the request showed comes back.
+// do sends a request and returns the answer. It checks only that the answer does not contain the
+// secret in the request's Authorization.
 func (g *guardedSite) do(method, path string, h header, body string) (*http.Response, string) {
 	g.t.Helper()
 	req, err := http.NewRequest(method, "http://"+g.addr+path, strings.NewReader(body))
@@ -405,7 +405,7 @@ func (g *guardedSite) do(method, path string, h header, body string) (*http.Resp
 	return resp, string(text)
 }
 
-// as has every exchange of f with the header h besides.
+// runCasesAs makes the exchanges with the fields of h added to each.
 func (g *guardedSite) runCasesAs(h header, cases []exchangeCase) {
 	g.t.Helper()
 	for _, c := range cases {
@@ -414,7 +414,7 @@ func (g *guardedSite) runCasesAs(h header, cases []exchangeCase) {
 	}
 }
 
-// pushAs puts a blob into a repository.
+// pushBlobAs pushes a blob with the header h.
 func (g *guardedSite) pushBlobAs(h header, repo, content string) (d string) {
 	g.t.Helper()
 	d = sha256Of(content)
@@ -424,7 +424,7 @@ func (g *guardedSite) pushBlobAs(h header, repo, content string) (d string) {
 	return d
 }
 
-// imageAs puts an image and its blobs into a repository.
+// pushImageAs pushes an image and its blobs with the header h.
 func (g *guardedSite) pushImageAs(h header, repo, tag string) (d string) {
 	g.t.Helper()
 	g.pushBlobAs(h, repo, "{}")

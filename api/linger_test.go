@@ -14,15 +14,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// rests are the bodies that come after an answer, by the header field that
-// announces them: more than net/http reads by itself.
+// lateBodies are bodies that are sent after the answer, by the header field that announces them.
+// They are longer than what net/http drains by itself.
 var lateBodies = map[string]string{
 	"Content-Length: 1048576\r\n\r\n":    strings.Repeat("x", 1<<20),
 	"Transfer-Encoding: chunked\r\n\r\n": "100000\r\n" + strings.Repeat("x", 1<<20) + "\r\n0\r\n\r\n",
 }
 
-// answeredFirst sends the head of a request, takes the answer, and only then
-// sends the body, after which the connection serves another request.
+// checkAnswerFirst sends a header, reads the answer, and then sends the body. After that the
+// connection must serve another request.
 func (s *site) checkAnswerFirst(head, framing string, status int) {
 	s.t.Helper()
 	method, _, _ := strings.Cut(head, " ")
@@ -47,7 +47,7 @@ func (s *site) checkAnswerFirst(head, framing string, status int) {
 	resp.Body.Close()
 }
 
-// TestAnswerFirst has answers of every kind that do not wait for the body.
+// TestAnswerFirst checks all kinds of answers that do not wait for the body.
 func TestAnswerFirst(t *testing.T) {
 	s := newSite(t, Options{MaxManifest: 1000, Loopback: true})
 	d := s.pushBlob("team/app", "content")
@@ -82,8 +82,8 @@ func TestAnswerFirst(t *testing.T) {
 			s.checkAnswerFirst(head, framing, status)
 		}
 	}
-	// Chunks have to be counted before they are too many, and looked at before an
-	// upload is looked up.
+	// With a chunked body these would wait for bytes of it: to count them, or before the upload
+	// session is looked up.
 	for head, status := range map[string]int{
 		"PUT /v2/team/app/manifests/v2" + host:       413,
 		"PATCH " + uploads + "none" + host:           404,
@@ -95,8 +95,7 @@ func TestAnswerFirst(t *testing.T) {
 	}
 }
 
-// TestEveryErrorFirst has every error that the table of problems knows, and one
-// that it does not.
+// TestEveryErrorFirst checks every error in problems, and an unknown one.
 func TestEveryErrorFirst(t *testing.T) {
 	head := "GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\n"
 	for _, p := range append(problems, problem{kind: errors.New("unforeseen"), status: 500}) {
@@ -107,14 +106,14 @@ func TestEveryErrorFirst(t *testing.T) {
 	}
 }
 
-// TestLargeAnswerBeforeBody has an answer that the kernel does not take at once:
-// it arrives whole, and so does the body.
+// TestLargeAnswerBeforeBody has an answer that is larger than the kernel's buffers. It arrives
+// whole, and so does the body.
 func TestLargeAnswerBeforeBody(t *testing.T) {
 	content := strings.Repeat("0123456789abcdef", 4<<16)
 	s := newSite(t, Options{})
 	d := s.pushBlob("team/app", content)
 	bodies := maps.Clone(lateBodies)
-	bodies["Content-Length: 7\r\n\r\n"] = "content" // net/http reads it
+	bodies["Content-Length: 7\r\n\r\n"] = "content" // net/http drains it
 	for framing, rest := range bodies {
 		conn := s.dial("GET /v2/team/app/blobs/" + d + " HTTP/1.1\r\nHost: localhost\r\n" + framing)
 		sent := make(chan error, 1)
@@ -130,8 +129,8 @@ func TestLargeAnswerBeforeBody(t *testing.T) {
 	}
 }
 
-// TestNoLingerOverHTTP2: a stream ends with its answer, and the client is told
-// that no more of the body is wanted.
+// TestNoLingerOverHTTP2 checks that a stream ends with its answer, and that the client is told to
+// stop sending the body.
 func TestNoLingerOverHTTP2(t *testing.T) {
 	s, clients := newTLSSite(t, nil, Options{})
 	body, sender := io.Pipe()
@@ -156,8 +155,8 @@ func TestNoLingerOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestLingerIsNotTheRequest: the log and the metrics of a request are those of
-// its answer. What is read after it counts as received.
+// TestLingerIsNotTheRequest checks that the log and the metrics of a request end with its answer.
+// Drained bytes count as received.
 func TestLingerIsNotTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := serveInBubble(t, nil, Options{})
@@ -191,8 +190,8 @@ func TestLingerIsNotTheRequest(t *testing.T) {
 	})
 }
 
-// TestLingerAfterShortAnswer: an answer that breaks off ends the connection at
-// once, and is not taken for whole.
+// TestLingerAfterShortAnswer checks that a cut answer closes the connection at once, so that no
+// client takes it for whole.
 func TestLingerAfterShortAnswer(t *testing.T) {
 	short := replacedBlob{bytes: func() io.ReadSeekCloser {
 		return failingContent{strings.NewReader("0123"), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
@@ -220,8 +219,8 @@ func TestLingerAfterShortAnswer(t *testing.T) {
 	})
 }
 
-// TestLingerAfterSlowManifest: a manifest that comes too slowly is answered while
-// it is still coming. What is left is read on where its end can be found.
+// TestLingerAfterSlowManifest checks that a manifest that is sent too slowly is answered before its
+// end. The rest is drained if its length is known.
 func TestLingerAfterSlowManifest(t *testing.T) {
 	for framing, piece := range map[string]string{"Content-Length: 100": "x", "Transfer-Encoding: chunked": "1\r\nx\r\n"} {
 		synctest.Test(t, func(t *testing.T) {

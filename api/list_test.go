@@ -14,7 +14,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// tagNames is an answer to a request for tags.
+// tagNames is the answer with a list of tags.
 type tagNames struct {
 	Name string   `json:"name"`
 	Tags []string `json:"tags"`
@@ -117,7 +117,7 @@ func TestCatalog(t *testing.T) {
 	})
 }
 
-// nextOf returns the path of an answer's Link, "" when it has none.
+// nextLink returns the URL of an answer's Link, "" without one.
 func nextLink(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	link := resp.Header.Get("Link")
@@ -131,12 +131,11 @@ func nextLink(t *testing.T, resp *http.Response) string {
 	return u[1:]
 }
 
-// manyTags is a registry whose repositories have so many tags, and which fails
-// after some of them.
+// manyTags is a registry with a number of tags, which can fail.
 type manyTags struct {
 	Registry
 	total, fails int
-	largest      int // page that was asked for
+	largest      int // largest n of a query
 	queries      int
 	failing      int // number of the query that fails; 0 for none
 }
@@ -160,8 +159,8 @@ func (m *manyTags) Tags(_ context.Context, _, last string, n int) ([]string, err
 	return tags, nil
 }
 
-// TestManyTags lists as many as need several queries, each of which is bounded,
-// and around the numbers where a query or a page is just full.
+// TestManyTags lists more tags than one query returns, also with numbers around the limits of a
+// query and a page.
 func TestManyTags(t *testing.T) {
 	for _, total := range []int{0, 1, queryLimit - 1, queryLimit, queryLimit + 1, 2 * queryLimit, 3*queryLimit + 7, maxPage, maxPage + 1, 2*maxPage + 1} {
 		registry := &manyTags{total: total}
@@ -198,8 +197,7 @@ func TestManyTags(t *testing.T) {
 	}
 }
 
-// TestFailingList has a list fail in its middle: it is cut, and so is no JSON
-// that anyone takes for whole.
+// TestFailingList has a list fail in the middle. The answer is cut and is not valid JSON.
 func TestFailingList(t *testing.T) {
 	s := serveRegistry(t, &manyTags{total: 5000, fails: 3000}, Options{})
 	resp, err := http.Get("http://" + s.addr + "/v2/a/tags/list")
@@ -233,8 +231,8 @@ func (m *changingTags) Tags(_ context.Context, _, last string, n int) (tags []st
 	return tags, nil
 }
 
-// TestLongPageIsStreamed: a page of tags that takes several queries is not held in
-// memory. Once it is known where it ends the header is sent, and what fails then cuts it.
+// TestLongPageIsStreamed checks that a page of several queries is not held in memory. The header is
+// sent when the end of the page is known, and later errors cut the answer.
 func TestLongPageIsStreamed(t *testing.T) {
 	const n = 4 * queryLimit
 	registry := &manyTags{total: 2 * n, failing: n/queryLimit + 1 + 3}
@@ -250,8 +248,8 @@ func TestLongPageIsStreamed(t *testing.T) {
 	}
 }
 
-// TestTagsMeanwhile deletes and adds tags while a page of several queries is sent. No
-// tag that stays is missing, whichever page it belongs to.
+// TestTagsMeanwhile deletes and adds tags while a page of several queries is sent. Tags that exist
+// all the time are on exactly one page.
 func TestTagsMeanwhile(t *testing.T) {
 	const n, total = 1500, 3200
 	for at := 1; at <= 6; at++ {
@@ -292,7 +290,7 @@ func TestTagsMeanwhile(t *testing.T) {
 
 var _ Registry = (*storage.Registry)(nil)
 
-// manyRepositories is a registry with so many repositories.
+// manyRepositories is a registry with a number of repositories.
 type manyRepositories struct {
 	Registry
 	names []string
@@ -310,8 +308,8 @@ func (m *manyRepositories) Repositories(_ context.Context, after, before string,
 	return m.names[from:max(from, min(to, from+n))], nil
 }
 
-// TestLongCatalogIsStreamed asks for more repositories than one query reads: the page is sent as it
-// is read, and the Link leads to the others.
+// TestLongCatalogIsStreamed requests more repositories than one query returns. The page is
+// streamed, and the Link leads to the others.
 func TestLongCatalogIsStreamed(t *testing.T) {
 	const n = 2500
 	registry := &manyRepositories{}

@@ -160,7 +160,7 @@ func TestPutManifest(t *testing.T) {
 	s.checkBudgets()
 }
 
-// checkBudgets makes sure that requests gave back the memory that they had.
+// checkBudgets checks that all requests released their memory.
 func (s *site) checkBudgets() {
 	s.t.Helper()
 	for name, b := range map[string]*budget{"heads": s.headBudget, "received": s.receiveBudget, "answers": s.sendBudget, "parsing": s.parseBudget} {
@@ -264,8 +264,8 @@ func TestDeleteManifest(t *testing.T) {
 	})
 }
 
-// TestManifestMemory takes all the memory for manifests: a request that needs some waits, and goes
-// away with its client.
+// TestManifestMemory takes all the memory for manifests. A request that needs some waits, and ends
+// when its client leaves.
 func TestManifestMemory(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20})
 	s := serveRegistry(t, registry, Options{ManifestMemory: 8 << 20})
@@ -291,7 +291,7 @@ func TestManifestMemory(t *testing.T) {
 	release()
 	resp, body := s.readAnswer(waiting, "GET")
 	s.check(exchangeCase{Name: "after waiting", Method: "GET", URL: "/v2/", WantCode: 200, WantBody: payload, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
-	// A push waits, with its body read, for those that are being parsed.
+	// A push whose body is read waits for memory to parse it.
 	release = take(s.parseBudget)
 	waiting = s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		"application/vnd.oci.image.manifest.v1+json", len(payload), payload))
@@ -303,7 +303,7 @@ func TestManifestMemory(t *testing.T) {
 	s.checkBudgets()
 }
 
-// uncached is a registry that has no payload in memory.
+// uncachedRegistry is a registry without cached payloads.
 type uncachedRegistry struct{ Registry }
 
 func (u uncachedRegistry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {

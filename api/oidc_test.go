@@ -29,7 +29,7 @@ policy:
 // usersRules have no issuers.
 const usersRules = `policy: [{name: users, who: authenticated, repos: "**", allow: push}]`
 
-// newGitHub is a gated site that trusts GitHub Actions, played by its CI service.
+// newGitHubSite returns a site that trusts GitHub Actions, whose issuer is simulated by g.ci.
 func newGitHubSite(t *testing.T) *guardedSite {
 	t.Helper()
 	g := newGuardedSite(t, Options{})
@@ -37,7 +37,7 @@ func newGitHubSite(t *testing.T) *guardedSite {
 	return g
 }
 
-// trustGitHub lets the jobs of an owner in.
+// trustGitHub sets the policy that trusts jobs of an owner.
 func (g *guardedSite) trustGitHub(owner string) {
 	g.t.Helper()
 	g.policy.issuers = fmt.Sprintf("issuers:\n  - {name: github, url: %q, audiences: [%q], match: {repository_owner_id: %q}, identity: '{claims.repository}', ca: %q}\n",
@@ -45,7 +45,7 @@ func (g *guardedSite) trustGitHub(owner string) {
 	g.policy.set(g.t, githubRules)
 }
 
-// job returns the id_token of a GitHub job whose claims differ from the usual ones.
+// jobToken returns the ID token of a GitHub job with some claims changed.
 func (g *guardedSite) jobToken(changes map[string]any) string {
 	g.t.Helper()
 	claims := authtest.GitHubClaims(issuer)
@@ -53,7 +53,7 @@ func (g *guardedSite) jobToken(changes map[string]any) string {
 	return g.keepSecret(g.ci.Sign(claims), "id_token")
 }
 
-// exchangeForm is the request that turns an id_token into a session (RFC 8693, 2.1).
+// exchangeForm returns the request that exchanges an ID token for a login session (RFC 8693, 2.1).
 func exchangeForm(idToken string) exchangeCase {
 	return exchangeCase{
 		Name: "exchange", Method: "POST", URL: tokenPath, Header: header{"Content-Type": "application/x-www-form-urlencoded"},
@@ -61,7 +61,8 @@ func exchangeForm(idToken string) exchangeCase {
 	}
 }
 
-// openSession exchanges an id_token, and returns the credentials it gets.
+// loginSessionHeader exchanges an ID token and returns a header with the credentials of the login
+// session.
 func (g *guardedSite) loginSessionHeader(idToken string) header {
 	g.t.Helper()
 	c := exchangeForm(idToken)
@@ -76,7 +77,7 @@ func (g *guardedSite) loginSessionHeader(idToken string) header {
 
 const jobScope = "repository:acme/app/web:pull,push"
 
-// mustPush has a job push an image where it may, and nowhere else.
+// checkJobPush checks that a job may push to its repository, and to no other.
 func (g *guardedSite) checkJobPush(credentials header) {
 	g.t.Helper()
 	i, _ := g.requestToken(credentials, jobScope, "repository:acme/other:pull,push", "repository:acme/app/web:delete", "registry:catalog:*")
@@ -89,7 +90,7 @@ func (g *guardedSite) checkJobPush(credentials header) {
 	}
 }
 
-// TestJobLogsIn: docker login -u oidc, with the id_token as the password.
+// TestJobLogsIn logs in as docker login -u oidc does, with an ID token as the password.
 func TestJobLogsIn(t *testing.T) {
 	g := newGitHubSite(t)
 	credentials := basicHeader("oidc", g.jobToken(nil))
@@ -110,7 +111,7 @@ func TestJobLogsIn(t *testing.T) {
 	}
 }
 
-// TestJobOpensSession: an id_token is exchanged once, for a secret that outlives it.
+// TestJobOpensSession checks that an ID token is exchanged once, for a secret that is valid longer.
 func TestJobOpensSession(t *testing.T) {
 	g := newGitHubSite(t)
 	idToken := g.jobToken(nil)
@@ -129,8 +130,7 @@ func TestJobOpensSession(t *testing.T) {
 	}
 }
 
-// TestJobNow: what the policy file says of issuers and claims acts on the next
-// request of jobs that are at work.
+// TestJobNow checks that changes of issuers and rules act on the next request of running jobs.
 func TestJobNow(t *testing.T) {
 	g := newGitHubSite(t)
 	session := g.loginSessionHeader(g.jobToken(nil))
@@ -154,8 +154,7 @@ func TestJobNow(t *testing.T) {
 	check("no issuer is trusted", 401)
 }
 
-// TestJobRefused: whatever is wrong with an id_token, the answer is the same, and
-// tells nothing of it.
+// TestJobRefused checks that the answer is the same for every invalid ID token.
 func TestJobRefused(t *testing.T) {
 	g := newGitHubSite(t)
 	stranger := authtest.NewProvider(t)
@@ -185,8 +184,8 @@ func TestJobRefused(t *testing.T) {
 	}
 }
 
-// TestJ5IDTokenAsBearer: an id_token is a credential for the token endpoint, no
-// token of ours.
+// TestJ5IDTokenAsBearer checks that an ID token is accepted by the token endpoint only, and not as
+// a Bearer token.
 func TestJ5IDTokenAsBearer(t *testing.T) {
 	g := newGitHubSite(t)
 	for _, path := range []string{"/v2/", "/v2/acme/app/web/tags/list"} {
@@ -204,8 +203,8 @@ func TestJ5IDTokenAsBearer(t *testing.T) {
 	}
 }
 
-// TestIssuerDown: that an issuer cannot be asked is no wrong password, and passes without a
-// restart.
+// TestIssuerDown checks that an unreachable issuer is not answered as a wrong password, and that
+// logins work when it is reachable again.
 func TestIssuerDown(t *testing.T) {
 	g := newGitHubSite(t)
 	g.ci.Fail(true)

@@ -17,9 +17,9 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// refer pushes n images that refer to a digest and returns their digests, sorted.
-// Their types are application/x.0 and application/x.1 in turn, and annotations
-// returns the value of their annotation "a".
+// pushReferrers pushes n images with a subject and returns their digests, sorted. Their artifact
+// types are application/x.0 and application/x.1 in turn. annotation returns the value of their
+// annotation "a".
 func (s *site) pushReferrers(repo, subject string, n int, annotation func(i int) string) (digests []string) {
 	s.t.Helper()
 	for i := range n {
@@ -34,7 +34,7 @@ func (s *site) pushReferrers(repo, subject string, n int, annotation func(i int)
 
 func shortAnnotation(int) string { return "<&>" }
 
-// referrers follows the Links from a list of referrers and returns the digests of each answer.
+// referrers follows the Links of a list of referrers and returns the digests of each answer.
 func (s *site) referrers(u string) (answers [][]string) {
 	s.t.Helper()
 	for u != "" {
@@ -48,7 +48,7 @@ func (s *site) referrers(u string) (answers [][]string) {
 	return answers
 }
 
-// listed returns the digests of a list of referrers.
+// digestsIn returns the digests in a list of referrers.
 func digestsIn(t *testing.T, body string) (digests []string) {
 	t.Helper()
 	var index struct {
@@ -167,8 +167,8 @@ func digestOf(t *testing.T, descriptor string) string {
 	return d.Digest.String()
 }
 
-// TestReferrersAnswer: one answer has all that fit into 4 MiB, and a Link only where
-// there are more.
+// TestReferrersAnswer checks that one answer has all referrers that fit into 4 MiB, and a Link only
+// if there are more.
 func TestReferrersAnswer(t *testing.T) {
 	s := newSite(t, Options{})
 	many, large := sha256Of("many"), sha256Of("large")
@@ -183,7 +183,7 @@ func TestReferrersAnswer(t *testing.T) {
 	}
 }
 
-// pagedReferrers is a registry that does something before it reads a page of referrers.
+// pagedReferrers is a registry that calls a function before it reads a page of referrers.
 type pagedReferrers struct {
 	Registry
 	before func(page int) error
@@ -206,7 +206,7 @@ func (p *pagedReferrers) Referrers(ctx context.Context, q storage.ReferrerQuery,
 	return p.Registry.Referrers(ctx, q, last, e)
 }
 
-// servePaged serves a registry that has five referrers in pages of two.
+// servePaged serves a registry that returns five referrers in pages of two.
 func servePaged(t *testing.T, registry *pagedReferrers) (s *site, u string, digests []string) {
 	registry.Registry = newRegistry(t, "mem://", storage.Options{})
 	s = serveRegistry(t, registry, Options{})
@@ -215,8 +215,8 @@ func servePaged(t *testing.T, registry *pagedReferrers) (s *site, u string, dige
 	return s, "/v2/team/app/referrers/" + subject, digests
 }
 
-// TestReferrersMeanwhile: what is deleted while a list is sent is left out, also the
-// one where the answer ends, and what is pushed comes in a later list.
+// TestReferrersMeanwhile deletes and pushes referrers while a list is sent. Deleted ones are left
+// out, even the last of the extent. New ones are in later lists.
 func TestReferrersMeanwhile(t *testing.T) {
 	var s *site
 	var digests []string
@@ -241,8 +241,8 @@ func TestReferrersMeanwhile(t *testing.T) {
 	}
 }
 
-// TestReferrersFail: an error before the first page is answered as one, and nothing of
-// the list is in that answer. One in the middle cuts the connection.
+// TestReferrersFail checks that an error before the first page gets a status and no part of the
+// list. A later error cuts the answer.
 func TestReferrersFail(t *testing.T) {
 	fire := errors.New("the disk is on fire")
 	failing := 1
@@ -273,8 +273,8 @@ func TestReferrersFail(t *testing.T) {
 	s.log.await(`"route":"referrers"`, `"cut":"the disk is on fire"`)
 }
 
-// TestD2ReferrersHoldNothing: readers of referrers that do not read hold none of the
-// database's connections, of which there is one here.
+// TestD2ReferrersHoldNothing checks that readers that stall do not hold the only connection of the
+// database.
 func TestD2ReferrersHoldNothing(t *testing.T) {
 	s := newSite(t, Options{})
 	subject := sha256Of("subject")

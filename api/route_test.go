@@ -34,8 +34,7 @@ func TestPing(t *testing.T) {
 	s.runCases([]exchangeCase{{Name: "no longer", Method: "GET", URL: "/readyz", WantCode: 503}})
 }
 
-// TestPaths asks for paths that are almost right. None is cleaned, and none is
-// redirected.
+// TestPaths requests paths that are almost valid. They are neither cleaned nor redirected.
 func TestPaths(t *testing.T) {
 	s := newSite(t, Options{})
 	_, d := s.pushImage("team/app", "v1", "")
@@ -123,8 +122,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// runRaw has the exchanges with the paths as they stand, which net/url would
-// refuse or write in another way.
+// runRawCases makes the exchanges with paths that net/url would refuse or change.
 func (s *site) runRawCases(cases []exchangeCase) {
 	s.t.Helper()
 	for _, c := range cases {
@@ -166,7 +164,7 @@ func TestMethods(t *testing.T) {
 	s.check(exchangeCase{Name: "all", Method: "OPTIONS", URL: "*", WantCode: 404, WantError: "NAME_UNKNOWN"}, resp, body)
 }
 
-// refusing is a policy that refuses one permission.
+// denyPermission is a policy that denies one permission.
 type denyPermission auth.Permission
 
 func (p denyPermission) Decide(_ auth.Identity, _ netip.Addr, asked auth.Permission, _ string) auth.Decision {
@@ -177,8 +175,8 @@ func (p denyPermission) View(auth.Identity, netip.Addr) auth.View { return auth.
 
 func (p denyPermission) AllowsAnonymous() bool { return true }
 
-// TestPermissions refuses each permission and sees which routes are closed: the
-// policy is asked before storage, so what is there makes no difference.
+// TestPermissions denies each permission and checks which routes are denied. The policy decides
+// before storage is called, so the content does not matter.
 func TestPermissions(t *testing.T) {
 	d := sha256Of("x")
 	routes := map[string]auth.Permission{
@@ -223,7 +221,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// TestWithoutPolicy sees that an API that was given no policy lets nobody in.
+// TestWithoutPolicy checks that an API without a policy denies every guarded request.
 func TestWithoutPolicy(t *testing.T) {
 	s := newSite(t, Options{Policy: denyAll{}})
 	s.runCases([]exchangeCase{

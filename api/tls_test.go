@@ -20,12 +20,12 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// secureSite serves a registry over TLS, as the program does, and returns clients
-// that speak HTTP/2 and HTTP/1.1 to it.
+// newTLSSite serves a registry over TLS, as the program does. It returns clients for HTTP/2 and
+// HTTP/1.1.
 func newTLSSite(t *testing.T, registry Registry, o Options) (s *site, clients map[string]*http.Client) {
 	t.Helper()
 	s = newUnservedSite(t, registry, o)
-	// httptest knows how to make a certificate; the server is ours.
+	// httptest makes the certificate only.
 	certified := httptest.NewUnstartedServer(nil)
 	certified.StartTLS()
 	t.Cleanup(certified.Close)
@@ -88,7 +88,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// shortBlob is a registry whose blobs end before they should.
+// truncatedBlob is a registry whose blobs end early.
 type truncatedBlob struct{ Registry }
 
 type truncatedContent struct{ *bytes.Reader }
@@ -109,8 +109,8 @@ func (r truncatedBlob) Blob(ctx context.Context, repo string, d digest.Digest) (
 	}), err
 }
 
-// TestStreamIsCut sees that a body that is not whole does not end as if it were,
-// without the connection going with it.
+// TestStreamIsCut checks that a truncated body resets its stream, and does not close the
+// connection.
 func TestStreamIsCut(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
 	d := serveRegistry(t, registry, Options{}).pushBlob("team/app", strings.Repeat("x", 1005))

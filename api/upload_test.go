@@ -12,13 +12,13 @@ import (
 
 const uploads = "/v2/team/app/blobs/uploads/"
 
-// session finds where the last POST's session is.
+// savedUpload returns the URL and id of the upload session that was saved as "upload".
 func (s *site) savedUpload() (url, id string) {
 	url = s.saved["upload"]
 	return url, url[strings.LastIndexByte(url, '/')+1:]
 }
 
-// open starts a session, saved as "upload".
+// openUpload opens an upload session and saves it as "upload".
 func (s *site) openUpload(repo string) {
 	s.t.Helper()
 	resp, _ := s.exchange(exchangeCase{
@@ -242,7 +242,7 @@ func TestWholeBlobInPost(t *testing.T) {
 	})
 }
 
-// secretive is a policy that lets nobody pull from "secret/app".
+// hideSecretPolicy denies pulls from "secret/app".
 type hideSecretPolicy struct{}
 
 func (hideSecretPolicy) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
@@ -295,7 +295,7 @@ func TestMount(t *testing.T) {
 	})
 }
 
-// TestExpect has clients that ask before they send a body.
+// TestExpect has clients that send Expect: 100-continue.
 func TestExpect(t *testing.T) {
 	s := newSite(t, Options{})
 	s.openUpload("team/app")
@@ -319,14 +319,14 @@ func TestExpect(t *testing.T) {
 	resp, body := s.readAnswer(conn, "PATCH")
 	s.check(exchangeCase{Name: "told to go on", Method: "PATCH", URL: url, WantCode: 202, WantHeader: uploadHeader("0-6")}, resp, body)
 
-	// Refused, it is told so without having been told to go on.
+	// A refused request gets its error without 100 Continue.
 	resp, body = s.sendRaw(line(uploads+"none"), "PATCH")
 	s.check(exchangeCase{Name: "refused", Method: "PATCH", URL: uploads, WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"}, resp, body)
 }
 
-// TestErrorBeforeBody sends bodies to what refuses them unread. The client,
-// which sends all before it reads, gets its answer, and goes on with the
-// connection where the rest of the body is small.
+// TestErrorBeforeBody sends bodies to requests that fail before the body is read. A client that
+// sends everything before it reads still gets the answer. The connection is used again if the rest
+// of the body is small.
 func TestErrorBeforeBody(t *testing.T) {
 	s := newSite(t, Options{})
 	for _, size := range []int{1, 300_000, 7 << 20} {
