@@ -74,8 +74,8 @@ func (s *site) sendAllButLast(via http.RoundTripper, what, method, url string, h
 }
 
 // startWrites starts each kind of write, over HTTP/1.1 and HTTP/2, and leaves it pending. name
-// makes the content unique. nothing checks that none of it is stored.
-func (s *site) startWrites(name string, h header) (writes []*pendingRequest, nothing func()) {
+// makes the content unique. checkNothing checks that none of it is stored.
+func (s *site) startWrites(name string, h header) (writes []*pendingRequest, checkNothing func()) {
 	s.t.Helper()
 	var gets []string
 	for protocol, start := range map[string]func() (http.RoundTripper, string){
