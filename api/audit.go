@@ -32,8 +32,7 @@ const (
 )
 
 // Auditor receives the audit lines. Room for a line is reserved before the line is written. For a
-// write, room is reserved before storage changes anything: a write for whose audit line there is no
-// room is not done.
+// write, room is reserved before storage changes anything: without room the write is refused.
 type Auditor interface {
 	// Reserve makes room for one line. If there is none it waits up to a second.
 	// Errors: ErrAuditFull when there is still no room; that of ctx when it ends first.
@@ -175,6 +174,7 @@ func (a *API) auditWrite(x *exchange) {
 	a.releaseAudit(&x.r)
 }
 
+// decisionAttrs returns the attributes of a decision, for its audit line.
 func decisionAttrs(r *request, p auth.Permission, rule string) []slog.Attr {
 	return []slog.Attr{
 		slog.String("permission", string(p)),

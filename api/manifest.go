@@ -179,9 +179,10 @@ const (
 // readManifest reads the request's body. If err is nil the caller must call release when it is done
 // with payload.
 //
-// The first headBytes have their own budget. For a longer body that memory is released, and memory
-// for the announced size is reserved in one step: no request holds memory while it waits for more.
-// The time for the whole body is limited, so that a slow client does not hold memory for long.
+// The first headBytes have their own budget. For a longer body that reservation is released, and
+// memory for the announced size is reserved in one step: no request holds a reservation while it
+// waits for another. The time for the whole body is limited, so that a slow client does not hold
+// memory for long.
 func (a *API) readManifest(r *request) (payload []byte, release func(), err error) {
 	limit := a.options.MaxManifest
 	if r.ContentLength > limit {

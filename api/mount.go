@@ -18,8 +18,8 @@ const maxMountSources = 100
 //
 // Errors: storage.ErrBlobUnknown when there is nothing to mount, and the client has to upload the
 // bytes. That is also the error when the policy does not let the caller pull from the source: a 401
-// or 403 would end the push of old clients. When only the token's access is too narrow the error is
-// a 401, which tells the client which token to fetch.
+// or 403 would end the push of old clients. If the policy allows the pull and only the token does
+// not, the error is a 401, which tells the client which token to fetch.
 func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, error) {
 	from := q.from
 	switch {
@@ -40,9 +40,8 @@ func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, e
 }
 
 // findMountSource returns a repository that has the blob and that the caller may pull from, for a
-// mount that names no source. With a registry token the candidates are the repositories that the
-// token lets the caller pull from. Otherwise they are the first maxMountSources repositories that
-// have the blob, and the policy alone decides.
+// mount that names no source. With a registry token the candidates are those of pullable. Otherwise
+// they are the first maxMountSources repositories that have the blob, and the policy alone decides.
 //
 // Errors: storage.ErrBlobUnknown.
 func (a *API) findMountSource(r *request, d digest.Digest) (string, error) {
