@@ -11,43 +11,43 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// A handler answers a request that was routed, parsed and permitted. An error
-// that it returns is answered for it; it may have set header fields before.
+// handler answers a request that was routed, parsed and authorized. It may set header fields before
+// it returns an error. The error is answered by API.answer.
 type handler func(a *API, w *web.Response, r *request) error
 
-// element says what the last element of a path is.
-type element int
+// pathElement is the kind of the last element of a path.
+type pathElement int
 
 const (
-	nothing      element = iota
-	aReference           // a tag or a digest
-	aDigest              //
-	anUploadID           //
-	aHealthCheck         // no element; a path that monitors ask for all the time
+	elemNone      pathElement = iota
+	elemReference             // a tag or a digest
+	elemDigest
+	elemUploadID
+	elemHealthCheck // no element; requests are logged at debug level
 )
 
-// door says for whom a route is open.
-type door int
+// protection is who may use a route.
+type protection int
 
 const (
-	guarded door = iota // for those who prove who they are, and have the permission
-	public              // for everyone: it tells nothing of any repository, or asks who comes by itself
+	guarded protection = iota // authenticated callers with the route's permission
+	public                    // everyone; tells nothing about repositories, or authenticates by itself
 )
 
-// route is one row of the table. The literals are written without field names,
-// so that a row that forgets its permission does not compile.
+// route is one row of the table. The rows are written without field names, so that a row without a
+// permission does not compile.
 type route struct {
 	name       string // in logs and metrics
 	path       string // see template
-	element    element
-	door       door
+	element    pathElement
+	protection protection
 	permission auth.Permission
 	methods    string // separated by spaces
 	handle     handler
 }
 
-// routes is every request that is answered with more than an error. Rows of one
-// path stand together and share their name.
+// routes returns the routes of every registry. Rows of one path stand together and share their
+// name.
 func routes() []route {
 	const (
 		catalog   = "/v2/_catalog"
@@ -59,59 +59,59 @@ func routes() []route {
 		referrers = "/v2/{name}/referrers/{element}"
 	)
 	return []route{
-		{"manifest", manifests, aReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
-		{"manifest", manifests, aReference, guarded, auth.Push, "PUT", (*API).putManifest},
-		{"manifest", manifests, aReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
+		{"manifest", manifests, elemReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
+		{"manifest", manifests, elemReference, guarded, auth.Push, "PUT", (*API).putManifest},
+		{"manifest", manifests, elemReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
 
-		{routeUploads, uploads, nothing, guarded, auth.Push, "POST", (*API).postUpload},
+		{routeUploads, uploads, elemNone, guarded, auth.Push, "POST", (*API).postUpload},
 
-		{"upload", upload, anUploadID, guarded, auth.Push, "GET", (*API).getUpload},
-		{"upload", upload, anUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
-		{"upload", upload, anUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
-		{"upload", upload, anUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "GET", (*API).getUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
 
-		{"blob", blobs, aDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
-		{"blob", blobs, aDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
+		{"blob", blobs, elemDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
+		{"blob", blobs, elemDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
 
-		{"tags", tags, nothing, guarded, auth.Pull, "GET HEAD", (*API).listTags},
-		{"referrers", referrers, aDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
-		{"catalog", catalog, nothing, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
+		{"tags", tags, elemNone, guarded, auth.Pull, "GET HEAD", (*API).listTags},
+		{"referrers", referrers, elemDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
+		{"catalog", catalog, elemNone, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
 
-		{"ping", "/v2{/}", nothing, guarded, auth.None, "GET HEAD", (*API).ping},
-		{"livez", "/livez", aHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
-		{"readyz", "/readyz", aHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
+		{"ping", "/v2{/}", elemNone, guarded, auth.None, "GET HEAD", (*API).ping},
+		{"livez", "/livez", elemHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
+		{"readyz", "/readyz", elemHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
 	}
 }
 
-// routeUploads is the name of the route that opens uploads, and mounts.
+// routeUploads is the name of the route that opens upload sessions and mounts blobs.
 const routeUploads = "uploads"
 
-// authRoutes is what a registry with users answers besides.
+// authRoutes returns the additional routes of a registry with an Auth.
 func authRoutes() []route {
 	const discovery = "/.well-known/openid-configuration"
 	return []route{
-		{"token", tokenPath, nothing, public, auth.None, "GET", (*API).getToken},
-		{"token", tokenPath, nothing, public, auth.None, "POST", (*API).postToken},
-		{"keys", jwksPath, nothing, public, auth.None, "GET HEAD", (*API).getKeys},
-		{"discovery", discovery, nothing, public, auth.None, "GET HEAD", (*API).getDiscovery},
+		{"token", tokenPath, elemNone, public, auth.None, "GET", (*API).getToken},
+		{"token", tokenPath, elemNone, public, auth.None, "POST", (*API).postToken},
+		{"keys", jwksPath, elemNone, public, auth.None, "GET HEAD", (*API).getKeys},
+		{"discovery", discovery, elemNone, public, auth.None, "GET HEAD", (*API).getDiscovery},
 	}
 }
 
-// endpoint is a path and what can be done there.
+// endpoint is a path with its operations.
 type endpoint struct {
 	name    string
 	health  bool
-	methods map[string]operation
-	allow   string // the value of Allow
+	methods map[string]operation // by HTTP method
+	allow   string               // value of the header field Allow
 }
 
-// operation is an endpoint's answer to one method, with its metrics at hand.
+// operation is what one method of an endpoint does, with its metrics.
 type operation struct {
 	route
 	meter *meter
 }
 
-// router finds the endpoint of a path. It never redirects and never cleans.
+// router finds the endpoint of a path. It neither redirects nor cleans paths.
 type router struct {
 	mux       *mux.Router
 	endpoints map[string]*endpoint // by name
@@ -125,7 +125,7 @@ func newRouter(table []route, m *metrics) *router {
 	for _, row := range table {
 		ep := rt.endpoints[row.name]
 		if ep == nil {
-			ep = &endpoint{name: row.name, health: row.element == aHealthCheck, methods: make(map[string]operation)}
+			ep = &endpoint{name: row.name, health: row.element == elemHealthCheck, methods: make(map[string]operation)}
 			rt.endpoints[row.name] = ep
 			rt.mux.NewRoute().MatcherFunc(parseTemplate(row.path).matchRequest).Name(row.name)
 		}
@@ -134,18 +134,18 @@ func newRouter(table []route, m *metrics) *router {
 		}
 	}
 	for _, ep := range rt.endpoints {
-		ep.allow = allowed(ep.methods)
+		ep.allow = allowHeader(ep.methods)
 	}
 	return rt
 }
 
-// template is the form of a path, still escaped. {name} stands for the name of a repository, which
-// may have slashes, {element} for the last element of the path, and {/} for a slash that may be left
-// out. A path is cut from its end, since no slash follows in the element: the last "/blobs/" is the
-// one that counts. That takes no regular expression, which is what mux makes of its own templates.
+// template is a pattern of escaped paths: {name} is the name of a repository, which may have slashes,
+// {element} is the last element of the path, and {/} is an optional slash. A name may contain
+// "/blobs/" too: a path is matched from its end, where the element has no slash, so the last "/blobs/"
+// counts. It is cheaper than the regular expressions that mux makes of templates.
 type template struct {
-	before  string // the name, or all but the element where there is no name
-	after   string // the name
+	before  string // fixed part before the name, or before the element where there is no name
+	after   string // fixed part after the name
 	name    bool
 	element bool
 	slash   bool
@@ -158,7 +158,7 @@ func parseTemplate(path string) (t template) {
 	return t
 }
 
-// match reports whether a path has the form, and returns its parts.
+// match reports whether an escaped path matches, and returns the name and the element in it.
 func (t template) match(path string) (name, element string, ok bool) {
 	if t.slash {
 		path = strings.TrimSuffix(path, "/")
@@ -174,7 +174,7 @@ func (t template) match(path string) (name, element string, ok bool) {
 
 // matchRequest is a mux.MatcherFunc.
 func (t template) matchRequest(r *http.Request, m *mux.RouteMatch) bool {
-	// Fixed parts have no escapes. To look for them is cheaper than to escape a path for each route.
+	// The fixed parts have no escapes. This test is cheaper than EscapedPath.
 	if !strings.HasPrefix(r.URL.Path, t.before) || !strings.Contains(r.URL.Path, t.after) {
 		return false
 	}
@@ -185,7 +185,7 @@ func (t template) matchRequest(r *http.Request, m *mux.RouteMatch) bool {
 	return ok
 }
 
-func allowed(methods map[string]operation) string {
+func allowHeader(methods map[string]operation) string {
 	var names []string
 	for m := range methods {
 		names = append(names, m)
@@ -194,11 +194,11 @@ func allowed(methods map[string]operation) string {
 	return strings.Join(names, ", ")
 }
 
-// match returns the endpoint of a request's path and, still escaped, the name
-// and the last element in it. The endpoint is nil where there is none.
+// match returns the endpoint of a request's path, and the repository name and last element in it,
+// still escaped. The endpoint is nil when no route matches.
 //
-// The mux is asked directly, not through its ServeHTTP, which would clone the
-// request twice to put the variables into its context.
+// It calls Match instead of the mux's ServeHTTP, which would clone the request twice to put the
+// variables into its context.
 func (rt *router) match(r *http.Request) (ep *endpoint, name, last string) {
 	var m mux.RouteMatch
 	if !rt.mux.Match(r, &m) || m.Route == nil {
