@@ -181,7 +181,7 @@ func TestL1NoSecretIsTold(t *testing.T) {
 			fmt.Fprintf(&told, "%v %+v %#v %s\n", c, c, c, c)
 			s, err := f.Exchange(t.Context(), secret, home, 0)
 			fmt.Fprintf(&told, "%v %v\n", s, err)
-			f.advance(10 * oneMore)
+			f.advance(10 * refill)
 		}
 	}
 	for _, secret := range secrets {

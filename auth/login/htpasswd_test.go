@@ -79,8 +79,8 @@ func TestHtpasswdNamesEachLine(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Repeat("x\n", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := openFiles([]string{path}, nil)
-	if err == nil || strings.Count(err.Error(), path) != maxComplaint {
+	_, err := openHtpasswd([]string{path}, nil)
+	if err == nil || strings.Count(err.Error(), path) != maxLineErrors {
 		t.Errorf("%v", err)
 	}
 }
@@ -121,7 +121,7 @@ func TestHtpasswdReload(t *testing.T) {
 
 // Who has a name in rows is who has it, from when the row is there until it goes; the log says so
 // once.
-func TestHtpasswdOutdone(t *testing.T) {
+func TestHtpasswdShadowed(t *testing.T) {
 	f := newFixture(t, nil, "alice:"+fakeHash("files", 10))
 	inFile := f.mustLogin("alice", "files")
 	id := f.addUser("alice", "rows", 10)
@@ -155,14 +155,14 @@ func FuzzHtpasswd(f *testing.F) {
 		err := u.add("F", data)
 		for name, line := range u.byName {
 			cost, bad := checkHash(line.hash)
-			if bad != nil || cost > u.highest || auth.CheckAccountName(name) != nil || !strings.HasPrefix(line.place, "F:") {
-				t.Errorf("%q with %q at %s was taken", name, line.hash, line.place)
+			if bad != nil || cost > u.highestCost || auth.CheckAccountName(name) != nil || !strings.HasPrefix(line.position, "F:") {
+				t.Errorf("%q with %q at %s was taken", name, line.hash, line.position)
 			}
 		}
 		if err == nil {
 			return
 		}
-		if !utf8.ValidString(err.Error()) || strings.Count(err.Error(), "\n") >= maxComplaint {
+		if !utf8.ValidString(err.Error()) || strings.Count(err.Error(), "\n") >= maxLineErrors {
 			t.Errorf("the error is %q", err)
 		}
 		// The error is the same for a file with the same faults in other words.

@@ -31,7 +31,7 @@ const (
 	maxSecret = 16 << 10
 
 	// maxCurrent is how many identities Current remembers.
-	maxCurrent = 8192
+	maxCached = 8192
 )
 
 // Options configure New.
@@ -63,30 +63,30 @@ type IDTokens interface {
 
 // Service authenticates callers. It is safe for concurrent use.
 type Service struct {
-	rows       *rows.DB
-	files      *files
-	tokens     []auth.Source // which are asked before the passwords
-	passwords  *passwords
-	ids        IDTokens
-	sessionTTL time.Duration
-	guard      *guard
-	current    *lru.Cache[credential, known]
-	now        func() time.Time
+	rows         *rows.DB
+	files        *htpasswdFiles
+	tokenSources []auth.Source // which are asked before the passwords
+	passwords    *passwordSource
+	idTokens     IDTokens
+	sessionTTL   time.Duration
+	guard        *guard
+	cache        *lru.Cache[identityKey, cachedIdentity]
+	now          func() time.Time
 }
 
 // credential is what Current knows an identity by.
-type credential struct {
+type identityKey struct {
 	kind                        auth.Kind
 	name, id, credential, stamp string
 }
 
 // known is what an identity was at a version of the rows and the files.
-type known struct {
-	at state
+type cachedIdentity struct {
+	at versions
 	id auth.Identity
 }
 
-type state struct {
+type versions struct {
 	rows  auth.Version
 	files uint64
 }
@@ -97,7 +97,7 @@ func New(_ context.Context, o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	files, err := openFiles(o.Htpasswd, o.Log)
+	files, err := openHtpasswd(o.Htpasswd, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -105,22 +105,22 @@ func New(_ context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	current, err := lru.New[credential, known](maxCurrent)
+	cache, err := lru.New[identityKey, cachedIdentity](maxCached)
 	if err != nil {
 		return nil, err
 	}
-	touched, err := lru.New[int64, int64](maxCurrent)
+	recorded, err := lru.New[int64, int64](maxCached)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
-		rows: o.Rows, files: files, ids: o.CITokens, sessionTTL: o.SessionTTL, guard: guard, current: current, now: o.Now,
-		passwords: newPasswords(o, files, guard),
+		rows: o.Rows, files: files, idTokens: o.CITokens, sessionTTL: o.SessionTTL, guard: guard, cache: cache, now: o.Now,
+		passwords: newPasswordSource(o, files, guard),
 	}
-	uses := &uses{rows: o.Rows, touched: touched, log: o.Log}
-	s.tokens = append(s.tokens, &tokens{rows: o.Rows, now: o.Now, uses: uses}, &sessions{rows: o.Rows, ci: o.CI, now: o.Now, uses: uses})
+	recorder := &useRecorder{rows: o.Rows, recorded: recorded, log: o.Log}
+	s.tokenSources = append(s.tokenSources, &tokenSource{rows: o.Rows, now: o.Now, recorder: recorder}, &sessionSource{rows: o.Rows, ci: o.CI, now: o.Now, recorder: recorder})
 	if o.CI != nil {
-		s.tokens = append(s.tokens, o.CI)
+		s.tokenSources = append(s.tokenSources, o.CI)
 	}
 	return s, nil
 }
@@ -167,30 +167,30 @@ func (s *Service) Reload() error { return s.files.reload() }
 // *auth.TooManyError; auth.ErrUnavailable.
 func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if len(c.Name) > maxName || len(c.Secret) > maxSecret {
-		return auth.Identity{}, s.guard.missed(c.From)
+		return auth.Identity{}, s.guard.refuse(c.From)
 	}
-	for _, source := range s.tokens {
+	for _, source := range s.tokenSources {
 		id, err := source.Authenticate(ctx, c)
 		switch {
 		case err == nil:
 			return id, nil
 		case errors.Is(err, auth.ErrCredentials):
-			return auth.Identity{}, s.guard.refused(c, err)
+			return auth.Identity{}, s.guard.refuseRepeated(c, err)
 		case !errors.Is(err, auth.ErrNotMine):
 			return auth.Identity{}, err
 		}
 	}
 	id, err := s.passwords.Authenticate(ctx, c)
 	if errors.Is(err, auth.ErrNotMine) {
-		return auth.Identity{}, s.guard.refused(c, auth.ErrCredentials)
+		return auth.Identity{}, s.guard.refuseRepeated(c, auth.ErrCredentials)
 	}
 	return id, err
 }
 
 // Knows reports whether credentials may come with this user name: that of a user or robot that
 // exists, or one that all tokens go with. It is for the log alone: no client may learn it.
-func (s *Service) Knows(ctx context.Context, name string) bool {
-	if name == anyToken || name == sessionName {
+func (s *Service) KnowsUserName(ctx context.Context, name string) bool {
+	if name == tokenUserName || name == sessionUserName {
 		return true
 	}
 	if kind, robot := ParseUserName(name); kind == auth.Robot {
@@ -209,24 +209,24 @@ func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version)
 	if id.Kind == auth.Anonymous {
 		return id, nil
 	}
-	key := credential{id.Kind, id.Name, id.ID, id.Credential, id.Stamp}
-	at := state{v, s.files.generation()}
-	if k, ok := s.current.Get(key); ok && k.at == at && !expired(k.id.Expires, s.now()) {
+	key := identityKey{id.Kind, id.Name, id.ID, id.Credential, id.Stamp}
+	at := versions{v, s.files.generation()}
+	if k, ok := s.cache.Get(key); ok && k.at == at && !expired(k.id.Expires, s.now()) {
 		return k.id, nil
 	}
-	now, err := s.ask(ctx, id)
+	now, err := s.recheck(ctx, id)
 	if err != nil {
 		return now, err
 	}
 	if id.Kind != auth.CI { // of which rows are not the whole truth
-		s.current.Add(key, known{at, now})
+		s.cache.Add(key, cachedIdentity{at, now})
 	}
 	return now, nil
 }
 
 // ask asks the source that an identity is from.
-func (s *Service) ask(ctx context.Context, id auth.Identity) (auth.Identity, error) {
-	for _, source := range append(s.tokens[:len(s.tokens):len(s.tokens)], s.passwords) {
+func (s *Service) recheck(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	for _, source := range append(s.tokenSources[:len(s.tokenSources):len(s.tokenSources)], s.passwords) {
 		now, err := source.Current(ctx, id)
 		if !errors.Is(err, auth.ErrNotMine) {
 			return now, err
@@ -244,7 +244,7 @@ func unavailable(doing string, err error) error {
 }
 
 // shortHash tells hashes apart and gives none away.
-func shortHash(hash string) string {
+func hashStamp(hash string) string {
 	sum := sha256.Sum256([]byte(hash))
 	return fmt.Sprintf("%x", sum[:8])
 }

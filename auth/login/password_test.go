@@ -130,11 +130,11 @@ func TestWaitingIsNoAttempt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
 	f.addUser("alice", "right", 10)
 	f.passwords.wait = time.Millisecond
-	f.passwords.runs <- struct{}{} // somebody else's
+	f.passwords.slots <- struct{}{} // somebody else's
 	for i := range 2 * burst {
 		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrTooMany)
 	}
-	<-f.passwords.runs
+	<-f.passwords.slots
 	f.refused("alice", "wrong", auth.ErrCredentials)
 }
 
@@ -157,7 +157,7 @@ func TestRunsAreSharedAcrossAddresses(t *testing.T) {
 	left := func(from netip.Addr) float64 {
 		f.guard.mu.Lock()
 		defer f.guard.mu.Unlock()
-		return f.guard.allowance(from).attempts
+		return f.guard.allowanceOf(from).attempts
 	}
 	go login(home)
 	<-started
@@ -193,7 +193,7 @@ func TestA2LockOut(t *testing.T) {
 		switch {
 		case errors.As(err, &e):
 			tooMany++
-			if e.Wait <= 0 || e.Wait > oneMore {
+			if e.Wait <= 0 || e.Wait > refill {
 				t.Errorf("come back after %v", e.Wait)
 			}
 		case !errors.Is(err, auth.ErrCredentials):
@@ -210,7 +210,7 @@ func TestA2LockOut(t *testing.T) {
 		t.Errorf("from another address: %v", err)
 	}
 	f.refused("bob", "bobs", auth.ErrTooMany) // or one could go on guessing what others log in with
-	f.advance(oneMore)
+	f.advance(refill)
 	f.mustLogin("bob", "bobs") // which cost no attempt
 	f.refused("alice", "wrong again", auth.ErrCredentials)
 	f.refused("alice", "and again", auth.ErrTooMany)
@@ -233,7 +233,7 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 		f.refused("alice", "right", auth.ErrTooMany)
 		f.refused("alice", "wrong", auth.ErrTooMany)
 	}
-	f.advance(oneMore)
+	f.advance(refill)
 	f.mustLogin("alice", "right")
 	f.refused("alice", "wrong", auth.ErrCredentials) // the attempt was given back
 	f.refused("alice", "another", auth.ErrTooMany)
@@ -241,7 +241,7 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	if runs := f.spent(); len(runs) != 1 {
 		t.Errorf("%d runs, want that of the wrong password", len(runs))
 	}
-	f.advance(rightFor - oneMore)
+	f.advance(goodTTL - refill)
 	f.mustLogin("alice", "right")
 	if runs := f.spent(); len(runs) != 1 {
 		t.Errorf("%d runs once what was found out elsewhere is forgotten, want 1", len(runs))
@@ -262,10 +262,10 @@ func TestA2NoGuessingBesideItsUser(t *testing.T) {
 		f.refused("alice", fmt.Sprint("guess", i), auth.ErrTooMany)
 	}
 	f.refused("alice", "right", auth.ErrTooMany)
-	f.advance(burst*oneMore - 1)
+	f.advance(burst*refill - 1)
 	f.mustLogin("alice", "right") // at the price of an attempt, given back
 	f.refused("alice", "one more", auth.ErrCredentials)
-	f.advance((burst + 1) * oneMore)
+	f.advance((burst + 1) * refill)
 	f.mustLogin("alice", "right")
 }
 
@@ -281,7 +281,7 @@ func TestA3StalePassword(t *testing.T) {
 			if runs := f.spent(); len(runs) != 1 {
 				t.Errorf("%s, minute %d: %d runs", name, minute, len(runs))
 			}
-			f.advance(wrongFor)
+			f.advance(badTTL)
 		}
 	}
 	for i := range burst { // nine attempts went, and had time to come back
@@ -349,7 +349,7 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 		}
 	}
 	logins("right", 1)
-	f.advance(rightFor - 1)
+	f.advance(goodTTL - 1)
 	logins("right", 0)
 	f.advance(1)
 	logins("right", 1)

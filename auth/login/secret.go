@@ -54,23 +54,23 @@ func NewSecret(kind TokenKind) (secret string, hash []byte) {
 		}
 	}
 	secret = string(b) + checksum(string(b))
-	return secret, Hash(secret)
+	return secret, hashSecret(secret)
 }
 
 // Hash returns the hash by which the rows know a secret. It needs no salt: 178 random bits cannot
 // be guessed.
-func Hash(secret string) []byte {
+func hashSecret(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
 }
 
 // isToken reports whether text has the prefix of a token.
 func isToken(text string) bool {
-	_, ok := kindOf(text)
+	_, ok := kindByPrefix(text)
 	return ok
 }
 
-func kindOf(text string) (TokenKind, bool) {
+func kindByPrefix(text string) (TokenKind, bool) {
 	for _, kind := range []TokenKind{PersonalToken, RobotToken, SessionToken} {
 		if strings.HasPrefix(text, kind.prefix()) {
 			return kind, true
@@ -83,7 +83,7 @@ func kindOf(text string) (TokenKind, bool) {
 // Errors: auth.ErrNotMine for what does not look like one; auth.ErrCredentials for one
 // that cannot have been made here.
 func ParseSecret(secret string) (TokenKind, error) {
-	kind, ok := kindOf(secret)
+	kind, ok := kindByPrefix(secret)
 	if !ok {
 		return "", auth.ErrNotMine
 	}

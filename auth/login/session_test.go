@@ -132,7 +132,7 @@ func TestA4SessionEnds(t *testing.T) {
 		ids[name] = f.mustLogin("oidc", s.Secret)
 		f.alive("all well", ids[name])
 	}
-	row, err := f.other.AuthTokenByHash(t.Context(), Hash(ended.Secret))
+	row, err := f.other.AuthTokenByHash(t.Context(), hashSecret(ended.Secret))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func TestTokenInWrongName(t *testing.T) {
 		{"bob", personal}, {"Alice", personal}, {"robot+alice", personal}, {"oidc", personal}, {"", personal}, {"nobody", personal},
 		{"deployer", robots}, {"robot+other", robots}, {"robot$deployer", robots}, {"oidc", robots}, {"", robots},
 	} {
-		f.advance(oneMore) // for one attempt each
+		f.advance(refill) // for one attempt each
 		f.refused(c.name, c.secret, auth.ErrCredentials)
 	}
 }
