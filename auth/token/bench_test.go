@@ -27,7 +27,7 @@ func BenchmarkVerifyNew(b *testing.B) {
 	w := benchmark(b)
 	text, v := w.token(alice, pull("team/app")).Text, w.version()
 	for b.Loop() {
-		w.verified.Purge()
+		w.cache.Purge()
 		if _, err := w.Verify(w.t.Context(), text, v); err != nil {
 			b.Fatal(err)
 		}

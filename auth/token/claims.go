@@ -18,22 +18,22 @@ import (
 // The audience is one JSON string: docker-registry 2.x refuses a list. There is no issued_at beside
 // iat in what clients get, since some of them would add to it and so mix two clocks.
 type claims struct {
-	Issuer    string        `json:"iss"`
-	Subject   string        `json:"sub"` // "" for anonymous
-	Audience  string        `json:"aud"`
-	Expires   int64         `json:"exp"`
-	NotBefore int64         `json:"nbf"`
-	IssuedAt  int64         `json:"iat"`
-	ID        string        `json:"jti"`
-	Access    []auth.Access `json:"access"`
-	Identity  identity      `json:"id"`
+	Issuer    string         `json:"iss"`
+	Subject   string         `json:"sub"` // "" for anonymous
+	Audience  string         `json:"aud"`
+	Expires   int64          `json:"exp"`
+	NotBefore int64          `json:"nbf"`
+	IssuedAt  int64          `json:"iat"`
+	ID        string         `json:"jti"`
+	Access    []auth.Access  `json:"access"`
+	Identity  identityClaims `json:"id"`
 }
 
 var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access", "id"}
 
 // identity is what lets the policy be asked anew for each request. The scope of a personal
 // token is not in it: it is looked up, as it is then.
-type identity struct {
+type identityClaims struct {
 	Kind       auth.Kind           `json:"k"`
 	Name       string              `json:"n,omitempty"`
 	ID         string              `json:"i,omitempty"`
@@ -44,11 +44,11 @@ type identity struct {
 	Claims     map[string][]string `json:"cl,omitempty"`
 }
 
-func identityOf(id auth.Identity) identity {
-	return identity{id.Kind, id.Name, id.ID, id.Issuer, id.Credential, id.Stamp, id.Groups, id.Claims}
+func identityClaimsOf(id auth.Identity) identityClaims {
+	return identityClaims{id.Kind, id.Name, id.ID, id.Issuer, id.Credential, id.Stamp, id.Groups, id.Claims}
 }
 
-func (i identity) identity() auth.Identity {
+func (i identityClaims) toIdentity() auth.Identity {
 	return auth.Identity{
 		Kind: i.Kind, Name: i.Name, ID: i.ID, Issuer: i.Issuer,
 		Credential: i.Credential, Stamp: i.Stamp, Groups: i.Groups, Claims: i.Claims,
@@ -69,7 +69,7 @@ func (c *claims) Validate() error {
 		return errNoID
 	case !slices.Contains([]auth.Kind{auth.Anonymous, auth.User, auth.Robot, auth.CI}, c.Identity.Kind):
 		return errIdentity
-	case c.Subject != c.Identity.identity().Subject():
+	case c.Subject != c.Identity.toIdentity().Subject():
 		return errIdentity
 	}
 	return nil
@@ -97,12 +97,12 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 func (c *claims) GetIssuer() (string, error)                   { return c.Issuer, nil }
 func (c *claims) GetSubject() (string, error)                  { return c.Subject, nil }
 func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return jwt.ClaimStrings{c.Audience}, nil }
-func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return date(c.Expires), nil }
-func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return date(c.NotBefore), nil }
-func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return date(c.IssuedAt), nil }
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.Expires), nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.NotBefore), nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return numericDate(c.IssuedAt), nil }
 
 // date is nil, which is missing, for the zero that a missing claim leaves.
-func date(seconds int64) *jwt.NumericDate {
+func numericDate(seconds int64) *jwt.NumericDate {
 	if seconds == 0 {
 		return nil
 	}

@@ -66,7 +66,7 @@ func (w *world) kidOf(s Signed) string {
 // TestRotationByAge follows a key from its first signature to its end.
 func TestRotationByAge(t *testing.T) {
 	w := newWorld(t)
-	lead, retention := auth.JWKSMaxAge+w.o.TTL, w.o.TTL+Leeway+w.o.UploadGrace
+	lead, retention := auth.JWKSMaxAge+w.options.TTL, w.options.TTL+Leeway+w.options.UploadGrace
 	first := w.signer().kid
 	if got := w.published(); !slices.Equal(got, []string{first}) {
 		t.Fatalf("published at first: %v", got)
@@ -95,10 +95,10 @@ func TestRotationByAge(t *testing.T) {
 		t.Fatalf("%s signs; %s", got, w.states())
 	}
 	w.want(last.Text, nil)
-	w.advance(w.o.TTL + w.o.UploadGrace - 2*time.Second)
+	w.advance(w.options.TTL + w.options.UploadGrace - 2*time.Second)
 	w.maintain()
 	w.want(last.Text, ErrExpired)
-	w.advance(retention - (w.o.TTL + w.o.UploadGrace - 2*time.Second))
+	w.advance(retention - (w.options.TTL + w.options.UploadGrace - 2*time.Second))
 	if got := w.published(); !slices.Equal(got, []string{second}) {
 		t.Fatalf("a key is published after its end: %v", got)
 	}
@@ -116,7 +116,7 @@ func TestRetiredKeyEnds(t *testing.T) {
 	w.must(err)
 	fresh := func() string { return w.forgeWith(old.private, parts{"kid": old.kid}, nil) }
 	w.want(fresh(), nil)
-	w.advance(w.o.TTL + Leeway + w.o.UploadGrace - time.Second)
+	w.advance(w.options.TTL + Leeway + w.options.UploadGrace - time.Second)
 	kept := fresh()
 	w.want(kept, nil)
 	w.advance(time.Second)
@@ -139,7 +139,7 @@ func TestCommandsBesideAServer(t *testing.T) {
 	url := fileURL(t)
 	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
 	w.Issuer = w.open()
-	o := w.o
+	o := w.options
 	o.Rows = openDB(t, url)
 	command, err := NewManager(o)
 	w.must(err)
@@ -149,7 +149,7 @@ func TestCommandsBesideAServer(t *testing.T) {
 	for range 2 { // the second one finds that it is done
 		keys, err := command.Rotate(t.Context(), false)
 		w.must(err)
-		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(auth.JWKSMaxAge+w.o.TTL)) {
+		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(auth.JWKSMaxAge+w.options.TTL)) {
 			t.Fatalf("keys: %+v", keys)
 		}
 		if got := w.published(); !slices.Equal(got, []string{keys[0].KID, keys[1].KID}) {
@@ -248,7 +248,7 @@ func count(list []string, word string) int {
 // TestRepairsRows: whatever an operator's hand left, one key is active after the next minute.
 func TestRepairsRows(t *testing.T) {
 	w := newWorld(t)
-	second, err := newRow(w.Now().Add(time.Second))
+	second, err := newKeyRow(w.Now().Add(time.Second))
 	w.must(err)
 	second.State = string(Active)
 	w.must(w.db.Tx(t.Context(), func(tx *rows.Tx) error { return tx.PutSigningKey(second) }))
@@ -283,7 +283,7 @@ func TestRepairsRows(t *testing.T) {
 func TestMaintainFails(t *testing.T) {
 	d := dbtest.Open(t, dbtest.Memory)
 	w := newWorld(t, func(o *Options) { o.Rows = rows.New(d) })
-	w.db = w.o.Rows
+	w.db = w.options.Rows
 	w.advance(90 * day)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -354,7 +354,7 @@ func TestRandomLives(t *testing.T) {
 		}
 		signed := s.token(alice)
 		kid := s.kidOf(signed)
-		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < auth.JWKSMaxAge+s.o.TTL {
+		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < auth.JWKSMaxAge+s.options.TTL {
 			t.Fatalf("a key signs %v after it was published", w.Now().Sub(at))
 		}
 		tokens = append(tokens, issued{signed, kid})
@@ -365,7 +365,7 @@ func TestRandomLives(t *testing.T) {
 		for _, i := range tokens {
 			var want error
 			switch age := w.Now().Sub(i.Expires); {
-			case revoked[i.kid] || age >= s.o.UploadGrace:
+			case revoked[i.kid] || age >= s.options.UploadGrace:
 				want = ErrInvalid
 			case age >= Leeway:
 				want = ErrExpired
@@ -394,7 +394,7 @@ func TestRevoked(t *testing.T) {
 	_, err := w.manager().Rotate(t.Context(), true)
 	w.must(err)
 	check("a retired key", ended.kid, false)
-	w.advance(w.o.TTL + Leeway + w.o.UploadGrace)
+	w.advance(w.options.TTL + Leeway + w.options.UploadGrace)
 	w.maintain()
 	if w.states() != "active" {
 		t.Fatalf("rows: %s", w.states())

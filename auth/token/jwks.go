@@ -19,12 +19,12 @@ type jwk struct {
 // JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those that
 // sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
 func (i *Issuer) JWKS(ctx context.Context) ([]byte, error) {
-	set, err := i.current(ctx)
+	set, err := i.currentKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
 	keys := []jwk{}
-	for _, k := range set.list(i.cycle, i.o.Now()) {
+	for _, k := range set.usableKeys(i.lifecycle, i.options.Now()) {
 		x, y := set.keys[k.KID].coordinates()
 		keys = append(keys, jwk{Type: "EC", Curve: "P-256", X: x, Y: y, KID: k.KID, Algorithm: algorithm, Use: "sig"})
 	}

@@ -40,25 +40,25 @@ func (k *key) String() string { return "signing key " + k.kid }
 func (k *key) GoString() string { return k.String() }
 
 // newKey makes a key that every verifier understands and every command line takes.
-func newKey() (*key, error) {
+func generateKey() (*key, error) {
 	for {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, fmt.Errorf("making a signing key: %w", err)
 		}
-		k, err := keyOf(private)
+		k, err := completeKey(private)
 		if err != nil {
 			return nil, err
 		}
 		// `berth key revoke -x` would be an option.
-		if !k.leadingZero() && !strings.HasPrefix(k.kid, "-") {
+		if !k.hasLeadingZero() && !strings.HasPrefix(k.kid, "-") {
 			return k, nil
 		}
 	}
 }
 
 // keyOf completes a private key on P-256.
-func keyOf(private *ecdsa.PrivateKey) (*key, error) {
+func completeKey(private *ecdsa.PrivateKey) (*key, error) {
 	uncompressed, err := private.PublicKey.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("a signing key: %w", err)
@@ -78,7 +78,7 @@ func (k *key) coordinates() (x, y string) {
 
 // leadingZero reports whether a coordinate begins with a zero byte. Distribution computes the
 // thumbprint of such a key without that byte, and then does not find it by ours.
-func (k *key) leadingZero() bool { return k.point[0] == 0 || k.point[32] == 0 }
+func (k *key) hasLeadingZero() bool { return k.point[0] == 0 || k.point[32] == 0 }
 
 // selfSigned returns a certificate that is the same whenever it is made, so that what was
 // given to a verifier stays right for a key of which only the private half is kept. It
@@ -136,7 +136,7 @@ func parseKeys(data []byte) ([]*key, error) {
 			if len(keys) == 0 {
 				return nil, errors.New("a certificate stands before the first private key: it belongs behind its key")
 			}
-			if err := keys[len(keys)-1].adopt(block.Bytes); err != nil {
+			if err := keys[len(keys)-1].setCertificate(block.Bytes); err != nil {
 				return nil, err
 			}
 		case "EC PRIVATE KEY":
@@ -166,11 +166,11 @@ func parsePrivate(der []byte) (*key, error) {
 	if !ok || private.Curve != elliptic.P256() {
 		return nil, errors.New("a private key is not on the curve P-256: tokens are signed with ES256 alone")
 	}
-	return keyOf(private)
+	return completeKey(private)
 }
 
 // adopt takes a certificate that was made for the key before.
-func (k *key) adopt(der []byte) error {
+func (k *key) setCertificate(der []byte) error {
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
 		return fmt.Errorf("the certificate of key %s: %w", k.kid, err)

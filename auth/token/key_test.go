@@ -39,11 +39,11 @@ func derive(t testing.TB, scalar *big.Int) *ecdsa.PrivateKey {
 func withLeadingZero(t testing.TB) *key {
 	t.Helper()
 	for n := int64(1); ; n++ {
-		k, err := keyOf(derive(t, big.NewInt(n)))
+		k, err := completeKey(derive(t, big.NewInt(n)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k.leadingZero() {
+		if k.hasLeadingZero() {
 			return k
 		}
 	}
@@ -51,7 +51,7 @@ func withLeadingZero(t testing.TB) *key {
 
 // TestThumbprint compares the kid with that of another implementation, for a padded coordinate too.
 func TestThumbprint(t *testing.T) {
-	made, err := newKey()
+	made, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestThumbprint(t *testing.T) {
 
 func TestNewKey(t *testing.T) {
 	for range 600 { // of which one in 128, and one in 64, would be others
-		k, err := newKey()
+		k, err := generateKey()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestNewKey(t *testing.T) {
 			t.Fatalf("kid %s of %x, %v", k.kid, raw, err)
 		}
 	}
-	k, err := newKey()
+	k, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestX5C(t *testing.T) {
 
 	w.want(w.forge(nil, nil), nil)
 	w.want(w.forge(parts{"x5c": nil}, nil), nil) // from before the option was set
-	other, err := newKey()
+	other, err := generateKey()
 	w.must(err)
 	for _, value := range []any{[]string{}, []string{other.x5c()}, []string{w.signer().x5c(), other.x5c()}, w.signer().x5c(), 1} {
 		w.want(w.forge(parts{"x5c": value}, nil), ErrInvalid)
@@ -212,11 +212,11 @@ func TestKeyFile(t *testing.T) {
 // TestCertificateOfAKeyFile: a key without a certificate has the same one after each start, and one
 // that has it keeps it.
 func TestCertificateOfAKeyFile(t *testing.T) {
-	k, err := newKey()
+	k, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := newKey()
+	other, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestCertificateOfAKeyFile(t *testing.T) {
 }
 
 func TestParseKeysRefuses(t *testing.T) {
-	k, err := newKey()
+	k, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}

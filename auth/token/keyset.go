@@ -28,7 +28,7 @@ const (
 
 // Key is what may be told about a signing key. Times that are not known are zero, as all
 // those of keys in a file are.
-type Key struct {
+type KeyInfo struct {
 	KID         string
 	State       State
 	Created     time.Time
@@ -38,17 +38,17 @@ type Key struct {
 }
 
 // member is a key with its state.
-type member struct {
+type keyEntry struct {
 	*key
-	Key
+	KeyInfo
 }
 
 // keySet is the keys as they were at a version of the rows. It does not change.
 type keySet struct {
 	version auth.Version
 	signer  *key
-	keys    map[string]member // by kid
-	ended   map[string]bool   // kids that this process knew and that were removed at their end
+	keys    map[string]keyEntry // by kid
+	ended   map[string]bool     // kids that this process knew and that were removed at their end
 }
 
 // readKeys reads the rows. Keys that old has are not parsed again: a kid is the digest of its key.
@@ -61,17 +61,17 @@ func readKeys(ctx context.Context, db *rows.DB, old *keySet) (*keySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &keySet{version: auth.Version(v), keys: make(map[string]member, len(list))}
+	set := &keySet{version: auth.Version(v), keys: make(map[string]keyEntry, len(list))}
 	for _, row := range list {
 		k := old.keys[row.KID].key
 		if k == nil {
-			if k, err = keyOfRow(row); err != nil {
+			if k, err = keyFromRow(row); err != nil {
 				return nil, err
 			}
 		}
-		public := describe(row)
+		public := infoOf(row)
 		public.Certificate = k.certificate
-		set.keys[k.kid] = member{k, public}
+		set.keys[k.kid] = keyEntry{k, public}
 		if State(row.State) == Active {
 			set.signer = k
 		}
@@ -79,7 +79,7 @@ func readKeys(ctx context.Context, db *rows.DB, old *keySet) (*keySet, error) {
 	return set, nil
 }
 
-func keyOfRow(row rows.SigningKey) (*key, error) {
+func keyFromRow(row rows.SigningKey) (*key, error) {
 	keys, err := parseKeys([]byte(row.PEM))
 	switch {
 	case err != nil:
@@ -91,10 +91,10 @@ func keyOfRow(row rows.SigningKey) (*key, error) {
 }
 
 // describe returns what is known of a row without parsing its key: all but the certificate.
-func describe(row rows.SigningKey) Key {
-	return Key{
+func infoOf(row rows.SigningKey) KeyInfo {
+	return KeyInfo{
 		KID: row.KID, State: State(row.State),
-		Created: timeOf(row.CreatedAt), Active: timeOf(row.ActiveAt), Retired: timeOf(row.RetiredAt),
+		Created: timeFromMicros(row.CreatedAt), Active: timeFromMicros(row.ActiveAt), Retired: timeFromMicros(row.RetiredAt),
 	}
 }
 
@@ -109,7 +109,7 @@ func readFile(name string) (*keySet, error) {
 		return nil, fmt.Errorf("key file %s: %w", name, err)
 	}
 	// No version of the rows is newer than this.
-	set := &keySet{version: math.MaxInt64, signer: keys[0], keys: make(map[string]member, len(keys))}
+	set := &keySet{version: math.MaxInt64, signer: keys[0], keys: make(map[string]keyEntry, len(keys))}
 	for _, k := range keys {
 		if _, ok := set.keys[k.kid]; ok {
 			return nil, fmt.Errorf("key file %s: key %s is in it twice", name, k.kid)
@@ -118,22 +118,22 @@ func readFile(name string) (*keySet, error) {
 		if k == set.signer {
 			state = Active
 		}
-		set.keys[k.kid] = member{k, Key{KID: k.kid, State: state, Certificate: k.certificate}}
+		set.keys[k.kid] = keyEntry{k, KeyInfo{KID: k.kid, State: state, Certificate: k.certificate}}
 	}
 	return set, nil
 }
 
 // usable returns the key that kid names, if it may sign or verify now: retired ones do not
 // wait for their removal.
-func (s *keySet) usable(kid string, c cycle, now time.Time) (member, bool) {
+func (s *keySet) usable(kid string, c lifecycle, now time.Time) (keyEntry, bool) {
 	m, ok := s.keys[kid]
-	return m, ok && !c.dead(m.Key, now)
+	return m, ok && !c.ended(m.KeyInfo, now)
 }
 
 // list returns what may be told of the usable keys, the one that signs first, then by age.
-func (s *keySet) list(c cycle, now time.Time) []Key {
-	list := slices.DeleteFunc(s.states(), func(k Key) bool { return c.dead(k, now) })
-	slices.SortFunc(list, func(a, b Key) int {
+func (s *keySet) usableKeys(c lifecycle, now time.Time) []KeyInfo {
+	list := slices.DeleteFunc(s.infos(), func(k KeyInfo) bool { return c.ended(k, now) })
+	slices.SortFunc(list, func(a, b KeyInfo) int {
 		switch {
 		case a.State != b.State && a.State == Active:
 			return -1
@@ -151,10 +151,10 @@ func (s *keySet) list(c cycle, now time.Time) []Key {
 
 // remember notes which keys of an older set are gone because they had come to their end, and were
 // not revoked.
-func (s *keySet) remember(old *keySet, c cycle, now time.Time) {
+func (s *keySet) noteEnded(old *keySet, c lifecycle, now time.Time) {
 	s.ended = maps.Clone(old.ended)
 	for kid, m := range old.keys {
-		if _, there := s.keys[kid]; !there && c.dead(m.Key, now) {
+		if _, there := s.keys[kid]; !there && c.ended(m.KeyInfo, now) {
 			if s.ended == nil {
 				s.ended = make(map[string]bool)
 			}
@@ -163,10 +163,10 @@ func (s *keySet) remember(old *keySet, c cycle, now time.Time) {
 	}
 }
 
-func (s *keySet) states() []Key {
-	list := make([]Key, 0, len(s.keys))
+func (s *keySet) infos() []KeyInfo {
+	list := make([]KeyInfo, 0, len(s.keys))
 	for _, m := range s.keys {
-		list = append(list, m.Key)
+		list = append(list, m.KeyInfo)
 	}
 	return list
 }
@@ -174,7 +174,7 @@ func (s *keySet) states() []Key {
 var errNoKey = errors.New("no signing key is active: the next minute makes one")
 
 // timeOf is the time of a row, in microseconds; 0 is none.
-func timeOf(micros int64) time.Time {
+func timeFromMicros(micros int64) time.Time {
 	if micros == 0 {
 		return time.Time{}
 	}

@@ -14,7 +14,7 @@ import (
 
 // notBefore is how long before it was made a token is good already, for verifiers whose
 // clocks are a little late and who give no leeway.
-const notBefore = 10 * time.Second
+const notBeforeMargin = 10 * time.Second
 
 // Signed is a new token.
 type Signed struct {
@@ -35,15 +35,15 @@ func (s Signed) GoString() string { return s.String() }
 //
 // Errors: ErrTooLarge; auth.ErrCredentials when the credential has ended; those of the database.
 func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Access) (Signed, error) {
-	set, err := i.current(ctx)
+	set, err := i.currentKeys(ctx)
 	if err != nil {
 		return Signed{}, err
 	}
 	if set.signer == nil {
 		return Signed{}, errNoKey
 	}
-	now := i.o.Now().Truncate(time.Second)
-	expires := now.Add(i.o.TTL)
+	now := i.options.Now().Truncate(time.Second)
+	expires := now.Add(i.options.TTL)
 	if !id.Expires.IsZero() && id.Expires.Before(expires) {
 		expires = id.Expires.Truncate(time.Second)
 	}
@@ -51,9 +51,9 @@ func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Acces
 		return Signed{}, fmt.Errorf("%w: the credential has ended", auth.ErrCredentials)
 	}
 	c := &claims{
-		Issuer: i.o.Issuer, Subject: id.Subject(), Audience: i.o.Service,
-		Expires: expires.Unix(), NotBefore: now.Add(-notBefore).Unix(), IssuedAt: now.Unix(),
-		ID: rand.Text(), Access: access, Identity: identityOf(id),
+		Issuer: i.options.Issuer, Subject: id.Subject(), Audience: i.options.Service,
+		Expires: expires.Unix(), NotBefore: now.Add(-notBeforeMargin).Unix(), IssuedAt: now.Unix(),
+		ID: rand.Text(), Access: access, Identity: identityClaimsOf(id),
 	}
 	if c.Access == nil {
 		c.Access = []auth.Access{} // null is no list for others
@@ -68,7 +68,7 @@ func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Acces
 func (i *Issuer) sign(c *claims, k *key) (string, error) {
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
 	t.Header["kid"] = k.kid
-	if i.o.X5C {
+	if i.options.X5C {
 		t.Header["x5c"] = []string{k.x5c()}
 	}
 	text, err := t.SignedString(k.private)

@@ -119,11 +119,11 @@ func TestSignTooLarge(t *testing.T) {
 		t.Errorf("%d scopes: %v", len(access), err)
 	}
 	s := w.token(alice, access[:40]...)
-	if len(s.Text) <= maxRemembered {
+	if len(s.Text) <= maxCachedSize {
 		t.Fatalf("%d bytes are not many", len(s.Text))
 	}
 	w.want(s.Text, nil)
-	if n := w.verified.Len(); n != 0 {
+	if n := w.cache.Len(); n != 0 {
 		t.Errorf("a long token is remembered")
 	}
 }

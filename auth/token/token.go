@@ -38,8 +38,8 @@ const (
 const (
 	// remembered is how many verified tokens are kept; longer ones than maxRemembered bytes
 	// are not, so that all of them take a few MiB, and 32 at the very most.
-	remembered    = 4096
-	maxRemembered = 4 << 10
+	maxCached     = 4096
+	maxCachedSize = 4 << 10
 )
 
 var (
@@ -73,32 +73,32 @@ type Options struct {
 
 // Issuer signs and verifies. It is safe for concurrent use.
 type Issuer struct {
-	o      Options
-	cycle  cycle
-	parser *jwt.Parser    // form and signature
-	timely *jwt.Validator // the claims, as of now
-	late   *jwt.Validator // the same for a token within its grace
+	options        Options
+	lifecycle      lifecycle
+	parser         *jwt.Parser    // form and signature
+	validator      *jwt.Validator // the claims, as of now
+	graceValidator *jwt.Validator // the same for a token within its grace
 
-	reading  sync.Mutex // held while the keys are read
-	keys     atomic.Pointer[keySet]
-	verified *lru.Cache[[32]byte, verified] // by SHA-256 of the token
+	readMu sync.Mutex // held while the keys are read
+	keys   atomic.Pointer[keySet]
+	cache  *lru.Cache[[32]byte, verifiedToken] // by SHA-256 of the token
 }
 
 // Open reads the keys and, where there are none among the rows, makes the first.
 // Its error says which option, or what about the file, is wrong.
 func Open(ctx context.Context, o Options) (*Issuer, error) {
-	if err := o.check(); err != nil {
+	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	cache, err := lru.New[[32]byte, verified](remembered)
+	cache, err := lru.New[[32]byte, verifiedToken](maxCached)
 	if err != nil {
 		return nil, err
 	}
 	i := &Issuer{
-		o: o, cycle: o.cycle(), verified: cache,
-		parser: jwt.NewParser(jwt.WithValidMethods([]string{algorithm}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
-		timely: o.validator(Leeway),
-		late:   o.validator(max(Leeway, o.UploadGrace)),
+		options: o, lifecycle: o.lifecycle(), cache: cache,
+		parser:         jwt.NewParser(jwt.WithValidMethods([]string{algorithm}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
+		validator:      o.newValidator(Leeway),
+		graceValidator: o.newValidator(max(Leeway, o.UploadGrace)),
 	}
 	i.keys.Store(&keySet{version: math.MinInt64})
 	if err := errors.Join(i.Reload(), i.Maintain(ctx)); err != nil {
@@ -109,7 +109,7 @@ func Open(ctx context.Context, o Options) (*Issuer, error) {
 
 // check completes the options, or returns what is wrong with them. Empty names would make
 // the library leave out the comparison.
-func (o *Options) check() error {
+func (o *Options) complete() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -129,74 +129,74 @@ func (o *Options) check() error {
 	case o.Rows == nil && o.KeyFile == "":
 		return errors.New("signing keys need a database or a file")
 	}
-	return o.cycle().check()
+	return o.lifecycle().check()
 }
 
 // validator checks the claims that every token has. Whether there is an iat, and how the
 // times lie to each other, the claims check themselves.
-func (o *Options) validator(leeway time.Duration) *jwt.Validator {
+func (o *Options) newValidator(leeway time.Duration) *jwt.Validator {
 	return jwt.NewValidator(jwt.WithIssuer(o.Issuer), jwt.WithAudience(o.Service), jwt.WithExpirationRequired(),
 		jwt.WithNotBeforeRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(o.Now))
 }
 
 // Issuer is what tokens have as iss.
-func (i *Issuer) Issuer() string { return i.o.Issuer }
+func (i *Issuer) Issuer() string { return i.options.Issuer }
 
 // Service is what tokens have as aud.
-func (i *Issuer) Service() string { return i.o.Service }
+func (i *Issuer) Service() string { return i.options.Service }
 
 // at returns the keys as they are at version v, or newer. Errors are the database's.
-func (i *Issuer) at(ctx context.Context, v auth.Version) (*keySet, error) {
+func (i *Issuer) keysAt(ctx context.Context, v auth.Version) (*keySet, error) {
 	if set := i.keys.Load(); set.version >= v {
 		return set, nil
 	}
-	i.reading.Lock()
-	defer i.reading.Unlock()
+	i.readMu.Lock()
+	defer i.readMu.Unlock()
 	old := i.keys.Load()
 	if old.version >= v {
 		return old, nil
 	}
-	set, err := readKeys(ctx, i.o.Rows, old)
+	set, err := readKeys(ctx, i.options.Rows, old)
 	if err != nil {
 		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
-	set.remember(old, i.cycle, i.o.Now())
+	set.noteEnded(old, i.lifecycle, i.options.Now())
 	i.keys.Store(set)
 	return set, nil
 }
 
 // current returns the keys as they are now, also after changes by other processes.
-func (i *Issuer) current(ctx context.Context) (*keySet, error) {
-	if i.o.KeyFile != "" {
+func (i *Issuer) currentKeys(ctx context.Context) (*keySet, error) {
+	if i.options.KeyFile != "" {
 		return i.keys.Load(), nil
 	}
-	v, err := i.o.Rows.AuthVersion(ctx)
+	v, err := i.options.Rows.AuthVersion(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the version of the signing keys: %w", err)
 	}
-	return i.at(ctx, auth.Version(v))
+	return i.keysAt(ctx, auth.Version(v))
 }
 
 // Maintain lets keys go from next to active to retired, and removes retired ones, when their time
 // has come. It is cheap while there is nothing to do, and to be called every minute or so.
 func (i *Issuer) Maintain(ctx context.Context) error {
-	set, err := i.current(ctx)
-	if err != nil || i.o.KeyFile != "" || !i.cycle.due(set.states(), i.o.Now()) {
+	set, err := i.currentKeys(ctx)
+	if err != nil || i.options.KeyFile != "" || !i.lifecycle.due(set.infos(), i.options.Now()) {
 		return err
 	}
 	var now time.Time
-	err = i.o.Rows.Tx(ctx, func(tx *rows.Tx) error {
-		now = i.o.Now() // after the lock
-		return i.cycle.advance(tx, now)
+	err = i.options.Rows.Tx(ctx, func(tx *rows.Tx) error {
+		now = i.options.Now() // after the lock
+		return i.lifecycle.advance(tx, now)
 	})
 	if err != nil {
 		return fmt.Errorf("rotating the signing keys: %w", err)
 	}
-	if set, err = i.current(ctx); err != nil {
+	if set, err = i.currentKeys(ctx); err != nil {
 		return err
 	}
-	for _, k := range set.list(i.cycle, now) {
-		i.o.Log.Info("signing keys changed", "key", k.KID, "state", k.State)
+	for _, k := range set.usableKeys(i.lifecycle, now) {
+		i.options.Log.Info("signing keys changed", "key", k.KID, "state", k.State)
 	}
 	return nil
 }
@@ -204,18 +204,18 @@ func (i *Issuer) Maintain(ctx context.Context) error {
 // Reload reads the key file again. If it cannot be used the keys stay what they were, and
 // the error says why. Without a file it does nothing.
 func (i *Issuer) Reload() error {
-	if i.o.KeyFile == "" {
+	if i.options.KeyFile == "" {
 		return nil
 	}
-	i.reading.Lock()
-	defer i.reading.Unlock()
-	set, err := readFile(i.o.KeyFile)
+	i.readMu.Lock()
+	defer i.readMu.Unlock()
+	set, err := readFile(i.options.KeyFile)
 	if err != nil {
 		return err
 	}
 	for _, m := range set.keys {
-		if m.leadingZero() {
-			i.o.Log.Warn("registries of docker-distribution refuse tokens of a key whose x or y begins with a zero byte, as one in 128 does: make another one", "key", m.kid)
+		if m.hasLeadingZero() {
+			i.options.Log.Warn("registries of docker-distribution refuse tokens of a key whose x or y begins with a zero byte, as one in 128 does: make another one", "key", m.kid)
 		}
 	}
 	i.keys.Store(set)

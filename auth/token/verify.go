@@ -23,23 +23,23 @@ type Grant struct {
 	Identity auth.Identity
 	Access   []auth.Access
 	ID       string // of the token, for logs: its jti
-	Key      string // that signed it: its kid
+	KID      string // that signed it: its kid
 	Expires  time.Time
 }
 
 // verified is a token that was found good in all but its time and the state of its key.
-type verified struct{ grant Grant }
+type verifiedToken struct{ grant Grant }
 
 // Revoked reports whether the key that signed a token, which Verify accepted before, was revoked
 // since, given the version of the rows. A key that was retired and has come to its end was not.
 // Errors are the database's.
-func (i *Issuer) Revoked(ctx context.Context, key string, v auth.Version) (bool, error) {
-	set, err := i.at(ctx, v)
+func (i *Issuer) Revoked(ctx context.Context, kid string, v auth.Version) (bool, error) {
+	set, err := i.keysAt(ctx, v)
 	if err != nil {
 		return false, err
 	}
-	_, there := set.keys[key]
-	return !there && !set.ended[key], nil
+	_, there := set.keys[kid]
+	return !there && !set.ended[kid], nil
 }
 
 // Verify returns what a token grants, given the version of the rows that the request goes by.
@@ -50,63 +50,63 @@ func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant
 	if len(text) > MaxSize {
 		return Grant{}, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, MaxSize)
 	}
-	set, err := i.at(ctx, v)
+	set, err := i.keysAt(ctx, v)
 	if err != nil {
 		return Grant{}, err
 	}
-	now := i.o.Now()
+	now := i.options.Now()
 	sum := sha256.Sum256([]byte(text))
-	known, ok := i.verified.Get(sum)
+	checked, ok := i.cache.Get(sum)
 	if !ok {
-		if known, err = i.verify(text, set, now); err != nil {
+		if checked, err = i.verify(text, set, now); err != nil {
 			return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
-		if len(text) <= maxRemembered {
-			i.verified.Add(sum, known)
+		if len(text) <= maxCachedSize {
+			i.cache.Add(sum, checked)
 		}
 	}
 	// What was found good once is good no longer if its key was revoked since.
-	if _, ok := set.usable(known.grant.Key, i.cycle, now); !ok {
-		i.verified.Remove(sum)
-		return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errKey)
+	if _, ok := set.usable(checked.grant.KID, i.lifecycle, now); !ok {
+		i.cache.Remove(sum)
+		return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errUnknownKey)
 	}
 	switch {
-	case now.Before(known.grant.Expires.Add(Leeway)):
-		return known.grant, nil
-	case now.Before(known.grant.Expires.Add(i.o.UploadGrace)):
-		return known.grant, ErrExpired
+	case now.Before(checked.grant.Expires.Add(Leeway)):
+		return checked.grant, nil
+	case now.Before(checked.grant.Expires.Add(i.options.UploadGrace)):
+		return checked.grant, ErrExpired
 	}
-	i.verified.Remove(sum)
+	i.cache.Remove(sum)
 	return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errEnded)
 }
 
 var (
-	errKey     = errors.New("its kid names no key of this registry")
-	errHeader  = errors.New("its header is not one of ours")
-	errBase64  = errors.New("it is not in base64url without padding")
-	errEnded   = errors.New("it has ended")
-	errUnknown = errors.New("it is not acceptable")
+	errUnknownKey = errors.New("its kid names no key of this registry")
+	errHeader     = errors.New("its header is not one of ours")
+	errBase64     = errors.New("it is not in base64url without padding")
+	errEnded      = errors.New("it has ended")
+	errOther      = errors.New("it is not acceptable")
 )
 
 // verify checks everything. Its errors quote nothing of the token.
-func (i *Issuer) verify(text string, set *keySet, now time.Time) (verified, error) {
+func (i *Issuer) verify(text string, set *keySet, now time.Time) (verifiedToken, error) {
 	k, err := i.keyFor(text, set, now)
 	if err != nil {
-		return verified{}, err
+		return verifiedToken{}, err
 	}
 	var c claims
 	if _, err := i.parser.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &k.private.PublicKey, nil }); err != nil {
-		return verified{}, reason(err)
+		return verifiedToken{}, reason(err)
 	}
-	err = i.timely.Validate(&c)
+	err = i.validator.Validate(&c)
 	if errors.Is(err, jwt.ErrTokenExpired) {
-		err = i.late.Validate(&c) // everything else must hold
+		err = i.graceValidator.Validate(&c) // everything else must hold
 	}
 	if err != nil {
-		return verified{}, reason(err)
+		return verifiedToken{}, reason(err)
 	}
-	return verified{grant: Grant{
-		Identity: c.Identity.identity(), Access: c.Access, ID: c.ID, Key: k.kid, Expires: time.Unix(c.Expires, 0),
+	return verifiedToken{grant: Grant{
+		Identity: c.Identity.toIdentity(), Access: c.Access, ID: c.ID, KID: k.kid, Expires: time.Unix(c.Expires, 0),
 	}}, nil
 }
 
@@ -138,9 +138,9 @@ func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
 	if err := json.Unmarshal(data, &h); err != nil || h.Algorithm != algorithm || h.Type != "JWT" {
 		return nil, errHeader
 	}
-	m, ok := set.usable(h.KID, i.cycle, now)
+	m, ok := set.usable(h.KID, i.lifecycle, now)
 	if !ok {
-		return nil, errKey
+		return nil, errUnknownKey
 	}
 	if h.Certificate != nil && !slices.Equal(h.Certificate, []string{m.x5c()}) {
 		return nil, errHeader
@@ -149,7 +149,7 @@ func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
 }
 
 func (i *Issuer) headerNames() []string {
-	if i.o.X5C {
+	if i.options.X5C {
 		return []string{"alg", "typ", "kid", "x5c"}
 	}
 	return []string{"alg", "typ", "kid"}
@@ -178,5 +178,5 @@ func reason(err error) error {
 			return r.reason
 		}
 	}
-	return errUnknown
+	return errOther
 }

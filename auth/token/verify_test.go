@@ -71,7 +71,7 @@ func TestJ2(t *testing.T) {
 	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	w.must(err)
 	w.want(w.forgeWith(foreign, nil, nil), ErrInvalid)
-	other, err := keyOf(foreign)
+	other, err := completeKey(foreign)
 	w.must(err)
 	w.want(w.forgeWith(foreign, parts{"kid": other.kid}, nil), ErrInvalid)
 
@@ -346,20 +346,20 @@ func TestRememberedTokensAreBounded(t *testing.T) {
 	for range 20 {
 		w.want(w.token(alice).Text+"x", ErrInvalid)
 	}
-	if n := w.verified.Len(); n != 0 {
+	if n := w.cache.Len(); n != 0 {
 		t.Errorf("%d invalid tokens are remembered", n)
 	}
 	signed := w.token(alice)
 	for range 3 {
 		w.want(signed.Text, nil)
 	}
-	if n := w.verified.Len(); n != 1 {
+	if n := w.cache.Len(); n != 1 {
 		t.Errorf("one token is remembered %d times", n)
 	}
-	for n := range 2 * remembered {
-		w.verified.Add(sha256.Sum256([]byte{byte(n), byte(n >> 8)}), verified{})
+	for n := range 2 * maxCached {
+		w.cache.Add(sha256.Sum256([]byte{byte(n), byte(n >> 8)}), verifiedToken{})
 	}
-	if n := w.verified.Len(); n != remembered {
+	if n := w.cache.Len(); n != maxCached {
 		t.Errorf("%d tokens are remembered", n)
 	}
 	w.want(signed.Text, nil)

@@ -88,7 +88,7 @@ func fileURL(t testing.TB) string {
 // manager returns what a command in another process works with.
 func (w *world) manager() *Manager {
 	w.t.Helper()
-	m, err := NewManager(w.o)
+	m, err := NewManager(w.options)
 	w.must(err)
 	return m
 }
@@ -136,7 +136,7 @@ func (w *world) token(id auth.Identity, access ...auth.Access) Signed {
 // signer is the key that signs now.
 func (w *world) signer() *key {
 	w.t.Helper()
-	set, err := w.current(w.t.Context())
+	set, err := w.currentKeys(w.t.Context())
 	w.must(err)
 	return set.signer
 }
