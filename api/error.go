@@ -147,7 +147,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	p, known := classify(err)
 	switch {
 	case r.Context().Err() != nil && (!known || errors.Is(err, r.Context().Err())):
-		w.Gone(err) // no client is left to read an answer
+		w.ClientGone(err) // no client is left to read an answer
 		return
 	case !known:
 		a.logFault(slog.LevelError, "internal error", r, err)

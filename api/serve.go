@@ -37,7 +37,7 @@ func (x *exchange) Answer() {
 }
 
 // Over counts and logs the request.
-func (x *exchange) Over() {
+func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)

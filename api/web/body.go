@@ -22,11 +22,11 @@ type Body struct {
 	read atomic.Int64 // bytes
 	err  error        // the first error, other than io.EOF; for the handler alone
 
-	mu      sync.Mutex
-	limit   *timeLimit // of the whole body; nil for none
-	moved   time.Time  // when the deadline was last set
-	ended   bool       // the last byte was read, or the request answered
-	stopped bool       // by Interrupt
+	mu          sync.Mutex
+	limit       *timeLimit // of the whole body; nil for none
+	deadlineSet time.Time  // when the deadline was last set
+	ended       bool       // the last byte was read, or the request answered
+	interrupted bool       // by Interrupt
 }
 
 func newBody(src io.Reader, control *http.ResponseController, timeout time.Duration, expect bool) *Body {
@@ -35,8 +35,8 @@ func newBody(src io.Reader, control *http.ResponseController, timeout time.Durat
 
 // stale reports whether a deadline set at moved is worth setting again: not for
 // each small read, but often enough that it stays near its timeout.
-func stale(moved, now time.Time, timeout time.Duration) bool {
-	return now.Sub(moved) > min(time.Second, timeout/4)
+func deadlineDue(set, now time.Time, timeout time.Duration) bool {
+	return now.Sub(set) > min(time.Second, timeout/4)
 }
 
 // timeLimit is how long a whole body may take.
@@ -47,17 +47,17 @@ type timeLimit struct {
 }
 
 // at is when the limit ends for a body of which n bytes came.
-func (l *timeLimit) at(n int64) time.Time {
+func (l *timeLimit) deadline(n int64) time.Time {
 	return l.began.Add(l.base + time.Duration(n/l.unit)*l.step)
 }
 
 // Within limits the time of the whole body, counted from now: base, and step for each unit of bytes
 // that comes. Where it is over reads fail as those of a body that stands still.
-func (b *Body) Within(base, step time.Duration, unit int64) {
+func (b *Body) LimitTime(base, step time.Duration, unit int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limit = &timeLimit{began: time.Now(), base: base, step: step, unit: unit}
-	b.moved = time.Time{}
+	b.deadlineSet = time.Time{}
 }
 
 // Read reads and, now and then, moves the deadline.
@@ -71,7 +71,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		// net/http now waits on the connection to see the client go, and would
 		// take a deadline's passing for that.
-		b.end(true)
+		b.markEnded(true)
 	case err != nil:
 		b.fail(err)
 	}
@@ -93,16 +93,16 @@ func (b *Body) fail(err error) error {
 func (b *Body) extend(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stopped {
+	if b.interrupted {
 		return os.ErrDeadlineExceeded
 	}
-	if b.ended || !stale(b.moved, now, b.timeout) {
+	if b.ended || !deadlineDue(b.deadlineSet, now, b.timeout) {
 		return nil
 	}
-	b.moved = now
+	b.deadlineSet = now
 	deadline := now.Add(b.timeout)
 	if b.limit != nil {
-		if end := b.limit.at(b.read.Load()); end.Before(deadline) {
+		if end := b.limit.deadline(b.read.Load()); end.Before(deadline) {
 			deadline = end
 		}
 	}
@@ -111,10 +111,10 @@ func (b *Body) extend(now time.Time) error {
 
 // until sets the deadline of reads beside or after the answer. An error means
 // that reading has to end.
-func (b *Body) until(deadline time.Time) error {
+func (b *Body) setDeadline(deadline time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stopped {
+	if b.interrupted {
 		return os.ErrDeadlineExceeded
 	}
 	return b.control.SetReadDeadline(deadline)
@@ -122,29 +122,29 @@ func (b *Body) until(deadline time.Time) error {
 
 // over reports whether the body was read to its end, or to an error after which
 // nothing comes.
-func (b *Body) over() bool {
+func (b *Body) atEnd() bool {
 	b.mu.Lock()
 	ended := b.ended
 	b.mu.Unlock()
-	return ended || b.err != nil && !b.late()
+	return ended || b.err != nil && !b.pastLimit()
 }
 
 // late reports whether reading ended because the whole took too long, while there
 // may be more.
-func (b *Body) late() bool {
+func (b *Body) pastLimit() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Stalled() && b.limit != nil && !time.Now().Before(b.limit.at(b.read.Load()))
+	return b.Stalled() && b.limit != nil && !time.Now().Before(b.limit.deadline(b.read.Load()))
 }
 
 // remains reports whether there is more of the body to read. A client that waits
 // for "100 Continue" in vain sends nothing.
-func (b *Body) remains() bool {
-	return !b.over() && !b.Interrupted() && (!b.expect || b.read.Load() > 0)
+func (b *Body) hasMore() bool {
+	return !b.atEnd() && !b.Interrupted() && (!b.expect || b.read.Load() > 0)
 }
 
 // end takes the body out of reach of interrupt; with clear the deadline goes.
-func (b *Body) end(clear bool) {
+func (b *Body) markEnded(clear bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended && clear {
@@ -159,7 +159,7 @@ func (b *Body) interrupt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended {
-		b.stopped = true
+		b.interrupted = true
 		_ = b.control.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -168,7 +168,7 @@ func (b *Body) interrupt() {
 func (b *Body) Interrupted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.stopped
+	return b.interrupted
 }
 
 // Stalled reports whether reading ended because the client sent nothing.
@@ -194,7 +194,7 @@ func (s *bodies) add(b *Body) {
 }
 
 func (s *bodies) remove(b *Body) {
-	b.end(false)
+	b.markEnded(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, b)

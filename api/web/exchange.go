@@ -13,7 +13,7 @@ type Handler interface {
 
 	// Over is called once, when the answer is out or was broken off, also after a panic of Answer.
 	// It is where a request is logged and counted; what is left of its body may be read after that.
-	Over()
+	Done()
 }
 
 // Exchange is one request and its answer. The zero one is ready for Serve. It is made to be part of
@@ -30,7 +30,7 @@ type Exchange struct {
 	handler Handler
 	early   bool // answered before the end of the body, which net/http leaves to us
 	lingers bool // what is left of the body is read after the answer
-	over    bool // Over was called
+	done    bool // Over was called
 }
 
 // Serve has one request answered. The deadlines of its body and of its answer follow the bytes.
@@ -42,7 +42,7 @@ func (s *Server) Serve(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 	defer x.release() // also when a handler panics, which net/http logs
 	h.Answer()
 	x.finish()
-	x.end()
+	x.notifyDone()
 	if x.lingers {
 		s.linger(x)
 	}
@@ -54,7 +54,7 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 		inner: w, control: control, buffers: &s.buffers,
 		timeout: s.options.BodyTimeout, head: r.Method == http.MethodHead,
 	}
-	x.Request, x.ID, x.Origin, x.Began = r, s.ids.of(r), s.OriginOf(r), time.Now()
+	x.Request, x.ID, x.Origin, x.Began = r, s.ids.forRequest(r), s.OriginOf(r), time.Now()
 	x.server, x.handler = s, h
 	if r.ProtoMajor < 2 {
 		x.Response.extend(x.Began) // "100 Continue" is written before we write anything
@@ -71,7 +71,7 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 		_ = x.Body.extend(x.Began)
 		s.bodies.add(x.Body)
 		if r.ProtoMajor < 2 {
-			x.Response.answering = x.answering
+			x.Response.beforeHeader = x.beforeHeader
 		}
 	}
 	x.setHeader()
@@ -99,10 +99,10 @@ func (x *Exchange) finish() {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.extend(time.Now()) // net/http has a rest to flush
-	if w.Cut() != nil {
+	if w.Err() != nil {
 		x.abort()
 	}
-	x.lingers = w.answering != nil && (x.early || w.promised() > quickAnswer && x.Body.remains())
+	x.lingers = w.beforeHeader != nil && (x.early || w.bodyLength() > maxEarlyAnswer && x.Body.hasMore())
 	if !x.lingers {
 		return
 	}
@@ -120,20 +120,20 @@ func (x *Exchange) abort() {
 }
 
 // end tells the handler, once, that the answer is over.
-func (x *Exchange) end() {
-	if x.over {
+func (x *Exchange) notifyDone() {
+	if x.done {
 		return
 	}
-	x.over = true
+	x.done = true
 	if x.Response.status == 0 { // a panic: net/http closes the connection
 		x.Response.status = http.StatusInternalServerError
 	}
-	x.handler.Over()
+	x.handler.Done()
 }
 
 // release ends a request, and what is known of its body.
 func (x *Exchange) release() {
-	x.end()
+	x.notifyDone()
 	if x.Body != nil {
 		x.server.bodies.remove(x.Body)
 	}

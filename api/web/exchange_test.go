@@ -61,7 +61,7 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 		if origin != c.wantOrigin {
 			t.Errorf("%v: the origin is %v, want %v", c.header, origin, c.wantOrigin)
 		}
-		if n := s.over.Swap(0); n != 1 {
+		if n := s.done.Swap(0); n != 1 {
 			t.Errorf("%v: the end was told of %d times", c.header, n)
 		}
 	}
@@ -83,7 +83,7 @@ func TestCutAnswers(t *testing.T) {
 			x.Response.Fail(errors.New("the disk is gone"))
 		}, 200},
 		"a panic":                     {func(x *Exchange) { panic("a fault") }, 500},
-		"a client that left before":   {func(x *Exchange) { x.Response.Gone(io.ErrUnexpectedEOF) }, statusGone},
+		"a client that left before":   {func(x *Exchange) { x.Response.ClientGone(io.ErrUnexpectedEOF) }, statusClientGone},
 		"a panic after a whole piece": {func(x *Exchange) { io.WriteString(&x.Response, strings.Repeat("x", copyBuffer)); panic("a fault") }, 200},
 	} {
 		inBubble(t, Options{}, func(s *site) {
@@ -102,7 +102,7 @@ func TestCutAnswers(t *testing.T) {
 				t.Errorf("%s: the answer looks whole", name)
 			}
 			synctest.Wait()
-			if n := s.over.Load(); n != 1 || x.Response.Status() != c.status {
+			if n := s.done.Load(); n != 1 || x.Response.Status() != c.status {
 				t.Errorf("%s: told of %d times, with %d, want %d", name, n, x.Response.Status(), c.status)
 			}
 		})
@@ -122,9 +122,9 @@ func TestBodyThatStandsStill(t *testing.T) {
 	}{
 		{"within the limit", 9 * time.Second, func(*Body) {}, 8, 72 * time.Second},
 		{"one pause too long", limit + time.Second, func(*Body) {}, 0, limit},
-		{"the whole takes too long", 4 * time.Second, func(b *Body) { b.Within(9*time.Second, 0, 1) }, 2, 9 * time.Second},
-		{"more time for more bytes", 4 * time.Second, func(b *Body) { b.Within(9*time.Second, 4*time.Second, 1) }, 8, 32 * time.Second},
-		{"but not enough", 4 * time.Second, func(b *Body) { b.Within(9*time.Second, 5*time.Second, 2) }, 3, 14 * time.Second},
+		{"the whole takes too long", 4 * time.Second, func(b *Body) { b.LimitTime(9*time.Second, 0, 1) }, 2, 9 * time.Second},
+		{"more time for more bytes", 4 * time.Second, func(b *Body) { b.LimitTime(9*time.Second, 4*time.Second, 1) }, 8, 32 * time.Second},
+		{"but not enough", 4 * time.Second, func(b *Body) { b.LimitTime(9*time.Second, 5*time.Second, 2) }, 3, 14 * time.Second},
 	} {
 		inBubble(t, Options{BodyTimeout: limit}, func(s *site) {
 			s.answers["/body"] = func(x *Exchange) {
@@ -174,7 +174,7 @@ func TestInterruptedBody(t *testing.T) {
 }
 
 // TestWhoMayAsk has hosts that are answered for, and writes of web pages.
-func TestWhoMayAsk(t *testing.T) {
+func TestHostsAndOrigins(t *testing.T) {
 	s := New(Options{CheckHost: true, Hosts: []string{"Registry.LAN"}, Origins: []string{"https://r.example"}})
 	for host, want := range map[string]bool{
 		"localhost:5000": true, "a.localhost": true, "localhost.": true, "[::1]": true, "registry.lan:5000": true,

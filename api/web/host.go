@@ -24,11 +24,11 @@ func newHosts(checked bool, names []string) hosts {
 
 // AllowsHost reports whether a request for the host, which may have a port, is answered: always
 // without Options.CheckHost.
-func (s *Server) AllowsHost(host string) bool { return s.hosts.allow(host) }
+func (s *Server) AllowsHost(host string) bool { return s.hosts.allows(host) }
 
 // allow reports whether a request for the host, which may have a port, is
 // answered.
-func (h hosts) allow(host string) bool {
+func (h hosts) allows(host string) bool {
 	if !h.checked || host == "localhost" || strings.HasPrefix(host, "localhost:") {
 		return true
 	}
@@ -48,7 +48,7 @@ func (h hosts) allow(host string) bool {
 }
 
 // trustedOrigins returns the check of requests that web pages have a browser make.
-func (s *Server) trustedOrigins() *http.CrossOriginProtection {
+func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 	check := http.NewCrossOriginProtection()
 	for _, origin := range s.options.Origins {
 		if err := check.AddTrustedOrigin(origin); err != nil {

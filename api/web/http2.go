@@ -22,14 +22,14 @@ type http2Conns struct {
 // BoundHTTP2 lets a server of this package, which serves with the TLS configuration, speak HTTP/2
 // on maxHTTP2 connections at once. Others are offered HTTP/1.1, which every client of registries
 // speaks.
-func BoundHTTP2(server *http.Server, config *tls.Config) {
+func LimitHTTP2(server *http.Server, config *tls.Config) {
 	conns := &http2Conns{open: make(map[net.Conn]struct{})}
-	first := config.Clone()
-	first.NextProtos = []string{"http/1.1"}
+	http1 := config.Clone()
+	http1.NextProtos = []string{"http/1.1"}
 	server.TLSConfig = config.Clone()
 	server.TLSConfig.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if slices.Contains(hello.SupportedProtos, "h2") && !conns.add(hello.Conn) {
-			return first, nil
+			return http1, nil
 		}
 		return nil, nil
 	}

@@ -23,8 +23,8 @@ func newIDs() *ids {
 }
 
 // of returns the id that the client gave its request, if it is one, or a new one.
-func (i *ids) of(r *http.Request) string {
-	if v := r.Header["X-Request-Id"]; len(v) == 1 && saneID(v[0]) && Redact(v[0]) == v[0] {
+func (i *ids) forRequest(r *http.Request) string {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && validID(v[0]) && Redact(v[0]) == v[0] {
 		return v[0]
 	}
 	b := make([]byte, 0, 32)
@@ -32,7 +32,7 @@ func (i *ids) of(r *http.Request) string {
 	return string(strconv.AppendUint(b, i.count.Add(1), 36))
 }
 
-func saneID(s string) bool {
+func validID(s string) bool {
 	if s == "" || len(s) > maxRequestID {
 		return false
 	}

@@ -33,25 +33,25 @@ const (
 	lingerPause = 500 * time.Millisecond
 	// maxLingering is how many connections are read on at once, and
 	// maxLingeringOf how many of them may come from one network.
-	maxLingering   = 64
-	maxLingeringOf = maxLingering / 4
-	leaveBytes     = 256 << 10
-	leaveTime      = 5 * time.Second
+	maxLingering           = 64
+	maxLingeringPerNetwork = maxLingering / 4
+	defaultLingerBytes     = 256 << 10
+	defaultLingerTime      = 5 * time.Second
 	// quickAnswer is the size of answers that the kernel takes at once. A client
 	// that reads when it has sent everything would never take a larger one.
-	quickAnswer = 64 << 10
+	maxEarlyAnswer = 64 << 10
 )
 
 // answering decides, before the answer's header is written, whether net/http
 // reads leaveBytes of the body before that.
-func (x *Exchange) answering() {
-	b, n := x.Body, x.Response.promised()
+func (x *Exchange) beforeHeader() {
+	b, n := x.Body, x.Response.bodyLength()
 	switch {
-	case b.over():
-	case 0 <= n && n <= quickAnswer && b.remains():
+	case b.atEnd():
+	case 0 <= n && n <= maxEarlyAnswer && b.hasMore():
 		x.early = x.Response.control.EnableFullDuplex() == nil
 	default:
-		_ = b.until(time.Now().Add(min(leaveTime, b.timeout/2))) // leaves time for the answer
+		_ = b.setDeadline(time.Now().Add(min(defaultLingerTime, b.timeout/2))) // leaves time for the answer
 	}
 }
 
@@ -59,18 +59,18 @@ func (x *Exchange) answering() {
 // request is over before that: its log line and metrics are of the answer.
 func (s *Server) linger(x *Exchange) {
 	b := x.Body
-	most, limit := int64(leaveBytes), leaveTime
+	most, limit := int64(defaultLingerBytes), defaultLingerTime
 	if o := s.options; o.LingerBytes > 0 && o.LingerTime > 0 {
-		if s.lingers.enter(b, o.Network(x.Origin.Addr)) {
+		if s.lingers.acquire(b, o.ClientNetwork(x.Origin.Addr)) {
 			most, limit = o.LingerBytes, o.LingerTime
 		}
 	}
-	err := s.discard(b, most, time.Now().Add(limit))
-	s.lingers.leave(b)
+	err := s.drain(b, most, time.Now().Add(limit))
+	s.lingers.release(b)
 	switch {
 	case err == io.EOF:
 		return
-	case err == nil, b.late(): // what comes is not read, or cannot be
+	case err == nil, b.pastLimit(): // what comes is not read, or cannot be
 		time.Sleep(lingerPause)
 	}
 	x.abort()
@@ -78,7 +78,7 @@ func (s *Server) linger(x *Exchange) {
 
 // discard reads what is left of a body. It returns io.EOF where that is all, and
 // nil where it is more than most bytes.
-func (s *Server) discard(b *Body, most int64, last time.Time) error {
+func (s *Server) drain(b *Body, most int64, last time.Time) error {
 	buf := s.buffers.Get().(*[copyBuffer]byte)
 	defer s.buffers.Put(buf)
 	idle := min(lingerIdle, b.timeout)
@@ -87,7 +87,7 @@ func (s *Server) discard(b *Body, most int64, last time.Time) error {
 		if until.After(last) {
 			until = last
 		}
-		if err := b.until(until); err != nil {
+		if err := b.setDeadline(until); err != nil {
 			return err
 		}
 		// A byte more, to see the end of a body of just that size.
@@ -98,7 +98,7 @@ func (s *Server) discard(b *Body, most int64, last time.Time) error {
 			err = io.EOF
 		}
 		if err == io.EOF {
-			b.end(true)
+			b.markEnded(true)
 		}
 		if err != nil {
 			return err
@@ -113,23 +113,23 @@ func (s *Server) StopLingering() { s.lingers.stop() }
 
 // lingering are the bodies whose connections are read on, with the networks they
 // come from.
-type lingering struct {
+type lingerSlots struct {
 	mu      sync.Mutex
 	open    map[*Body]netip.Prefix
 	stopped bool
 }
 
 // enter takes a slot for a body, if its network may have one more.
-func (l *lingering) enter(b *Body, network netip.Prefix) bool {
+func (l *lingerSlots) acquire(b *Body, network netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	of := 0
+	same := 0
 	for _, n := range l.open {
 		if n == network {
-			of++
+			same++
 		}
 	}
-	if l.stopped || len(l.open) >= maxLingering || of >= maxLingeringOf {
+	if l.stopped || len(l.open) >= maxLingering || same >= maxLingeringPerNetwork {
 		return false
 	}
 	if l.open == nil {
@@ -140,14 +140,14 @@ func (l *lingering) enter(b *Body, network netip.Prefix) bool {
 }
 
 // leave gives a slot back, if the body has one.
-func (l *lingering) leave(b *Body) {
+func (l *lingerSlots) release(b *Body) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, b)
 }
 
 // stop ends the reading, and lets none begin.
-func (l *lingering) stop() {
+func (l *lingerSlots) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopped = true

@@ -88,11 +88,11 @@ func TestLingerBytes(t *testing.T) {
 // all. Of the others no more is read than net/http would read.
 func TestLingerSlots(t *testing.T) {
 	o := usualLinger
-	o.Network = auth.ClientNetwork
+	o.ClientNetwork = auth.ClientNetwork
 	inBubble(t, o, func(s *site) {
 		var open []*client
 		fill := func(addr string) {
-			for i := range maxLingeringOf {
+			for i := range maxLingeringPerNetwork {
 				open = append(open, s.refused(addr))
 				if n := s.lingering(); n != len(open) {
 					t.Fatalf("%d connections linger, %s should have its no. %d", n, addr, i+1)
@@ -107,7 +107,7 @@ func TestLingerSlots(t *testing.T) {
 			if took := s.closed(c); took != lingerPause {
 				t.Errorf("one too many of %s was closed after %v", addr, took)
 			}
-			if got := s.drained.Load() - before; got != leaveBytes+1 {
+			if got := s.drained.Load() - before; got != defaultLingerBytes+1 {
 				t.Errorf("of one too many of %s %v bytes were read", addr, got)
 			}
 		}
@@ -134,10 +134,10 @@ func TestLingerForwarded(t *testing.T) {
 	o := usualLinger
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}
 	inBubble(t, o, func(s *site) {
-		for i := range maxLingeringOf + 1 {
+		for i := range maxLingeringPerNetwork + 1 {
 			s.ask("10.0.0.1:1", fmt.Sprintf("%sX-Forwarded-For: 192.0.2.%d\r\nContent-Length: %d\r\n", refusedHead, i, announced), 404)
 		}
-		if n := s.lingering(); n != maxLingeringOf+1 {
+		if n := s.lingering(); n != maxLingeringPerNetwork+1 {
 			t.Errorf("%d connections of one proxy linger", n)
 		}
 	})
@@ -175,10 +175,10 @@ func TestNoLinger(t *testing.T) {
 		head string
 		most time.Duration
 	}{
-		"off by bytes":             {Options{LingerBytes: -1, LingerTime: time.Minute}, refusedHead + length, leaveTime},
-		"off by time":              {Options{LingerBytes: 1 << 20}, refusedHead + length, leaveTime},
+		"off by bytes":             {Options{LingerBytes: -1, LingerTime: time.Minute}, refusedHead + length, defaultLingerTime},
+		"off by time":              {Options{LingerBytes: 1 << 20}, refusedHead + length, defaultLingerTime},
 		"a client that asks":       {usualLinger, refusedHead + "Expect: 100-continue\r\n" + length, 0},
-		"one that asks for little": {usualLinger, refusedHead + "Expect: 100-continue\r\nContent-Length: 10\r\n", leaveTime},
+		"one that asks for little": {usualLinger, refusedHead + "Expect: 100-continue\r\nContent-Length: 10\r\n", defaultLingerTime},
 	} {
 		inBubble(t, c.o, func(s *site) {
 			conn := s.ask(usual, c.head, 404)
@@ -210,11 +210,11 @@ func TestLingerBrokenBody(t *testing.T) {
 // the connection takes the next request.
 func TestLargeAnswerKeepsConnection(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
-		s.answers["/large"] = func(x *Exchange) { say(x, http.StatusOK, strings.Repeat("x", quickAnswer+1)) }
+		s.answers["/large"] = func(x *Exchange) { say(x, http.StatusOK, strings.Repeat("x", maxEarlyAnswer+1)) }
 		conn := s.dial(usual)
 		go io.WriteString(conn, "POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n0123"+
 			"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-		for _, want := range []int{quickAnswer + 1, len("here")} {
+		for _, want := range []int{maxEarlyAnswer + 1, len("here")} {
 			resp, err := http.ReadResponse(conn.r, nil)
 			if err != nil {
 				t.Fatal(err)

@@ -9,13 +9,13 @@ const maxLogged = 512 // characters of what a client wrote
 
 // tokenText is what no log has, wherever a client put it: tokens of this registry, and
 // signed ones.
-var tokenText = regexp.MustCompile(`berth[prt]_[0-9A-Za-z]+|eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+`)
+var secretPattern = regexp.MustCompile(`berth[prt]_[0-9A-Za-z]+|eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+`)
 
 // Redact returns what a client wrote as a log may have it: bounded, and without tokens that ended
 // up in a path or a name.
 func Redact(s string) string {
 	if strings.Contains(s, "berth") || strings.Contains(s, "eyJ") {
-		s = tokenText.ReplaceAllLiteralString(s, "[token]")
+		s = secretPattern.ReplaceAllLiteralString(s, "[token]")
 	}
 	return Shorten(s)
 }

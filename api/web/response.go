@@ -23,7 +23,7 @@ const (
 )
 
 // statusGone is what logs and metrics have where the client left first.
-const statusGone = 499
+const statusClientGone = 499
 
 // errShort is why an answer is cut that has less of a body than its header promised.
 var errShort = errors.New("the body ended early")
@@ -38,13 +38,13 @@ type Response struct {
 	timeout time.Duration
 	head    bool // the request's method is HEAD: no body is sent
 
-	answering func() // called before the header is written; nil without a body, and on HTTP/2
+	beforeHeader func() // called before the header is written; nil without a body, and on HTTP/2
 
-	status   int   // 0 until the header is written
-	declared int64 // the Content-Length; -1 for none
-	sent     int64 // bytes of body
-	moved    time.Time
-	err      error // why the answer had to be broken off
+	status      int   // 0 until the header is written
+	declared    int64 // the Content-Length; -1 for none
+	sent        int64 // bytes of body
+	deadlineSet time.Time
+	err         error // why the answer had to be broken off
 }
 
 // Header returns the header fields that WriteHeader will send.
@@ -65,10 +65,10 @@ func (w *Response) Fail(err error) { w.err = err }
 
 // Gone notes that the client left before there was an answer, which then is none: its status is
 // 499.
-func (w *Response) Gone(err error) { w.status, w.err = statusGone, err }
+func (w *Response) ClientGone(err error) { w.status, w.err = statusClientGone, err }
 
 // Cut returns why the answer is not whole, or will not be; nil for one that is.
-func (w *Response) Cut() error {
+func (w *Response) Err() error {
 	if w.err == nil && w.short() {
 		return errShort
 	}
@@ -93,15 +93,15 @@ func (w *Response) WriteHeader(status int) {
 			w.declared = n
 		}
 	}
-	if w.answering != nil {
-		w.answering()
+	if w.beforeHeader != nil {
+		w.beforeHeader()
 	}
 	w.inner.WriteHeader(status)
 }
 
 // promised returns how many bytes of body the header promises; -1 where it does
 // not say.
-func (w *Response) promised() int64 {
+func (w *Response) bodyLength() int64 {
 	if w.head || w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return 0
 	}
@@ -166,7 +166,7 @@ func (w *Response) sendFile(to io.ReaderFrom, file *os.File, limited *io.Limited
 		case err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)):
 			return sent, err
 		case err != nil:
-			w.moved = time.Time{}
+			w.deadlineSet = time.Time{}
 			// Where there is no sendfile, more may have been read than was sent.
 			if ahead := (want - piece.N) - n; ahead > 0 {
 				if _, err := file.Seek(-ahead, io.SeekCurrent); err != nil {
@@ -197,8 +197,8 @@ func (w *Response) nextPiece(size int64, took time.Duration) int64 {
 // extend moves the write deadline, now and then. A connection that has none is
 // not one of Server's, and is its maker's to guard.
 func (w *Response) extend(now time.Time) {
-	if stale(w.moved, now, w.timeout) {
-		w.moved = now
+	if deadlineDue(w.deadlineSet, now, w.timeout) {
+		w.deadlineSet = now
 		_ = w.control.SetWriteDeadline(now.Add(w.timeout))
 	}
 }

@@ -33,7 +33,7 @@ func (s *Server) HTTP(handler http.Handler) *http.Server {
 		ReadHeaderTimeout: s.options.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    max(s.options.MaxHeaderBytes-headerSlop, 1),
-		ErrorLog:          log.New(serverLog{s.options.Log}, "", 0),
+		ErrorLog:          log.New(errorLog{s.options.Log}, "", 0),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: connectionBuffer},
 		// "OPTIONS *" is answered as every other request is.
@@ -43,9 +43,9 @@ func (s *Server) HTTP(handler http.Handler) *http.Server {
 
 // serverLog takes what net/http has to say into the log. Any client that connects can make a
 // handshake fail: that is for debugging.
-type serverLog struct{ log *slog.Logger }
+type errorLog struct{ log *slog.Logger }
 
-func (l serverLog) Write(line []byte) (int, error) {
+func (l errorLog) Write(line []byte) (int, error) {
 	level := slog.LevelWarn
 	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
 		level = slog.LevelDebug

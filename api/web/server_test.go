@@ -89,7 +89,7 @@ func (w *unreadable) WriteHeader(status int) {
 
 // TestBodiesThatNobodyReads: a stream whose answer is slow keeps no body that its handler has no
 // use for.
-func TestBodiesThatNobodyReads(t *testing.T) {
+func TestUnreadBodyIsClosed(t *testing.T) {
 	s := newSite(t, Options{})
 	s.answers["/upload"] = func(x *Exchange) {
 		io.Copy(io.Discard, x.Body)

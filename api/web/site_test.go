@@ -25,7 +25,7 @@ type site struct {
 	l       *webtest.Listener
 	drained atomic.Int64 // bytes that Options.Drained was told of
 	answers map[string]func(*Exchange)
-	over    atomic.Int64 // calls of Handler.Over
+	done    atomic.Int64 // calls of Handler.Over
 }
 
 // exchange is one of a site's.
@@ -43,7 +43,7 @@ func (x *exchange) Answer() {
 	say(&x.Exchange, http.StatusNotFound, "not here")
 }
 
-func (x *exchange) Over() { x.site.over.Add(1) }
+func (x *exchange) Done() { x.site.done.Add(1) }
 
 // say answers with a text and its length.
 func say(x *Exchange, status int, text string) {

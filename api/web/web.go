@@ -52,7 +52,7 @@ type Options struct {
 	Drained func(bytes int)
 	// Network returns the addresses that count as one client where connections that are read on are
 	// counted. By default each address is a client.
-	Network func(netip.Addr) netip.Prefix
+	ClientNetwork func(netip.Addr) netip.Prefix
 	// MaxHeaderBytes bounds a request's line and header fields; 64 KiB by default. Longer ones are
 	// answered 431.
 	MaxHeaderBytes int
@@ -82,7 +82,7 @@ type Server struct {
 	hsts    []string // the value of Strict-Transport-Security; nil for none
 	ids     *ids
 	bodies  bodies
-	lingers lingering
+	lingers lingerSlots
 	buffers sync.Pool // of *[copyBuffer]byte, for bodies that are not files
 }
 
@@ -94,12 +94,12 @@ func New(o Options) *Server {
 	if o.Drained == nil {
 		o.Drained = func(int) {}
 	}
-	if o.Network == nil {
-		o.Network = func(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
+	if o.ClientNetwork == nil {
+		o.ClientNetwork = func(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
 	}
-	o.HeaderTimeout = defaulted(o.HeaderTimeout, defaultHeaderTimeout)
-	o.BodyTimeout = defaulted(o.BodyTimeout, defaultBodyTimeout)
-	o.MaxHeaderBytes = defaulted(o.MaxHeaderBytes, defaultMaxHeaderBytes)
+	o.HeaderTimeout = orDefault(o.HeaderTimeout, defaultHeaderTimeout)
+	o.BodyTimeout = orDefault(o.BodyTimeout, defaultBodyTimeout)
+	o.MaxHeaderBytes = orDefault(o.MaxHeaderBytes, defaultMaxHeaderBytes)
 	s := &Server{
 		options: o,
 		hosts:   newHosts(o.CheckHost, o.Hosts),
@@ -111,14 +111,14 @@ func New(o Options) *Server {
 	if o.HSTS > 0 {
 		s.hsts = []string{"max-age=" + strconv.FormatInt(int64(o.HSTS/time.Second), 10)}
 	}
-	s.origins = s.trustedOrigins()
+	s.origins = s.newOriginCheck()
 	s.buffers.New = func() any { return new([copyBuffer]byte) }
 	return s
 }
 
-func defaulted[T int | time.Duration](v, otherwise T) T {
+func orDefault[T int | time.Duration](v, fallback T) T {
 	if v <= 0 {
-		return otherwise
+		return fallback
 	}
 	return v
 }

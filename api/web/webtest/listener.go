@@ -47,18 +47,18 @@ func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
 
 // addressed is a connection from an address.
-type addressed struct {
+type connFrom struct {
 	net.Conn
 	from string
 }
 
-func (c addressed) RemoteAddr() net.Addr {
+func (c connFrom) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from))
 }
 
 // ReadFrom sends src, so that net/http hands a file on as it does to TCP. Where a deadline ends it,
 // as on TCP, it returns what was sent, and the connection goes on.
-func (c addressed) ReadFrom(src io.Reader) (int64, error) {
+func (c connFrom) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c.Conn}, src)
 }
 
@@ -66,7 +66,7 @@ func (c addressed) ReadFrom(src io.Reader) (int64, error) {
 func (l *Listener) Dial(from string) (net.Conn, error) {
 	server, client := net.Pipe()
 	select {
-	case l.conns <- addressed{server, from}:
+	case l.conns <- connFrom{server, from}:
 		return client, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
