@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-const maxRequestID = 128 // characters of a client's own X-Request-Id
+const maxRequestID = 128 // bytes of a client's X-Request-Id
 
-// ids gives requests their names: unique, not secret.
+// ids generates ids of requests. They are unique, not secret.
 type ids struct {
 	prefix string
 	count  atomic.Uint64
@@ -22,7 +22,7 @@ func newIDs() *ids {
 	return &ids{prefix: hex.EncodeToString(b[:]) + "-"}
 }
 
-// of returns the id that the client gave its request, if it is one, or a new one.
+// forRequest returns the client's X-Request-Id if it is acceptable, else a new id.
 func (i *ids) forRequest(r *http.Request) string {
 	if v := r.Header["X-Request-Id"]; len(v) == 1 && validID(v[0]) && Redact(v[0]) == v[0] {
 		return v[0]
