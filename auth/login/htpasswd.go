@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	htpasswdID = "htpasswd" // the ID of who is in such a file
+	htpasswdID = "htpasswd" // Identity.ID of the users of htpasswd files
 
-	maxFileSize   = 16 << 20 // bytes of a file
-	maxLineErrors = 10       // lines named in one error
+	maxFileSize   = 16 << 20 // in bytes
+	maxLineErrors = 10       // in one error
 )
 
-// files are the users of htpasswd files.
+// htpasswdFiles holds the users of htpasswd files.
 type htpasswdFiles struct {
 	paths []string
 	log   *slog.Logger
@@ -32,27 +32,27 @@ type htpasswdFiles struct {
 	reloadMu sync.Mutex
 }
 
-// fileUsers is what was in the files at one time.
+// fileUsers are the users of all files, as they were when they were loaded.
 type fileUsers struct {
 	generation  uint64
 	byName      map[string]fileUser
-	highestCost int      // cost of a password
-	warned      sync.Map // names that warnShadowed has logged
+	highestCost int      // of bcrypt
+	warned      sync.Map // names for which warnShadowed has logged
 }
 
-// fileUser is a line of a file.
+// fileUser is one line of a file.
 type fileUser struct {
-	hash, position string // place is FILE:LINE
+	hash, position string // position is FILE:LINE
 }
 
-// openFiles reads htpasswd files.
+// openHtpasswd reads htpasswd files.
 func openHtpasswd(paths []string, log *slog.Logger) (*htpasswdFiles, error) {
 	f := &htpasswdFiles{paths: paths, log: log}
 	f.users.Store(&fileUsers{})
 	return f, f.reload()
 }
 
-// reload reads the files again. On an error what was read before stays.
+// reload reads the files again. After an error the users stay as they were.
 func (f *htpasswdFiles) reload() error {
 	f.reloadMu.Lock()
 	defer f.reloadMu.Unlock()
@@ -70,7 +70,7 @@ func (f *htpasswdFiles) reload() error {
 	return nil
 }
 
-// readFile reads a file that is not absurdly large.
+// readHtpasswd reads a file of at most maxFileSize.
 func readHtpasswd(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -87,8 +87,7 @@ func readHtpasswd(path string) ([]byte, error) {
 	return data, nil
 }
 
-// add reads the users of a file. Its error names each line that is not right, but none
-// of what stands there.
+// add adds the users of a file. The error names each faulty line, and quotes none of it.
 func (u *fileUsers) add(path string, data []byte) error {
 	var errs []error
 	for i, line := range bytes.Split(data, []byte("\n")) {
@@ -126,7 +125,8 @@ func (u *fileUsers) addLine(line, position string) error {
 	return nil
 }
 
-// checkHash returns the cost of a bcrypt hash, or an error if it is none.
+// checkHash returns the cost of a bcrypt hash. It returns an error for any other text, and for a
+// cost out of bounds.
 func checkHash(hash string) (cost int, err error) {
 	const (
 		length  = 60
@@ -146,7 +146,7 @@ func checkHash(hash string) (cost int, err error) {
 	return cost, nil
 }
 
-// find returns the user of a name.
+// find returns the user with this name.
 func (f *htpasswdFiles) find(name string) (user, bool) {
 	line, ok := f.users.Load().byName[name]
 	if !ok {
@@ -168,8 +168,8 @@ func (f *htpasswdFiles) warnShadowed(name string) {
 	}
 }
 
-// highestCost of the passwords in the files, 0 where there are none.
+// highestCost returns the highest bcrypt cost in the files; 0 without users.
 func (f *htpasswdFiles) highestCost() int { return f.users.Load().highestCost }
 
-// generation changes with each reload.
+// generation returns a number that changes with each reload.
 func (f *htpasswdFiles) generation() uint64 { return f.users.Load().generation }

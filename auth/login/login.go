@@ -1,10 +1,15 @@
-// Package login authenticates callers: users with passwords, from rows and htpasswd files, and the
-// holders of personal, robot and session tokens. CI jobs it leaves to the source that it is given.
+// Package login authenticates callers: users by password, from the database and from htpasswd
+// files, and holders of personal tokens, robot tokens and login sessions. The id tokens of CI jobs
+// are verified by a source that it is given.
 //
-// What it guarantees: neither its answer, nor the work for an answer, tells whether a name exists.
-// Attempts are counted for their address, never for the user that they name. A valid token, or a
-// password that was right from there a moment ago, is accepted from an address that is out of
-// attempts. Changes of accounts and tokens by any process are seen by the next Current.
+// Guarantees:
+//
+//   - Neither an answer nor the work for it discloses whether a user name exists.
+//   - Failed attempts count against the network of the client, never against the user.
+//   - A network that is out of attempts can still log in with a valid token, or with a password that
+//     was verified from there a moment ago.
+//   - A change of an account or token, by any process, is seen by Current with a version that was
+//     read after it.
 package login
 
 import (
@@ -26,37 +31,39 @@ import (
 const (
 	defaultSessionTTL = time.Hour
 
-	// maxName and maxSecret bound what is looked at, in bytes. An id_token has some 3 KiB.
+	// maxName and maxSecret limit the credentials that are looked at, in bytes. An id token has
+	// about 3 KiB.
 	maxName   = 256
 	maxSecret = 16 << 10
 
-	// maxCurrent is how many identities Current remembers.
+	// maxCached is the number of identities that Current caches.
 	maxCached = 8192
 )
 
 // Options configure New.
 type Options struct {
 	Rows     *rows.DB
-	Htpasswd []string // files of further users
+	Htpasswd []string // paths of htpasswd files
 
-	// CI proves the identities of CI jobs, and CITokens what they exchange for
-	// sessions. nil: there are none.
+	// CI authenticates CI jobs, and CITokens verifies the id tokens that Exchange takes. Both are
+	// nil if no issuer is configured.
 	CI       auth.Source
 	CITokens IDTokens
-	// SessionTTL is how long a session lasts at most: up to 6 hours. 0 means one.
+	// SessionTTL is the longest lifetime of a login session: up to 6 hours. 0 means one hour.
 	SessionTTL time.Duration
 
-	// BcryptRuns is how many passwords are checked at once; 0 means half the processors.
+	// BcryptRuns is the number of bcrypt comparisons at once; 0 means half the number of
+	// processors.
 	BcryptRuns int
-	// Compare is nil unless the hash is right for the password; nil means bcrypt's. Tests count by
-	// it.
+	// Compare returns nil if the password matches the hash. The default is bcrypt's comparison.
+	// Tests replace it to count the calls.
 	Compare func(hash, password []byte) error
 
-	Now func() time.Time // nil: time.Now
-	Log *slog.Logger     // nil: none
+	Now func() time.Time // nil means time.Now
+	Log *slog.Logger     // nil means that nothing is logged
 }
 
-// IDTokens verifies id_tokens.
+// IDTokens verifies the id tokens of CI jobs.
 type IDTokens interface {
 	Verify(ctx context.Context, idToken string) (oidc.IDToken, error)
 }
@@ -65,7 +72,7 @@ type IDTokens interface {
 type Service struct {
 	rows         *rows.DB
 	files        *htpasswdFiles
-	tokenSources []auth.Source // which are asked before the passwords
+	tokenSources []auth.Source // asked in this order, before passwords
 	passwords    *passwordSource
 	idTokens     IDTokens
 	sessionTTL   time.Duration
@@ -74,25 +81,26 @@ type Service struct {
 	now          func() time.Time
 }
 
-// credential is what Current knows an identity by.
+// identityKey is the key of an identity in the cache of Current.
 type identityKey struct {
 	kind                        auth.Kind
 	name, id, credential, stamp string
 }
 
-// known is what an identity was at a version of the rows and the files.
+// cachedIdentity is an identity, as it was at these versions.
 type cachedIdentity struct {
 	at versions
 	id auth.Identity
 }
 
+// versions are the states of the database and of the htpasswd files.
 type versions struct {
 	rows  auth.Version
 	files uint64
 }
 
-// New returns a service. It reads the htpasswd files, whose line its error names where one is not
-// right, and no rows yet.
+// New returns a Service. It reads the htpasswd files, and does not use the database yet. An error
+// names the faulty line of a file.
 func New(_ context.Context, o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -125,7 +133,7 @@ func New(_ context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
-// complete checks the options and fills in what was left out.
+// complete checks the options and sets defaults.
 func (o *Options) complete() error {
 	if o.SessionTTL == 0 {
 		o.SessionTTL = defaultSessionTTL
@@ -148,7 +156,9 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Version returns the version of the accounts and tokens. It is read once for each request.
+// Version returns the current version of the accounts and tokens. Callers read it once for each
+// request.
+//
 // Errors: auth.ErrUnavailable.
 func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	v, err := s.rows.AuthVersion(ctx)
@@ -158,13 +168,14 @@ func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	return auth.Version(v), nil
 }
 
-// Reload reads the htpasswd files again. Its error names the line that is not right;
-// then all of them stay in force as they were.
+// Reload reads the htpasswd files again. If one is faulty, the error names the line and the users
+// stay as they were.
 func (s *Service) Reload() error { return s.files.reload() }
 
-// Login returns the identity that c belongs to.
-// Errors: auth.ErrCredentials, perhaps with a reason that is for the log only;
-// *auth.TooManyError; auth.ErrUnavailable.
+// Login returns the identity that the credentials prove.
+//
+// Errors: auth.ErrCredentials, perhaps with a reason that is only for the log; *auth.TooManyError;
+// auth.ErrUnavailable.
 func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if len(c.Name) > maxName || len(c.Secret) > maxSecret {
 		return auth.Identity{}, s.guard.refuse(c.From)
@@ -187,8 +198,8 @@ func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity,
 	return id, err
 }
 
-// Knows reports whether credentials may come with this user name: that of a user or robot that
-// exists, or one that all tokens go with. It is for the log alone: no client may learn it.
+// KnowsUserName reports whether name is a user name that can log in: that of a user or robot, or
+// one of those reserved for tokens. It is only for the log: no client may learn the result.
 func (s *Service) KnowsUserName(ctx context.Context, name string) bool {
 	if name == tokenUserName || name == sessionUserName {
 		return true
@@ -201,10 +212,11 @@ func (s *Service) KnowsUserName(ctx context.Context, name string) bool {
 	return err == nil && u.hash != ""
 }
 
-// Current returns what an identity, proved before, is at version v. Errors: auth.ErrCredentials
-// when account or credential is gone, disabled or changed, perhaps with a reason that is for the
-// log only; auth.ErrExpired, with the identity, when the credential has ended and nothing else is
-// wrong; auth.ErrUnavailable.
+// Current returns the identity as it is at version v. The argument was authenticated before.
+//
+// Errors: auth.ErrCredentials if the account or credential is gone, disabled or changed, perhaps
+// with a reason that is only for the log; auth.ErrExpired, with the identity, if the credential has
+// expired and is otherwise valid; auth.ErrUnavailable.
 func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version) (auth.Identity, error) {
 	if id.Kind == auth.Anonymous {
 		return id, nil
@@ -218,13 +230,13 @@ func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version)
 	if err != nil {
 		return now, err
 	}
-	if id.Kind != auth.CI { // of which rows are not the whole truth
+	if id.Kind != auth.CI { // which the configured issuers decide too
 		s.cache.Add(key, cachedIdentity{at, now})
 	}
 	return now, nil
 }
 
-// ask asks the source that an identity is from.
+// recheck asks the source of an identity for its current state.
 func (s *Service) recheck(ctx context.Context, id auth.Identity) (auth.Identity, error) {
 	for _, source := range append(s.tokenSources[:len(s.tokenSources):len(s.tokenSources)], s.passwords) {
 		now, err := source.Current(ctx, id)
@@ -235,15 +247,16 @@ func (s *Service) recheck(ctx context.Context, id auth.Identity) (auth.Identity,
 	return auth.Identity{}, fmt.Errorf("%w: no source knows %s proved by %q", auth.ErrCredentials, id.Subject(), id.Credential)
 }
 
-// expired reports whether a credential has ended. The zero time means never.
+// expired reports whether a credential has expired. The zero time means that it never does.
 func expired(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// unavailable returns the error for rows that cannot be read. It says nothing about a credential.
+// unavailable returns an auth.ErrUnavailable: the database could not be read, so the credential is
+// neither accepted nor refused.
 func unavailable(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", auth.ErrUnavailable, doing, err)
 }
 
-// shortHash tells hashes apart and gives none away.
+// hashStamp returns a stamp that changes with the hash and does not disclose it.
 func hashStamp(hash string) string {
 	sum := sha256.Sum256([]byte(hash))
 	return fmt.Sprintf("%x", sum[:8])

@@ -22,30 +22,30 @@ const (
 	minCost     = 8
 	maxCost     = 14
 
-	maxPasswordBytes = 72 // bytes that bcrypt looks at
+	maxPasswordBytes = 72 // the input limit of bcrypt
 
-	// runWait is how long a password waits to be checked.
+	// slotWait is the longest wait for a slot to check a password in.
 	slotWait = 2 * time.Second
 
-	passwordCredential = "password" // the Credential of who showed one
+	passwordCredential = "password" // Identity.Credential of a user with a password
 )
 
-// passwords proves users by their passwords. Every check of a wrong one costs the same
-// work, that of the highest cost there is, wherever the user is, or is not.
+// passwordSource is the auth.Source of users with passwords. To refuse a password takes the same
+// work, one bcrypt run of the highest cost in use, for all users and for unknown names.
 type passwordSource struct {
 	rows    *rows.DB
 	files   *htpasswdFiles
 	guard   *guard
-	flights singleflight.Group // of the same credentials from the same address
-	slots   chan struct{}      // holds one for each check that runs
+	flights singleflight.Group // keyed by fingerprint and network
+	slots   chan struct{}      // one element for each check in progress
 	wait    time.Duration
 	compare func(hash, password []byte) error
 }
 
-// user is a user with a password.
+// user is a user who can log in with a password.
 type user struct {
 	id       auth.Identity
-	hash     string // "" if there is no such user
+	hash     string // "" if the user does not exist
 	disabled bool
 }
 
@@ -56,7 +56,8 @@ func newPasswordSource(o Options, files *htpasswdFiles, g *guard) *passwordSourc
 // Name returns "password".
 func (p *passwordSource) Name() string { return passwordCredential }
 
-// Authenticate takes what can be the name of a user, with a password.
+// Authenticate accepts a user name with a password. Names that no user can have, and secrets with
+// the prefix of a token, are auth.ErrNotMine.
 func (p *passwordSource) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if isToken(c.Secret) || auth.CheckAccountName(c.Name) != nil {
 		return auth.Identity{}, auth.ErrNotMine
@@ -78,7 +79,8 @@ func (p *passwordSource) Authenticate(ctx context.Context, c auth.Credentials) (
 	return u.id, nil
 }
 
-// Current compares a user with the one that the password proved.
+// Current returns the identity as it is now, unless the user was removed or disabled or the
+// password was changed.
 func (p *passwordSource) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
 	if id.Kind != auth.User || id.Credential != passwordCredential {
 		return auth.Identity{}, auth.ErrNotMine
@@ -97,8 +99,8 @@ func (p *passwordSource) Current(ctx context.Context, id auth.Identity) (auth.Id
 	return u.id, nil
 }
 
-// find returns the user of a name, one without a hash where there is none. A user in
-// rows wins over one in a file.
+// find returns the user with this name; without a hash if there is none. A user of the database
+// shadows the user of the same name in a file.
 func (p *passwordSource) find(ctx context.Context, name string) (user, error) {
 	a, err := p.rows.Account(ctx, string(auth.User), name)
 	switch {
@@ -114,20 +116,20 @@ func (p *passwordSource) find(ctx context.Context, name string) (user, error) {
 	return user{id: id, hash: a.PasswordHash, disabled: a.Disabled}, nil
 }
 
-// accountIdentity is what the holder of any credential of an account is.
+// accountIdentity returns the part of the identity that all credentials of an account share.
 func accountIdentity(a rows.Account) auth.Identity {
 	return auth.Identity{Kind: auth.Kind(a.Kind), Name: a.Name, ID: strconv.FormatInt(a.ID, 10), Groups: a.Groups}
 }
 
-// verify reports whether a password is right. What was found a moment ago is not worked
-// out again, and neither is what another request is waiting for.
+// verify reports whether the password is correct. It uses a remembered result if there is one, and
+// shares the work with concurrent requests for the same credentials and network.
 func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user) (bool, error) {
 	fp := p.guard.fingerprint(c, u.hash)
 	if good, remembered := p.guard.recallFrom(fp, c.From); remembered {
 		return good, nil
 	}
 	key := string(fp[:]) + auth.ClientNetwork(c.From).String()
-	ctx = context.WithoutCancel(ctx) // others wait for it too
+	ctx = context.WithoutCancel(ctx) // other requests share the result
 	good, err, _ := p.flights.Do(key, func() (any, error) { return p.verifyCounted(ctx, c, u, fp) })
 	if err != nil {
 		return false, err
@@ -135,8 +137,8 @@ func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user)
 	return good.(bool), nil
 }
 
-// check reports whether a password is right, once the address may make an attempt. Only one that
-// was wrong, and was not so a moment ago, has cost it.
+// verifyCounted takes an attempt and verifies the password. It gives the attempt back unless the
+// password is wrong and was not remembered as wrong.
 func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, u user, fp fingerprint) (bool, error) {
 	if err := p.guard.attempt(c.From); err != nil {
 		return false, err
@@ -155,14 +157,14 @@ func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, 
 	return good, err
 }
 
-// workOut finds out whether a password is right, once there is a processor for it. It is
-// remembered when another request was faster.
+// verifyInSlot compares the password when there is a slot for it. remembered reports that another
+// request did so meanwhile.
 func (p *passwordSource) verifyInSlot(ctx context.Context, u user, password []byte, fp fingerprint) (good, remembered bool, err error) {
 	if !p.acquireSlot() {
 		return false, false, &auth.TooManyError{Wait: p.wait}
 	}
 	defer func() { <-p.slots }()
-	// Meanwhile the same may have come from elsewhere.
+	// Another request may have checked the same password meanwhile.
 	if good, remembered = p.guard.recall(fp); remembered {
 		return good, true, nil
 	}
@@ -172,7 +174,7 @@ func (p *passwordSource) verifyInSlot(ctx context.Context, u user, password []by
 	return good, false, err
 }
 
-// enter waits for one of the places in which passwords are checked.
+// acquireSlot takes a slot. It reports false if none becomes free within p.wait.
 func (p *passwordSource) acquireSlot() bool {
 	timeout := time.NewTimer(p.wait)
 	defer timeout.Stop()
@@ -184,9 +186,10 @@ func (p *passwordSource) acquireSlot() bool {
 	}
 }
 
-// run compares a password with a user's hash. If that fails, it has cost what
-// the highest cost of all does: a cost is twice the one below it, so what is missing
-// from one to the highest is one run of each cost from there to just below it.
+// comparePadded compares a password with a user's hash. If it refuses, the work is that of one run
+// with the highest cost in use. Each cost takes twice the work of the cost below it. So after a run
+// of cost c, one dummy run each of c, c+1, … up to the one below the highest makes the sum the
+// same.
 func (p *passwordSource) comparePadded(ctx context.Context, u user, password []byte) (good bool, err error) {
 	highest, err := p.highestCost(ctx)
 	if err != nil {
@@ -222,7 +225,7 @@ func (p *passwordSource) dummyCompare(cost int, password []byte) error {
 	return nil
 }
 
-// highestCost is the highest cost of all passwords.
+// highestCost returns the highest bcrypt cost in use; DefaultCost without any passwords.
 func (p *passwordSource) highestCost(ctx context.Context) (int, error) {
 	cost, err := p.rows.HighestPasswordCost(ctx)
 	if err != nil {
@@ -234,8 +237,8 @@ func (p *passwordSource) highestCost(ctx context.Context) (int, error) {
 	return cost, nil
 }
 
-// HashPassword makes the hash of a new password. Its error says why there can be none;
-// cost is 8 to 14.
+// HashPassword returns the bcrypt hash of a new password; cost is 8 to 14. The error says why the
+// password or the cost is refused.
 func HashPassword(password string, cost int) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
@@ -250,7 +253,7 @@ func HashPassword(password string, cost int) (string, error) {
 	return string(hash), err
 }
 
-// checkPassword returns why a text cannot be a password, or nil.
+// checkPassword returns an error that says why a text cannot be a password.
 func checkPassword(password string) error {
 	switch {
 	case password == "":

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	tokenUserName   = "_token" // the user name that every token goes with
-	tokenCredential = "token:" // begins the Credential of who showed a personal or robot token
+	tokenUserName   = "_token" // user name for any token
+	tokenCredential = "token:" // prefix of Identity.Credential; the id of the token follows
 )
 
-// robotPrefix begins the user name of a robot. No name of a user has a plus sign.
+// robotPrefix is the prefix of a robot's user name. Names of users have no plus sign.
 const robotPrefix = "robot+"
 
 // UserName returns the user name that an account logs in with.
@@ -42,7 +42,7 @@ func ParseUserName(userName string) (kind auth.Kind, name string) {
 	return auth.User, userName
 }
 
-// tokens proves users and robots by the tokens they were given.
+// tokenSource is the auth.Source of users and robots with personal and robot tokens.
 type tokenSource struct {
 	rows     *rows.DB
 	now      func() time.Time
@@ -52,8 +52,8 @@ type tokenSource struct {
 // Name returns "token".
 func (t *tokenSource) Name() string { return "token" }
 
-// Authenticate takes a personal or robot token, whose user name is its owner's
-// ("robot+" before a robot's) or "_token".
+// Authenticate accepts a personal or robot token. The user name is its owner's, with "robot+"
+// before a robot's, or "_token".
 func (t *tokenSource) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	row, err := tokenBySecret(ctx, t.rows, c.Secret, PersonalToken, RobotToken)
 	if err != nil {
@@ -89,12 +89,12 @@ func (t *tokenSource) Current(ctx context.Context, id auth.Identity) (auth.Ident
 	return now, err
 }
 
-// identity is what the holder of a token is now, also with auth.ErrExpired.
+// identity returns the current identity of a token's holder. It also does so with auth.ErrExpired.
 func (t *tokenSource) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
 	credential := tokenCredential + strconv.FormatInt(row.ID, 10)
 	owner, err := t.rows.AccountByID(ctx, row.AccountID)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // between the two reads
+	case errors.Is(err, fs.ErrNotExist): // removed between the two reads
 		return auth.Identity{}, fmt.Errorf("%w: the owner of %s is gone", auth.ErrCredentials, credential)
 	case err != nil:
 		return auth.Identity{}, unavailable("reading the owner of a token", err)
@@ -115,7 +115,8 @@ func (t *tokenSource) identity(ctx context.Context, row rows.AuthToken) (auth.Id
 	return id, nil
 }
 
-// findToken returns the row of a secret of one of these kinds.
+// tokenBySecret returns the row of a secret that has one of these kinds.
+//
 // Errors: auth.ErrNotMine for other secrets; auth.ErrCredentials; auth.ErrUnavailable.
 func tokenBySecret(ctx context.Context, db *rows.DB, secret string, kinds ...TokenKind) (rows.AuthToken, error) {
 	prefixKind, _ := kindByPrefix(secret)
@@ -136,8 +137,9 @@ func tokenBySecret(ctx context.Context, db *rows.DB, secret string, kinds ...Tok
 	return row, nil
 }
 
-// readToken returns the row that a Credential names after a prefix.
-// Errors: auth.ErrNotMine for a Credential without it; auth.ErrCredentials; auth.ErrUnavailable.
+// tokenByCredential returns the row whose id follows prefix in an Identity.Credential.
+//
+// Errors: auth.ErrNotMine if it has another prefix; auth.ErrCredentials; auth.ErrUnavailable.
 func tokenByCredential(ctx context.Context, db *rows.DB, credential, prefix string) (rows.AuthToken, error) {
 	number, ok := strings.CutPrefix(credential, prefix)
 	if !ok {
@@ -157,8 +159,8 @@ func tokenByCredential(ctx context.Context, db *rows.DB, credential, prefix stri
 	return row, nil
 }
 
-// networks reads the networks of a token. One that cannot be read is an error: it must
-// not come to mean everywhere.
+// parseNetworks parses the networks that a token may be used from. A faulty one is an error, since
+// an empty list means that there is no restriction.
 func parseNetworks(cidrs []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
 	for _, cidr := range cidrs {
@@ -171,15 +173,15 @@ func parseNetworks(cidrs []string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-// uses records when tokens were used, to the hour.
+// useRecorder records when tokens were last used, to the hour.
 type useRecorder struct {
 	rows     *rows.DB
-	recorded *lru.Cache[int64, int64] // the hour in which a token's use was last recorded, or tried to be
+	recorded *lru.Cache[int64, int64] // token id to the hour last recorded, or tried
 	log      *slog.Logger
 }
 
-// note records the use of a token, unless that was done in the same hour. What fails
-// is not worth a login.
+// record records the use of a token, at most once an hour. If that fails the login succeeds all the
+// same.
 func (u *useRecorder) record(ctx context.Context, row rows.AuthToken, now time.Time) {
 	hour := now.Truncate(time.Hour).UnixMicro()
 	if row.UsedAt >= hour {
