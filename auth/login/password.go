@@ -38,7 +38,6 @@ type passwordSource struct {
 	guard   *guard
 	flights singleflight.Group // keyed by fingerprint and network
 	slots   chan struct{}      // one element for each check in progress
-	wait    time.Duration
 	compare func(hash, password []byte) error
 }
 
@@ -50,7 +49,7 @@ type user struct {
 }
 
 func newPasswordSource(o Options, files *htpasswdFiles, g *guard) *passwordSource {
-	return &passwordSource{rows: o.Rows, files: files, guard: g, slots: make(chan struct{}, o.BcryptRuns), wait: slotWait, compare: o.Compare}
+	return &passwordSource{rows: o.Rows, files: files, guard: g, slots: make(chan struct{}, o.BcryptRuns), compare: o.Compare}
 }
 
 // Name returns "password".
@@ -161,7 +160,7 @@ func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, 
 // request did so meanwhile.
 func (p *passwordSource) verifyInSlot(ctx context.Context, u user, password []byte, fp fingerprint) (good, remembered bool, err error) {
 	if !p.acquireSlot() {
-		return false, false, &auth.TooManyError{Wait: p.wait}
+		return false, false, &auth.TooManyError{Wait: slotWait}
 	}
 	defer func() { <-p.slots }()
 	// Another request may have checked the same password meanwhile.
@@ -174,9 +173,9 @@ func (p *passwordSource) verifyInSlot(ctx context.Context, u user, password []by
 	return good, false, err
 }
 
-// acquireSlot takes a slot. It reports false if none becomes free within p.wait.
+// acquireSlot takes a slot. It reports false if none becomes free within slotWait.
 func (p *passwordSource) acquireSlot() bool {
-	timeout := time.NewTimer(p.wait)
+	timeout := time.NewTimer(slotWait)
 	defer timeout.Stop()
 	select {
 	case p.slots <- struct{}{}:

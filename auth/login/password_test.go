@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -82,23 +83,21 @@ func TestA1OneRun(t *testing.T) {
 	}
 }
 
-// A2: however many come, no more than BcryptRuns passwords are checked at once, and who waits too
-// long is told to come back.
-func TestA2RunsAreBounded(t *testing.T) {
+// A2: no more than BcryptRuns passwords are compared at once. A request that waits too long for a
+// slot is told to come back.
+func TestA2RunsAreBounded(t *testing.T) { synctest.Test(t, testRunsAreBounded) }
+
+func testRunsAreBounded(t *testing.T) {
 	const runs, clients = 3, 500
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = runs })
 	f.addUser("alice", "right", 10)
-	if f.passwords.wait > 2*time.Second {
-		t.Errorf("a password waits %v to be checked", f.passwords.wait)
-	}
-	f.passwords.wait = 10 * time.Millisecond
 	started, release := make(chan struct{}, clients), make(chan struct{})
 	f.slow = func(count func()) {
 		count()
 		started <- struct{}{}
 		<-release
 	}
-	results := make(chan error, clients)
+	results, began := make(chan error, clients), time.Now()
 	for i := range clients {
 		go func() {
 			from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) // each a network of its own
@@ -108,9 +107,12 @@ func TestA2RunsAreBounded(t *testing.T) {
 	}
 	for range clients - runs {
 		var tooMany *auth.TooManyError
-		if err := <-results; !errors.As(err, &tooMany) || tooMany.Wait <= 0 {
+		if err := <-results; !errors.As(err, &tooMany) || tooMany.Wait != slotWait {
 			t.Fatalf("one that waited: %v", err)
 		}
+	}
+	if waited := time.Since(began); waited != slotWait {
+		t.Errorf("waited %v for a slot, want %v", waited, slotWait)
 	}
 	if n := len(started); n != runs {
 		t.Errorf("%d runs at once, want %d", n, runs)
@@ -125,28 +127,29 @@ func TestA2RunsAreBounded(t *testing.T) {
 	f.mustLogin("alice", "right")
 }
 
-// Who had to wait too long has made no attempt.
+// A request that waited too long for a slot has made no attempt.
 func TestWaitingIsNoAttempt(t *testing.T) {
-	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
-	f.addUser("alice", "right", 10)
-	f.passwords.wait = time.Millisecond
-	f.passwords.slots <- struct{}{} // somebody else's
-	for i := range 2 * burst {
-		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrTooMany)
-	}
-	<-f.passwords.slots
-	f.refused("alice", "wrong", auth.ErrCredentials)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
+		f.addUser("alice", "right", 10)
+		f.passwords.slots <- struct{}{} // another request's
+		for i := range 2 * burst {
+			f.refused("alice", fmt.Sprint("wrong", i), auth.ErrTooMany)
+		}
+		<-f.passwords.slots
+		f.refused("alice", "wrong", auth.ErrCredentials)
+	})
 }
 
 // The same wrong password from two addresses at once is one run, and counted once.
-func TestRunsAreSharedAcrossAddresses(t *testing.T) {
+func TestRunsAreSharedAcrossAddresses(t *testing.T) { synctest.Test(t, testRunsAreShared) }
+
+func testRunsAreShared(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
-	f.passwords.wait = time.Hour
 	f.addUser("alice", "right", 10)
-	started, release := make(chan struct{}), make(chan struct{})
+	release := make(chan struct{})
 	f.slow = func(count func()) {
 		count()
-		close(started)
 		<-release
 	}
 	results := make(chan error, 2)
@@ -159,11 +162,12 @@ func TestRunsAreSharedAcrossAddresses(t *testing.T) {
 		defer f.guard.mu.Unlock()
 		return f.guard.allowanceOf(from).attempts
 	}
-	go login(home)
-	<-started
-	go login(there)
-	for left(there) == burst { // until it waits for its turn
-		time.Sleep(time.Millisecond)
+	for _, from := range []netip.Addr{home, there} {
+		go login(from)
+		synctest.Wait() // the first compares, the second waits for its slot
+	}
+	if left(home) != burst-1 || left(there) != burst-1 {
+		t.Errorf("%v and %v attempts left meanwhile", left(home), left(there))
 	}
 	close(release)
 	for range 2 {
