@@ -13,13 +13,12 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// claims are those of our tokens, all of which must be there. Times are whole seconds since 1970.
+// claims are the claims of a registry token. All are required. Times are seconds since 1970.
 //
-// The audience is one JSON string: docker-registry 2.x refuses a list. There is no issued_at beside
-// iat in what clients get, since some of them would add to it and so mix two clocks.
+// The audience is a JSON string, since docker-registry 2.x refuses a list.
 type claims struct {
 	Issuer    string         `json:"iss"`
-	Subject   string         `json:"sub"` // "" for anonymous
+	Subject   string         `json:"sub"` // "" if anonymous
 	Audience  string         `json:"aud"`
 	Expires   int64          `json:"exp"`
 	NotBefore int64          `json:"nbf"`
@@ -31,8 +30,8 @@ type claims struct {
 
 var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access", "id"}
 
-// identity is what lets the policy be asked anew for each request. The scope of a personal
-// token is not in it: it is looked up, as it is then.
+// identityClaims is the part of an identity that the policy needs for each request. The scope of a
+// personal token is not in it: it is read again when the token is used.
 type identityClaims struct {
 	Kind       auth.Kind           `json:"k"`
 	Name       string              `json:"n,omitempty"`
@@ -57,9 +56,9 @@ func (i identityClaims) toIdentity() auth.Identity {
 
 var _ jwt.ClaimsValidator = (*claims)(nil)
 
-// Validate checks what jwt.Validator does not.
+// Validate checks what jwt.Validator does not. The library calls it.
 func (c *claims) Validate() error {
-	const latest = 1 << 40 // the sums below stay far from the ends of int64
+	const latest = 1 << 40 // keeps the sums below from overflowing
 	switch {
 	case min(c.IssuedAt, c.NotBefore, c.Expires) <= 0 || max(c.IssuedAt, c.NotBefore, c.Expires) > latest:
 		return errTimes
@@ -83,7 +82,7 @@ var (
 	errJSON     = errors.New("it is not a JSON object of reasonable depth")
 )
 
-// UnmarshalJSON accepts no names but those that claims have, spelt so, and none twice.
+// UnmarshalJSON accepts only the names of claims, in exactly this spelling, and none of them twice.
 func (c *claims) UnmarshalJSON(data []byte) error {
 	type plain claims
 	if err := checkNames(data, claimNames...); err != nil {
@@ -92,7 +91,7 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*plain)(c))
 }
 
-// The rest is how the library asks for the claims.
+// The remaining methods implement jwt.Claims.
 
 func (c *claims) GetIssuer() (string, error)                   { return c.Issuer, nil }
 func (c *claims) GetSubject() (string, error)                  { return c.Subject, nil }
@@ -101,7 +100,7 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericD
 func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.NotBefore), nil }
 func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return numericDate(c.IssuedAt), nil }
 
-// date is nil, which is missing, for the zero that a missing claim leaves.
+// numericDate converts a time of a claim. 0 means that the claim is missing, which is nil.
 func numericDate(seconds int64) *jwt.NumericDate {
 	if seconds == 0 {
 		return nil
@@ -109,12 +108,12 @@ func numericDate(seconds int64) *jwt.NumericDate {
 	return &jwt.NumericDate{Time: time.Unix(seconds, 0)}
 }
 
-// maxDepth is how deep our own tokens go at the most, and a little.
+// maxDepth limits the nesting of JSON values. Berth's own tokens stay below it.
 const maxDepth = 8
 
-// checkNames reports whether data is one JSON object with no names but those allowed, and in which
-// no object has a name twice: other parsers take the first where ours takes the last. Its errors
-// quote nothing.
+// checkNames returns an error unless data is one JSON object whose names are all allowed, and no
+// object in it has the same name twice. Other parsers take the first of two equal names, and
+// encoding/json the last. Errors quote nothing of data.
 func checkNames(data []byte, allowed ...string) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if first, err := d.Token(); err != nil || first != json.Delim('{') {
@@ -129,7 +128,8 @@ func checkNames(data []byte, allowed ...string) error {
 	return nil
 }
 
-// checkObject reads the rest of an object whose brace has been read. A nil list allows every name.
+// checkObject reads the rest of an object whose opening brace was read. If allowed is nil all names
+// are allowed.
 func checkObject(d *json.Decoder, allowed []string, depth int) error {
 	seen := map[string]bool{}
 	for d.More() {
@@ -149,7 +149,7 @@ func checkObject(d *json.Decoder, allowed []string, depth int) error {
 	return checkEnd(d)
 }
 
-// checkValue reads a value.
+// checkValue reads one value.
 func checkValue(d *json.Decoder, depth int) error {
 	t, err := d.Token()
 	switch {

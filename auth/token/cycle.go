@@ -10,18 +10,18 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// cycle is the life of a key among the rows. Its methods that take a transaction leave
-// exactly one key active, whatever they found.
+// lifecycle holds the durations that move a key from state to state. The methods that take a
+// transaction leave exactly one active key, whatever rows they find.
 type lifecycle struct {
-	leadTime    time.Duration // how long a key is published before it signs
-	retention   time.Duration // how long a retired key verifies
-	rotateAfter time.Duration // how long a key signs; 0: until a command ends it
+	leadTime    time.Duration // from the publication of a key to its first signature
+	retention   time.Duration // how long a retired key still verifies
+	rotateAfter time.Duration // how long a key signs; 0 means until a command replaces it
 }
 
 func (o *Options) lifecycle() lifecycle {
 	return lifecycle{
 		leadTime: auth.KeyLeadTime(o.TTL),
-		// The last token, what serves its upload after it has ended, and the clocks.
+		// The life of the last token, the tolerance of clocks, and the upload grace.
 		retention:   o.TTL + Leeway + o.UploadGrace,
 		rotateAfter: o.RotateAfter,
 	}
@@ -34,24 +34,24 @@ func (c lifecycle) check() error {
 	return nil
 }
 
-// dead reports whether a key is good for nothing any more.
+// ended reports whether a retired key has come to the end of its retention.
 func (c lifecycle) ended(k KeyInfo, now time.Time) bool {
 	return k.State == Retired && !k.Retired.IsZero() && !now.Before(k.Retired.Add(c.retention))
 }
 
-// due reports whether advance would change anything.
+// due reports whether advance would change a key.
 func (c lifecycle) due(keys []KeyInfo, now time.Time) bool {
 	active, next := inState(keys, Active), inState(keys, Next)
 	return slices.ContainsFunc(keys, func(k KeyInfo) bool { return c.ended(k, now) }) ||
 		len(active) != 1 || c.ready(next, now) || len(next) == 0 && c.needsSuccessor(active[0], now)
 }
 
-// ready reports whether the next key may sign.
+// ready reports whether the next key may become active.
 func (c lifecycle) ready(next []KeyInfo, now time.Time) bool {
 	return len(next) > 0 && !now.Before(next[0].Active)
 }
 
-// aged reports whether the successor of the active key is to be published.
+// needsSuccessor reports whether it is time to publish the successor of the active key.
 func (c lifecycle) needsSuccessor(active KeyInfo, now time.Time) bool {
 	return c.rotateAfter > 0 && !now.Before(active.Active.Add(c.rotateAfter-c.leadTime))
 }
@@ -60,7 +60,7 @@ func inState(keys []KeyInfo, s State) []KeyInfo {
 	return slices.DeleteFunc(slices.Clone(keys), func(k KeyInfo) bool { return k.State != s })
 }
 
-// advance does what time has brought.
+// advance makes all changes of state that are due.
 func (c lifecycle) advance(tx *rows.Tx, now time.Time) error {
 	keys, err := keysOf(tx)
 	if err != nil {
@@ -83,8 +83,8 @@ func (c lifecycle) advance(tx *rows.Tx, now time.Time) error {
 	return nil
 }
 
-// rotate replaces the active key: at once, or when the next one has been published for long
-// enough. In the latter case it does nothing if there is a next one.
+// rotate replaces the active key: at once, or when the next key has been published for long enough.
+// In the latter case it does nothing if there is a next key already.
 func (c lifecycle) rotate(tx *rows.Tx, now time.Time, atOnce bool) error {
 	keys, err := keysOf(tx)
 	if err != nil {
@@ -99,7 +99,8 @@ func (c lifecycle) rotate(tx *rows.Tx, now time.Time, atOnce bool) error {
 	return nil
 }
 
-// revoke removes a key, or is fs.ErrNotExist.
+// revoke removes a key. If it was the active one another becomes active. It returns fs.ErrNotExist
+// if there is no such key.
 func (c lifecycle) revoke(tx *rows.Tx, now time.Time, kid string) error {
 	keys, err := keysOf(tx)
 	if err != nil {
@@ -118,7 +119,7 @@ func (c lifecycle) revoke(tx *rows.Tx, now time.Time, kid string) error {
 	return nil
 }
 
-// publish adds a next key.
+// publish adds a key in the state Next.
 func (c lifecycle) publish(tx *rows.Tx, now time.Time) error {
 	row, err := newKeyRow(now)
 	if err != nil {
@@ -128,7 +129,7 @@ func (c lifecycle) publish(tx *rows.Tx, now time.Time) error {
 	return tx.PutSigningKey(row)
 }
 
-// activate retires what is active and lets the oldest next key, or a new one, sign from now on.
+// activate retires the active key, and makes the oldest next key active, or a new one.
 func activate(tx *rows.Tx, now time.Time) error {
 	list, err := tx.SigningKeys()
 	if err != nil {
@@ -153,7 +154,7 @@ func activate(tx *rows.Tx, now time.Time) error {
 	return tx.PutSigningKey(row)
 }
 
-// newRow makes a key. Its state is the caller's to set.
+// newKeyRow returns a row with a new key. The caller sets its state.
 func newKeyRow(now time.Time) (rows.SigningKey, error) {
 	k, err := generateKey()
 	if err != nil {
@@ -163,7 +164,7 @@ func newKeyRow(now time.Time) (rows.SigningKey, error) {
 	return rows.SigningKey{KID: k.kid, PEM: text, CreatedAt: now.UnixMicro()}, err
 }
 
-// statesOf returns the states of the rows' keys.
+// keysOf returns the keys of all rows, without parsing them.
 func keysOf(tx *rows.Tx) ([]KeyInfo, error) {
 	list, err := tx.SigningKeys()
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 )
 
-// jwk is a public key as RFC 7517 and 7518 have it.
+// jwk is a public key in the form of RFC 7517 and RFC 7518.
 type jwk struct {
 	Type      string `json:"kty"`
 	Curve     string `json:"crv"`
@@ -16,8 +16,9 @@ type jwk struct {
 	Use       string `json:"use"`
 }
 
-// JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those that
-// sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
+// JWKS returns the public keys as a JSON Web Key Set, by which others verify tokens: the keys that
+// sign, will sign, or signed tokens that may be valid. It may be cached for auth.JWKSMaxAge. Errors
+// are those of the database.
 func (i *Issuer) JWKS(ctx context.Context) ([]byte, error) {
 	set, err := i.currentKeys(ctx)
 	if err != nil {

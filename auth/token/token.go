@@ -1,14 +1,16 @@
-// Package token signs and verifies Berth's own tokens: JWTs that name a caller and what was
-// granted, and that other services can verify by the published keys.
+// Package token signs and verifies Berth's own registry tokens: JWTs that name a caller and its
+// access, and that other services can verify with the published keys.
 //
-// A token that Verify accepts was signed by a key of this registry that has not been revoked, for
-// this issuer and this service, has exactly the form that Sign writes, and is valid now. The
-// policy, or the account behind it, may have changed since: who serves a request asks those as
-// well.
+// A token that Verify accepts was signed by a key of this registry that is not revoked, for this
+// issuer and this service. It has exactly the form that Sign writes, and is valid now. The policy
+// or the account may have changed since it was signed, so both are to be checked for each request.
 //
-// Keys are rows, which every process of a registry shares, or a file that the
-// operator mounts. Rows go from next, which is published and does not sign yet, to active, of which
-// there is one, to retired, which verifies what it signed until that has ended.
+// Keys are rows that all processes of a registry share, or a file that the operator mounts. The key
+// of a row passes through these states:
+//
+//	next -----> active -----> retired -----> removed
+//	published   signs; one    verifies the tokens that it signed
+//	            at a time     until the last of them has ended
 package token
 
 import (
@@ -29,63 +31,65 @@ import (
 )
 
 const (
-	// Leeway is how far the clocks of those who sign and those who verify may differ.
+	// Leeway is the difference of clocks that is tolerated when times of a token are checked.
 	Leeway = time.Minute
-	// MaxSize is the length of the longest token, in bytes.
+	// MaxSize is the largest size of a token, in bytes.
 	MaxSize = 16 << 10
 )
 
 const (
-	// remembered is how many verified tokens are kept; longer ones than maxRemembered bytes
-	// are not, so that all of them take a few MiB, and 32 at the very most.
+	// maxCached is the number of verified tokens in the cache. Tokens of more than maxCachedSize
+	// bytes are not cached: then the cache usually takes a few MiB, and 32 MiB at most.
 	maxCached     = 4096
 	maxCachedSize = 4 << 10
 )
 
 var (
-	// ErrInvalid means that a token is none of ours, or no longer. What wraps it gives a
-	// reason for the log, in which nothing of the token occurs.
+	// ErrInvalid means that a token is not one of this registry, or no longer valid. The errors
+	// that wrap it give a reason for the log, and contain nothing of the token.
 	ErrInvalid = errors.New("invalid token")
-	// ErrExpired means that a token was good until it ended, less than the upload grace ago.
+	// ErrExpired means that a token was valid until its end, which is less than Options.UploadGrace
+	// ago.
 	ErrExpired = errors.New("the token has expired")
-	// ErrTooLarge means that so much was asked for that the token would exceed MaxSize.
+	// ErrTooLarge means that the requested access would make the token exceed MaxSize.
 	ErrTooLarge = errors.New("the token would be too large: ask for fewer scopes at once")
-	// ErrKeyFile means that keys which come from a file are not changed by a command.
+	// ErrKeyFile means that the keys come from a file, so that commands cannot change them.
 	ErrKeyFile = errors.New("the signing keys come from a file: put a new key before the others in it, and take out what is revoked")
 )
 
 // Options configure Open.
 type Options struct {
-	Rows    *rows.DB // where the keys are, unless KeyFile is set
-	KeyFile string   // PKCS#8 PEM of P-256 keys: the first one signs, all verify; "" for rows
-	Issuer  string   // claim iss
-	Service string   // claim aud: what this registry calls itself
+	Rows    *rows.DB // the keys, unless KeyFile is set
+	KeyFile string   // P-256 keys in PKCS#8 PEM: the first signs, all verify; "" for rows
+	Issuer  string   // the claim iss
+	Service string   // the claim aud: the name of this registry
 	TTL     time.Duration
-	// UploadGrace is how long after its end a token still serves the upload that it opened.
+	// UploadGrace is how long after its end a token remains valid for an upload session that it
+	// opened.
 	UploadGrace time.Duration
-	RotateAfter time.Duration // the age at which a key is replaced; 0: never by age
-	// X5C puts a certificate of the key into each token, as registries of
-	// docker-distribution 2.x want it. Those of 3.x that read the JWKS refuse it.
+	RotateAfter time.Duration // the age at which a key is replaced; 0 means never
+	// X5C adds a certificate of the key to each token, which docker-distribution 2.x requires.
+	// Version 3.x with a JWKS refuses such tokens.
 	X5C bool
-	Now func() time.Time // nil: time.Now
-	Log *slog.Logger     // nil: nothing is logged
+	Now func() time.Time // nil means time.Now
+	Log *slog.Logger     // nil means that nothing is logged
 }
 
-// Issuer signs and verifies. It is safe for concurrent use.
+// Issuer signs and verifies tokens. It is safe for concurrent use.
 type Issuer struct {
 	options        Options
 	lifecycle      lifecycle
-	parser         *jwt.Parser    // form and signature
-	validator      *jwt.Validator // the claims, as of now
-	graceValidator *jwt.Validator // the same for a token within its grace
+	parser         *jwt.Parser    // checks form and signature
+	validator      *jwt.Validator // checks the claims at the current time
+	graceValidator *jwt.Validator // the same, within the upload grace
 
-	readMu sync.Mutex // held while the keys are read
+	readMu sync.Mutex // held while keys are read
 	keys   atomic.Pointer[keySet]
-	cache  *lru.Cache[[32]byte, verifiedToken] // by SHA-256 of the token
+	cache  *lru.Cache[[32]byte, verifiedToken] // keyed by the SHA-256 of the token
 }
 
-// Open reads the keys and, where there are none among the rows, makes the first.
-// Its error says which option, or what about the file, is wrong.
+// Open reads the keys. If there are no rows of keys it makes the first one. The error names the
+// faulty option, or the fault of the file.
 func Open(ctx context.Context, o Options) (*Issuer, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -107,8 +111,8 @@ func Open(ctx context.Context, o Options) (*Issuer, error) {
 	return i, nil
 }
 
-// check completes the options, or returns what is wrong with them. Empty names would make
-// the library leave out the comparison.
+// complete sets defaults, and returns an error for invalid options. An empty Issuer or Service is
+// one, because the JWT library skips the comparison with an empty string.
 func (o *Options) complete() error {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -132,20 +136,20 @@ func (o *Options) complete() error {
 	return o.lifecycle().check()
 }
 
-// validator checks the claims that every token has. Whether there is an iat, and how the
-// times lie to each other, the claims check themselves.
+// newValidator returns a validator of the registered claims. The presence of iat and the order of
+// the times are checked by claims.Validate.
 func (o *Options) newValidator(leeway time.Duration) *jwt.Validator {
 	return jwt.NewValidator(jwt.WithIssuer(o.Issuer), jwt.WithAudience(o.Service), jwt.WithExpirationRequired(),
 		jwt.WithNotBeforeRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(o.Now))
 }
 
-// Issuer is what tokens have as iss.
+// Issuer returns the value of the claim iss.
 func (i *Issuer) Issuer() string { return i.options.Issuer }
 
-// Service is what tokens have as aud.
+// Service returns the value of the claim aud.
 func (i *Issuer) Service() string { return i.options.Service }
 
-// at returns the keys as they are at version v, or newer. Errors are the database's.
+// keysAt returns the keys at version v or a newer one. Errors are those of the database.
 func (i *Issuer) keysAt(ctx context.Context, v auth.Version) (*keySet, error) {
 	if set := i.keys.Load(); set.version >= v {
 		return set, nil
@@ -165,7 +169,7 @@ func (i *Issuer) keysAt(ctx context.Context, v auth.Version) (*keySet, error) {
 	return set, nil
 }
 
-// current returns the keys as they are now, also after changes by other processes.
+// currentKeys returns the keys as they are now, including changes by other processes.
 func (i *Issuer) currentKeys(ctx context.Context) (*keySet, error) {
 	if i.options.KeyFile != "" {
 		return i.keys.Load(), nil
@@ -177,8 +181,8 @@ func (i *Issuer) currentKeys(ctx context.Context) (*keySet, error) {
 	return i.keysAt(ctx, auth.Version(v))
 }
 
-// Maintain lets keys go from next to active to retired, and removes retired ones, when their time
-// has come. It is cheap while there is nothing to do, and to be called every minute or so.
+// Maintain moves keys from next to active to retired, and removes retired ones, when they are due.
+// It is to be called about once a minute, and is cheap if nothing is due.
 func (i *Issuer) Maintain(ctx context.Context) error {
 	set, err := i.currentKeys(ctx)
 	if err != nil || i.options.KeyFile != "" || !i.lifecycle.due(set.infos(), i.options.Now()) {
@@ -201,8 +205,8 @@ func (i *Issuer) Maintain(ctx context.Context) error {
 	return nil
 }
 
-// Reload reads the key file again. If it cannot be used the keys stay what they were, and
-// the error says why. Without a file it does nothing.
+// Reload reads the key file again. If it is unusable the error says why, and the keys stay as they
+// were. Without a key file Reload does nothing.
 func (i *Issuer) Reload() error {
 	if i.options.KeyFile == "" {
 		return nil

@@ -16,23 +16,23 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Grant is the content of a token. It may be shared: what its fields point at must not be changed.
+// Grant is the content of a token. It may be shared: do not change what its fields point to.
 type Grant struct {
-	// Identity has neither Scope nor Expires: what a credential is good for is asked of
-	// its source, as of now.
+	// Identity has no Scope and no Expires. Those of the credential have to be looked up.
 	Identity auth.Identity
 	Access   []auth.Access
-	ID       string // of the token, for logs: its jti
-	KID      string // that signed it: its kid
+	ID       string // the claim jti, for logs
+	KID      string // of the key that signed it
 	Expires  time.Time
 }
 
-// verified is a token that was found good in all but its time and the state of its key.
+// verifiedToken is a token whose form, signature and claims were verified. Its end and the state of
+// its key have to be checked at each use.
 type verifiedToken struct{ grant Grant }
 
-// Revoked reports whether the key that signed a token, which Verify accepted before, was revoked
-// since, given the version of the rows. A key that was retired and has come to its end was not.
-// Errors are the database's.
+// Revoked reports whether a key was revoked after Verify accepted a token that it signed, at
+// version v of the rows. A key whose retention ended was not revoked. Errors are those of the
+// database.
 func (i *Issuer) Revoked(ctx context.Context, kid string, v auth.Version) (bool, error) {
 	set, err := i.keysAt(ctx, v)
 	if err != nil {
@@ -42,10 +42,10 @@ func (i *Issuer) Revoked(ctx context.Context, kid string, v auth.Version) (bool,
 	return !there && !set.ended[kid], nil
 }
 
-// Verify returns what a token grants, given the version of the rows that the request goes by.
+// Verify returns the grant of a token, at version v of the rows.
 //
-// Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is good for its open upload
-// alone, from Leeway after its end until the upload grace is over; those of the database.
+// Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is only valid for its open upload
+// session, from Leeway after the token's end until the upload grace is over; those of the database.
 func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant, error) {
 	if len(text) > MaxSize {
 		return Grant{}, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, MaxSize)
@@ -65,7 +65,7 @@ func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant
 			i.cache.Add(sum, checked)
 		}
 	}
-	// What was found good once is good no longer if its key was revoked since.
+	// A cached token is invalid if its key was revoked since.
 	if _, ok := set.usable(checked.grant.KID, i.lifecycle, now); !ok {
 		i.cache.Remove(sum)
 		return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errUnknownKey)
@@ -88,7 +88,7 @@ var (
 	errOther      = errors.New("it is not acceptable")
 )
 
-// verify checks everything. Its errors quote nothing of the token.
+// verify checks form, signature and claims. Its errors quote nothing of the token.
 func (i *Issuer) verify(text string, set *keySet, now time.Time) (verifiedToken, error) {
 	k, err := i.keyFor(text, set, now)
 	if err != nil {
@@ -100,7 +100,7 @@ func (i *Issuer) verify(text string, set *keySet, now time.Time) (verifiedToken,
 	}
 	err = i.validator.Validate(&c)
 	if errors.Is(err, jwt.ErrTokenExpired) {
-		err = i.graceValidator.Validate(&c) // everything else must hold
+		err = i.graceValidator.Validate(&c) // all but the end must be valid
 	}
 	if err != nil {
 		return verifiedToken{}, reason(err)
@@ -110,7 +110,7 @@ func (i *Issuer) verify(text string, set *keySet, now time.Time) (verifiedToken,
 	}}, nil
 }
 
-// header is that of our tokens.
+// header is the header of a registry token.
 type header struct {
 	Algorithm   string   `json:"alg"`
 	Type        string   `json:"typ"`
@@ -118,11 +118,11 @@ type header struct {
 	Certificate []string `json:"x5c"`
 }
 
-// keyFor finds the key that a token names. The header is held to the form that we write:
-// nothing in it can bring a key or a place to get one, or ask for anything that we do not know.
-// Where tokens carry a certificate it must be that of the key; it proves nothing.
+// keyFor returns the key that the header of a token names. The header must have the form that Sign
+// writes: nothing in it can supply a key, or an address to fetch one from, or require an extension.
+// If it has a certificate it must be that of the key; the certificate proves nothing.
 func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
-	// Decoders pass over line ends, strict ones too.
+	// Base64 decoders skip line ends, even strict ones.
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, errBase64
 	}
@@ -155,7 +155,7 @@ func (i *Issuer) headerNames() []string {
 	return []string{"alg", "typ", "kid"}
 }
 
-// reasons are what the library and the claims find, the first that applies.
+// reasons maps errors of the library and of claims to reasons. The first that matches counts.
 var reasons = []struct{ err, reason error }{
 	{errNames, errNames},
 	{jwt.ErrTokenMalformed, errors.New("it is malformed")},
@@ -171,7 +171,7 @@ var reasons = []struct{ err, reason error }{
 	{jwt.ErrTokenExpired, errEnded},
 }
 
-// reason puts an error of the library in words that quote nothing of the token.
+// reason returns a reason that quotes nothing of the token.
 func reason(err error) error {
 	for _, r := range reasons {
 		if errors.Is(err, r.err) {
