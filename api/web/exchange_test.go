@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// TestHeaderOfEveryAnswer has the header fields that all answers have, over HTTP and forwarded from
-// HTTPS.
+// TestHeaderOfEveryAnswer checks the common header fields, over HTTP and forwarded from HTTPS.
 func TestHeaderOfEveryAnswer(t *testing.T) {
 	s := newSite(t, Options{HSTS: time.Hour, Version: "1.2", TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}})
 	var origin Origin
@@ -67,8 +66,8 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 	}
 }
 
-// TestCutAnswers breaks off answers in every way: none of them ends as if it were whole, and each
-// is told of once.
+// TestCutAnswers makes answers incomplete in every way. None looks complete, and Handler.Done is
+// called once for each.
 func TestCutAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(*Exchange)
@@ -109,15 +108,15 @@ func TestCutAnswers(t *testing.T) {
 	}
 }
 
-// TestBodyThatStandsStill sends a byte at a time, with pauses. Only a pause of the whole limit ends
-// a body, or the end of the time for all of it.
+// TestBodyThatStandsStill sends a byte at a time, with pauses. Only a pause of the whole timeout
+// ends the body, or the time limit for all of it.
 func TestBodyThatStandsStill(t *testing.T) {
 	const limit = 10 * time.Second
 	for _, c := range []struct {
 		name  string
 		pause time.Duration
-		limit func(*Body) // of the whole, if it has one
-		bytes int64       // that arrive
+		limit func(*Body) // sets a limit for the whole body
+		bytes int64       // received
 		took  time.Duration
 	}{
 		{"within the limit", 9 * time.Second, func(*Body) {}, 8, 72 * time.Second},
@@ -131,7 +130,7 @@ func TestBodyThatStandsStill(t *testing.T) {
 				c.limit(x.Body)
 				_, err := io.Copy(io.Discard, x.Body)
 				took := time.Since(x.Began)
-				// Deadlines are moved now and then, not with each byte.
+				// Deadlines do not move with each byte: they are up to a second early.
 				if n := x.Body.Received(); n != c.bytes || (err == nil) != (n == 8) || took < c.took || took > c.took+time.Second {
 					t.Errorf("%s: %d bytes after %v: %v; want %d after %v", c.name, n, took, err, c.bytes, c.took)
 				}
@@ -154,7 +153,7 @@ func TestBodyThatStandsStill(t *testing.T) {
 	}
 }
 
-// TestInterruptedBody ends a body that is coming in, and those that come later.
+// TestInterruptedBody interrupts a body in progress, and one that begins later.
 func TestInterruptedBody(t *testing.T) {
 	inBubble(t, Options{}, func(s *site) {
 		s.answers["/body"] = func(x *Exchange) {
@@ -173,7 +172,6 @@ func TestInterruptedBody(t *testing.T) {
 	})
 }
 
-// TestWhoMayAsk has hosts that are answered for, and writes of web pages.
 func TestHostsAndOrigins(t *testing.T) {
 	s := New(Options{CheckHost: true, Hosts: []string{"Registry.LAN"}, Origins: []string{"https://r.example"}})
 	for host, want := range map[string]bool{
@@ -198,7 +196,6 @@ func TestHostsAndOrigins(t *testing.T) {
 	}
 }
 
-// TestRedact has texts of clients, as a log may have them.
 func TestRedact(t *testing.T) {
 	long := strings.Repeat("x", 513)
 	for text, want := range map[string]string{

@@ -17,7 +17,7 @@ const (
 	announced   = 10 << 20
 )
 
-// refused is a connection whose request was answered before its body.
+// refused opens a connection whose request is answered before its body is sent.
 func (s *site) refused(addr string) *client {
 	s.t.Helper()
 	return s.ask(addr, fmt.Sprintf("%sContent-Length: %d\r\n", refusedHead, announced), 404)
@@ -38,7 +38,7 @@ func TestLingerIdle(t *testing.T) {
 	}
 }
 
-// TestLingerTime sends a byte each five seconds after the answer.
+// TestLingerTime sends a byte every five seconds after the answer.
 func TestLingerTime(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
 		c := s.refused(usual)
@@ -56,7 +56,7 @@ func TestLingerTime(t *testing.T) {
 	})
 }
 
-// TestLingerBytes sends what may come after the answer, and more.
+// TestLingerBytes sends as much as is drained after the answer, and then more.
 func TestLingerBytes(t *testing.T) {
 	const most = 1 << 20
 	o := Options{LingerBytes: most, LingerTime: time.Minute}
@@ -84,8 +84,8 @@ func TestLingerBytes(t *testing.T) {
 	})
 }
 
-// TestLingerSlots has more connections than may linger, of one network and of
-// all. Of the others no more is read than net/http would read.
+// TestLingerSlots opens more connections than may linger, of one network and in all. Of the others
+// no more is read than net/http would read.
 func TestLingerSlots(t *testing.T) {
 	o := usualLinger
 	o.ClientNetwork = auth.ClientNetwork
@@ -129,7 +129,7 @@ func TestLingerSlots(t *testing.T) {
 	})
 }
 
-// TestLingerForwarded counts those that a trusted proxy forwards by their clients.
+// TestLingerForwarded counts connections from a trusted proxy by the addresses of their clients.
 func TestLingerForwarded(t *testing.T) {
 	o := usualLinger
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}
@@ -143,8 +143,7 @@ func TestLingerForwarded(t *testing.T) {
 	})
 }
 
-// TestLingerEnds: a shutdown does not wait for what is only read on, and neither
-// does an interrupt.
+// TestLingerEnds: neither StopLingering nor Interrupt waits for connections that linger.
 func TestLingerEnds(t *testing.T) {
 	for name, end := range map[string]func(*site){"StopLingering": func(s *site) { s.StopLingering() }, "Interrupt": func(s *site) { s.Interrupt() }} {
 		inBubble(t, usualLinger, func(s *site) {
@@ -167,7 +166,7 @@ func TestLingerEnds(t *testing.T) {
 	}
 }
 
-// TestNoLinger has what is not read on.
+// TestNoLinger checks connections that do not linger.
 func TestNoLinger(t *testing.T) {
 	length := fmt.Sprintf("Content-Length: %d\r\n", announced)
 	for name, c := range map[string]struct {
@@ -192,8 +191,8 @@ func TestNoLinger(t *testing.T) {
 	}
 }
 
-// TestLingerBrokenBody ends a connection whose body cannot be told from the next
-// request any more.
+// TestLingerBrokenBody sends chunks with faulty framing. The connection ends, since the next
+// request cannot be found in it.
 func TestLingerBrokenBody(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
 		for _, rest := range []string{"zz\r\n", "1\r\nxyz", "0\r\n" + strings.Repeat("x", 5000)} {
@@ -206,8 +205,8 @@ func TestLingerBrokenBody(t *testing.T) {
 	})
 }
 
-// TestLargeAnswerKeepsConnection: net/http has read a short body itself before a large answer, and
-// the connection takes the next request.
+// TestLargeAnswerKeepsConnection: net/http reads a short body itself before a large answer, and the
+// connection takes the next request.
 func TestLargeAnswerKeepsConnection(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
 		s.answers["/large"] = func(x *Exchange) { say(x, http.StatusOK, strings.Repeat("x", maxEarlyAnswer+1)) }
