@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// A network is an IPv4 address however it is written, or 64 bits of an IPv6 one.
+// A network is an IPv4 address in any notation, or 64 bits of an IPv6 address.
 func TestNetworksAreCounted(t *testing.T) {
 	for _, c := range []struct {
 		one, other string
@@ -39,7 +39,7 @@ func TestNetworksAreCounted(t *testing.T) {
 	}
 }
 
-// Attempts come back one by one, never more than there were.
+// Attempts are regained one by one, up to burst.
 func TestAttemptsComeBack(t *testing.T) {
 	f := newFixture(t, nil)
 	left := func(want int) {
@@ -62,11 +62,11 @@ func TestAttemptsComeBack(t *testing.T) {
 	f.advance(1000 * time.Hour)
 	f.guard.refund(home)
 	left(burst)
-	f.advance(-time.Hour) // a clock that was set back takes nothing away and gives nothing
+	f.advance(-time.Hour) // a clock set back changes nothing
 	left(0)
 }
 
-// The wait that is asked for is long enough, and no longer than that.
+// The wait in a TooManyError is long enough, and no longer than needed.
 func TestWait(t *testing.T) {
 	f := newFixture(t, nil)
 	for f.guard.attempt(home) == nil {
@@ -78,7 +78,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// However many networks come, only so many are remembered.
+// The number of networks that are remembered is bounded.
 func TestGuardIsBounded(t *testing.T) {
 	f := newFixture(t, nil)
 	for i := range 2 * max(maxNetworks, maxFingerprints) {
@@ -92,7 +92,7 @@ func TestGuardIsBounded(t *testing.T) {
 	}
 }
 
-// No part of a proof can be taken for a part of another.
+// A fingerprint changes if bytes move from one of its parts to another.
 func TestFingerprint(t *testing.T) {
 	g, err := newGuard(time.Now)
 	if err != nil {
@@ -102,7 +102,7 @@ func TestFingerprint(t *testing.T) {
 	for _, c := range [][3]string{{"a", "b", "c"}, {"ab", "", "c"}, {"", "ab", "c"}, {"a", "bc", ""}, {"abc", "", ""}, {"a", "", "bc"}} {
 		p := g.fingerprint(auth.Credentials{Name: c[0], Secret: c[1]}, c[2])
 		if other, ok := seen[p]; ok {
-			t.Errorf("%q has the proof of %s", c, other)
+			t.Errorf("%q has the fingerprint of %s", c, other)
 		}
 		seen[p] = fmt.Sprintf("%q", c)
 	}

@@ -33,8 +33,8 @@ func TestPassword(t *testing.T) {
 	f.refused("Alice", "alices", auth.ErrCredentials)
 }
 
-// A1: a wrong login costs the same for who exists and who does not, wherever users are and whatever
-// their own costs.
+// A1: a refused login takes the same work for existing and unknown users, wherever they are stored
+// and whatever the cost of their hashes.
 func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	f := newFixture(t, nil, "low:"+fakeHash("p", 8)+"\nhigh:"+fakeHash("p", 12)+"\n", "second:"+fakeHash("p", 12)+"\n")
 	f.addUser("rows", "p", 12)
@@ -42,10 +42,10 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	disabled := f.addUser("disabled", "p", 9)
 	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(disabled, true) })
 	for _, c := range []struct{ name, password string }{
-		{"rows", "wrong"}, {"high", "wrong"}, {"second", "wrong"}, {"unknown", "wrong"}, {"unknown2", "p"}, // one run of 12
-		{"rowslow", "wrong"}, {"low", "wrong"}, {"disabled", "wrong"}, {"disabled", "p"}, // filled up to that
+		{"rows", "wrong"}, {"high", "wrong"}, {"second", "wrong"}, {"unknown", "wrong"}, {"unknown2", "p"}, // one run of cost 12
+		{"rowslow", "wrong"}, {"low", "wrong"}, {"disabled", "wrong"}, {"disabled", "p"}, // padded to the same work
 	} {
-		f.advance(time.Hour) // so that nothing is remembered and no attempt is missing
+		f.advance(time.Hour) // nothing is remembered, and all attempts are regained
 		f.refused(c.name, c.password, auth.ErrCredentials)
 		runs := f.spent()
 		if work(runs) != 1<<12 {
@@ -61,8 +61,8 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	}
 }
 
-// Where all users have one cost there is one run of it, right or wrong; where there are no users,
-// one all the same.
+// If all users have the same cost there is one run of it, for a correct or a wrong password.
+// Without users there is one as well.
 func TestA1OneRun(t *testing.T) {
 	f := newFixture(t, nil)
 	f.refused("nobody", "p", auth.ErrCredentials)
@@ -100,7 +100,7 @@ func testRunsAreBounded(t *testing.T) {
 	results, began := make(chan error, clients), time.Now()
 	for i := range clients {
 		go func() {
-			from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) // each a network of its own
+			from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) // each in another network
 			_, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: fmt.Sprint("wrong", i), From: from})
 			results <- err
 		}()
@@ -180,8 +180,8 @@ func testRunsAreShared(t *testing.T) {
 	}
 }
 
-// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with
-// what was right there.
+// A2: attempts count against their network. The user can log in from elsewhere, and also from there
+// with a credential that was verified there before.
 func TestA2LockOut(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "right", 10)
@@ -207,21 +207,21 @@ func TestA2LockOut(t *testing.T) {
 	if runs := len(f.spent()); tooMany != tries-burst || runs != burst {
 		t.Errorf("%d of %d were too many, %d ran", tooMany, tries, runs)
 	}
-	f.refused("bob", "bobs", auth.ErrTooMany) // right, but that would have to be found out
-	f.mustLogin("alice", "right")             // that was found out before
+	f.refused("bob", "bobs", auth.ErrTooMany) // correct, but not verified yet
+	f.mustLogin("alice", "right")             // verified before
 	f.mustLogin("alice", token)
 	if _, err := f.Login(t.Context(), auth.Credentials{Name: "bob", Secret: "bobs", From: there}); err != nil {
 		t.Errorf("from another address: %v", err)
 	}
-	f.refused("bob", "bobs", auth.ErrTooMany) // or one could go on guessing what others log in with
+	f.refused("bob", "bobs", auth.ErrTooMany) // else one could guess passwords that others use
 	f.advance(refill)
-	f.mustLogin("bob", "bobs") // which cost no attempt
+	f.mustLogin("bob", "bobs") // whose attempt is refunded
 	f.refused("alice", "wrong again", auth.ErrCredentials)
 	f.refused("alice", "and again", auth.ErrTooMany)
 }
 
-// A2: an address that is out of attempts does not get in with a password that was right elsewhere,
-// and learns nothing of it.
+// A2: a network without attempts cannot log in with a password that was verified elsewhere, and
+// learns nothing about it.
 func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", "right", 10)
@@ -239,7 +239,7 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	}
 	f.advance(refill)
 	f.mustLogin("alice", "right")
-	f.refused("alice", "wrong", auth.ErrCredentials) // the attempt was given back
+	f.refused("alice", "wrong", auth.ErrCredentials) // the attempt was refunded
 	f.refused("alice", "another", auth.ErrTooMany)
 	f.mustLogin("alice", "right")
 	if runs := f.spent(); len(runs) != 1 {
@@ -252,8 +252,8 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	}
 }
 
-// A2: neither does one that goes on guessing the password of somebody at the same address, until it
-// has been quiet for as long as it takes to have all attempts back.
+// A2: the same holds for a network from which somebody guesses the password of a user who is there
+// too, until it has regained all attempts.
 func TestA2NoGuessingBesideItsUser(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", "right", 10)
@@ -267,13 +267,13 @@ func TestA2NoGuessingBesideItsUser(t *testing.T) {
 	}
 	f.refused("alice", "right", auth.ErrTooMany)
 	f.advance(burst*refill - 1)
-	f.mustLogin("alice", "right") // at the price of an attempt, given back
+	f.mustLogin("alice", "right") // takes an attempt and refunds it
 	f.refused("alice", "one more", auth.ErrCredentials)
 	f.advance((burst + 1) * refill)
 	f.mustLogin("alice", "right")
 }
 
-// A3: a wrong password that keeps coming is checked and counted once a minute.
+// A3: a wrong password that is repeated is compared and counted once a minute.
 func TestA3StalePassword(t *testing.T) {
 	f := newFixture(t, nil, "bob:"+fakeHash("bobs", 10))
 	f.addUser("alice", "right", 10)
@@ -288,12 +288,12 @@ func TestA3StalePassword(t *testing.T) {
 			f.advance(badTTL)
 		}
 	}
-	for i := range burst { // nine attempts went, and had time to come back
+	for i := range burst { // nine attempts were taken, and are regained
 		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
 	}
 }
 
-// A3, for what is no password: it is counted once as well.
+// A3: other credentials that are repeated are counted once as well.
 func TestA3StaleToken(t *testing.T) {
 	f := newFixture(t, nil)
 	gone, _ := NewSecret(PersonalToken)
@@ -315,7 +315,7 @@ func TestA3StaleToken(t *testing.T) {
 	f.refused("alice", "one too many", auth.ErrTooMany)
 }
 
-// The requests that one push makes at once cost one run, also while it is going on.
+// The concurrent requests of one push share one run.
 func TestPasswordsShareRuns(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = 100 })
 	f.addUser("alice", "right", 10)
@@ -341,7 +341,7 @@ func TestPasswordsShareRuns(t *testing.T) {
 	}
 }
 
-// A right password is remembered for five minutes, and for no longer than it is right.
+// A correct password is remembered for five minutes, but not beyond a change of the user.
 func TestRightPasswordIsRemembered(t *testing.T) {
 	f := newFixture(t, nil)
 	id := f.addUser("alice", "right", 10)
@@ -367,7 +367,7 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 	logins("new", 0)
 }
 
-// A password that was wrong is not remembered beyond the hash it was wrong for.
+// A wrong password is remembered only for the hash that it was compared with.
 func TestWrongPasswordTurnsRight(t *testing.T) {
 	f := newFixture(t, nil)
 	f.refused("alice", "soon", auth.ErrCredentials)
@@ -377,7 +377,7 @@ func TestWrongPasswordTurnsRight(t *testing.T) {
 	f.mustLogin("alice", "soon")
 }
 
-// A2: what cannot be a password or a name is refused without a run of bcrypt, for any user.
+// A2: a text that cannot be a password or a user name is refused without a run of bcrypt.
 func TestA2OddCredentials(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", strings.Repeat("x", 72), 10)
@@ -396,12 +396,12 @@ func TestA2OddCredentials(t *testing.T) {
 			t.Errorf("%.20q with %.20q: runs %v", c.Name, c.Secret, runs)
 		}
 	}
-	f.refused("alice", "\xff\xfe", auth.ErrCredentials) // could be one, in some other encoding
+	f.refused("alice", "\xff\xfe", auth.ErrCredentials) // could be a password in another encoding
 	f.mustLogin("bob", "a:b:c")
 	f.mustLogin("alice", strings.Repeat("x", 72))
 }
 
-// N1: no user passes for another kind of identity, whatever the name.
+// N1: no user passes for another kind of identity by any name.
 func TestN1KindsAreNotInNames(t *testing.T) {
 	f := newFixture(t, nil)
 	robot := f.addRobot("deployer")
@@ -446,8 +446,8 @@ func TestHashPassword(t *testing.T) {
 	}
 }
 
-// With bcrypt itself: what HashPassword made lets in, nothing else does, and the dummy hash is one
-// that it runs for.
+// With bcrypt itself: hashes of HashPassword match their passwords only, and bcrypt does run for
+// the dummy hash.
 func TestBcrypt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Compare = nil }, "php:$2y$"+mustHash(t, "phps")[4:]+"\n")
 	f.write(func(tx *rows.Tx) error {
@@ -473,7 +473,7 @@ func mustHash(t *testing.T, password string) string {
 	return hash
 }
 
-// Rows that cannot be read say nothing of a password.
+// If rows cannot be read, a password is neither accepted nor refused.
 func TestUnavailable(t *testing.T) {
 	f := newFixture(t, nil)
 	user := f.addUser("alice", "right", 10)

@@ -12,8 +12,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TestSignAndVerify: what is known of each kind of identity comes back, but what is to be asked
-// anew.
+// TestSignAndVerify: Verify returns the identity and the access that were signed.
 func TestSignAndVerify(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []auth.Identity{
@@ -38,7 +37,7 @@ func TestSignAndVerify(t *testing.T) {
 	}
 }
 
-// TestTokenForm holds the form that other verifiers were seen to accept.
+// TestTokenForm checks the form of a token, which other verifiers accept.
 func TestTokenForm(t *testing.T) {
 	w := newWorld(t)
 	head, body := w.model()
