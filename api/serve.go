@@ -36,7 +36,7 @@ func (x *exchange) Answer() {
 	}
 }
 
-// Over counts and logs the request.
+// Done counts and logs the request.
 func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)

@@ -4,8 +4,8 @@
 // A package that answers requests makes a Server with New. For each request it makes an Exchange
 // and passes it to Serve, with a Handler that writes the answer and counts it. Serve guarantees:
 //
-//   - A client cannot hold a connection by silence. Header, body and answer have deadlines. Those of
-//     body and answer move with the bytes, so that a transfer may take any time but may not stall.
+//   - A client cannot hold a connection by silence. Header, body and answer have deadlines. Those
+//     of body and answer move with the bytes, so that a transfer may take any time but not stall.
 //   - An incomplete answer never looks complete: its connection, or its HTTP/2 stream, is cut.
 //   - An answer that is ready before the request's body has ended reaches the client, even one that
 //     sends the whole body before it reads anything.

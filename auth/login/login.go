@@ -6,8 +6,8 @@
 //
 //   - Neither an answer nor the work for it discloses whether a user name exists.
 //   - Failed attempts count against the network of the client, never against the user.
-//   - A network that is out of attempts can still log in with a valid token, or with a password that
-//     was verified from there a moment ago.
+//   - A network that is out of attempts can still log in with a valid token, or with a password
+//     that was verified from there a moment ago.
 //   - A change of an account or token, by any process, is seen by Current with a version that was
 //     read after it.
 package login
