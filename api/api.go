@@ -155,7 +155,7 @@ func (a *API) webOptions() web.Options {
 		LingerBytes:    o.LingerBytes,
 		LingerTime:     o.LingerTime,
 		Drained:        func(bytes int) { a.metrics.received.Add(float64(bytes)) },
-		Network:        auth.ClientNetwork,
+		ClientNetwork:  auth.ClientNetwork,
 		MaxHeaderBytes: o.MaxHeaderBytes,
 		TrustedProxies: o.TrustedProxies,
 		HSTS:           o.HSTS,

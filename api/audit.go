@@ -132,7 +132,7 @@ func (a *API) auditLogin(r *request, claimed string, err error) error {
 	attrs := []slog.Attr{slog.String("outcome", "ok")}
 	if err != nil {
 		// The line has the name also where the client does not wait for the answer.
-		if !a.auth.Logins.Knows(context.WithoutCancel(r.Context()), claimed) {
+		if !a.auth.Logins.KnowsUserName(context.WithoutCancel(r.Context()), claimed) {
 			claimed = ""
 		}
 		attrs = []slog.Attr{slog.String("outcome", err.Error()), slog.String("claimed", claimed)}

@@ -254,7 +254,7 @@ func (a *API) authenticateToken(r *request, grace bool) error {
 	if err != nil && !(grace && errors.Is(err, token.ErrExpired)) {
 		return err
 	}
-	r.access, r.caller, r.keyID = grant.Access, grant.Identity, grant.Key
+	r.access, r.caller, r.keyID = grant.Access, grant.Identity, grant.KID
 	if r.caller.Kind == auth.Anonymous {
 		return nil
 	}

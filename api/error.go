@@ -146,7 +146,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	p, known := classify(err)
 	switch {
 	case r.Context().Err() != nil && (!known || errors.Is(err, r.Context().Err())):
-		w.Gone(err) // the client has left
+		w.ClientGone(err) // the client has left
 		return
 	case !known:
 		a.logError(slog.LevelError, "internal error", r, err)

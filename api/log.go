@@ -36,7 +36,7 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 		attrs[n] = slog.String("caller", x.r.caller.Subject())
 		n++
 	}
-	if err := x.Response.Cut(); err != nil {
+	if err := x.Response.Err(); err != nil {
 		attrs[n] = slog.String("cut", err.Error())
 		n++
 	}

@@ -191,7 +191,7 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	if r.body == nil {
 		return nil, func() {}, nil
 	}
-	r.body.Within(manifestTimeout, manifestTimeoutStep, headBytes)
+	r.body.LimitTime(manifestTimeout, manifestTimeoutStep, headBytes)
 	size, known := r.ContentLength, r.ContentLength >= 0
 	if !known {
 		size = limit

@@ -36,8 +36,8 @@ func (x *exchange) Answer() {
 	}
 }
 
-// Over counts and logs the request, and writes the audit line of a write.
-func (x *exchange) Over() {
+// Done counts and logs the request, and writes the audit line of a write.
+func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)

@@ -30,7 +30,7 @@ func newTLSSite(t *testing.T, registry Registry, o Options) (s *site, clients ma
 	certified.StartTLS()
 	t.Cleanup(certified.Close)
 	server := s.server()
-	web.BoundHTTP2(server, &tls.Config{Certificates: certified.TLS.Certificates})
+	web.LimitHTTP2(server, &tls.Config{Certificates: certified.TLS.Certificates})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
