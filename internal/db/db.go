@@ -43,7 +43,7 @@ type Engine interface {
 	Tx(ctx context.Context, fn func(tx *Tx) error) error
 
 	// Each implements DB.Each.
-	Each(n int, columns ...string) string
+	ListTable(n int, columns ...string) string
 
 	// Exclusive implements DB.Exclusive.
 	Exclusive() bool
@@ -60,7 +60,7 @@ type Schema struct {
 	Version int
 	// Oldest is a query for one number: the version of the oldest program that may serve the
 	// database. An engine refuses a database that needs a newer program than this one.
-	Oldest string
+	OldestProgramSQL string
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -110,7 +110,7 @@ func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error { return db.e
 // the table has one column, value. With columns it is one of structs, and the table has a column
 // for each name and type that is given, as in "digest text": the field of that name (by its json
 // tag). Types are text, bigint and boolean.
-func (db *DB) Each(n int, columns ...string) string { return db.engine.Each(n, columns...) }
+func (db *DB) ListTable(n int, columns ...string) string { return db.engine.ListTable(n, columns...) }
 
 // Exclusive reports whether one process alone may have the database open for writing. Then what
 // was read holds until a transaction of this process changes it, so that it may be kept by the

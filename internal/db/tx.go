@@ -26,7 +26,7 @@ var errTxDone = errors.New("the transaction's function has returned")
 // Run runs fn in a transaction whose statements conn executes; it neither begins nor ends one. The
 // error is that of fn, or of a statement that failed. Engines call committed when the transaction
 // is committed or may be, before its caller hears of it.
-func Run(conn Conn, fn func(tx *Tx) error) (committed func(), err error) {
+func RunTx(conn Conn, fn func(tx *Tx) error) (committed func(), err error) {
 	tx := &Tx{conn: conn}
 	defer func() { tx.conn = nil }()
 	if err = fn(tx); err == nil {

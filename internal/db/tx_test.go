@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 	c := &fakeConn{}
 	var kept *Tx
 	var called []int
-	committed, err := Run(c, func(tx *Tx) error {
+	committed, err := RunTx(c, func(tx *Tx) error {
 		kept = tx
 		for i := range 2 {
 			tx.OnCommit(func() { called = append(called, i) })
@@ -79,7 +79,7 @@ func TestRunFails(t *testing.T) {
 	wrong := errors.New("wrong")
 	for _, own := range []error{nil, wrong} {
 		c := &fakeConn{}
-		_, err := Run(c, func(tx *Tx) error {
+		_, err := RunTx(c, func(tx *Tx) error {
 			if n, err := tx.Exec("bad"); n != 7 || err != errBad {
 				t.Errorf("got %d, %v", n, err)
 			}
@@ -111,8 +111,8 @@ func (e *fakeEngine) Query(_ context.Context, query string, args []any, n int) (
 	return NewRows(2, []any{int64(1), nil, int64(2), "b"}), nil
 }
 
-func (e *fakeEngine) Each(n int, columns ...string) string { return fmt.Sprint(n, columns) }
-func (e *fakeEngine) Exclusive() bool                      { return true }
+func (e *fakeEngine) ListTable(n int, columns ...string) string { return fmt.Sprint(n, columns) }
+func (e *fakeEngine) Exclusive() bool                           { return true }
 
 func TestDB(t *testing.T) {
 	e, counter := &fakeEngine{}, prometheus.NewCounter(prometheus.CounterOpts{Name: "n"})
@@ -134,7 +134,7 @@ func TestDB(t *testing.T) {
 	if n != 2 || text == nil || *text != "b" {
 		t.Errorf("the last row is %d, %v", n, text)
 	}
-	if got := d.Each(3, "a text", "b bigint"); got != "3 [a text b bigint]" {
+	if got := d.ListTable(3, "a text", "b bigint"); got != "3 [a text b bigint]" {
 		t.Errorf("each: %s", got)
 	}
 	if !d.Exclusive() || !slices.Equal(d.Collectors(), []prometheus.Collector{counter}) {

@@ -68,7 +68,7 @@ func (s *suite) testLists() {
 	strange := `'"\ä` + "\u2028<&>"
 	names := []string{"a", "b", strange}
 	s.must(s.tx(func(tx *db.Tx) error {
-		n, err := tx.Exec(`INSERT INTO items (name, size) SELECT value, $2 FROM `+s.db.Each(1), names, 7)
+		n, err := tx.Exec(`INSERT INTO items (name, size) SELECT value, $2 FROM `+s.db.ListTable(1), names, 7)
 		if n != 3 {
 			s.Errorf("inserted %d", n)
 		}
@@ -80,8 +80,8 @@ func (s *suite) testLists() {
 		want int
 	}{{names, 3}, {[]string{"b", "b", "c"}, 1}, {[]string{}, 0}, {nil, 0}} {
 		var in, joined int
-		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(*) FROM items WHERE name IN (SELECT value FROM `+s.db.Each(1)+`)`, test.list).Scan(&in))
-		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(DISTINCT i.id) FROM `+s.db.Each(1)+`
+		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(*) FROM items WHERE name IN (SELECT value FROM `+s.db.ListTable(1)+`)`, test.list).Scan(&in))
+		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(DISTINCT i.id) FROM `+s.db.ListTable(1)+`
 			JOIN items i ON i.name = list.value WHERE i.size = $2`, test.list, 7).Scan(&joined))
 		if in != test.want || joined != test.want {
 			s.Errorf("of %q: %d and %d are there, want %d", test.list, in, joined, test.want)
@@ -98,7 +98,7 @@ func (s *suite) testListsOfStructs() {
 	put := func(items []item) (n int64) {
 		s.must(s.tx(func(tx *db.Tx) (err error) {
 			n, err = tx.Exec(`INSERT INTO items (name, size, listed)
-				SELECT name, size + $2, listed FROM `+s.db.Each(1, "name text", "size bigint", "listed boolean")+`
+				SELECT name, size + $2, listed FROM `+s.db.ListTable(1, "name text", "size bigint", "listed boolean")+`
 				WHERE true ON CONFLICT (name) DO NOTHING`, items, 1)
 			return err
 		}))

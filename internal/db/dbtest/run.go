@@ -17,7 +17,7 @@ type Engine struct {
 	Open func(t testing.TB, s db.Schema) *db.DB
 	// Unique and ForeignKey report whether an error is a constraint of that kind that a statement
 	// or a commit violated.
-	Unique, ForeignKey func(err error) bool
+	IsUnique, IsForeignKey func(err error) bool
 }
 
 // Run tests what package db promises of every engine.
@@ -55,7 +55,7 @@ func suiteSchema(t *testing.T) db.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return db.Schema{Files: files, Version: 1, Oldest: `SELECT 1`}
+	return db.Schema{Files: files, Version: 1, OldestProgramSQL: `SELECT 1`}
 }
 
 // suite is one test of the suite with its database.

@@ -37,12 +37,12 @@ func (s *suite) testFailedStatement() {
 		for _, name := range []string{"b", "a"} { // the second fails
 			_ = insert(tx, name)
 		}
-		if err := insert(tx, "c"); !s.Unique(err) {
+		if err := insert(tx, "c"); !s.IsUnique(err) {
 			s.Errorf("after the failed statement: %v", err)
 		}
 		return nil
 	})
-	if !s.Unique(err) {
+	if !s.IsUnique(err) {
 		s.Errorf("got %v", err)
 	}
 	s.wantNames("a")
@@ -73,7 +73,7 @@ func (s *suite) testReturning() {
 		`INSERT INTO items (name, parent) VALUES ('orphan', 7) RETURNING id`,
 		`INSERT INTO items (name, parent) VALUES ('b', 2), ('orphan', 7) RETURNING id`,
 	} {
-		if err := returned(query); !s.ForeignKey(err) {
+		if err := returned(query); !s.IsForeignKey(err) {
 			s.Errorf("%s: got %v", query, err)
 		}
 	}
@@ -89,7 +89,7 @@ func (s *suite) testDeferredConstraint() {
 		_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 		return err
 	})
-	if !s.ForeignKey(err) || errors.Is(err, db.ErrUncertain) || called {
+	if !s.IsForeignKey(err) || errors.Is(err, db.ErrUncertain) || called {
 		s.Errorf("got %v; OnCommit was called: %v", err, called)
 	}
 	s.wantNames()
@@ -198,7 +198,7 @@ func (s *suite) testReaders() {
 		})
 		wg.Go(func() {
 			for range 50 {
-				if err := s.readWhole(); err != nil {
+				if err := s.checkPairs(); err != nil {
 					s.Error(err)
 					return
 				}
@@ -214,7 +214,7 @@ func (s *suite) testReaders() {
 }
 
 // readWhole counts the items, which come in pairs, and runs a query inside the loop over another.
-func (s *suite) readWhole() error {
+func (s *suite) checkPairs() error {
 	ctx := context.Background()
 	var n int
 	if err := s.db.QueryRow(ctx, `SELECT COUNT(*) FROM items`).Scan(&n); err != nil || n%2 != 0 {

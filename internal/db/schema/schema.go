@@ -20,7 +20,7 @@ var files embed.FS
 
 // Current returns the schema of this program.
 func Current() db.Schema {
-	return db.Schema{Files: files, Version: version, Oldest: `SELECT COALESCE(MAX(oldest_program), 0) FROM registry`}
+	return db.Schema{Files: files, Version: version, OldestProgramSQL: `SELECT COALESCE(MAX(oldest_program), 0) FROM registry`}
 }
 
 // Empty reports whether the database has no repository, not even an unlisted one, no upload and no

@@ -58,7 +58,7 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	var oldest int
-	if err := again.QueryRow(t.Context(), schema.Current().Oldest).Scan(&oldest); oldest != 5 || err != nil {
+	if err := again.QueryRow(t.Context(), schema.Current().OldestProgramSQL).Scan(&oldest); oldest != 5 || err != nil {
 		t.Errorf("the oldest program is %d, %v", oldest, err)
 	}
 }

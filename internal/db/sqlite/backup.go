@@ -50,7 +50,7 @@ func backup(ctx context.Context, c *conn, file string) error {
 	}
 	if err != nil {
 		os.Remove(temp)
-		return classify(fmt.Errorf("backing up to %s: %w", file, err))
+		return wrapNoSpace(fmt.Errorf("backing up to %s: %w", file, err))
 	}
 	return nil
 }

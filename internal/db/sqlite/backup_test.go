@@ -51,7 +51,7 @@ func TestBackup(t *testing.T) {
 func TestBackupWhileWriting(t *testing.T) {
 	url := fileURL(t)
 	d := openTest(t, url, Options{})
-	d.batchTime = batchTime
+	d.maxBatchTime = maxBatchTime
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() {
 		var err error

@@ -32,7 +32,7 @@ func cpu(b *testing.B) {
 // benchmarkDB has n items with 700 bytes each, the size of a small manifest.
 func benchmarkDB(b *testing.B, n int) *testDB {
 	d := openTest(b, fileURL(b), Options{})
-	d.batchTime = batchTime
+	d.maxBatchTime = maxBatchTime
 	err := d.Tx(context.Background(), func(tx *db.Tx) error {
 		for i := range n {
 			_, err := tx.Exec(`INSERT INTO items (name, data) VALUES ($1, $2)`, fmt.Sprintf("team/app%d", i), make([]byte, 700))

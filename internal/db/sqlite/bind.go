@@ -55,7 +55,7 @@ func encodeList(list any) (driver.Value, error) {
 }
 
 // each implements db.Engine.Each for lists that bind has encoded.
-func each(n int, columns []string) string {
+func listTable(n int, columns []string) string {
 	table := "json_each($" + strconv.Itoa(n) + ")"
 	if len(columns) == 0 {
 		return table + " AS list"

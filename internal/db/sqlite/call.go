@@ -23,19 +23,19 @@ type call struct {
 
 // run calls the function of a call.
 func (c *call) run(conn *conn) (err error) {
-	defer c.keepPanic()
-	c.committed, err = db.Run(txConn{conn}, c.fn)
+	defer c.recoverPanic()
+	c.committed, err = db.RunTx(txConn{conn}, c.fn)
 	return err
 }
 
 // commit calls the functions of OnCommit: the call is committed, or may be.
-func (c *call) commit() {
-	defer c.keepPanic()
+func (c *call) runOnCommit() {
+	defer c.recoverPanic()
 	c.committed()
 }
 
 // keepPanic makes a panic a part of the result.
-func (c *call) keepPanic() {
+func (c *call) recoverPanic() {
 	if v := recover(); v != nil {
 		c.panicked = &panicError{value: v, stack: debug.Stack()}
 	}

@@ -79,8 +79,8 @@ func (c *conn) execContext(ctx context.Context, query string, args ...any) (int6
 // query runs a query and returns its first n rows, or all if n is negative. A
 // statement that writes has done so whole before it returns its first row.
 func (c *conn) query(query string, args []any, n int) (r *db.Rows, err error) {
-	err = c.open(query, args, func(result driver.Rows) (err error) {
-		r, err = c.read(result, n)
+	err = c.withResult(query, args, func(result driver.Rows) (err error) {
+		r, err = c.readRows(result, n)
 		return err
 	})
 	return r, err
@@ -89,10 +89,10 @@ func (c *conn) query(query string, args []any, n int) (r *db.Rows, err error) {
 // scan runs a query and calls each with one row after the other, until there are
 // no more or it returns false or an error.
 func (c *conn) scan(query string, args []any, each func(db.Row) (bool, error)) error {
-	return c.open(query, args, func(result driver.Rows) error {
+	return c.withResult(query, args, func(result driver.Rows) error {
 		values := make([]any, len(result.Columns()))
 		for more := true; more; {
-			err := c.next(result, values)
+			err := c.readRow(result, values)
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
@@ -108,7 +108,7 @@ func (c *conn) scan(query string, args []any, each func(db.Row) (bool, error)) e
 }
 
 // open runs a query, calls use with its result, and closes that.
-func (c *conn) open(query string, args []any, use func(driver.Rows) error) error {
+func (c *conn) withResult(query string, args []any, use func(driver.Rows) error) error {
 	s, err := c.prepare(query)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (c *conn) open(query string, args []any, use func(driver.Rows) error) error
 }
 
 // read reads at most n rows of a result, or all if n is negative.
-func (c *conn) read(result driver.Rows, n int) (*db.Rows, error) {
+func (c *conn) readRows(result driver.Rows, n int) (*db.Rows, error) {
 	width := len(result.Columns())
 	values := make([]any, 0, width)
 	for ; n != 0; n-- {
@@ -138,7 +138,7 @@ func (c *conn) read(result driver.Rows, n int) (*db.Rows, error) {
 		for range width {
 			values = append(values, nil)
 		}
-		if err := c.next(result, values[at:]); err != nil {
+		if err := c.readRow(result, values[at:]); err != nil {
 			values = values[:at]
 			if errors.Is(err, io.EOF) {
 				break
@@ -150,7 +150,7 @@ func (c *conn) read(result driver.Rows, n int) (*db.Rows, error) {
 }
 
 // next reads the next row of a result.
-func (c *conn) next(result driver.Rows, to []any) error {
+func (c *conn) readRow(result driver.Rows, to []any) error {
 	c.row = slices.Grow(c.row[:0], len(to))[:len(to)]
 	if err := result.Next(c.row); err != nil {
 		return err
@@ -175,11 +175,11 @@ type txConn struct{ conn *conn }
 // Exec implements db.Conn.
 func (c txConn) Exec(query string, args []any) (int64, error) {
 	n, err := c.conn.exec(query, args...)
-	return n, classify(err)
+	return n, wrapNoSpace(err)
 }
 
 // Query implements db.Conn.
 func (c txConn) Query(query string, args []any, n int) (*db.Rows, error) {
 	r, err := c.conn.query(query, args, n)
-	return r, classify(err)
+	return r, wrapNoSpace(err)
 }

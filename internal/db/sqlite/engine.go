@@ -31,17 +31,17 @@ type Options struct {
 
 // engine is an open database.
 type engine struct {
-	memory  bool // there is one connection, that of readers, for everything
-	readers *pool
-	scans   chan struct{} // has an element for each scan that runs; half of the readers are for others
-	queue   queue
-	connect func() (*conn, error) // opens a writer
-	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
+	memory    bool // there is one connection, that of readers, for everything
+	readers   *pool
+	scanSlots chan struct{} // has an element for each scan that runs; half of the readers are for others
+	queue     queue
+	connect   func() (*conn, error) // opens a writer
+	writer    *conn                 // owned by the leader of the queue; nil when it is to be opened
 
-	maxBatch  int
-	batchTime time.Duration
-	fault     func(step string) error
-	metrics   *metrics
+	maxBatch     int
+	maxBatchTime time.Duration
+	fault        func(step string) error
+	metrics      *metrics
 }
 
 // Open opens the database that url names, "sqlite:<path>" or
@@ -67,22 +67,22 @@ func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, err
 		return nil, err
 	}
 	e := &engine{
-		memory:   path == "",
-		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
-		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
+		memory:    path == "",
+		scanSlots: make(chan struct{}, max(o.ReadConns/2, 1)),
+		maxBatch:  o.MaxBatch, maxBatchTime: maxBatchTime, fault: o.Fault, metrics: newMetrics(),
 	}
 	if !e.memory {
 		if err := createFile(path); err != nil {
-			return nil, classify(err)
+			return nil, wrapNoSpace(err)
 		}
 	}
 	e.connect = func() (*conn, error) { return connect(path, writeMode) }
 	c, err := e.connect()
 	if err != nil {
-		return nil, classify(err)
+		return nil, wrapNoSpace(err)
 	}
 	if err := migrate(ctx, c, s); err != nil {
-		return nil, errors.Join(classify(err), c.close())
+		return nil, errors.Join(wrapNoSpace(err), c.close())
 	}
 	if e.memory {
 		e.readers = newPool(1, e.connect)
@@ -115,11 +115,11 @@ func (e *engine) Close() error {
 func (e *engine) Exclusive() bool { return true }
 
 // Each implements db.Engine by json_each.
-func (e *engine) Each(n int, columns ...string) string { return each(n, columns) }
+func (e *engine) ListTable(n int, columns ...string) string { return listTable(n, columns) }
 
 // Query implements db.Engine on a connection of the pool.
 func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r *db.Rows, err error) {
-	err = e.lend(ctx, func(c *conn) (err error) {
+	err = e.withReader(ctx, func(c *conn) (err error) {
 		r, err = c.query(query, args, n)
 		return err
 	})
@@ -129,20 +129,20 @@ func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r 
 // Scan implements db.Engine on a connection of the pool.
 func (e *engine) Scan(ctx context.Context, query string, args []any, each func(db.Row) (bool, error)) error {
 	select {
-	case e.scans <- struct{}{}:
+	case e.scanSlots <- struct{}{}:
 	default:
 		select {
-		case e.scans <- struct{}{}:
+		case e.scanSlots <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	defer func() { <-e.scans }()
-	return e.lend(ctx, func(c *conn) error { return c.scan(query, args, each) })
+	defer func() { <-e.scanSlots }()
+	return e.withReader(ctx, func(c *conn) error { return c.scan(query, args, each) })
 }
 
 // lend runs f with a connection of the pool.
-func (e *engine) lend(ctx context.Context, f func(*conn) error) error {
+func (e *engine) withReader(ctx context.Context, f func(*conn) error) error {
 	start := time.Now()
 	c, err := e.readers.get(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func (e *engine) lend(ctx context.Context, f func(*conn) error) error {
 	}
 	defer e.readers.put(c)
 	if err := f(c); err != nil {
-		return classify(err)
+		return wrapNoSpace(err)
 	}
 	e.metrics.read.Observe(time.Since(start).Seconds())
 	return nil

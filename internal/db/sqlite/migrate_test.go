@@ -79,7 +79,7 @@ func overlay(s db.Schema, files map[string]string) db.Schema {
 		all[name] = file
 	}
 	for name, text := range files {
-		all[filesDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
+		all[migrationsDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
 	s.Files = all
 	return s

@@ -62,7 +62,7 @@ func (p *pool) take() (*conn, error) {
 	c, err := p.connect()
 	if err != nil {
 		<-p.lent
-		return nil, classify(err)
+		return nil, wrapNoSpace(err)
 	}
 	return c, nil
 }

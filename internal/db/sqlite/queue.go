@@ -66,7 +66,7 @@ func (q *queue) leave(c *call) bool {
 
 // follower takes the next call for the batch of the leader, or nil if there is none that may join
 // it.
-func (q *queue) follower() *call {
+func (q *queue) nextFollower() *call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == 0 || q.waiting[0].alone {

@@ -139,7 +139,7 @@ func resultCode(err error) int {
 }
 
 // classify wraps an error that means a full disk in db.ErrNoSpace.
-func classify(err error) error {
+func wrapNoSpace(err error) error {
 	if err == nil || errors.Is(err, db.ErrNoSpace) {
 		return err
 	}
@@ -167,7 +167,7 @@ func retryable(err error) bool {
 
 // failed reports whether a COMMIT that returned err certainly did not happen.
 // A full disk is certain: the frame that commits is the last one written.
-func failed(err error) bool {
+func notCommitted(err error) bool {
 	switch resultCode(err) & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_ERROR:
 		return true
@@ -177,6 +177,6 @@ func failed(err error) bool {
 
 // ended reports whether a ROLLBACK failed because SQLite had rolled back by itself, as it does on a
 // full disk.
-func ended(err error) bool {
+func alreadyRolledBack(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no transaction is active")
 }

@@ -12,7 +12,7 @@ import (
 const (
 	// batchTime ends a batch, so that its first transaction is not
 	// kept from its commit by those that came later.
-	batchTime = 10 * time.Millisecond
+	maxBatchTime = 10 * time.Millisecond
 	// maxAttempts is how often a transaction is run when it may be run again.
 	maxAttempts = 5
 )
@@ -28,7 +28,7 @@ func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	for attempt := 1; ; attempt++ {
 		err := e.try(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
 		if err == nil || attempt == maxAttempts || !retryable(err) {
-			return classify(err)
+			return wrapNoSpace(err)
 		}
 		alone = true
 		e.metrics.retries.Inc()
@@ -57,7 +57,7 @@ func (e *engine) lead(ctx context.Context, own *call) {
 	// FailNow calls) must not take the writer with it.
 	defer func() {
 		b.abandon(errors.New("a transaction that shared the commit ended its goroutine"))
-		b.giveBack()
+		b.releaseWriter()
 		e.queue.handOff()
 	}()
 	if err := b.takeWriter(ctx); err != nil {
@@ -65,8 +65,8 @@ func (e *engine) lead(ctx context.Context, own *call) {
 		b.finish(own, err)
 		return
 	}
-	deadline := time.Now().Add(e.batchTime)
-	for next := own; next != nil; next = e.queue.follower() {
+	deadline := time.Now().Add(e.maxBatchTime)
+	for next := own; next != nil; next = e.queue.nextFollower() {
 		b.calls = append(b.calls, next)
 		b.run(next)
 		if own.alone || b.broken || len(b.calls) >= e.maxBatch || time.Now().After(deadline) {
@@ -78,12 +78,12 @@ func (e *engine) lead(ctx context.Context, own *call) {
 
 // batch is the calls that share a commit. It belongs to the leader.
 type batch struct {
-	engine *engine
-	conn   *conn
-	calls  []*call // all that were taken from the queue
-	ready  []*call // those that ran well in the open transaction
-	open   bool    // BEGIN was executed
-	broken bool    // the connection is not to be used any more
+	engine    *engine
+	conn      *conn
+	calls     []*call // all that were taken from the queue
+	succeeded []*call // those that ran well in the open transaction
+	open      bool    // BEGIN was executed
+	broken    bool    // the connection is not to be used any more
 }
 
 // sharedError is the result of a call whose transaction was undone because of another one in its
@@ -114,7 +114,7 @@ func (b *batch) takeWriter(ctx context.Context) (err error) {
 // giveBack ends the use of the connection. One whose state is not known is
 // closed, which undoes what it had open; in memory the connection is the
 // database, and is kept.
-func (b *batch) giveBack() {
+func (b *batch) releaseWriter() {
 	switch {
 	case b.conn == nil:
 	case b.engine.memory:
@@ -135,7 +135,7 @@ func (b *batch) run(c *call) {
 			return
 		}
 	}
-	nested := len(b.ready) > 0
+	nested := len(b.succeeded) > 0
 	if nested {
 		if _, err := b.conn.exec(savepointSQL); err != nil {
 			b.abandon(err)
@@ -147,7 +147,7 @@ func (b *batch) run(c *call) {
 	case err != nil || c.panicked != nil:
 		b.finish(c, err)
 		if nested {
-			b.undo()
+			b.undoSavepoint()
 		} else {
 			b.rollback()
 		}
@@ -158,7 +158,7 @@ func (b *batch) run(c *call) {
 			return
 		}
 	}
-	b.ready = append(b.ready, c)
+	b.succeeded = append(b.succeeded, c)
 }
 
 func (b *batch) begin() error {
@@ -176,7 +176,7 @@ func (b *batch) begin() error {
 
 // undo goes back to the savepoint. Some errors make SQLite undo the whole
 // transaction instead, those of the others included.
-func (b *batch) undo() {
+func (b *batch) undoSavepoint() {
 	_, err := b.conn.exec(rollbackToSQL)
 	if err == nil {
 		_, err = b.conn.exec(releaseSQL)
@@ -191,8 +191,8 @@ func (b *batch) rollback() {
 	if !b.open {
 		return
 	}
-	b.open, b.ready = false, nil
-	if _, err := b.conn.exec(rollbackSQL); err != nil && !ended(err) {
+	b.open, b.succeeded = false, nil
+	if _, err := b.conn.exec(rollbackSQL); err != nil && !alreadyRolledBack(err) {
 		b.broken = true
 	}
 }
@@ -211,7 +211,7 @@ func (b *batch) abandon(cause error) {
 
 // commit makes the transactions of the batch durable and tells their callers.
 func (b *batch) commit() {
-	ready := b.ready
+	ready := b.succeeded
 	if len(ready) == 0 {
 		b.rollback()
 		return
@@ -229,7 +229,7 @@ func (b *batch) commit() {
 	b.engine.metrics.commit.Observe(time.Since(start).Seconds())
 	switch {
 	case err == nil:
-	case !failed(err) || !b.open:
+	case !notCommitted(err) || !b.open:
 		// The connection's own idea of what was written is not to be trusted either.
 		b.rollback()
 		b.broken = true
@@ -241,10 +241,10 @@ func (b *batch) commit() {
 	default:
 		b.rollback()
 	}
-	b.ready = nil
+	b.succeeded = nil
 	for _, c := range ready {
 		if err == nil || errors.Is(err, db.ErrUncertain) {
-			c.commit() // before its caller is woken
+			c.runOnCommit() // before its caller is woken
 		}
 		b.finish(c, err)
 	}

@@ -32,10 +32,10 @@ func (c *commits) fault(step string) error {
 
 func TestBatchSharesCommit(t *testing.T) {
 	var c commits
-	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 		c.n.Store(0)
 		wrong := errors.New("wrong")
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		fns := make([]func(*db.Tx) error, 63)
 		for i := range fns {
 			fns[i] = func(tx *db.Tx) error {
@@ -48,7 +48,7 @@ func TestBatchSharesCommit(t *testing.T) {
 				return nil
 			}
 		}
-		results := behind(d, fns...)
+		results := startBehind(d, fns...)
 		if err := leader.finish(); err != nil {
 			t.Errorf("leader: %v", err)
 		}
@@ -73,10 +73,10 @@ func TestBatchSharesCommit(t *testing.T) {
 }
 
 func TestBatchAfterFailedFirst(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		wrong := errors.New("wrong")
-		leader := hold(d, func(tx *db.Tx) error { return errors.Join(insert(tx, "leader"), wrong) })
-		results := behind(d,
+		leader := startHeld(d, func(tx *db.Tx) error { return errors.Join(insert(tx, "leader"), wrong) })
+		results := startBehind(d,
 			func(tx *db.Tx) error { return errors.Join(insert(tx, "a"), wrong) },
 			func(tx *db.Tx) error { return insert(tx, "b") },
 			func(tx *db.Tx) error { return insert(tx, "b") },
@@ -100,12 +100,12 @@ func TestBatchAfterFailedFirst(t *testing.T) {
 func TestMaxBatch(t *testing.T) {
 	var c commits
 	d := openTest(t, fileURL(t), Options{MaxBatch: 4, Fault: c.fault})
-	leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+	leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 	var fns []func(*db.Tx) error
 	for i := range 8 {
 		fns = append(fns, func(tx *db.Tx) error { return insert(tx, fmt.Sprint(i)) })
 	}
-	results := behind(d, fns...)
+	results := startBehind(d, fns...)
 	if err := leader.finish(); err != nil {
 		t.Error(err)
 	}
@@ -123,9 +123,9 @@ func TestMaxBatch(t *testing.T) {
 func TestBatchTime(t *testing.T) {
 	var c commits
 	d := openTest(t, fileURL(t), Options{Fault: c.fault})
-	d.batchTime = 0
-	leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
-	results := behind(d,
+	d.maxBatchTime = 0
+	leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+	results := startBehind(d,
 		func(tx *db.Tx) error { return insert(tx, "a") },
 		func(tx *db.Tx) error { return insert(tx, "b") })
 	if err := errors.Join(leader.finish(), <-results[0], <-results[1]); err != nil {
@@ -137,9 +137,9 @@ func TestBatchTime(t *testing.T) {
 }
 
 func TestContextEndsWhileWaiting(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		ctx, cancel := context.WithCancel(context.Background())
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		ran := false
 		waiting := make(chan error, 1)
 		go func() { waiting <- d.Tx(ctx, func(*db.Tx) error { ran = true; return nil }) }()
@@ -201,7 +201,7 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		cause := errors.New("boom")
 		try := func(name string) (err error) {
 			defer func() {
@@ -220,7 +220,7 @@ func TestPanic(t *testing.T) {
 		if err := try("first"); err != nil {
 			t.Error(err)
 		}
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		follower := make(chan error, 1)
 		go func() { follower <- try("follower") }()
 		waitFor(d, 1)
@@ -236,7 +236,7 @@ func TestPanic(t *testing.T) {
 
 // A function that ends its goroutine, as FailNow does, leaves the others alone.
 func TestGoexit(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		end := func(tx *db.Tx) error {
 			if err := insert(tx, "gone"); err != nil {
 				return err
@@ -244,14 +244,14 @@ func TestGoexit(t *testing.T) {
 			runtime.Goexit()
 			return nil
 		}
-		leader := hold(d, end)
-		results := behind(d, func(tx *db.Tx) error { return insert(tx, "a") })
+		leader := startHeld(d, end)
+		results := startBehind(d, func(tx *db.Tx) error { return insert(tx, "a") })
 		close(leader.release)
 		if err := <-results[0]; err != nil {
 			t.Error(err)
 		}
 		// A follower ends the goroutine of its leader and, when it is run again, its own.
-		leader = hold(d, func(tx *db.Tx) error { return insert(tx, "lost with its caller") })
+		leader = startHeld(d, func(tx *db.Tx) error { return insert(tx, "lost with its caller") })
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -273,15 +273,15 @@ func TestUncertainCommit(t *testing.T) {
 	for step, happened := range map[string]bool{"commit": false, "committed": true} {
 		t.Run(step, func(t *testing.T) {
 			c := commits{fail: map[string]error{}}
-			onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
+			onFileAndMemory(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 				cause := errors.New("input/output error")
 				c.fail[step] = cause
 				told := 0
-				leader := hold(d, func(tx *db.Tx) error {
+				leader := startHeld(d, func(tx *db.Tx) error {
 					tx.OnCommit(func() { told++ })
 					return insert(tx, "a")
 				})
-				results := behind(d, func(tx *db.Tx) error {
+				results := startBehind(d, func(tx *db.Tx) error {
 					tx.OnCommit(func() { told++ })
 					return insert(tx, "b")
 				})
@@ -308,7 +308,7 @@ func TestUncertainCommit(t *testing.T) {
 
 func TestBeginFails(t *testing.T) {
 	c := commits{fail: map[string]error{}}
-	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 		cause := errors.New("cannot")
 		c.fail["begin"] = cause
 		if err := d.Tx(context.Background(), func(tx *db.Tx) error { return insert(tx, "a") }); err != cause {
@@ -320,9 +320,9 @@ func TestBeginFails(t *testing.T) {
 
 // What only COMMIT finds wrong hurts the one who did it.
 func TestDeferredConstraint(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
-		results := behind(d,
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		results := startBehind(d,
 			func(tx *db.Tx) error {
 				_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 				return err
@@ -353,7 +353,7 @@ func TestRetry(t *testing.T) {
 		}
 		return nil
 	}
-	onBoth(t, Options{Fault: fault}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{Fault: fault}, func(t *testing.T, d *testDB) {
 		attempts, failures = 0, 2
 		mustInsert(t, d, "a")
 		if attempts != 3 {
@@ -393,9 +393,9 @@ func busyError(t *testing.T) error {
 }
 
 func TestClose(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
-		results := behind(d, func(tx *db.Tx) error { return insert(tx, "a") })
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		results := startBehind(d, func(tx *db.Tx) error { return insert(tx, "a") })
 		closed := make(chan error, 1)
 		go func() { closed <- d.Close() }()
 		for open := true; open; runtime.Gosched() {
@@ -433,7 +433,7 @@ func isForeignKey(err error) bool {
 // A transaction that is undone with others and run again is told of its commit once, and not of the
 // commit that failed.
 func TestOnCommitOfShared(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		var told []string
 		put := func(name string) func(*db.Tx) error {
 			return func(tx *db.Tx) error {
@@ -441,8 +441,8 @@ func TestOnCommitOfShared(t *testing.T) {
 				return insert(tx, name)
 			}
 		}
-		leader := hold(d, put("leader"))
-		results := behind(d, put("b"), func(tx *db.Tx) error {
+		leader := startHeld(d, put("leader"))
+		results := startBehind(d, put("b"), func(tx *db.Tx) error {
 			tx.OnCommit(func() { told = append(told, "orphan") })
 			_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 			return err
@@ -463,9 +463,9 @@ func TestOnCommitOfShared(t *testing.T) {
 // What OnCommit was given may panic: the transaction is committed, those that shared the commit
 // hear of it, and its caller panics.
 func TestOnCommitPanics(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		cause := errors.New("boom")
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		recovered := make(chan any, 1)
 		go func() {
 			defer func() { recovered <- recover() }()

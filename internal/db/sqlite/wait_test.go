@@ -83,14 +83,14 @@ func TestScansLeaveConnections(t *testing.T) {
 			})
 		}()
 	}
-	for range cap(d.scans) {
+	for range cap(d.scanSlots) {
 		<-running
 	}
 	if err := d.queryRow(`SELECT 1`).Scan(new(int)); err != nil {
 		t.Error(err)
 	}
 	if n := len(running); n != 0 {
-		t.Errorf("%d scans more than %d run", n, cap(d.scans))
+		t.Errorf("%d scans more than %d run", n, cap(d.scanSlots))
 	}
 	close(release)
 	for range scans {
