@@ -26,7 +26,7 @@ const (
 )
 
 // NewToken is what the owner of a new token decides.
-type NewToken struct {
+type TokenOptions struct {
 	Name     string         // for lists; may be empty
 	Scope    auth.Scope     // what the token may do at most
 	Lifetime time.Duration  // see ParseLifetime
@@ -74,13 +74,13 @@ func CheckTokenName(name string) error {
 
 // CreateToken makes a token of an account and returns it with its secret, which is not kept.
 // Errors: those of CheckTokenName.
-func (s *Service) CreateToken(ctx context.Context, owner Account, t NewToken) (Token, string, error) {
+func (s *Service) CreateToken(ctx context.Context, owner Account, t TokenOptions) (Token, string, error) {
 	return s.createToken(ctx, owner, t, func(*rows.Tx) (int64, error) { return owner.id, nil })
 }
 
 // CreateRobot makes a robot with a token, which it returns with its secret.
 // Errors: ErrExists; those of CheckNames and CheckTokenName.
-func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t NewToken) (Token, string, error) {
+func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t TokenOptions) (Token, string, error) {
 	if err := CheckNames(name, groups); err != nil {
 		return Token{}, "", err
 	}
@@ -98,7 +98,7 @@ func (s *Service) CreateRobot(ctx context.Context, name string, groups []string,
 
 // createToken makes a token of an account. ownerID returns the id of the account's row.
 func (s *Service) createToken(
-	ctx context.Context, owner Account, t NewToken, ownerID func(*rows.Tx) (int64, error),
+	ctx context.Context, owner Account, t TokenOptions, ownerID func(*rows.Tx) (int64, error),
 ) (Token, string, error) {
 	if err := CheckTokenName(t.Name); err != nil {
 		return Token{}, "", err

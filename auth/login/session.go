@@ -82,7 +82,7 @@ func (s *Service) exchange(ctx context.Context, idToken string, ttl time.Duratio
 // createSession makes the row of a session, if its id_token was not exchanged before.
 func (s *Service) createSession(ctx context.Context, row rows.AuthToken, proved oidc.IDToken) (id int64, err error) {
 	err = s.rows.Tx(ctx, func(tx *rows.Tx) error {
-		if err := tx.ForgetExpired(row.CreatedAt, forgetAtOnce); err != nil {
+		if err := tx.DeleteExpired(row.CreatedAt, forgetAtOnce); err != nil {
 			return err
 		}
 		if err := tx.UseIDToken(proved.Identity.Issuer, proved.ID, proved.Expires.Add(rememberFor).UnixMicro()); err != nil {

@@ -95,12 +95,12 @@ func (tx *Tx) CreateAccount(a Account) (int64, error) {
 			return 0, err
 		}
 	}
-	return id, tx.changeAuth()
+	return id, tx.raiseAuthVersion()
 }
 
 // SetPassword changes the hash of an account's password and its Stamp, or is fs.ErrNotExist.
 func (tx *Tx) SetPassword(id int64, hash string, cost int) error {
-	return tx.changeOne(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
+	return tx.finishChange(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
 		WHERE id = $1`, id, hash, cost))
 }
 
@@ -110,17 +110,17 @@ func (tx *Tx) SetGroups(id int64, groups []string) error {
 	if err != nil {
 		return err
 	}
-	return tx.changeOne(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
+	return tx.finishChange(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
 }
 
 // SetDisabled shuts an account out or lets it in again, or is fs.ErrNotExist.
 func (tx *Tx) SetDisabled(id int64, disabled bool) error {
-	return tx.changeOne(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
+	return tx.finishChange(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
 }
 
 // DeleteAccount removes an account and its tokens, or is fs.ErrNotExist.
 func (tx *Tx) DeleteAccount(id int64) error {
-	return tx.changeOne(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
+	return tx.finishChange(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
 }
 
 func scanAccount(row scanner) (Account, error) {

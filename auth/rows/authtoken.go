@@ -81,7 +81,7 @@ func (tx *Tx) CreateAuthToken(t AuthToken) (int64, error) {
 
 // DeleteAuthToken removes a token, or is fs.ErrNotExist.
 func (tx *Tx) DeleteAuthToken(id int64) error {
-	return tx.changeOne(tx.exec(`DELETE FROM auth_tokens WHERE id = $1`, id))
+	return tx.finishChange(tx.exec(`DELETE FROM auth_tokens WHERE id = $1`, id))
 }
 
 // DeleteAuthTokensOf removes all tokens of an account.
@@ -90,7 +90,7 @@ func (tx *Tx) DeleteAuthTokensOf(accountID int64) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	return tx.changeAuth()
+	return tx.raiseAuthVersion()
 }
 
 // TouchAuthToken records when a token was last used. The AuthVersion stays. A token
@@ -114,7 +114,7 @@ func (tx *Tx) UseIDToken(issuer, jti string, expires int64) error {
 // ForgetExpired removes at most n sessions and n used identity tokens that expired
 // before now. Personal and robot tokens stay, so that a list shows them expired. The
 // AuthVersion stays: an expired row has no effect.
-func (tx *Tx) ForgetExpired(now int64, n int) error {
+func (tx *Tx) DeleteExpired(now int64, n int) error {
 	_, err := tx.exec(`DELETE FROM auth_tokens WHERE id IN
 		(SELECT id FROM auth_tokens WHERE account_id IS NULL AND expires_at < $1 LIMIT $2)`, now, n)
 	if err != nil {

@@ -151,12 +151,12 @@ func TestForgetExpired(t *testing.T) {
 			t.Errorf("%d used tokens are left (%v), want %d", used, err, want)
 		}
 	}
-	if change(t, db, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) }) {
+	if change(t, db, db, func(tx *Tx) error { return tx.DeleteExpired(3, 2) }) {
 		t.Error("what was expired changes the version")
 	}
 	left(3)
-	write(t, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) })
+	write(t, db, func(tx *Tx) error { return tx.DeleteExpired(3, 2) })
 	left(2)
-	write(t, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) })
+	write(t, db, func(tx *Tx) error { return tx.DeleteExpired(3, 2) })
 	left(2) // those of 3 and 4 hold
 }

@@ -51,20 +51,20 @@ func (d *DB) AuthVersion(ctx context.Context) (int64, error) {
 }
 
 // changeAuth lets the AuthVersion change with the commit.
-func (tx *Tx) changeAuth() error {
+func (tx *Tx) raiseAuthVersion() error {
 	_, err := tx.exec(`UPDATE auth SET version = version + 1 WHERE id = 1`)
 	return err
 }
 
 // changeOne ends a change of n rows, of which there should be one.
-func (tx *Tx) changeOne(n int64, err error) error {
+func (tx *Tx) finishChange(n int64, err error) error {
 	if err != nil {
 		return err
 	}
 	if n == 0 {
 		return fs.ErrNotExist
 	}
-	return tx.changeAuth()
+	return tx.raiseAuthVersion()
 }
 
 // scanner is one row of a result.

@@ -50,10 +50,10 @@ func (tx *Tx) PutSigningKey(k SigningKey) error {
 	if err != nil {
 		return err
 	}
-	return tx.changeAuth()
+	return tx.raiseAuthVersion()
 }
 
 // DeleteSigningKey removes a key, or is fs.ErrNotExist.
 func (tx *Tx) DeleteSigningKey(kid string) error {
-	return tx.changeOne(tx.exec(`DELETE FROM signing_keys WHERE kid = $1`, kid))
+	return tx.finishChange(tx.exec(`DELETE FROM signing_keys WHERE kid = $1`, kid))
 }
