@@ -96,7 +96,7 @@ func (b *Buffers) copy(ctx context.Context, s *stream) error {
 	defer b.budget.release(len(*buf))
 	for {
 		p, slow, end := s.fill(ctx, *buf, true)
-		if err := s.pass(p, end); err != nil || end != nil {
+		if err := s.hashAndWrite(p, end); err != nil || end != nil {
 			return err
 		}
 		if slow {
@@ -119,11 +119,11 @@ func (b *Buffers) copyLarge(ctx context.Context, s *stream) (done bool, err erro
 	defer b.releaseLarge(one)
 	p, slow, end := s.fill(ctx, *one, false)
 	if slow || end != nil {
-		return end != nil, s.pass(p, end)
+		return end != nil, s.hashAndWrite(p, end)
 	}
 	two := b.takeLarge()
 	if two == nil {
-		return false, s.pass(p, nil)
+		return false, s.hashAndWrite(p, nil)
 	}
 	defer b.releaseLarge(two)
 	return s.overlap(ctx, *one, *two)
@@ -167,16 +167,16 @@ func (s *stream) fill(ctx context.Context, buf []byte, whole bool) (p []byte, sl
 }
 
 // pass hashes and writes p, after which src ended with end, or goes on if that is nil.
-func (s *stream) pass(p []byte, end error) error {
+func (s *stream) hashAndWrite(p []byte, end error) error {
 	s.n += int64(len(p))
 	if _, err := s.sum.Write(p); err != nil {
 		return sumError(err)
 	}
-	return s.put(p, end)
+	return s.writeUnlessFailed(p, end)
 }
 
 // put writes p, unless src failed after it, in which case the object will be discarded.
-func (s *stream) put(p []byte, end error) error {
+func (s *stream) writeUnlessFailed(p []byte, end error) error {
 	if end != nil && end != io.EOF {
 		return end
 	}
@@ -197,7 +197,7 @@ func (s *stream) overlap(ctx context.Context, one, two []byte) (done bool, err e
 	for {
 		s.n += int64(len(p))
 		h.work <- p
-		err := s.put(p, end)
+		err := s.writeUnlessFailed(p, end)
 		var (
 			q    []byte
 			slow bool
@@ -213,7 +213,7 @@ func (s *stream) overlap(ctx context.Context, one, two []byte) (done bool, err e
 			return true, err
 		}
 		if slow {
-			return qEnd != nil, s.pass(q, qEnd)
+			return qEnd != nil, s.hashAndWrite(q, qEnd)
 		}
 		p, next, end = q, p[:cap(p)], qEnd
 	}

@@ -91,7 +91,7 @@ func ContentDirs() iter.Seq[string] {
 }
 
 // KeysOf yields the keys that list returns for each of Directories, in their order, until an error.
-func KeysOf(list func(dir string) ([]string, error)) iter.Seq2[string, error] {
+func WalkKeys(list func(dir string) ([]string, error)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for dir := range Directories() {
 			keys, err := list(dir)

@@ -11,9 +11,9 @@ import (
 
 const (
 	// spaceInterval is how many bytes of a body are taken at once from what may be written.
-	spaceInterval = 1 << 20
+	takeInterval = 1 << 20
 	// spaceAge is how long a look at the free space holds: others write to the file system too.
-	spaceAge = 100 * time.Millisecond
+	maxSpaceAge = 100 * time.Millisecond
 	// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives
 	// each.
 	bytesPerInode = 16 << 10
@@ -30,13 +30,13 @@ func LimitSpace(s Store, minFree int64, paths ...string) Store {
 	if minFree <= 0 {
 		return s
 	}
-	return &limited{s, &space{minFree: minFree, paths: paths, look: freeRoom}}
+	return &limited{s, &spaceLimit{minFree: minFree, paths: paths, measure: readFreeSpace}}
 }
 
 // limited is a Store with a limit on its space.
 type limited struct {
 	Store
-	space *space
+	space *spaceLimit
 }
 
 // CheckSpace implements [Store].
@@ -53,13 +53,13 @@ func (l *limited) Put(ctx context.Context, key string, src io.Reader, sum io.Wri
 // limitedReader is a body that fails where the space ends.
 type limitedReader struct {
 	src   io.Reader
-	space *space
+	space *spaceLimit
 	n     int64 // bytes that were read and not taken yet
 }
 
 // Read reads unless too little space is left for what was read before.
 func (r *limitedReader) Read(p []byte) (int, error) {
-	if r.n > spaceInterval {
+	if r.n > takeInterval {
 		if err := r.space.take(r.n, 0); err != nil {
 			return 0, err
 		}
@@ -67,27 +67,27 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.src.Read(p)
 	if r.n += int64(n); err != nil {
-		r.space.took(r.n)
+		r.space.subtract(r.n)
 		r.n = 0
 	}
 	return n, err
 }
 
 // room is what an ordinary user may still take of a file system.
-type room struct {
-	bytes  int64
-	inodes int64
-	all    int64 // inodes, free or not; 0 where they are not counted
+type freeSpace struct {
+	bytes     int64
+	inodes    int64
+	allInodes int64 // inodes, free or not; 0 where they are not counted
 }
 
 // space is what may be written to file systems.
-type space struct {
+type spaceLimit struct {
 	minFree int64
 	paths   []string
-	look    func(path string) (room, error)
+	measure func(path string) (freeSpace, error)
 
 	mu            sync.Mutex // guards what follows
-	looked        time.Time  // zero when the last look found too little
+	measured      time.Time  // zero when the last look found too little
 	bytes, inodes int64      // what may be taken until the next look
 }
 
@@ -96,11 +96,11 @@ type space struct {
 // The others wait while one looks, which is at most ten times a second as long as there is much
 // space. If they did not, what they take meanwhile would have to be counted, although the look may
 // have seen it.
-func (s *space) take(bytes, inodes int64) error {
+func (s *spaceLimit) take(bytes, inodes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bytes < bytes || s.inodes < inodes || s.looked.IsZero() || time.Since(s.looked) >= spaceAge {
-		if err := s.lookAtAll(); err != nil {
+	if s.bytes < bytes || s.inodes < inodes || s.measured.IsZero() || time.Since(s.measured) >= maxSpaceAge {
+		if err := s.measureAll(); err != nil {
 			return err
 		}
 	}
@@ -110,18 +110,18 @@ func (s *space) take(bytes, inodes int64) error {
 }
 
 // took notes bytes that were written.
-func (s *space) took(bytes int64) {
+func (s *spaceLimit) subtract(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes -= bytes
 }
 
 // lookAtAll looks at each file system, and fails where one has too little.
-func (s *space) lookAtAll() error {
-	s.looked = time.Time{}
+func (s *spaceLimit) measureAll() error {
+	s.measured = time.Time{}
 	s.bytes, s.inodes = math.MaxInt64, math.MaxInt64
 	for _, path := range s.paths {
-		free, err := s.look(path)
+		free, err := s.measure(path)
 		if err != nil {
 			return fmt.Errorf("free space of %s: %w", path, err)
 		}
@@ -129,16 +129,16 @@ func (s *space) lookAtAll() error {
 			return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be",
 				ErrNoSpace, free.bytes, path, s.minFree)
 		}
-		least := min(s.minFree/bytesPerInode, free.all/20)
+		least := min(s.minFree/bytesPerInode, free.allInodes/20)
 		if free.inodes < least {
 			return fmt.Errorf("%w: %d inodes are free on the file system of %s, %d must be",
 				ErrNoSpace, free.inodes, path, least)
 		}
 		s.bytes = min(s.bytes, free.bytes-s.minFree)
-		if free.all > 0 {
+		if free.allInodes > 0 {
 			s.inodes = min(s.inodes, free.inodes-least)
 		}
 	}
-	s.looked = time.Now()
+	s.measured = time.Now()
 	return nil
 }

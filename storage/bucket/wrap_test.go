@@ -74,7 +74,7 @@ func TestMetrics(t *testing.T) {
 	buckettest.WantObject(t, b, testKey, []byte("x"))
 	b.Get(t.Context(), bucket.Marker)
 	b.Put(t.Context(), bucket.Marker, iotest.ErrReader(io.ErrUnexpectedEOF), io.Discard)
-	faulty.Read = func(_ string, err error) error { return errors.New("broken") }
+	faulty.ReplaceReadError = func(_ string, err error) error { return errors.New("broken") }
 	b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
 	b.Delete(t.Context(), testKey)
 

@@ -16,7 +16,7 @@ type Faulty struct {
 	Fail func(op, key string) (happens bool, err error)
 	// Read, where set, is given the error of each read of the body of a Put, and returns the one
 	// that the Put gets: so it fails in mid-body (nil), or before the object is published (io.EOF).
-	Read func(key string, err error) error
+	ReplaceReadError func(key string, err error) error
 }
 
 func (f *Faulty) fail(op, key string) (bool, error) {
@@ -32,8 +32,8 @@ func (f *Faulty) Put(ctx context.Context, key string, src io.Reader, sum io.Writ
 	if !happens {
 		return 0, err
 	}
-	if f.Read != nil {
-		src = &faultyReader{src, func(err error) error { return f.Read(key, err) }}
+	if f.ReplaceReadError != nil {
+		src = &faultyReader{src, func(err error) error { return f.ReplaceReadError(key, err) }}
 	}
 	n, perr := f.Store.Put(ctx, key, src, sum)
 	return n, errors.Join(perr, err)
@@ -41,13 +41,13 @@ func (f *Faulty) Put(ctx context.Context, key string, src io.Reader, sum io.Writ
 
 type faultyReader struct {
 	io.Reader
-	instead func(error) error
+	replace func(error) error
 }
 
 // Read reads and replaces the error.
 func (r *faultyReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
-	return n, r.instead(err)
+	return n, r.replace(err)
 }
 
 // Get implements [bucket.Store].

@@ -106,7 +106,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 	content, err := s.blobs.ReadAll(ctx, key)
 	switch {
 	case err == nil:
-		return memory{bytes.NewReader(content)}, nil
+		return openObject{bytes.NewReader(content)}, nil
 	case isNotExist(err):
 		return nil, &fs.PathError{Op: "get", Path: key, Err: fs.ErrNotExist}
 	default:
@@ -115,10 +115,10 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 }
 
 // memory is an open object.
-type memory struct{ *bytes.Reader }
+type openObject struct{ *bytes.Reader }
 
 // Close does nothing.
-func (memory) Close() error { return nil }
+func (openObject) Close() error { return nil }
 
 // Delete implements [bucket.Store].
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
@@ -145,11 +145,11 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 
 // Keys implements [bucket.Store].
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
-	return bucket.KeysOf(func(dir string) ([]string, error) { return s.keysOf(ctx, dir) })
+	return bucket.WalkKeys(func(dir string) ([]string, error) { return s.keysIn(ctx, dir) })
 }
 
 // keysOf returns the keys in one of the directories, sorted.
-func (s *Store) keysOf(ctx context.Context, dir string) (keys []string, err error) {
+func (s *Store) keysIn(ctx context.Context, dir string) (keys []string, err error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}

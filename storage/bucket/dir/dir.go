@@ -82,7 +82,7 @@ func (s *Store) path(key string) string {
 }
 
 // noSpace adds bucket.ErrNoSpace to an error of a full disk or a used up quota.
-func noSpace(err error) error {
+func wrapNoSpace(err error) error {
 	if err != nil && isDiskFull(err) {
 		return fmt.Errorf("%w: %w", bucket.ErrNoSpace, err)
 	}

@@ -55,7 +55,7 @@ func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Write
 func (s *Store) CheckSpace() error { return nil }
 
 // object is one that is being written.
-type object struct {
+type objectWriter struct {
 	disk disk
 	file *os.File // nil when it is closed
 	dir  *os.File // the directory that names it
@@ -67,51 +67,51 @@ type object struct {
 
 // create makes the file of an object. Where the directory of its key went missing it fails: a new
 // one would not be durable, or lie below the mount point of a disk that is gone.
-func (s *Store) create(key string) (*object, error) {
-	o := &object{disk: s.disk, final: s.path(key)}
+func (s *Store) create(key string) (*objectWriter, error) {
+	o := &objectWriter{disk: s.disk, final: s.path(key)}
 	o.path = o.final
 	if key == bucket.Marker {
 		o.path += temporarySuffix()
 	}
 	var err error
 	if o.dir, err = s.disk.openDir(s.path(path.Dir(key))); err != nil {
-		return nil, noSpace(err)
+		return nil, wrapNoSpace(err)
 	}
 	if o.file, err = s.disk.create(o.path); err != nil {
 		o.dir.Close()
-		return nil, noSpace(err)
+		return nil, wrapNoSpace(err)
 	}
 	return o, nil
 }
 
 // write appends p.
-func (o *object) write(p []byte) error {
-	return noSpace(o.disk.write(o.file, p))
+func (o *objectWriter) write(p []byte) error {
+	return wrapNoSpace(o.disk.write(o.file, p))
 }
 
 // publish makes the bytes durable, gives them their key where they have another name, and makes
 // that durable.
-func (o *object) publish() error {
+func (o *objectWriter) publish() error {
 	if err := o.disk.sync(o.file); err != nil { // durable: file
-		return noSpace(err)
+		return wrapNoSpace(err)
 	}
 	err := o.file.Close()
 	o.file = nil
 	if err != nil {
-		return noSpace(err)
+		return wrapNoSpace(err)
 	}
 	if o.path != o.final {
 		if err := o.disk.rename(o.path, o.final); err != nil {
-			return noSpace(err)
+			return wrapNoSpace(err)
 		}
 	}
 	o.published = true
-	return noSpace(o.disk.syncDir(o.dir)) // durable: directory
+	return wrapNoSpace(o.disk.syncDir(o.dir)) // durable: directory
 }
 
 // close removes the object unless it was published, and lets go of all that create took. Without an
 // fsync, since the key of a Put that failed will be deleted.
-func (o *object) close() {
+func (o *objectWriter) close() {
 	if o.file != nil {
 		o.file.Close()
 	}

@@ -34,11 +34,11 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 
 // Keys implements [bucket.Store]. Temporary and foreign files are not among the keys.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
-	return bucket.KeysOf(func(dir string) ([]string, error) { return s.keysOf(ctx, dir) })
+	return bucket.WalkKeys(func(dir string) ([]string, error) { return s.keysIn(ctx, dir) })
 }
 
 // keysOf returns the keys in one of the directories, sorted.
-func (s *Store) keysOf(ctx context.Context, dir string) (keys []string, err error) {
+func (s *Store) keysIn(ctx context.Context, dir string) (keys []string, err error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
