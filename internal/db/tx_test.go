@@ -11,7 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// fakeConn has one row, whose column is the number of its statement, and fails the statement "bad".
+// fakeConn answers each query with one row that holds the number of statements so far. The
+// statement "bad" fails, and the query "none" has no row.
 type fakeConn struct{ asked []string }
 
 var errBad = errors.New("bad statement")
@@ -74,7 +75,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A statement that failed ends the transaction: its error is that of the rest, and of the whole.
+// TestRunFails checks that after a failed statement later ones fail with its error, and so does the
+// transaction.
 func TestRunFails(t *testing.T) {
 	wrong := errors.New("wrong")
 	for _, own := range []error{nil, wrong} {
@@ -100,7 +102,7 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
-// fakeEngine records what it was asked.
+// fakeEngine records its last query.
 type fakeEngine struct {
 	Engine
 	asked string

@@ -23,12 +23,12 @@ func (s *suite) testNoRow() {
 		if n, err := tx.Exec(`UPDATE items SET name = 'b'`); n != 0 || err != nil {
 			s.Errorf("changed %d, %v", n, err)
 		}
-		return insert(tx, "a") // no row is no failure
+		return insert(tx, "a") // the transaction goes on after a query without rows
 	}))
 	s.wantNames("a")
 }
 
-// Columns have the values that they were given.
+// testValues checks that values of each type are read as they were written.
 func (s *suite) testValues() {
 	for i, want := range []struct {
 		size   *int64
@@ -55,7 +55,7 @@ func (s *suite) testValues() {
 			s.Errorf("%q came back as %q", name, back)
 		}
 	}
-	// Placeholders go by their numbers.
+	// Placeholders refer to arguments by number.
 	var first, second string
 	s.must(s.db.QueryRow(context.Background(), `SELECT name, $2 || $1 FROM items WHERE name <> $1 ORDER BY name LIMIT 1`, "a", "b").Scan(&first, &second))
 	if second != "ba" {
@@ -63,7 +63,7 @@ func (s *suite) testValues() {
 	}
 }
 
-// A list of strings is one argument.
+// testLists passes a list of strings as one argument.
 func (s *suite) testLists() {
 	strange := `'"\ä` + "\u2028<&>"
 	names := []string{"a", "b", strange}
@@ -119,7 +119,8 @@ func (s *suite) testListsOfStructs() {
 	}
 }
 
-// A scan has rows in their order until it is told to stop, and gives its connection back.
+// testScan checks that a scan returns rows in order, stops when it is told to, and releases its
+// connection.
 func (s *suite) testScan() {
 	s.insert("a", "b", "c")
 	wrong := errors.New("wrong")
@@ -145,7 +146,7 @@ func (s *suite) testScan() {
 	}
 }
 
-// A scan that waits for others ends with its context.
+// testScansWait checks that a waiting scan ends when its context ends.
 func (s *suite) testScansWait() {
 	release := make(chan struct{})
 	var wg sync.WaitGroup
@@ -163,7 +164,7 @@ func (s *suite) testScansWait() {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	var err error
-	for err == nil { // until the others hold every connection
+	for err == nil { // until the other scans occupy all slots
 		err = s.db.Scan(ended, `SELECT 1`, nil, func(db.Row) (bool, error) { return true, nil })
 	}
 	if !errors.Is(err, context.Canceled) {

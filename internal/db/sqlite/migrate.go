@@ -12,11 +12,11 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// filesDir is where the migrations of this engine are among the files of a schema.
+// migrationsDir is the directory in db.Schema.Files with the migrations for this engine.
 const migrationsDir = "sqlite"
 
-// migrate brings the database of c up to date, unless it is, and then refuses it
-// if it is for newer programs only.
+// migrate runs the migrations that are missing in the database of c. It returns an error if the
+// database needs a newer program.
 func migrate(ctx context.Context, c *conn, s db.Schema) error {
 	version, err := schemaVersion(c)
 	if err != nil {
@@ -38,7 +38,7 @@ func migrate(ctx context.Context, c *conn, s db.Schema) error {
 	return nil
 }
 
-// up runs the migrations that are missing, each in a transaction.
+// runMigrations runs the migrations that are missing, each in a transaction.
 func runMigrations(ctx context.Context, c *conn, s db.Schema) error {
 	files, err := fs.Sub(s.Files, migrationsDir)
 	if err != nil {
@@ -55,7 +55,7 @@ func runMigrations(ctx context.Context, c *conn, s db.Schema) error {
 	return err
 }
 
-// schemaVersion is the number of the newest migration that ran, 0 in a new database.
+// schemaVersion returns the number of the newest migration that ran, or 0 in a new database.
 func schemaVersion(c *conn) (int, error) {
 	if has, err := c.queryInt(hasTableSQL, goose.DefaultTablename); err != nil || has == 0 {
 		return 0, err
@@ -63,7 +63,7 @@ func schemaVersion(c *conn) (int, error) {
 	return c.queryInt(`SELECT COALESCE(MAX(version_id), 0) FROM ` + goose.DefaultTablename)
 }
 
-// number returns the one number that a query is for.
+// queryInt runs a query that returns one number.
 func (c *conn) queryInt(query string, args ...any) (n int, err error) {
 	rows, err := c.query(query, args, 1)
 	if err != nil {
@@ -76,18 +76,19 @@ func (c *conn) queryInt(query string, args ...any) (n int, err error) {
 	return n, err
 }
 
-// lender is a connector whose only connection is lent from elsewhere: closing it does nothing.
+// sharedConnector lets database/sql, which goose needs, use an open connection. Closing the sql.DB
+// leaves the connection open.
 type sharedConnector struct{ conn driver.Conn }
 
-// Connect lends the connection.
+// Connect returns the open connection.
 func (l sharedConnector) Connect(context.Context) (driver.Conn, error) {
 	return sharedConn{l.conn}, nil
 }
 
-// Driver is there for the interface; nothing opens by it.
+// Driver returns nil. Only sql.DB.Driver would call it.
 func (l sharedConnector) Driver() driver.Driver { return nil }
 
 type sharedConn struct{ driver.Conn }
 
-// Close leaves the connection to its owner.
+// Close does nothing: the owner closes the connection.
 func (sharedConn) Close() error { return nil }

@@ -18,7 +18,7 @@ import (
 // commits counts the commits of a database and can fail them.
 type commits struct {
 	n    atomic.Int32
-	fail map[string]error // by step, each once
+	fail map[string]error // by step; each is returned once
 }
 
 func (c *commits) fault(step string) error {
@@ -119,7 +119,7 @@ func TestMaxBatch(t *testing.T) {
 	}
 }
 
-// A batch also ends by time: the leader of one that lasts leads only itself.
+// TestBatchTime checks that a batch takes no further calls after its time limit.
 func TestBatchTime(t *testing.T) {
 	var c commits
 	d := openTest(t, fileURL(t), Options{Fault: c.fault})
@@ -161,7 +161,8 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	})
 }
 
-// A call whose context ends in the moment that it is made leader passes the leadership on.
+// TestContextEndsWhenNamedLeader checks that a call whose context ends just as it becomes the
+// leader hands the leadership on.
 func TestContextEndsWhenNamedLeader(t *testing.T) {
 	var q queue
 	first, second := &call{wake: make(chan bool, 1)}, &call{wake: make(chan bool, 1)}
@@ -172,7 +173,7 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 	results := make(chan error, 1)
 	go func() {
 		leader, err := q.join(ctx, first)
-		if leader { // the wake won: there is nothing to run
+		if leader { // it became the leader before it saw the end of ctx
 			q.handOff()
 			err = context.Canceled
 		}
@@ -234,7 +235,8 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// A function that ends its goroutine, as FailNow does, leaves the others alone.
+// TestGoexit checks that a function that ends its goroutine, as FailNow does, does not affect other
+// calls.
 func TestGoexit(t *testing.T) {
 	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		end := func(tx *db.Tx) error {
@@ -250,7 +252,7 @@ func TestGoexit(t *testing.T) {
 		if err := <-results[0]; err != nil {
 			t.Error(err)
 		}
-		// A follower ends the goroutine of its leader and, when it is run again, its own.
+		// A follower ends the goroutine of its leader and, when it runs again, its own.
 		leader = startHeld(d, func(tx *db.Tx) error { return insert(tx, "lost with its caller") })
 		ended := make(chan struct{})
 		go func() {
@@ -267,8 +269,8 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
-// A commit may fail without having happened, and fail having happened. Both
-// look the same to the callers, and those who share it share the doubt.
+// TestUncertainCommit checks that a commit that fails with an unknown outcome, whether it happened
+// or not, is ErrUncertain for all its calls.
 func TestUncertainCommit(t *testing.T) {
 	for step, happened := range map[string]bool{"commit": false, "committed": true} {
 		t.Run(step, func(t *testing.T) {
@@ -318,7 +320,8 @@ func TestBeginFails(t *testing.T) {
 	})
 }
 
-// What only COMMIT finds wrong hurts the one who did it.
+// TestDeferredConstraint checks that a constraint that only COMMIT checks fails only the call that
+// violated it.
 func TestDeferredConstraint(t *testing.T) {
 	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
@@ -370,7 +373,7 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-// busyError is what SQLite answers when another process writes.
+// busyError returns the error of SQLite when another process writes.
 func busyError(t *testing.T) error {
 	d := openTest(t, fileURL(t), Options{})
 	other, err := d.connect()
@@ -415,7 +418,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// isUnique reports whether err is a violated UNIQUE or PRIMARY KEY constraint.
+// isUnique reports whether err means that a UNIQUE or PRIMARY KEY constraint was violated.
 func isUnique(err error) bool {
 	switch resultCode(err) {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
@@ -424,14 +427,13 @@ func isUnique(err error) bool {
 	return false
 }
 
-// isForeignKey reports whether err is a violated foreign key: something named is
-// not there, or something removed is named elsewhere.
+// isForeignKey reports whether err means that a foreign key was violated.
 func isForeignKey(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
-// A transaction that is undone with others and run again is told of its commit once, and not of the
-// commit that failed.
+// TestOnCommitOfShared checks that after a failed shared commit the functions of OnCommit are
+// called only for the calls that are committed when they run again.
 func TestOnCommitOfShared(t *testing.T) {
 	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		var told []string
@@ -460,8 +462,8 @@ func TestOnCommitOfShared(t *testing.T) {
 	})
 }
 
-// What OnCommit was given may panic: the transaction is committed, those that shared the commit
-// hear of it, and its caller panics.
+// TestOnCommitPanics checks that a panic in a function of OnCommit reaches the caller of its
+// transaction, which is committed, and that the other calls return.
 func TestOnCommitPanics(t *testing.T) {
 	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		cause := errors.New("boom")
