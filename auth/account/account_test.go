@@ -15,7 +15,7 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-// world is the accounts of an empty database, at a time that stands still.
+// fixture is the service of a new database, with a clock that stands still.
 type fixture struct {
 	*Service
 	t    *testing.T
@@ -99,7 +99,7 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// TestBadNames: a bad name, group or password adds nothing and changes nothing.
+// TestBadNames checks that a bad name, group or password adds nothing and changes nothing.
 func TestBadNames(t *testing.T) {
 	w := newFixture(t)
 	alice := w.addUser("alice")
@@ -128,7 +128,7 @@ func TestBadNames(t *testing.T) {
 	}
 }
 
-// TestSetPassword: a new password revokes the tokens unless they are kept.
+// TestSetPassword checks that a new password revokes the tokens unless keepTokens is set.
 func TestSetPassword(t *testing.T) {
 	w := newFixture(t)
 	alice := w.addUser("alice")
@@ -148,7 +148,8 @@ func TestSetPassword(t *testing.T) {
 	}
 }
 
-// TestAccountsInPages lists more accounts than a page has, and ends when the caller has enough.
+// TestAccountsInPages lists more accounts than one page has, and checks that the caller may stop
+// early.
 func TestAccountsInPages(t *testing.T) {
 	w := newFixture(t)
 	const all = pageSize + 1
@@ -189,7 +190,7 @@ func TestFirstUser(t *testing.T) {
 	}
 }
 
-// TestDatabaseFails: what the database cannot do is an error that says what was tried.
+// TestDatabaseFails checks that an error of the database names the operation that failed.
 func TestDatabaseFails(t *testing.T) {
 	w := newFixture(t)
 	alice := w.addUser("alice")

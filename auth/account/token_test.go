@@ -75,7 +75,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestBadTokens: what is wrong with a token leaves no robot behind.
+// TestBadTokens checks that a bad name, group or token name creates no robot.
 func TestBadTokens(t *testing.T) {
 	w := newFixture(t)
 	for name, groups := range map[string][]string{"Bad Name": nil, "good": {"Bad Group"}} {
