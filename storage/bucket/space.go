@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// spaceInterval is how many bytes of a body are taken at once from what may be written.
+	// takeInterval is the number of bytes of a body after which they are taken from a spaceLimit.
 	takeInterval = 1 << 20
-	// spaceAge is how long a look at the free space holds: others write to the file system too.
+	// maxSpaceAge is how long a measurement is used, since others write to the file system too.
 	maxSpaceAge = 100 * time.Millisecond
-	// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives
-	// each.
+	// bytesPerInode is the number of bytes of min_free that require one free inode. mkfs.ext4 has
+	// the same ratio.
 	bytesPerInode = 16 << 10
 )
 
-// LimitSpace returns s with a Put that fails with ErrNoSpace, before and during a body, when fewer
-// than minFree bytes are free on the file system of one of the paths. Of inodes, where a file
-// system counts them, one for each 16 KiB of minFree must stay free, or 5 % if that is less. 0
-// turns the checks off.
+// LimitSpace returns s with a Put that fails with ErrNoSpace, before or during a body, when fewer
+// than minFree bytes are free on the file system of any of the paths. If a file system counts
+// inodes, one for each 16 KiB of minFree must be free too, or 5 % of all if that is less. If
+// minFree is 0, LimitSpace returns s.
 //
-// The file systems are looked at when the last look is 100 ms old, or when what it found has been
-// written since: what others take within 100 ms is not seen.
+// The free space is measured again after 100 ms, or when the space that was found has been written.
+// So what other programs write within 100 ms is not noticed.
 func LimitSpace(s Store, minFree int64, paths ...string) Store {
 	if minFree <= 0 {
 		return s
@@ -33,7 +33,7 @@ func LimitSpace(s Store, minFree int64, paths ...string) Store {
 	return &limited{s, &spaceLimit{minFree: minFree, paths: paths, measure: readFreeSpace}}
 }
 
-// limited is a Store with a limit on its space.
+// limited is the Store that LimitSpace returns.
 type limited struct {
 	Store
 	space *spaceLimit
@@ -50,14 +50,14 @@ func (l *limited) Put(ctx context.Context, key string, src io.Reader, sum io.Wri
 	return l.Store.Put(ctx, key, &limitedReader{src: src, space: l.space}, sum)
 }
 
-// limitedReader is a body that fails where the space ends.
+// limitedReader is a body that fails when too little space is left.
 type limitedReader struct {
 	src   io.Reader
 	space *spaceLimit
-	n     int64 // bytes that were read and not taken yet
+	n     int64 // bytes that were read and not yet taken from space
 }
 
-// Read reads unless too little space is left for what was read before.
+// Read fails if too little space is left for the bytes that were read before.
 func (r *limitedReader) Read(p []byte) (int, error) {
 	if r.n > takeInterval {
 		if err := r.space.take(r.n, 0); err != nil {
@@ -73,29 +73,30 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// room is what an ordinary user may still take of a file system.
+// freeSpace is the space on a file system that is free for an ordinary user.
 type freeSpace struct {
 	bytes     int64
 	inodes    int64
-	allInodes int64 // inodes, free or not; 0 where they are not counted
+	allInodes int64 // free and used; 0 if the file system does not count inodes
 }
 
-// space is what may be written to file systems.
+// spaceLimit keeps count of the bytes and inodes that may be written until the next measurement.
 type spaceLimit struct {
 	minFree int64
 	paths   []string
 	measure func(path string) (freeSpace, error)
 
-	mu            sync.Mutex // guards what follows
-	measured      time.Time  // zero when the last look found too little
-	bytes, inodes int64      // what may be taken until the next look
+	mu            sync.Mutex // guards the fields below
+	measured      time.Time  // zero if the last measurement failed or found too little
+	bytes, inodes int64      // left until the next measurement
 }
 
-// take takes bytes and inodes of what may be written. Errors: ErrNoSpace, those of looking.
+// take takes bytes and inodes from the space that is left, and measures it again if needed.
+// Errors: ErrNoSpace; those of measure.
 //
-// The others wait while one looks, which is at most ten times a second as long as there is much
-// space. If they did not, what they take meanwhile would have to be counted, although the look may
-// have seen it.
+// The lock is held during a measurement. Otherwise what another goroutine takes meanwhile would have
+// to be subtracted from the result, which may include it already. With enough space there are at
+// most ten measurements a second.
 func (s *spaceLimit) take(bytes, inodes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,14 +110,14 @@ func (s *spaceLimit) take(bytes, inodes int64) error {
 	return nil
 }
 
-// took notes bytes that were written.
+// subtract takes bytes that were written, without a check.
 func (s *spaceLimit) subtract(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes -= bytes
 }
 
-// lookAtAll looks at each file system, and fails where one has too little.
+// measureAll measures each file system, and returns an error if one has too little space.
 func (s *spaceLimit) measureAll() error {
 	s.measured = time.Time{}
 	s.bytes, s.inodes = math.MaxInt64, math.MaxInt64

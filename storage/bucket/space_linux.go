@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readFreeSpace returns what is left of the file system of path.
+// readFreeSpace returns the free space on the file system of path.
 func readFreeSpace(path string) (freeSpace, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// disk is a file system that counts how often it is looked at.
+// fakeDisk is a file system that counts how many times it is measured.
 type fakeDisk struct {
 	freeSpace
 	measured int
@@ -25,12 +25,13 @@ func (d *fakeDisk) measure(string) (freeSpace, error) {
 func (d *fakeDisk) wantMeasured(t *testing.T, n int) {
 	t.Helper()
 	if d.measured != n {
-		t.Errorf("looked %d times, want %d", d.measured, n)
+		t.Errorf("measured %d times, want %d", d.measured, n)
 	}
 }
 
-// The file system is looked at once in 100 ms, as long as what it had is not used up.
-func TestSpaceIsLookedAtOnce(t *testing.T) {
+// TestSpaceIsMeasuredOnce checks that a file system is measured once in 100 ms, unless the space
+// that was found is used up.
+func TestSpaceIsMeasuredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const minFree = 16 << 20
 		d := &fakeDisk{freeSpace: freeSpace{bytes: minFree + 3<<20, inodes: 1 << 20, allInodes: 1 << 20}}
@@ -53,7 +54,7 @@ func TestSpaceIsLookedAtOnce(t *testing.T) {
 		take(0, 1, nil)
 		d.wantMeasured(t, 2)
 
-		// More than it had, of bytes and of inodes.
+		// More bytes or inodes are taken than were found.
 		d.bytes = minFree - 1
 		take(4<<20, 0, ErrNoSpace)
 		d.wantMeasured(t, 3)
@@ -66,7 +67,7 @@ func TestSpaceIsLookedAtOnce(t *testing.T) {
 		take(0, 1, ErrNoSpace)
 		d.wantMeasured(t, 5)
 
-		// Too little is not remembered.
+		// A measurement that found too little is not used again.
 		d.inodes++
 		take(0, 0, nil)
 		d.wantMeasured(t, 6)
@@ -76,7 +77,7 @@ func TestSpaceIsLookedAtOnce(t *testing.T) {
 	})
 }
 
-// A file system that counts no inodes has enough of them.
+// TestSpaceWithoutInodes checks that a file system that counts no inodes never lacks them.
 func TestSpaceWithoutInodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &fakeDisk{freeSpace: freeSpace{bytes: math.MaxInt64}}
@@ -100,7 +101,8 @@ func (s discarding) Put(ctx context.Context, _ string, src io.Reader, sum io.Wri
 	return s.buffers.Copy(ctx, src, sum, func([]byte) error { return nil })
 }
 
-// What small bodies take is counted as well, so that many of them within 100 ms are not too many.
+// TestSpaceOfSmallBodies checks that small bodies are counted too, so that many of them within 100
+// ms do not exceed the limit.
 func TestSpaceOfSmallBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const minFree = 16 << 20
@@ -122,7 +124,8 @@ func TestSpaceOfSmallBodies(t *testing.T) {
 	})
 }
 
-// In mid-body too, at least once in each MiB: here the space is gone after the first bytes.
+// TestSpaceEndsInMidBody checks that a Put fails in the middle of a body, at most one MiB and its
+// buffers after the space is gone.
 func TestSpaceEndsInMidBody(t *testing.T) {
 	for _, buffer := range []int{100 << 10, 1 << 20, 4 << 20} {
 		var free atomic.Int64

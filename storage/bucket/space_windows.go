@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// readFreeSpace returns what is left of the file system of path. Windows counts no inodes.
+// readFreeSpace returns the free space on the file system of path. Windows counts no inodes.
 func readFreeSpace(path string) (freeSpace, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

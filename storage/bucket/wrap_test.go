@@ -58,7 +58,7 @@ func TestLimitSpace(t *testing.T) {
 	}
 }
 
-// A Store with wrappers is one.
+// TestWrappers runs the suite on a Store with all wrappers.
 func TestWrappers(t *testing.T) {
 	buckettest.Run(t, func(t testing.TB, o bucket.Options) bucket.Store {
 		s := cloud.OpenMemory(o)
