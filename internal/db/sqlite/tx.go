@@ -28,7 +28,7 @@ func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	defer func() { e.metrics.transaction.Observe(time.Since(start).Seconds()) }()
 	alone := false
 	for attempt := 1; ; attempt++ {
-		err := e.try(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
+		err := e.runOnce(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
 		if err == nil || attempt == maxAttempts || !retryable(err) {
 			return wrapNoSpace(err)
 		}
@@ -37,8 +37,8 @@ func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	}
 }
 
-// try runs a call once.
-func (e *engine) try(ctx context.Context, c *call) error {
+// runOnce runs a call once, as the leader or by waiting for it.
+func (e *engine) runOnce(ctx context.Context, c *call) error {
 	leader, err := e.queue.join(ctx, c)
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func (b *batch) run(c *call) {
 }
 
 func (b *batch) begin() error {
-	if err := b.inject("begin"); err != nil {
+	if err := b.injectFault("begin"); err != nil {
 		return err
 	}
 	_, err := b.conn.exec(beginSQL)
@@ -219,11 +219,11 @@ func (b *batch) commit() {
 	}
 	b.engine.metrics.batch.Observe(float64(len(ready)))
 	start := time.Now()
-	err := b.inject("commit")
+	err := b.injectFault("commit")
 	if err == nil {
 		_, err = b.conn.exec(commitSQL)
 		if err == nil {
-			err = b.inject("committed")
+			err = b.injectFault("committed")
 			b.open = false
 		}
 	}
@@ -259,8 +259,8 @@ func (b *batch) finish(c *call, err error) {
 	}
 }
 
-// inject returns the fault that a test sets for a step.
-func (b *batch) inject(step string) error {
+// injectFault returns the fault that a test sets for a step.
+func (b *batch) injectFault(step string) error {
 	if b.engine.fault == nil {
 		return nil
 	}
