@@ -26,15 +26,15 @@ var (
 	ErrUnknown = errors.New("it does not exist")
 )
 
-// problem is an error whose text is for users, and which wraps ErrExists or ErrUnknown.
-type problem struct {
+// userError is an error whose text is for users, and which wraps ErrExists or ErrUnknown.
+type userError struct {
 	kind error
 	text string
 }
 
-func (p *problem) Error() string { return p.text }
+func (p *userError) Error() string { return p.text }
 
-func (p *problem) Unwrap() error { return p.kind }
+func (p *userError) Unwrap() error { return p.kind }
 
 // pageSize is the number of rows that a list reads at once.
 const pageSize = 500
@@ -93,7 +93,7 @@ func (s *Service) Account(ctx context.Context, kind auth.Kind, name string) (Acc
 	a, err := s.rows.Account(ctx, string(kind), name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Account{}, &problem{ErrUnknown, fmt.Sprintf("the database has no %s %q", kind, name)}
+		return Account{}, &userError{ErrUnknown, fmt.Sprintf("the database has no %s %q", kind, name)}
 	case err != nil:
 		return Account{}, fmt.Errorf("reading the %s %q: %w", kind, name, err)
 	}
@@ -143,7 +143,7 @@ func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) 
 }
 
 func errTaken(kind auth.Kind, name string) error {
-	return &problem{ErrExists, fmt.Sprintf("there is a %s %q already", kind, name)}
+	return &userError{ErrExists, fmt.Sprintf("there is a %s %q already", kind, name)}
 }
 
 // AddUser adds a user with a password.
@@ -197,7 +197,7 @@ func (s *Service) SetPassword(ctx context.Context, a Account, password string, k
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(tx *rows.Tx) error {
+	return s.update(ctx, func(tx *rows.Tx) error {
 		if err := tx.SetPassword(a.id, hash, login.DefaultCost); err != nil || keepTokens {
 			return err
 		}
@@ -211,23 +211,23 @@ func (s *Service) SetGroups(ctx context.Context, a Account, groups []string) (Ac
 		return a, err
 	}
 	a.Groups = groups
-	return a, s.change(ctx, func(tx *rows.Tx) error { return tx.SetGroups(a.id, groups) })
+	return a, s.update(ctx, func(tx *rows.Tx) error { return tx.SetGroups(a.id, groups) })
 }
 
 // SetDisabled disables or enables an account with its tokens, and returns the changed account.
 func (s *Service) SetDisabled(ctx context.Context, a Account, disabled bool) (Account, error) {
 	a.Disabled = disabled
-	return a, s.change(ctx, func(tx *rows.Tx) error { return tx.SetDisabled(a.id, disabled) })
+	return a, s.update(ctx, func(tx *rows.Tx) error { return tx.SetDisabled(a.id, disabled) })
 }
 
 // Remove removes an account with its tokens. A new account may use the name again; it has another
 // id, so it is not taken for the removed one.
 func (s *Service) Remove(ctx context.Context, a Account) error {
-	return s.change(ctx, func(tx *rows.Tx) error { return tx.DeleteAccount(a.id) })
+	return s.update(ctx, func(tx *rows.Tx) error { return tx.DeleteAccount(a.id) })
 }
 
-// change runs fn, which changes an existing account, in a transaction.
-func (s *Service) change(ctx context.Context, fn func(tx *rows.Tx) error) error {
+// update runs fn, which changes an existing account, in a transaction.
+func (s *Service) update(ctx context.Context, fn func(tx *rows.Tx) error) error {
 	if err := s.rows.Tx(ctx, fn); err != nil {
 		return fmt.Errorf("changing the account: %w", err)
 	}

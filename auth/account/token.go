@@ -189,7 +189,7 @@ func (s *Service) Revoke(ctx context.Context, id int64) error {
 	err := s.rows.Tx(ctx, func(tx *rows.Tx) error { return tx.DeleteAuthToken(id) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &problem{ErrUnknown, fmt.Sprintf("there is no token %d", id)}
+		return &userError{ErrUnknown, fmt.Sprintf("there is no token %d", id)}
 	case err != nil:
 		return fmt.Errorf("revoking token %d: %w", id, err)
 	}

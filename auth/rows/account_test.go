@@ -48,7 +48,7 @@ func newAccount(t *testing.T, db *DB, a Account) int64 {
 	return id
 }
 
-// TestAccountChanges checks that another database handle on the file sees each change of an account.
+// TestAccountChanges checks that another handle on the same file sees each change of an account.
 func TestAccountChanges(t *testing.T) {
 	url := dbtest.File(t)
 	db, other := openAuth(t, url), openAuth(t, url)
