@@ -10,7 +10,8 @@
 //     returned nil, the removal survives a power cut.
 //   - Before Put returns, an incomplete object may be under the key, so it must not be read. If src
 //     fails, ctx ends, or the disk is full or fails, Put removes it. If the process dies, it stays.
-//     So the caller records the key before Put, and deletes recorded keys whose Put did not succeed.
+//     So the caller records the key before Put, and deletes the recorded keys whose Put did not
+//     succeed.
 //   - A Put that returns an error may have happened, so the caller deletes its key too.
 //   - The memory for buffers does not depend on the size of the bodies. Each Put has 32 KiB. Large
 //     buffers are lent to fast bodies, within Options.Buffers.

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// paced is a body whose pieces arrive each after a pause.
-type paced struct {
+// pacedReader is a body whose pieces arrive each after a pause.
+type pacedReader struct {
 	t      *testing.T
 	bytes  *bytes.Reader
 	pieces []piece
 }
 
-// piece is a part of a paced body.
+// piece is a part of the body of a pacedReader.
 type piece struct {
 	bytes int
 	pause time.Duration // before the first byte
 	used  func()        // if not nil, called before the pause to check the buffers in use
 }
 
-func (p *paced) Read(buf []byte) (int, error) {
+func (p *pacedReader) Read(buf []byte) (int, error) {
 	if len(p.pieces) == 0 {
 		return 0, io.EOF
 	}
@@ -58,7 +58,7 @@ func TestD9SlowBodies(t *testing.T) {
 			}
 		}
 		const first, both = firstBuffer, firstBuffer + 2*defaultBuffer
-		src := &paced{t: t, pieces: []piece{
+		src := &pacedReader{t: t, pieces: []piece{
 			{bytes: firstBuffer, used: used(first)},
 			{bytes: 3*defaultBuffer + 1000, used: used(first + defaultBuffer)},
 			{bytes: 1, pause: time.Minute, used: used(both)},  // found to be slow

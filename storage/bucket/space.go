@@ -30,20 +30,20 @@ func LimitSpace(s Store, minFree int64, paths ...string) Store {
 	if minFree <= 0 {
 		return s
 	}
-	return &limited{s, &spaceLimit{minFree: minFree, paths: paths, measure: readFreeSpace}}
+	return &limitedStore{s, &spaceLimit{minFree: minFree, paths: paths, measure: readFreeSpace}}
 }
 
-// limited is the Store that LimitSpace returns.
-type limited struct {
+// limitedStore is the Store that LimitSpace returns.
+type limitedStore struct {
 	Store
 	space *spaceLimit
 }
 
 // CheckSpace implements [Store].
-func (l *limited) CheckSpace() error { return l.space.take(0, 0) }
+func (l *limitedStore) CheckSpace() error { return l.space.take(0, 0) }
 
 // Put implements [Store].
-func (l *limited) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
+func (l *limitedStore) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
 	if err := l.space.take(0, 1); err != nil {
 		return 0, fmt.Errorf("bucket: put %s: %w", key, err)
 	}
@@ -94,9 +94,9 @@ type spaceLimit struct {
 // take takes bytes and inodes from the space that is left, and measures it again if needed.
 // Errors: ErrNoSpace; those of measure.
 //
-// The lock is held during a measurement. Otherwise what another goroutine takes meanwhile would have
-// to be subtracted from the result, which may include it already. With enough space there are at
-// most ten measurements a second.
+// The lock is held during a measurement. Otherwise what another goroutine takes meanwhile would
+// have to be subtracted from the result, which may include it already. With enough space there are
+// at most ten measurements a second.
 func (s *spaceLimit) take(bytes, inodes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -91,13 +91,13 @@ func TestSpaceWithoutInodes(t *testing.T) {
 	})
 }
 
-// discarding is a Store whose Put keeps nothing.
-type discarding struct {
+// discardingStore is a Store whose Put stores nothing.
+type discardingStore struct {
 	Store
 	buffers *Buffers
 }
 
-func (s discarding) Put(ctx context.Context, _ string, src io.Reader, sum io.Writer) (int64, error) {
+func (s discardingStore) Put(ctx context.Context, _ string, src io.Reader, sum io.Writer) (int64, error) {
 	return s.buffers.Copy(ctx, src, sum, func([]byte) error { return nil })
 }
 
@@ -107,8 +107,8 @@ func TestSpaceOfSmallBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const minFree = 16 << 20
 		d := &fakeDisk{freeSpace: freeSpace{bytes: minFree + 1<<20}}
-		inner := discarding{buffers: NewBuffers(Options{})}
-		s := &limited{inner, &spaceLimit{minFree: minFree, paths: []string{"x"}, measure: d.measure}}
+		inner := discardingStore{buffers: NewBuffers(Options{})}
+		s := &limitedStore{inner, &spaceLimit{minFree: minFree, paths: []string{"x"}, measure: d.measure}}
 		put := func(want error) {
 			t.Helper()
 			if _, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
@@ -131,8 +131,8 @@ func TestSpaceEndsInMidBody(t *testing.T) {
 		var free atomic.Int64
 		free.Store(100)
 		look := func(string) (freeSpace, error) { return freeSpace{bytes: free.Load()}, nil }
-		inner := discarding{buffers: NewBuffers(Options{BufferSize: buffer})}
-		s := &limited{inner, &spaceLimit{minFree: 1, paths: []string{"x"}, measure: look}}
+		inner := discardingStore{buffers: NewBuffers(Options{BufferSize: buffer})}
+		s := &limitedStore{inner, &spaceLimit{minFree: 1, paths: []string{"x"}, measure: look}}
 		var summed atomic.Int64
 		_, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 32<<20), writerFunc(func(p []byte) (int, error) {
 			free.Store(0)

@@ -32,7 +32,7 @@ func testFailingReader(t *testing.T, open Open) {
 			WantKeys(t, b)
 		}
 	}
-	_, err := b.Put(t.Context(), testKey, stuck{}, io.Discard)
+	_, err := b.Put(t.Context(), testKey, stuckReader{}, io.Discard)
 	if !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("a reader that gives nothing: %v", err)
 	}
@@ -68,7 +68,7 @@ func testEndedContext(t *testing.T, open Open) {
 func testFailingHash(t *testing.T, open Open) {
 	b := open(t, bucket.Options{})
 	for _, at := range offsets {
-		_, err := b.Put(t.Context(), testKey, io.LimitReader(Endless{}, 41<<20), &failingSum{left: at})
+		_, err := b.Put(t.Context(), testKey, io.LimitReader(Endless{}, 41<<20), &failingHash{left: at})
 		if !errors.Is(err, errSum) {
 			t.Errorf("after %d bytes: %v", at, err)
 		}
@@ -109,7 +109,7 @@ func testGoroutines(t *testing.T, open Open) {
 					b.Put(t.Context(), testKey, src, NewDigest())
 				}()
 			}
-			b.Put(t.Context(), testKey, Endless{}, &failingSum{left: size})
+			b.Put(t.Context(), testKey, Endless{}, &failingHash{left: size})
 		}
 	})
 }
@@ -161,15 +161,15 @@ func wantPart(t *testing.T, b bucket.Store, content []byte) {
 
 var errSum = errors.New("cannot hash")
 
-type failingSum struct{ left int64 }
+type failingHash struct{ left int64 }
 
-func (f *failingSum) Write(p []byte) (int, error) {
+func (f *failingHash) Write(p []byte) (int, error) {
 	if f.left -= int64(len(p)); f.left < 0 {
 		return 0, errSum
 	}
 	return len(p), nil
 }
 
-type stuck struct{}
+type stuckReader struct{}
 
-func (stuck) Read([]byte) (int, error) { return 0, nil }
+func (stuckReader) Read([]byte) (int, error) { return 0, nil }
