@@ -212,12 +212,12 @@ func (b *batch) abandon(cause error) {
 
 // commit commits the transaction and finishes its calls.
 func (b *batch) commit() {
-	ready := b.succeeded
-	if len(ready) == 0 {
+	succeeded := b.succeeded
+	if len(succeeded) == 0 {
 		b.rollback()
 		return
 	}
-	b.engine.metrics.batch.Observe(float64(len(ready)))
+	b.engine.metrics.batch.Observe(float64(len(succeeded)))
 	start := time.Now()
 	err := b.injectFault("commit")
 	if err == nil {
@@ -235,7 +235,7 @@ func (b *batch) commit() {
 		b.rollback()
 		b.broken = true
 		err = fmt.Errorf("%w: %w", db.ErrUncertain, err)
-	case len(ready) > 1:
+	case len(succeeded) > 1:
 		// One call may be the cause (a disk nearly full, a deferred constraint): each runs alone.
 		b.rollback()
 		err = &sharedError{err}
@@ -243,7 +243,7 @@ func (b *batch) commit() {
 		b.rollback()
 	}
 	b.succeeded = nil
-	for _, c := range ready {
+	for _, c := range succeeded {
 		if err == nil || errors.Is(err, db.ErrUncertain) {
 			c.runOnCommit() // before finish wakes its caller
 		}
