@@ -78,10 +78,10 @@ func TestPutStepsFail(t *testing.T) {
 			b.Fail = func(op, key string) (bool, error) { return op != "put", putFault(op, key) }
 		},
 		"in mid-body": func(b *buckettest.Faulty) {
-			b.Read = func(string, error) error { return errFault }
+			b.ReplaceReadError = func(string, error) error { return errFault }
 		},
 		"before it is published": func(b *buckettest.Faulty) {
-			b.Read = func(_ string, err error) error {
+			b.ReplaceReadError = func(_ string, err error) error {
 				if err == io.EOF {
 					return errFault
 				}
@@ -107,7 +107,7 @@ func TestPutStepsFail(t *testing.T) {
 			w.want(errFault, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)
-			w.bytes.Fail, w.bytes.Read = nil, nil
+			w.bytes.Fail, w.bytes.ReplaceReadError = nil, nil
 			w.push("a", "hello")
 			w.settle(1)
 		})

@@ -83,7 +83,7 @@ func (s *Service) exchange(ctx context.Context, idToken string, ttl time.Duratio
 // createSession creates the row of a session, unless its id token was exchanged before.
 func (s *Service) createSession(ctx context.Context, row rows.AuthToken, proved oidc.IDToken) (id int64, err error) {
 	err = s.rows.Tx(ctx, func(tx *rows.Tx) error {
-		if err := tx.ForgetExpired(row.CreatedAt, maxForget); err != nil {
+		if err := tx.DeleteExpired(row.CreatedAt, maxForget); err != nil {
 			return err
 		}
 		if err := tx.UseIDToken(proved.Identity.Issuer, proved.ID, proved.Expires.Add(idTokenRetention).UnixMicro()); err != nil {
