@@ -117,7 +117,7 @@ func TestAuthExplain(t *testing.T) {
 		"team 6 allow push no is for group:team-a\n", "lead 7 allow push,delete,catalog yes is for group:leads, in **\n",
 		"job 8 allow push no is for oidc:github\n", "inside 9 allow pull no is about other actions\n", "keep 10 deny delete no is about other actions\n",
 	} {
-		if !strings.Contains(squeeze(r.stdout), want) {
+		if !strings.Contains(joinSpaces(r.stdout), want) {
 			t.Errorf("no %q in\n%s", want, r.stdout)
 		}
 	}
@@ -141,13 +141,13 @@ func TestAuthExplain(t *testing.T) {
 		t.Errorf("%+v, want %+v", v, want)
 	}
 	r = berth(t, nil, "auth", "explain", "user:eve", "pull", "a", "--data", filepath.Join(t.TempDir(), "none"))
-	if !strings.Contains(squeeze(r.stdout), "default policy - allow pull,push,delete,catalog yes is for authenticated, in **\n") {
+	if !strings.Contains(joinSpaces(r.stdout), "default policy - allow pull,push,delete,catalog yes is for authenticated, in **\n") {
 		t.Errorf("%+v", r)
 	}
 }
 
 // squeeze makes one space of several.
-func squeeze(s string) string {
+func joinSpaces(s string) string {
 	var b strings.Builder
 	for line := range strings.Lines(s) {
 		b.WriteString(strings.Join(strings.Fields(line), " ") + "\n")

@@ -116,7 +116,7 @@ func TestHealthcheck(t *testing.T) {
 		t.Errorf("stopping: %+v", r)
 	}
 	p.signal(syscall.SIGTERM)
-	p.ended(1)
+	p.awaitExit(1)
 	if r := check(); r.code != 1 || !strings.Contains(r.stderr, "not ready") {
 		t.Errorf("ended: %+v", r)
 	}

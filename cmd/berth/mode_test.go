@@ -70,7 +70,7 @@ func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 1<<20)
 	u := beginUpload(t, p, len(content))
 	u.send(content[:len(content)/2])
-	u.arriving()
+	u.awaitStored()
 	addUser(t, data, "alice", "secret")
 	p.await("authentication", func() bool { return p.status() == http.StatusUnauthorized })
 	if status := p.status(basic("alice", "secret")...); status != http.StatusOK {
@@ -249,5 +249,5 @@ func TestStopIgnoresHangups(t *testing.T) {
 		t.Errorf("ping: %d", status)
 	}
 	p.signal(os.Interrupt)
-	p.ended(1)
+	p.awaitExit(1)
 }

@@ -13,7 +13,7 @@ import (
 
 // asked runs a command at a terminal, answers what it asks, and returns its exit code with all that
 // was on the screen.
-func asked(t *testing.T, data string, answers []string, args ...string) (code int, seen string) {
+func runAtTerminal(t *testing.T, data string, answers []string, args ...string) (code int, seen string) {
 	t.Helper()
 	screen, terminal := openTerminal(t)
 	cmd := command(t, nil, append(args, "--data", data)...)
@@ -76,12 +76,12 @@ func TestPasswordIsAskedFor(t *testing.T) {
 		{[]string{"typed secret\n", "typed secret\n"}, 0, "added user alice"},
 		{nil, 1, "already"}, // before anything is asked
 	} {
-		code, seen := asked(t, data, c.answers, "user", "add", "alice")
+		code, seen := runAtTerminal(t, data, c.answers, "user", "add", "alice")
 		if code != c.code || !strings.Contains(seen, c.want) || strings.Contains(seen, "typed") {
 			t.Errorf("%q: %d, %q", c.answers, code, seen)
 		}
 	}
-	if code, seen := asked(t, data, []string{"half a secr\x03"}, "user", "passwd", "alice"); code != 1 || strings.Contains(seen, "changed") {
+	if code, seen := runAtTerminal(t, data, []string{"half a secr\x03"}, "user", "passwd", "alice"); code != 1 || strings.Contains(seen, "changed") {
 		t.Errorf("interrupted: %d, %q", code, seen)
 	}
 	p := serve(t, data, nil)
@@ -92,7 +92,7 @@ func TestPasswordIsAskedFor(t *testing.T) {
 
 // Neither a password nor a token is anywhere in the data directory.
 func TestSecretsAreNotKept(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("the very password", "user", "add", "alice", "--password-stdin")
 	token := strings.TrimSpace(o.ok("", "token", "create", "--owner", "alice", "--scope", "repository:**:pull"))
 	if files := grep(t, o.data, "alice"); len(files) == 0 {

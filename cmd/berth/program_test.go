@@ -179,7 +179,7 @@ func (p *program) signal(s os.Signal) {
 }
 
 // ended waits for the end of the process and checks its exit code.
-func (p *program) ended(code int) {
+func (p *program) awaitExit(code int) {
 	p.t.Helper()
 	<-p.done
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
@@ -191,7 +191,7 @@ func (p *program) ended(code int) {
 func (p *program) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
-	p.ended(0)
+	p.awaitExit(0)
 }
 
 // request is one exchange. It fails the test when there is no answer.

@@ -50,14 +50,14 @@ func (u *slowUpload) send(b []byte) {
 
 // arriving waits until the server has put bytes of the body into its bucket: more than any other
 // object there has.
-func (u *slowUpload) arriving() {
+func (u *slowUpload) awaitStored() {
 	u.t.Helper()
-	u.p.await("bytes in the bucket", func() bool { return largeObject(u.p.line.Data) })
+	u.p.await("bytes in the bucket", func() bool { return hasLargeObject(u.p.line.Data) })
 }
 
 // largeObject reports whether the bucket in a data directory has an object, or a part, of 64 KiB or
 // more.
-func largeObject(data string) bool {
+func hasLargeObject(data string) bool {
 	found := false
 	err := filepath.WalkDir(filepath.Join(data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -80,7 +80,7 @@ func (u *slowUpload) answer() *http.Response {
 }
 
 // refuses waits until nobody listens on the server's address.
-func (p *program) refuses() {
+func (p *program) awaitRefusal() {
 	p.t.Helper()
 	p.await("the end of listening", func() bool {
 		conn, err := net.Dial("tcp", p.line.Addr)
@@ -99,9 +99,9 @@ func TestStopRecordsUploads(t *testing.T) {
 	p := serve(t, data, nil, "--shutdown-grace", "50ms", "--shutdown-record", "1h")
 	u := beginUpload(t, p, len(content))
 	u.send(content[:3*len(content)/4])
-	u.arriving()
+	u.awaitStored()
 	p.signal(syscall.SIGTERM)
-	p.ended(0)
+	p.awaitExit(0)
 	if !strings.Contains(p.log.String(), "uploads record what arrived") || strings.Contains(p.log.String(), "are cut") {
 		t.Error("the log does not say so")
 	}
@@ -130,14 +130,14 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 1<<20)
 	u := beginUpload(t, p, len(content))
 	u.send(content[:len(content)/2])
-	u.arriving()
+	u.awaitStored()
 	p.signal(syscall.SIGTERM)
-	p.refuses()
+	p.awaitRefusal()
 	u.send(content[len(content)/2:])
 	if resp := u.answer(); resp.StatusCode != http.StatusAccepted || resp.Header.Get("Range") != fmt.Sprintf("0-%d", len(content)-1) {
 		t.Errorf("%s, Range %q", resp.Status, resp.Header.Get("Range"))
 	}
-	p.ended(0)
+	p.awaitExit(0)
 }
 
 // TestStopDoesNotLinger: a stop does not wait for a body that is only read on because its request
@@ -163,7 +163,7 @@ func TestStopDoesNotLinger(t *testing.T) {
 		}
 	}()
 	p.signal(syscall.SIGTERM)
-	p.ended(0)
+	p.awaitExit(0)
 }
 
 // TestStopCutsWhatDoesNotEnd: neither step of a stop waits without end.
@@ -171,7 +171,7 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-grace", "0s", "--shutdown-record", "0s")
 	u := beginUpload(t, p, 1<<20)
 	u.send(make([]byte, 1<<19))
-	u.arriving()
+	u.awaitStored()
 	p.stop()
 }
 
@@ -212,7 +212,7 @@ func TestDelayServesOn(t *testing.T) {
 		t.Error(err)
 	}
 	p.signal(syscall.SIGINT)
-	p.ended(1)
+	p.awaitExit(1)
 	if !strings.Contains(p.log.String(), "a second signal: exit at once") {
 		t.Error("the last words are not in the log")
 	}
@@ -229,11 +229,11 @@ func TestSecondSignal(t *testing.T) {
 	}
 	u := beginUpload(t, p, 1<<20)
 	u.send(make([]byte, 1<<19))
-	u.arriving()
+	u.awaitStored()
 	p.signal(syscall.SIGINT)
-	p.refuses()
+	p.awaitRefusal()
 	p.signal(syscall.SIGTERM)
-	p.ended(1)
+	p.awaitExit(1)
 
 	p = serve(t, data, nil)
 	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
@@ -242,6 +242,6 @@ func TestSecondSignal(t *testing.T) {
 	if !strings.Contains(p.log.String(), "unfinished objects of an earlier run") {
 		t.Error("the half body of the first run was not released")
 	}
-	p.await("the deletion of the half body", func() bool { return !largeObject(p.line.Data) })
+	p.await("the deletion of the half body", func() bool { return !hasLargeObject(p.line.Data) })
 	p.stop()
 }

@@ -29,7 +29,7 @@ func TestAuditFileFails(t *testing.T) {
 	for n := 1; n <= 2; n++ {
 		a.out = lineWriter{to: &sink{fail: true}}
 		for range 2 {
-			a.add([]byte("bad\n"))
+			a.writeLine([]byte("bad\n"))
 		}
 		if got := strings.Count(out.String(), "level=ERROR"); got != n {
 			t.Errorf("%d errors in the log, want %d", got, n)
@@ -38,7 +38,7 @@ func TestAuditFileFails(t *testing.T) {
 			t.Errorf("%v lines are counted, want %d", got, 2*n)
 		}
 		a.out = lineWriter{to: a.file}
-		a.add([]byte("good\n"))
+		a.writeLine([]byte("good\n"))
 	}
 	if err := a.file.Close(); err != nil {
 		t.Fatal(err)

@@ -277,7 +277,7 @@ func TestLogTellsOfItsLastGap(t *testing.T) {
 		for range 150 {
 			lines.Write(line)
 		}
-		<-lines.hurried
+		<-lines.flushNow
 		go lines.run()
 		lines.close()
 		if got := out.String(); strings.Count(got, "\n") != 101 || !strings.HasSuffix(got, "\n50 missing\n") {
@@ -333,10 +333,10 @@ func TestGuardLogsAPanic(t *testing.T) {
 		log, lines := startLog(t, "json", &out)
 		crashed := false
 		crash := func() { lines.close(); crashed = true }
-		if err := guard(log, crash, func() error { return os.ErrInvalid }); !errors.Is(err, os.ErrInvalid) || crashed {
+		if err := crashOnPanic(log, crash, func() error { return os.ErrInvalid }); !errors.Is(err, os.ErrInvalid) || crashed {
 			t.Errorf("got %v, crashed: %v", err, crashed)
 		}
-		_ = guard(log, crash, func() error { panic("boom") })
+		_ = crashOnPanic(log, crash, func() error { panic("boom") })
 		if got := out.String(); !crashed || !strings.Contains(got, `"value":"boom"`) || !strings.Contains(got, "TestGuardLogsAPanic") {
 			t.Errorf("crashed: %v, got %q", crashed, got)
 		}
