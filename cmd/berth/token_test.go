@@ -32,7 +32,7 @@ func TestTokenCreate(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got.tokenInfo, want)
 	}
 
-	// Standard output has the token and nothing else, for a pipe; what it is stands beside.
+	// Standard output has only the token, for a pipe. The description is on standard error.
 	r := o.run("", "token", "create", "--owner", "alice", "--scope", "repository:**:pull")
 	secret, newline := strings.CutSuffix(r.stdout, "\n")
 	if _, err := login.ParseSecret(secret); err != nil || !newline || strings.Contains(r.stderr, secret) || !strings.Contains(r.stderr, "token 2 of alice") {

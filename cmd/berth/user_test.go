@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// onRows runs commands on one data directory.
+// cli runs commands on one data directory.
 type cli struct {
 	t    *testing.T
 	data string
 }
 
-// run runs a command, whose standard input is input, to its end.
+// run runs a command to its end, with input as its standard input.
 func (o cli) run(input string, args ...string) result {
 	o.t.Helper()
 	return berthReading(o.t, input, nil, append(args, "--data", o.data)...)
 }
 
-// ok runs a command that must go well and returns its standard output.
+// ok runs a command that must succeed and returns its standard output.
 func (o cli) ok(input string, args ...string) string {
 	o.t.Helper()
 	r := o.run(input, args...)
@@ -31,7 +31,7 @@ func (o cli) ok(input string, args ...string) string {
 	return r.stdout
 }
 
-// into runs a command that must go well with --json, and reads its output.
+// into runs a command that must succeed with --json, and decodes its output.
 func (o cli) into(v any, input string, args ...string) {
 	o.t.Helper()
 	out := o.ok(input, append(args, "--json")...)
@@ -40,8 +40,8 @@ func (o cli) into(v any, input string, args ...string) {
 	}
 }
 
-// refused runs a command that must fail with an error that has all of these words, and print
-// nothing else.
+// refused runs a command that must fail. Its error must contain all of the words, and standard
+// output must be empty.
 func (o cli) refused(input string, words []string, args ...string) {
 	o.t.Helper()
 	r := o.run(input, args...)
