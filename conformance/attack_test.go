@@ -23,7 +23,7 @@ import (
 )
 
 // awaitLog waits until the log has so many lines with a text.
-func (g *guarded) awaitLog(n int, text string) {
+func (g *authServer) awaitLog(n int, text string) {
 	g.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		found := 0
@@ -47,7 +47,7 @@ const reloaded = `"msg":"reloaded","setting":"auth.policy"`
 // TestA6PolicyReload: a policy file that is not right changes nothing, whether the
 // server notices the change or is told to look, and says what is wrong with it.
 func TestA6PolicyReload(t *testing.T) {
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	alice := &caller{base: g.URL, http: g.as(g.alice)}
 	bob := &caller{base: g.URL, http: g.as(g.bob)}
 	post := func(c *caller, repository string) int {
@@ -112,7 +112,7 @@ func TestA6PolicyReload(t *testing.T) {
 // TestN1Names: no command makes an account or a group whose name could be taken for
 // another kind of identity, and a user whose name begins like a service's is a user.
 func TestN1Names(t *testing.T) {
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	names := []string{
 		"robot+x", "_token", "_x", "anonymous", "Anonymous", "authenticated", "oidc", "OIDC", "robot", "user", "group", "cert",
 		"user:alice", "robot:x", "oidc:github", "group:admins", "a:b", "a/b", "a b", "**", "*", "{user}", "!alice", "alice\n", "al\x7fice", "аlice", "", strings.Repeat("a", 129),
@@ -169,7 +169,7 @@ func decode(t testing.TB, text string, v any) {
 type secrets map[string]string
 
 // forms are the ways in which a secret can be written down.
-func forms(name, secret string) []string {
+func encodings(name, secret string) []string {
 	quoted, _ := json.Marshal(secret) // a string always can be
 	text := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	return []string{
@@ -182,7 +182,7 @@ func forms(name, secret string) []string {
 func (s secrets) requireNone(t testing.TB, where, text string) {
 	t.Helper()
 	for what, secret := range s {
-		for i, form := range forms("alice", secret) {
+		for i, form := range encodings("alice", secret) {
 			if strings.Contains(text, form) {
 				t.Errorf("%s has the %s (form %d)", where, what, i)
 				break
@@ -200,8 +200,8 @@ func (s secrets) requireNone(t testing.TB, where, text string) {
 func TestL1NoSecretIsWritten(t *testing.T) {
 	issuer := authtest.NewProvider(t)
 	debugAddr := freeAddr(t)
-	g := startGuarded(t, options{Env: []string{"BERTH_LOG_LEVEL=debug"}, Args: []string{"--debug-addr", debugAddr}})
-	l := &leaks{g: g, secrets: secrets{}, debug: "http://" + debugAddr}
+	g := startAuthServer(t, options{Env: []string{"BERTH_LOG_LEVEL=debug"}, Args: []string{"--debug-addr", debugAddr}})
+	l := &leakTest{g: g, secrets: secrets{}, debug: "http://" + debugAddr}
 	policy := fmt.Sprintf("issuers:\n  - {name: ci, url: %q, audiences: [berth], match: {repository: 'acme/*'}, identity: '{claims.repository}', ca: %q}\n", issuer.URL, issuer.CAFile) +
 		usersPolicy + "  - {name: ci, who: ['oidc:ci'], repos: ['acme/**'], allow: [push]}\n  - {name: robots, who: ['robot:deployer'], repos: ['public/**'], allow: [pull]}\n"
 	if err := os.WriteFile(g.policy, []byte(policy), 0o644); err != nil {
@@ -255,17 +255,17 @@ func TestL1NoSecretIsWritten(t *testing.T) {
 }
 
 // leaks is a run that looks for what it used.
-type leaks struct {
-	g       *guarded
+type leakTest struct {
+	g       *authServer
 	secrets secrets
 	tokens  []string // those that anybody knows for a token, by what they are
 	debug   string   // the debug server's URL
 	said    bytes.Buffer
 }
 
-func (l *leaks) add(what, secret string) { l.secrets[what] = secret }
+func (l *leakTest) add(what, secret string) { l.secrets[what] = secret }
 
-func (l *leaks) addToken(what, secret string) {
+func (l *leakTest) addToken(what, secret string) {
 	l.g.t.Helper()
 	if len(secret) < 40 {
 		l.g.t.Fatalf("the %s is %q", what, secret)
@@ -275,7 +275,7 @@ func (l *leaks) addToken(what, secret string) {
 }
 
 // command runs a command, whatever its end, and keeps all that it says.
-func (l *leaks) command(stdin string, args ...string) {
+func (l *leakTest) command(stdin string, args ...string) {
 	cmd := exec.Command(berthBinary(l.g.t), append(args, "--data", l.g.Data)...)
 	cmd.Env = append(os.Environ(), "BERTH_LOG_LEVEL=debug")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &l.said, &l.said
@@ -286,7 +286,7 @@ func (l *leaks) command(stdin string, args ...string) {
 
 // send has an exchange of which nothing is expected, but that there is an answer. It
 // goes over a connection of its own: some end theirs.
-func (l *leaks) send(r request) answer {
+func (l *leakTest) send(r request) answer {
 	l.g.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	c := &caller{base: l.g.URL, http: &http.Client{Transport: transport}}
@@ -301,7 +301,7 @@ func (l *leaks) send(r request) answer {
 }
 
 // token has an exchange whose answer has a token.
-func (l *leaks) token(field string, r request) string {
+func (l *leakTest) token(field string, r request) string {
 	l.g.t.Helper()
 	a := l.send(r)
 	if a.status != http.StatusOK {
@@ -330,7 +330,7 @@ func basicOf(name, secret string) map[string]string {
 
 // showInHeaders shows a secret in Authorization, as it should be and not, and in
 // other fields and the query.
-func (l *leaks) showInHeaders(secret string) {
+func (l *leakTest) showInHeaders(secret string) {
 	escaped := url.QueryEscape(secret)
 	encoded := base64.StdEncoding.EncodeToString([]byte(secret))
 	headers := []map[string]string{
@@ -354,7 +354,7 @@ func (l *leaks) showInHeaders(secret string) {
 }
 
 // showInForms shows a secret in each field of the token endpoint's form, and in a manifest.
-func (l *leaks) showInForms(secret string) {
+func (l *leakTest) showInForms(secret string) {
 	post := func(body io.Reader) {
 		l.send(request{method: "POST", path: "/v2/auth", header: formType, body: body})
 	}
@@ -373,7 +373,7 @@ func (l *leaks) showInForms(secret string) {
 }
 
 // showRaw sends what no HTTP client would.
-func (l *leaks) showRaw(secret string) {
+func (l *leakTest) showRaw(secret string) {
 	for _, text := range []string{
 		"GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization Basic %s\r\n\r\n",
 		"GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization : Basic %s\r\n\r\n",
@@ -399,7 +399,7 @@ func (l *leaks) showRaw(secret string) {
 }
 
 // showInPaths shows a token in what the log has of every request.
-func (l *leaks) showInPaths(token string) {
+func (l *leakTest) showInPaths(token string) {
 	for _, h := range []map[string]string{
 		{"User-Agent": "curl/" + token, "X-Request-Id": token},
 		{"User-Agent": "curl/" + token, "X-Request-Id": token, "Authorization": basicOf("alice", l.g.alice.password)["Authorization"]},
@@ -416,7 +416,7 @@ func (l *leaks) showInPaths(token string) {
 }
 
 // attemptUploads pushes with a token and with a personal one that may not.
-func (l *leaks) attemptUploads() {
+func (l *leakTest) attemptUploads() {
 	bearer := map[string]string{"Authorization": "Bearer " + l.secrets["issued token of alice"]}
 	l.send(request{method: "POST", path: "/v2/alice/app/blobs/uploads/", header: bearer})
 	l.send(request{method: "POST", path: "/v2/bob/app/blobs/uploads/", header: bearer})
@@ -426,7 +426,7 @@ func (l *leaks) attemptUploads() {
 
 // readAll looks into everything that was written: metrics and profiles, the database
 // while it runs, and after a crash that writes all stacks, the log and the audit.
-func (l *leaks) readAll() {
+func (l *leakTest) readAll() {
 	t := l.g.t
 	t.Helper()
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1"} {

@@ -16,7 +16,7 @@ import (
 // row, a row without its object, an object of another size than its row says, a
 // blob whose objects are not its size. A row that an unfinished upload reserved
 // and did not record, or that waits for deletion, may have an object or none.
-func audit(t *testing.T, database, bucket string) []string {
+func findMismatches(t *testing.T, database, bucket string) []string {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+database+"?mode=ro")
 	if err != nil {
@@ -53,7 +53,7 @@ func audit(t *testing.T, database, bucket string) []string {
 	for key, size := range sizes {
 		odd = append(odd, fmt.Sprintf("object without a row: %s, %d bytes", key, size))
 	}
-	return append(odd, auditRows(t, db)...)
+	return append(odd, checkRows(t, db)...)
 }
 
 // bucketSizes lists the objects of a file bucket.
@@ -82,7 +82,7 @@ func bucketSizes(t *testing.T, bucket string) map[string]int64 {
 }
 
 // auditRows asks the database what in it does not fit together.
-func auditRows(t *testing.T, db *sql.DB) []string {
+func checkRows(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	checks := []struct{ what, query string }{
 		{"blob without objects of its size", `SELECT digest FROM blobs b
@@ -114,9 +114,9 @@ func auditRows(t *testing.T, db *sql.DB) []string {
 }
 
 // requireAudit fails the test for what the audit finds.
-func requireAudit(t *testing.T, database, bucket string) {
+func requireConsistent(t *testing.T, database, bucket string) {
 	t.Helper()
-	odd := audit(t, database, bucket)
+	odd := findMismatches(t, database, bucket)
 	for i, line := range odd {
 		if i == 20 {
 			t.Errorf("and %d more", len(odd)-i)

@@ -50,7 +50,7 @@ type gates struct {
 }
 
 // A token lives for a minute at least, and for a minute more where clocks differ.
-const beyondToken = 130 * time.Second
+const untilTokenDead = 130 * time.Second
 
 func (g *gates) hold(repository string) {
 	g.mu.Lock()
@@ -58,7 +58,7 @@ func (g *gates) hold(repository string) {
 	if gate == nil {
 		gate = make(chan struct{})
 		g.open[repository] = gate
-		time.AfterFunc(beyondToken, func() { close(gate) })
+		time.AfterFunc(untilTokenDead, func() { close(gate) })
 	}
 	g.mu.Unlock()
 	<-gate
@@ -74,7 +74,7 @@ type pusher struct {
 
 // pushers makes clients with credentials of alice's for a registry at addr.
 type pushers struct {
-	g     *guarded
+	g     *authServer
 	addr  string
 	image layout
 }
@@ -141,7 +141,7 @@ func TestAuthExpiry(t *testing.T) {
 	d := startDocker(t)
 	image := newImageLayout(t, 10<<20)
 	start := func(args ...string) pushers {
-		g := startGuarded(t, options{Args: append(args, "--auth-token-ttl", "1m")})
+		g := startAuthServer(t, options{Args: append(args, "--auth-token-ttl", "1m")})
 		held := &gates{open: map[string]chan struct{}{}}
 		return pushers{g, slowProxy(t, g.URL, held.hold), image}
 	}
@@ -179,7 +179,7 @@ func TestAuthExpiry(t *testing.T) {
 // request is refused.
 func TestAuthUserRemoved(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	var once sync.Once
 	removed := make(chan error, 1)
 	addr := slowProxy(t, g.URL, func(string) {
@@ -193,7 +193,7 @@ func TestAuthUserRemoved(t *testing.T) {
 	image := newImageLayout(t, 1<<20)
 	g.row(t, "row33_removed_in_mid_push", func(t *testing.T) {
 		p := g.phase("crane/")
-		requireSays(t, c.in(t).refused(1, "", "push", image.dir, addr+"/bob/app:1"), "UNAUTHORIZED")
+		requireSays(t, c.withTest(t).refused(1, "", "push", image.dir, addr+"/bob/app:1"), "UNAUTHORIZED")
 		if err := <-removed; err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +201,7 @@ func TestAuthUserRemoved(t *testing.T) {
 		p.has("denied user:bob push bob/app")
 		p.hasNone("PUT manifest")
 		p = g.phase("crane/")
-		requireSays(t, c.in(t).refused(1, "", "digest", addr+"/bob/app:1"), "UNAUTHORIZED")
+		requireSays(t, c.withTest(t).refused(1, "", "digest", addr+"/bob/app:1"), "UNAUTHORIZED")
 		p.has("login refused", "GET token 401")
 	})
 }

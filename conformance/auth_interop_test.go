@@ -20,7 +20,7 @@ import (
 // the table. Clients want to be sent for a token where they came to.
 func TestAuthNames(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{Listen: "0.0.0.0"})
+	g := startAuthServer(t, options{Listen: "0.0.0.0"})
 	_, port, err := net.SplitHostPort(g.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func TestAuthNames(t *testing.T) {
 	}
 	crane, oras := goClient(t, clientModule, cranePackage), goClient(t, clientModule, orasPackage)
 	image := newImageLayout(t, 100<<10)
-	for name, host := range map[string]string{"localhost": "localhost", "loopback": "127.0.0.1", "hostname": hostname, "address": outside(t)} {
+	for name, host := range map[string]string{"localhost": "localhost", "loopback": "127.0.0.1", "hostname": hostname, "address": outsideAddr(t)} {
 		addr := net.JoinHostPort(host, port)
 		g.row(t, "row30_"+name, func(t *testing.T) {
 			resp, err := http.Get("http://" + addr + "/v2/")
@@ -42,7 +42,7 @@ func TestAuthNames(t *testing.T) {
 			if got, want := resp.Header.Get("WWW-Authenticate"), `Bearer realm="http://`+addr+`/v2/auth",service="berth"`; got != want {
 				t.Errorf("the challenge is %s, expected %s", got, want)
 			}
-			crane, oras := crane.in(t), oras.in(t)
+			crane, oras := crane.withTest(t), oras.withTest(t)
 			crane.login(addr, g.alice)
 			p := g.phase("crane/")
 			crane.run("push", "--insecure", image.dir, addr+"/alice/crane-"+name+":1")
@@ -63,7 +63,7 @@ type distribution struct {
 
 // startDistribution starts one that believes a server's tokens, by what verify says
 // of its configuration: rootcertbundle or jwks, and a file.
-func (g *guarded) startDistribution(program, verify, file string) distribution {
+func (g *authServer) startDistribution(program, verify, file string) distribution {
 	g.t.Helper()
 	dir := g.t.TempDir()
 	d := distribution{g.t, freeAddr(g.t)}
@@ -142,7 +142,7 @@ func (d distribution) answers(token string, ping, own, other int) {
 }
 
 // issuer is who the server says its tokens are from.
-func (g *guarded) issuer() string {
+func (g *authServer) issuer() string {
 	g.t.Helper()
 	_, body := g.get("/.well-known/openid-configuration")
 	var doc struct{ Issuer string }
@@ -153,7 +153,7 @@ func (g *guarded) issuer() string {
 }
 
 // token fetches a token as a client does.
-func (g *guarded) token(a account, scope string) string {
+func (g *authServer) token(a account, scope string) string {
 	g.t.Helper()
 	resp, err := g.as(a).Get(g.URL + "/v2/auth?" + url.Values{"service": {"berth"}, "scope": {scope}}.Encode())
 	if err != nil {
@@ -173,12 +173,12 @@ func TestAuthInterop(t *testing.T) {
 	t.Parallel()
 	old, err := exec.LookPath("docker-registry")
 	if err != nil {
-		missing(t, "docker-registry is not installed (Debian package docker-registry)")
+		skipOrFail(t, "docker-registry is not installed (Debian package docker-registry)")
 	}
 	current := goClient(t, distributionModule, "github.com/distribution/distribution/v3/cmd/registry").path
 	const taken, refused = http.StatusOK, http.StatusUnauthorized
 	for _, x5c := range []bool{false, true} {
-		g := startGuarded(t, options{Args: []string{fmt.Sprintf("--auth-compat-x5c=%t", x5c)}})
+		g := startAuthServer(t, options{Args: []string{fmt.Sprintf("--auth-compat-x5c=%t", x5c)}})
 		dir := t.TempDir()
 		certificate, jwks := filepath.Join(dir, "berth.pem"), filepath.Join(dir, "jwks.json")
 		if err := os.WriteFile(certificate, []byte(g.berth("", "key", "certificate")+"\n"), 0o644); err != nil {

@@ -48,7 +48,7 @@ type account struct{ name, password string }
 // guarded is a server with the users of usersPolicy, whose own requests, those of
 // get, manifest and the like, are alice's. When its test is over, nothing that it
 // wrote may have a secret in it.
-type guarded struct {
+type authServer struct {
 	*server
 	alice, bob account
 	wrong      string // the password of nobody
@@ -59,11 +59,11 @@ type guarded struct {
 
 // startGuarded makes the users by the commands that make users, and starts a
 // server on them.
-func startGuarded(t testing.TB, o options) *guarded {
+func startAuthServer(t testing.TB, o options) *authServer {
 	t.Helper()
 	dir := t.TempDir()
 	o.Data = filepath.Join(dir, "data")
-	g := &guarded{
+	g := &authServer{
 		server: &server{t: t, Data: o.Data},
 		alice:  account{"alice", rand.Text()}, bob: account{"bob", rand.Text()}, wrong: rand.Text(),
 		policy: filepath.Join(dir, "policy.yaml"), audit: filepath.Join(dir, "audit.log"),
@@ -75,14 +75,14 @@ func startGuarded(t testing.TB, o options) *guarded {
 		g.berth(a.password, "user", "add", a.name, "--password-stdin")
 	}
 	o.Args = append(slices.Clone(o.Args), "--auth-policy", g.policy, "--audit-file", g.audit)
-	t.Cleanup(g.requireSilence) // when startBerth's has stopped it
+	t.Cleanup(g.requireNoSecrets) // when startBerth's has stopped it
 	g.server = startBerth(t, o)
 	g.client = g.as(g.alice)
 	return g
 }
 
 // berth runs a command on the server's data and returns what it printed.
-func (g *guarded) berth(stdin string, args ...string) string {
+func (g *authServer) berth(stdin string, args ...string) string {
 	g.t.Helper()
 	out, err := feed("", []byte(stdin), nil, berthBinary(g.t), append(args, "--data", g.Data)...)
 	if err != nil {
@@ -105,7 +105,7 @@ func (b basic) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // as is a client for requests that show a user's password.
-func (g *guarded) as(a account) *http.Client {
+func (g *authServer) as(a account) *http.Client {
 	transport := &http.Transport{}
 	if g.opts.TLS != nil {
 		transport.TLSClientConfig = g.opts.TLS.config()
@@ -122,7 +122,7 @@ func (c client) login(addr string, a account) {
 }
 
 // seed pushes an image, as alice.
-func (g *guarded) seed(l layout, repository, tag string) {
+func (g *authServer) seed(l layout, repository, tag string) {
 	g.t.Helper()
 	c := &caller{base: g.URL, http: g.as(g.alice)}
 	payload := l.blob(g.t, l.digest)
@@ -144,7 +144,7 @@ func (g *guarded) seed(l layout, repository, tag string) {
 
 // row runs a row of the table of clients as a test of its own, to which the server
 // reports too. It reports whether it passed, for rows that go on where it ended.
-func (g *guarded) row(t *testing.T, name string, f func(t *testing.T)) bool {
+func (g *authServer) row(t *testing.T, name string, f func(t *testing.T)) bool {
 	return t.Run(name, func(t *testing.T) {
 		defer func(outer testing.TB) { g.t = outer }(g.t)
 		g.t = t
@@ -155,7 +155,7 @@ func (g *guarded) row(t *testing.T, name string, f func(t *testing.T)) bool {
 // phase is what a server writes from a moment on, of one client's requests and of
 // the audit.
 type phase struct {
-	g     *guarded
+	g     *authServer
 	agent string // how the client's User-Agent begins
 	from  int
 }
@@ -164,7 +164,7 @@ type phase struct {
 var marks atomic.Uint64
 
 // phase begins one. What was answered before is not in it.
-func (g *guarded) phase(agent string) phase {
+func (g *authServer) phase(agent string) phase {
 	g.t.Helper()
 	id := fmt.Sprintf("mark-%d", marks.Add(1))
 	req, err := http.NewRequest(http.MethodGet, g.URL+"/v2/", nil)
@@ -204,18 +204,18 @@ func (p phase) lines() []string {
 		switch {
 		case strings.HasPrefix(l.ID, "mark-"):
 		case l.Msg == "request" && strings.HasPrefix(l.UserAgent, p.agent):
-			lines = append(lines, words(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
+			lines = append(lines, joinWords(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
 		case l.Msg != "audit":
 		case l.Event == "login" && l.Outcome == "ok":
-			lines = append(lines, words("login", l.subject(), "ok"))
+			lines = append(lines, joinWords("login", l.subject(), "ok"))
 		case l.Event == "login":
-			lines = append(lines, words("login", l.Claimed, "refused"))
+			lines = append(lines, joinWords("login", l.Claimed, "refused"))
 		case l.Event == "token":
-			lines = append(lines, words("token", l.subject(), l.Granted))
+			lines = append(lines, joinWords("token", l.subject(), l.Granted))
 		case l.Event == "denied":
-			lines = append(lines, words("denied", l.subject(), l.Permission, l.Repository))
+			lines = append(lines, joinWords("denied", l.subject(), l.Permission, l.Repository))
 		case l.Event == "write":
-			lines = append(lines, words("write", l.subject(), l.Method, l.Route, l.Repository))
+			lines = append(lines, joinWords("write", l.subject(), l.Method, l.Route, l.Repository))
 		}
 	}
 	return lines
@@ -225,7 +225,7 @@ func (p phase) lines() []string {
 func (l logLine) subject() string { return strings.TrimSuffix(l.Kind+":"+l.Name, ":") }
 
 // words joins those that are there.
-func words(words ...string) string {
+func joinWords(words ...string) string {
 	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
@@ -292,7 +292,7 @@ func (p phase) hasNone(beginnings ...string) {
 }
 
 // nothingFrom requires that a caller was let do nothing below a namespace.
-func (p phase) nothingFrom(caller, namespace string) {
+func (p phase) requireNothingFrom(caller, namespace string) {
 	p.g.t.Helper()
 	p.g.phase(p.agent)
 	for _, l := range p.g.Log()[p.from:] {
@@ -317,7 +317,7 @@ var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+`)
 
 // requireSilence requires that nothing which the server or a command wrote has a
 // password or a token in it.
-func (g *guarded) requireSilence() {
+func (g *authServer) requireNoSecrets() {
 	audit, err := os.ReadFile(g.audit)
 	if err != nil && g.cmd != nil {
 		g.t.Errorf("the audit's file: %v", err)

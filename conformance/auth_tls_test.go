@@ -96,7 +96,7 @@ func (a *authority) client() *http.Client {
 
 // outside is an address of this machine which is not its loopback: Docker trusts
 // every registry on that.
-func outside(t testing.TB) string {
+func outsideAddr(t testing.TB) string {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -107,16 +107,16 @@ func outside(t testing.TB) string {
 			return n.IP.String()
 		}
 	}
-	missing(t, "the machine has no address but its loopback")
+	skipOrFail(t, "the machine has no address but its loopback")
 	return ""
 }
 
 // startGuardedTLS starts a server that speaks TLS on every address, and returns
 // where it is reached from outside.
-func startGuardedTLS(t testing.TB) (g *guarded, addr string) {
+func startAuthServerTLS(t testing.TB) (g *authServer, addr string) {
 	t.Helper()
-	host := outside(t)
-	g = startGuarded(t, options{Listen: "0.0.0.0", TLS: newAuthority(t, "127.0.0.1", host)})
+	host := outsideAddr(t)
+	g = startAuthServer(t, options{Listen: "0.0.0.0", TLS: newAuthority(t, "127.0.0.1", host)})
 	_, port, err := net.SplitHostPort(g.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -128,8 +128,8 @@ func startGuardedTLS(t testing.TB) (g *guarded, addr string) {
 // that they are told to trust, and one that they are not.
 func TestAuthTLS(t *testing.T) {
 	t.Parallel()
-	g, addr := startGuardedTLS(t)
-	stranger, elsewhere := startGuardedTLS(t)
+	g, addr := startAuthServerTLS(t)
+	stranger, elsewhere := startAuthServerTLS(t)
 	ca := g.opts.TLS.ca
 	roots := "SSL_CERT_FILE=" + ca // in place of the machine's roots of trust
 	const unknown = "certificate signed by unknown authority"

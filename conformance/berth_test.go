@@ -87,7 +87,7 @@ func tryBuild(dir, pkg string) (string, error) {
 func berthBinary(t testing.TB) string { return build(t, "..", "./cmd/berth") }
 
 // missing skips the test, or fails it where everything is to be run.
-func missing(t testing.TB, format string, args ...any) {
+func skipOrFail(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("BERTH_TEST_ALL") == "1" {
 		t.Fatalf("BERTH_TEST_ALL=1, but "+format, args...)

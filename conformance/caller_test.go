@@ -113,11 +113,11 @@ func (c *caller) open(repo, query string) (session, answer) {
 		path += "?" + query
 	}
 	a := c.do(request{method: "POST", path: path, body: http.NoBody})
-	return c.follow(a), a
+	return c.sessionAt(a), a
 }
 
 // follow is the session that an answer's Location names.
-func (c *caller) follow(a answer) session {
+func (c *caller) sessionAt(a answer) session {
 	base, err := url.Parse(c.base)
 	if err != nil || a.header == nil {
 		return session{}
@@ -187,7 +187,7 @@ func (c *caller) putManifest(repo, reference, mediaType string, payload []byte) 
 // hold reads what a place holds: its value, and what is wrong with what was
 // served for it, if anything. The error says that no whole answer came, or that
 // of a failing server.
-func (c *caller) hold(p place, mediaType string) (value, wrong string, err error) {
+func (c *caller) read(p place, mediaType string) (value, wrong string, err error) {
 	what := "manifests"
 	if p.kind == blobKind {
 		what = "blobs"

@@ -41,7 +41,7 @@ func debianClient(t testing.TB, name, pkg string) client {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, "%s is not installed (Debian package %s)", name, pkg)
+		skipOrFail(t, "%s is not installed (Debian package %s)", name, pkg)
 	}
 	return newClient(t, path)
 }
@@ -51,7 +51,7 @@ func goClient(t testing.TB, module, pkg string) client {
 	t.Helper()
 	path, err := tryBuild(module, pkg)
 	if err != nil {
-		missing(t, "%s cannot be built: %v", pkg, err)
+		skipOrFail(t, "%s cannot be built: %v", pkg, err)
 	}
 	return newClient(t, path)
 }
@@ -99,7 +99,7 @@ func (c client) fails(args ...string) string {
 }
 
 // in is the client in the hands of another test.
-func (c client) in(t testing.TB) client {
+func (c client) withTest(t testing.TB) client {
 	c.t = t
 	return c
 }
@@ -131,7 +131,7 @@ func (c client) write(name string, content []byte) string {
 
 // saw requires that the log has a request of this client. An empty reference
 // stands for any: an upload's session has no name that a test could know.
-func (s *server) saw(agent, method, repository, reference string, status int) {
+func (s *server) requireRequest(agent, method, repository, reference string, status int) {
 	s.t.Helper()
 	s.Await(fmt.Sprintf("%s %s %s %d by %s", method, repository, reference, status, agent), func(l logLine) bool {
 		return strings.HasPrefix(l.UserAgent, agent) && l.Method == method && l.Repository == repository &&
@@ -140,17 +140,17 @@ func (s *server) saw(agent, method, repository, reference string, status int) {
 }
 
 // sawPush requires an ordinary push of at least one blob, and of a manifest.
-func (s *server) sawPush(agent, repository, reference string) {
+func (s *server) requirePush(agent, repository, reference string) {
 	s.t.Helper()
-	s.saw(agent, "POST", repository, "", http.StatusAccepted)
-	s.saw(agent, "PUT", repository, "", http.StatusCreated)
-	s.saw(agent, "PUT", repository, reference, http.StatusCreated)
+	s.requireRequest(agent, "POST", repository, "", http.StatusAccepted)
+	s.requireRequest(agent, "PUT", repository, "", http.StatusCreated)
+	s.requireRequest(agent, "PUT", repository, reference, http.StatusCreated)
 }
 
 // sawMount requires that a repository got so many blobs by mounts from another,
 // and so many (configs, which most clients send anew) as bytes. The log must
 // have the push's last request already.
-func (s *server) sawMount(agent, repository string, mounted, sent int) {
+func (s *server) requireMount(agent, repository string, mounted, sent int) {
 	s.t.Helper()
 	for status, want := range map[int]int{http.StatusCreated: mounted, http.StatusAccepted: sent} {
 		posts := s.Requests(func(l logLine) bool {
@@ -164,7 +164,7 @@ func (s *server) sawMount(agent, repository string, mounted, sent int) {
 
 // unrefused requires that the server refused nothing that the clients asked, but
 // for what it did not have.
-func (s *server) unrefused() {
+func (s *server) requireNoRefusal() {
 	s.t.Helper()
 	for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 400 && l.Status != http.StatusNotFound }) {
 		s.t.Errorf("refused: %s", l.Raw)

@@ -42,13 +42,13 @@ func TestCrash(t *testing.T) {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			s.blow(round)
+			s.run(round)
 		}()
 		time.Sleep(time.Duration(200+rng.IntN(1600)) * time.Millisecond)
 		s.stop.Store(true)
 		b.Kill()
 		<-over
-		s.settle()
+		s.newRound()
 		s.call.http.CloseIdleConnections()
 		b.Restart()
 		total.add(s.verify(sample(rng, s.list(round), 150)))
@@ -61,7 +61,7 @@ func TestCrash(t *testing.T) {
 	total.add(s.verify(s.list(-1)))
 	s.report("at the end")
 	b.Stop()
-	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
 }
 
@@ -92,7 +92,7 @@ func TestCrashKeepsSessions(t *testing.T) {
 				if a := call.patch(at, o.c, 0, o.sent, true); a.status != http.StatusAccepted {
 					t.Fatalf("PATCH: %v", a)
 				} else {
-					o.at = call.follow(a)
+					o.at = call.sessionAt(a)
 				}
 			}
 			sessions = append(sessions, o)
@@ -113,13 +113,13 @@ func TestCrashKeepsSessions(t *testing.T) {
 			if a := call.put(o.at, o.c, o.sent); a.status != http.StatusCreated {
 				t.Fatalf("after kill %d: PUT: %v", round+1, a)
 			}
-			if value, wrong, err := call.hold(place{blobKind, repo, o.c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+			if value, wrong, err := call.read(place{blobKind, repo, o.c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 				t.Fatalf("after kill %d: pull: %q %s %v", round+1, value, wrong, err)
 			}
 		}
 	}
 	b.Stop()
-	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 }
 
 // interruptStart starts the program and does something to it before it is ready,
@@ -145,7 +145,7 @@ func requireWorking(t *testing.T, b *server) {
 	if a := call.post("team/app", c); a.status != http.StatusCreated {
 		t.Errorf("push: %v", a)
 	}
-	if value, wrong, err := call.hold(place{blobKind, "team/app", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+	if value, wrong, err := call.read(place{blobKind, "team/app", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 		t.Errorf("pull: %q %s %v", value, wrong, err)
 	}
 	b.Stop()
@@ -164,6 +164,6 @@ func TestCrashAtStart(t *testing.T) {
 		}
 		b := startBerth(t, options{Data: data})
 		requireWorking(t, b)
-		requireAudit(t, filepath.Join(data, "berth.db"), filepath.Join(data, "blobs"))
+		requireConsistent(t, filepath.Join(data, "berth.db"), filepath.Join(data, "blobs"))
 	}
 }

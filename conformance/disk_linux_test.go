@@ -26,13 +26,13 @@ type disk struct {
 func needDisks(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		missing(t, "mounting a file system of its own needs root")
+		skipOrFail(t, "mounting a file system of its own needs root")
 	}
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		missing(t, "no mkfs.ext4: %v", err)
+		skipOrFail(t, "no mkfs.ext4: %v", err)
 	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		missing(t, "no loop devices: %v", err)
+		skipOrFail(t, "no loop devices: %v", err)
 	}
 }
 
@@ -54,7 +54,7 @@ func newDisk(t *testing.T, name string, bytes int64) *disk {
 	}
 	run(t, nil, "mkfs.ext4", "-q", "-F", "-m", "0", d.image)
 	if err := d.mount(); err != nil {
-		missing(t, "an image cannot be mounted: %v", err)
+		skipOrFail(t, "an image cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		// An unmounted directory gives EINVAL.

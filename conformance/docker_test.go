@@ -29,7 +29,7 @@ func (d docker) fresh() docker {
 }
 
 // in is docker in the hands of another test.
-func (d docker) in(t testing.TB) docker {
+func (d docker) withTest(t testing.TB) docker {
 	d.t = t
 	return d
 }
@@ -42,7 +42,7 @@ func startDocker(t *testing.T, env ...string) docker {
 	c := debianClient(t, "docker", "docker.io")
 	daemon := debianClient(t, "dockerd", "docker.io")
 	if os.Getuid() != 0 {
-		missing(t, "dockerd needs root")
+		skipOrFail(t, "dockerd needs root")
 	}
 	// A socket's path must be short, shorter than a test's directory may be.
 	dir, err := os.MkdirTemp("", "berth-docker-")
@@ -130,8 +130,8 @@ func TestDocker(t *testing.T) {
 
 	d.run("build", "--tag", ref, i.dir)
 	d.run("push", ref)
-	s.sawPush(agent, "team/app", "1")
-	s.saw(agent, "PATCH", "team/app", "", http.StatusAccepted)
+	s.requirePush(agent, "team/app", "1")
+	s.requireRequest(agent, "PATCH", "team/app", "", http.StatusAccepted)
 	digest, doc := s.manifest("team/app", "1")
 	if doc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" || len(doc.Layers) != 4 {
 		t.Fatalf("docker pushed a %s of %d layers", doc.MediaType, len(doc.Layers))
@@ -140,7 +140,7 @@ func TestDocker(t *testing.T) {
 	d.run("rmi", ref)
 	d.fails("run", "--rm", "--pull=never", ref)
 	d.run("pull", ref)
-	s.saw(agent, "GET", "team/app", doc.Layers[2].Digest, http.StatusOK)
+	s.requireRequest(agent, "GET", "team/app", doc.Layers[2].Digest, http.StatusOK)
 	d.runs(ref, i)
 	byDigest := s.Addr + "/team/app@" + digest
 	if got := d.run("inspect", "--format", "{{index .RepoDigests 0}}", ref); got != byDigest {
@@ -151,7 +151,7 @@ func TestDocker(t *testing.T) {
 	if out := d.run("push", ref); strings.Count(out, "Layer already exists") != 4 {
 		t.Errorf("a second push did not find its 4 layers:\n%s", out)
 	}
-	s.saw(agent, "HEAD", "team/app", doc.Layers[0].Digest, http.StatusOK)
+	s.requireRequest(agent, "HEAD", "team/app", doc.Layers[0].Digest, http.StatusOK)
 
 	// Another repository of the same registry gets its layers by mounts.
 	other := s.Addr + "/team/other/deep/er:2"
@@ -159,7 +159,7 @@ func TestDocker(t *testing.T) {
 	if out := d.run("push", other); strings.Count(out, "Mounted from team/app") != 4 {
 		t.Errorf("docker did not mount its 4 layers:\n%s", out)
 	}
-	s.sawPush(agent, "team/other/deep/er", "2") // the config is always sent
+	s.requirePush(agent, "team/other/deep/er", "2") // the config is always sent
 	for _, l := range doc.Layers {
 		if s.status("/v2/team/other/deep/er/blobs/"+l.Digest) != http.StatusOK {
 			t.Errorf("%s was not mounted", l.Digest)
@@ -175,7 +175,7 @@ func TestDocker(t *testing.T) {
 	if out := d.fails("pull", s.Addr+"/team/app:none"); !strings.Contains(out, "not found") && !strings.Contains(out, "manifest unknown") {
 		t.Errorf("docker says of a tag that does not exist: %s", out)
 	}
-	s.unrefused()
+	s.requireNoRefusal()
 }
 
 // TestDockerManifestList has Docker join two images to a manifest list.
@@ -202,6 +202,6 @@ func TestDockerManifestList(t *testing.T) {
 	d.run("rmi", "--force", repo+":amd64", repo+":arm64")
 	d.run("pull", repo+":all")
 	d.runs(repo+":all", i)
-	s.saw("docker/", "GET", "multi/arch", doc.Manifests[0].Digest, http.StatusOK)
-	s.unrefused()
+	s.requireRequest("docker/", "GET", "multi/arch", doc.Manifests[0].Digest, http.StatusOK)
+	s.requireNoRefusal()
 }

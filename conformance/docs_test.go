@@ -58,7 +58,7 @@ func TestSecurityPage(t *testing.T) {
 		t.Errorf("the rows are %v, expected %v", rows, attacks)
 	}
 	for _, number := range attacks {
-		if !bears(tests, number) {
+		if !hasTest(tests, number) {
 			t.Errorf("no test bears the number %s", number)
 		}
 	}
@@ -92,7 +92,7 @@ func TestDependenciesPage(t *testing.T) {
 }
 
 // bears reports whether some test is named after an attack.
-func bears(tests map[string][]string, number string) bool {
+func hasTest(tests map[string][]string, number string) bool {
 	for function := range tests {
 		if m := numbered.FindStringSubmatch(function); m != nil && m[1] == number {
 			return true

@@ -26,11 +26,11 @@ type fullDisk struct {
 func newFullDisk(t *testing.T, bytes int64) *fullDisk {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		missing(t, "mounting a file system of its own needs root")
+		skipOrFail(t, "mounting a file system of its own needs root")
 	}
 	d := &fullDisk{t: t, dir: t.TempDir()}
 	if err := unix.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
-		missing(t, "no tmpfs can be mounted: %v", err)
+		skipOrFail(t, "no tmpfs can be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil {
@@ -69,7 +69,7 @@ func (d *fullDisk) fill(leave int64) {
 }
 
 // relieve gives the space back.
-func (d *fullDisk) relieve() {
+func (d *fullDisk) empty() {
 	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
 		d.t.Error(err)
 	}
@@ -186,12 +186,12 @@ func TestReserve(t *testing.T) {
 		}
 	}
 	for _, p := range []place{{blobKind, repo, layer.digest.String()}, {tagKind, repo, "v1"}} {
-		if value, wrong, err := s.call.hold(p, ""); value == absent || wrong != "" || err != nil {
+		if value, wrong, err := s.call.read(p, ""); value == absent || wrong != "" || err != nil {
 			t.Errorf("pull of %s beyond the reserve: %q %s %v", p, value, wrong, err)
 		}
 	}
 
-	d.relieve()
+	d.empty()
 	n, a := s.call.received(up)
 	if a.err != nil || a.status != http.StatusNoContent || n > big.size {
 		t.Fatalf("the refused upload: %d bytes, %v", n, a)
@@ -199,11 +199,11 @@ func TestReserve(t *testing.T) {
 	if a := s.call.put(up, big, n); a.status != http.StatusCreated {
 		t.Errorf("the refused upload, resumed at %d when there is room: %v", n, a)
 	}
-	if _, wrong, err := s.call.hold(place{blobKind, repo, big.digest.String()}, ""); wrong != "" || err != nil {
+	if _, wrong, err := s.call.read(place{blobKind, repo, big.digest.String()}, ""); wrong != "" || err != nil {
 		t.Errorf("the refused upload, read back: %s %v", wrong, err)
 	}
 	b.Stop()
-	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 }
 
 // TestDiskFull lets a storm run into a full disk, with a reserve and without, so
@@ -218,14 +218,14 @@ func TestDiskFull(t *testing.T) {
 			d.fill(48 * mib)
 			b := d.startOn(minFree)
 			s := newStorm(t, b.URL, stormSeed(t), 1<<30)
-			s.forgets = true // a session may not have been opened, or not recorded
+			s.mayLoseUploads = true // a session may not have been opened, or not recorded
 			s.failing.Store(true)
-			blowFor(s, 0, 4*time.Second)
-			s.settle()
+			runFor(s, 0, 4*time.Second)
+			s.newRound()
 			if minFree == "0" {
 				d.fill(0)
-				blowFor(s, 1, 2*time.Second)
-				s.settle()
+				runFor(s, 1, 2*time.Second)
+				s.newRound()
 			}
 			if a := s.call.post("a/b", newContent(1, 40*mib, digest.SHA256)); a.err == nil {
 				requireFull(t, a, "a large POST ?digest=")
@@ -233,15 +233,15 @@ func TestDiskFull(t *testing.T) {
 			full := s.verify(s.list(-1))
 			s.report("on the full disk")
 
-			d.relieve()
+			d.empty()
 			s.failing.Store(false)
 			s.budget.Store(0)
-			blowFor(s, 2, time.Second)
-			s.settle()
+			runFor(s, 2, time.Second)
+			s.newRound()
 			after := s.verify(s.list(-1))
 			s.report("with room again")
 			b.Stop()
-			requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+			requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 			full.add(after)
 			t.Logf("%s; %d read back, %d lost, %d wrong", s.ledger, full.read, full.lost, full.wrong)
 		})
@@ -249,7 +249,7 @@ func TestDiskFull(t *testing.T) {
 }
 
 // blowFor runs the storm for a while and lets its requests finish.
-func blowFor(s *storm, round int, d time.Duration) {
+func runFor(s *storm, round int, d time.Duration) {
 	time.AfterFunc(d, func() { s.stop.Store(true) })
-	s.blow(round)
+	s.run(round)
 }

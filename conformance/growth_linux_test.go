@@ -19,7 +19,7 @@ import (
 )
 
 // peak is the most memory that the process ever had, in bytes.
-func (s *server) peak() int64 {
+func (s *server) peakMemory() int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
 		s.t.Error(err)
@@ -33,7 +33,7 @@ func (s *server) peak() int64 {
 }
 
 // taken is how many bytes the process has read so far, from sockets and files.
-func (s *server) taken() (n int64) {
+func (s *server) bytesRead() (n int64) {
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", s.Pid()))
 	if err != nil {
 		s.t.Error(err)
@@ -45,11 +45,11 @@ func (s *server) taken() (n int64) {
 }
 
 // awaitTaken waits until the process has read so much.
-func (s *server) awaitTaken(n int64) {
+func (s *server) awaitBytesRead(n int64) {
 	s.t.Helper()
-	for end := time.Now().Add(patience); s.taken() < n; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); s.bytesRead() < n; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			s.t.Fatalf("the server has read %d bytes, want %d", s.taken(), n)
+			s.t.Fatalf("the server has read %d bytes, want %d", s.bytesRead(), n)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func TestD9TrickledUploads(t *testing.T) {
 		}
 		sessions = append(sessions, s)
 	}
-	begin := b.taken()
+	begin := b.bytesRead()
 	send := func(from, to int64) {
 		t.Helper()
 		var wg sync.WaitGroup
@@ -88,7 +88,7 @@ func TestD9TrickledUploads(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		b.awaitTaken(begin + uploads*to)
+		b.awaitBytesRead(begin + uploads*to)
 	}
 	for i, s := range sessions {
 		conn, err := net.Dial("tcp", b.Addr)
@@ -102,7 +102,7 @@ func TestD9TrickledUploads(t *testing.T) {
 	send(0, burst)
 	time.Sleep(1500 * time.Millisecond) // a body of which nothing comes for so long is a slow one
 	send(burst, burst+1)
-	if peak := b.peak(); peak > most {
+	if peak := b.peakMemory(); peak > most {
 		t.Errorf("%d uploads that trickle took %d MiB of memory, want at most %d", uploads, peak>>20, most>>20)
 	}
 	for _, i := range []int{0, uploads - 1} {
@@ -120,7 +120,7 @@ func TestD9TrickledUploads(t *testing.T) {
 }
 
 // rows runs a query that counts, beside the server.
-func (s *server) rows(query string) (n int) {
+func (s *server) count(query string) (n int) {
 	s.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Data, "berth.db")+"?mode=ro&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -160,12 +160,12 @@ func TestD9NamesWithoutContent(t *testing.T) {
 	}
 	close(work)
 	wg.Wait()
-	for end := time.Now().Add(patience); b.rows("SELECT COUNT(*) FROM uploads") > 0; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); b.count("SELECT COUNT(*) FROM uploads") > 0; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the uploads do not expire")
 		}
 	}
-	if n := b.rows("SELECT COUNT(*) FROM repositories"); n != 1 {
+	if n := b.count("SELECT COUNT(*) FROM repositories"); n != 1 {
 		t.Errorf("%d repositories have rows, want the one with content", n)
 	}
 }
@@ -208,8 +208,8 @@ func TestD9UnreadHTTP2(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	t.Logf("%d requests over HTTP/2 and %d over HTTP/1.1, peak %d MiB", second.Load(), first.Load(), b.peak()>>20)
-	if peak := b.peak(); peak > most {
+	t.Logf("%d requests over HTTP/2 and %d over HTTP/1.1, peak %d MiB", second.Load(), first.Load(), b.peakMemory()>>20)
+	if peak := b.peakMemory(); peak > most {
 		t.Errorf("%d connections of HTTP/2 took %d MiB of memory, want at most %d", connections, peak>>20, most>>20)
 	}
 	if second.Load() == 0 {

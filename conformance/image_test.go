@@ -15,7 +15,7 @@ import (
 func TestImage(t *testing.T) {
 	d := startDocker(t)
 	if _, err := exec.LookPath("make"); err != nil {
-		missing(t, "make is not installed")
+		skipOrFail(t, "make is not installed")
 	}
 	const image = "berth-conformance:test"
 	run(t, d.engine, "make", "-C", "..", "image", "IMAGE="+image)
@@ -24,7 +24,7 @@ func TestImage(t *testing.T) {
 	}
 
 	t.Run("users", func(t *testing.T) {
-		c := d.in(t).start(image, "users")
+		c := d.withTest(t).start(image, "users")
 		if logs := c.run("logs", "registry"); logs != "" {
 			t.Errorf("where nobody reads it, the image prints %s", logs)
 		}
@@ -33,12 +33,12 @@ func TestImage(t *testing.T) {
 		requireSays(t, c.refused(1, password, login...), "unauthorized: ")
 		c.feed([]byte(password), "exec", "--interactive", "registry", "/berth", "user", "passwd", "admin", "--password-stdin")
 		c.feed([]byte(password), login...)
-		c.takesItself(image, basic{account{"admin", password}, http.DefaultTransport})
+		c.requirePushPull(image, basic{account{"admin", password}, http.DefaultTransport})
 	})
 
 	t.Run("open", func(t *testing.T) {
-		c := d.in(t).start(image, "open", "BERTH_AUTH_MODE=none")
-		c.takesItself(image, http.DefaultTransport)
+		c := d.withTest(t).start(image, "open", "BERTH_AUTH_MODE=none")
+		c.requirePushPull(image, http.DefaultTransport)
 		c.run("stop", "--time", "60", "registry")
 		// What everyone could write is not handed to users without a word.
 		if out := c.fails("run", "--rm", "--network", "host", "--volume", "open:/data", "--env", "BERTH_HTTP_ADDR=0.0.0.0:0", image); !strings.Contains(out, "auth.mode") {
@@ -82,7 +82,7 @@ func (d docker) start(image, volume string, env ...string) container {
 
 // takesItself requires that Berth in a container takes its own image, and has it
 // after a restart.
-func (c container) takesItself(image string, as http.RoundTripper) {
+func (c container) requirePushPull(image string, as http.RoundTripper) {
 	c.t.Helper()
 	c.run("tag", image, c.addr+"/berth:1")
 	c.run("push", c.addr+"/berth:1")

@@ -146,7 +146,7 @@ func encode(t testing.TB, v any) []byte {
 }
 
 // has requires that a repository has the whole layout under a tag.
-func (s *server) has(repository, tag string, l layout) {
+func (s *server) requireLayout(repository, tag string, l layout) {
 	s.t.Helper()
 	digest, doc := s.manifest(repository, tag)
 	if digest != l.digest || len(doc.Manifests) != 2 {

@@ -18,13 +18,13 @@ func TestLedger(t *testing.T) {
 		{"no answer", func(l *ledger) { l.begin(tag, "a") }, []string{absent, "a"}},
 		{"no answer before the last acknowledged", func(l *ledger) {
 			l.begin(tag, "a")
-			l.settle()
+			l.newRound()
 			l.begin(tag, "b").acknowledged()
 		}, []string{"b"}},
 		{"no answer beside the last acknowledged", func(l *ledger) {
 			l.begin(tag, "a")
 			l.begin(tag, "b").acknowledged()
-			l.settle()
+			l.newRound()
 		}, []string{"a", "b"}},
 		{"one after the other", func(l *ledger) {
 			l.begin(tag, "a").acknowledged()
@@ -42,12 +42,12 @@ func TestLedger(t *testing.T) {
 		{"deleted, perhaps", func(l *ledger) {
 			l.begin(tag, "a").acknowledged()
 			l.begin(tag, absent)
-			l.settle()
+			l.newRound()
 		}, []string{absent, "a"}},
 		{"seen after a crash", func(l *ledger) {
 			l.begin(tag, "a").acknowledged()
 			l.begin(tag, "b")
-			l.settle()
+			l.newRound()
 			l.observed(tag, "b")
 		}, []string{"b"}},
 	} {

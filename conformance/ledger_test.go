@@ -139,7 +139,7 @@ func (l *ledger) describe(p place, mediaType, subject string) {
 
 // settle begins a new round. It is called when the registry is dead: whatever
 // was still without an answer has happened by now or never will.
-func (l *ledger) settle() {
+func (l *ledger) newRound() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.clock++
@@ -201,7 +201,7 @@ func (l *ledger) list(round int) []place {
 }
 
 // as returns the media type and subject that the manifest was pushed with.
-func (l *ledger) as(p place) (mediaType, subject string) {
+func (l *ledger) pushedAs(p place) (mediaType, subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.places[p].mediaType, l.places[p].subject

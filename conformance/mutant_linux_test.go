@@ -52,7 +52,7 @@ func mutants() []mutant {
 
 // twice are fsyncs that have no mutant, because from outside they cannot be told
 // from another one that a start makes in any case.
-func twice() map[string]string {
+func redundantSyncs() map[string]string {
 	return map[string]string{
 		"internal/db/sqlite/sqlite.go: return durable.SyncDir(dir)":                                                 "SQLite syncs the directory of a new database itself",
 		"internal/durable/durable.go: if err := syncFile(temp); err != nil { // durable: published file":            "SQLite syncs what VACUUM INTO writes",
@@ -118,7 +118,7 @@ func (m mutant) build(t *testing.T) string {
 // TestEverySyncHasItsMutant reads the source for fsyncs that nothing here tests.
 func TestEverySyncHasItsMutant(t *testing.T) {
 	call := regexp.MustCompile(`\.[sS]ync\(|\b([sS]ync(Dir|File)|SyncOpenDir)\(|synchronous\(`)
-	known, used := twice(), map[string]bool{}
+	known, used := redundantSyncs(), map[string]bool{}
 	for _, top := range []string{"internal", "storage", "cmd/berth", "api", "auth", "manifest"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -140,7 +140,7 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 					strings.HasPrefix(line, "func syncFile("), strings.Contains(line, "add(\"synchronous(FULL)\""):
 				case known[key] != "":
 					used[key] = true
-				case !mutated(filepath.ToSlash(file), line):
+				case !hasMutant(filepath.ToSlash(file), line):
 					t.Errorf("%s: an fsync that no mutant takes out: give it one, or say why it has none", key)
 				}
 			}
@@ -158,7 +158,7 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 }
 
 // mutated reports whether a mutant changes the line.
-func mutated(file, line string) bool {
+func hasMutant(file, line string) bool {
 	for _, m := range mutants() {
 		if m.file == file && strings.Contains(line, m.old) {
 			return true
@@ -169,7 +169,7 @@ func mutated(file, line string) bool {
 
 // settled makes all that the machine wrote so far durable, so that a scenario
 // sees the one write that follows.
-func (m *machine) settled() {
+func (m *machine) syncAll() {
 	m.t.Helper()
 	for _, d := range m.disks("both") {
 		f, err := os.Open(d.dir)
@@ -183,7 +183,7 @@ func (m *machine) settled() {
 }
 
 // lose cuts the power of a disk at once and starts again.
-func (m *machine) lose(d *disk) error {
+func (m *machine) cutAndRecover(d *disk) error {
 	m.t.Helper()
 	if err := d.cut(); err != nil {
 		m.t.Fatal(err)
@@ -203,14 +203,14 @@ func cutAfterPush(t *testing.T, program string) error {
 	call := newCaller(m.URL)
 	for n := range uint64(cuts) {
 		c := newContent(n, 100_000, digest.SHA256)
-		m.settled()
+		m.syncAll()
 		if a := call.post("team/app", c); a.status != http.StatusCreated {
 			t.Fatalf("push: %v", a)
 		}
-		if err := m.lose(m.bytes); err != nil {
+		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err
 		}
-		if err := requireHeld(call, place{blobKind, "team/app", c.digest.String()}); err != nil {
+		if err := checkHolds(call, place{blobKind, "team/app", c.digest.String()}); err != nil {
 			return err
 		}
 	}
@@ -218,8 +218,8 @@ func cutAfterPush(t *testing.T, program string) error {
 }
 
 // requireHeld says in what way a place does not hold what it should.
-func requireHeld(call *caller, p place) error {
-	value, wrong, err := call.hold(p, "")
+func checkHolds(call *caller, p place) error {
+	value, wrong, err := call.read(p, "")
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", p, err)
@@ -243,14 +243,14 @@ func cutAfterTag(t *testing.T, program string) error {
 		payload := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[],"annotations":{"n":"%d"}}`,
 			ociManifest, ociConfig, config.digest, config.size, n)
 		tag := fmt.Sprintf("v%d", n)
-		m.settled()
+		m.syncAll()
 		if a := call.putManifest("team/app", tag, ociManifest, payload); a.status != http.StatusCreated {
 			t.Fatalf("push: %v", a)
 		}
-		if err := m.lose(m.rows); err != nil {
+		if err := m.cutAndRecover(m.rows); err != nil {
 			return err
 		}
-		if err := requireHeld(call, place{tagKind, "team/app", tag}); err != nil {
+		if err := checkHolds(call, place{tagKind, "team/app", tag}); err != nil {
 			return err
 		}
 	}
@@ -270,16 +270,16 @@ func cutAfterDeletion(t *testing.T, program string) error {
 			t.Fatalf("PATCH: %v", a)
 		}
 		key := m.uploading()
-		m.settled()
-		if a := call.do(request{method: "DELETE", path: call.follow(a).url}); a.status != http.StatusNoContent {
+		m.syncAll()
+		if a := call.do(request{method: "DELETE", path: call.sessionAt(a).url}); a.status != http.StatusNoContent {
 			t.Fatalf("DELETE: %v", a)
 		}
-		for end := time.Now().Add(time.Minute); m.rowOf(key); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); m.hasRow(key); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("the row of %s is still there", key)
 			}
 		}
-		if err := m.lose(m.bytes); err != nil {
+		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err
 		}
 		if _, err := os.Stat(filepath.Join(m.bucket(), key)); err == nil {
@@ -290,7 +290,7 @@ func cutAfterDeletion(t *testing.T, program string) error {
 }
 
 // ask reads one value from the database of the running server.
-func (m *machine) ask(dest any, query string, args ...any) error {
+func (m *machine) queryRow(dest any, query string, args ...any) error {
 	m.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+m.database()+"?mode=ro&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -303,17 +303,17 @@ func (m *machine) ask(dest any, query string, args ...any) error {
 func (m *machine) uploading() string {
 	m.t.Helper()
 	var key string
-	if err := m.ask(&key, `SELECT key FROM objects WHERE upload_id IS NOT NULL`); err != nil {
+	if err := m.queryRow(&key, `SELECT key FROM objects WHERE upload_id IS NOT NULL`); err != nil {
 		m.t.Fatal(err)
 	}
 	return key
 }
 
 // rowOf reports whether an object has a row.
-func (m *machine) rowOf(key string) bool {
+func (m *machine) hasRow(key string) bool {
 	m.t.Helper()
 	var n int
-	if err := m.ask(&n, `SELECT count(*) FROM objects WHERE key = ?`, key); err != nil {
+	if err := m.queryRow(&n, `SELECT count(*) FROM objects WHERE key = ?`, key); err != nil {
 		m.t.Fatal(err)
 	}
 	return n > 0
@@ -327,13 +327,13 @@ func cutAfterBackup(t *testing.T, program string) error {
 	}
 	for n := range cuts {
 		file := filepath.Join(m.bytes.dir, fmt.Sprintf("backup-%d.db", n))
-		m.settled()
+		m.syncAll()
 		cmd := exec.Command(program, "backup", "--data", m.Data, file)
 		cmd.Env = append(os.Environ(), "BERTH_STORAGE_BUCKET=file://"+m.bucket())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("backup: %v\n%s", err, out)
 		}
-		if err := m.lose(m.bytes); err != nil {
+		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err
 		}
 		if _, err := os.Stat(file); err != nil {

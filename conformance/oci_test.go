@@ -93,13 +93,13 @@ var suiteLogins = map[string]func(testing.TB, options) (s *server, addr string, 
 		return s, s.Addr, nil
 	},
 	"/bearer": func(t testing.TB, o options) (*server, string, []string) {
-		g := startGuarded(t, o)
+		g := startAuthServer(t, o)
 		return g.server, g.Addr, append(slices.Clone(suiteRepositories), "OCI_USERNAME="+g.alice.name, "OCI_PASSWORD="+g.alice.password)
 	},
 	// The suite takes what the challenge offers, which is tokens: what it does not send is added on
 	// the way.
 	"/basic": func(t testing.TB, o options) (*server, string, []string) {
-		g := startGuarded(t, o)
+		g := startAuthServer(t, o)
 		to := &url.URL{Scheme: "http", Host: g.Addr}
 		proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)

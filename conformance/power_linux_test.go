@@ -62,14 +62,14 @@ func TestPower(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	m := newMachine(t, "")
 	s := newStorm(t, m.URL, seed, 2<<30)
-	s.forgets = true
+	s.mayLoseUploads = true
 	var total verdict
 	for round := range cuts {
 		which := []string{"both", "rows", "bytes"}[round%3]
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			s.blow(round)
+			s.run(round)
 		}()
 		time.Sleep(time.Duration(300+rng.IntN(1500)) * time.Millisecond)
 		s.failing.Store(true)
@@ -80,7 +80,7 @@ func TestPower(t *testing.T) {
 		s.stop.Store(true)
 		m.Kill()
 		<-over
-		s.settle()
+		s.newRound()
 		s.call.http.CloseIdleConnections()
 		m.recover(disks)
 		s.failing.Store(false)
@@ -95,7 +95,7 @@ func TestPower(t *testing.T) {
 	total.add(s.verify(s.list(-1)))
 	s.report("at the end")
 	m.Stop()
-	requireAudit(t, m.database(), m.bucket())
+	requireConsistent(t, m.database(), m.bucket())
 	t.Logf("%d cuts: %s; %d read back, %d lost, %d wrong", cuts, s.ledger, total.read, total.lost, total.wrong)
 }
 
@@ -118,6 +118,6 @@ func TestPowerAtStart(t *testing.T) {
 			d.reboot()
 		}
 		requireWorking(t, startBerth(t, options{Data: data, Env: env}))
-		requireAudit(t, m.database(), m.bucket())
+		requireConsistent(t, m.database(), m.bucket())
 	}
 }

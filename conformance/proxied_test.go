@@ -16,9 +16,9 @@ import (
 )
 
 // startProxied starts a server with users that trusts proxies of this machine.
-func startProxied(t *testing.T) *guarded {
+func startProxied(t *testing.T) *authServer {
 	t.Helper()
-	return startGuarded(t, options{Args: []string{"--http-trusted-proxies", "127.0.0.1", "--manifests-max-size", "64KiB"}})
+	return startAuthServer(t, options{Args: []string{"--http-trusted-proxies", "127.0.0.1", "--manifests-max-size", "64KiB"}})
 }
 
 // TestProxies pushes and pulls through each proxy that the docs have a block for,
@@ -64,7 +64,7 @@ func pushAndPull(t *testing.T, c *caller, name string, number uint64) {
 		if a = c.patch(s, layer, 0, layer.size, i == 0); a.status != http.StatusAccepted {
 			t.Fatalf("PATCH: %v", a)
 		}
-		if a = c.put(c.follow(a), layer, layer.size); a.status != http.StatusCreated {
+		if a = c.put(c.sessionAt(a), layer, layer.size); a.status != http.StatusCreated {
 			t.Fatalf("PUT: %v", a)
 		}
 	}
@@ -94,12 +94,12 @@ func TestProxyDocker(t *testing.T) {
 	ref := p.addr + "/alice/docker:1" // on the loopback Docker takes any certificate
 	d.run("import", d.write("layer.tar", tarball(t, "content", randomBytes(t, 5<<20))), ref)
 	d.run("push", ref)
-	g.sawPush("docker/", "alice/docker", "1")
+	g.requirePush("docker/", "alice/docker", "1")
 	d.run("rmi", ref)
 	d.run("pull", ref)
 	digest, doc := g.manifest("alice/docker", "1")
-	g.saw("docker/", "GET", "alice/docker", digest, http.StatusOK)
-	g.saw("docker/", "GET", "alice/docker", doc.Layers[0].Digest, http.StatusOK)
+	g.requireRequest("docker/", "GET", "alice/docker", digest, http.StatusOK)
+	g.requireRequest("docker/", "GET", "alice/docker", doc.Layers[0].Digest, http.StatusOK)
 }
 
 // refusal is a request whose answer does not wait for its body.

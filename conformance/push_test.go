@@ -28,7 +28,7 @@ const (
 func (s *storm) pushBlob(client int, rng *rand.Rand, repo string, c content) bool {
 	ok := s.pushSomehow(client, rng, repo, c)
 	if ok {
-		s.keep(repo, c)
+		s.addBlob(repo, c)
 	}
 	return ok
 }
@@ -40,10 +40,10 @@ func (s *storm) pushSomehow(client int, rng *rand.Rand, repo string, c content) 
 		p := s.begin(where, where.name)
 		a := s.call.post(repo, c)
 		if a.status != http.StatusAccepted {
-			return s.settleOne(p, a, http.StatusCreated)
+			return s.resolve(p, a, http.StatusCreated)
 		}
 		// The specification lets a registry take it as a request for a session.
-		return s.settleOne(p, s.call.put(s.call.follow(a), c, 0), http.StatusCreated)
+		return s.resolve(p, s.call.put(s.call.sessionAt(a), c, 0), http.StatusCreated)
 	}
 	query := ""
 	if c.digest.Algorithm() != digest.SHA256 && rng.IntN(2) == 0 {
@@ -59,10 +59,10 @@ func (s *storm) pushSomehow(client int, rng *rand.Rand, repo string, c content) 
 		if !ok {
 			return false
 		}
-		up, offset = sent.session, sent.said
+		up, offset = sent.session, sent.reported
 	}
 	p := s.begin(where, where.name)
-	return s.settleOne(p, s.call.put(up, c, offset), http.StatusCreated)
+	return s.resolve(p, s.call.put(up, c, offset), http.StatusCreated)
 }
 
 // pushChunks sends a content in up to four PATCHes, and sometimes leaves its
@@ -74,22 +74,22 @@ func (s *storm) pushChunks(client int, rng *rand.Rand, u unfinished) (unfinished
 		end -= rng.Int64N(end)
 	}
 	chunk := max(end/(1+rng.Int64N(4)), 1)
-	for u.said < end {
+	for u.reported < end {
 		if s.stop.Load() {
 			s.broken[client] = &u
 			return u, false
 		}
-		n := min(chunk, end-u.said)
-		a := s.call.patch(u.session, u.content, u.said, n, ranged)
+		n := min(chunk, end-u.reported)
+		a := s.call.patch(u.session, u.content, u.reported, n, ranged)
 		if !s.expect(a, http.StatusAccepted, "PATCH of %s", u.repo) {
 			s.broken[client] = &u
 			return u, false
 		}
-		u.said += n
-		if want := fmt.Sprintf("0-%d", u.said-1); a.header.Get("Range") != want {
+		u.reported += n
+		if want := fmt.Sprintf("0-%d", u.reported-1); a.header.Get("Range") != want {
 			s.fault("PATCH of %s: Range is %q, want %q", u.repo, a.header.Get("Range"), want)
 		}
-		u.session = s.call.follow(a)
+		u.session = s.call.sessionAt(a)
 	}
 	return u, true
 }
@@ -97,21 +97,21 @@ func (s *storm) pushChunks(client int, rng *rand.Rand, u unfinished) (unfinished
 // resume goes on with an upload that broke off when the registry died.
 func (s *storm) resume(u *unfinished) {
 	n, a := s.call.received(u.session)
-	if s.forgets && a.status == http.StatusNotFound {
+	if s.mayLoseUploads && a.status == http.StatusNotFound {
 		return
 	}
-	if !s.expect(a, http.StatusNoContent, "GET of the upload %s of %d bytes", u.session.url, u.said) {
+	if !s.expect(a, http.StatusNoContent, "GET of the upload %s of %d bytes", u.session.url, u.reported) {
 		return
 	}
-	if n < u.said && u.said > 1 && !s.forgets {
-		s.fault("upload %s has %d bytes, %d were acknowledged", u.session.url, n, u.said)
+	if n < u.reported && u.reported > 1 && !s.mayLoseUploads {
+		s.fault("upload %s has %d bytes, %d were acknowledged", u.session.url, n, u.reported)
 	}
 	if n == 0 || n > u.content.size {
 		return
 	}
 	p := s.begin(place{blobKind, u.repo, u.content.digest.String()}, u.content.digest.String())
-	if s.settleOne(p, s.call.put(u.session, u.content, n), http.StatusCreated) {
-		s.keep(u.repo, u.content)
+	if s.resolve(p, s.call.put(u.session, u.content, n), http.StatusCreated) {
+		s.addBlob(u.repo, u.content)
 	}
 }
 
@@ -134,10 +134,10 @@ func (s *storm) mount(rng *rand.Rand, repo string) bool {
 	query := "mount=" + url.QueryEscape(c.digest.String()) + "&from=" + url.QueryEscape(from)
 	p := s.begin(place{blobKind, repo, c.digest.String()}, c.digest.String())
 	_, a := s.call.open(repo, query)
-	if !s.settleOne(p, a, http.StatusCreated) {
+	if !s.resolve(p, a, http.StatusCreated) {
 		return false
 	}
-	s.keep(repo, c)
+	s.addBlob(repo, c)
 	return true
 }
 
@@ -236,7 +236,7 @@ func (s *storm) putManifest(rng *rand.Rand, where place, i image, subject string
 	a := s.call.putManifest(where.repo, reference, i.mediaType, i.payload)
 	done := false
 	for _, p := range pushed {
-		done = s.settleOne(p, a, http.StatusCreated)
+		done = s.resolve(p, a, http.StatusCreated)
 	}
 	return done
 }
@@ -252,7 +252,7 @@ func (s *storm) moveTag(rng *rand.Rand, repo string) {
 		tags = append(tags, other)
 	}
 	where := place{manifestKind, repo, i.digest.String()}
-	_, subject := s.as(where)
+	_, subject := s.pushedAs(where)
 	s.putManifest(rng, where, i, subject, tags)
 }
 
@@ -269,7 +269,7 @@ func (s *storm) deleteTag(rng *rand.Rand, repo string) {
 		p.acknowledged()
 		return
 	}
-	s.settleOne(p, a, http.StatusAccepted)
+	s.resolve(p, a, http.StatusAccepted)
 }
 
 // deleteManifest pushes an image that nothing else knows of and deletes it.
@@ -289,7 +289,7 @@ func (s *storm) deleteManifest(client int, rng *rand.Rand, repo string) {
 	where := place{manifestKind, repo, i.digest.String()}
 	if s.putManifest(rng, where, i, "", nil) {
 		p := s.begin(where, absent)
-		s.settleOne(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/manifests/" + where.name}), http.StatusAccepted)
+		s.resolve(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/manifests/" + where.name}), http.StatusAccepted)
 	}
 }
 
@@ -302,7 +302,7 @@ func (s *storm) deleteBlob(client int, rng *rand.Rand, repo string) {
 	}
 	where := place{blobKind, repo, c.digest.String()}
 	p := s.begin(where, absent)
-	s.settleOne(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/blobs/" + where.name}), http.StatusAccepted)
+	s.resolve(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/blobs/" + where.name}), http.StatusAccepted)
 }
 
 // cancel begins an upload and gives it up.
@@ -316,7 +316,7 @@ func (s *storm) cancel(rng *rand.Rand, repo string) {
 	if !s.expect(a, http.StatusAccepted, "PATCH of %s", repo) {
 		return
 	}
-	a = s.call.do(request{method: "DELETE", path: s.call.follow(a).url})
+	a = s.call.do(request{method: "DELETE", path: s.call.sessionAt(a).url})
 	s.expect(a, http.StatusNoContent, "DELETE of an upload of %s", repo)
 }
 
@@ -345,7 +345,7 @@ func (s *storm) pull(rng *rand.Rand, repo string) {
 		return
 	}
 	where := place{blobKind, repo, c.digest.String()}
-	value, wrong, err := s.call.hold(where, "")
+	value, wrong, err := s.call.read(where, "")
 	switch {
 	case err != nil:
 	case wrong != "":

@@ -18,7 +18,7 @@ import (
 )
 
 // unread is a server whose standard error is a pipe that only the test can read.
-type unread struct {
+type unreadServer struct {
 	*server
 	call   *caller
 	stderr *os.File // the end to read from
@@ -26,7 +26,7 @@ type unread struct {
 }
 
 // startUnread starts a server and reads nothing of what it writes.
-func startUnread(t *testing.T, args ...string) *unread {
+func startUnread(t *testing.T, args ...string) *unreadServer {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -38,13 +38,13 @@ func startUnread(t *testing.T, args ...string) *unread {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	u := &unread{server: s, call: newCaller(s.URL), stderr: r, debug: "http://" + debug}
+	u := &unreadServer{server: s, call: newCaller(s.URL), stderr: r, debug: "http://" + debug}
 	u.call.http.Timeout = 20 * time.Second
 	return u
 }
 
 // ping makes n requests, each of which must be answered.
-func (u *unread) ping(n int) {
+func (u *unreadServer) ping(n int) {
 	u.t.Helper()
 	for i := range n {
 		if a := u.call.do(request{method: "GET", path: "/v2/"}); a.status != http.StatusOK {
@@ -55,7 +55,7 @@ func (u *unread) ping(n int) {
 }
 
 // metric reads a counter; -1 means that there is none.
-func (u *unread) metric(name string) int {
+func (u *unreadServer) metric(name string) int {
 	u.t.Helper()
 	a := u.call.do(request{method: "GET", path: u.debug + "/metrics"})
 	if a.status != http.StatusOK {
@@ -74,13 +74,13 @@ func (u *unread) metric(name string) int {
 }
 
 // pings is more requests than the queue of the log and a pipe have room for.
-const pings = 5000
+const manyPings = 5000
 
 // TestD4NobodyReadsTheLog: a reader of standard error that stands still holds up
 // no request and no signal.
 func TestD4NobodyReadsTheLog(t *testing.T) {
 	u := startUnread(t)
-	u.ping(pings)
+	u.ping(manyPings)
 	if n := u.metric("berth_log_dropped_total"); n <= 0 {
 		t.Errorf("berth_log_dropped_total is %d", n)
 	}
@@ -91,7 +91,7 @@ func TestD4NobodyReadsTheLog(t *testing.T) {
 // in flight, also when nobody reads what the log has to say.
 func TestD4SecondSignalUnread(t *testing.T) {
 	u := startUnread(t, "--shutdown-delay", "1h")
-	u.ping(pings)
+	u.ping(manyPings)
 	u.Signal(syscall.SIGTERM)
 	for u.call.do(request{method: "GET", path: "/readyz"}).status != http.StatusServiceUnavailable {
 		time.Sleep(10 * time.Millisecond)
@@ -112,7 +112,7 @@ func TestD4SecondSignalUnread(t *testing.T) {
 // says how many there would be more.
 func TestD4LogSaysWhatItLacks(t *testing.T) {
 	u := startUnread(t)
-	u.ping(pings)
+	u.ping(manyPings)
 	requests, missing, gaps := 0, 0, 0
 	count := func(line string) {
 		var l struct {
@@ -131,12 +131,12 @@ func TestD4LogSaysWhatItLacks(t *testing.T) {
 		}
 	}
 	lines := bufio.NewScanner(u.stderr)
-	for requests+missing < pings && lines.Scan() {
+	for requests+missing < manyPings && lines.Scan() {
 		count(lines.Text())
 	}
 	dropped := u.metric("berth_log_dropped_total")
-	if gaps != 1 || missing == 0 || missing != dropped || requests+missing < pings {
-		t.Errorf("%d lines of requests, %d missing by what %d lines say and %d by the metric; of %d requests", requests, missing, gaps, dropped, pings)
+	if gaps != 1 || missing == 0 || missing != dropped || requests+missing < manyPings {
+		t.Errorf("%d lines of requests, %d missing by what %d lines say and %d by the metric; of %d requests", requests, missing, gaps, dropped, manyPings)
 	}
 	u.ping(1)
 	for requests = 0; requests == 0 && lines.Scan(); {
@@ -277,7 +277,7 @@ func TestD4AuditFileHangs(t *testing.T) {
 		{tagKind, repo, "v2"}:                            absent,
 		{manifestKind, repo, sha256Of(payload).String()}: sha256Of(payload).String(),
 	} {
-		if value, wrong, err := call.hold(p, ""); value != want || wrong != "" || err != nil {
+		if value, wrong, err := call.read(p, ""); value != want || wrong != "" || err != nil {
 			t.Errorf("%s holds %q %s %v, want %q", p, value, wrong, err, want)
 		}
 	}

@@ -50,7 +50,7 @@ func TestD2ReferrersMemory(t *testing.T) {
 				l.dial(strings.Repeat(get+"\r\n", pipelined-1) + get + "Connection: close\r\n\r\n")
 			}
 			l.requireServing()
-			l.requireQuiet()
+			l.requireReleased()
 			if peak := l.peak(); peak > bound {
 				t.Errorf("%d clients that do not read took %d MiB, expected at most %d", clients, peak>>20, bound>>20)
 			} else {

@@ -15,7 +15,7 @@ import (
 )
 
 // between stops a server, changes its files, and starts it again.
-func (s *server) between(change func()) {
+func (s *server) whileStopped(change func()) {
 	s.t.Helper()
 	s.Stop()
 	change()
@@ -23,7 +23,7 @@ func (s *server) between(change func()) {
 }
 
 // inRows changes the rows of a stopped server.
-func (s *server) inRows(query string) {
+func (s *server) execSQL(query string) {
 	s.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Data, "berth.db"))
 	if err != nil {
@@ -101,9 +101,9 @@ func TestI1RottenBlob(t *testing.T) {
 	get := func(repo string, b content) request {
 		return request{method: "GET", path: fmt.Sprintf("/v2/%s/blobs/%s", repo, b.digest)}
 	}
-	s.between(func() {
+	s.whileStopped(func() {
 		s.rot()
-		s.inRows(`UPDATE blobs SET checked_at = checked_at - 25 * 3600 * 1000000`)
+		s.execSQL(`UPDATE blobs SET checked_at = checked_at - 25 * 3600 * 1000000`)
 	})
 	for name, b := range blobs {
 		a := s.wantAnswer(c, get("team/app", b), http.StatusOK, nil)
@@ -121,7 +121,7 @@ func TestI1RottenBlob(t *testing.T) {
 		}
 	}
 	s.Stop()
-	requireAudit(t, filepath.Join(s.Data, "berth.db"), filepath.Join(s.Data, "blobs"))
+	requireConsistent(t, filepath.Join(s.Data, "berth.db"), filepath.Join(s.Data, "blobs"))
 }
 
 // TestI2RottenManifest: a payload that changed in its row is not served, and a client that looks
@@ -143,8 +143,8 @@ func TestI2RottenManifest(t *testing.T) {
 	if a := c.putManifest("team/app", "latest", mediaType, payload); a.status != http.StatusCreated {
 		t.Fatalf("push: %s", a)
 	}
-	s.between(func() {
-		s.inRows(`UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`)
+	s.whileStopped(func() {
+		s.execSQL(`UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`)
 	})
 	for _, path := range []string{tag, byDigest, tag} {
 		a := s.wantAnswer(c, request{method: "GET", path: path}, http.StatusNotFound, nil)
@@ -159,7 +159,7 @@ func TestI2RottenManifest(t *testing.T) {
 	for _, path := range []string{tag, byDigest} {
 		s.wantAnswer(c, request{method: "GET", path: path}, http.StatusOK, payload)
 	}
-	s.between(func() {
+	s.whileStopped(func() {
 		told := 0
 		for _, l := range s.Log() {
 			if l.Level == "ERROR" && l.Repository == "team/app" && strings.Contains(l.Raw, digest.FromBytes(payload).String()) {

@@ -26,7 +26,7 @@ func (l *limited) pushParts(repo string, c content, parts int64) {
 		if a.status != http.StatusAccepted {
 			l.t.Fatalf("PATCH: %v", a)
 		}
-		s = l.call.follow(a)
+		s = l.call.sessionAt(a)
 	}
 	if a := l.call.put(s, c, c.size); a.status != http.StatusCreated {
 		l.t.Fatalf("PUT: %v", a)
@@ -53,7 +53,7 @@ func TestStalledReader(t *testing.T) {
 	if rss := l.resident(); rss > 512<<20 {
 		t.Errorf("%d MiB of memory for %d clients that do not read", rss>>20, len(conns))
 	}
-	l.requireQuiet()
+	l.requireReleased()
 	for _, conn := range conns {
 		if n := len(requireCut(t, conn)); n >= slowBlob {
 			t.Errorf("a client that did not read for long got %d bytes, as if nothing had been", n)

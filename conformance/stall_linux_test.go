@@ -51,7 +51,7 @@ func startLimited(t *testing.T, env ...string) *limited {
 	if a := l.call.post("warm/up", c); a.status != http.StatusCreated {
 		t.Fatalf("push: %v", a)
 	}
-	if _, wrong, err := l.call.hold(place{blobKind, "warm/up", c.digest.String()}, ""); wrong != "" || err != nil {
+	if _, wrong, err := l.call.read(place{blobKind, "warm/up", c.digest.String()}, ""); wrong != "" || err != nil {
 		t.Fatalf("pull: %s %v", wrong, err)
 	}
 	l.files, l.goroutines = l.openFiles(), l.running()
@@ -100,7 +100,7 @@ func (l *limited) memory(name string) int64 {
 }
 
 // requireQuiet waits until the server has let go of what its clients cost it.
-func (l *limited) requireQuiet() {
+func (l *limited) requireReleased() {
 	l.t.Helper()
 	const slack = 12 // the test's own connections, SQLite's
 	const memory = 256 << 20
@@ -125,7 +125,7 @@ func (l *limited) requireServing() {
 		if a := l.call.post("other/people", c); a.status != http.StatusCreated {
 			l.t.Errorf("another client's push: %v", a)
 		}
-		if value, wrong, err := l.call.hold(place{blobKind, "other/people", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+		if value, wrong, err := l.call.read(place{blobKind, "other/people", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 			l.t.Errorf("another client's pull: %q %s %v", value, wrong, err)
 		}
 	}
@@ -187,7 +187,7 @@ func TestStalledHeaders(t *testing.T) {
 	}
 	l.requireServing()
 	requireAllCut(t, conns)
-	l.requireQuiet()
+	l.requireReleased()
 	l.requireServing()
 }
 
@@ -246,7 +246,7 @@ func (l *limited) requireResumed(repo string, s session, c content, n int64) {
 		l.t.Errorf("an upload resumed at %d: %v", n, a)
 		return
 	}
-	if value, wrong, err := l.call.hold(place{blobKind, repo, c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+	if value, wrong, err := l.call.read(place{blobKind, repo, c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 		l.t.Errorf("a resumed upload, read back: %q %s %v", value, wrong, err)
 	}
 }
@@ -306,7 +306,7 @@ func TestBrokenUpload(t *testing.T) {
 			})
 		}
 	}
-	l.requireQuiet()
+	l.requireReleased()
 }
 
 // TestStalledUpload stalls in the middle of each kind of body that is stored
@@ -334,13 +334,13 @@ func TestStalledUpload(t *testing.T) {
 		})
 	}
 	for _, p := range []place{{blobKind, repo, c.digest.String()}, {manifestKind, repo, c.digest.String()}, {tagKind, repo, "v1"}} {
-		if value, wrong, err := l.call.hold(p, ""); value != absent || wrong != "" || err != nil {
+		if value, wrong, err := l.call.read(p, ""); value != absent || wrong != "" || err != nil {
 			t.Errorf("%s after a stalled push: %q %s %v", p, value, wrong, err)
 		}
 	}
 	// Clients repeat a PUT with the whole body on the same URL.
 	l.requireResumed(repo, put, c, 0)
-	l.requireQuiet()
+	l.requireReleased()
 }
 
 // TestManyStalledUploads lets 500 clients send one byte of a body each.
@@ -358,7 +358,7 @@ func TestManyStalledUploads(t *testing.T) {
 		t.Errorf("%d MiB of memory for 500 clients with a byte each", rss>>20)
 	}
 	requireAllCut(t, conns)
-	l.requireQuiet()
+	l.requireReleased()
 	for _, s := range []session{sessions[0], sessions[499]} {
 		a := l.call.patch(s, newContent(1, 100, digest.SHA256), 1, 50, true)
 		if a.status != http.StatusAccepted {

@@ -45,16 +45,16 @@ type storm struct {
 
 	// forgets says that an open upload may be gone or shorter than the
 	// registry said, as after a loss of power.
-	forgets bool
+	mayLoseUploads bool
 
 	mu     sync.Mutex
-	repos  map[string]*shelf
+	repos  map[string]*inventory
 	faults []string
 	broken [stormClients]*unfinished
 }
 
 // shelf is what a repository has for certain: acknowledged, and never deleted.
-type shelf struct {
+type inventory struct {
 	blobs     []content
 	manifests []image
 }
@@ -69,10 +69,10 @@ type image struct {
 
 // unfinished is an upload that broke off before its closing PUT was sent.
 type unfinished struct {
-	repo    string
-	session session
-	content content
-	said    int64 // bytes that the registry said it has
+	repo     string
+	session  session
+	content  content
+	reported int64 // bytes that the registry said it has
 }
 
 func stormRepos() []string {
@@ -86,18 +86,18 @@ const unlimited = "BERTH_STORAGE_UPLOADS_PER_CALLER=0"
 // newStorm prepares a storm and prints its seed.
 func newStorm(t *testing.T, base string, seed uint64, budget int64) *storm {
 	t.Logf("storm with seed %d", seed)
-	s := &storm{t: t, ledger: newLedger(), call: newCaller(base), seed: seed, repos: map[string]*shelf{}}
+	s := &storm{t: t, ledger: newLedger(), call: newCaller(base), seed: seed, repos: map[string]*inventory{}}
 	s.number.Store(seed << 32)
 	s.budget.Store(budget)
 	for _, r := range stormRepos() {
-		s.repos[r] = &shelf{}
+		s.repos[r] = &inventory{}
 	}
 	return s
 }
 
 // blow runs the clients until s.stop is set. Each ends after the request that it
 // is in, so the registry has to answer or die for blow to return.
-func (s *storm) blow(round int) {
+func (s *storm) run(round int) {
 	s.stop.Store(false)
 	var wg sync.WaitGroup
 	for i := range stormClients {
@@ -190,7 +190,7 @@ func (s *storm) begin(p place, value string) pending {
 
 // settleOne closes a pending request by its answer and reports whether it was
 // acknowledged. want is the status of success.
-func (s *storm) settleOne(p pending, a answer, want int) bool {
+func (s *storm) resolve(p pending, a answer, want int) bool {
 	switch {
 	case a.status == want && s.cut.Load() && !p.afterCut:
 		return false
@@ -246,7 +246,7 @@ func (s *storm) report(when string) {
 }
 
 // keep puts an acknowledged blob on its repository's shelf.
-func (s *storm) keep(repo string, c content) {
+func (s *storm) addBlob(repo string, c content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Contains(s.repos[repo].blobs, c) {
@@ -320,9 +320,9 @@ func (s *storm) verify(places []place) verdict {
 
 // verifyOne reads one place back.
 func (s *storm) verifyOne(p place) verdict {
-	mediaType, subject := s.as(p)
+	mediaType, subject := s.pushedAs(p)
 	allowed := s.allowed(p)
-	value, wrong, err := s.call.hold(p, mediaType)
+	value, wrong, err := s.call.read(p, mediaType)
 	switch {
 	case err != nil:
 		s.fault("%s: not read: %v", p, err)

@@ -31,7 +31,7 @@ type traced struct {
 func traceFirst(t *testing.T, program string, prepare func(data, bucket string) error) traced {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
-		missing(t, "no strace: %v", err)
+		skipOrFail(t, "no strace: %v", err)
 	}
 	top := t.TempDir()
 	tr := traced{top: top, data: filepath.Join(top, "rows", "new", "data"), bucket: filepath.Join(top, "bytes", "new", "blobs")}
@@ -100,7 +100,7 @@ func (c systemCall) syncs(path string) bool {
 }
 
 // made is the directory that the call made, or "".
-func (c systemCall) made() string {
+func (c systemCall) madeDir() string {
 	if c.name != "mkdir" && c.name != "mkdirat" {
 		return ""
 	}
@@ -132,7 +132,7 @@ func traceNew(t *testing.T, program string) error {
 	tr := traceFirst(t, program, func(data, bucket string) error { return nil })
 	directories := 0
 	for i, c := range tr.calls {
-		dir := c.made()
+		dir := c.madeDir()
 		if !strings.HasPrefix(dir, tr.top) {
 			continue
 		}

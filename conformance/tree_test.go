@@ -205,7 +205,7 @@ func checkFile(name, rel string) ([]string, error) {
 	if slices.Contains(emptyNames, file.Name.Name) {
 		violate("package %s: a name that says nothing", file.Name.Name)
 	}
-	row := rowOf(dir)
+	row := layerOf(dir)
 	if row == "" {
 		violate("%s has no row in the table of layers", dir)
 	}
@@ -221,7 +221,7 @@ func checkFile(name, rel string) ([]string, error) {
 			continue
 		}
 		if own, ok := strings.CutPrefix(imported, project+"/"); ok {
-			if row != "" && rowOf(own) != row && !slices.Contains(layers[row], own) {
+			if row != "" && layerOf(own) != row && !slices.Contains(layers[row], own) {
 				violate("imports %s, which %s may not", own, row)
 			}
 			continue
@@ -242,7 +242,7 @@ func checkFile(name, rel string) ([]string, error) {
 
 // rowOf returns the row of the table that a directory belongs to: its own or that
 // of the nearest directory above it; "" where there is none.
-func rowOf(dir string) string {
+func layerOf(dir string) string {
 	for ; dir != "."; dir = path.Dir(dir) {
 		if _, ok := layers[dir]; ok {
 			return dir
