@@ -16,7 +16,7 @@ const (
 	cosignPackage = "github.com/sigstore/cosign/v2/cmd/cosign"
 )
 
-// TestAuthCrane is what users of crane see of a registry with users.
+// TestAuthCrane uses crane with a registry with users.
 func TestAuthCrane(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
@@ -31,7 +31,7 @@ func TestAuthCrane(t *testing.T) {
 	ok := g.row(t, "row17_login", func(t *testing.T) {
 		alice := alice.withTest(t)
 		p := g.phase("")
-		login(alice, "alice", g.wrong) // no request is made, so nobody can say that it is wrong
+		login(alice, "alice", g.wrong) // makes no request, so a wrong password is not noticed
 		p.hasNone("GET", "login")
 		p = g.phase(agent)
 		requireSays(t, alice.refused(1, "", "digest", ref("alice/cr:1")), "UNAUTHORIZED", "wrong user name or password")
@@ -67,7 +67,7 @@ func TestAuthCrane(t *testing.T) {
 		bob := bob.withTest(t)
 		p := g.phase(agent)
 		requireSays(t, bob.refused(1, "", "append", "--oci-empty-base", "--new_layer", layer, "--new_tag", ref("alice/cr3:1")), "401 Unauthorized")
-		p.has("token user:bob", "denied user:bob pull alice/cr3") // it looks first
+		p.has("token user:bob", "denied user:bob pull alice/cr3") // it sends HEAD first
 		p.requireNothingFrom("user:bob", "alice")
 		p = g.phase(agent)
 		requireSays(t, bob.refused(1, "", "catalog", g.Addr), "UNAUTHORIZED")
@@ -75,7 +75,7 @@ func TestAuthCrane(t *testing.T) {
 	})
 }
 
-// TestAuthRegctl is what users of regctl see of a registry with users.
+// TestAuthRegctl uses regctl with a registry with users.
 func TestAuthRegctl(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
@@ -102,7 +102,7 @@ func TestAuthRegctl(t *testing.T) {
 		p := g.phase(agent)
 		c.run("artifact", "put", "--artifact-type", "application/vnd.example.a", "--file", file, ref("alice/rg:1"))
 		p.has("token user:alice repository:alice/rg:pull,push", "POST uploads alice/rg 202", "PUT manifest alice/rg 201")
-		p.hasTimes(0, "POST uploads alice/rg 201") // "mount" without "from" of what is nowhere
+		p.hasTimes(0, "POST uploads alice/rg 201") // a mount without "from" finds no blob
 
 		p = g.phase(agent)
 		c.run("image", "copy", ref("alice/rg:1"), ref("alice/rg2:1"))
@@ -126,7 +126,7 @@ func TestAuthRegctl(t *testing.T) {
 	})
 }
 
-// TestAuthOras is what users of oras see of a registry with users.
+// TestAuthOras uses oras with a registry with users.
 func TestAuthOras(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
@@ -182,7 +182,7 @@ func TestAuthOras(t *testing.T) {
 	})
 }
 
-// TestAuthHelm is what users of helm see of a registry with users.
+// TestAuthHelm uses helm with a registry with users.
 func TestAuthHelm(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
@@ -226,7 +226,7 @@ func TestAuthHelm(t *testing.T) {
 	})
 }
 
-// newChart makes a chart, demo 0.1.0, and returns its file.
+// newChart makes the chart demo 0.1.0 and returns its file.
 func newChart(c client) string {
 	c.t.Helper()
 	c.dir = c.home
@@ -235,7 +235,7 @@ func newChart(c client) string {
 	return filepath.Join(c.home, "demo-0.1.0.tgz")
 }
 
-// readFile is what a file has.
+// readFile returns the content of a file.
 func readFile(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)

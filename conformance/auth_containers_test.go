@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestAuthSkopeo is what users of skopeo see of a registry with users.
+// TestAuthSkopeo uses skopeo with a registry with users.
 func TestAuthSkopeo(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
@@ -74,7 +74,7 @@ func TestAuthSkopeo(t *testing.T) {
 	})
 }
 
-// TestAuthPodman is what users of podman see of a registry with users.
+// TestAuthPodman uses podman with a registry with users.
 func TestAuthPodman(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
@@ -124,13 +124,13 @@ func TestAuthPodman(t *testing.T) {
 	})
 }
 
-// TestAuthBuildah logs in and pushes with buildah, for whom the table has no row.
+// TestAuthBuildah logs in and pushes with buildah. It has no row in the table.
 func TestAuthBuildah(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{})
 	b := containersClient(t, "buildah", g.server)
 	login := []string{"login", "--tls-verify=false", "--username", "bob", "--password-stdin", g.Addr}
-	p := g.phase("") // it logs in by another name than it pushes
+	p := g.phase("") // its login has another User-Agent than its push
 	requireSays(t, b.refused(125, g.wrong, login...), "invalid username/password")
 	p.inOrder("GET ping 401", "login bob refused", "GET token 401")
 	requireSays(t, b.feed([]byte(g.bob.password), login...), "Login Succeeded!")

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ctr is containerd's command, with the containerd of a Docker Engine.
+// ctr returns containerd's client with the containerd of a Docker Engine.
 func (d docker) ctr() client {
 	d.t.Helper()
 	c := debianClient(d.t, "ctr", "containerd")
@@ -15,7 +15,7 @@ func (d docker) ctr() client {
 	return c
 }
 
-// archive writes the layout as the tar archive that containerd imports.
+// archive writes the layout as a tar archive that containerd can import.
 func (l layout) archive(c client, name string) string {
 	c.t.Helper()
 	var b bytes.Buffer
@@ -29,7 +29,7 @@ func (l layout) archive(c client, name string) string {
 	return c.write(name, b.Bytes())
 }
 
-// TestAuthContainerd is what users of containerd see of a registry with users.
+// TestAuthContainerd uses ctr with a registry with users.
 func TestAuthContainerd(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)
@@ -72,8 +72,8 @@ func TestAuthContainerd(t *testing.T) {
 		p.requireNothingFrom("user:bob", "alice")
 	})
 
-	// containerd asks for a mount from where the image came from, and gives up
-	// where that is refused with a 401.
+	// containerd asks for a mount from the image's first repository, and fails if the answer is
+	// 401.
 	_ = ok && g.row(t, "row28_mount_refused", func(t *testing.T) {
 		p := g.phase(agent)
 		c.withTest(t).run(push(g.bob, "bob/only:1", "alice/only:1")...)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestAuthDocker is what users of a Docker Engine see of a registry with users.
+// TestAuthDocker uses a Docker Engine with a registry with users.
 func TestAuthDocker(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)
@@ -61,7 +61,7 @@ func TestAuthDocker(t *testing.T) {
 		bob.feed([]byte(g.bob.password), "login", "--username", "bob", "--password-stdin", g.Addr)
 		bob.run("tag", ref("alice/app:1"), ref("bob/app:1"))
 		bob.run("push", ref("bob/app:1"))
-		p.hasTimes(5, "PUT upload bob/app 201") // with the layers that alice has
+		p.hasTimes(5, "PUT upload bob/app 201") // including the layers that alice has
 		p.hasTimes(0, "POST uploads bob/app 201")
 		p.requireNothingFrom("user:bob", "alice")
 	})

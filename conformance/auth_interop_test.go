@@ -13,11 +13,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
-// TestAuthNames logs in and pushes under every name that the machine has: row 30 of
-// the table. Clients want to be sent for a token where they came to.
+// TestAuthNames logs in and pushes under every name of the machine: row 30 of the table. The token
+// endpoint must have the name that the client used.
 func TestAuthNames(t *testing.T) {
 	t.Parallel()
 	g := startAuthServer(t, options{Listen: "0.0.0.0"})
@@ -55,19 +54,19 @@ func TestAuthNames(t *testing.T) {
 	}
 }
 
-// distribution is a registry of another make, which takes our tokens.
+// distribution is a registry of another vendor that accepts Berth's tokens.
 type distribution struct {
 	t    testing.TB
 	addr string
 }
 
-// startDistribution starts one that believes a server's tokens, by what verify says
-// of its configuration: rootcertbundle or jwks, and a file.
+// startDistribution starts a distribution that accepts g's tokens. verify is the key of its
+// configuration, rootcertbundle or jwks, with the value file.
 func (g *authServer) startDistribution(program, verify, file string) distribution {
 	g.t.Helper()
 	dir := g.t.TempDir()
 	d := distribution{g.t, freeAddr(g.t)}
-	config := filepath.Join(dir, "config.json") // which is YAML, too
+	config := filepath.Join(dir, "config.json") // JSON is YAML
 	err := os.WriteFile(config, encode(g.t, map[string]any{
 		"version": "0.1",
 		"log":     map[string]any{"level": "debug"},
@@ -84,7 +83,7 @@ func (g *authServer) startDistribution(program, verify, file string) distributio
 	cmd.SysProcAttr = dieWithParent()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
-	// Whatever collects traces is not asked for.
+	// Do not look for a collector of traces.
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
@@ -92,35 +91,30 @@ func (g *authServer) startDistribution(program, verify, file string) distributio
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	g.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // it may have ended already
 		<-done
 		if d.t.Failed() {
 			d.t.Logf("%s wrote\n%s", program, log.String())
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	if err := awaitUp(done, func() error {
 		resp, err := http.Get("http://" + d.addr + "/v2/")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusUnauthorized {
-				g.t.Fatalf("%s without a token: %s", program, resp.Status)
-			}
-			return d
+		if err != nil {
+			return err
 		}
-		select {
-		case err := <-done:
-			done <- err
-			g.t.Fatalf("%s ended: %v\n%s", program, err, log.String())
-		default:
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			g.t.Fatalf("%s without a token: %s", program, resp.Status)
 		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("%s does not answer: %v", program, err)
-		}
+		return nil
+	}); err != nil {
+		g.t.Fatalf("%s does not answer: %v", program, err)
 	}
+	return d
 }
 
-// answers requires the statuses of /v2/, of the repository that the token is for, and
-// of another one.
+// answers requires the statuses of /v2/, of the repository that the token is for, and of another
+// repository.
 func (d distribution) answers(token string, ping, own, other int) {
 	d.t.Helper()
 	for path, want := range map[string]int{"/v2/": ping, "/v2/alice/app/manifests/1": own, "/v2/alice/other/manifests/1": other} {
@@ -141,7 +135,7 @@ func (d distribution) answers(token string, ping, own, other int) {
 	}
 }
 
-// issuer is who the server says its tokens are from.
+// issuer returns the issuer of the server's tokens.
 func (g *authServer) issuer() string {
 	g.t.Helper()
 	_, body := g.get("/.well-known/openid-configuration")
@@ -167,8 +161,8 @@ func (g *authServer) token(a account, scope string) string {
 	return answer.Token
 }
 
-// TestAuthInterop takes our tokens to registries of other makes: row 31 of the
-// table. 404 is a token that was taken, for a manifest that is not there.
+// TestAuthInterop uses Berth's tokens with registries of other vendors: row 31 of the table. The
+// status 404 means that the token was accepted for a manifest that does not exist.
 func TestAuthInterop(t *testing.T) {
 	t.Parallel()
 	old, err := exec.LookPath("docker-registry")

@@ -91,12 +91,7 @@ func (d *disk) cut() error {
 func (d *disk) reboot() {
 	d.t.Helper()
 	var err error
-	for range 100 {
-		if err = unix.Unmount(d.dir, 0); !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	poll(10*time.Second, func() bool { err = unix.Unmount(d.dir, 0); return !errors.Is(err, unix.EBUSY) })
 	if err != nil {
 		d.t.Fatalf("unmount %s: %v", d.dir, err)
 	}

@@ -95,21 +95,10 @@ func startDocker(t *testing.T, env ...string) docker {
 	d := docker{client: c, engine: []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + c.home}}
 	d.containerd = filepath.Join(dir, "exec", "containerd", "containerd.sock")
 	d.env = append(d.env, d.engine...)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		_, err := tryRun(t, d.env, d.path, "version")
-		if err == nil {
-			return d
-		}
-		select {
-		case werr := <-done:
-			done <- werr
-			t.Fatalf("dockerd ended: %v\n%s", werr, log.String())
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("dockerd does not answer: %v", err)
-		}
+	if err := awaitUp(done, func() error { _, err := tryRun(t, d.env, d.path, "version"); return err }); err != nil {
+		t.Fatalf("dockerd does not answer: %v", err)
 	}
+	return d
 }
 
 // runs requires that a container of the image prints what it should.

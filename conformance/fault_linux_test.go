@@ -114,7 +114,7 @@ func patchWhile(t *testing.T, c *caller, s session, b content, first int64, betw
 	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nContent-Range: 0-%d\r\n\r\n",
 		strings.TrimPrefix(s.url, c.base), b.size, b.size-1)
 	go func() {
-		body := b.from(0, b.size)
+		body := b.slice(0, b.size)
 		if _, err := io.CopyN(conn, body, first); err != nil {
 			return
 		}
@@ -155,12 +155,8 @@ func TestReserve(t *testing.T) {
 
 	d.fill(8 * mib)
 	small := newContent(4, 100<<10, digest.SHA256)
-	a = s.call.post(repo, small)
-	// What another program writes is seen within a tenth of a second.
-	for tries := 0; a.status == http.StatusCreated && tries < 500; tries++ {
-		time.Sleep(10 * time.Millisecond)
-		a = s.call.post(repo, small)
-	}
+	// The server looks at the free space every tenth of a second.
+	poll(time.Minute, func() bool { a = s.call.post(repo, small); return a.status != http.StatusCreated })
 	requireFull(t, a, "POST ?digest=")
 	requireFull(t, s.call.patch(up, big, 0, 100<<10, true), "PATCH")
 	if other, a := s.call.open(repo, ""); a.status == http.StatusAccepted {

@@ -18,16 +18,19 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// peak is the most memory that the process ever had, in bytes.
-func (s *server) peakMemory() int64 {
+// peakMemory returns the maximum of the process's resident memory so far, in bytes.
+func (s *server) peakMemory() int64 { return s.memory("VmHWM") }
+
+// memory returns a figure of the process's status, in bytes.
+func (s *server) memory(name string) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
 		s.t.Error(err)
 	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	_, after, _ := strings.Cut(string(status), name+":")
 	var kib int64
 	if _, err := fmt.Sscan(after, &kib); err != nil {
-		s.t.Errorf("VmHWM: %v", err)
+		s.t.Errorf("%s: %v", name, err)
 	}
 	return kib << 10
 }
@@ -47,10 +50,8 @@ func (s *server) bytesRead() (n int64) {
 // awaitTaken waits until the process has read so much.
 func (s *server) awaitBytesRead(n int64) {
 	s.t.Helper()
-	for end := time.Now().Add(patience); s.bytesRead() < n; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("the server has read %d bytes, want %d", s.bytesRead(), n)
-		}
+	if !poll(patience, func() bool { return s.bytesRead() >= n }) {
+		s.t.Fatalf("the server has read %d bytes, want %d", s.bytesRead(), n)
 	}
 }
 
@@ -160,10 +161,8 @@ func TestD9NamesWithoutContent(t *testing.T) {
 	}
 	close(work)
 	wg.Wait()
-	for end := time.Now().Add(patience); b.count("SELECT COUNT(*) FROM uploads") > 0; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the uploads do not expire")
-		}
+	if !poll(patience, func() bool { return b.count("SELECT COUNT(*) FROM uploads") == 0 }) {
+		t.Fatal("the uploads do not expire")
 	}
 	if n := b.count("SELECT COUNT(*) FROM repositories"); n != 1 {
 		t.Errorf("%d repositories have rows, want the one with content", n)

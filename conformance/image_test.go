@@ -68,16 +68,17 @@ func (d docker) start(image, volume string, env ...string) container {
 	}
 	d.run(append(args, image)...)
 	d.t.Cleanup(func() { d.run("rm", "--force", "registry") })
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		health := d.run("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", "registry")
-		if health == "running healthy" {
-			return container{d, "127.0.0.1:" + port}
-		}
-		if time.Now().After(deadline) || strings.HasPrefix(health, "exited") {
-			logs, _ := tryRun(d.t, d.env, d.path, "logs", "registry")
-			d.t.Fatalf("the container is %s\n%s", health, logs)
-		}
+	const healthy = "running healthy"
+	var health string
+	poll(time.Minute, func() bool {
+		health = d.run("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", "registry")
+		return health == healthy || strings.HasPrefix(health, "exited")
+	})
+	if health != healthy {
+		logs, _ := tryRun(d.t, d.env, d.path, "logs", "registry")
+		d.t.Fatalf("the container is %s\n%s", health, logs)
 	}
+	return container{d, "127.0.0.1:" + port}
 }
 
 // takesItself requires that Berth in a container takes its own image, and has it
@@ -92,17 +93,16 @@ func (c container) requirePushPull(image string, as http.RoundTripper) {
 	}
 	c.run("start", "registry")
 	client := &http.Client{Transport: as}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		resp, err := client.Get("http://" + c.addr + "/v2/berth/manifests/1")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
-				c.t.Errorf("after a restart, the image's manifest answers %s", resp.Status)
-			}
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatal(err)
-		}
+	var resp *http.Response
+	var err error
+	if !poll(time.Minute, func() bool {
+		resp, err = client.Get("http://" + c.addr + "/v2/berth/manifests/1")
+		return err == nil
+	}) {
+		c.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		c.t.Errorf("after a restart, the image's manifest answers %s", resp.Status)
 	}
 }

@@ -45,7 +45,7 @@ type promises struct {
 	writes    []write
 	mediaType string // of a manifest
 	subject   string // of a manifest
-	touched   int    // the round of the storm of the last write
+	lastRound int    // the round of the storm of the last write
 }
 
 // ledger remembers what a registry promised. A request that was acknowledged is
@@ -85,7 +85,7 @@ func (l *ledger) begin(p place, value string) pending {
 		l.places[p] = e
 	}
 	l.clock++
-	e.touched = l.round
+	e.lastRound = l.round
 	e.writes = append(e.writes, write{value: value, start: l.clock, end: math.MaxInt64})
 	return pending{l: l, place: p, index: len(e.writes) - 1}
 }
@@ -192,7 +192,7 @@ func (l *ledger) list(round int) []place {
 	defer l.mu.Unlock()
 	var out []place
 	for p, e := range l.places {
-		if round < 0 || e.touched == round {
+		if round < 0 || e.lastRound == round {
 			out = append(out, p)
 		}
 	}

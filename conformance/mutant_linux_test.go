@@ -274,10 +274,8 @@ func cutAfterDeletion(t *testing.T, program string) error {
 		if a := call.do(request{method: "DELETE", path: call.sessionAt(a).url}); a.status != http.StatusNoContent {
 			t.Fatalf("DELETE: %v", a)
 		}
-		for end := time.Now().Add(time.Minute); m.hasRow(key); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("the row of %s is still there", key)
-			}
+		if !poll(time.Minute, func() bool { return !m.hasRow(key) }) {
+			t.Fatalf("the row of %s is still there", key)
 		}
 		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err

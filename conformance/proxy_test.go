@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 const (
@@ -109,22 +108,16 @@ func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 			t.Logf("%s, which ended with %v, had\n%s\nand said\n%.8000s%.8000s", program.name, err, text, said.String(), log)
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	if err := awaitUp(ended, func() error {
 		conn, err := net.Dial("tcp", p.addr)
-		if err == nil {
-			conn.Close()
-			return p
+		if err != nil {
+			return err
 		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s ended: %v", program.name, err)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", program.name, err)
-		}
+		return conn.Close()
+	}); err != nil {
+		t.Fatalf("%s does not listen: %v", program.name, err)
 	}
+	return p
 }
 
 // block is the page's block for a program, with this test's addresses and files

@@ -93,8 +93,10 @@ func TestD4SecondSignalUnread(t *testing.T) {
 	u := startUnread(t, "--shutdown-delay", "1h")
 	u.ping(manyPings)
 	u.Signal(syscall.SIGTERM)
-	for u.call.do(request{method: "GET", path: "/readyz"}).status != http.StatusServiceUnavailable {
-		time.Sleep(10 * time.Millisecond)
+	if !poll(time.Minute, func() bool {
+		return u.call.do(request{method: "GET", path: "/readyz"}).status == http.StatusServiceUnavailable
+	}) {
+		t.Fatal("the first signal does nothing")
 	}
 	u.Signal(syscall.SIGTERM)
 	select {
@@ -156,15 +158,8 @@ func TestD4ReaderOfTheLogGone(t *testing.T) {
 	if err := u.stderr.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 20 { // some hundred milliseconds, in which the log is written
-		u.ping(1)
-		if u.metric("berth_log_dropped_total") > 0 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if n := u.metric("berth_log_dropped_total"); n <= 0 {
-		t.Errorf("berth_log_dropped_total is %d", n)
+	if !poll(time.Minute, func() bool { u.ping(1); return u.metric("berth_log_dropped_total") > 0 }) {
+		t.Errorf("berth_log_dropped_total is %d", u.metric("berth_log_dropped_total"))
 	}
 	if a := u.call.post("team/app", newContent(1, 1000, digest.SHA256)); a.status != http.StatusCreated {
 		t.Errorf("a push: %v", a)

@@ -51,7 +51,7 @@ func TestD2ReferrersMemory(t *testing.T) {
 			}
 			l.requireServing()
 			l.requireReleased()
-			if peak := l.peak(); peak > bound {
+			if peak := l.peakMemory(); peak > bound {
 				t.Errorf("%d clients that do not read took %d MiB, expected at most %d", clients, peak>>20, bound>>20)
 			} else {
 				t.Logf("at most %d MiB", peak>>20)

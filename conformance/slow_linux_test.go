@@ -72,7 +72,7 @@ func TestSlowUpload(t *testing.T) {
 	for _, line := range []string{"PATCH " + l.path(s), "POST /v2/" + repo + "/blobs/uploads/?digest=" + c.digest.String()} {
 		t.Run(line[:5], func(t *testing.T) {
 			conn := l.dial(fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", line, c.size))
-			body := c.from(0, c.size)
+			body := c.slice(0, c.size)
 			for range steps {
 				if _, err := io.CopyN(conn, body, c.size/steps); err != nil {
 					t.Fatalf("a slow upload was cut: %v", err)

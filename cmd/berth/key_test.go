@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -104,16 +101,8 @@ func certificates(t *testing.T, r result, list []keyJSON) {
 
 // TestKeyFileCommands: keys in a file are listed but not changed, and no database is created.
 func TestKeyFileCommands(t *testing.T) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
 	data := newData(t)
-	file := writeFile(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	file := writeFile(t, "key.pem", string(newPair(t, "key").key))
 	at := []string{"--data", data, "--auth-key-file", file}
 	list := keys(t, append(at, "list")...)
 	if keyStates(list) != "active" || !list[0].Created.IsZero() {
