@@ -132,7 +132,7 @@ func TestAuthOras(t *testing.T) {
 	g := startAuthServer(t, options{})
 	const agent = "oras/"
 	c := goClient(t, clientModule, orasPackage)
-	c.dir = c.home // it names files as it is given them
+	c.dir = c.home // oras puts the paths of files as given into manifests
 	ref := func(name string) string { return g.Addr + "/" + name }
 
 	ok := g.row(t, "row22_login", func(t *testing.T) {

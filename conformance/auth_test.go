@@ -259,7 +259,7 @@ func (p phase) has(want ...string) {
 // hasTimes requires a line n times. The client must have ended.
 func (p phase) hasTimes(n int, want string) {
 	p.g.t.Helper()
-	p.g.phase(p.agent) // now what was answered is in the log
+	p.g.phase(p.agent) // waits until all answered requests are in the log
 	p.await(fmt.Sprintf("expected %d times: %s", n, want), func(lines []string) bool {
 		others := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l == want })
 		return len(lines)-len(others) == n

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// containersClient returns a tool of the containers project (podman, buildah,
-// skopeo) with storage and configuration of its own, which speaks HTTP to s.
+// containersClient returns a tool of the containers project (podman, buildah, skopeo) with its own
+// storage and configuration. It uses plain HTTP with s.
 func containersClient(t testing.TB, name string, s *server) client {
 	t.Helper()
 	c := debianClient(t, name, name)
@@ -27,7 +27,7 @@ func containersClient(t testing.TB, name string, s *server) client {
 		"graphroot = \""+filepath.Join(c.home, "storage")+"\"\nrunroot = \""+filepath.Join(c.home, "run")+"\"\n"))
 	c.write(".config/containers/registries.conf", []byte("unqualified-search-registries = []\n"+
 		"[[registry]]\nlocation = \""+s.Addr+"\"\ninsecure = true\n"))
-	// Limits of the user's session are left alone, for a container may not raise them.
+	// A container may not raise the limits of the user's session.
 	engine := c.write("containers.conf", []byte("[containers]\ndefault_ulimits = []\n"+
 		"[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+filepath.Join(c.home, "tmp")+"\"\n"))
 	c.env = append(c.env, "CONTAINERS_STORAGE_CONF="+storage, "CONTAINERS_CONF="+engine, "BUILDAH_ISOLATION=chroot")
@@ -57,7 +57,7 @@ func TestPodman(t *testing.T) {
 		t.Errorf("%s prints\n%s\nexpected\n%s", ref, got, i.prints)
 	}
 
-	// The same image as Docker's types, into another repository.
+	// The same image with Docker's media types, in another repository.
 	p.run("push", "--format", "v2s2", ref, "docker://"+s.Addr+"/pod/docker:2")
 	s.requireRequest(agent, "PUT", "pod/docker", "2", http.StatusCreated)
 	if _, doc := s.manifest("pod/docker", "2"); doc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" {
@@ -71,7 +71,7 @@ func TestPodman(t *testing.T) {
 	s.requireNoRefusal()
 }
 
-// TestBuildah builds two images without a Dockerfile, and pushes them joined.
+// TestBuildah builds two images without a Dockerfile and pushes them in one index.
 func TestBuildah(t *testing.T) {
 	s := startBerth(t, options{})
 	b := containersClient(t, "buildah", s)
@@ -107,7 +107,7 @@ func TestBuildah(t *testing.T) {
 	s.requireNoRefusal()
 }
 
-// TestSkopeo copies an index in, across and out, in every format that it has.
+// TestSkopeo copies an index to, within and from the registry, in every format of skopeo.
 func TestSkopeo(t *testing.T) {
 	s := startBerth(t, options{})
 	k := containersClient(t, "skopeo", s)
@@ -138,7 +138,7 @@ func TestSkopeo(t *testing.T) {
 		k.run("copy", repo+"/"+format+":1", "dir:"+filepath.Join(t.TempDir(), format))
 	}
 
-	// Layers are compressed anew only where the registry has them in no form yet.
+	// skopeo compresses a layer only if the registry has no compressed form of it.
 	plain := "dir:" + filepath.Join(t.TempDir(), "plain")
 	k.run("copy", "--dest-decompress", "oci:"+newLayout(t).dir+":latest", plain)
 	k.run("copy", "--format", "oci", "--dest-compress-format", "zstd", plain, repo+"/zstd:1")
@@ -155,7 +155,7 @@ func TestSkopeo(t *testing.T) {
 		t.Errorf("skopeo inspects %s, expected %s", got, l.digest)
 	}
 
-	// skopeo deletes what a tag points at, so the other tag goes with it.
+	// skopeo deletes the manifest of a tag, and so its other tag too.
 	k.run("delete", repo+"/one:1")
 	s.requireRequest(agent, "DELETE", "sko/one", l.digest, http.StatusAccepted)
 	if got := s.tags("sko/one"); len(got) != 0 {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestCrane works on images and indexes with crane.
+// TestCrane uses crane with images and indexes.
 func TestCrane(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "github.com/google/go-containerregistry/cmd/crane")
@@ -16,7 +16,7 @@ func TestCrane(t *testing.T) {
 	const agent = "crane/"
 	repo := s.Addr + "/cra/"
 
-	c.run("push", "--index", l.dir, repo+"in:wrapped") // the layout's own index, around ours
+	c.run("push", "--index", l.dir, repo+"in:wrapped") // pushes the index of the layout itself
 	s.requirePush(agent, "cra/in", "wrapped")
 	s.requireLayout("cra/in", l.digest, l)
 	c.run("tag", repo+"in@"+l.digest, "1")
@@ -26,7 +26,7 @@ func TestCrane(t *testing.T) {
 		t.Errorf("crane says %s, expected %s", got, l.digest)
 	}
 
-	// A copy between repositories mounts what it can.
+	// A copy to another repository mounts its blobs.
 	c.run("copy", repo+"in:1", repo+"copy/of:1")
 	s.requireRequest(agent, "PUT", "cra/copy/of", "1", http.StatusCreated)
 	s.requireRequest(agent, "POST", "cra/copy/of", "", http.StatusCreated)
@@ -63,7 +63,7 @@ func TestCrane(t *testing.T) {
 		t.Errorf("the catalog is %v", got)
 	}
 
-	// By tag, the tag goes; by digest, the manifest, but not one that an index lists.
+	// Deleting by tag deletes the tag, by digest the manifest, unless an index lists it.
 	c.run("delete", repo+"copy/of:1")
 	s.requireRequest(agent, "DELETE", "cra/copy/of", "1", http.StatusAccepted)
 	if got := s.tags("cra/copy/of"); len(got) != 0 {

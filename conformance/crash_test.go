@@ -13,8 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// stormSeed is where the random numbers of a test begin: BERTH_TEST_SEED, or the
-// time.
+// stormSeed returns the seed of a test's random numbers: BERTH_TEST_SEED, or the current time.
 func stormSeed(t *testing.T) uint64 {
 	t.Helper()
 	if v := os.Getenv("BERTH_TEST_SEED"); v != "" {
@@ -27,10 +26,9 @@ func stormSeed(t *testing.T) uint64 {
 	return uint64(time.Now().UnixNano()) % (1 << 32)
 }
 
-// TestCrash kills the server again and again in the middle of a storm. What was
-// acknowledged has to be there afterwards, byte for byte; an upload that broke
-// off goes on where the server said it was; and at the end every object has its
-// row and every row its object.
+// TestCrash repeatedly kills the server during a storm. Everything that was acknowledged must be
+// there afterwards, byte for byte. An upload that broke off must continue where the server says. At
+// the end every object must have its row and every row its object.
 func TestCrash(t *testing.T) {
 	const kills = 50
 	seed := stormSeed(t)
@@ -65,9 +63,9 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
 }
 
-// TestCrashKeepsSessions kills the server right after it answered, again and again: sessions that
-// were opened are there, those with bytes have them all, and each goes on to its end. They are
-// opened one after another, because the server then makes the rows of several at once.
+// TestCrashKeepsSessions repeatedly kills the server just after an answer. All opened upload
+// sessions must be there, with all their acknowledged bytes, and must finish. They are opened one
+// after the other, because the server then makes the rows of several sessions at once.
 func TestCrashKeepsSessions(t *testing.T) {
 	const repo, kills = "team/app", 8
 	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn", unlimited}})
@@ -122,8 +120,7 @@ func TestCrashKeepsSessions(t *testing.T) {
 	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 }
 
-// interruptStart starts the program and does something to it before it is ready,
-// or soon after; then it is dead.
+// interruptStart starts the program, calls then before or soon after it is ready, and kills it.
 func interruptStart(t *testing.T, data string, env []string, then func()) {
 	t.Helper()
 	cmd := exec.Command(berthBinary(t), "serve", "--data", data, "--addr", freeAddr(t))
@@ -134,7 +131,7 @@ func interruptStart(t *testing.T, data string, env []string, then func()) {
 	}
 	then()
 	cmd.Process.Kill()
-	_ = cmd.Wait() // says only that it was killed
+	_ = cmd.Wait() // returns an error, because the process was killed
 }
 
 // requireWorking pushes a blob, reads it back, and stops the server.
@@ -151,8 +148,8 @@ func requireWorking(t *testing.T, b *server) {
 	b.Stop()
 }
 
-// TestCrashAtStart kills first starts, while directories, database and marker
-// are being made. The next start makes the rest.
+// TestCrashAtStart kills the first start while it makes directories, database and marker. The next
+// start must make the rest.
 func TestCrashAtStart(t *testing.T) {
 	seed := stormSeed(t)
 	t.Logf("seed %d", seed)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fullDisk is a small file system that a test fills and empties.
+// fullDisk is a small file system that a test can fill.
 type fullDisk struct {
 	t   *testing.T
 	dir string
@@ -48,7 +48,7 @@ func (d *fullDisk) free() int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
-// fill leaves that many bytes free. It may be called from any goroutine.
+// fill leaves the given number of bytes free. It may be called from any goroutine.
 func (d *fullDisk) fill(leave int64) {
 	f, err := os.OpenFile(filepath.Join(d.dir, "filler"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -68,14 +68,14 @@ func (d *fullDisk) fill(leave int64) {
 	}
 }
 
-// relieve gives the space back.
+// empty frees the space again.
 func (d *fullDisk) empty() {
 	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
 		d.t.Error(err)
 	}
 }
 
-// startOn starts a server with rows and bytes on the small disk.
+// startOn starts a server with database and bucket on the disk.
 func (d *fullDisk) startOn(minFree string) *server {
 	d.t.Helper()
 	return startBerth(d.t, options{
@@ -84,7 +84,7 @@ func (d *fullDisk) startOn(minFree string) *server {
 	})
 }
 
-// requireFull requires the answer to an upload for which there is no room.
+// requireFull requires the answer to an upload for which there is no space.
 func requireFull(t *testing.T, a answer, what string) {
 	t.Helper()
 	var body struct {
@@ -101,9 +101,8 @@ func requireFull(t *testing.T, a answer, what string) {
 	}
 }
 
-// patchWhile sends a PATCH over a connection of its own, and calls between after
-// the first part of the body. It reads the answer whatever becomes of the rest of
-// the body.
+// patchWhile sends a PATCH on a new connection and calls between after the first part of the body.
+// It reads the answer even if the server does not take the rest of the body.
 func patchWhile(t *testing.T, c *caller, s session, b content, first int64, between func()) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
@@ -119,7 +118,7 @@ func patchWhile(t *testing.T, c *caller, s session, b content, first int64, betw
 			return
 		}
 		between()
-		// The server may stop reading; the answer says what it made of it.
+		// The server may stop reading the body. Then only its answer counts.
 		_, _ = io.Copy(conn, body)
 	}()
 	conn.SetReadDeadline(time.Now().Add(time.Minute))
@@ -132,9 +131,9 @@ func patchWhile(t *testing.T, c *caller, s session, b content, first int64, betw
 	return answer{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
-// TestReserve fills the disk up to storage.min_free in the middle of a push. The
-// push and all others are refused, what needs rows alone goes on, and with the
-// space the uploads come back.
+// TestReserve fills the disk up to storage.min_free during a push. The server must refuse this push
+// and all others, and still serve requests that change only rows. When there is space again, it
+// must accept uploads.
 func TestReserve(t *testing.T) {
 	const repo, mib = "team/app", 1 << 20
 	d := newFullDisk(t, 64*mib)
@@ -164,7 +163,7 @@ func TestReserve(t *testing.T) {
 	} else {
 		requireFull(t, a, "POST")
 	}
-	// Rows can still be written, and everything can be read.
+	// Rows can still be written, and all content can be read.
 	payload := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
 		ociManifest, ociConfig, layer.digest, layer.size)
 	for _, r := range []struct {
@@ -202,10 +201,9 @@ func TestReserve(t *testing.T) {
 	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 }
 
-// TestDiskFull lets a storm run into a full disk, with a reserve and without, so
-// that in the second case SQLite has no room either. What was acknowledged is
-// there, also while the disk is full, and the same process goes on when there
-// is room.
+// TestDiskFull lets the disk become full during a storm, with a reserve and without. Without a
+// reserve, SQLite has no space either. Everything that was acknowledged must be readable, also
+// while the disk is full. The same process must continue when there is space again.
 func TestDiskFull(t *testing.T) {
 	for _, minFree := range []string{"16MiB", "0"} {
 		t.Run("min_free "+minFree, func(t *testing.T) {
@@ -214,7 +212,7 @@ func TestDiskFull(t *testing.T) {
 			d.fill(48 * mib)
 			b := d.startOn(minFree)
 			s := newStorm(t, b.URL, stormSeed(t), 1<<30)
-			s.mayLoseUploads = true // a session may not have been opened, or not recorded
+			s.mayLoseUploads = true // a session may not be opened or not recorded
 			s.failing.Store(true)
 			runFor(s, 0, 4*time.Second)
 			s.newRound()
@@ -244,7 +242,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// blowFor runs the storm for a while and lets its requests finish.
+// runFor runs the storm for a time and lets its requests finish.
 func runFor(s *storm, round int, d time.Duration) {
 	time.AfterFunc(d, func() { s.stop.Store(true) })
 	s.run(round)

@@ -35,7 +35,7 @@ func (s *server) memory(name string) int64 {
 	return kib << 10
 }
 
-// taken is how many bytes the process has read so far, from sockets and files.
+// bytesRead returns how many bytes the process has read so far, from sockets and files.
 func (s *server) bytesRead() (n int64) {
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", s.Pid()))
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *server) bytesRead() (n int64) {
 	return n
 }
 
-// awaitTaken waits until the process has read so much.
+// awaitBytesRead waits until the process has read n bytes.
 func (s *server) awaitBytesRead(n int64) {
 	s.t.Helper()
 	if !poll(patience, func() bool { return s.bytesRead() >= n }) {
@@ -55,8 +55,8 @@ func (s *server) awaitBytesRead(n int64) {
 	}
 }
 
-// TestD9TrickledUploads lets 1,000 uploads send much at once and then a byte now and then, for as
-// long as they like. They cost little memory, and lose nothing.
+// TestD9TrickledUploads has 1,000 uploads that send most of their bytes at once and then single
+// bytes. The server must need little memory for them and lose nothing.
 func TestD9TrickledUploads(t *testing.T) {
 	const (
 		uploads = 1000
@@ -101,7 +101,7 @@ func TestD9TrickledUploads(t *testing.T) {
 		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", strings.TrimPrefix(s.url, b.URL), size)
 	}
 	send(0, burst)
-	time.Sleep(1500 * time.Millisecond) // a body of which nothing comes for so long is a slow one
+	time.Sleep(1500 * time.Millisecond) // the server treats a body as slow when it reads nothing for a second
 	send(burst, burst+1)
 	if peak := b.peakMemory(); peak > most {
 		t.Errorf("%d uploads that trickle took %d MiB of memory, want at most %d", uploads, peak>>20, most>>20)
@@ -117,10 +117,10 @@ func TestD9TrickledUploads(t *testing.T) {
 			t.Errorf("the end of an upload that trickled: %v", a)
 		}
 	}
-	b.Kill() // or it would record what came of all the others
+	b.Kill() // on SIGTERM it would record all other uploads
 }
 
-// rows runs a query that counts, beside the server.
+// count runs a query that returns a number, on the database of the running server.
 func (s *server) count(query string) (n int) {
 	s.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Data, "berth.db")+"?mode=ro&_pragma=busy_timeout(5000)")
@@ -134,8 +134,8 @@ func (s *server) count(query string) (n int) {
 	return n
 }
 
-// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get anything. When they
-// have expired, nothing is left of them.
+// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get content. After the
+// uploads expire, these repositories must have no rows.
 func TestD9NamesWithoutContent(t *testing.T) {
 	const names, kept = 4000, "team/kept"
 	b := startBerth(t, options{Env: []string{
@@ -169,8 +169,8 @@ func TestD9NamesWithoutContent(t *testing.T) {
 	}
 }
 
-// TestD9UnreadHTTP2 sends large manifests, which wait for memory and are not read meanwhile, over
-// many connections of HTTP/2 at once.
+// TestD9UnreadHTTP2 sends large manifests on many HTTP/2 connections at once. The server must not
+// read the bodies while they wait for memory.
 func TestD9UnreadHTTP2(t *testing.T) {
 	const connections, each, most = 40, 2, 256 << 20
 	ca := newAuthority(t, "127.0.0.1")

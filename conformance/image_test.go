@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestImage builds Berth's own image as `make image` does, and runs it: with a user
-// that its first start makes, and open to everyone where it is told to be.
+// TestImage builds Berth's image as `make image` does. It runs it with the user that the first
+// start makes, and open to everyone.
 func TestImage(t *testing.T) {
 	d := startDocker(t)
 	if _, err := exec.LookPath("make"); err != nil {
@@ -40,22 +40,21 @@ func TestImage(t *testing.T) {
 		c := d.withTest(t).start(image, "open", "BERTH_AUTH_MODE=none")
 		c.requirePushPull(image, http.DefaultTransport)
 		c.run("stop", "--time", "60", "registry")
-		// What everyone could write is not handed to users without a word.
+		// A registry with data does not start beyond loopback without users.
 		if out := c.fails("run", "--rm", "--network", "host", "--volume", "open:/data", "--env", "BERTH_HTTP_ADDR=0.0.0.0:0", image); !strings.Contains(out, "auth.mode") {
 			t.Errorf("with data, without users and on every address, the image says: %s", out)
 		}
 	})
 }
 
-// container is a registry in a container called "registry".
+// container is a registry in a container with the name "registry".
 type container struct {
 	docker
 	addr string
 }
 
-// start runs the image on every address, with a volume and an environment, and waits
-// until it is healthy. The test's engine has no bridge, so the container shares the
-// host's network.
+// start runs the image on every address with a volume and an environment, and waits until it is
+// healthy. The container uses the host's network, because the test's engine has no bridge.
 func (d docker) start(image, volume string, env ...string) container {
 	d.t.Helper()
 	_, port, err := net.SplitHostPort(freeAddr(d.t))
@@ -81,8 +80,8 @@ func (d docker) start(image, volume string, env ...string) container {
 	return container{d, "127.0.0.1:" + port}
 }
 
-// takesItself requires that Berth in a container takes its own image, and has it
-// after a restart.
+// requirePushPull requires that Berth in a container accepts its own image, and has it after a
+// restart.
 func (c container) requirePushPull(image string, as http.RoundTripper) {
 	c.t.Helper()
 	c.run("tag", image, c.addr+"/berth:1")

@@ -19,12 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mutant is Berth with one fsync taken out. Each scenario finds nothing wrong
-// with Berth as it is, and finds its mutants.
+// mutant is Berth without one fsync. Its scenario must succeed with the unchanged Berth and fail
+// with the mutant.
 type mutant struct {
 	name     string
-	file     string // from the top of the module
-	old, new string // old stands there once
+	file     string // relative to the root of the module
+	old, new string // old occurs once in the file
 	scenario func(t *testing.T, program string) error
 }
 
@@ -38,10 +38,9 @@ func mutants() []mutant {
 		{"a commit", sqlite, full, `"synchronous(NORMAL)",`, cutAfterTag},
 		{"any sync of rows", sqlite, full, `"synchronous(OFF)",`, cutAfterTag},
 		{"a backup's name", durable, `return SyncDir(filepath.Dir(file)) // durable: published name`, `return nil`, cutAfterBackup},
-		// ext4 writes its journal in order: the first fsync of anything takes with
-		// it every name that was made before, so no cut can show these. Other
-		// file systems promise no such thing, and the order of the calls is what
-		// is tested.
+		// ext4 writes its journal in order: the first fsync of any file makes all earlier names
+		// durable, so a cut cannot find these mutants. Other file systems do not promise that.
+		// Therefore the scenarios check the order of the system calls.
 		{"an object's name", put, `noSpace(o.disk.syncDir(o.dir)) // durable: directory`, `error(nil)`, traceNew},
 		{"any directory", durable, `errors.Join(SyncOpenDir(dir), dir.Close())`, `dir.Close()`, traceNew},
 		{"a new directory", durable, `return SyncDir(parent) // durable: made directory`, `return nil`, traceNew},
@@ -50,8 +49,8 @@ func mutants() []mutant {
 	}
 }
 
-// twice are fsyncs that have no mutant, because from outside they cannot be told
-// from another one that a start makes in any case.
+// redundantSyncs returns the fsyncs without a mutant: from outside they cannot be told from another
+// fsync that a start always makes.
 func redundantSyncs() map[string]string {
 	return map[string]string{
 		"internal/db/sqlite/sqlite.go: return durable.SyncDir(dir)":                                                 "SQLite syncs the directory of a new database itself",
@@ -63,14 +62,14 @@ func redundantSyncs() map[string]string {
 	}
 }
 
-// TestMutants takes out each fsync and requires that its scenario notices.
+// TestMutants removes each fsync and requires that its scenario fails.
 func TestMutants(t *testing.T) {
 	needDisks(t)
 	sound := map[string]bool{}
 	for _, m := range mutants() {
 		t.Run(m.name, func(t *testing.T) {
 			program := m.build(t)
-			// Berth as it is has to pass where the mutant is to fail.
+			// The unchanged Berth must succeed where the mutant is to fail.
 			if key := fmt.Sprintf("%p", m.scenario); !sound[key] {
 				if err := m.scenario(t, berthBinary(t)); err != nil {
 					t.Fatalf("without a mutation: %v", err)
@@ -115,7 +114,7 @@ func (m mutant) build(t *testing.T) string {
 	return program
 }
 
-// TestEverySyncHasItsMutant reads the source for fsyncs that nothing here tests.
+// TestEverySyncHasItsMutant requires that each fsync in the source has a mutant or is redundant.
 func TestEverySyncHasItsMutant(t *testing.T) {
 	call := regexp.MustCompile(`\.[sS]ync\(|\b([sS]ync(Dir|File)|SyncOpenDir)\(|synchronous\(`)
 	known, used := redundantSyncs(), map[string]bool{}
@@ -157,7 +156,7 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 	}
 }
 
-// mutated reports whether a mutant changes the line.
+// hasMutant reports whether a mutant changes the line.
 func hasMutant(file, line string) bool {
 	for _, m := range mutants() {
 		if m.file == file && strings.Contains(line, m.old) {
@@ -167,8 +166,8 @@ func hasMutant(file, line string) bool {
 	return false
 }
 
-// settled makes all that the machine wrote so far durable, so that a scenario
-// sees the one write that follows.
+// syncAll makes everything durable that the machine has written so far, so that a scenario tests
+// only the next write.
 func (m *machine) syncAll() {
 	m.t.Helper()
 	for _, d := range m.disks("both") {
@@ -182,7 +181,7 @@ func (m *machine) syncAll() {
 	}
 }
 
-// lose cuts the power of a disk at once and starts again.
+// cutAndRecover cuts the power of a disk and starts the server again.
 func (m *machine) cutAndRecover(d *disk) error {
 	m.t.Helper()
 	if err := d.cut(); err != nil {
@@ -193,11 +192,10 @@ func (m *machine) cutAndRecover(d *disk) error {
 	return m.start()
 }
 
-// cuts is how often a scenario cuts the power. One is enough for each mutant
-// that was seen so far.
+// cuts is how often a scenario cuts the power. So far one cut was enough for every mutant.
 const cuts = 3
 
-// cutAfterPush cuts the power of the bucket right after the 201 of a blob.
+// cutAfterPush cuts the power of the bucket just after the 201 of a blob.
 func cutAfterPush(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	call := newCaller(m.URL)
@@ -217,7 +215,7 @@ func cutAfterPush(t *testing.T, program string) error {
 	return nil
 }
 
-// requireHeld says in what way a place does not hold what it should.
+// checkHolds returns an error unless the place has its value.
 func checkHolds(call *caller, p place) error {
 	value, wrong, err := call.read(p, "")
 	switch {
@@ -231,7 +229,7 @@ func checkHolds(call *caller, p place) error {
 	return nil
 }
 
-// cutAfterTag cuts the power of the rows right after the 201 of a manifest.
+// cutAfterTag cuts the power of the database just after the 201 of a manifest.
 func cutAfterTag(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	call := newCaller(m.URL)
@@ -257,8 +255,8 @@ func cutAfterTag(t *testing.T, program string) error {
 	return nil
 }
 
-// cutAfterDeletion gives an upload up, waits until the row of its object is
-// gone, and cuts the power of the bucket: the object must not come back.
+// cutAfterDeletion cancels an upload, waits until the row of its object is deleted, and cuts the
+// power of the bucket. The object must not come back.
 func cutAfterDeletion(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	call := newCaller(m.URL)
@@ -287,7 +285,7 @@ func cutAfterDeletion(t *testing.T, program string) error {
 	return nil
 }
 
-// ask reads one value from the database of the running server.
+// queryRow reads one row from the database of the running server.
 func (m *machine) queryRow(dest any, query string, args ...any) error {
 	m.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+m.database()+"?mode=ro&_pragma=busy_timeout(5000)")
@@ -307,7 +305,7 @@ func (m *machine) uploading() string {
 	return key
 }
 
-// rowOf reports whether an object has a row.
+// hasRow reports whether an object has a row.
 func (m *machine) hasRow(key string) bool {
 	m.t.Helper()
 	var n int
@@ -317,7 +315,7 @@ func (m *machine) hasRow(key string) bool {
 	return n > 0
 }
 
-// cutAfterBackup cuts the power of the disk that a backup was written to.
+// cutAfterBackup cuts the power of the disk just after a backup to it.
 func cutAfterBackup(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	if a := newCaller(m.URL).post("team/app", newContent(1, 100, digest.SHA256)); a.status != http.StatusCreated {

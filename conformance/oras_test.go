@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// TestOras works on artifacts with oras: push, attach, discover, copy, pull,
-// delete.
+// TestOras uses oras with artifacts: push, attach, discover, copy, pull and delete.
 func TestOras(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "oras.land/oras/cmd/oras")
@@ -19,7 +18,7 @@ func TestOras(t *testing.T) {
 	repo := s.Addr + "/ora/"
 	at := func(args ...string) string { return c.run(append(args, "--plain-http")...) }
 
-	// oras names files as it is given them, so it works in its home.
+	// oras puts the paths of files as given into manifests, so it runs in its home.
 	t.Chdir(c.home)
 	chart := randomBytes(t, 4<<20)
 	c.write("chart.tgz", chart)
@@ -53,7 +52,7 @@ func TestOras(t *testing.T) {
 	}
 	s.requireRequest(agent, "GET", "ora/in", digest, http.StatusOK)
 	if got := s.tags("ora/in"); !slices.Equal(got, []string{"1", "latest"}) {
-		// A client that does not find the referrers API makes a tag of the subject's digest.
+		// Clients that find no referrers API make a tag of the subject's digest.
 		t.Errorf("the tags are %v", got)
 	}
 
@@ -93,7 +92,7 @@ func TestOras(t *testing.T) {
 	at("blob", "push", "--media-type", "application/octet-stream", repo+"in", "readme.txt")
 	s.requireNoRefusal()
 
-	// A blob that a manifest needs is not deleted.
+	// A blob that a manifest links is not deleted.
 	c.fails("blob", "delete", "--force", "--plain-http", repo+"in@"+doc.Layers[0].Digest)
 	s.requireRequest(agent, "DELETE", "ora/in", doc.Layers[0].Digest, http.StatusForbidden)
 }

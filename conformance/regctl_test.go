@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// TestRegctl works on images, an index, artifacts with referrers and blobs with
-// regctl.
+// TestRegctl uses regctl with images, an index, artifacts with referrers, and blobs.
 func TestRegctl(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "github.com/regclient/regclient/cmd/regctl")
@@ -49,7 +48,7 @@ func TestRegctl(t *testing.T) {
 		t.Errorf("the artifact reads %q", got)
 	}
 
-	// A copy between repositories takes the referrers along and mounts the layers.
+	// A copy to another repository includes the referrers and mounts the layers.
 	c.run("image", "copy", "--referrers", repo+"in:1", repo+"copy:1")
 	s.requireRequest(agent, "PUT", "reg/copy", "1", http.StatusCreated)
 	s.requireRequest(agent, "POST", "reg/copy", "", http.StatusCreated)
@@ -58,7 +57,7 @@ func TestRegctl(t *testing.T) {
 		t.Errorf("the copy's referrers are %v, expected %v", got, want)
 	}
 
-	// An index, a manifest list and an image of another digest algorithm.
+	// An index, a manifest list, and an image with another digest algorithm.
 	for tag, mediaType := range map[string]string{
 		"index": typeIndex,
 		"list":  "application/vnd.docker.distribution.manifest.list.v2+json",

@@ -18,15 +18,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The limits that the tests of slow clients set. A test waits for patience, which
-// is many times as long, before it says that something does not happen.
+// The limits of the servers in the tests of slow clients. A test waits for patience, which is much
+// longer, before it fails because something does not happen.
 const (
 	headerLimit = time.Second
 	bodyLimit   = 2 * time.Second
 	patience    = time.Minute
 )
 
-// limited is a server with short limits, and how it was before anyone came.
+// limited is a server with short limits, and its use of resources before the test's clients
+// connect.
 type limited struct {
 	*server
 	call       *caller
@@ -35,7 +36,7 @@ type limited struct {
 	goroutines int
 }
 
-// startLimited starts one, with more in its environment.
+// startLimited starts a limited server with additional variables.
 func startLimited(t *testing.T, env ...string) *limited {
 	t.Helper()
 	debug := freeAddr(t)
@@ -46,7 +47,7 @@ func startLimited(t *testing.T, env ...string) *limited {
 		"BERTH_DEBUG_ADDR=" + debug,
 	}, env...)})
 	l := &limited{server: b, call: newCaller(b.URL), debug: "http://" + debug}
-	// The first requests open what stays open.
+	// The first requests open files that stay open.
 	c := newContent(1, 1000, digest.SHA256)
 	if a := l.call.post("warm/up", c); a.status != http.StatusCreated {
 		t.Fatalf("push: %v", a)
@@ -58,7 +59,7 @@ func startLimited(t *testing.T, env ...string) *limited {
 	return l
 }
 
-// openFiles counts the process's descriptors.
+// openFiles returns the number of the process's file descriptors.
 func (l *limited) openFiles() int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", l.Pid()))
 	if err != nil {
@@ -67,7 +68,7 @@ func (l *limited) openFiles() int {
 	return len(entries)
 }
 
-// running counts the process's goroutines.
+// running returns the number of the process's goroutines.
 func (l *limited) running() int {
 	a := l.call.do(request{method: "GET", path: l.debug + "/debug/pprof/goroutine?debug=1"})
 	_, after, _ := bytes.Cut(a.body, []byte("total "))
@@ -79,10 +80,10 @@ func (l *limited) running() int {
 	return n
 }
 
-// resident is the process's memory in bytes.
+// resident returns the process's resident memory in bytes.
 func (l *limited) resident() int64 { return l.memory("VmRSS") }
 
-// requireQuiet waits until the server has let go of what its clients cost it.
+// requireReleased waits until the server has released the resources of its clients.
 func (l *limited) requireReleased() {
 	l.t.Helper()
 	const slack = 12 // the test's own connections, SQLite's
@@ -99,7 +100,7 @@ func (l *limited) requireReleased() {
 	}
 }
 
-// requireServing requires that others are served, reads and writes.
+// requireServing requires that other clients can push and pull.
 func (l *limited) requireServing() {
 	l.t.Helper()
 	for i := range 10 {
@@ -127,7 +128,7 @@ func (l *limited) dial(text string) net.Conn {
 	return conn
 }
 
-// requireCut reads until the server ends the connection and returns what it said.
+// requireCut reads until the server closes the connection and returns what it has read.
 func requireCut(t *testing.T, conn net.Conn) string {
 	conn.SetReadDeadline(time.Now().Add(patience))
 	said, err := io.ReadAll(conn)
@@ -137,7 +138,7 @@ func requireCut(t *testing.T, conn net.Conn) string {
 	return string(said)
 }
 
-// requireAllCut is requireCut of many.
+// requireAllCut is requireCut for several connections.
 func requireAllCut(t *testing.T, conns []net.Conn) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -147,8 +148,8 @@ func requireAllCut(t *testing.T, conns []net.Conn) {
 	wg.Wait()
 }
 
-// TestStalledHeaders lets 500 clients send one byte and no more, and others a
-// header that never ends.
+// TestStalledHeaders has 500 clients that send only one byte, and others with a header that never
+// ends.
 func TestStalledHeaders(t *testing.T) {
 	l := startLimited(t)
 	var conns []net.Conn
@@ -161,7 +162,7 @@ func TestStalledHeaders(t *testing.T) {
 		go func() {
 			for {
 				if _, err := io.WriteString(conn, "x"); err != nil {
-					return // cut, as it should be, or closed by the test's end
+					return // cut by the server, or closed at the end of the test
 				}
 				time.Sleep(headerLimit / 5)
 			}
@@ -179,7 +180,7 @@ func TestLongHeaders(t *testing.T) {
 	for _, c := range []struct{ bytes, want int }{{60 << 10, 200}, {80 << 10, 431}, {2 << 20, 431}} {
 		conn := l.dial("GET /v2/ HTTP/1.1\r\nHost: localhost\r\n")
 		go func() {
-			// The server may answer before it has read it all.
+			// The server may answer before it has read everything.
 			_, _ = io.WriteString(conn, "X-Long: "+strings.Repeat("x", c.bytes)+"\r\n\r\n")
 		}()
 		conn.SetReadDeadline(time.Now().Add(patience))
@@ -195,10 +196,10 @@ func TestLongHeaders(t *testing.T) {
 	}
 }
 
-// path is the path of a session's URL.
+// path returns the path of a session's URL.
 func (l *limited) path(s session) string { return strings.TrimPrefix(s.url, l.URL) }
 
-// open starts an upload.
+// open opens an upload session.
 func (l *limited) open(repo string) session {
 	l.t.Helper()
 	s, a := l.call.open(repo, "")
@@ -208,8 +209,8 @@ func (l *limited) open(repo string) session {
 	return s
 }
 
-// awaitReceived waits until the registry says that it has n bytes of an upload,
-// and returns how many it says in the end.
+// awaitReceived waits for at most limit until the registry has n bytes of an upload. It returns how
+// many it has then.
 func (l *limited) awaitReceived(s session, n int64, limit time.Duration) (got int64) {
 	l.t.Helper()
 	poll(limit, func() bool {
@@ -222,7 +223,7 @@ func (l *limited) awaitReceived(s session, n int64, limit time.Duration) (got in
 	return got
 }
 
-// requireResumed finishes an upload from byte n on and reads it back.
+// requireResumed finishes an upload from byte n on and reads the blob back.
 func (l *limited) requireResumed(repo string, s session, c content, n int64) {
 	l.t.Helper()
 	if a := l.call.put(s, c, n); a.status != http.StatusCreated {
@@ -234,7 +235,7 @@ func (l *limited) requireResumed(repo string, s session, c content, n int64) {
 	}
 }
 
-// bodyOf gives the first n bytes of a content.
+// bodyOf returns the first n bytes of a content.
 func bodyOf(c content, n int64) string {
 	var b strings.Builder
 	io.Copy(&b, c.slice(0, n))
@@ -249,9 +250,9 @@ func reset(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestBrokenUpload sends a part of a PATCH's body, announced by length and in
-// chunks, and then stalls, hangs up, or resets the connection. What arrived is
-// kept and the upload goes on from there.
+// TestBrokenUpload sends a part of a PATCH's body, with a Content-Length and chunked, and then
+// stalls, closes, or resets the connection. The server must keep what arrived, and the upload must
+// continue from there.
 func TestBrokenUpload(t *testing.T) {
 	const repo, sent = "team/app", 300_000
 	l := startLimited(t)
@@ -293,8 +294,8 @@ func TestBrokenUpload(t *testing.T) {
 	l.requireReleased()
 }
 
-// TestStalledUpload stalls in the middle of each kind of body that is stored
-// whole or not at all: it must not be stored, and the connection must be cut.
+// TestStalledUpload stalls during each kind of body that is stored only whole. The server must not
+// store it, and must cut the connection.
 func TestStalledUpload(t *testing.T) {
 	const repo = "team/app"
 	l := startLimited(t)
@@ -322,12 +323,12 @@ func TestStalledUpload(t *testing.T) {
 			t.Errorf("%s after a stalled push: %q %s %v", p, value, wrong, err)
 		}
 	}
-	// Clients repeat a PUT with the whole body on the same URL.
+	// A client repeats a PUT with the whole body on the same URL.
 	l.requireResumed(repo, put, c, 0)
 	l.requireReleased()
 }
 
-// TestManyStalledUploads lets 500 clients send one byte of a body each.
+// TestManyStalledUploads has 500 clients that send one byte of a body.
 func TestManyStalledUploads(t *testing.T) {
 	l := startLimited(t)
 	var conns []net.Conn
