@@ -134,8 +134,9 @@ func pushAll(all []pusher) []error {
 }
 
 // TestAuthExpiry lets tokens expire between the request that opens an upload and those that send
-// its bytes: row 29 of the table. The token that opened an upload may finish it. Otherwise clients
-// would fail that fetch a new token only after a 401, because they cannot send the body again.
+// its bytes: row 29 of the table. The caller that opened the upload may still finish it. Without
+// that grace, clients would fail that fetch a new token only after a 401, because they cannot send
+// the body again.
 func TestAuthExpiry(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)

@@ -318,8 +318,9 @@ func (s *server) Await(what string, match func(logLine) bool) logLine {
 	return found[0]
 }
 
-// poll calls ok every 10 ms until it returns true, for at most limit. It reports whether ok returned
-// true. It is for conditions of other processes, with a limit far beyond the time that they need.
+// poll calls ok every 10 ms until it returns true, for at most limit. It reports whether ok
+// returned true. It is for conditions of other processes, with a limit far beyond the time that
+// they need.
 func poll(limit time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

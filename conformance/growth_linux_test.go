@@ -101,7 +101,7 @@ func TestD9TrickledUploads(t *testing.T) {
 		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", strings.TrimPrefix(s.url, b.URL), size)
 	}
 	send(0, burst)
-	time.Sleep(1500 * time.Millisecond) // the server treats a body as slow when it reads nothing for a second
+	time.Sleep(1500 * time.Millisecond) // a body that needs more than a second to fill its large buffer loses it
 	send(burst, burst+1)
 	if peak := b.peakMemory(); peak > most {
 		t.Errorf("%d uploads that trickle took %d MiB of memory, want at most %d", uploads, peak>>20, most>>20)
