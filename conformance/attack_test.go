@@ -22,32 +22,30 @@ import (
 	"github.com/berth-registry/berth/auth/authtest"
 )
 
-// awaitLog waits until the log has so many lines with a text.
-func (g *guarded) awaitLog(n int, text string) {
+// awaitLog waits until n lines of the log contain a text.
+func (g *authServer) awaitLog(n int, text string) {
 	g.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		found := 0
+	found := 0
+	if !poll(20*time.Second, func() bool {
+		found = 0
 		for _, l := range g.Log() {
 			if strings.Contains(l.Raw, text) {
 				found++
 			}
 		}
-		if found >= n {
-			return
-		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("the log has %d times %q, expected %d", found, text, n)
-		}
+		return found >= n
+	}) {
+		g.t.Fatalf("the log has %d times %q, expected %d", found, text, n)
 	}
 }
 
-// reloaded is in the log when a policy has come into force.
+// reloaded is in the log when a new policy is in force.
 const reloaded = `"msg":"reloaded","setting":"auth.policy"`
 
-// TestA6PolicyReload: a policy file that is not right changes nothing, whether the
-// server notices the change or is told to look, and says what is wrong with it.
+// TestA6PolicyReload: an invalid policy file changes nothing and is reported, when the server
+// notices the change itself and on SIGHUP.
 func TestA6PolicyReload(t *testing.T) {
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	alice := &caller{base: g.URL, http: g.as(g.alice)}
 	bob := &caller{base: g.URL, http: g.as(g.bob)}
 	post := func(c *caller, repository string) int {
@@ -109,10 +107,10 @@ func TestA6PolicyReload(t *testing.T) {
 	}
 }
 
-// TestN1Names: no command makes an account or a group whose name could be taken for
-// another kind of identity, and a user whose name begins like a service's is a user.
+// TestN1Names: no command makes an account or a group with a name that could be mistaken for
+// another kind of identity. A user whose name begins like that of a service is a user.
 func TestN1Names(t *testing.T) {
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	names := []string{
 		"robot+x", "_token", "_x", "anonymous", "Anonymous", "authenticated", "oidc", "OIDC", "robot", "user", "group", "cert",
 		"user:alice", "robot:x", "oidc:github", "group:admins", "a:b", "a/b", "a b", "**", "*", "{user}", "!alice", "alice\n", "al\x7fice", "аlice", "", strings.Repeat("a", 129),
@@ -146,7 +144,7 @@ func TestN1Names(t *testing.T) {
 		t.Errorf("there are the users %v and the robots %v", users, robots)
 	}
 
-	g.Stop() // whose count of attempts goes with it
+	g.Stop() // resets the count of failed logins
 	g.berth("a password of theirs", "user", "add", "scanner-x", "--password-stdin")
 	g.Restart()
 	p := g.phase("")
@@ -157,7 +155,7 @@ func TestN1Names(t *testing.T) {
 	p.has("login user:scanner-x ok")
 }
 
-// decode reads JSON that must be right.
+// decode decodes JSON that must be valid.
 func decode(t testing.TB, text string, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), v); err != nil {
@@ -165,12 +163,12 @@ func decode(t testing.TB, text string, v any) {
 	}
 }
 
-// secrets are what a run used, by what they are.
+// secrets are the secrets of a run by their description.
 type secrets map[string]string
 
-// forms are the ways in which a secret can be written down.
-func forms(name, secret string) []string {
-	quoted, _ := json.Marshal(secret) // a string always can be
+// encodings returns the ways in which a secret may be written.
+func encodings(name, secret string) []string {
+	quoted, _ := json.Marshal(secret) // cannot fail for a string
 	text := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	return []string{
 		secret, strings.Trim(string(quoted), `"`), url.QueryEscape(secret), url.PathEscape(secret),
@@ -178,11 +176,11 @@ func forms(name, secret string) []string {
 	}
 }
 
-// requireNone requires that a text has no secret in any form.
+// requireNone requires that a text contains no secret in any encoding.
 func (s secrets) requireNone(t testing.TB, where, text string) {
 	t.Helper()
 	for what, secret := range s {
-		for i, form := range forms("alice", secret) {
+		for i, form := range encodings("alice", secret) {
 			if strings.Contains(text, form) {
 				t.Errorf("%s has the %s (form %d)", where, what, i)
 				break
@@ -191,17 +189,17 @@ func (s secrets) requireNone(t testing.TB, where, text string) {
 	}
 }
 
-// TestL1NoSecretIsWritten uses every kind of secret, well and badly, of a server that
-// tells as much as it can, and shows them where they do not belong. Then it reads
-// every byte that the server and the commands wrote.
+// TestL1NoSecretIsWritten uses every kind of secret, right and wrong, with a server that logs as
+// much as it can. It also sends secrets in places where they do not belong. Then it searches every
+// byte that the server and the commands have written.
 //
-// Passwords are not shown in paths, nor as names that somebody could have: nobody can
-// tell what they are there. What looks like a token is known for one wherever it is.
+// It does not send passwords in paths or as user names, because nothing marks them as passwords
+// there. Tokens are recognized everywhere.
 func TestL1NoSecretIsWritten(t *testing.T) {
 	issuer := authtest.NewProvider(t)
 	debugAddr := freeAddr(t)
-	g := startGuarded(t, options{Env: []string{"BERTH_LOG_LEVEL=debug"}, Args: []string{"--debug-addr", debugAddr}})
-	l := &leaks{g: g, secrets: secrets{}, debug: "http://" + debugAddr}
+	g := startAuthServer(t, options{Env: []string{"BERTH_LOG_LEVEL=debug"}, Args: []string{"--debug-addr", debugAddr}})
+	l := &leakTest{g: g, secrets: secrets{}, debug: "http://" + debugAddr}
 	policy := fmt.Sprintf("issuers:\n  - {name: ci, url: %q, audiences: [berth], match: {repository: 'acme/*'}, identity: '{claims.repository}', ca: %q}\n", issuer.URL, issuer.CAFile) +
 		usersPolicy + "  - {name: ci, who: ['oidc:ci'], repos: ['acme/**'], allow: [push]}\n  - {name: robots, who: ['robot:deployer'], repos: ['public/**'], allow: [pull]}\n"
 	if err := os.WriteFile(g.policy, []byte(policy), 0o644); err != nil {
@@ -254,18 +252,18 @@ func TestL1NoSecretIsWritten(t *testing.T) {
 	l.readAll()
 }
 
-// leaks is a run that looks for what it used.
-type leaks struct {
-	g       *guarded
+// leakTest is a run with the secrets that it has used.
+type leakTest struct {
+	g       *authServer
 	secrets secrets
-	tokens  []string // those that anybody knows for a token, by what they are
-	debug   string   // the debug server's URL
-	said    bytes.Buffer
+	tokens  []string // the descriptions of the secrets that are recognized as tokens
+	debug   string   // URL of the debug address
+	output  bytes.Buffer
 }
 
-func (l *leaks) add(what, secret string) { l.secrets[what] = secret }
+func (l *leakTest) add(what, secret string) { l.secrets[what] = secret }
 
-func (l *leaks) addToken(what, secret string) {
+func (l *leakTest) addToken(what, secret string) {
 	l.g.t.Helper()
 	if len(secret) < 40 {
 		l.g.t.Fatalf("the %s is %q", what, secret)
@@ -274,19 +272,19 @@ func (l *leaks) addToken(what, secret string) {
 	l.tokens = append(l.tokens, what)
 }
 
-// command runs a command, whatever its end, and keeps all that it says.
-func (l *leaks) command(stdin string, args ...string) {
+// command runs a command, which may fail, and keeps its output.
+func (l *leakTest) command(stdin string, args ...string) {
 	cmd := exec.Command(berthBinary(l.g.t), append(args, "--data", l.g.Data)...)
 	cmd.Env = append(os.Environ(), "BERTH_LOG_LEVEL=debug")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &l.said, &l.said
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &l.output, &l.output
 	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(&l.said, err)
+		fmt.Fprintln(&l.output, err)
 	}
 }
 
-// send has an exchange of which nothing is expected, but that there is an answer. It
-// goes over a connection of its own: some end theirs.
-func (l *leaks) send(r request) answer {
+// send sends a request on a new connection, because some requests end theirs. Any answer is
+// accepted.
+func (l *leakTest) send(r request) answer {
 	l.g.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	c := &caller{base: l.g.URL, http: &http.Client{Transport: transport}}
@@ -300,8 +298,8 @@ func (l *leaks) send(r request) answer {
 	return a
 }
 
-// token has an exchange whose answer has a token.
-func (l *leaks) token(field string, r request) string {
+// token sends a request and returns the token in the answer.
+func (l *leakTest) token(field string, r request) string {
 	l.g.t.Helper()
 	a := l.send(r)
 	if a.status != http.StatusOK {
@@ -315,7 +313,7 @@ func (l *leaks) token(field string, r request) string {
 
 var formType = map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
 
-// form is a body of pairs of names and values.
+// form returns the body of a form with names and values in turn.
 func form(pairs ...string) io.Reader {
 	values := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -328,9 +326,9 @@ func basicOf(name, secret string) map[string]string {
 	return map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+secret))}
 }
 
-// showInHeaders shows a secret in Authorization, as it should be and not, and in
-// other fields and the query.
-func (l *leaks) showInHeaders(secret string) {
+// showInHeaders sends a secret in Authorization, in right and wrong forms, in other header fields,
+// and in the query.
+func (l *leakTest) showInHeaders(secret string) {
 	escaped := url.QueryEscape(secret)
 	encoded := base64.StdEncoding.EncodeToString([]byte(secret))
 	headers := []map[string]string{
@@ -353,8 +351,8 @@ func (l *leaks) showInHeaders(secret string) {
 	}
 }
 
-// showInForms shows a secret in each field of the token endpoint's form, and in a manifest.
-func (l *leaks) showInForms(secret string) {
+// showInForms sends a secret in each field of the token endpoint's form, and in a manifest.
+func (l *leakTest) showInForms(secret string) {
 	post := func(body io.Reader) {
 		l.send(request{method: "POST", path: "/v2/auth", header: formType, body: body})
 	}
@@ -372,8 +370,8 @@ func (l *leaks) showInForms(secret string) {
 	l.send(request{method: "PUT", path: "/v2/alice/app/manifests/v1", header: h, body: strings.NewReader(`{"schemaVersion":"` + secret)})
 }
 
-// showRaw sends what no HTTP client would.
-func (l *leaks) showRaw(secret string) {
+// showRaw sends requests that no HTTP client would send.
+func (l *leakTest) showRaw(secret string) {
 	for _, text := range []string{
 		"GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization Basic %s\r\n\r\n",
 		"GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization : Basic %s\r\n\r\n",
@@ -398,8 +396,8 @@ func (l *leaks) showRaw(secret string) {
 	}
 }
 
-// showInPaths shows a token in what the log has of every request.
-func (l *leaks) showInPaths(token string) {
+// showInPaths sends a token in the parts of a request that the log has.
+func (l *leakTest) showInPaths(token string) {
 	for _, h := range []map[string]string{
 		{"User-Agent": "curl/" + token, "X-Request-Id": token},
 		{"User-Agent": "curl/" + token, "X-Request-Id": token, "Authorization": basicOf("alice", l.g.alice.password)["Authorization"]},
@@ -415,8 +413,8 @@ func (l *leaks) showInPaths(token string) {
 	}
 }
 
-// attemptUploads pushes with a token and with a personal one that may not.
-func (l *leaks) attemptUploads() {
+// attemptUploads pushes with a registry token and with a personal token that may not push.
+func (l *leakTest) attemptUploads() {
 	bearer := map[string]string{"Authorization": "Bearer " + l.secrets["issued token of alice"]}
 	l.send(request{method: "POST", path: "/v2/alice/app/blobs/uploads/", header: bearer})
 	l.send(request{method: "POST", path: "/v2/bob/app/blobs/uploads/", header: bearer})
@@ -424,9 +422,9 @@ func (l *leaks) attemptUploads() {
 	l.send(request{method: "DELETE", path: "/v2/alice/app/manifests/v1", header: bearer})
 }
 
-// readAll looks into everything that was written: metrics and profiles, the database
-// while it runs, and after a crash that writes all stacks, the log and the audit.
-func (l *leaks) readAll() {
+// readAll searches everything that was written: metrics and profiles, the database of the running
+// server and, after a crash that prints all stacks, the log and the audit.
+func (l *leakTest) readAll() {
 	t := l.g.t
 	t.Helper()
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1"} {
@@ -436,7 +434,7 @@ func (l *leaks) readAll() {
 		}
 		l.secrets.requireNone(t, path, string(a.body))
 	}
-	l.secrets.requireNone(t, "what the commands said", l.said.String())
+	l.secrets.requireNone(t, "what the commands said", l.output.String())
 	files := 0
 	err := filepath.WalkDir(l.g.Data, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -465,7 +463,7 @@ func (l *leaks) readAll() {
 	for _, want := range []string{`"msg":"request"`, `"msg":"audit"`, `"level":"DEBUG"`, "SIGQUIT", `"event":"session"`, "[token]"} {
 		l.g.awaitLog(1, want)
 	}
-	if len(audit) < 1<<10 || l.said.Len() < 1<<9 {
-		t.Errorf("%d bytes of audit, %d of commands", len(audit), l.said.Len())
+	if len(audit) < 1<<10 || l.output.Len() < 1<<9 {
+		t.Errorf("%d bytes of audit, %d of commands", len(audit), l.output.Len())
 	}
 }

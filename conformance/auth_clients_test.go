@@ -16,10 +16,10 @@ const (
 	cosignPackage = "github.com/sigstore/cosign/v2/cmd/cosign"
 )
 
-// TestAuthCrane is what users of crane see of a registry with users.
+// TestAuthCrane uses crane with a registry with users.
 func TestAuthCrane(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "crane/"
 	alice, bob := goClient(t, clientModule, cranePackage), goClient(t, clientModule, cranePackage)
 	ref := func(name string) string { return g.Addr + "/" + name }
@@ -29,19 +29,19 @@ func TestAuthCrane(t *testing.T) {
 	}
 
 	ok := g.row(t, "row17_login", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		p := g.phase("")
-		login(alice, "alice", g.wrong) // no request is made, so nobody can say that it is wrong
+		login(alice, "alice", g.wrong) // makes no request, so a wrong password is not noticed
 		p.hasNone("GET", "login")
 		p = g.phase(agent)
 		requireSays(t, alice.refused(1, "", "digest", ref("alice/cr:1")), "UNAUTHORIZED", "wrong user name or password")
 		p.has("login alice refused", "GET token 401")
 		login(alice, "alice", g.alice.password)
-		login(bob.in(t), "bob", g.bob.password)
+		login(bob.withTest(t), "bob", g.bob.password)
 	})
 
 	ok = ok && g.row(t, "row18_append_copy_catalog_delete", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		p := g.phase(agent)
 		alice.run("append", "--oci-empty-base", "--new_layer", layer, "--new_tag", ref("alice/cr:1"))
 		p.inOrder("GET ping 401", "token user:alice repository:alice/cr:pull,push", "PUT upload alice/cr 201", "PUT manifest alice/cr 201")
@@ -64,28 +64,28 @@ func TestAuthCrane(t *testing.T) {
 	})
 
 	_ = ok && g.row(t, "row19_denied", func(t *testing.T) {
-		bob := bob.in(t)
+		bob := bob.withTest(t)
 		p := g.phase(agent)
 		requireSays(t, bob.refused(1, "", "append", "--oci-empty-base", "--new_layer", layer, "--new_tag", ref("alice/cr3:1")), "401 Unauthorized")
-		p.has("token user:bob", "denied user:bob pull alice/cr3") // it looks first
-		p.nothingFrom("user:bob", "alice")
+		p.has("token user:bob", "denied user:bob pull alice/cr3") // it sends HEAD first
+		p.requireNothingFrom("user:bob", "alice")
 		p = g.phase(agent)
 		requireSays(t, bob.refused(1, "", "catalog", g.Addr), "UNAUTHORIZED")
 		p.has("denied user:bob catalog", "GET catalog 401")
 	})
 }
 
-// TestAuthRegctl is what users of regctl see of a registry with users.
+// TestAuthRegctl uses regctl with a registry with users.
 func TestAuthRegctl(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "regclient/regctl"
 	c := goClient(t, clientModule, regctlPackage)
 	c.env = append(c.env, "REGCTL_CONFIG="+filepath.Join(c.home, "regctl.json"))
 	ref := func(name string) string { return g.Addr + "/" + name }
 
 	ok := g.row(t, "row20_login", func(t *testing.T) {
-		c := c.in(t)
+		c := c.withTest(t)
 		c.run("registry", "set", "--tls", "disabled", "--skip-check", g.Addr)
 		login := []string{"registry", "login", g.Addr, "--user", "alice", "--pass-stdin"}
 		p := g.phase(agent)
@@ -97,12 +97,12 @@ func TestAuthRegctl(t *testing.T) {
 	})
 
 	_ = ok && g.row(t, "row21_artifact_copy_list_delete", func(t *testing.T) {
-		c := c.in(t)
+		c := c.withTest(t)
 		file := c.write("file", randomBytes(t, 1000))
 		p := g.phase(agent)
 		c.run("artifact", "put", "--artifact-type", "application/vnd.example.a", "--file", file, ref("alice/rg:1"))
 		p.has("token user:alice repository:alice/rg:pull,push", "POST uploads alice/rg 202", "PUT manifest alice/rg 201")
-		p.hasTimes(0, "POST uploads alice/rg 201") // "mount" without "from" of what is nowhere
+		p.hasTimes(0, "POST uploads alice/rg 201") // a mount without "from" finds no blob
 
 		p = g.phase(agent)
 		c.run("image", "copy", ref("alice/rg:1"), ref("alice/rg2:1"))
@@ -126,17 +126,17 @@ func TestAuthRegctl(t *testing.T) {
 	})
 }
 
-// TestAuthOras is what users of oras see of a registry with users.
+// TestAuthOras uses oras with a registry with users.
 func TestAuthOras(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "oras/"
 	c := goClient(t, clientModule, orasPackage)
-	c.dir = c.home // it names files as it is given them
+	c.dir = c.home // oras puts the paths of files as given into manifests
 	ref := func(name string) string { return g.Addr + "/" + name }
 
 	ok := g.row(t, "row22_login", func(t *testing.T) {
-		c := c.in(t)
+		c := c.withTest(t)
 		login := []string{"login", "--plain-http", "--username", "alice", "--password-stdin", g.Addr}
 		p := g.phase(agent)
 		requireSays(t, c.refused(1, g.wrong, login...), "unauthorized")
@@ -147,7 +147,7 @@ func TestAuthOras(t *testing.T) {
 	})
 
 	_ = ok && g.row(t, "row23_push_pull_copy_attach_list_delete", func(t *testing.T) {
-		c := c.in(t)
+		c := c.withTest(t)
 		at := func(args ...string) string { return c.run(append(args, "--plain-http")...) }
 		content := randomBytes(t, 100<<10)
 		c.write("file", content)
@@ -182,10 +182,10 @@ func TestAuthOras(t *testing.T) {
 	})
 }
 
-// TestAuthHelm is what users of helm see of a registry with users.
+// TestAuthHelm uses helm with a registry with users.
 func TestAuthHelm(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "Helm/"
 	alice, bob := goClient(t, helmModule, helmPackage), goClient(t, helmModule, helmPackage)
 	chart := newChart(alice)
@@ -195,7 +195,7 @@ func TestAuthHelm(t *testing.T) {
 	}
 
 	ok := g.row(t, "row24_login", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		p := g.phase("")
 		requireSays(t, alice.refused(1, g.wrong, login("alice")...), "wrong user name or password")
 		p.inOrder("GET ping 401", "login alice refused", "POST token 401", "login alice refused", "GET token 401")
@@ -203,11 +203,11 @@ func TestAuthHelm(t *testing.T) {
 		alice.feed([]byte(g.alice.password), login("alice")...)
 		p.inOrder("GET ping 401", "token user:alice", "POST token 200", "GET ping 200")
 		p.hasNone("GET token")
-		bob.in(t).feed([]byte(g.bob.password), login("bob")...)
+		bob.withTest(t).feed([]byte(g.bob.password), login("bob")...)
 	})
 
 	_ = ok && g.row(t, "row25_push_pull_show", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		p := g.phase(agent)
 		alice.run("push", "--plain-http", chart, repo("alice/charts"))
 		p.has("token user:alice repository:alice/charts/demo:pull,push", "PUT manifest alice/charts/demo 201", "write user:alice PUT manifest alice/charts/demo")
@@ -220,13 +220,13 @@ func TestAuthHelm(t *testing.T) {
 		p.has("GET manifest alice/charts/demo 200", "GET blob alice/charts/demo 200")
 
 		p = g.phase(agent)
-		requireSays(t, bob.in(t).refused(1, "", "push", "--plain-http", chart, repo("alice/charts")), "401")
+		requireSays(t, bob.withTest(t).refused(1, "", "push", "--plain-http", chart, repo("alice/charts")), "401")
 		p.has("token user:bob")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 	})
 }
 
-// newChart makes a chart, demo 0.1.0, and returns its file.
+// newChart makes the chart demo 0.1.0 and returns its file.
 func newChart(c client) string {
 	c.t.Helper()
 	c.dir = c.home
@@ -235,7 +235,7 @@ func newChart(c client) string {
 	return filepath.Join(c.home, "demo-0.1.0.tgz")
 }
 
-// readFile is what a file has.
+// readFile returns the content of a file.
 func readFile(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -248,7 +248,7 @@ func readFile(t testing.TB, path string) string {
 // TestAuthCosign signs an image in a registry with users.
 func TestAuthCosign(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "cosign/"
 	alice, bob := goClient(t, cosignModule, cosignPackage), goClient(t, cosignModule, cosignPackage)
 	image := newImageLayout(t, 100<<10)
@@ -263,11 +263,11 @@ func TestAuthCosign(t *testing.T) {
 	sign := []string{"sign", "--yes", "--tlog-upload=false", "--allow-http-registry", "--key", key, ref}
 
 	g.row(t, "row26_sign_verify_tree", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		p := g.phase(agent)
-		requireSays(t, bob.in(t).refused(1, "", sign...), "UNAUTHORIZED")
+		requireSays(t, bob.withTest(t).refused(1, "", sign...), "UNAUTHORIZED")
 		p.has("token user:bob")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 
 		p = g.phase(agent)
 		alice.run(sign...)

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestAuthSkopeo is what users of skopeo see of a registry with users.
+// TestAuthSkopeo uses skopeo with a registry with users.
 func TestAuthSkopeo(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "skopeo/"
 	k := containersClient(t, "skopeo", g.server)
 	nobody := containersClient(t, "skopeo", g.server)
@@ -22,17 +22,17 @@ func TestAuthSkopeo(t *testing.T) {
 	ok := g.row(t, "row10_login", func(t *testing.T) {
 		login := []string{"login", "--tls-verify=false", "--username", "alice", "--password-stdin", g.Addr}
 		p := g.phase(agent)
-		requireSays(t, k.in(t).refused(1, g.wrong, login...), "invalid username/password")
+		requireSays(t, k.withTest(t).refused(1, g.wrong, login...), "invalid username/password")
 		p.inOrder("GET ping 401", "login alice refused", "GET token 401")
 		p = g.phase(agent)
-		requireSays(t, k.in(t).feed([]byte(g.alice.password), login...), "Login Succeeded!")
+		requireSays(t, k.withTest(t).feed([]byte(g.alice.password), login...), "Login Succeeded!")
 		p.inOrder("GET ping 401", "token user:alice", "GET token 200", "GET ping 200")
 	})
 
 	ok = ok && g.row(t, "row11_copy", func(t *testing.T) {
 		cp := []string{"copy", "--src-tls-verify=false", "--dest-tls-verify=false", ref("alice/app:1")}
 		p := g.phase(agent)
-		k.in(t).run(append(cp, ref("alice/sk:1"))...)
+		k.withTest(t).run(append(cp, ref("alice/sk:1"))...)
 		p.has("token user:alice repository:alice/app:pull", "GET manifest alice/app 200",
 			"token user:alice repository:alice/sk:pull,push", "PUT upload alice/sk 201", "write user:alice PUT manifest alice/sk")
 		if digest, _ := g.manifest("alice/sk", "1"); digest != image.digest {
@@ -40,12 +40,12 @@ func TestAuthSkopeo(t *testing.T) {
 		}
 		// Now it knows where the layer is.
 		p = g.phase(agent)
-		k.in(t).run(append(cp, ref("alice/sk2:1"))...)
+		k.withTest(t).run(append(cp, ref("alice/sk2:1"))...)
 		p.has("POST uploads alice/sk2 201", "PUT manifest alice/sk2 201")
 	})
 
 	ok = ok && g.row(t, "row12_list_inspect_delete", func(t *testing.T) {
-		k := k.in(t)
+		k := k.withTest(t)
 		var list struct{ Tags []string }
 		p := g.phase(agent)
 		if err := json.Unmarshal([]byte(k.run("list-tags", "--tls-verify=false", ref("alice/sk"))), &list); err != nil || !slices.Equal(list.Tags, []string{"1"}) {
@@ -65,19 +65,19 @@ func TestAuthSkopeo(t *testing.T) {
 
 	_ = ok && g.row(t, "row13_anonymous", func(t *testing.T) {
 		p := g.phase(agent)
-		if got := nobody.in(t).run("inspect", "--tls-verify=false", "--raw", ref("public/pub:1")); got != string(image.blob(t, image.digest)) {
+		if got := nobody.withTest(t).run("inspect", "--tls-verify=false", "--raw", ref("public/pub:1")); got != string(image.blob(t, image.digest)) {
 			t.Errorf("skopeo reads %s", got)
 		}
 		p.inOrder("GET ping 401", "token anonymous repository:public/pub:pull", "GET manifest public/pub 200")
-		requireSays(t, nobody.in(t).refused(1, "", "inspect", "--tls-verify=false", "--raw", ref("alice/app:1")), "unauthorized")
+		requireSays(t, nobody.withTest(t).refused(1, "", "inspect", "--tls-verify=false", "--raw", ref("alice/app:1")), "unauthorized")
 		p.has("denied anonymous pull alice/app")
 	})
 }
 
-// TestAuthPodman is what users of podman see of a registry with users.
+// TestAuthPodman uses podman with a registry with users.
 func TestAuthPodman(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "containers/"
 	k := containersClient(t, "podman", g.server)
 	nobody := containersClient(t, "podman", g.server)
@@ -87,7 +87,7 @@ func TestAuthPodman(t *testing.T) {
 	g.seed(image, "public/pub", "1")
 
 	ok := g.row(t, "row14_login_pull_push", func(t *testing.T) {
-		k := k.in(t)
+		k := k.withTest(t)
 		login := []string{"login", "--tls-verify=false", "--username", "alice", "--password-stdin", g.Addr}
 		p := g.phase(agent)
 		requireSays(t, k.refused(125, g.wrong, login...), "invalid username/password")
@@ -105,7 +105,7 @@ func TestAuthPodman(t *testing.T) {
 
 	ok = ok && g.row(t, "row15_search", func(t *testing.T) {
 		p := g.phase(agent)
-		out := k.in(t).run("search", "--tls-verify=false", ref("app"))
+		out := k.withTest(t).run("search", "--tls-verify=false", ref("app"))
 		requireSays(t, out, ref("alice/app"))
 		if strings.Contains(out, "pub") {
 			t.Errorf("a search for app finds\n%s", out)
@@ -114,7 +114,7 @@ func TestAuthPodman(t *testing.T) {
 	})
 
 	_ = ok && g.row(t, "row16_anonymous", func(t *testing.T) {
-		nobody := nobody.in(t)
+		nobody := nobody.withTest(t)
 		p := g.phase(agent)
 		nobody.run("pull", "--tls-verify=false", ref("public/pub:1"))
 		p.inOrder("GET ping 401", "token anonymous repository:public/pub:pull", "GET manifest public/pub 200")
@@ -124,13 +124,13 @@ func TestAuthPodman(t *testing.T) {
 	})
 }
 
-// TestAuthBuildah logs in and pushes with buildah, for whom the table has no row.
+// TestAuthBuildah logs in and pushes with buildah. It has no row in the table.
 func TestAuthBuildah(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	b := containersClient(t, "buildah", g.server)
 	login := []string{"login", "--tls-verify=false", "--username", "bob", "--password-stdin", g.Addr}
-	p := g.phase("") // it logs in by another name than it pushes
+	p := g.phase("") // its login has another User-Agent than its push
 	requireSays(t, b.refused(125, g.wrong, login...), "invalid username/password")
 	p.inOrder("GET ping 401", "login bob refused", "GET token 401")
 	requireSays(t, b.feed([]byte(g.bob.password), login...), "Login Succeeded!")
@@ -144,5 +144,5 @@ func TestAuthBuildah(t *testing.T) {
 	p = g.phase("Buildah/")
 	requireSays(t, b.refused(125, "", "push", "--tls-verify=false", "image", "docker://"+g.Addr+"/alice/bud:1"), "denied")
 	p.has("token user:bob")
-	p.nothingFrom("user:bob", "alice")
+	p.requireNothingFrom("user:bob", "alice")
 }

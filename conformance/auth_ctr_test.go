@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ctr is containerd's command, with the containerd of a Docker Engine.
+// ctr returns containerd's client with the containerd of a Docker Engine.
 func (d docker) ctr() client {
 	d.t.Helper()
 	c := debianClient(d.t, "ctr", "containerd")
@@ -15,7 +15,7 @@ func (d docker) ctr() client {
 	return c
 }
 
-// archive writes the layout as the tar archive that containerd imports.
+// archive writes the layout as a tar archive that containerd can import.
 func (l layout) archive(c client, name string) string {
 	c.t.Helper()
 	var b bytes.Buffer
@@ -29,11 +29,11 @@ func (l layout) archive(c client, name string) string {
 	return c.write(name, b.Bytes())
 }
 
-// TestAuthContainerd is what users of containerd see of a registry with users.
+// TestAuthContainerd uses ctr with a registry with users.
 func TestAuthContainerd(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	c := d.ctr()
 	const agent = "containerd/"
 	ref := func(name string) string { return g.Addr + "/" + name }
@@ -47,7 +47,7 @@ func TestAuthContainerd(t *testing.T) {
 	}
 
 	ok := g.row(t, "row27_pull_push", func(t *testing.T) {
-		c := c.in(t)
+		c := c.withTest(t)
 		p := g.phase(agent)
 		requireSays(t, c.refused(1, "", pull("alice", g.wrong, "alice/only:1")...), "401 Unauthorized")
 		p.inOrder("login alice refused", "POST token 401", "login alice refused", "GET token 401")
@@ -55,7 +55,7 @@ func TestAuthContainerd(t *testing.T) {
 		p = g.phase(agent)
 		requireSays(t, c.refused(1, "", pull("bob", g.bob.password, "alice/only:1")...), "insufficient_scope: authorization failed")
 		p.has("POST token 200", "denied user:bob pull alice/only")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 
 		p = g.phase(agent)
 		c.run(pull("alice", g.alice.password, "alice/only:1")...)
@@ -69,17 +69,17 @@ func TestAuthContainerd(t *testing.T) {
 		p = g.phase(agent)
 		requireSays(t, c.refused(1, "", push(g.bob, "alice/x:1", "alice/only:1")...), "insufficient_scope: authorization failed")
 		p.has("denied user:bob push alice/x")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 	})
 
-	// containerd asks for a mount from where the image came from, and gives up
-	// where that is refused with a 401.
+	// containerd asks for a mount from the image's first repository, and fails if the answer is
+	// 401.
 	_ = ok && g.row(t, "row28_mount_refused", func(t *testing.T) {
 		p := g.phase(agent)
-		c.in(t).run(push(g.bob, "bob/only:1", "alice/only:1")...)
+		c.withTest(t).run(push(g.bob, "bob/only:1", "alice/only:1")...)
 		p.has("POST uploads bob/only 202", "PUT upload bob/only 201", "PUT manifest bob/only 201", "write user:bob PUT manifest bob/only")
 		p.hasTimes(0, "POST uploads bob/only 201")
 		p.hasTimes(0, "POST uploads bob/only 401")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 	})
 }

@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// TestAuthDocker is what users of a Docker Engine see of a registry with users.
+// TestAuthDocker uses a Docker Engine with a registry with users.
 func TestAuthDocker(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	const agent = "docker/"
 	alice, bob, nobody := d.fresh(), d.fresh(), d.fresh()
 	i := newContext(t)
@@ -22,7 +22,7 @@ func TestAuthDocker(t *testing.T) {
 	}
 
 	ok := g.row(t, "row01_login", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		p := g.phase(agent)
 		requireSays(t, alice.refused(1, g.wrong, "login", "--username", "alice", "--password-stdin", g.Addr), "unauthorized: ")
 		p.inOrder("GET ping 401", "login alice refused", "GET token 401")
@@ -34,7 +34,7 @@ func TestAuthDocker(t *testing.T) {
 
 	ok = ok && g.row(t, "row02_push", func(t *testing.T) {
 		p := g.phase(agent)
-		alice.in(t).run("push", ref("alice/app:1"))
+		alice.withTest(t).run("push", ref("alice/app:1"))
 		p.inOrder("GET ping 401", "token user:alice repository:alice/app:pull,push", "GET token 200",
 			"PUT upload alice/app 201", "PUT manifest alice/app 201")
 		p.has("write user:alice PUT upload alice/app", "write user:alice PUT manifest alice/app")
@@ -46,7 +46,7 @@ func TestAuthDocker(t *testing.T) {
 
 	ok = ok && g.row(t, "row03_mount", func(t *testing.T) {
 		p := g.phase(agent)
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		alice.run("tag", ref("alice/app:1"), ref("alice/app2:1"))
 		if out := alice.run("push", ref("alice/app2:1")); strings.Count(out, "Mounted from alice/app") != 4 {
 			t.Errorf("docker did not mount its 4 layers:\n%s", out)
@@ -57,35 +57,35 @@ func TestAuthDocker(t *testing.T) {
 
 	ok = ok && g.row(t, "row04_push_of_another", func(t *testing.T) {
 		p := g.phase(agent)
-		bob := bob.in(t)
+		bob := bob.withTest(t)
 		bob.feed([]byte(g.bob.password), "login", "--username", "bob", "--password-stdin", g.Addr)
 		bob.run("tag", ref("alice/app:1"), ref("bob/app:1"))
 		bob.run("push", ref("bob/app:1"))
-		p.hasTimes(5, "PUT upload bob/app 201") // with the layers that alice has
+		p.hasTimes(5, "PUT upload bob/app 201") // including the layers that alice has
 		p.hasTimes(0, "POST uploads bob/app 201")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 	})
 
 	ok = ok && g.row(t, "row05_push_denied", func(t *testing.T) {
 		p := g.phase(agent)
-		bob := bob.in(t)
+		bob := bob.withTest(t)
 		bob.run("tag", ref("bob/app:1"), ref("alice/x:1"))
 		requireSays(t, bob.refused(1, "", "push", ref("alice/x:1")), denied)
 		p.has("token user:bob", "denied user:bob push alice/x", "POST uploads alice/x 401")
-		p.nothingFrom("user:bob", "alice")
+		p.requireNothingFrom("user:bob", "alice")
 	})
 
 	ok = ok && g.row(t, "row06_pull_denied", func(t *testing.T) {
 		for _, repo := range []string{"alice/app", "alice/absent"} {
 			p := g.phase(agent)
-			requireSays(t, bob.in(t).refused(1, "", "pull", ref(repo+":1")), pullDenied(repo))
+			requireSays(t, bob.withTest(t).refused(1, "", "pull", ref(repo+":1")), pullDenied(repo))
 			p.has("token user:bob", "denied user:bob pull "+repo)
-			p.nothingFrom("user:bob", "alice")
+			p.requireNothingFrom("user:bob", "alice")
 		}
 	})
 
 	ok = ok && g.row(t, "row07_logout", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		alice.run("logout", g.Addr)
 		p := g.phase(agent)
 		alice.run("pull", ref("public/pub:1"))
@@ -95,7 +95,7 @@ func TestAuthDocker(t *testing.T) {
 	})
 
 	ok = ok && g.row(t, "row08_wrong_password_stored", func(t *testing.T) {
-		nobody := nobody.in(t)
+		nobody := nobody.withTest(t)
 		nobody.login(g.Addr, account{"alice", g.wrong})
 		p := g.phase(agent)
 		requireSays(t, nobody.refused(1, "", "pull", ref("public/pub:1")), "unauthorized")
@@ -104,7 +104,7 @@ func TestAuthDocker(t *testing.T) {
 	})
 
 	_ = ok && g.row(t, "row09_manifest_inspect", func(t *testing.T) {
-		alice := alice.in(t)
+		alice := alice.withTest(t)
 		alice.login(g.Addr, g.alice)
 		alice.env = append(alice.env, "DOCKER_CLI_EXPERIMENTAL=enabled")
 		p := g.phase("Docker-Client/")

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// slowProxy is a proxy in front of a registry, which hands on the client's Host,
-// and calls hold before it hands back the answer to a POST that opens an upload.
+// slowProxy starts a proxy in front of a registry. It forwards the client's Host, and calls hold
+// before it returns the answer to a POST that opens an upload.
 func slowProxy(t *testing.T, target string, hold func(repository string)) (addr string) {
 	t.Helper()
 	to, err := url.Parse(target)
@@ -35,22 +35,23 @@ func slowProxy(t *testing.T, target string, hold func(repository string)) (addr 
 			}
 			return nil
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // clients may go away
+		ErrorLog: log.New(io.Discard, "", 0), // clients may disconnect
 	}
 	s := httptest.NewServer(p)
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
-// gates hold what comes first to each repository, and what comes while that is
-// held, until a token that was fetched before is dead.
+// gates hold the first answer of each repository, and all that come meanwhile, until a token that
+// was fetched before has expired.
 type gates struct {
 	mu   sync.Mutex
 	open map[string]chan struct{}
 }
 
-// A token lives for a minute at least, and for a minute more where clocks differ.
-const beyondToken = 130 * time.Second
+// untilTokenDead is longer than the shortest lifetime of a token, a minute, plus the minute by
+// which clocks may differ.
+const untilTokenDead = 130 * time.Second
 
 func (g *gates) hold(repository string) {
 	g.mu.Lock()
@@ -58,13 +59,13 @@ func (g *gates) hold(repository string) {
 	if gate == nil {
 		gate = make(chan struct{})
 		g.open[repository] = gate
-		time.AfterFunc(beyondToken, func() { close(gate) })
+		time.AfterFunc(untilTokenDead, func() { close(gate) })
 	}
 	g.mu.Unlock()
 	<-gate
 }
 
-// pusher is a client that is about to push an image of 10 MiB, in one command.
+// pusher is a client that can push an image of 10 MiB with one command.
 type pusher struct {
 	client
 	agent string
@@ -72,9 +73,9 @@ type pusher struct {
 	args  []string
 }
 
-// pushers makes clients with credentials of alice's for a registry at addr.
+// pushers makes clients that use alice's credentials with a registry at addr.
 type pushers struct {
-	g     *guarded
+	g     *authServer
 	addr  string
 	image layout
 }
@@ -121,7 +122,7 @@ func (p pushers) ctr(d docker) pusher {
 	return pusher{c, "containerd/", "alice/ctr", []string{"images", "push", "--plain-http", "--user", p.g.alice.name + ":" + p.g.alice.password, p.ref("alice/ctr")}}
 }
 
-// pushAll has all push at the same time, and returns how each ended.
+// pushAll runs all pushes at the same time and returns their results.
 func pushAll(all []pusher) []error {
 	ended := make([]error, len(all))
 	var wg sync.WaitGroup
@@ -132,16 +133,16 @@ func pushAll(all []pusher) []error {
 	return ended
 }
 
-// TestAuthExpiry has tokens die between the request that opens an upload and those
-// that bring its bytes: row 29 of the table. The caller that opened an upload may end it
-// all the same. Without that grace, the clients that fetch a new token only when
-// the old one is refused fail, because the body is gone.
+// TestAuthExpiry lets tokens expire between the request that opens an upload and those that send
+// its bytes: row 29 of the table. The caller that opened the upload may still finish it. Without
+// that grace, clients would fail that fetch a new token only after a 401, because they cannot send
+// the body again.
 func TestAuthExpiry(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)
 	image := newImageLayout(t, 10<<20)
 	start := func(args ...string) pushers {
-		g := startGuarded(t, options{Args: append(args, "--auth-token-ttl", "1m")})
+		g := startAuthServer(t, options{Args: append(args, "--auth-token-ttl", "1m")})
 		held := &gates{open: map[string]chan struct{}{}}
 		return pushers{g, slowProxy(t, g.URL, held.hold), image}
 	}
@@ -175,11 +176,11 @@ func TestAuthExpiry(t *testing.T) {
 	}
 }
 
-// TestAuthUserRemoved removes a user who is pushing: row 33 of the table. The next
-// request is refused.
+// TestAuthUserRemoved removes a user during a push: row 33 of the table. The next request is
+// refused.
 func TestAuthUserRemoved(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{})
+	g := startAuthServer(t, options{})
 	var once sync.Once
 	removed := make(chan error, 1)
 	addr := slowProxy(t, g.URL, func(string) {
@@ -193,7 +194,7 @@ func TestAuthUserRemoved(t *testing.T) {
 	image := newImageLayout(t, 1<<20)
 	g.row(t, "row33_removed_in_mid_push", func(t *testing.T) {
 		p := g.phase("crane/")
-		requireSays(t, c.in(t).refused(1, "", "push", image.dir, addr+"/bob/app:1"), "UNAUTHORIZED")
+		requireSays(t, c.withTest(t).refused(1, "", "push", image.dir, addr+"/bob/app:1"), "UNAUTHORIZED")
 		if err := <-removed; err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +202,7 @@ func TestAuthUserRemoved(t *testing.T) {
 		p.has("denied user:bob push bob/app")
 		p.hasNone("PUT manifest")
 		p = g.phase("crane/")
-		requireSays(t, c.in(t).refused(1, "", "digest", addr+"/bob/app:1"), "UNAUTHORIZED")
+		requireSays(t, c.withTest(t).refused(1, "", "digest", addr+"/bob/app:1"), "UNAUTHORIZED")
 		p.has("login refused", "GET token 401")
 	})
 }

@@ -13,14 +13,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
-// TestAuthNames logs in and pushes under every name that the machine has: row 30 of
-// the table. Clients want to be sent for a token where they came to.
+// TestAuthNames logs in and pushes under every name of the machine: row 30 of the table. The token
+// endpoint must have the name that the client used.
 func TestAuthNames(t *testing.T) {
 	t.Parallel()
-	g := startGuarded(t, options{Listen: "0.0.0.0"})
+	g := startAuthServer(t, options{Listen: "0.0.0.0"})
 	_, port, err := net.SplitHostPort(g.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +30,7 @@ func TestAuthNames(t *testing.T) {
 	}
 	crane, oras := goClient(t, clientModule, cranePackage), goClient(t, clientModule, orasPackage)
 	image := newImageLayout(t, 100<<10)
-	for name, host := range map[string]string{"localhost": "localhost", "loopback": "127.0.0.1", "hostname": hostname, "address": outside(t)} {
+	for name, host := range map[string]string{"localhost": "localhost", "loopback": "127.0.0.1", "hostname": hostname, "address": outsideAddr(t)} {
 		addr := net.JoinHostPort(host, port)
 		g.row(t, "row30_"+name, func(t *testing.T) {
 			resp, err := http.Get("http://" + addr + "/v2/")
@@ -42,7 +41,7 @@ func TestAuthNames(t *testing.T) {
 			if got, want := resp.Header.Get("WWW-Authenticate"), `Bearer realm="http://`+addr+`/v2/auth",service="berth"`; got != want {
 				t.Errorf("the challenge is %s, expected %s", got, want)
 			}
-			crane, oras := crane.in(t), oras.in(t)
+			crane, oras := crane.withTest(t), oras.withTest(t)
 			crane.login(addr, g.alice)
 			p := g.phase("crane/")
 			crane.run("push", "--insecure", image.dir, addr+"/alice/crane-"+name+":1")
@@ -55,19 +54,19 @@ func TestAuthNames(t *testing.T) {
 	}
 }
 
-// distribution is a registry of another make, which takes our tokens.
+// distribution is a registry of another vendor that accepts Berth's tokens.
 type distribution struct {
 	t    testing.TB
 	addr string
 }
 
-// startDistribution starts one that believes a server's tokens, by what verify says
-// of its configuration: rootcertbundle or jwks, and a file.
-func (g *guarded) startDistribution(program, verify, file string) distribution {
+// startDistribution starts a distribution that accepts g's tokens. verify is the key of its
+// configuration, rootcertbundle or jwks, with the value file.
+func (g *authServer) startDistribution(program, verify, file string) distribution {
 	g.t.Helper()
 	dir := g.t.TempDir()
 	d := distribution{g.t, freeAddr(g.t)}
-	config := filepath.Join(dir, "config.json") // which is YAML, too
+	config := filepath.Join(dir, "config.json") // JSON is YAML
 	err := os.WriteFile(config, encode(g.t, map[string]any{
 		"version": "0.1",
 		"log":     map[string]any{"level": "debug"},
@@ -84,7 +83,7 @@ func (g *guarded) startDistribution(program, verify, file string) distribution {
 	cmd.SysProcAttr = dieWithParent()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
-	// Whatever collects traces is not asked for.
+	// Do not look for a collector of traces.
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
@@ -92,35 +91,30 @@ func (g *guarded) startDistribution(program, verify, file string) distribution {
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	g.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // it may have ended already
 		<-done
 		if d.t.Failed() {
 			d.t.Logf("%s wrote\n%s", program, log.String())
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	if err := awaitUp(done, func() error {
 		resp, err := http.Get("http://" + d.addr + "/v2/")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusUnauthorized {
-				g.t.Fatalf("%s without a token: %s", program, resp.Status)
-			}
-			return d
+		if err != nil {
+			return err
 		}
-		select {
-		case err := <-done:
-			done <- err
-			g.t.Fatalf("%s ended: %v\n%s", program, err, log.String())
-		default:
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			g.t.Fatalf("%s without a token: %s", program, resp.Status)
 		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("%s does not answer: %v", program, err)
-		}
+		return nil
+	}); err != nil {
+		g.t.Fatalf("%s does not answer: %v", program, err)
 	}
+	return d
 }
 
-// answers requires the statuses of /v2/, of the repository that the token is for, and
-// of another one.
+// answers requires the statuses of /v2/, of the repository that the token is for, and of another
+// repository.
 func (d distribution) answers(token string, ping, own, other int) {
 	d.t.Helper()
 	for path, want := range map[string]int{"/v2/": ping, "/v2/alice/app/manifests/1": own, "/v2/alice/other/manifests/1": other} {
@@ -141,8 +135,8 @@ func (d distribution) answers(token string, ping, own, other int) {
 	}
 }
 
-// issuer is who the server says its tokens are from.
-func (g *guarded) issuer() string {
+// issuer returns the issuer of the server's tokens.
+func (g *authServer) issuer() string {
 	g.t.Helper()
 	_, body := g.get("/.well-known/openid-configuration")
 	var doc struct{ Issuer string }
@@ -153,7 +147,7 @@ func (g *guarded) issuer() string {
 }
 
 // token fetches a token as a client does.
-func (g *guarded) token(a account, scope string) string {
+func (g *authServer) token(a account, scope string) string {
 	g.t.Helper()
 	resp, err := g.as(a).Get(g.URL + "/v2/auth?" + url.Values{"service": {"berth"}, "scope": {scope}}.Encode())
 	if err != nil {
@@ -167,18 +161,18 @@ func (g *guarded) token(a account, scope string) string {
 	return answer.Token
 }
 
-// TestAuthInterop takes our tokens to registries of other makes: row 31 of the
-// table. 404 is a token that was taken, for a manifest that is not there.
+// TestAuthInterop uses Berth's tokens with registries of other vendors: row 31 of the table. The
+// status 404 means that the token was accepted for a manifest that does not exist.
 func TestAuthInterop(t *testing.T) {
 	t.Parallel()
 	old, err := exec.LookPath("docker-registry")
 	if err != nil {
-		missing(t, "docker-registry is not installed (Debian package docker-registry)")
+		skipOrFail(t, "docker-registry is not installed (Debian package docker-registry)")
 	}
 	current := goClient(t, distributionModule, "github.com/distribution/distribution/v3/cmd/registry").path
 	const taken, refused = http.StatusOK, http.StatusUnauthorized
 	for _, x5c := range []bool{false, true} {
-		g := startGuarded(t, options{Args: []string{fmt.Sprintf("--auth-compat-x5c=%t", x5c)}})
+		g := startAuthServer(t, options{Args: []string{fmt.Sprintf("--auth-compat-x5c=%t", x5c)}})
 		dir := t.TempDir()
 		certificate, jwks := filepath.Join(dir, "berth.pem"), filepath.Join(dir, "jwks.json")
 		if err := os.WriteFile(certificate, []byte(g.berth("", "key", "certificate")+"\n"), 0o644); err != nil {

@@ -16,17 +16,16 @@ import (
 	"time"
 )
 
-// The tests called TestAuth try a registry with users with the clients that people
-// have, in numbered rows: 1 to 9 docker, 10 to 13 skopeo, 14 to 16 podman, 17 to 19
-// crane, 20 and 21 regctl, 22 and 23 oras, 24 and 25 helm, 26 cosign, 27 and 28
-// containerd's ctr, 29 tokens that end in mid-push with six of them, 30 the names of
-// the machine, 31 other registries that take our tokens, 33 a user who is removed in
-// mid-push. Each asks for the exit status, for what the client says, and for what
-// the server's log and audit say: several clients get there by falling back to
-// something else.
+// The TestAuth tests use a registry with users with common clients. Their rows have numbers: 1 to 9
+// docker, 10 to 13 skopeo, 14 to 16 podman, 17 to 19 crane, 20 and 21 regctl, 22 and 23 oras, 24
+// and 25 helm, 26 cosign, 27 and 28 containerd's ctr, 29 tokens that expire during a push with six
+// of them, 30 the names of the machine, 31 other registries that accept Berth's tokens, 33 a user
+// who is removed during a push. Each row checks the exit status, the output of the client, and the
+// log and audit of the server. The latter are necessary because several clients succeed by a
+// fallback.
 
-// usersPolicy gives alice what is below alice and public, and the catalog; bob
-// what is below bob; and everyone who shows nothing may pull what is public.
+// usersPolicy gives alice the repositories below alice and public, and the catalog. It gives bob
+// those below bob. Everyone may pull what is below public without credentials.
 const usersPolicy = `policy:
   - name: alice
     who: ["user:alice"]
@@ -42,28 +41,26 @@ const usersPolicy = `policy:
     allow: [pull]
 `
 
-// account is somebody who can log in.
+// account is a user name with its password.
 type account struct{ name, password string }
 
-// guarded is a server with the users of usersPolicy, whose own requests, those of
-// get, manifest and the like, are alice's. When its test is over, nothing that it
-// wrote may have a secret in it.
-type guarded struct {
+// authServer is a server with the users of usersPolicy. Its own requests, such as get and manifest,
+// use alice's password. At the end of its test, nothing that it wrote may contain a secret.
+type authServer struct {
 	*server
 	alice, bob account
-	wrong      string // the password of nobody
-	policy     string // the policy's file
-	audit      string // the audit's file
-	said       strings.Builder
+	wrong      string // a password that no user has
+	policy     string // path of the policy file
+	audit      string // path of the audit file
+	output     strings.Builder
 }
 
-// startGuarded makes the users by the commands that make users, and starts a
-// server on them.
-func startGuarded(t testing.TB, o options) *guarded {
+// startAuthServer adds the users with commands and starts a server.
+func startAuthServer(t testing.TB, o options) *authServer {
 	t.Helper()
 	dir := t.TempDir()
 	o.Data = filepath.Join(dir, "data")
-	g := &guarded{
+	g := &authServer{
 		server: &server{t: t, Data: o.Data},
 		alice:  account{"alice", rand.Text()}, bob: account{"bob", rand.Text()}, wrong: rand.Text(),
 		policy: filepath.Join(dir, "policy.yaml"), audit: filepath.Join(dir, "audit.log"),
@@ -75,24 +72,24 @@ func startGuarded(t testing.TB, o options) *guarded {
 		g.berth(a.password, "user", "add", a.name, "--password-stdin")
 	}
 	o.Args = append(slices.Clone(o.Args), "--auth-policy", g.policy, "--audit-file", g.audit)
-	t.Cleanup(g.requireSilence) // when startBerth's has stopped it
+	t.Cleanup(g.requireNoSecrets) // runs after startBerth's cleanup has stopped the server
 	g.server = startBerth(t, o)
 	g.client = g.as(g.alice)
 	return g
 }
 
-// berth runs a command on the server's data and returns what it printed.
-func (g *guarded) berth(stdin string, args ...string) string {
+// berth runs a command on the server's data and returns its output.
+func (g *authServer) berth(stdin string, args ...string) string {
 	g.t.Helper()
 	out, err := feed("", []byte(stdin), nil, berthBinary(g.t), append(args, "--data", g.Data)...)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.said.WriteString(out)
+	g.output.WriteString(out)
 	return strings.TrimSpace(out)
 }
 
-// basic shows a user's name and password with each request.
+// basic adds a user's name and password to each request.
 type basic struct {
 	account
 	next http.RoundTripper
@@ -104,8 +101,8 @@ func (b basic) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// as is a client for requests that show a user's password.
-func (g *guarded) as(a account) *http.Client {
+// as returns a client that authenticates with a user's password.
+func (g *authServer) as(a account) *http.Client {
 	transport := &http.Transport{}
 	if g.opts.TLS != nil {
 		transport.TLSClientConfig = g.opts.TLS.config()
@@ -113,16 +110,16 @@ func (g *guarded) as(a account) *http.Client {
 	return &http.Client{Transport: basic{a, transport}}
 }
 
-// login is what a client with Docker's configuration file has when it is told to
-// remember a password, without asking whether it is right.
+// login stores a password in the client's Docker configuration file, without a check by the
+// registry.
 func (c client) login(addr string, a account) {
 	c.t.Helper()
 	auth := base64.StdEncoding.EncodeToString([]byte(a.name + ":" + a.password))
 	c.write("config.json", encode(c.t, map[string]any{"auths": map[string]any{addr: map[string]string{"auth": auth}}}))
 }
 
-// seed pushes an image, as alice.
-func (g *guarded) seed(l layout, repository, tag string) {
+// seed pushes an image as alice.
+func (g *authServer) seed(l layout, repository, tag string) {
 	g.t.Helper()
 	c := &caller{base: g.URL, http: g.as(g.alice)}
 	payload := l.blob(g.t, l.digest)
@@ -142,9 +139,9 @@ func (g *guarded) seed(l layout, repository, tag string) {
 	}
 }
 
-// row runs a row of the table of clients as a test of its own, to which the server
-// reports too. It reports whether it passed, for rows that go on where it ended.
-func (g *guarded) row(t *testing.T, name string, f func(t *testing.T)) bool {
+// row runs a row of the table as a subtest, to which the server also reports. It returns whether
+// the row passed, for rows that depend on it.
+func (g *authServer) row(t *testing.T, name string, f func(t *testing.T)) bool {
 	return t.Run(name, func(t *testing.T) {
 		defer func(outer testing.TB) { g.t = outer }(g.t)
 		g.t = t
@@ -152,19 +149,18 @@ func (g *guarded) row(t *testing.T, name string, f func(t *testing.T)) bool {
 	})
 }
 
-// phase is what a server writes from a moment on, of one client's requests and of
-// the audit.
+// phase is what the server logs from a moment on: the requests of one client, and the audit.
 type phase struct {
-	g     *guarded
-	agent string // how the client's User-Agent begins
+	g     *authServer
+	agent string // prefix of the client's User-Agent
 	from  int
 }
 
-// marks makes the names of marks unique.
+// marks is the number of the last mark, so that marks are unique.
 var marks atomic.Uint64
 
-// phase begins one. What was answered before is not in it.
-func (g *guarded) phase(agent string) phase {
+// phase begins a phase. Requests that were answered before are not in it.
+func (g *authServer) phase(agent string) phase {
 	g.t.Helper()
 	id := fmt.Sprintf("mark-%d", marks.Add(1))
 	req, err := http.NewRequest(http.MethodGet, g.URL+"/v2/", nil)
@@ -204,48 +200,41 @@ func (p phase) lines() []string {
 		switch {
 		case strings.HasPrefix(l.ID, "mark-"):
 		case l.Msg == "request" && strings.HasPrefix(l.UserAgent, p.agent):
-			lines = append(lines, words(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
+			lines = append(lines, joinWords(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
 		case l.Msg != "audit":
 		case l.Event == "login" && l.Outcome == "ok":
-			lines = append(lines, words("login", l.subject(), "ok"))
+			lines = append(lines, joinWords("login", l.subject(), "ok"))
 		case l.Event == "login":
-			lines = append(lines, words("login", l.Claimed, "refused"))
+			lines = append(lines, joinWords("login", l.Claimed, "refused"))
 		case l.Event == "token":
-			lines = append(lines, words("token", l.subject(), l.Granted))
+			lines = append(lines, joinWords("token", l.subject(), l.Granted))
 		case l.Event == "denied":
-			lines = append(lines, words("denied", l.subject(), l.Permission, l.Repository))
+			lines = append(lines, joinWords("denied", l.subject(), l.Permission, l.Repository))
 		case l.Event == "write":
-			lines = append(lines, words("write", l.subject(), l.Method, l.Route, l.Repository))
+			lines = append(lines, joinWords("write", l.subject(), l.Method, l.Route, l.Repository))
 		}
 	}
 	return lines
 }
 
-// subject is who did what a line of the audit tells.
+// subject returns the identity of an audit line.
 func (l logLine) subject() string { return strings.TrimSuffix(l.Kind+":"+l.Name, ":") }
 
-// words joins those that are there.
-func words(words ...string) string {
+// joinWords joins the words that are not empty.
+func joinWords(words ...string) string {
 	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
-// await waits until what the phase wrote satisfies ok, and fails the test if it
-// never does.
+// await waits until ok is true for the phase's lines, and fails the test if that takes too long.
 func (p phase) await(what string, ok func(lines []string) bool) {
 	p.g.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		lines := p.lines()
-		if ok(lines) {
-			return
-		}
-		if time.Now().After(deadline) {
-			p.g.t.Errorf("%s, but the log is\n\t%s", what, strings.Join(lines, "\n\t"))
-			return
-		}
+	var lines []string
+	if !poll(10*time.Second, func() bool { lines = p.lines(); return ok(lines) }) {
+		p.g.t.Errorf("%s, but the log is\n\t%s", what, strings.Join(lines, "\n\t"))
 	}
 }
 
-// inOrder requires that these lines come in this order, among others.
+// inOrder requires these lines in this order, with others between them.
 func (p phase) inOrder(want ...string) {
 	p.g.t.Helper()
 	p.await("expected in this order: "+strings.Join(want, ", "), func(lines []string) bool {
@@ -259,7 +248,7 @@ func (p phase) inOrder(want ...string) {
 	})
 }
 
-// has requires that each of these lines comes, in any order.
+// has requires each of these lines, in any order.
 func (p phase) has(want ...string) {
 	p.g.t.Helper()
 	p.await("expected: "+strings.Join(want, ", "), func(lines []string) bool {
@@ -267,18 +256,17 @@ func (p phase) has(want ...string) {
 	})
 }
 
-// hasTimes requires that a line comes so many times. The client must have ended.
+// hasTimes requires a line n times. The client must have ended.
 func (p phase) hasTimes(n int, want string) {
 	p.g.t.Helper()
-	p.g.phase(p.agent) // now what was answered is in the log
+	p.g.phase(p.agent) // waits until all answered requests are in the log
 	p.await(fmt.Sprintf("expected %d times: %s", n, want), func(lines []string) bool {
 		others := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l == want })
 		return len(lines)-len(others) == n
 	})
 }
 
-// hasNone requires that no request with one of these beginnings was made. The client
-// must have ended.
+// hasNone requires that there is no line with one of these prefixes. The client must have ended.
 func (p phase) hasNone(beginnings ...string) {
 	p.g.t.Helper()
 	p.g.phase(p.agent)
@@ -291,8 +279,8 @@ func (p phase) hasNone(beginnings ...string) {
 	}
 }
 
-// nothingFrom requires that a caller was let do nothing below a namespace.
-func (p phase) nothingFrom(caller, namespace string) {
+// requireNothingFrom requires that a caller was allowed nothing below a namespace.
+func (p phase) requireNothingFrom(caller, namespace string) {
 	p.g.t.Helper()
 	p.g.phase(p.agent)
 	for _, l := range p.g.Log()[p.from:] {
@@ -302,7 +290,7 @@ func (p phase) nothingFrom(caller, namespace string) {
 	}
 }
 
-// requireSays requires that a client said something.
+// requireSays requires texts in the output of a client.
 func requireSays(t testing.TB, said string, want ...string) {
 	t.Helper()
 	for _, w := range want {
@@ -312,17 +300,17 @@ func requireSays(t testing.TB, said string, want ...string) {
 	}
 }
 
-// jwt is how tokens look.
+// jwt matches JSON Web Tokens.
 var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+`)
 
-// requireSilence requires that nothing which the server or a command wrote has a
-// password or a token in it.
-func (g *guarded) requireSilence() {
+// requireNoSecrets requires that the output of the server and of all commands contains no password
+// and no token.
+func (g *authServer) requireNoSecrets() {
 	audit, err := os.ReadFile(g.audit)
 	if err != nil && g.cmd != nil {
 		g.t.Errorf("the audit's file: %v", err)
 	}
-	wrote := map[string]string{"its log": g.tail(len(g.Log())), "its output": g.stdout.String(), "the audit": string(audit), "a command": g.said.String()}
+	wrote := map[string]string{"its log": g.tail(len(g.Log())), "its output": g.stdout.String(), "the audit": string(audit), "a command": g.output.String()}
 	secrets := []string{g.alice.password, g.bob.password, g.wrong}
 	for _, a := range []account{g.alice, g.bob, {"alice", g.wrong}, {"bob", g.wrong}} {
 		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(a.name+":"+a.password)))

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// authority is a private certificate authority, and a server's certificate of it.
+// authority is a private certificate authority with one certificate for a server.
 type authority struct {
 	ca, certificate, key string // files, PEM
 	pool                 *x509.CertPool
@@ -86,17 +86,17 @@ func writePEM(t testing.TB, path, kind string, der []byte) {
 	}
 }
 
-// config trusts the authority alone.
+// config returns a client's configuration that trusts only the authority.
 func (a *authority) config() *tls.Config { return &tls.Config{RootCAs: a.pool} }
 
-// client is a client that trusts the authority alone.
+// client returns a client that trusts only the authority.
 func (a *authority) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: a.config(), ForceAttemptHTTP2: true}}
 }
 
-// outside is an address of this machine which is not its loopback: Docker trusts
-// every registry on that.
-func outside(t testing.TB) string {
+// outsideAddr returns an address of this machine that is not on loopback, because Docker trusts
+// every registry on loopback.
+func outsideAddr(t testing.TB) string {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -107,16 +107,16 @@ func outside(t testing.TB) string {
 			return n.IP.String()
 		}
 	}
-	missing(t, "the machine has no address but its loopback")
+	skipOrFail(t, "the machine has no address but its loopback")
 	return ""
 }
 
-// startGuardedTLS starts a server that speaks TLS on every address, and returns
-// where it is reached from outside.
-func startGuardedTLS(t testing.TB) (g *guarded, addr string) {
+// startAuthServerTLS starts a server with TLS on all addresses, and returns its address outside
+// loopback.
+func startAuthServerTLS(t testing.TB) (g *authServer, addr string) {
 	t.Helper()
-	host := outside(t)
-	g = startGuarded(t, options{Listen: "0.0.0.0", TLS: newAuthority(t, "127.0.0.1", host)})
+	host := outsideAddr(t)
+	g = startAuthServer(t, options{Listen: "0.0.0.0", TLS: newAuthority(t, "127.0.0.1", host)})
 	_, port, err := net.SplitHostPort(g.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -124,14 +124,14 @@ func startGuardedTLS(t testing.TB) (g *guarded, addr string) {
 	return g, net.JoinHostPort(host, port)
 }
 
-// TestAuthTLS has clients log in, push and pull over TLS, with a private authority
-// that they are told to trust, and one that they are not.
+// TestAuthTLS logs in, pushes and pulls over TLS, with clients that trust the authority and with
+// clients that do not.
 func TestAuthTLS(t *testing.T) {
 	t.Parallel()
-	g, addr := startGuardedTLS(t)
-	stranger, elsewhere := startGuardedTLS(t)
+	g, addr := startAuthServerTLS(t)
+	stranger, elsewhere := startAuthServerTLS(t)
 	ca := g.opts.TLS.ca
-	roots := "SSL_CERT_FILE=" + ca // in place of the machine's roots of trust
+	roots := "SSL_CERT_FILE=" + ca // replaces the machine's root certificates
 	const unknown = "certificate signed by unknown authority"
 	image := newImageLayout(t, 100<<10)
 	g.seed(image, "alice/app", "1")
@@ -164,7 +164,7 @@ func TestAuthTLS(t *testing.T) {
 	})
 
 	g.row(t, "podman", func(t *testing.T) {
-		k := containersClient(t, "podman", &server{Addr: "none.invalid"}) // nothing is insecure here
+		k := containersClient(t, "podman", &server{Addr: "none.invalid"}) // no insecure registry in use
 		certs := filepath.Join(k.home, "certs")
 		if err := os.Mkdir(certs, 0o755); err != nil {
 			t.Fatal(err)

@@ -1,10 +1,9 @@
-// Package conformance tests Berth from outside: a built program, started as its
-// users start it, spoken to by the OCI conformance suite, by the clients that
-// people use, and by clients that break off, stall and lie. Only tree_test.go
-// looks inside, to hold the shape of the source.
+// Package conformance tests Berth from outside. It builds the program, starts it as its users do,
+// and tests it with the OCI conformance suite, with common clients, and with clients that abort,
+// stall and send wrong data. Only tree_test.go, docs_test.go and width_test.go read the source.
 //
-// A test that needs a program which is not installed skips with a sentence; with
-// BERTH_TEST_ALL=1 in the environment, as `make test` sets it, it fails instead.
+// A test that needs a program which is not installed is skipped. With BERTH_TEST_ALL=1 in the
+// environment, which `make test` sets, it fails instead.
 package conformance
 
 import (
@@ -28,7 +27,7 @@ import (
 	"time"
 )
 
-// TestMain gives the tests one directory for the programs they build.
+// TestMain makes one directory for all programs that the tests build.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "berth-conformance-")
 	if err != nil {
@@ -43,15 +42,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// builds holds the programs that this run has built, each built once.
+// builds has the programs that this run has built.
 var builds struct {
 	dir  string
 	mu   sync.Mutex
 	path map[string]string
 }
 
-// build compiles a Go package and returns the program's path. dir is the module
-// to build in, seen from this directory. One program is built once in a run.
+// build compiles a Go package and returns the path of the program. dir is the directory of its
+// module. Each program is built once in a run.
 func build(t testing.TB, dir, pkg string) string {
 	t.Helper()
 	path, err := tryBuild(dir, pkg)
@@ -61,7 +60,7 @@ func build(t testing.TB, dir, pkg string) string {
 	return path
 }
 
-// tryBuild is build for a program that may be out of reach.
+// tryBuild is build for a program that may be unavailable.
 func tryBuild(dir, pkg string) (string, error) {
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
@@ -69,7 +68,7 @@ func tryBuild(dir, pkg string) (string, error) {
 	if p, ok := builds.path[key]; ok {
 		return p, nil
 	}
-	// Each in a directory of its own: clients tell the server the name they run under.
+	// Clients send the name of their program, so it must be kept.
 	out := filepath.Join(builds.dir, strconv.Itoa(len(builds.path)), filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-C", dir, "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
@@ -86,8 +85,8 @@ func tryBuild(dir, pkg string) (string, error) {
 // berthBinary returns the path of the program under test.
 func berthBinary(t testing.TB) string { return build(t, "..", "./cmd/berth") }
 
-// missing skips the test, or fails it where everything is to be run.
-func missing(t testing.TB, format string, args ...any) {
+// skipOrFail skips the test, or fails it if BERTH_TEST_ALL=1.
+func skipOrFail(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("BERTH_TEST_ALL") == "1" {
 		t.Fatalf("BERTH_TEST_ALL=1, but "+format, args...)
@@ -95,20 +94,20 @@ func missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// options say how a server is started; the zero value starts one with defaults
-// on a free port and a fresh data directory.
+// options are the options of a server. The zero value is a server with default settings on a free
+// port with a new data directory.
 type options struct {
 	Data    string     // data directory; "" = a temporary one, removed after the test
 	Env     []string   // added to the environment, "BERTH_LOG_LEVEL=debug"
 	Args    []string   // added to `berth serve`
-	Program string     // path of a berth built otherwise; "" = berthBinary
+	Program string     // path of another build of berth; "" = berthBinary
 	Listen  string     // address to listen on, "0.0.0.0"; "" = 127.0.0.1 alone
-	TLS     *authority // whose certificate is shown; nil = plain HTTP
-	Stderr  *os.File   // where the log goes; nil = Log. The caller closes it
+	TLS     *authority // the server uses its certificate; nil = plain HTTP
+	Stderr  *os.File   // gets the log; nil = Log. The caller closes it
 }
 
-// server is a started `berth serve`. Its methods fail the test on any surprise.
-// They must be called from the test's own goroutine, except Log and Await.
+// server is a started `berth serve`. Its methods fail the test on any unexpected result. Only Log
+// and Await may be called from other goroutines than the test's.
 type server struct {
 	URL  string // "http://127.0.0.1:41234"
 	Addr string // "127.0.0.1:41234"; kept across Restart
@@ -119,15 +118,15 @@ type server struct {
 	client *http.Client // for the test's own requests
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when the process has been reaped
-	err    error         // what Wait returned; read after done
+	err    error         // the result of Wait; read after done
 	stdout bytes.Buffer  // read after done
 
 	mu  sync.Mutex // guards log
 	log []logLine
 }
 
-// logLine is one line of the server's log; that of a request has Msg "request",
-// one of the audit "audit" and an Event.
+// logLine is one line of the server's log. A request has the Msg "request". A line of the audit has
+// the Msg "audit" and an Event.
 type logLine struct {
 	ID         string `json:"id"`
 	Level      string `json:"level"`
@@ -151,11 +150,11 @@ type logLine struct {
 	Asked      string `json:"asked"`
 	Granted    string `json:"granted"`
 
-	Raw string `json:"-"` // the whole line, also where it is no JSON
+	Raw string `json:"-"` // the whole line, even if it is not JSON
 }
 
-// startBerth starts a server and returns when it is ready. The test's end stops
-// it with SIGTERM, if the test has not, and requires exit status 0.
+// startBerth starts a server and returns when it is ready. At the end of the test the server is
+// stopped with SIGTERM, unless the test has stopped it, and must exit with status 0.
 func startBerth(t testing.TB, o options) *server {
 	t.Helper()
 	s := &server{t: t, opts: o, Data: o.Data, client: http.DefaultClient}
@@ -181,14 +180,14 @@ func startBerth(t testing.TB, o options) *server {
 		if err == nil {
 			return s
 		}
-		// Another process may have taken the port between the look and the use.
+		// Another process may have taken the port since freeAddr returned it.
 		if try == 3 || !strings.Contains(err.Error(), "address already in use") {
 			t.Fatal(err)
 		}
 	}
 }
 
-// freeAddr returns an address on the loopback that was free a moment ago.
+// freeAddr returns a loopback address with a port that is free at the moment.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -269,14 +268,14 @@ func (s *server) awaitReady() error {
 	return fmt.Errorf("berth serve was not ready after %v\n%s", patience, s.tail(20))
 }
 
-// readLog keeps the server's log until its end.
+// readLog reads the server's log until its end.
 func (s *server) readLog(r io.Reader) {
 	lines := bufio.NewReader(r)
 	for {
 		raw, err := lines.ReadString('\n')
 		if raw = strings.TrimSpace(raw); raw != "" {
 			var l logLine
-			// A line that is no JSON (a panic, a warning of the runtime) is kept raw.
+			// A line that is not JSON, such as a panic, has only Raw.
 			_ = json.Unmarshal([]byte(raw), &l)
 			l.Raw = raw
 			s.mu.Lock()
@@ -289,15 +288,15 @@ func (s *server) readLog(r io.Reader) {
 	}
 }
 
-// Log returns what the server has written so far, of all its starts. Requests
-// may appear up to 200 ms after their answer: Await waits for one.
+// Log returns what the server has written so far, in all its runs. A request may appear up to 200
+// ms after its answer; Await waits for it.
 func (s *server) Log() []logLine {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log[:len(s.log):len(s.log)]
 }
 
-// Requests returns those lines of the log that match.
+// Requests returns the lines of the log that match.
 func (s *server) Requests(match func(logLine) bool) []logLine {
 	var found []logLine
 	for _, l := range s.Log() {
@@ -308,18 +307,44 @@ func (s *server) Requests(match func(logLine) bool) []logLine {
 	return found
 }
 
-// Await returns the first request in the log that matches, waiting for it, and
-// fails the test if none comes; what names it in the message.
+// Await waits for a request in the log that matches, and returns the first one. If none comes it
+// fails the test with a message that contains what.
 func (s *server) Await(what string, match func(logLine) bool) logLine {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if found := s.Requests(match); len(found) > 0 {
-			return found[0]
-		}
+	var found []logLine
+	if !poll(10*time.Second, func() bool { found = s.Requests(match); return len(found) > 0 }) {
+		s.t.Fatalf("the log has no request like this: %s", what)
+	}
+	return found[0]
+}
+
+// poll calls ok every 10 ms until it returns true, for at most limit. It reports whether ok
+// returned true. It is for conditions of other processes, with a limit far beyond the time that
+// they need.
+func poll(limit time.Duration, ok func() bool) bool {
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("the log has no request like this: %s", what)
+			return false
 		}
 	}
+	return true
+}
+
+// awaitUp calls try until it returns nil, for at most a minute, and returns its last error. It also
+// returns an error when the process ends. ended gets the result of the process and keeps it.
+func awaitUp(ended chan error, try func() error) (err error) {
+	poll(time.Minute, func() bool {
+		select {
+		case result := <-ended:
+			ended <- result
+			err = fmt.Errorf("the process ended: %v", result)
+			return true
+		default:
+			err = try()
+			return err == nil
+		}
+	})
+	return err
 }
 
 // Running reports whether the process has not been reaped yet.
@@ -343,7 +368,7 @@ func (s *server) Signal(sig os.Signal) {
 	}
 }
 
-// Stop ends the server as its users do, by SIGTERM, and requires exit status 0.
+// Stop stops the server with SIGTERM and requires exit status 0.
 func (s *server) Stop() {
 	s.t.Helper()
 	s.Signal(syscall.SIGTERM)
@@ -358,8 +383,8 @@ func (s *server) Stop() {
 	}
 }
 
-// Kill ends the server as kill -9 does, and returns when it is dead. Killing a
-// dead server does nothing.
+// Kill ends the server with SIGKILL and waits for its end. It does nothing if the server has ended
+// already.
 func (s *server) Kill() {
 	s.t.Helper()
 	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -368,7 +393,7 @@ func (s *server) Kill() {
 	<-s.done
 }
 
-// Restart starts the dead server again, on the same address and data.
+// Restart starts an ended server again, on the same address and data.
 func (s *server) Restart() {
 	s.t.Helper()
 	if s.Running() {
@@ -379,7 +404,7 @@ func (s *server) Restart() {
 	}
 }
 
-// Pid is the process's id.
+// Pid returns the id of the process.
 func (s *server) Pid() int { return s.cmd.Process.Pid }
 
 func (s *server) tail(n int) string {
@@ -391,8 +416,8 @@ func (s *server) tail(n int) string {
 	return b.String()
 }
 
-// dump writes the end of the log, and every line that is no request or an
-// answer of 500 and above, beside the failed test.
+// dump logs the end of the log, and all lines that are not requests or have a status of 500 and
+// above, for a failed test.
 func (s *server) dump() {
 	var odd strings.Builder
 	for _, l := range s.Log() {
@@ -404,8 +429,8 @@ func (s *server) dump() {
 	s.t.Logf("the end of berth's log:\n%s", s.tail(30))
 }
 
-// run executes a command, gives it some minutes, and returns its standard
-// output. Any other exit status than 0 fails the test with everything it wrote.
+// run runs a command for at most some minutes and returns its standard output. If it fails, the
+// test fails with the command's output.
 func run(t testing.TB, env []string, name string, args ...string) string {
 	t.Helper()
 	out, err := tryRun(t, env, name, args...)
@@ -421,8 +446,8 @@ func tryRun(t testing.TB, env []string, name string, args ...string) (string, er
 	return feed("", nil, env, name, args...)
 }
 
-// feed is tryRun for a command that reads something, and works in a directory
-// ("" is the test's). It may be called from any goroutine.
+// feed is tryRun with a standard input, in a working directory ("" is the test's). It may be called
+// from any goroutine.
 func feed(dir string, stdin []byte, env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

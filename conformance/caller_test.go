@@ -13,24 +13,24 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// content is a blob that can be made again from its number.
+// content is a blob whose bytes are generated from its number.
 type content struct {
 	number uint64
 	size   int64
 	digest digest.Digest
 }
 
-// newContent hashes the bytes that belong to a number.
+// newContent returns the content of a number, with its digest.
 func newContent(number uint64, size int64, alg digest.Algorithm) content {
 	c := content{number: number, size: size}
 	h := alg.Hash()
-	io.Copy(h, c.from(0, size))
+	io.Copy(h, c.slice(0, size))
 	c.digest = digest.NewDigest(alg, h)
 	return c
 }
 
-// from reads n bytes of the content from an offset on.
-func (c content) from(offset, n int64) io.Reader {
+// slice returns a reader of n bytes of the content at an offset.
+func (c content) slice(offset, n int64) io.Reader {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], c.number)
 	stream := rand.NewChaCha8(seed)
@@ -38,19 +38,19 @@ func (c content) from(offset, n int64) io.Reader {
 	return io.LimitReader(stream, n)
 }
 
-// caller speaks the registry protocol to one registry.
+// caller is a client of one registry that speaks the protocol itself.
 type caller struct {
-	base string // scheme and host, no slash at the end
+	base string // scheme and host, without a slash at the end
 	http *http.Client
 }
 
-// newCaller makes a caller with connections of its own.
+// newCaller makes a caller with its own connections.
 func newCaller(base string) *caller {
 	t := &http.Transport{MaxIdleConnsPerHost: 32, DisableCompression: true}
 	return &caller{base: base, http: &http.Client{Transport: t}}
 }
 
-// answer is what came back. err is set when nothing did, or not all of it.
+// answer is the answer to a request. err is set if there was none, or only a part.
 type answer struct {
 	status int
 	header http.Header
@@ -65,15 +65,15 @@ func (a answer) String() string {
 	return fmt.Sprintf("%d %s", a.status, bytes.TrimSpace(a.body))
 }
 
-// request is one exchange to make.
+// request is a request to send.
 type request struct {
-	method, path string // the path may be a whole URL
+	method, path string // path may be a whole URL
 	header       map[string]string
 	body         io.Reader
 	length       int64 // of the body; -1 sends it chunked
 }
 
-// do makes an exchange and reads the whole answer.
+// do sends a request and reads the whole answer.
 func (c *caller) do(r request) answer {
 	target := r.path
 	if strings.HasPrefix(target, "/") {
@@ -101,23 +101,23 @@ func (c *caller) do(r request) answer {
 	return answer{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
-// session is an upload under way.
+// session is an open upload session.
 type session struct {
 	url string
 }
 
-// open starts an upload; query may be empty.
+// open opens an upload session; query may be empty.
 func (c *caller) open(repo, query string) (session, answer) {
 	path := "/v2/" + repo + "/blobs/uploads/"
 	if query != "" {
 		path += "?" + query
 	}
 	a := c.do(request{method: "POST", path: path, body: http.NoBody})
-	return c.follow(a), a
+	return c.sessionAt(a), a
 }
 
-// follow is the session that an answer's Location names.
-func (c *caller) follow(a answer) session {
+// sessionAt returns the session at the Location of an answer.
+func (c *caller) sessionAt(a answer) session {
 	base, err := url.Parse(c.base)
 	if err != nil || a.header == nil {
 		return session{}
@@ -129,8 +129,8 @@ func (c *caller) follow(a answer) session {
 	return session{url: u.String()}
 }
 
-// patch sends n bytes of the content from an offset on; ranged is whether the
-// request tells the offset.
+// patch sends n bytes of the content at an offset. ranged is whether the request has a
+// Content-Range.
 func (c *caller) patch(s session, b content, offset, n int64, ranged bool) answer {
 	header := map[string]string{"Content-Type": "application/octet-stream"}
 	length := n
@@ -139,10 +139,10 @@ func (c *caller) patch(s session, b content, offset, n int64, ranged bool) answe
 	} else {
 		length = -1
 	}
-	return c.do(request{method: "PATCH", path: s.url, header: header, body: b.from(offset, n), length: length})
+	return c.do(request{method: "PATCH", path: s.url, header: header, body: b.slice(offset, n), length: length})
 }
 
-// put closes an upload, with the bytes from an offset on in its body.
+// put closes an upload session. Its body is the content from an offset on.
 func (c *caller) put(s session, b content, offset int64) answer {
 	sep := "?"
 	if strings.Contains(s.url, "?") {
@@ -151,17 +151,17 @@ func (c *caller) put(s session, b content, offset int64) answer {
 	n := b.size - offset
 	header := map[string]string{"Content-Type": "application/octet-stream"}
 	return c.do(request{method: "PUT", path: s.url + sep + "digest=" + url.QueryEscape(b.digest.String()),
-		header: header, body: b.from(offset, n), length: n})
+		header: header, body: b.slice(offset, n), length: n})
 }
 
 // post pushes a blob in one request.
 func (c *caller) post(repo string, b content) answer {
 	return c.do(request{method: "POST", path: "/v2/" + repo + "/blobs/uploads/?digest=" + url.QueryEscape(b.digest.String()),
-		header: map[string]string{"Content-Type": "application/octet-stream"}, body: b.from(0, b.size), length: b.size})
+		header: map[string]string{"Content-Type": "application/octet-stream"}, body: b.slice(0, b.size), length: b.size})
 }
 
-// received says how many bytes of an upload the registry has. One byte reads as
-// none: the range "0-0" is said of both.
+// received returns how many bytes of an upload the registry has. It cannot tell one byte from none:
+// both have the range "0-0".
 func (c *caller) received(s session) (int64, answer) {
 	a := c.do(request{method: "GET", path: s.url})
 	if a.err != nil || a.status != http.StatusNoContent {
@@ -184,10 +184,9 @@ func (c *caller) putManifest(repo, reference, mediaType string, payload []byte) 
 		header: map[string]string{"Content-Type": mediaType}, body: bytes.NewReader(payload), length: int64(len(payload))})
 }
 
-// hold reads what a place holds: its value, and what is wrong with what was
-// served for it, if anything. The error says that no whole answer came, or that
-// of a failing server.
-func (c *caller) hold(p place, mediaType string) (value, wrong string, err error) {
+// read fetches a place and returns its value, and what is wrong with the answer, if anything. It
+// returns an error if the answer is incomplete or is a server error.
+func (c *caller) read(p place, mediaType string) (value, wrong string, err error) {
 	what := "manifests"
 	if p.kind == blobKind {
 		what = "blobs"

@@ -17,8 +17,8 @@ import (
 	"testing"
 )
 
-// The Go clients are built from modules of their own, with pinned versions: one
-// for those that agree on what they need, and one for each of the others.
+// The Go clients are built from their own modules, with pinned versions. One module has the clients
+// whose requirements agree; each other client has its own.
 const (
 	clientModule       = "clients"
 	helmModule         = "clients/helm"
@@ -26,22 +26,22 @@ const (
 	distributionModule = "clients/distribution"
 )
 
-// client is a program that speaks to the server, with a home directory of its
-// own, so that nothing of the user's configuration reaches it, nor the reverse.
+// client is a program that uses the server. It has its own home directory, so that it neither reads
+// nor changes the user's configuration.
 type client struct {
 	t    testing.TB
 	path string
 	home string
-	dir  string // to work in; "" is the test's
+	dir  string // working directory; "" is the test's
 	env  []string
 }
 
-// debianClient finds a program that a Debian package installs.
+// debianClient returns a program from a Debian package.
 func debianClient(t testing.TB, name, pkg string) client {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, "%s is not installed (Debian package %s)", name, pkg)
+		skipOrFail(t, "%s is not installed (Debian package %s)", name, pkg)
 	}
 	return newClient(t, path)
 }
@@ -51,7 +51,7 @@ func goClient(t testing.TB, module, pkg string) client {
 	t.Helper()
 	path, err := tryBuild(module, pkg)
 	if err != nil {
-		missing(t, "%s cannot be built: %v", pkg, err)
+		skipOrFail(t, "%s cannot be built: %v", pkg, err)
 	}
 	return newClient(t, path)
 }
@@ -66,8 +66,8 @@ func newClient(t testing.TB, path string) client {
 	return c
 }
 
-// run executes the client, requires success and returns its standard output
-// without the white space around it.
+// run runs the client, requires success, and returns its standard output without the white space
+// around it.
 func (c client) run(args ...string) string {
 	c.t.Helper()
 	return c.feed(nil, args...)
@@ -83,12 +83,12 @@ func (c client) feed(stdin []byte, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// try is feed for what may fail. It may be called from any goroutine.
+// try is feed for a run that may fail. It may be called from any goroutine.
 func (c client) try(stdin []byte, args ...string) (string, error) {
 	return feed(c.dir, stdin, c.env, c.path, args...)
 }
 
-// fails executes the client, requires that it fails, and returns what it said.
+// fails runs the client, requires that it fails, and returns its output.
 func (c client) fails(args ...string) string {
 	c.t.Helper()
 	out, err := c.try(nil, args...)
@@ -98,14 +98,13 @@ func (c client) fails(args ...string) string {
 	return err.Error()
 }
 
-// in is the client in the hands of another test.
-func (c client) in(t testing.TB) client {
+// withTest returns the client for use in another test.
+func (c client) withTest(t testing.TB) client {
 	c.t = t
 	return c
 }
 
-// refused gives the client a standard input, requires that it fails with an exit
-// status, and returns what it said.
+// refused runs the client with a standard input, requires an exit status, and returns its output.
 func (c client) refused(code int, stdin string, args ...string) string {
 	c.t.Helper()
 	out, err := c.try([]byte(stdin), args...)
@@ -119,7 +118,7 @@ func (c client) refused(code int, stdin string, args ...string) string {
 	return err.Error()
 }
 
-// write puts a file into the client's home and returns its path.
+// write writes a file into the client's home and returns its path.
 func (c client) write(name string, content []byte) string {
 	c.t.Helper()
 	path := filepath.Join(c.home, name)
@@ -129,9 +128,9 @@ func (c client) write(name string, content []byte) string {
 	return path
 }
 
-// saw requires that the log has a request of this client. An empty reference
-// stands for any: an upload's session has no name that a test could know.
-func (s *server) saw(agent, method, repository, reference string, status int) {
+// requireRequest requires that the log has a request of this client. An empty reference matches
+// every reference, because the test does not know the ids of upload sessions.
+func (s *server) requireRequest(agent, method, repository, reference string, status int) {
 	s.t.Helper()
 	s.Await(fmt.Sprintf("%s %s %s %d by %s", method, repository, reference, status, agent), func(l logLine) bool {
 		return strings.HasPrefix(l.UserAgent, agent) && l.Method == method && l.Repository == repository &&
@@ -139,18 +138,18 @@ func (s *server) saw(agent, method, repository, reference string, status int) {
 	})
 }
 
-// sawPush requires an ordinary push of at least one blob, and of a manifest.
-func (s *server) sawPush(agent, repository, reference string) {
+// requirePush requires that the client pushed at least one blob and a manifest.
+func (s *server) requirePush(agent, repository, reference string) {
 	s.t.Helper()
-	s.saw(agent, "POST", repository, "", http.StatusAccepted)
-	s.saw(agent, "PUT", repository, "", http.StatusCreated)
-	s.saw(agent, "PUT", repository, reference, http.StatusCreated)
+	s.requireRequest(agent, "POST", repository, "", http.StatusAccepted)
+	s.requireRequest(agent, "PUT", repository, "", http.StatusCreated)
+	s.requireRequest(agent, "PUT", repository, reference, http.StatusCreated)
 }
 
-// sawMount requires that a repository got so many blobs by mounts from another,
-// and so many (configs, which most clients send anew) as bytes. The log must
-// have the push's last request already.
-func (s *server) sawMount(agent, repository string, mounted, sent int) {
+// requireMount requires that a repository got a number of blobs by mounts from another one, and a
+// number as bytes. Most clients always send the config. The push's last request must already be in
+// the log.
+func (s *server) requireMount(agent, repository string, mounted, sent int) {
 	s.t.Helper()
 	for status, want := range map[int]int{http.StatusCreated: mounted, http.StatusAccepted: sent} {
 		posts := s.Requests(func(l logLine) bool {
@@ -162,17 +161,15 @@ func (s *server) sawMount(agent, repository string, mounted, sent int) {
 	}
 }
 
-// unrefused requires that the server refused nothing that the clients asked, but
-// for what it did not have.
-func (s *server) unrefused() {
+// requireNoRefusal requires that all requests succeeded, except those for missing content.
+func (s *server) requireNoRefusal() {
 	s.t.Helper()
 	for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 400 && l.Status != http.StatusNotFound }) {
 		s.t.Errorf("refused: %s", l.Raw)
 	}
 }
 
-// get fetches a path of the server, for checks of its state, and returns the
-// body of a 200. Any other answer fails the test.
+// get fetches a path of the server and returns the body of a 200. Any other answer fails the test.
 func (s *server) get(path string) (http.Header, []byte) {
 	s.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
@@ -209,7 +206,7 @@ func (s *server) status(path string) int {
 	return resp.StatusCode
 }
 
-// document is what the tests read of manifests, indexes and lists of referrers.
+// document has the fields that the tests read of manifests, indexes and lists of referrers.
 type document struct {
 	MediaType    string `json:"mediaType"`
 	ArtifactType string `json:"artifactType"`
@@ -230,8 +227,8 @@ type desc struct {
 	} `json:"platform"`
 }
 
-// manifest fetches a manifest, checks its digest against the header, and every
-// blob that it names against the repository.
+// manifest fetches a manifest, and checks its digest and that the repository has every blob that it
+// links.
 func (s *server) manifest(repository, reference string) (digest string, doc document) {
 	s.t.Helper()
 	h, body := s.get("/v2/" + repository + "/manifests/" + reference)
@@ -279,14 +276,14 @@ func (s *server) referrers(repository, digest string) []string {
 	return types
 }
 
-// buildContext is the content of the image that the engines build: a directory with a
-// Dockerfile FROM scratch of several layers, and what a container of it prints.
+// buildContext is the build context of an image: a directory with a Dockerfile FROM scratch with
+// several layers, and the output of a container of the image.
 type buildContext struct {
 	dir    string
 	prints string
 }
 
-// newContext makes an image's build context with fresh random content.
+// newContext makes a build context with random content.
 func newContext(t testing.TB) buildContext {
 	t.Helper()
 	dir := t.TempDir()
@@ -303,7 +300,7 @@ func newContext(t testing.TB) buildContext {
 	}
 	files["Dockerfile"] = []byte(dockerfile + "ENTRYPOINT [\"/hello\"]\n")
 	for name, content := range files {
-		// The mode is the program's: a Dockerfile cannot set it without BuildKit.
+		// The program must be executable here: without BuildKit a Dockerfile cannot set the mode.
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -311,8 +308,8 @@ func newContext(t testing.TB) buildContext {
 	return buildContext{dir: dir, prints: strings.TrimSpace(prints.String())}
 }
 
-// randomBytes returns n bytes that no earlier call has returned. Nothing depends
-// on what they are, so they are not repeatable.
+// randomBytes returns n random bytes. They need not be repeatable, because no test depends on their
+// values.
 func randomBytes(t testing.TB, n int) []byte {
 	t.Helper()
 	var seed [32]byte
@@ -324,7 +321,7 @@ func randomBytes(t testing.TB, n int) []byte {
 	return b
 }
 
-// tarball returns a tar archive, a layer, of one file.
+// tarball returns a layer: a tar archive of one file.
 func tarball(t testing.TB, name string, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// containersClient returns a tool of the containers project (podman, buildah,
-// skopeo) with storage and configuration of its own, which speaks HTTP to s.
+// containersClient returns a tool of the containers project (podman, buildah, skopeo) with its own
+// storage and configuration. It uses plain HTTP with s.
 func containersClient(t testing.TB, name string, s *server) client {
 	t.Helper()
 	c := debianClient(t, name, name)
 	if os.Getuid() != 0 {
-		missing(t, "%s needs root here, or a user with subordinate ids", name)
+		skipOrFail(t, "%s needs root here, or a user with subordinate ids", name)
 	}
 	policy := filepath.Join(c.home, ".config", "containers")
 	if err := os.MkdirAll(policy, 0o755); err != nil {
@@ -27,7 +27,7 @@ func containersClient(t testing.TB, name string, s *server) client {
 		"graphroot = \""+filepath.Join(c.home, "storage")+"\"\nrunroot = \""+filepath.Join(c.home, "run")+"\"\n"))
 	c.write(".config/containers/registries.conf", []byte("unqualified-search-registries = []\n"+
 		"[[registry]]\nlocation = \""+s.Addr+"\"\ninsecure = true\n"))
-	// Limits of the user's session are left alone, for a container may not raise them.
+	// A container may not raise the limits of the user's session.
 	engine := c.write("containers.conf", []byte("[containers]\ndefault_ulimits = []\n"+
 		"[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+filepath.Join(c.home, "tmp")+"\"\n"))
 	c.env = append(c.env, "CONTAINERS_STORAGE_CONF="+storage, "CONTAINERS_CONF="+engine, "BUILDAH_ISOLATION=chroot")
@@ -44,7 +44,7 @@ func TestPodman(t *testing.T) {
 
 	p.run("build", "--layers", "--tag", ref, i.dir)
 	p.run("push", ref)
-	s.sawPush(agent, "pod/app", "1")
+	s.requirePush(agent, "pod/app", "1")
 	digest, doc := s.manifest("pod/app", "1")
 	if doc.MediaType != typeImage || len(doc.Layers) != 4 {
 		t.Fatalf("podman pushed a %q of %d layers", doc.MediaType, len(doc.Layers))
@@ -52,14 +52,14 @@ func TestPodman(t *testing.T) {
 
 	p.run("rmi", ref)
 	p.run("pull", ref)
-	s.saw(agent, "GET", "pod/app", doc.Layers[1].Digest, http.StatusOK)
+	s.requireRequest(agent, "GET", "pod/app", doc.Layers[1].Digest, http.StatusOK)
 	if got := p.run("run", "--rm", "--network", "none", "--ulimit", "host", ref); got != i.prints {
 		t.Errorf("%s prints\n%s\nexpected\n%s", ref, got, i.prints)
 	}
 
-	// The same image as Docker's types, into another repository.
+	// The same image with Docker's media types, in another repository.
 	p.run("push", "--format", "v2s2", ref, "docker://"+s.Addr+"/pod/docker:2")
-	s.saw(agent, "PUT", "pod/docker", "2", http.StatusCreated)
+	s.requireRequest(agent, "PUT", "pod/docker", "2", http.StatusCreated)
 	if _, doc := s.manifest("pod/docker", "2"); doc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" {
 		t.Errorf("podman pushed a %q", doc.MediaType)
 	}
@@ -68,10 +68,10 @@ func TestPodman(t *testing.T) {
 	if out := p.fails("pull", s.Addr+"/pod/app:none"); !strings.Contains(out, "manifest unknown") && !strings.Contains(out, "404") {
 		t.Errorf("podman says of a tag that does not exist: %s", out)
 	}
-	s.unrefused()
+	s.requireNoRefusal()
 }
 
-// TestBuildah builds two images without a Dockerfile, and pushes them joined.
+// TestBuildah builds two images without a Dockerfile and pushes them in one index.
 func TestBuildah(t *testing.T) {
 	s := startBerth(t, options{})
 	b := containersClient(t, "buildah", s)
@@ -84,12 +84,12 @@ func TestBuildah(t *testing.T) {
 		ref := s.Addr + "/bud/" + arch + ":1"
 		b.run("commit", "--format", "oci", "--rm", container, ref)
 		b.run("push", ref)
-		s.sawPush(agent, "bud/"+arch, "1")
+		s.requirePush(agent, "bud/"+arch, "1")
 		add = append(add, ref)
 	}
 	b.run(add...)
 	b.run("manifest", "push", "--all", "--format", "oci", "joined", "docker://"+s.Addr+"/bud/joined:all")
-	s.saw(agent, "PUT", "bud/joined", "all", http.StatusCreated)
+	s.requireRequest(agent, "PUT", "bud/joined", "all", http.StatusCreated)
 	_, doc := s.manifest("bud/joined", "all")
 	if doc.MediaType != typeIndex || len(doc.Manifests) != 2 {
 		t.Fatalf("buildah pushed a %q of %d images", doc.MediaType, len(doc.Manifests))
@@ -103,11 +103,11 @@ func TestBuildah(t *testing.T) {
 	if i < 0 {
 		t.Fatalf("no image for arm64 in %+v", doc.Manifests)
 	}
-	s.saw(agent, "GET", "bud/joined", doc.Manifests[i].Digest, http.StatusOK)
-	s.unrefused()
+	s.requireRequest(agent, "GET", "bud/joined", doc.Manifests[i].Digest, http.StatusOK)
+	s.requireNoRefusal()
 }
 
-// TestSkopeo copies an index in, across and out, in every format that it has.
+// TestSkopeo copies an index to, within and from the registry, in every format of skopeo.
 func TestSkopeo(t *testing.T) {
 	s := startBerth(t, options{})
 	k := containersClient(t, "skopeo", s)
@@ -116,13 +116,13 @@ func TestSkopeo(t *testing.T) {
 	repo := "docker://" + s.Addr + "/sko"
 
 	k.run("copy", "--all", "oci:"+l.dir+":latest", repo+"/one:1")
-	s.sawPush(agent, "sko/one", "1")
-	s.has("sko/one", "1", l)
+	s.requirePush(agent, "sko/one", "1")
+	s.requireLayout("sko/one", "1", l)
 
 	k.run("copy", "--all", repo+"/one:1", repo+"/two:1")
-	s.saw(agent, "PUT", "sko/two", "1", http.StatusCreated)
-	s.sawMount(agent, "sko/two", len(l.layers), len(l.images))
-	s.has("sko/two", "1", l)
+	s.requireRequest(agent, "PUT", "sko/two", "1", http.StatusCreated)
+	s.requireMount(agent, "sko/two", len(l.layers), len(l.images))
+	s.requireLayout("sko/two", "1", l)
 
 	for format, mediaType := range map[string]string{
 		"v2s2": "application/vnd.docker.distribution.manifest.v2+json",
@@ -130,7 +130,7 @@ func TestSkopeo(t *testing.T) {
 		"oci":  typeImage,
 	} {
 		k.run("copy", "--format", format, repo+"/one:1", repo+"/"+format+":1")
-		s.saw(agent, "PUT", "sko/"+format, "1", http.StatusCreated)
+		s.requireRequest(agent, "PUT", "sko/"+format, "1", http.StatusCreated)
 		h, _ := s.get("/v2/sko/" + format + "/manifests/1")
 		if got := h.Get("Content-Type"); got != mediaType {
 			t.Errorf("skopeo copy --format %s: the server has a %s, expected %s", format, got, mediaType)
@@ -138,7 +138,7 @@ func TestSkopeo(t *testing.T) {
 		k.run("copy", repo+"/"+format+":1", "dir:"+filepath.Join(t.TempDir(), format))
 	}
 
-	// Layers are compressed anew only where the registry has them in no form yet.
+	// skopeo compresses a layer only if the registry has no compressed form of it.
 	plain := "dir:" + filepath.Join(t.TempDir(), "plain")
 	k.run("copy", "--dest-decompress", "oci:"+newLayout(t).dir+":latest", plain)
 	k.run("copy", "--format", "oci", "--dest-compress-format", "zstd", plain, repo+"/zstd:1")
@@ -155,12 +155,12 @@ func TestSkopeo(t *testing.T) {
 		t.Errorf("skopeo inspects %s, expected %s", got, l.digest)
 	}
 
-	// skopeo deletes what a tag points at, so the other tag goes with it.
+	// skopeo deletes the manifest of a tag, and so its other tag too.
 	k.run("delete", repo+"/one:1")
-	s.saw(agent, "DELETE", "sko/one", l.digest, http.StatusAccepted)
+	s.requireRequest(agent, "DELETE", "sko/one", l.digest, http.StatusAccepted)
 	if got := s.tags("sko/one"); len(got) != 0 {
 		t.Errorf("after the deletion there are still %v", got)
 	}
-	s.has("sko/two", "1", l)
-	s.unrefused()
+	s.requireLayout("sko/two", "1", l)
+	s.requireNoRefusal()
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestCrane works on images and indexes with crane.
+// TestCrane uses crane with images and indexes.
 func TestCrane(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "github.com/google/go-containerregistry/cmd/crane")
@@ -16,21 +16,21 @@ func TestCrane(t *testing.T) {
 	const agent = "crane/"
 	repo := s.Addr + "/cra/"
 
-	c.run("push", "--index", l.dir, repo+"in:wrapped") // the layout's own index, around ours
-	s.sawPush(agent, "cra/in", "wrapped")
-	s.has("cra/in", l.digest, l)
+	c.run("push", "--index", l.dir, repo+"in:wrapped") // pushes the index of the layout itself
+	s.requirePush(agent, "cra/in", "wrapped")
+	s.requireLayout("cra/in", l.digest, l)
 	c.run("tag", repo+"in@"+l.digest, "1")
-	s.has("cra/in", "1", l)
+	s.requireLayout("cra/in", "1", l)
 	c.run("validate", "--remote", repo+"in:1")
 	if got := c.run("digest", repo+"in:1"); got != l.digest {
 		t.Errorf("crane says %s, expected %s", got, l.digest)
 	}
 
-	// A copy between repositories mounts what it can.
+	// A copy to another repository mounts its blobs.
 	c.run("copy", repo+"in:1", repo+"copy/of:1")
-	s.saw(agent, "PUT", "cra/copy/of", "1", http.StatusCreated)
-	s.saw(agent, "POST", "cra/copy/of", "", http.StatusCreated)
-	s.has("cra/copy/of", "1", l)
+	s.requireRequest(agent, "PUT", "cra/copy/of", "1", http.StatusCreated)
+	s.requireRequest(agent, "POST", "cra/copy/of", "", http.StatusCreated)
+	s.requireLayout("cra/copy/of", "1", l)
 
 	// An index of two platforms, made of images built here.
 	var images []string
@@ -42,7 +42,7 @@ func TestCrane(t *testing.T) {
 		images = append(images, "--manifest", base)
 	}
 	c.run(append([]string{"index", "append", "--tag", repo + "made:all"}, images...)...)
-	s.saw(agent, "PUT", "cra/made", "all", http.StatusCreated)
+	s.requireRequest(agent, "PUT", "cra/made", "all", http.StatusCreated)
 	_, doc := s.manifest("cra/made", "all")
 	if doc.MediaType != typeIndex || len(doc.Manifests) != 2 {
 		t.Fatalf("crane made a %q of %d images", doc.MediaType, len(doc.Manifests))
@@ -54,7 +54,7 @@ func TestCrane(t *testing.T) {
 	out := filepath.Join(c.home, "out")
 	c.run("pull", "--format", "oci", repo+"copy/of:1", out)
 	c.run("export", "--platform", "linux/amd64", repo+"copy/of:1", filepath.Join(c.home, "files.tar"))
-	s.saw(agent, "GET", "cra/copy/of", l.layers[0], http.StatusOK)
+	s.requireRequest(agent, "GET", "cra/copy/of", l.layers[0], http.StatusOK)
 
 	if got := strings.Fields(c.run("ls", repo+"made")); !slices.Equal(got, []string{"all", "amd64", "arm64"}) {
 		t.Errorf("crane lists %v", got)
@@ -63,24 +63,24 @@ func TestCrane(t *testing.T) {
 		t.Errorf("the catalog is %v", got)
 	}
 
-	// By tag, the tag goes; by digest, the manifest, but not one that an index lists.
+	// Deleting by tag deletes the tag, by digest the manifest, unless an index lists it.
 	c.run("delete", repo+"copy/of:1")
-	s.saw(agent, "DELETE", "cra/copy/of", "1", http.StatusAccepted)
+	s.requireRequest(agent, "DELETE", "cra/copy/of", "1", http.StatusAccepted)
 	if got := s.tags("cra/copy/of"); len(got) != 0 {
 		t.Errorf("after the deletion there are still %v", got)
 	}
-	s.has("cra/copy/of", l.digest, l)
-	s.unrefused()
+	s.requireLayout("cra/copy/of", l.digest, l)
+	s.requireNoRefusal()
 	if got := c.fails("delete", repo+"copy/of@"+l.images[0]); !strings.Contains(got, "DENIED") {
 		t.Errorf("deleting an index's image: %s", got)
 	}
-	s.saw(agent, "DELETE", "cra/copy/of", l.images[0], http.StatusForbidden)
+	s.requireRequest(agent, "DELETE", "cra/copy/of", l.images[0], http.StatusForbidden)
 	for _, d := range append([]string{l.digest}, l.images...) {
 		c.run("delete", repo+"copy/of@"+d)
-		s.saw(agent, "DELETE", "cra/copy/of", d, http.StatusAccepted)
+		s.requireRequest(agent, "DELETE", "cra/copy/of", d, http.StatusAccepted)
 		if got := s.status("/v2/cra/copy/of/manifests/" + d); got != http.StatusNotFound {
 			t.Errorf("a deleted manifest answers %d", got)
 		}
 	}
-	s.has("cra/in", "1", l)
+	s.requireLayout("cra/in", "1", l)
 }

@@ -13,8 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// stormSeed is where the random numbers of a test begin: BERTH_TEST_SEED, or the
-// time.
+// stormSeed returns the seed of a test's random numbers: BERTH_TEST_SEED, or the current time.
 func stormSeed(t *testing.T) uint64 {
 	t.Helper()
 	if v := os.Getenv("BERTH_TEST_SEED"); v != "" {
@@ -27,10 +26,9 @@ func stormSeed(t *testing.T) uint64 {
 	return uint64(time.Now().UnixNano()) % (1 << 32)
 }
 
-// TestCrash kills the server again and again in the middle of a storm. What was
-// acknowledged has to be there afterwards, byte for byte; an upload that broke
-// off goes on where the server said it was; and at the end every object has its
-// row and every row its object.
+// TestCrash repeatedly kills the server during a storm. Everything that was acknowledged must be
+// there afterwards, byte for byte. An upload that broke off must continue where the server says. At
+// the end every object must have its row and every row its object.
 func TestCrash(t *testing.T) {
 	const kills = 50
 	seed := stormSeed(t)
@@ -42,13 +40,13 @@ func TestCrash(t *testing.T) {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			s.blow(round)
+			s.run(round)
 		}()
 		time.Sleep(time.Duration(200+rng.IntN(1600)) * time.Millisecond)
 		s.stop.Store(true)
 		b.Kill()
 		<-over
-		s.settle()
+		s.newRound()
 		s.call.http.CloseIdleConnections()
 		b.Restart()
 		total.add(s.verify(sample(rng, s.list(round), 150)))
@@ -61,13 +59,13 @@ func TestCrash(t *testing.T) {
 	total.add(s.verify(s.list(-1)))
 	s.report("at the end")
 	b.Stop()
-	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 	t.Logf("%d kills: %s; %d read back, %d lost, %d wrong", kills, s.ledger, total.read, total.lost, total.wrong)
 }
 
-// TestCrashKeepsSessions kills the server right after it answered, again and again: sessions that
-// were opened are there, those with bytes have them all, and each goes on to its end. They are
-// opened one after another, because the server then makes the rows of several at once.
+// TestCrashKeepsSessions repeatedly kills the server just after an answer. All opened upload
+// sessions must be there, with all their acknowledged bytes, and must finish. They are opened one
+// after the other, because the server then makes the rows of several sessions at once.
 func TestCrashKeepsSessions(t *testing.T) {
 	const repo, kills = "team/app", 8
 	b := startBerth(t, options{Env: []string{"BERTH_LOG_LEVEL=warn", unlimited}})
@@ -92,7 +90,7 @@ func TestCrashKeepsSessions(t *testing.T) {
 				if a := call.patch(at, o.c, 0, o.sent, true); a.status != http.StatusAccepted {
 					t.Fatalf("PATCH: %v", a)
 				} else {
-					o.at = call.follow(a)
+					o.at = call.sessionAt(a)
 				}
 			}
 			sessions = append(sessions, o)
@@ -113,17 +111,16 @@ func TestCrashKeepsSessions(t *testing.T) {
 			if a := call.put(o.at, o.c, o.sent); a.status != http.StatusCreated {
 				t.Fatalf("after kill %d: PUT: %v", round+1, a)
 			}
-			if value, wrong, err := call.hold(place{blobKind, repo, o.c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+			if value, wrong, err := call.read(place{blobKind, repo, o.c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 				t.Fatalf("after kill %d: pull: %q %s %v", round+1, value, wrong, err)
 			}
 		}
 	}
 	b.Stop()
-	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 }
 
-// interruptStart starts the program and does something to it before it is ready,
-// or soon after; then it is dead.
+// interruptStart starts the program, calls then before or soon after it is ready, and kills it.
 func interruptStart(t *testing.T, data string, env []string, then func()) {
 	t.Helper()
 	cmd := exec.Command(berthBinary(t), "serve", "--data", data, "--addr", freeAddr(t))
@@ -134,7 +131,7 @@ func interruptStart(t *testing.T, data string, env []string, then func()) {
 	}
 	then()
 	cmd.Process.Kill()
-	_ = cmd.Wait() // says only that it was killed
+	_ = cmd.Wait() // returns an error, because the process was killed
 }
 
 // requireWorking pushes a blob, reads it back, and stops the server.
@@ -145,14 +142,14 @@ func requireWorking(t *testing.T, b *server) {
 	if a := call.post("team/app", c); a.status != http.StatusCreated {
 		t.Errorf("push: %v", a)
 	}
-	if value, wrong, err := call.hold(place{blobKind, "team/app", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+	if value, wrong, err := call.read(place{blobKind, "team/app", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 		t.Errorf("pull: %q %s %v", value, wrong, err)
 	}
 	b.Stop()
 }
 
-// TestCrashAtStart kills first starts, while directories, database and marker
-// are being made. The next start makes the rest.
+// TestCrashAtStart kills the first start while it makes directories, database and marker. The next
+// start must make the rest.
 func TestCrashAtStart(t *testing.T) {
 	seed := stormSeed(t)
 	t.Logf("seed %d", seed)
@@ -164,6 +161,6 @@ func TestCrashAtStart(t *testing.T) {
 		}
 		b := startBerth(t, options{Data: data})
 		requireWorking(t, b)
-		requireAudit(t, filepath.Join(data, "berth.db"), filepath.Join(data, "blobs"))
+		requireConsistent(t, filepath.Join(data, "berth.db"), filepath.Join(data, "blobs"))
 	}
 }

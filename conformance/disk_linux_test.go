@@ -13,26 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk is an ext4 file system on an image of its own, the power of which can be
-// cut. Little is written unless somebody asks for it: the journal commits once a
-// minute, and a rename writes no data.
+// disk is an ext4 file system in its own image file. Its power can be cut. Its options make it
+// write as little as possible without fsync: it commits the journal once a minute, and a rename
+// writes no data.
 type disk struct {
 	t     *testing.T
 	image string
-	dir   string // where it is mounted
+	dir   string // mount point
 }
 
-// needDisks skips the test where no disk can be made.
+// needDisks skips the test if it cannot make disks.
 func needDisks(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		missing(t, "mounting a file system of its own needs root")
+		skipOrFail(t, "mounting a file system of its own needs root")
 	}
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		missing(t, "no mkfs.ext4: %v", err)
+		skipOrFail(t, "no mkfs.ext4: %v", err)
 	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		missing(t, "no loop devices: %v", err)
+		skipOrFail(t, "no loop devices: %v", err)
 	}
 }
 
@@ -54,10 +54,10 @@ func newDisk(t *testing.T, name string, bytes int64) *disk {
 	}
 	run(t, nil, "mkfs.ext4", "-q", "-F", "-m", "0", d.image)
 	if err := d.mount(); err != nil {
-		missing(t, "an image cannot be mounted: %v", err)
+		skipOrFail(t, "an image cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() {
-		// An unmounted directory gives EINVAL.
+		// EINVAL means that it is not mounted.
 		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			t.Errorf("unmount %s: %v", d.dir, err)
 		}
@@ -70,8 +70,7 @@ func (d *disk) mount() error {
 	return err
 }
 
-// cut is the moment of the loss of power: what has not been written out by now
-// never will be, and every later write fails.
+// cut simulates a loss of power: what is not on the disk yet is lost, and all later writes fail.
 func (d *disk) cut() error {
 	const shutdown, dropLog = 0x8004587D, 2 // EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
 	f, err := os.Open(d.dir)
@@ -86,17 +85,12 @@ func (d *disk) cut() error {
 	return nil
 }
 
-// reboot mounts the disk anew, with what it had when the power was cut; ext4
-// reads its journal on the way. Nobody may have a file of it open.
+// reboot mounts the disk again with its content at the loss of power. ext4 recovers its journal. No
+// process may have a file of the disk open.
 func (d *disk) reboot() {
 	d.t.Helper()
 	var err error
-	for range 100 {
-		if err = unix.Unmount(d.dir, 0); !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	poll(10*time.Second, func() bool { err = unix.Unmount(d.dir, 0); return !errors.Is(err, unix.EBUSY) })
 	if err != nil {
 		d.t.Fatalf("unmount %s: %v", d.dir, err)
 	}
@@ -105,7 +99,7 @@ func (d *disk) reboot() {
 	}
 }
 
-// cutAll cuts several disks as nearly at once as can be.
+// cutAll cuts the power of several disks at almost the same time.
 func cutAll(t *testing.T, disks []*disk) {
 	t.Helper()
 	failed := make(chan error)

@@ -13,38 +13,36 @@ import (
 	"time"
 )
 
-// docker is Docker's command with a daemon of its own, which uses no part of an
-// engine that may be installed on the machine.
+// docker is the docker command with its own daemon, separate from any engine on the machine.
 type docker struct {
 	client
-	engine     []string // environment that names the engine, for other programs
-	containerd string   // socket of the containerd that the engine brings
+	engine     []string // environment that selects the engine, for other programs
+	containerd string   // socket of the engine's containerd
 }
 
-// fresh is Docker's command with the same engine, and nobody logged in.
+// fresh returns a docker command for the same engine that is not logged in.
 func (d docker) fresh() docker {
 	d.client = newClient(d.t, d.path)
-	d.env = append(slices.Clone(d.engine), d.env...) // the last DOCKER_CONFIG is the one that counts
+	d.env = append(slices.Clone(d.engine), d.env...) // the last DOCKER_CONFIG counts
 	return d
 }
 
-// in is docker in the hands of another test.
-func (d docker) in(t testing.TB) docker {
+// withTest returns the docker command for use in another test.
+func (d docker) withTest(t testing.TB) docker {
 	d.t = t
 	return d
 }
 
-// startDocker starts a Docker Engine on a private socket, with its data in a
-// temporary directory, and stops it when the test ends.
-// The engine's environment has env besides.
+// startDocker starts a Docker Engine on a private socket with its data in a temporary directory. It
+// stops at the end of the test. env is added to its environment.
 func startDocker(t *testing.T, env ...string) docker {
 	t.Helper()
 	c := debianClient(t, "docker", "docker.io")
 	daemon := debianClient(t, "dockerd", "docker.io")
 	if os.Getuid() != 0 {
-		missing(t, "dockerd needs root")
+		skipOrFail(t, "dockerd needs root")
 	}
-	// A socket's path must be short, shorter than a test's directory may be.
+	// The path of a socket must be shorter than that of a test's directory may be.
 	dir, err := os.MkdirTemp("", "berth-docker-")
 	if err != nil {
 		t.Fatal(err)
@@ -66,12 +64,12 @@ func startDocker(t *testing.T, env ...string) docker {
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--userland-proxy=false", "--log-level=warn",
 	}
 	if onOverlay(t, dir) {
-		// overlay2 does not stack on another overlay, which a container's file system is.
+		// overlay2 does not work on an overlay, which the file system of a container is.
 		args = append(args, "--storage-driver=vfs")
 	}
 	cmd := exec.Command(daemon.path, args...)
 	cmd.Env = append(os.Environ(), env...)
-	// Killed, it would leave its containerd and its mounts behind.
+	// SIGKILL would leave its containerd and its mounts behind.
 	cmd.SysProcAttr = stopWithParent()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -95,24 +93,13 @@ func startDocker(t *testing.T, env ...string) docker {
 	d := docker{client: c, engine: []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + c.home}}
 	d.containerd = filepath.Join(dir, "exec", "containerd", "containerd.sock")
 	d.env = append(d.env, d.engine...)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		_, err := tryRun(t, d.env, d.path, "version")
-		if err == nil {
-			return d
-		}
-		select {
-		case werr := <-done:
-			done <- werr
-			t.Fatalf("dockerd ended: %v\n%s", werr, log.String())
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("dockerd does not answer: %v", err)
-		}
+	if err := awaitUp(done, func() error { _, err := tryRun(t, d.env, d.path, "version"); return err }); err != nil {
+		t.Fatalf("dockerd does not answer: %v", err)
 	}
+	return d
 }
 
-// runs requires that a container of the image prints what it should.
+// runs requires that a container of the image prints the expected text.
 func (d docker) runs(ref string, i buildContext) {
 	d.t.Helper()
 	if got := d.run("run", "--rm", "--network", "none", ref); got != i.prints {
@@ -120,7 +107,7 @@ func (d docker) runs(ref string, i buildContext) {
 	}
 }
 
-// TestDocker is a day of a Docker Engine: build, push, remove, pull, run.
+// TestDocker uses a Docker Engine: it builds, pushes, removes, pulls and runs an image.
 func TestDocker(t *testing.T) {
 	d := startDocker(t)
 	s := startBerth(t, options{})
@@ -130,8 +117,8 @@ func TestDocker(t *testing.T) {
 
 	d.run("build", "--tag", ref, i.dir)
 	d.run("push", ref)
-	s.sawPush(agent, "team/app", "1")
-	s.saw(agent, "PATCH", "team/app", "", http.StatusAccepted)
+	s.requirePush(agent, "team/app", "1")
+	s.requireRequest(agent, "PATCH", "team/app", "", http.StatusAccepted)
 	digest, doc := s.manifest("team/app", "1")
 	if doc.MediaType != "application/vnd.docker.distribution.manifest.v2+json" || len(doc.Layers) != 4 {
 		t.Fatalf("docker pushed a %s of %d layers", doc.MediaType, len(doc.Layers))
@@ -140,26 +127,26 @@ func TestDocker(t *testing.T) {
 	d.run("rmi", ref)
 	d.fails("run", "--rm", "--pull=never", ref)
 	d.run("pull", ref)
-	s.saw(agent, "GET", "team/app", doc.Layers[2].Digest, http.StatusOK)
+	s.requireRequest(agent, "GET", "team/app", doc.Layers[2].Digest, http.StatusOK)
 	d.runs(ref, i)
 	byDigest := s.Addr + "/team/app@" + digest
 	if got := d.run("inspect", "--format", "{{index .RepoDigests 0}}", ref); got != byDigest {
 		t.Errorf("docker says %s, the server %s", got, byDigest)
 	}
 
-	// What the server has is not sent again.
+	// Layers that the server has are not sent again.
 	if out := d.run("push", ref); strings.Count(out, "Layer already exists") != 4 {
 		t.Errorf("a second push did not find its 4 layers:\n%s", out)
 	}
-	s.saw(agent, "HEAD", "team/app", doc.Layers[0].Digest, http.StatusOK)
+	s.requireRequest(agent, "HEAD", "team/app", doc.Layers[0].Digest, http.StatusOK)
 
-	// Another repository of the same registry gets its layers by mounts.
+	// Another repository of the same registry mounts the layers.
 	other := s.Addr + "/team/other/deep/er:2"
 	d.run("tag", ref, other)
 	if out := d.run("push", other); strings.Count(out, "Mounted from team/app") != 4 {
 		t.Errorf("docker did not mount its 4 layers:\n%s", out)
 	}
-	s.sawPush(agent, "team/other/deep/er", "2") // the config is always sent
+	s.requirePush(agent, "team/other/deep/er", "2") // the config is always sent
 	for _, l := range doc.Layers {
 		if s.status("/v2/team/other/deep/er/blobs/"+l.Digest) != http.StatusOK {
 			t.Errorf("%s was not mounted", l.Digest)
@@ -175,10 +162,10 @@ func TestDocker(t *testing.T) {
 	if out := d.fails("pull", s.Addr+"/team/app:none"); !strings.Contains(out, "not found") && !strings.Contains(out, "manifest unknown") {
 		t.Errorf("docker says of a tag that does not exist: %s", out)
 	}
-	s.unrefused()
+	s.requireNoRefusal()
 }
 
-// TestDockerManifestList has Docker join two images to a manifest list.
+// TestDockerManifestList combines two images in a manifest list.
 func TestDockerManifestList(t *testing.T) {
 	d := startDocker(t)
 	s := startBerth(t, options{})
@@ -202,6 +189,6 @@ func TestDockerManifestList(t *testing.T) {
 	d.run("rmi", "--force", repo+":amd64", repo+":arm64")
 	d.run("pull", repo+":all")
 	d.runs(repo+":all", i)
-	s.saw("docker/", "GET", "multi/arch", doc.Manifests[0].Digest, http.StatusOK)
-	s.unrefused()
+	s.requireRequest("docker/", "GET", "multi/arch", doc.Manifests[0].Digest, http.StatusOK)
+	s.requireNoRefusal()
 }

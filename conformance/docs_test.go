@@ -15,7 +15,8 @@ import (
 
 const securityPage = "../docs/security.md"
 
-// attacks are the numbers by which tests of attacks are known.
+// attacks are the numbers of the attacks in docs/security.md. Tests of an attack have its number in
+// their names.
 var attacks = []string{
 	"J1", "J2", "J3", "J4", "J5", "J6", "S1", "S2", "S3", "P1", "P2", "P3", "B1", "B2", "B3", "B4", "B5", "C1", "C2", "U1", "U2",
 	"A1", "A2", "A3", "A4", "A5", "A6", "H1", "H2", "X2", "X3", "L1", "N1", "N2",
@@ -28,8 +29,8 @@ var (
 	numbered  = regexp.MustCompile(`^Test([A-Z]\d)(?:[A-Z].*)?$`)
 )
 
-// TestSecurityPage: the table of attacks has every number once, names only tests
-// that there are, and of each number one that bears it.
+// TestSecurityPage: the table of attacks has each number once and names only existing tests, with
+// at least one for each number.
 func TestSecurityPage(t *testing.T) {
 	tests := testFunctions(t)
 	page, err := os.ReadFile(securityPage)
@@ -58,13 +59,13 @@ func TestSecurityPage(t *testing.T) {
 		t.Errorf("the rows are %v, expected %v", rows, attacks)
 	}
 	for _, number := range attacks {
-		if !bears(tests, number) {
+		if !hasTest(tests, number) {
 			t.Errorf("no test bears the number %s", number)
 		}
 	}
 }
 
-// TestDependenciesPage: the page names each module that the program requires itself.
+// TestDependenciesPage: the page has each module that go.mod requires directly.
 func TestDependenciesPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/dependencies.md")
 	if err != nil {
@@ -77,11 +78,11 @@ func TestDependenciesPage(t *testing.T) {
 	direct := 0
 	for line := range strings.Lines(string(mod)) {
 		fields := strings.Fields(line)
-		if len(fields) != 2 || !strings.HasPrefix(line, "\t") { // those with "// indirect" have more
+		if len(fields) != 2 || !strings.HasPrefix(line, "\t") { // indirect requirements have a third field
 			continue
 		}
 		direct++
-		// The parts of koanf are modules of their own and stand in one row.
+		// The modules of koanf have one row together.
 		if name := regexp.MustCompile(`^(github.com/knadh/koanf)/.*`).ReplaceAllString(fields[0], "$1"); !strings.Contains(string(page), "`"+name) {
 			t.Errorf("the page does not name %s", fields[0])
 		}
@@ -91,8 +92,8 @@ func TestDependenciesPage(t *testing.T) {
 	}
 }
 
-// bears reports whether some test is named after an attack.
-func bears(tests map[string][]string, number string) bool {
+// hasTest reports whether a test has an attack's number in its name.
+func hasTest(tests map[string][]string, number string) bool {
 	for function := range tests {
 		if m := numbered.FindStringSubmatch(function); m != nil && m[1] == number {
 			return true
@@ -101,7 +102,7 @@ func bears(tests map[string][]string, number string) bool {
 	return false
 }
 
-// testFunctions returns the directories in which each test of the module is.
+// testFunctions returns the directories that have a test function, by its name.
 func testFunctions(t *testing.T) map[string][]string {
 	found := make(map[string][]string)
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fullDisk is a small file system that a test fills and empties.
+// fullDisk is a small file system that a test can fill.
 type fullDisk struct {
 	t   *testing.T
 	dir string
@@ -26,11 +26,11 @@ type fullDisk struct {
 func newFullDisk(t *testing.T, bytes int64) *fullDisk {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		missing(t, "mounting a file system of its own needs root")
+		skipOrFail(t, "mounting a file system of its own needs root")
 	}
 	d := &fullDisk{t: t, dir: t.TempDir()}
 	if err := unix.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
-		missing(t, "no tmpfs can be mounted: %v", err)
+		skipOrFail(t, "no tmpfs can be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil {
@@ -48,7 +48,7 @@ func (d *fullDisk) free() int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
-// fill leaves that many bytes free. It may be called from any goroutine.
+// fill leaves the given number of bytes free. It may be called from any goroutine.
 func (d *fullDisk) fill(leave int64) {
 	f, err := os.OpenFile(filepath.Join(d.dir, "filler"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -68,14 +68,14 @@ func (d *fullDisk) fill(leave int64) {
 	}
 }
 
-// relieve gives the space back.
-func (d *fullDisk) relieve() {
+// empty frees the space again.
+func (d *fullDisk) empty() {
 	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
 		d.t.Error(err)
 	}
 }
 
-// startOn starts a server with rows and bytes on the small disk.
+// startOn starts a server with database and bucket on the disk.
 func (d *fullDisk) startOn(minFree string) *server {
 	d.t.Helper()
 	return startBerth(d.t, options{
@@ -84,7 +84,7 @@ func (d *fullDisk) startOn(minFree string) *server {
 	})
 }
 
-// requireFull requires the answer to an upload for which there is no room.
+// requireFull requires the answer to an upload for which there is no space.
 func requireFull(t *testing.T, a answer, what string) {
 	t.Helper()
 	var body struct {
@@ -101,9 +101,8 @@ func requireFull(t *testing.T, a answer, what string) {
 	}
 }
 
-// patchWhile sends a PATCH over a connection of its own, and calls between after
-// the first part of the body. It reads the answer whatever becomes of the rest of
-// the body.
+// patchWhile sends a PATCH on a new connection and calls between after the first part of the body.
+// It reads the answer even if the server does not take the rest of the body.
 func patchWhile(t *testing.T, c *caller, s session, b content, first int64, between func()) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
@@ -114,12 +113,12 @@ func patchWhile(t *testing.T, c *caller, s session, b content, first int64, betw
 	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nContent-Range: 0-%d\r\n\r\n",
 		strings.TrimPrefix(s.url, c.base), b.size, b.size-1)
 	go func() {
-		body := b.from(0, b.size)
+		body := b.slice(0, b.size)
 		if _, err := io.CopyN(conn, body, first); err != nil {
 			return
 		}
 		between()
-		// The server may stop reading; the answer says what it made of it.
+		// The server may stop reading the body. Then only its answer counts.
 		_, _ = io.Copy(conn, body)
 	}()
 	conn.SetReadDeadline(time.Now().Add(time.Minute))
@@ -132,9 +131,9 @@ func patchWhile(t *testing.T, c *caller, s session, b content, first int64, betw
 	return answer{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
-// TestReserve fills the disk up to storage.min_free in the middle of a push. The
-// push and all others are refused, what needs rows alone goes on, and with the
-// space the uploads come back.
+// TestReserve fills the disk up to storage.min_free during a push. The server must refuse this push
+// and all others, and still serve requests that change only rows. When there is space again, it
+// must accept uploads.
 func TestReserve(t *testing.T) {
 	const repo, mib = "team/app", 1 << 20
 	d := newFullDisk(t, 64*mib)
@@ -155,12 +154,8 @@ func TestReserve(t *testing.T) {
 
 	d.fill(8 * mib)
 	small := newContent(4, 100<<10, digest.SHA256)
-	a = s.call.post(repo, small)
-	// What another program writes is seen within a tenth of a second.
-	for tries := 0; a.status == http.StatusCreated && tries < 500; tries++ {
-		time.Sleep(10 * time.Millisecond)
-		a = s.call.post(repo, small)
-	}
+	// The server looks at the free space every tenth of a second.
+	poll(time.Minute, func() bool { a = s.call.post(repo, small); return a.status != http.StatusCreated })
 	requireFull(t, a, "POST ?digest=")
 	requireFull(t, s.call.patch(up, big, 0, 100<<10, true), "PATCH")
 	if other, a := s.call.open(repo, ""); a.status == http.StatusAccepted {
@@ -168,7 +163,7 @@ func TestReserve(t *testing.T) {
 	} else {
 		requireFull(t, a, "POST")
 	}
-	// Rows can still be written, and everything can be read.
+	// Rows can still be written, and all content can be read.
 	payload := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
 		ociManifest, ociConfig, layer.digest, layer.size)
 	for _, r := range []struct {
@@ -186,12 +181,12 @@ func TestReserve(t *testing.T) {
 		}
 	}
 	for _, p := range []place{{blobKind, repo, layer.digest.String()}, {tagKind, repo, "v1"}} {
-		if value, wrong, err := s.call.hold(p, ""); value == absent || wrong != "" || err != nil {
+		if value, wrong, err := s.call.read(p, ""); value == absent || wrong != "" || err != nil {
 			t.Errorf("pull of %s beyond the reserve: %q %s %v", p, value, wrong, err)
 		}
 	}
 
-	d.relieve()
+	d.empty()
 	n, a := s.call.received(up)
 	if a.err != nil || a.status != http.StatusNoContent || n > big.size {
 		t.Fatalf("the refused upload: %d bytes, %v", n, a)
@@ -199,17 +194,16 @@ func TestReserve(t *testing.T) {
 	if a := s.call.put(up, big, n); a.status != http.StatusCreated {
 		t.Errorf("the refused upload, resumed at %d when there is room: %v", n, a)
 	}
-	if _, wrong, err := s.call.hold(place{blobKind, repo, big.digest.String()}, ""); wrong != "" || err != nil {
+	if _, wrong, err := s.call.read(place{blobKind, repo, big.digest.String()}, ""); wrong != "" || err != nil {
 		t.Errorf("the refused upload, read back: %s %v", wrong, err)
 	}
 	b.Stop()
-	requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+	requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 }
 
-// TestDiskFull lets a storm run into a full disk, with a reserve and without, so
-// that in the second case SQLite has no room either. What was acknowledged is
-// there, also while the disk is full, and the same process goes on when there
-// is room.
+// TestDiskFull lets the disk become full during a storm, with a reserve and without. Without a
+// reserve, SQLite has no space either. Everything that was acknowledged must be readable, also
+// while the disk is full. The same process must continue when there is space again.
 func TestDiskFull(t *testing.T) {
 	for _, minFree := range []string{"16MiB", "0"} {
 		t.Run("min_free "+minFree, func(t *testing.T) {
@@ -218,14 +212,14 @@ func TestDiskFull(t *testing.T) {
 			d.fill(48 * mib)
 			b := d.startOn(minFree)
 			s := newStorm(t, b.URL, stormSeed(t), 1<<30)
-			s.forgets = true // a session may not have been opened, or not recorded
+			s.mayLoseUploads = true // a session may not be opened or not recorded
 			s.failing.Store(true)
-			blowFor(s, 0, 4*time.Second)
-			s.settle()
+			runFor(s, 0, 4*time.Second)
+			s.newRound()
 			if minFree == "0" {
 				d.fill(0)
-				blowFor(s, 1, 2*time.Second)
-				s.settle()
+				runFor(s, 1, 2*time.Second)
+				s.newRound()
 			}
 			if a := s.call.post("a/b", newContent(1, 40*mib, digest.SHA256)); a.err == nil {
 				requireFull(t, a, "a large POST ?digest=")
@@ -233,23 +227,23 @@ func TestDiskFull(t *testing.T) {
 			full := s.verify(s.list(-1))
 			s.report("on the full disk")
 
-			d.relieve()
+			d.empty()
 			s.failing.Store(false)
 			s.budget.Store(0)
-			blowFor(s, 2, time.Second)
-			s.settle()
+			runFor(s, 2, time.Second)
+			s.newRound()
 			after := s.verify(s.list(-1))
 			s.report("with room again")
 			b.Stop()
-			requireAudit(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
+			requireConsistent(t, filepath.Join(b.Data, "berth.db"), filepath.Join(b.Data, "blobs"))
 			full.add(after)
 			t.Logf("%s; %d read back, %d lost, %d wrong", s.ledger, full.read, full.lost, full.wrong)
 		})
 	}
 }
 
-// blowFor runs the storm for a while and lets its requests finish.
-func blowFor(s *storm, round int, d time.Duration) {
+// runFor runs the storm for a time and lets its requests finish.
+func runFor(s *storm, round int, d time.Duration) {
 	time.AfterFunc(d, func() { s.stop.Store(true) })
-	s.blow(round)
+	s.run(round)
 }

@@ -18,22 +18,25 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// peak is the most memory that the process ever had, in bytes.
-func (s *server) peak() int64 {
+// peakMemory returns the maximum of the process's resident memory so far, in bytes.
+func (s *server) peakMemory() int64 { return s.memory("VmHWM") }
+
+// memory returns a figure of the process's status, in bytes.
+func (s *server) memory(name string) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
 		s.t.Error(err)
 	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	_, after, _ := strings.Cut(string(status), name+":")
 	var kib int64
 	if _, err := fmt.Sscan(after, &kib); err != nil {
-		s.t.Errorf("VmHWM: %v", err)
+		s.t.Errorf("%s: %v", name, err)
 	}
 	return kib << 10
 }
 
-// taken is how many bytes the process has read so far, from sockets and files.
-func (s *server) taken() (n int64) {
+// bytesRead returns how many bytes the process has read so far, from sockets and files.
+func (s *server) bytesRead() (n int64) {
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", s.Pid()))
 	if err != nil {
 		s.t.Error(err)
@@ -44,18 +47,16 @@ func (s *server) taken() (n int64) {
 	return n
 }
 
-// awaitTaken waits until the process has read so much.
-func (s *server) awaitTaken(n int64) {
+// awaitBytesRead waits until the process has read n bytes.
+func (s *server) awaitBytesRead(n int64) {
 	s.t.Helper()
-	for end := time.Now().Add(patience); s.taken() < n; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("the server has read %d bytes, want %d", s.taken(), n)
-		}
+	if !poll(patience, func() bool { return s.bytesRead() >= n }) {
+		s.t.Fatalf("the server has read %d bytes, want %d", s.bytesRead(), n)
 	}
 }
 
-// TestD9TrickledUploads lets 1,000 uploads send much at once and then a byte now and then, for as
-// long as they like. They cost little memory, and lose nothing.
+// TestD9TrickledUploads has 1,000 uploads that send most of their bytes at once and then single
+// bytes. The server must need little memory for them and lose nothing.
 func TestD9TrickledUploads(t *testing.T) {
 	const (
 		uploads = 1000
@@ -76,7 +77,7 @@ func TestD9TrickledUploads(t *testing.T) {
 		}
 		sessions = append(sessions, s)
 	}
-	begin := b.taken()
+	begin := b.bytesRead()
 	send := func(from, to int64) {
 		t.Helper()
 		var wg sync.WaitGroup
@@ -88,7 +89,7 @@ func TestD9TrickledUploads(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		b.awaitTaken(begin + uploads*to)
+		b.awaitBytesRead(begin + uploads*to)
 	}
 	for i, s := range sessions {
 		conn, err := net.Dial("tcp", b.Addr)
@@ -100,9 +101,9 @@ func TestD9TrickledUploads(t *testing.T) {
 		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", strings.TrimPrefix(s.url, b.URL), size)
 	}
 	send(0, burst)
-	time.Sleep(1500 * time.Millisecond) // a body of which nothing comes for so long is a slow one
+	time.Sleep(1500 * time.Millisecond) // a body that needs more than a second to fill its large buffer loses it
 	send(burst, burst+1)
-	if peak := b.peak(); peak > most {
+	if peak := b.peakMemory(); peak > most {
 		t.Errorf("%d uploads that trickle took %d MiB of memory, want at most %d", uploads, peak>>20, most>>20)
 	}
 	for _, i := range []int{0, uploads - 1} {
@@ -116,11 +117,11 @@ func TestD9TrickledUploads(t *testing.T) {
 			t.Errorf("the end of an upload that trickled: %v", a)
 		}
 	}
-	b.Kill() // or it would record what came of all the others
+	b.Kill() // on SIGTERM it would record all other uploads
 }
 
-// rows runs a query that counts, beside the server.
-func (s *server) rows(query string) (n int) {
+// count runs a query that returns a number, on the database of the running server.
+func (s *server) count(query string) (n int) {
 	s.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Data, "berth.db")+"?mode=ro&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -133,8 +134,8 @@ func (s *server) rows(query string) (n int) {
 	return n
 }
 
-// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get anything. When they
-// have expired, nothing is left of them.
+// TestD9NamesWithoutContent opens uploads in 4,000 repositories that never get content. After the
+// uploads expire, these repositories must have no rows.
 func TestD9NamesWithoutContent(t *testing.T) {
 	const names, kept = 4000, "team/kept"
 	b := startBerth(t, options{Env: []string{
@@ -160,18 +161,16 @@ func TestD9NamesWithoutContent(t *testing.T) {
 	}
 	close(work)
 	wg.Wait()
-	for end := time.Now().Add(patience); b.rows("SELECT COUNT(*) FROM uploads") > 0; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the uploads do not expire")
-		}
+	if !poll(patience, func() bool { return b.count("SELECT COUNT(*) FROM uploads") == 0 }) {
+		t.Fatal("the uploads do not expire")
 	}
-	if n := b.rows("SELECT COUNT(*) FROM repositories"); n != 1 {
+	if n := b.count("SELECT COUNT(*) FROM repositories"); n != 1 {
 		t.Errorf("%d repositories have rows, want the one with content", n)
 	}
 }
 
-// TestD9UnreadHTTP2 sends large manifests, which wait for memory and are not read meanwhile, over
-// many connections of HTTP/2 at once.
+// TestD9UnreadHTTP2 sends large manifests on many HTTP/2 connections at once. The server must not
+// read the bodies while they wait for memory.
 func TestD9UnreadHTTP2(t *testing.T) {
 	const connections, each, most = 40, 2, 256 << 20
 	ca := newAuthority(t, "127.0.0.1")
@@ -208,8 +207,8 @@ func TestD9UnreadHTTP2(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	t.Logf("%d requests over HTTP/2 and %d over HTTP/1.1, peak %d MiB", second.Load(), first.Load(), b.peak()>>20)
-	if peak := b.peak(); peak > most {
+	t.Logf("%d requests over HTTP/2 and %d over HTTP/1.1, peak %d MiB", second.Load(), first.Load(), b.peakMemory()>>20)
+	if peak := b.peakMemory(); peak > most {
 		t.Errorf("%d connections of HTTP/2 took %d MiB of memory, want at most %d", connections, peak>>20, most>>20)
 	}
 	if second.Load() == 0 {

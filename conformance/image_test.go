@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// TestImage builds Berth's own image as `make image` does, and runs it: with a user
-// that its first start makes, and open to everyone where it is told to be.
+// TestImage builds Berth's image as `make image` does. It runs it with the user that the first
+// start makes, and open to everyone.
 func TestImage(t *testing.T) {
 	d := startDocker(t)
 	if _, err := exec.LookPath("make"); err != nil {
-		missing(t, "make is not installed")
+		skipOrFail(t, "make is not installed")
 	}
 	const image = "berth-conformance:test"
 	run(t, d.engine, "make", "-C", "..", "image", "IMAGE="+image)
@@ -24,7 +24,7 @@ func TestImage(t *testing.T) {
 	}
 
 	t.Run("users", func(t *testing.T) {
-		c := d.in(t).start(image, "users")
+		c := d.withTest(t).start(image, "users")
 		if logs := c.run("logs", "registry"); logs != "" {
 			t.Errorf("where nobody reads it, the image prints %s", logs)
 		}
@@ -33,29 +33,28 @@ func TestImage(t *testing.T) {
 		requireSays(t, c.refused(1, password, login...), "unauthorized: ")
 		c.feed([]byte(password), "exec", "--interactive", "registry", "/berth", "user", "passwd", "admin", "--password-stdin")
 		c.feed([]byte(password), login...)
-		c.takesItself(image, basic{account{"admin", password}, http.DefaultTransport})
+		c.requirePushPull(image, basic{account{"admin", password}, http.DefaultTransport})
 	})
 
 	t.Run("open", func(t *testing.T) {
-		c := d.in(t).start(image, "open", "BERTH_AUTH_MODE=none")
-		c.takesItself(image, http.DefaultTransport)
+		c := d.withTest(t).start(image, "open", "BERTH_AUTH_MODE=none")
+		c.requirePushPull(image, http.DefaultTransport)
 		c.run("stop", "--time", "60", "registry")
-		// What everyone could write is not handed to users without a word.
+		// A registry with data does not start beyond loopback without users.
 		if out := c.fails("run", "--rm", "--network", "host", "--volume", "open:/data", "--env", "BERTH_HTTP_ADDR=0.0.0.0:0", image); !strings.Contains(out, "auth.mode") {
 			t.Errorf("with data, without users and on every address, the image says: %s", out)
 		}
 	})
 }
 
-// container is a registry in a container called "registry".
+// container is a registry in a container with the name "registry".
 type container struct {
 	docker
 	addr string
 }
 
-// start runs the image on every address, with a volume and an environment, and waits
-// until it is healthy. The test's engine has no bridge, so the container shares the
-// host's network.
+// start runs the image on every address with a volume and an environment, and waits until it is
+// healthy. The container uses the host's network, because the test's engine has no bridge.
 func (d docker) start(image, volume string, env ...string) container {
 	d.t.Helper()
 	_, port, err := net.SplitHostPort(freeAddr(d.t))
@@ -68,21 +67,22 @@ func (d docker) start(image, volume string, env ...string) container {
 	}
 	d.run(append(args, image)...)
 	d.t.Cleanup(func() { d.run("rm", "--force", "registry") })
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		health := d.run("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", "registry")
-		if health == "running healthy" {
-			return container{d, "127.0.0.1:" + port}
-		}
-		if time.Now().After(deadline) || strings.HasPrefix(health, "exited") {
-			logs, _ := tryRun(d.t, d.env, d.path, "logs", "registry")
-			d.t.Fatalf("the container is %s\n%s", health, logs)
-		}
+	const healthy = "running healthy"
+	var health string
+	poll(time.Minute, func() bool {
+		health = d.run("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", "registry")
+		return health == healthy || strings.HasPrefix(health, "exited")
+	})
+	if health != healthy {
+		logs, _ := tryRun(d.t, d.env, d.path, "logs", "registry")
+		d.t.Fatalf("the container is %s\n%s", health, logs)
 	}
+	return container{d, "127.0.0.1:" + port}
 }
 
-// takesItself requires that Berth in a container takes its own image, and has it
-// after a restart.
-func (c container) takesItself(image string, as http.RoundTripper) {
+// requirePushPull requires that Berth in a container accepts its own image, and has it after a
+// restart.
+func (c container) requirePushPull(image string, as http.RoundTripper) {
 	c.t.Helper()
 	c.run("tag", image, c.addr+"/berth:1")
 	c.run("push", c.addr+"/berth:1")
@@ -92,17 +92,16 @@ func (c container) takesItself(image string, as http.RoundTripper) {
 	}
 	c.run("start", "registry")
 	client := &http.Client{Transport: as}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		resp, err := client.Get("http://" + c.addr + "/v2/berth/manifests/1")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
-				c.t.Errorf("after a restart, the image's manifest answers %s", resp.Status)
-			}
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatal(err)
-		}
+	var resp *http.Response
+	var err error
+	if !poll(time.Minute, func() bool {
+		resp, err = client.Get("http://" + c.addr + "/v2/berth/manifests/1")
+		return err == nil
+	}) {
+		c.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		c.t.Errorf("after a restart, the image's manifest answers %s", resp.Status)
 	}
 }

@@ -21,8 +21,8 @@ const (
 	typeLayer  = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// layout is an OCI image layout on disk, which every client can push: an index
-// of two platforms, tagged "latest", whose images share one of their two layers.
+// layout is an OCI image layout on disk that every client can push: an index of two platforms with
+// the tag "latest". Its two images share one of their two layers.
 type layout struct {
 	dir    string
 	digest string   // of the index
@@ -30,7 +30,7 @@ type layout struct {
 	layers []string // digests of the three layers, the shared one first
 }
 
-// newLayout writes a layout with fresh random content.
+// newLayout writes a layout with random content.
 func newLayout(t testing.TB) layout {
 	t.Helper()
 	l := layout{dir: t.TempDir()}
@@ -59,8 +59,8 @@ func newLayout(t testing.TB) layout {
 	return l
 }
 
-// newImageLayout writes a layout of a single image, for this machine's
-// architecture, of one layer of about size bytes, with fresh random content.
+// newImageLayout writes a layout of one image for this machine's architecture, with one layer of
+// about size random bytes.
 func newImageLayout(t testing.TB, size int) layout {
 	t.Helper()
 	l := layout{dir: t.TempDir()}
@@ -81,7 +81,7 @@ func newImageLayout(t testing.TB, size int) layout {
 	return l
 }
 
-// blob reads a blob of the layout.
+// blob returns a blob of the layout.
 func (l layout) blob(t testing.TB, digest string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(l.dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
@@ -91,8 +91,8 @@ func (l layout) blob(t testing.TB, digest string) []byte {
 	return b
 }
 
-// addLayer adds a layer of one random file and returns its descriptor and the
-// digest of its uncompressed content.
+// addLayer adds a layer of one random file. It returns its descriptor and the digest of its
+// uncompressed content.
 func (l *layout) addLayer(t testing.TB, name string, size int) (map[string]any, string) {
 	t.Helper()
 	content := tarball(t, name, randomBytes(t, size))
@@ -109,7 +109,7 @@ func (l *layout) addLayer(t testing.TB, name string, size int) (map[string]any, 
 	return d, fmt.Sprintf("sha256:%x", sha256.Sum256(content))
 }
 
-// add adds a blob, bytes or what is to be JSON, and returns its descriptor.
+// add adds a blob and returns its descriptor. content is bytes, or a value to encode as JSON.
 func (l *layout) add(t testing.TB, mediaType string, content any) map[string]any {
 	t.Helper()
 	b, ok := content.([]byte)
@@ -145,8 +145,8 @@ func encode(t testing.TB, v any) []byte {
 	return b
 }
 
-// has requires that a repository has the whole layout under a tag.
-func (s *server) has(repository, tag string, l layout) {
+// requireLayout requires that a repository has the whole layout under a tag.
+func (s *server) requireLayout(repository, tag string, l layout) {
 	s.t.Helper()
 	digest, doc := s.manifest(repository, tag)
 	if digest != l.digest || len(doc.Manifests) != 2 {
@@ -159,7 +159,7 @@ func (s *server) has(repository, tag string, l layout) {
 	}
 }
 
-// equalSets compares without regard to order.
+// equalSets reports whether a and b are equal in any order.
 func equalSets(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }

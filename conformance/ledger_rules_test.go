@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestLedger holds the rules by which the storm decides what a tag may hold.
+// TestLedger has the values that the ledger allows for a tag after some writes.
 func TestLedger(t *testing.T) {
 	tag := place{tagKind, "team/app", "v1"}
 	for _, c := range []struct {
@@ -18,13 +18,13 @@ func TestLedger(t *testing.T) {
 		{"no answer", func(l *ledger) { l.begin(tag, "a") }, []string{absent, "a"}},
 		{"no answer before the last acknowledged", func(l *ledger) {
 			l.begin(tag, "a")
-			l.settle()
+			l.newRound()
 			l.begin(tag, "b").acknowledged()
 		}, []string{"b"}},
 		{"no answer beside the last acknowledged", func(l *ledger) {
 			l.begin(tag, "a")
 			l.begin(tag, "b").acknowledged()
-			l.settle()
+			l.newRound()
 		}, []string{"a", "b"}},
 		{"one after the other", func(l *ledger) {
 			l.begin(tag, "a").acknowledged()
@@ -42,12 +42,12 @@ func TestLedger(t *testing.T) {
 		{"deleted, perhaps", func(l *ledger) {
 			l.begin(tag, "a").acknowledged()
 			l.begin(tag, absent)
-			l.settle()
+			l.newRound()
 		}, []string{absent, "a"}},
 		{"seen after a crash", func(l *ledger) {
 			l.begin(tag, "a").acknowledged()
 			l.begin(tag, "b")
-			l.settle()
+			l.newRound()
 			l.observed(tag, "b")
 		}, []string{"b"}},
 	} {
@@ -61,7 +61,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// TestLedgerFind holds the rule by which a DELETE's 404 is believed.
+// TestLedgerFind has the cases in which a DELETE may be answered 404.
 func TestLedgerFind(t *testing.T) {
 	tag := place{tagKind, "team/app", "v1"}
 	l := newLedger()
@@ -75,7 +75,7 @@ func TestLedgerFind(t *testing.T) {
 	}
 	l = newLedger()
 	l.begin(tag, "a").acknowledged()
-	l.begin(tag, absent) // another client's, under way
+	l.begin(tag, absent) // of another client, in progress
 	if !l.begin(tag, absent).couldFind(absent) {
 		t.Error("a tag that another deletes may be absent")
 	}

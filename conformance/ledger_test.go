@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// kind is what a promise is about.
+// kind is the kind of a place.
 type kind string
 
 const (
@@ -18,8 +18,7 @@ const (
 	tagKind      kind = "tag"
 )
 
-// place is something that a registry can be asked for: a blob or a manifest by
-// its digest, or a tag.
+// place is what a client can ask a registry for: a blob or a manifest by its digest, or a tag.
 type place struct {
 	kind kind
 	repo string
@@ -28,12 +27,12 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%s %s %s", p.kind, p.repo, p.name) }
 
-// absent is the value of a place that holds nothing. Otherwise the value is a
-// digest: the place's own, or the one that a tag points at.
+// absent is the value of a place with nothing in it. Any other value is a digest: the place's own,
+// or that of the tag's manifest.
 const absent = ""
 
-// write is one request that gives a place a value. It took effect, if it did, at
-// some moment between start and end.
+// write is a request that sets the value of a place. If it succeeded, it took effect at some moment
+// between start and end.
 type write struct {
 	value      string
 	start, end int64
@@ -45,14 +44,13 @@ type promises struct {
 	writes    []write
 	mediaType string // of a manifest
 	subject   string // of a manifest
-	touched   int    // the round of the storm of the last write
+	lastRound int    // the storm's round of the last write
 }
 
-// ledger remembers what a registry promised. A request that was acknowledged is
-// a promise; one that had no answer, or that of a failing server, may or may not
-// have happened. The ledger orders requests by its own clock, so a tag that
-// several clients move at once has the values that its writes allow and no
-// others.
+// ledger records what a registry has promised. An acknowledged request is a promise. A request
+// without an answer, or with a server error, may have taken effect or not. The ledger orders
+// requests by its own clock. It knows therefore which values a tag may have after several clients
+// moved it at the same time.
 type ledger struct {
 	mu     sync.Mutex
 	clock  int64
@@ -66,16 +64,16 @@ func newLedger() *ledger {
 	return &ledger{places: map[place]*promises{}, acked: map[kind]int{}}
 }
 
-// pending is a request on its way.
+// pending is a request in progress.
 type pending struct {
 	l     *ledger
 	place place
 	index int
 
-	afterCut bool // it began after the power was cut
+	afterCut bool // it began after the loss of power
 }
 
-// begin notes that a request is about to be sent that gives the place a value.
+// begin records that a request is about to set the value of a place.
 func (l *ledger) begin(p place, value string) pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,12 +83,12 @@ func (l *ledger) begin(p place, value string) pending {
 		l.places[p] = e
 	}
 	l.clock++
-	e.touched = l.round
+	e.lastRound = l.round
 	e.writes = append(e.writes, write{value: value, start: l.clock, end: math.MaxInt64})
 	return pending{l: l, place: p, index: len(e.writes) - 1}
 }
 
-// acknowledged notes that the request was answered as done.
+// acknowledged records that the request succeeded.
 func (p pending) acknowledged() {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
@@ -100,8 +98,8 @@ func (p pending) acknowledged() {
 	p.l.acked[p.place.kind]++
 }
 
-// refused notes that the request was answered as not done. It leaves a write
-// that was over before it began, which no place can hold.
+// refused records that the request was refused. Its write then ends before its start, so that it
+// never took effect.
 func (p pending) refused() {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
@@ -109,9 +107,8 @@ func (p pending) refused() {
 	w.value, w.end = "refused", -1
 }
 
-// couldFind reports whether the request may have found the place holding the value:
-// whether another write of that value was not yet followed by an acknowledged one
-// when this request began.
+// couldFind reports whether the place may have had the value during the request: when the request
+// began, no acknowledged write had followed another write of that value.
 func (p pending) couldFind(value string) bool {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
@@ -130,16 +127,16 @@ func (p pending) couldFind(value string) bool {
 	return false
 }
 
-// describe keeps what a manifest has to be served as.
+// describe records how a manifest must be served.
 func (l *ledger) describe(p place, mediaType, subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.places[p].mediaType, l.places[p].subject = mediaType, subject
 }
 
-// settle begins a new round. It is called when the registry is dead: whatever
-// was still without an answer has happened by now or never will.
-func (l *ledger) settle() {
+// newRound begins a new round. The registry must not be running: a request that has no answer yet
+// has taken effect by now or never will.
+func (l *ledger) newRound() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.clock++
@@ -154,8 +151,8 @@ func (l *ledger) settle() {
 	}
 }
 
-// allowed lists the values that the place may hold while no request is under
-// way: that of each write which no acknowledged write has followed.
+// allowed returns the values that the place may have while no request is in progress: those of all
+// writes that no acknowledged write has followed.
 func (l *ledger) allowed(p place) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,8 +172,8 @@ func (l *ledger) allowed(p place) []string {
 	return values
 }
 
-// observed replaces the writes of a place by what it was seen to hold while no
-// request was under way: from here on that, and nothing else, is promised.
+// observed replaces the writes of a place by the value that was read while no request was in
+// progress. From then on only this value is promised.
 func (l *ledger) observed(p place, value string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,14 +182,14 @@ func (l *ledger) observed(p place, value string) {
 	e.writes = []write{{value: value, start: l.clock, end: l.clock, acked: true}}
 }
 
-// list returns the places in a fixed order, those only that were written in the
-// given round if it is not negative.
+// list returns the places in a fixed order: all, or if round is not negative those that were
+// written in that round.
 func (l *ledger) list(round int) []place {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []place
 	for p, e := range l.places {
-		if round < 0 || e.touched == round {
+		if round < 0 || e.lastRound == round {
 			out = append(out, p)
 		}
 	}
@@ -200,14 +197,14 @@ func (l *ledger) list(round int) []place {
 	return out
 }
 
-// as returns the media type and subject that the manifest was pushed with.
-func (l *ledger) as(p place) (mediaType, subject string) {
+// pushedAs returns the media type and subject of a pushed manifest.
+func (l *ledger) pushedAs(p place) (mediaType, subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.places[p].mediaType, l.places[p].subject
 }
 
-// String counts what was promised.
+// String returns the numbers of promises.
 func (l *ledger) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,12 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mutant is Berth with one fsync taken out. Each scenario finds nothing wrong
-// with Berth as it is, and finds its mutants.
+// mutant is Berth without one fsync. Its scenario must succeed with the unchanged Berth and fail
+// with the mutant.
 type mutant struct {
 	name     string
-	file     string // from the top of the module
-	old, new string // old stands there once
+	file     string // relative to the root of the module
+	old, new string // old occurs once in the file
 	scenario func(t *testing.T, program string) error
 }
 
@@ -38,10 +38,9 @@ func mutants() []mutant {
 		{"a commit", sqlite, full, `"synchronous(NORMAL)",`, cutAfterTag},
 		{"any sync of rows", sqlite, full, `"synchronous(OFF)",`, cutAfterTag},
 		{"a backup's name", durable, `return SyncDir(filepath.Dir(file)) // durable: published name`, `return nil`, cutAfterBackup},
-		// ext4 writes its journal in order: the first fsync of anything takes with
-		// it every name that was made before, so no cut can show these. Other
-		// file systems promise no such thing, and the order of the calls is what
-		// is tested.
+		// ext4 writes its journal in order: the first fsync of any file makes all earlier names
+		// durable, so a cut cannot find these mutants. Other file systems do not promise that.
+		// Therefore the scenarios check the order of the system calls.
 		{"an object's name", put, `wrapNoSpace(o.disk.syncDir(o.dir)) // durable: directory`, `error(nil)`, traceNew},
 		{"any directory", durable, `errors.Join(SyncOpenDir(dir), dir.Close())`, `dir.Close()`, traceNew},
 		{"a new directory", durable, `return SyncDir(parent) // durable: made directory`, `return nil`, traceNew},
@@ -50,9 +49,9 @@ func mutants() []mutant {
 	}
 }
 
-// twice are fsyncs that have no mutant, because from outside they cannot be told
-// from another one that a start makes in any case.
-func twice() map[string]string {
+// redundantSyncs returns the fsyncs without a mutant: from outside they cannot be told from another
+// fsync that a start always makes.
+func redundantSyncs() map[string]string {
 	return map[string]string{
 		"internal/db/sqlite/sqlite.go: return durable.SyncDir(dir)":                                                 "SQLite syncs the directory of a new database itself",
 		"internal/durable/durable.go: if err := syncFile(temp); err != nil { // durable: published file":            "SQLite syncs what VACUUM INTO writes",
@@ -63,14 +62,14 @@ func twice() map[string]string {
 	}
 }
 
-// TestMutants takes out each fsync and requires that its scenario notices.
+// TestMutants removes each fsync and requires that its scenario fails.
 func TestMutants(t *testing.T) {
 	needDisks(t)
 	sound := map[string]bool{}
 	for _, m := range mutants() {
 		t.Run(m.name, func(t *testing.T) {
 			program := m.build(t)
-			// Berth as it is has to pass where the mutant is to fail.
+			// The unchanged Berth must succeed where the mutant is to fail.
 			if key := fmt.Sprintf("%p", m.scenario); !sound[key] {
 				if err := m.scenario(t, berthBinary(t)); err != nil {
 					t.Fatalf("without a mutation: %v", err)
@@ -115,10 +114,10 @@ func (m mutant) build(t *testing.T) string {
 	return program
 }
 
-// TestEverySyncHasItsMutant reads the source for fsyncs that nothing here tests.
+// TestEverySyncHasItsMutant requires that each fsync in the source has a mutant or is redundant.
 func TestEverySyncHasItsMutant(t *testing.T) {
 	call := regexp.MustCompile(`\.[sS]ync\(|\b([sS]ync(Dir|File)|SyncOpenDir)\(|synchronous\(`)
-	known, used := twice(), map[string]bool{}
+	known, used := redundantSyncs(), map[string]bool{}
 	for _, top := range []string{"internal", "storage", "cmd/berth", "api", "auth", "manifest"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -140,7 +139,7 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 					strings.HasPrefix(line, "func syncFile("), strings.Contains(line, "add(\"synchronous(FULL)\""):
 				case known[key] != "":
 					used[key] = true
-				case !mutated(filepath.ToSlash(file), line):
+				case !hasMutant(filepath.ToSlash(file), line):
 					t.Errorf("%s: an fsync that no mutant takes out: give it one, or say why it has none", key)
 				}
 			}
@@ -157,8 +156,8 @@ func TestEverySyncHasItsMutant(t *testing.T) {
 	}
 }
 
-// mutated reports whether a mutant changes the line.
-func mutated(file, line string) bool {
+// hasMutant reports whether a mutant changes the line.
+func hasMutant(file, line string) bool {
 	for _, m := range mutants() {
 		if m.file == file && strings.Contains(line, m.old) {
 			return true
@@ -167,9 +166,9 @@ func mutated(file, line string) bool {
 	return false
 }
 
-// settled makes all that the machine wrote so far durable, so that a scenario
-// sees the one write that follows.
-func (m *machine) settled() {
+// syncAll makes everything durable that the machine has written so far, so that a scenario tests
+// only the next write.
+func (m *machine) syncAll() {
 	m.t.Helper()
 	for _, d := range m.disks("both") {
 		f, err := os.Open(d.dir)
@@ -182,8 +181,8 @@ func (m *machine) settled() {
 	}
 }
 
-// lose cuts the power of a disk at once and starts again.
-func (m *machine) lose(d *disk) error {
+// cutAndRecover cuts the power of a disk and starts the server again.
+func (m *machine) cutAndRecover(d *disk) error {
 	m.t.Helper()
 	if err := d.cut(); err != nil {
 		m.t.Fatal(err)
@@ -193,33 +192,32 @@ func (m *machine) lose(d *disk) error {
 	return m.start()
 }
 
-// cuts is how often a scenario cuts the power. One is enough for each mutant
-// that was seen so far.
+// cuts is how often a scenario cuts the power. So far one cut was enough for every mutant.
 const cuts = 3
 
-// cutAfterPush cuts the power of the bucket right after the 201 of a blob.
+// cutAfterPush cuts the power of the bucket just after the 201 of a blob.
 func cutAfterPush(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	call := newCaller(m.URL)
 	for n := range uint64(cuts) {
 		c := newContent(n, 100_000, digest.SHA256)
-		m.settled()
+		m.syncAll()
 		if a := call.post("team/app", c); a.status != http.StatusCreated {
 			t.Fatalf("push: %v", a)
 		}
-		if err := m.lose(m.bytes); err != nil {
+		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err
 		}
-		if err := requireHeld(call, place{blobKind, "team/app", c.digest.String()}); err != nil {
+		if err := checkHolds(call, place{blobKind, "team/app", c.digest.String()}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// requireHeld says in what way a place does not hold what it should.
-func requireHeld(call *caller, p place) error {
-	value, wrong, err := call.hold(p, "")
+// checkHolds returns an error unless the place has its value.
+func checkHolds(call *caller, p place) error {
+	value, wrong, err := call.read(p, "")
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", p, err)
@@ -231,7 +229,7 @@ func requireHeld(call *caller, p place) error {
 	return nil
 }
 
-// cutAfterTag cuts the power of the rows right after the 201 of a manifest.
+// cutAfterTag cuts the power of the database just after the 201 of a manifest.
 func cutAfterTag(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	call := newCaller(m.URL)
@@ -243,22 +241,22 @@ func cutAfterTag(t *testing.T, program string) error {
 		payload := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[],"annotations":{"n":"%d"}}`,
 			ociManifest, ociConfig, config.digest, config.size, n)
 		tag := fmt.Sprintf("v%d", n)
-		m.settled()
+		m.syncAll()
 		if a := call.putManifest("team/app", tag, ociManifest, payload); a.status != http.StatusCreated {
 			t.Fatalf("push: %v", a)
 		}
-		if err := m.lose(m.rows); err != nil {
+		if err := m.cutAndRecover(m.rows); err != nil {
 			return err
 		}
-		if err := requireHeld(call, place{tagKind, "team/app", tag}); err != nil {
+		if err := checkHolds(call, place{tagKind, "team/app", tag}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// cutAfterDeletion gives an upload up, waits until the row of its object is
-// gone, and cuts the power of the bucket: the object must not come back.
+// cutAfterDeletion cancels an upload, waits until the row of its object is deleted, and cuts the
+// power of the bucket. The object must not come back.
 func cutAfterDeletion(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	call := newCaller(m.URL)
@@ -270,16 +268,14 @@ func cutAfterDeletion(t *testing.T, program string) error {
 			t.Fatalf("PATCH: %v", a)
 		}
 		key := m.uploading()
-		m.settled()
-		if a := call.do(request{method: "DELETE", path: call.follow(a).url}); a.status != http.StatusNoContent {
+		m.syncAll()
+		if a := call.do(request{method: "DELETE", path: call.sessionAt(a).url}); a.status != http.StatusNoContent {
 			t.Fatalf("DELETE: %v", a)
 		}
-		for end := time.Now().Add(time.Minute); m.rowOf(key); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("the row of %s is still there", key)
-			}
+		if !poll(time.Minute, func() bool { return !m.hasRow(key) }) {
+			t.Fatalf("the row of %s is still there", key)
 		}
-		if err := m.lose(m.bytes); err != nil {
+		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err
 		}
 		if _, err := os.Stat(filepath.Join(m.bucket(), key)); err == nil {
@@ -289,8 +285,8 @@ func cutAfterDeletion(t *testing.T, program string) error {
 	return nil
 }
 
-// ask reads one value from the database of the running server.
-func (m *machine) ask(dest any, query string, args ...any) error {
+// queryRow reads one row from the database of the running server.
+func (m *machine) queryRow(dest any, query string, args ...any) error {
 	m.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+m.database()+"?mode=ro&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -303,23 +299,23 @@ func (m *machine) ask(dest any, query string, args ...any) error {
 func (m *machine) uploading() string {
 	m.t.Helper()
 	var key string
-	if err := m.ask(&key, `SELECT key FROM objects WHERE upload_id IS NOT NULL`); err != nil {
+	if err := m.queryRow(&key, `SELECT key FROM objects WHERE upload_id IS NOT NULL`); err != nil {
 		m.t.Fatal(err)
 	}
 	return key
 }
 
-// rowOf reports whether an object has a row.
-func (m *machine) rowOf(key string) bool {
+// hasRow reports whether an object has a row.
+func (m *machine) hasRow(key string) bool {
 	m.t.Helper()
 	var n int
-	if err := m.ask(&n, `SELECT count(*) FROM objects WHERE key = ?`, key); err != nil {
+	if err := m.queryRow(&n, `SELECT count(*) FROM objects WHERE key = ?`, key); err != nil {
 		m.t.Fatal(err)
 	}
 	return n > 0
 }
 
-// cutAfterBackup cuts the power of the disk that a backup was written to.
+// cutAfterBackup cuts the power of the disk just after a backup to it.
 func cutAfterBackup(t *testing.T, program string) error {
 	m := newMachine(t, program)
 	if a := newCaller(m.URL).post("team/app", newContent(1, 100, digest.SHA256)); a.status != http.StatusCreated {
@@ -327,13 +323,13 @@ func cutAfterBackup(t *testing.T, program string) error {
 	}
 	for n := range cuts {
 		file := filepath.Join(m.bytes.dir, fmt.Sprintf("backup-%d.db", n))
-		m.settled()
+		m.syncAll()
 		cmd := exec.Command(program, "backup", "--data", m.Data, file)
 		cmd.Env = append(os.Environ(), "BERTH_STORAGE_BUCKET=file://"+m.bucket())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("backup: %v\n%s", err, out)
 		}
-		if err := m.lose(m.bytes); err != nil {
+		if err := m.cutAndRecover(m.bytes); err != nil {
 			return err
 		}
 		if _, err := os.Stat(file); err != nil {

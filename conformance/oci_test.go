@@ -17,15 +17,15 @@ import (
 	"github.com/knadh/koanf/parsers/yaml"
 )
 
-// The suite is a program in a module of its own, so that what it needs stays out
-// of the project's go.mod.
+// The suite is a program in its own module, so that its dependencies are not in the project's
+// go.mod.
 const (
 	suiteModule  = "oci"
 	suitePackage = "github.com/opencontainers/distribution-spec/conformance"
 )
 
-// everySwitch turns on all that the suite can test. All of it is set, so that a
-// later suite with other defaults tests no less.
+// everySwitch enables all tests of the suite. It also sets the defaults, so that a later suite with
+// other defaults tests the same.
 var everySwitch = []string{
 	"OCI_API_PING=true", "OCI_API_PULL=true", "OCI_API_PUSH=true", "OCI_API_REFERRER=true",
 	"OCI_API_BLOBS_ATOMIC=true", "OCI_API_BLOBS_DELETE=true", "OCI_API_BLOBS_DIGEST_HEADER=true",
@@ -40,17 +40,17 @@ var everySwitch = []string{
 	"OCI_DATA_EMPTY_BLOB=true", "OCI_DATA_SHA512=true",
 }
 
-// TestOCISuite runs the suite of the OCI distribution spec: version 1.1 against a
-// server with its defaults, and the coming version with every switch on against
-// one that admits sparse manifests; each also as a user, who shows a token for each
-// repository, and who shows a password with each request. Nothing fails and nothing is skipped.
+// TestOCISuite runs the conformance suite of the OCI distribution specification. Version 1.1 runs
+// against a server with default settings. The next version runs with every switch on, against a
+// server that accepts sparse manifests. Each runs without users, with tokens, and with a password
+// in each request. No test may fail or be skipped.
 func TestOCISuite(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		server   options
 		suite    []string
 		passes   int      // at least
-		disabled []string // what this version leaves out by itself, and only that
+		disabled []string // exactly the tests that this version disables by itself
 	}{
 		{
 			name:   "1.1",
@@ -85,21 +85,20 @@ func TestOCISuite(t *testing.T) {
 	}
 }
 
-// suiteLogins start a server, and say by which address and with which variables the
-// suite is let in there: without users, by tokens, and by a password.
+// suiteLogins start a server and return its address for the suite, and the suite's variables:
+// without users, with tokens, and with a password.
 var suiteLogins = map[string]func(testing.TB, options) (s *server, addr string, env []string){
 	"": func(t testing.TB, o options) (*server, string, []string) {
 		s := startBerth(t, o)
 		return s, s.Addr, nil
 	},
 	"/bearer": func(t testing.TB, o options) (*server, string, []string) {
-		g := startGuarded(t, o)
+		g := startAuthServer(t, o)
 		return g.server, g.Addr, append(slices.Clone(suiteRepositories), "OCI_USERNAME="+g.alice.name, "OCI_PASSWORD="+g.alice.password)
 	},
-	// The suite takes what the challenge offers, which is tokens: what it does not send is added on
-	// the way.
+	// The suite uses the offered tokens. So a proxy adds the password to its requests.
 	"/basic": func(t testing.TB, o options) (*server, string, []string) {
-		g := startGuarded(t, o)
+		g := startAuthServer(t, o)
 		to := &url.URL{Scheme: "http", Host: g.Addr}
 		proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
@@ -110,10 +109,10 @@ var suiteLogins = map[string]func(testing.TB, options) (s *server, addr string, 
 	},
 }
 
-// suiteRepositories are those where alice may do everything.
+// suiteRepositories are repositories in which alice may do everything.
 var suiteRepositories = []string{"OCI_REPO1=alice/one", "OCI_REPO2=alice/two"}
 
-// checkSuite sees that nothing failed, nothing was skipped and enough was tested.
+// checkSuite requires that no test failed or was skipped, and that enough tests passed.
 func checkSuite(t *testing.T, r suiteResult, passes int, disabled []string) {
 	t.Helper()
 	for name, status := range r.statuses {
@@ -132,14 +131,14 @@ func checkSuite(t *testing.T, r suiteResult, passes int, disabled []string) {
 	t.Logf("%d passed, %d disabled", r.passes(), r.Disabled)
 }
 
-// suiteResult is what the suite wrote: a status for each API and each kind of
-// data, which tells Skip from Disabled, and the single tests.
+// suiteResult is the output of the suite: a status for each API and each kind of data, where Skip
+// and Disabled differ, and the single tests.
 type suiteResult struct {
 	statuses map[string]string // from results.yaml
 	junitSuite
 }
 
-// junitSuite is the part of junit.xml that counts and explains.
+// junitSuite is the part of junit.xml with the counts and messages.
 type junitSuite struct {
 	Tests    int `xml:"tests,attr"`
 	Failures int `xml:"failures,attr"`
@@ -158,8 +157,7 @@ func (r junitSuite) passes() int {
 	return r.Tests - r.Failures - r.Errors - r.Skipped - r.Disabled
 }
 
-// explain logs what is wrong with each test that did not pass, and the last of
-// what was sent and answered.
+// explain logs the message and the last exchanges of each test that did not pass.
 func (r junitSuite) explain(t *testing.T) {
 	const most, excerpt = 25, 3000
 	n := 0
@@ -181,12 +179,12 @@ func (r junitSuite) explain(t *testing.T) {
 	}
 }
 
-// runSuite runs the suite against an address with the given OCI_ variables only.
+// runSuite runs the suite against an address with only the given OCI_ variables.
 func runSuite(t *testing.T, addr string, env []string) suiteResult {
 	t.Helper()
 	results := t.TempDir()
 	cmd := exec.Command(build(t, suiteModule, suitePackage))
-	cmd.Dir = t.TempDir() // it would read an oci-conformance.yaml here
+	cmd.Dir = t.TempDir() // the suite reads oci-conformance.yaml in its working directory
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "OCI_") {
 			cmd.Env = append(cmd.Env, e)
@@ -195,7 +193,7 @@ func runSuite(t *testing.T, addr string, env []string) suiteResult {
 	cmd.Env = append(cmd.Env, "OCI_REGISTRY="+addr, "OCI_TLS=disabled", "OCI_RESULTS_DIR="+results, "OCI_LOG=error")
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.CombinedOutput()
-	// Its exit status says only that something failed, which the files say better.
+	// The exit status shows only that a test failed. The files have the details.
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}

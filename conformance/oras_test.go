@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// TestOras works on artifacts with oras: push, attach, discover, copy, pull,
-// delete.
+// TestOras uses oras with artifacts: push, attach, discover, copy, pull and delete.
 func TestOras(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "oras.land/oras/cmd/oras")
@@ -19,14 +18,14 @@ func TestOras(t *testing.T) {
 	repo := s.Addr + "/ora/"
 	at := func(args ...string) string { return c.run(append(args, "--plain-http")...) }
 
-	// oras names files as it is given them, so it works in its home.
+	// oras puts the paths of files as given into manifests, so it runs in its home.
 	t.Chdir(c.home)
 	chart := randomBytes(t, 4<<20)
 	c.write("chart.tgz", chart)
 	c.write("readme.txt", []byte("read me"))
 	at("push", "--artifact-type", "application/vnd.example.chart", repo+"in:1,latest",
 		"chart.tgz:application/vnd.example.chart.v1.tar+gzip", "readme.txt:text/plain")
-	s.sawPush(agent, "ora/in", "1")
+	s.requirePush(agent, "ora/in", "1")
 	digest, doc := s.manifest("ora/in", "latest")
 	if doc.ArtifactType != "application/vnd.example.chart" || len(doc.Layers) != 2 {
 		t.Fatalf("oras pushed a %q of %d files", doc.ArtifactType, len(doc.Layers))
@@ -36,7 +35,7 @@ func TestOras(t *testing.T) {
 	}
 
 	at("attach", "--artifact-type", "application/vnd.example.signature", "--annotation", "key=value", repo+"in:1", "readme.txt")
-	s.saw(agent, "POST", "ora/in", "", http.StatusAccepted)
+	s.requireRequest(agent, "POST", "ora/in", "", http.StatusAccepted)
 	var found struct {
 		Referrers []struct {
 			ArtifactType string
@@ -51,21 +50,21 @@ func TestOras(t *testing.T) {
 	if r := found.Referrers[0]; r.ArtifactType != "application/vnd.example.signature" || r.Annotations["key"] != "value" {
 		t.Errorf("oras discovers %+v", r)
 	}
-	s.saw(agent, "GET", "ora/in", digest, http.StatusOK)
+	s.requireRequest(agent, "GET", "ora/in", digest, http.StatusOK)
 	if got := s.tags("ora/in"); !slices.Equal(got, []string{"1", "latest"}) {
-		// A client that does not find the referrers API makes a tag of the subject's digest.
+		// Clients that find no referrers API make a tag of the subject's digest.
 		t.Errorf("the tags are %v", got)
 	}
 
 	c.run("cp", "--recursive", "--from-plain-http", "--to-plain-http", repo+"in:1", repo+"copy:1")
-	s.saw(agent, "PUT", "ora/copy", "1", http.StatusCreated)
-	s.saw(agent, "POST", "ora/copy", "", http.StatusCreated)
+	s.requireRequest(agent, "PUT", "ora/copy", "1", http.StatusCreated)
+	s.requireRequest(agent, "POST", "ora/copy", "", http.StatusCreated)
 	if got := s.referrers("ora/copy", digest); !slices.Equal(got, []string{"application/vnd.example.signature"}) {
 		t.Errorf("the copy's referrers are %v", got)
 	}
 
 	at("pull", "--output", "out", repo+"copy:1")
-	s.saw(agent, "GET", "ora/copy", doc.Layers[0].Digest, http.StatusOK)
+	s.requireRequest(agent, "GET", "ora/copy", doc.Layers[0].Digest, http.StatusOK)
 	if got, err := os.ReadFile(filepath.Join("out", "chart.tgz")); err != nil || string(got) != string(chart) {
 		t.Errorf("oras pulled %d other bytes, %v", len(got), err)
 	}
@@ -86,14 +85,14 @@ func TestOras(t *testing.T) {
 		t.Errorf("the catalog is %v", got)
 	}
 	at("manifest", "delete", "--force", repo+"copy@"+found.Referrers[0].Digest)
-	s.saw(agent, "DELETE", "ora/copy", found.Referrers[0].Digest, http.StatusAccepted)
+	s.requireRequest(agent, "DELETE", "ora/copy", found.Referrers[0].Digest, http.StatusAccepted)
 	if got := s.referrers("ora/copy", digest); len(got) != 0 {
 		t.Errorf("a deleted referrer is still listed: %v", got)
 	}
 	at("blob", "push", "--media-type", "application/octet-stream", repo+"in", "readme.txt")
-	s.unrefused()
+	s.requireNoRefusal()
 
-	// A blob that a manifest needs is not deleted.
+	// A blob that a manifest links is not deleted.
 	c.fails("blob", "delete", "--force", "--plain-http", repo+"in@"+doc.Layers[0].Digest)
-	s.saw(agent, "DELETE", "ora/in", doc.Layers[0].Digest, http.StatusForbidden)
+	s.requireRequest(agent, "DELETE", "ora/in", doc.Layers[0].Digest, http.StatusForbidden)
 }

@@ -7,18 +7,17 @@ import (
 	"testing"
 )
 
-// dieWithParent makes a child die when the test ends in any way, even by kill -9
-// or by a timeout, so that no server outlives it.
+// dieWithParent makes the kernel kill a child when the test process ends in any way.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// stopWithParent is dieWithParent for a daemon that must clean up.
+// stopWithParent is dieWithParent with SIGTERM, for a daemon that must clean up.
 func stopWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 }
 
-// onOverlay reports whether a directory lies on an overlay file system.
+// onOverlay reports whether a directory is on an overlay file system.
 func onOverlay(t testing.TB, dir string) bool {
 	t.Helper()
 	const overlayMagic = 0x794c7630
@@ -29,7 +28,7 @@ func onOverlay(t testing.TB, dir string) bool {
 	return int64(s.Type) == overlayMagic
 }
 
-// unmountBelow unmounts what is mounted below a directory.
+// unmountBelow unmounts all file systems below a directory.
 func unmountBelow(t testing.TB, dir string) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")

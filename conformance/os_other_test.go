@@ -7,15 +7,14 @@ import (
 	"testing"
 )
 
-// dieWithParent has no portable way to do what it says: outside Linux a child may
-// outlive a test that is killed.
+// dieWithParent does nothing: there is no portable way. A child may outlive a test that is killed.
 func dieWithParent() *syscall.SysProcAttr { return nil }
 
-// stopWithParent has no portable way either.
+// stopWithParent does nothing, for the same reason.
 func stopWithParent() *syscall.SysProcAttr { return nil }
 
-// onOverlay is false: only Linux has overlay file systems.
+// onOverlay returns false: only Linux has overlay file systems.
 func onOverlay(testing.TB, string) bool { return false }
 
-// unmountBelow does nothing: only on Linux do the tests mount anything.
+// unmountBelow does nothing: the tests mount file systems only on Linux.
 func unmountBelow(testing.TB, string) {}

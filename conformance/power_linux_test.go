@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// machine is a server whose rows and bytes lie on two disks. On one, the fsync
-// that SQLite makes of its log would commit the journal for the bucket as well,
-// and hide that the bucket forgot to.
+// machine is a server with database and bucket on two disks. On one disk, the fsync of SQLite's log
+// would also commit the journal for the bucket, and so hide a missing fsync of the bucket.
 type machine struct {
 	*server
 	rows, bytes *disk
@@ -19,7 +18,7 @@ type machine struct {
 func (m *machine) database() string { return filepath.Join(m.rows.dir, "data", "berth.db") }
 func (m *machine) bucket() string   { return filepath.Join(m.bytes.dir, "blobs") }
 
-// disks names a set of the machine's disks.
+// disks returns a set of the machine's disks by name.
 func (m *machine) disks(which string) []*disk {
 	switch which {
 	case "rows":
@@ -30,8 +29,7 @@ func (m *machine) disks(which string) []*disk {
 	return []*disk{m.rows, m.bytes}
 }
 
-// newMachine starts a server on two new disks. An empty program is the berth
-// under test.
+// newMachine starts a server on two new disks. An empty program is the berth under test.
 func newMachine(t *testing.T, program string, env ...string) *machine {
 	t.Helper()
 	m := &machine{rows: newDisk(t, "rows", 2<<30), bytes: newDisk(t, "bytes", 6<<30)}
@@ -43,7 +41,7 @@ func newMachine(t *testing.T, program string, env ...string) *machine {
 	return m
 }
 
-// recover kills what is left after a cut and starts again on what the disks hold.
+// recover kills the server after a cut and starts it again with the content of the disks.
 func (m *machine) recover(disks []*disk) {
 	m.t.Helper()
 	m.Kill()
@@ -53,23 +51,23 @@ func (m *machine) recover(disks []*disk) {
 	m.Restart()
 }
 
-// TestPower cuts the power again and again in the middle of a storm: of the disk
-// with the rows, of that with the bytes, and of both. Whatever was acknowledged
-// has to be there afterwards, also what was asked for and acknowledged after the cut.
+// TestPower repeatedly cuts the power during a storm: of the disk with the database, of the disk
+// with the bucket, and of both. Everything that was acknowledged must be there afterwards,
+// including requests that began after the cut.
 func TestPower(t *testing.T) {
 	const cuts = 24
 	seed := stormSeed(t)
 	rng := rand.New(rand.NewPCG(seed, 2))
 	m := newMachine(t, "")
 	s := newStorm(t, m.URL, seed, 2<<30)
-	s.forgets = true
+	s.mayLoseUploads = true
 	var total verdict
 	for round := range cuts {
 		which := []string{"both", "rows", "bytes"}[round%3]
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			s.blow(round)
+			s.run(round)
 		}()
 		time.Sleep(time.Duration(300+rng.IntN(1500)) * time.Millisecond)
 		s.failing.Store(true)
@@ -80,7 +78,7 @@ func TestPower(t *testing.T) {
 		s.stop.Store(true)
 		m.Kill()
 		<-over
-		s.settle()
+		s.newRound()
 		s.call.http.CloseIdleConnections()
 		m.recover(disks)
 		s.failing.Store(false)
@@ -95,12 +93,11 @@ func TestPower(t *testing.T) {
 	total.add(s.verify(s.list(-1)))
 	s.report("at the end")
 	m.Stop()
-	requireAudit(t, m.database(), m.bucket())
+	requireConsistent(t, m.database(), m.bucket())
 	t.Logf("%d cuts: %s; %d read back, %d lost, %d wrong", cuts, s.ledger, total.read, total.lost, total.wrong)
 }
 
-// TestPowerAtStart cuts the power in the middle of first starts. The next start
-// makes the rest.
+// TestPowerAtStart cuts the power during the first start. The next start must make the rest.
 func TestPowerAtStart(t *testing.T) {
 	seed := stormSeed(t)
 	t.Logf("seed %d", seed)
@@ -118,6 +115,6 @@ func TestPowerAtStart(t *testing.T) {
 			d.reboot()
 		}
 		requireWorking(t, startBerth(t, options{Data: data, Env: env}))
-		requireAudit(t, m.database(), m.bucket())
+		requireConsistent(t, m.database(), m.bucket())
 	}
 }

@@ -15,14 +15,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// startProxied starts a server with users that trusts proxies of this machine.
-func startProxied(t *testing.T) *guarded {
+// startProxied starts a server with users that trusts proxies on this machine.
+func startProxied(t *testing.T) *authServer {
 	t.Helper()
-	return startGuarded(t, options{Args: []string{"--http-trusted-proxies", "127.0.0.1", "--manifests-max-size", "64KiB"}})
+	return startAuthServer(t, options{Args: []string{"--http-trusted-proxies", "127.0.0.1", "--manifests-max-size", "64KiB"}})
 }
 
-// TestProxies pushes and pulls through each proxy that the docs have a block for,
-// over HTTP/1.1 and HTTP/2.
+// TestProxies pushes and pulls through each proxy of docs/operate.md, over HTTP/1.1 and HTTP/2.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	g := startProxied(t)
@@ -41,7 +40,7 @@ func TestProxies(t *testing.T) {
 				}
 				pushAndPull(t, &caller{base: "https://" + proxied, http: client}, program.name, uint64(i))
 			}
-			// Without credentials, a client learns where the proxy is.
+			// The challenge must have the address of the proxy.
 			challenge := p.ask(refusal{method: "GET", path: "/v2/", status: http.StatusUnauthorized}, 0, false).header.Get("WWW-Authenticate")
 			if !strings.HasPrefix(challenge, `Bearer realm="https://`+proxied+`/v2/auth"`) {
 				t.Errorf("the challenge is %s", challenge)
@@ -50,8 +49,8 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// pushAndPull pushes two layers, one in a request of known length and one in
-// chunks, and a manifest, and pulls what it pushed.
+// pushAndPull pushes two layers, one with a Content-Length and one chunked, and a manifest, and
+// pulls them.
 func pushAndPull(t *testing.T, c *caller, name string, number uint64) {
 	t.Helper()
 	repo := "alice/" + name
@@ -64,7 +63,7 @@ func pushAndPull(t *testing.T, c *caller, name string, number uint64) {
 		if a = c.patch(s, layer, 0, layer.size, i == 0); a.status != http.StatusAccepted {
 			t.Fatalf("PATCH: %v", a)
 		}
-		if a = c.put(c.follow(a), layer, layer.size); a.status != http.StatusCreated {
+		if a = c.put(c.sessionAt(a), layer, layer.size); a.status != http.StatusCreated {
 			t.Fatalf("PUT: %v", a)
 		}
 	}
@@ -84,33 +83,33 @@ func pushAndPull(t *testing.T, c *caller, name string, number uint64) {
 	}
 }
 
-// TestProxyDocker is a Docker Engine behind nginx.
+// TestProxyDocker uses a Docker Engine through nginx.
 func TestProxyDocker(t *testing.T) {
 	t.Parallel()
 	d := startDocker(t)
 	g := startProxied(t)
 	p := startProxy(t, proxyPrograms[0], g.server)
 	d.login(p.addr, g.alice)
-	ref := p.addr + "/alice/docker:1" // on the loopback Docker takes any certificate
+	ref := p.addr + "/alice/docker:1" // Docker accepts any certificate on loopback
 	d.run("import", d.write("layer.tar", tarball(t, "content", randomBytes(t, 5<<20))), ref)
 	d.run("push", ref)
-	g.sawPush("docker/", "alice/docker", "1")
+	g.requirePush("docker/", "alice/docker", "1")
 	d.run("rmi", ref)
 	d.run("pull", ref)
 	digest, doc := g.manifest("alice/docker", "1")
-	g.saw("docker/", "GET", "alice/docker", digest, http.StatusOK)
-	g.saw("docker/", "GET", "alice/docker", doc.Layers[0].Digest, http.StatusOK)
+	g.requireRequest("docker/", "GET", "alice/docker", digest, http.StatusOK)
+	g.requireRequest("docker/", "GET", "alice/docker", doc.Layers[0].Digest, http.StatusOK)
 }
 
-// refusal is a request whose answer does not wait for its body.
+// refusal is a request that is answered before its body is read.
 type refusal struct {
 	status       int
 	method, path string
-	header       string // "%d" in it is the offset of a chunk's last byte, which begins at 5
+	header       string // "%d" in it stands for the last byte's offset of a chunk that begins at 5
 }
 
-// TestProxyEarlyAnswers has answers that are given before a body has come in: each
-// gets through each proxy as it was sent.
+// TestProxyEarlyAnswers: an answer that the server sends before it has read the body reaches the
+// client unchanged through each proxy.
 func TestProxyEarlyAnswers(t *testing.T) {
 	g := startProxied(t)
 	alice := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(g.alice.name+":"+g.alice.password)) + "\r\n"
@@ -132,7 +131,7 @@ func TestProxyEarlyAnswers(t *testing.T) {
 			p := startProxy(t, program, g.server)
 			rounds := 8
 			if program.name == "haproxy" || program.name == "caddy" {
-				rounds = 1 // they look for an answer while they send
+				rounds = 1 // these check for an answer while they send
 			}
 			p.refuse(t, refusals, rounds)
 			g.Stop()
@@ -146,8 +145,8 @@ func TestProxyEarlyAnswers(t *testing.T) {
 	}
 }
 
-// refuse makes each request often, with small and large bodies, whose length is
-// known and not, and requires that nothing but its answer ever comes.
+// refuse sends each request many times, with small and large bodies, with and without a
+// Content-Length, and requires exactly its answer each time.
 func (p *proxy) refuse(t *testing.T, refusals []refusal, rounds int) {
 	t.Helper()
 	for _, size := range []int{100 << 10, 1 << 20, 16 << 20, 64 << 20} {
@@ -180,8 +179,7 @@ func (p *proxy) refuse(t *testing.T, refusals []refusal, rounds int) {
 	}
 }
 
-// ask makes a request by HTTP/1.1, and reads its answer while the body is on its
-// way.
+// ask sends a request by HTTP/1.1 and reads the answer while it sends the body.
 func (p *proxy) ask(r refusal, size int, chunked bool) answer {
 	conn, err := tls.Dial("tcp", p.addr, p.tls())
 	if err != nil {
@@ -201,7 +199,7 @@ func (p *proxy) ask(r refusal, size int, chunked bool) answer {
 	return answer{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
-// send sends a request, as much of it as is taken.
+// send sends a request, until the other side stops reading.
 func (p *proxy) send(conn io.Writer, r refusal, size int, chunked bool) {
 	framing, end := fmt.Sprintf("Content-Length: %d", size), ""
 	if chunked {

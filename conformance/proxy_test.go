@@ -12,28 +12,26 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 const (
 	operatePage = "../docs/operate.md"
-	// proxied is the name under which the page's blocks serve a registry.
+	// proxied is the server's name in the page's configurations.
 	proxied = "registry.example"
 )
 
-// proxyProgram is a reverse proxy, and how it is started with a block of the page.
+// proxyProgram is a reverse proxy with a configuration in docs/operate.md.
 type proxyProgram struct {
 	name     string // of the program
-	pkg      string // Debian's
-	language string // of the block
-	// listen is what the page's block has for the address, and what stands in its
-	// place, with ADDR and PORT.
+	pkg      string // Debian package
+	language string // of the code block
+	// listen is the address in the page's configuration, and its replacement with ADDR and PORT.
 	listen [2]string
-	config func(dir, block string) string // a whole file around the block
+	config func(dir, block string) string // returns the complete file
 	args   []string                       // before the file's name
 }
 
-// proxyPrograms are the proxies that docs/operate.md has a block for.
+// proxyPrograms are the proxies with a configuration in docs/operate.md.
 var proxyPrograms = []proxyProgram{
 	{"nginx", "nginx", "nginx", [2]string{"listen              443", "listen ADDR"}, nginxConfig, []string{"-e", "stderr", "-c"}},
 	{"apache2", "apache2-bin", "apache", [2]string{"<VirtualHost *:443>", "Listen ADDR\n<VirtualHost *:PORT>"}, apacheConfig, []string{"-DFOREGROUND", "-f"}},
@@ -44,7 +42,7 @@ var proxyPrograms = []proxyProgram{
 func nginxConfig(dir, block string) string {
 	var b strings.Builder
 	if os.Getuid() == 0 {
-		b.WriteString("user root;\n") // others cannot enter a test's directory
+		b.WriteString("user root;\n") // other users cannot read the test's directory
 	}
 	b.WriteString("daemon off;\npid " + filepath.Join(dir, "pid") + ";\nevents {}\nhttp {\n    access_log off;\n")
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -54,7 +52,7 @@ func nginxConfig(dir, block string) string {
 }
 
 func apacheConfig(dir, block string) string {
-	const modules = "/usr/lib/apache2/modules/" // Debian's place
+	const modules = "/usr/lib/apache2/modules/" // path on Debian
 	var b strings.Builder
 	for _, name := range []string{"mpm_event", "authz_core", "headers", "ssl", "http2", "proxy", "proxy_http"} {
 		b.WriteString("LoadModule " + name + "_module " + modules + "mod_" + name + ".so\n")
@@ -68,19 +66,19 @@ func apacheConfig(dir, block string) string {
 
 func haproxyConfig(_, block string) string { return block }
 
-// caddyConfig keeps Caddy off ports and files that are not the test's: it would
-// add an authority of its own to those that the machine trusts.
+// caddyConfig keeps Caddy from using other ports, and from adding its own authority to those that
+// the machine trusts.
 func caddyConfig(_, block string) string {
 	return "{\n    admin off\n    skip_install_trust\n    auto_https disable_redirects\n}\n" + block
 }
 
-// proxy is a running one. It speaks TLS, with HTTP/1.1 and HTTP/2.
+// proxy is a running proxy with TLS, HTTP/1.1 and HTTP/2.
 type proxy struct {
 	*authority
 	addr string
 }
 
-// startProxy starts a proxy with the page's block, in front of a server.
+// startProxy starts a proxy in front of a server, with the page's configuration.
 func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 	t.Helper()
 	c := debianClient(t, program.name, program.pkg)
@@ -105,30 +103,23 @@ func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		err := <-ended
 		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(dir, "log")) // which some do not have
+			log, _ := os.ReadFile(filepath.Join(dir, "log")) // not every program has one
 			t.Logf("%s, which ended with %v, had\n%s\nand said\n%.8000s%.8000s", program.name, err, text, said.String(), log)
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	if err := awaitUp(ended, func() error {
 		conn, err := net.Dial("tcp", p.addr)
-		if err == nil {
-			conn.Close()
-			return p
+		if err != nil {
+			return err
 		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s ended: %v", program.name, err)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", program.name, err)
-		}
+		return conn.Close()
+	}); err != nil {
+		t.Fatalf("%s does not listen: %v", program.name, err)
 	}
+	return p
 }
 
-// block is the page's block for a program, with this test's addresses and files
-// in place of the page's.
+// block returns the page's configuration for a program, with the addresses and files of this test.
 func (p *proxy) block(t testing.TB, program proxyProgram, dir string, s *server) string {
 	t.Helper()
 	_, rest, found := strings.Cut(readFile(t, operatePage), "\n```"+program.language+"\n")
@@ -152,14 +143,15 @@ func (p *proxy) block(t testing.TB, program proxyProgram, dir string, s *server)
 		"/etc/ssl/registry.key", p.key, "/etc/ssl/registry.pem", both).Replace(block)
 }
 
-// tls is how clients meet the proxy: under the name that it serves.
+// tls returns a client's configuration for the proxy and its name.
 func (p *proxy) tls() *tls.Config {
 	config := p.config()
 	config.ServerName = proxied
 	return config
 }
 
-// client is a client of the proxy by HTTP/1.1 or HTTP/2, as a user.
+// client returns a client of the proxy with a user's password, by HTTP/2 if second is set,
+// otherwise by HTTP/1.1.
 func (p *proxy) client(second bool, a account) *http.Client {
 	t := &http.Transport{
 		TLSClientConfig: p.tls(),

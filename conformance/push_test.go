@@ -23,12 +23,12 @@ const (
 	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// pushBlob pushes a blob in one of the ways that the protocol has, and says
-// whether that was acknowledged.
+// pushBlob pushes a blob in one of the ways of the protocol, and reports whether the push was
+// acknowledged.
 func (s *storm) pushBlob(client int, rng *rand.Rand, repo string, c content) bool {
 	ok := s.pushSomehow(client, rng, repo, c)
 	if ok {
-		s.keep(repo, c)
+		s.addBlob(repo, c)
 	}
 	return ok
 }
@@ -40,10 +40,10 @@ func (s *storm) pushSomehow(client int, rng *rand.Rand, repo string, c content) 
 		p := s.begin(where, where.name)
 		a := s.call.post(repo, c)
 		if a.status != http.StatusAccepted {
-			return s.settleOne(p, a, http.StatusCreated)
+			return s.resolve(p, a, http.StatusCreated)
 		}
-		// The specification lets a registry take it as a request for a session.
-		return s.settleOne(p, s.call.put(s.call.follow(a), c, 0), http.StatusCreated)
+		// The specification allows the registry to open an upload session instead.
+		return s.resolve(p, s.call.put(s.call.sessionAt(a), c, 0), http.StatusCreated)
 	}
 	query := ""
 	if c.digest.Algorithm() != digest.SHA256 && rng.IntN(2) == 0 {
@@ -59,14 +59,14 @@ func (s *storm) pushSomehow(client int, rng *rand.Rand, repo string, c content) 
 		if !ok {
 			return false
 		}
-		up, offset = sent.session, sent.said
+		up, offset = sent.session, sent.reported
 	}
 	p := s.begin(where, where.name)
-	return s.settleOne(p, s.call.put(up, c, offset), http.StatusCreated)
+	return s.resolve(p, s.call.put(up, c, offset), http.StatusCreated)
 }
 
-// pushChunks sends a content in up to four PATCHes, and sometimes leaves its
-// end for the closing PUT. An upload that breaks off is kept for later.
+// pushChunks sends a content in up to four PATCHes, sometimes with the last bytes in the closing
+// PUT. If the upload breaks off, it is kept for resume.
 func (s *storm) pushChunks(client int, rng *rand.Rand, u unfinished) (unfinished, bool) {
 	ranged := rng.IntN(2) == 0
 	end := u.content.size
@@ -74,56 +74,55 @@ func (s *storm) pushChunks(client int, rng *rand.Rand, u unfinished) (unfinished
 		end -= rng.Int64N(end)
 	}
 	chunk := max(end/(1+rng.Int64N(4)), 1)
-	for u.said < end {
+	for u.reported < end {
 		if s.stop.Load() {
 			s.broken[client] = &u
 			return u, false
 		}
-		n := min(chunk, end-u.said)
-		a := s.call.patch(u.session, u.content, u.said, n, ranged)
+		n := min(chunk, end-u.reported)
+		a := s.call.patch(u.session, u.content, u.reported, n, ranged)
 		if !s.expect(a, http.StatusAccepted, "PATCH of %s", u.repo) {
 			s.broken[client] = &u
 			return u, false
 		}
-		u.said += n
-		if want := fmt.Sprintf("0-%d", u.said-1); a.header.Get("Range") != want {
+		u.reported += n
+		if want := fmt.Sprintf("0-%d", u.reported-1); a.header.Get("Range") != want {
 			s.fault("PATCH of %s: Range is %q, want %q", u.repo, a.header.Get("Range"), want)
 		}
-		u.session = s.call.follow(a)
+		u.session = s.call.sessionAt(a)
 	}
 	return u, true
 }
 
-// resume goes on with an upload that broke off when the registry died.
+// resume continues an upload that broke off when the registry ended.
 func (s *storm) resume(u *unfinished) {
 	n, a := s.call.received(u.session)
-	if s.forgets && a.status == http.StatusNotFound {
+	if s.mayLoseUploads && a.status == http.StatusNotFound {
 		return
 	}
-	if !s.expect(a, http.StatusNoContent, "GET of the upload %s of %d bytes", u.session.url, u.said) {
+	if !s.expect(a, http.StatusNoContent, "GET of the upload %s of %d bytes", u.session.url, u.reported) {
 		return
 	}
-	if n < u.said && u.said > 1 && !s.forgets {
-		s.fault("upload %s has %d bytes, %d were acknowledged", u.session.url, n, u.said)
+	if n < u.reported && u.reported > 1 && !s.mayLoseUploads {
+		s.fault("upload %s has %d bytes, %d were acknowledged", u.session.url, n, u.reported)
 	}
 	if n == 0 || n > u.content.size {
 		return
 	}
 	p := s.begin(place{blobKind, u.repo, u.content.digest.String()}, u.content.digest.String())
-	if s.settleOne(p, s.call.put(u.session, u.content, n), http.StatusCreated) {
-		s.keep(u.repo, u.content)
+	if s.resolve(p, s.call.put(u.session, u.content, n), http.StatusCreated) {
+		s.addBlob(u.repo, u.content)
 	}
 }
 
-// pushAgain pushes bytes that the registry has already, to this or another
-// repository.
+// pushAgain pushes bytes that the registry already has, to the same or another repository.
 func (s *storm) pushAgain(client int, rng *rand.Rand, repo string) bool {
 	repos := stormRepos()
 	c, ok := s.someBlob(rng, repos[rng.IntN(len(repos))])
 	return ok && c.size < 1<<20 && s.pushBlob(client, rng, repo, c)
 }
 
-// mount makes a blob of one repository one of another.
+// mount mounts a blob from another repository.
 func (s *storm) mount(rng *rand.Rand, repo string) bool {
 	repos := stormRepos()
 	from := repos[rng.IntN(len(repos))]
@@ -134,20 +133,20 @@ func (s *storm) mount(rng *rand.Rand, repo string) bool {
 	query := "mount=" + url.QueryEscape(c.digest.String()) + "&from=" + url.QueryEscape(from)
 	p := s.begin(place{blobKind, repo, c.digest.String()}, c.digest.String())
 	_, a := s.call.open(repo, query)
-	if !s.settleOne(p, a, http.StatusCreated) {
+	if !s.resolve(p, a, http.StatusCreated) {
 		return false
 	}
-	s.keep(repo, c)
+	s.addBlob(repo, c)
 	return true
 }
 
-// descriptor is one entry of a manifest.
+// descriptor returns an entry of a manifest.
 func descriptor(mediaType string, d digest.Digest, size int64) map[string]any {
 	return map[string]any{"mediaType": mediaType, "digest": d, "size": size}
 }
 
-// pushImage pushes layers, a configuration and a manifest, by its tags or, with
-// none, by its digest.
+// pushImage pushes layers, a configuration and a manifest, by the tags or, if there are none, by
+// digest.
 func (s *storm) pushImage(client int, rng *rand.Rand, repo string, tags []string) (image, bool) {
 	types := []string{ociManifest, ociConfig, ociLayer}
 	if rng.IntN(3) == 0 {
@@ -179,7 +178,7 @@ func (s *storm) pushImage(client int, rng *rand.Rand, repo string, tags []string
 	return s.pushManifest(rng, repo, tags, types[0], subject, m)
 }
 
-// pushIndex pushes images for several platforms and the index that lists them.
+// pushIndex pushes images for several platforms and an index that lists them.
 func (s *storm) pushIndex(client int, rng *rand.Rand, repo string) bool {
 	children := []any{}
 	for _, arch := range []string{"amd64", "arm64", "riscv64"}[:2+rng.IntN(2)] {
@@ -200,8 +199,8 @@ func (s *storm) pushIndex(client int, rng *rand.Rand, repo string) bool {
 	return ok
 }
 
-// pushManifest pushes a manifest by one tag, by its digest, or by its digest
-// with tags beside it.
+// pushManifest pushes a manifest by one tag, by its digest, or by its digest with tags in the
+// query.
 func (s *storm) pushManifest(rng *rand.Rand, repo string, tags []string, mediaType, subject string, m map[string]any) (image, bool) {
 	payload, err := json.Marshal(m)
 	if err != nil {
@@ -219,8 +218,8 @@ func (s *storm) pushManifest(rng *rand.Rand, repo string, tags []string, mediaTy
 	return i, true
 }
 
-// putManifest sends one PUT of a manifest, which promises the manifest and its
-// tags, or none of them.
+// putManifest sends one PUT of a manifest. If it is acknowledged, the manifest and all its tags are
+// promised.
 func (s *storm) putManifest(rng *rand.Rand, where place, i image, subject string, tags []string) bool {
 	pushed := []pending{s.begin(where, where.name)}
 	s.describe(where, i.mediaType, subject)
@@ -236,7 +235,7 @@ func (s *storm) putManifest(rng *rand.Rand, where place, i image, subject string
 	a := s.call.putManifest(where.repo, reference, i.mediaType, i.payload)
 	done := false
 	for _, p := range pushed {
-		done = s.settleOne(p, a, http.StatusCreated)
+		done = s.resolve(p, a, http.StatusCreated)
 	}
 	return done
 }
@@ -252,11 +251,11 @@ func (s *storm) moveTag(rng *rand.Rand, repo string) {
 		tags = append(tags, other)
 	}
 	where := place{manifestKind, repo, i.digest.String()}
-	_, subject := s.as(where)
+	_, subject := s.pushedAs(where)
 	s.putManifest(rng, where, i, subject, tags)
 }
 
-// deleteTag deletes a tag, which somebody else may have done already.
+// deleteTag deletes a tag. Another client may have deleted it before.
 func (s *storm) deleteTag(rng *rand.Rand, repo string) {
 	where := place{tagKind, repo, s.tag(rng)}
 	p := s.begin(where, absent)
@@ -265,14 +264,14 @@ func (s *storm) deleteTag(rng *rand.Rand, repo string) {
 		if !p.couldFind(absent) {
 			s.fault("%s: lost: a DELETE did not find it", where)
 		}
-		// It was absent at a moment between the two, as if this had deleted it.
+		// The tag was absent at a moment during the request, as if this request had deleted it.
 		p.acknowledged()
 		return
 	}
-	s.settleOne(p, a, http.StatusAccepted)
+	s.resolve(p, a, http.StatusAccepted)
 }
 
-// deleteManifest pushes an image that nothing else knows of and deletes it.
+// deleteManifest pushes an image that no other client uses, and deletes it.
 func (s *storm) deleteManifest(client int, rng *rand.Rand, repo string) {
 	layer, config := s.newContent(rng), newContent(s.number.Add(1), 300, digest.SHA256)
 	if !s.pushBlob(client, rng, repo, layer) || !s.pushBlob(client, rng, repo, config) {
@@ -289,23 +288,23 @@ func (s *storm) deleteManifest(client int, rng *rand.Rand, repo string) {
 	where := place{manifestKind, repo, i.digest.String()}
 	if s.putManifest(rng, where, i, "", nil) {
 		p := s.begin(where, absent)
-		s.settleOne(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/manifests/" + where.name}), http.StatusAccepted)
+		s.resolve(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/manifests/" + where.name}), http.StatusAccepted)
 	}
 }
 
-// deleteBlob pushes a blob that nothing else knows of and deletes it.
+// deleteBlob pushes a blob that no other client uses, and deletes it.
 func (s *storm) deleteBlob(client int, rng *rand.Rand, repo string) {
-	// Long enough that no other client comes to push the same bytes.
+	// 64 bytes or more, so that no other client generates the same bytes by chance.
 	c := newContent(s.number.Add(1), 64+rng.Int64N(100<<10), digest.SHA256)
 	if !s.pushSomehow(client, rng, repo, c) {
 		return
 	}
 	where := place{blobKind, repo, c.digest.String()}
 	p := s.begin(where, absent)
-	s.settleOne(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/blobs/" + where.name}), http.StatusAccepted)
+	s.resolve(p, s.call.do(request{method: "DELETE", path: "/v2/" + repo + "/blobs/" + where.name}), http.StatusAccepted)
 }
 
-// cancel begins an upload and gives it up.
+// cancel opens an upload session and cancels it.
 func (s *storm) cancel(rng *rand.Rand, repo string) {
 	c := s.newContent(rng)
 	up, a := s.call.open(repo, "")
@@ -316,12 +315,11 @@ func (s *storm) cancel(rng *rand.Rand, repo string) {
 	if !s.expect(a, http.StatusAccepted, "PATCH of %s", repo) {
 		return
 	}
-	a = s.call.do(request{method: "DELETE", path: s.call.follow(a).url})
+	a = s.call.do(request{method: "DELETE", path: s.call.sessionAt(a).url})
 	s.expect(a, http.StatusNoContent, "DELETE of an upload of %s", repo)
 }
 
-// mismatch closes an upload with the digest of other bytes, which must not make
-// a blob of either.
+// mismatch closes an upload with the digest of other bytes. Neither content may become a blob.
 func (s *storm) mismatch(rng *rand.Rand, repo string) {
 	c := s.newContent(rng)
 	up, a := s.call.open(repo, "")
@@ -337,15 +335,15 @@ func (s *storm) mismatch(rng *rand.Rand, repo string) {
 	}
 }
 
-// pull reads a blob that the repository has. A server that dies or whose disk
-// fails may give no whole answer, but it must not say that there is no such blob.
+// pull reads a blob that the repository has. If the server ends or its disk fails the answer may be
+// incomplete, but it must not be 404.
 func (s *storm) pull(rng *rand.Rand, repo string) {
 	c, ok := s.someBlob(rng, repo)
 	if !ok {
 		return
 	}
 	where := place{blobKind, repo, c.digest.String()}
-	value, wrong, err := s.call.hold(where, "")
+	value, wrong, err := s.call.read(where, "")
 	switch {
 	case err != nil:
 	case wrong != "":
@@ -355,7 +353,7 @@ func (s *storm) pull(rng *rand.Rand, repo string) {
 	}
 }
 
-// digestsIn lists the digests of an index's entries.
+// digestsIn returns the digests of an index's entries.
 func digestsIn(index []byte) []string {
 	var page struct {
 		Manifests []struct{ Digest string }

@@ -17,16 +17,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// unread is a server whose standard error is a pipe that only the test can read.
-type unread struct {
+// unreadServer is a server whose standard error is a pipe that nothing reads, unless the test does.
+type unreadServer struct {
 	*server
 	call   *caller
-	stderr *os.File // the end to read from
+	stderr *os.File // reading end of the pipe
 	debug  string   // URL of the debug address
 }
 
-// startUnread starts a server and reads nothing of what it writes.
-func startUnread(t *testing.T, args ...string) *unread {
+// startUnread starts a server and reads nothing of its standard error.
+func startUnread(t *testing.T, args ...string) *unreadServer {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -38,13 +38,13 @@ func startUnread(t *testing.T, args ...string) *unread {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	u := &unread{server: s, call: newCaller(s.URL), stderr: r, debug: "http://" + debug}
+	u := &unreadServer{server: s, call: newCaller(s.URL), stderr: r, debug: "http://" + debug}
 	u.call.http.Timeout = 20 * time.Second
 	return u
 }
 
-// ping makes n requests, each of which must be answered.
-func (u *unread) ping(n int) {
+// ping sends n requests, each of which must be answered.
+func (u *unreadServer) ping(n int) {
 	u.t.Helper()
 	for i := range n {
 		if a := u.call.do(request{method: "GET", path: "/v2/"}); a.status != http.StatusOK {
@@ -54,8 +54,8 @@ func (u *unread) ping(n int) {
 	}
 }
 
-// metric reads a counter; -1 means that there is none.
-func (u *unread) metric(name string) int {
+// metric returns a counter, or -1 if there is none.
+func (u *unreadServer) metric(name string) int {
 	u.t.Helper()
 	a := u.call.do(request{method: "GET", path: u.debug + "/metrics"})
 	if a.status != http.StatusOK {
@@ -73,28 +73,29 @@ func (u *unread) metric(name string) int {
 	return -1
 }
 
-// pings is more requests than the queue of the log and a pipe have room for.
-const pings = 5000
+// manyPings is more requests than fit into the log's queue and a pipe.
+const manyPings = 5000
 
-// TestD4NobodyReadsTheLog: a reader of standard error that stands still holds up
-// no request and no signal.
+// TestD4NobodyReadsTheLog: a full pipe at standard error blocks no request and no signal.
 func TestD4NobodyReadsTheLog(t *testing.T) {
 	u := startUnread(t)
-	u.ping(pings)
+	u.ping(manyPings)
 	if n := u.metric("berth_log_dropped_total"); n <= 0 {
 		t.Errorf("berth_log_dropped_total is %d", n)
 	}
 	u.Stop()
 }
 
-// TestD4SecondSignalUnread: a second signal ends the process while a request is
-// in flight, also when nobody reads what the log has to say.
+// TestD4SecondSignalUnread: a second signal ends the process during shutdown.delay, also if nothing
+// reads the log.
 func TestD4SecondSignalUnread(t *testing.T) {
 	u := startUnread(t, "--shutdown-delay", "1h")
-	u.ping(pings)
+	u.ping(manyPings)
 	u.Signal(syscall.SIGTERM)
-	for u.call.do(request{method: "GET", path: "/readyz"}).status != http.StatusServiceUnavailable {
-		time.Sleep(10 * time.Millisecond)
+	if !poll(time.Minute, func() bool {
+		return u.call.do(request{method: "GET", path: "/readyz"}).status == http.StatusServiceUnavailable
+	}) {
+		t.Fatal("the first signal does nothing")
 	}
 	u.Signal(syscall.SIGTERM)
 	select {
@@ -108,11 +109,11 @@ func TestD4SecondSignalUnread(t *testing.T) {
 	}
 }
 
-// TestD4LogSaysWhatItLacks: when reading goes on, the log goes on, and one line
-// says how many there would be more.
+// TestD4LogSaysWhatItLacks: when reading continues, the log continues too, and one line has the
+// number of missing lines.
 func TestD4LogSaysWhatItLacks(t *testing.T) {
 	u := startUnread(t)
-	u.ping(pings)
+	u.ping(manyPings)
 	requests, missing, gaps := 0, 0, 0
 	count := func(line string) {
 		var l struct {
@@ -131,12 +132,12 @@ func TestD4LogSaysWhatItLacks(t *testing.T) {
 		}
 	}
 	lines := bufio.NewScanner(u.stderr)
-	for requests+missing < pings && lines.Scan() {
+	for requests+missing < manyPings && lines.Scan() {
 		count(lines.Text())
 	}
 	dropped := u.metric("berth_log_dropped_total")
-	if gaps != 1 || missing == 0 || missing != dropped || requests+missing < pings {
-		t.Errorf("%d lines of requests, %d missing by what %d lines say and %d by the metric; of %d requests", requests, missing, gaps, dropped, pings)
+	if gaps != 1 || missing == 0 || missing != dropped || requests+missing < manyPings {
+		t.Errorf("%d lines of requests, %d missing by what %d lines say and %d by the metric; of %d requests", requests, missing, gaps, dropped, manyPings)
 	}
 	u.ping(1)
 	for requests = 0; requests == 0 && lines.Scan(); {
@@ -149,22 +150,15 @@ func TestD4LogSaysWhatItLacks(t *testing.T) {
 	u.Stop()
 }
 
-// TestD4ReaderOfTheLogGone: a reader of standard error that went away ends
-// nothing.
+// TestD4ReaderOfTheLogGone: the server continues after the reader of standard error has closed the
+// pipe.
 func TestD4ReaderOfTheLogGone(t *testing.T) {
 	u := startUnread(t)
 	if err := u.stderr.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 20 { // some hundred milliseconds, in which the log is written
-		u.ping(1)
-		if u.metric("berth_log_dropped_total") > 0 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if n := u.metric("berth_log_dropped_total"); n <= 0 {
-		t.Errorf("berth_log_dropped_total is %d", n)
+	if !poll(time.Minute, func() bool { u.ping(1); return u.metric("berth_log_dropped_total") > 0 }) {
+		t.Errorf("berth_log_dropped_total is %d", u.metric("berth_log_dropped_total"))
 	}
 	if a := u.call.post("team/app", newContent(1, 1000, digest.SHA256)); a.status != http.StatusCreated {
 		t.Errorf("a push: %v", a)
@@ -172,8 +166,7 @@ func TestD4ReaderOfTheLogGone(t *testing.T) {
 	u.Stop()
 }
 
-// hungFile is the file of an audit that takes nothing until it is drained: a
-// pipe with a name that nobody reads.
+// hungFile is an audit file that accepts no lines until it is drained: a named pipe.
 type hungFile struct {
 	t    *testing.T
 	path string
@@ -194,8 +187,8 @@ func newHungFile(t *testing.T) *hungFile {
 	return &hungFile{t, path, pipe}
 }
 
-// drain reads lines of the audit until last is true of one, and returns how many
-// writes they tell of.
+// drain reads lines of the audit up to the first for which last returns true. It returns the number
+// of writes in them.
 func (h *hungFile) drain(last func(digest, reference string) bool) (writes int) {
 	h.t.Helper()
 	h.pipe.SetReadDeadline(time.Now().Add(time.Minute))
@@ -216,8 +209,8 @@ func (h *hungFile) drain(last func(digest, reference string) bool) (writes int) 
 	return 0
 }
 
-// TestD4AuditFileHangs: while the file of the audit takes no line, nothing that
-// it would have to tell of is done, and everything else is.
+// TestD4AuditFileHangs: while the audit file accepts no lines, requests that need an audit line
+// change nothing, and all others are served.
 func TestD4AuditFileHangs(t *testing.T) {
 	const repo = "team/app"
 	file := newHungFile(t)
@@ -233,7 +226,7 @@ func TestD4AuditFileHangs(t *testing.T) {
 		}
 	}
 	written, pushed, refused := 3, layer, content{}
-	for n := uint64(100); refused.size == 0; n++ { // until queue and pipe are full
+	for n := uint64(100); refused.size == 0; n++ { // until the queue and the pipe are full
 		c := newContent(n, 10, digest.SHA256)
 		switch a := call.post(repo, c); a.status {
 		case http.StatusCreated:
@@ -277,7 +270,7 @@ func TestD4AuditFileHangs(t *testing.T) {
 		{tagKind, repo, "v2"}:                            absent,
 		{manifestKind, repo, sha256Of(payload).String()}: sha256Of(payload).String(),
 	} {
-		if value, wrong, err := call.hold(p, ""); value != want || wrong != "" || err != nil {
+		if value, wrong, err := call.read(p, ""); value != want || wrong != "" || err != nil {
 			t.Errorf("%s holds %q %s %v, want %q", p, value, wrong, err, want)
 		}
 	}
@@ -300,13 +293,13 @@ func TestD4AuditFileHangs(t *testing.T) {
 	file.drain(func(_, reference string) bool { return reference == "v1" })
 }
 
-// TestD4StopWithAuditFileHung: SIGTERM ends a server whose audit takes no line.
+// TestD4StopWithAuditFileHung: SIGTERM ends a server whose audit file accepts no lines.
 func TestD4StopWithAuditFileHung(t *testing.T) {
 	file := newHungFile(t)
 	s := startBerth(t, options{Args: []string{"--audit-file", file.path}})
 	call := newCaller(s.URL)
 	call.http.Timeout = 20 * time.Second
-	for n := range uint64(500) { // more than the pipe has room for
+	for n := range uint64(500) { // more lines than fit into the pipe
 		if a := call.post("team/app", newContent(n, 10, digest.SHA256)); a.status != http.StatusCreated {
 			t.Fatalf("push %d: %v", n, a)
 		}

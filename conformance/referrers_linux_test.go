@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// keys returns annotations of about so many bytes with as many keys as fit.
+// keys returns annotations of about the given size with as many keys as possible.
 func keys(bytes int) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	var b strings.Builder
@@ -20,12 +20,12 @@ func keys(bytes int) string {
 	return b.String() + "}"
 }
 
-// TestD2ReferrersMemory has 80 clients ask for lists of referrers, several times
-// on each connection, and never read. The artifacts are the largest that can be
-// pushed. What the server holds for the lists is bounded, and others are served.
+// TestD2ReferrersMemory has 80 clients that request lists of referrers, several on each connection,
+// and never read. The artifacts are as large as possible. The server's memory for the lists must be
+// bounded, and it must serve other clients.
 func TestD2ReferrersMemory(t *testing.T) {
 	const clients, pipelined, repo, bound = 80, 8, "public/app", 160 << 20
-	const manifest = 4<<20 - 1000 // bytes, of the annotations of the largest manifest
+	const manifest = 4<<20 - 1000 // bytes of annotations in the largest manifest
 	l := startLimited(t, "BERTH_RUNTIME_MEMORY_LIMIT=96MiB")
 	floods := []struct {
 		name        string
@@ -43,15 +43,15 @@ func TestD2ReferrersMemory(t *testing.T) {
 	for _, f := range floods {
 		t.Run(f.name, func(t *testing.T) {
 			l.Stop()
-			l.Restart() // whose peak begins anew
+			l.Restart() // resets the peak
 			path := "/v2/" + repo + "/referrers/" + digest.FromString(f.name).String()
 			get := "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n"
 			for range clients {
 				l.dial(strings.Repeat(get+"\r\n", pipelined-1) + get + "Connection: close\r\n\r\n")
 			}
 			l.requireServing()
-			l.requireQuiet()
-			if peak := l.peak(); peak > bound {
+			l.requireReleased()
+			if peak := l.peakMemory(); peak > bound {
 				t.Errorf("%d clients that do not read took %d MiB, expected at most %d", clients, peak>>20, bound>>20)
 			} else {
 				t.Logf("at most %d MiB", peak>>20)

@@ -11,8 +11,8 @@ import (
 
 const artifactType = "application/vnd.example.signature"
 
-// pushReferrers pushes n artifacts that refer to a digest, which need not be there.
-// annotations are the JSON of each.
+// pushReferrers pushes n artifacts with the digest as their subject, which need not exist.
+// annotations returns the JSON of each.
 func (s *server) pushReferrers(repo, subject string, n int, annotations func(i int) string) {
 	s.t.Helper()
 	call := newCaller(s.URL)
@@ -33,8 +33,7 @@ func (s *server) pushReferrers(repo, subject string, n int, annotations func(i i
 	}
 }
 
-// TestCosignTree lists 151 artifacts with a client that reads one page of a list
-// of referrers and follows no Link.
+// TestCosignTree lists 151 artifacts with a client that reads only one page of referrers.
 func TestCosignTree(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, cosignModule, cosignPackage)

@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// TestRegctl works on images, an index, artifacts with referrers and blobs with
-// regctl.
+// TestRegctl uses regctl with images, an index, artifacts with referrers, and blobs.
 func TestRegctl(t *testing.T) {
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "github.com/regclient/regclient/cmd/regctl")
@@ -22,8 +21,8 @@ func TestRegctl(t *testing.T) {
 	repo := s.Addr + "/reg/"
 
 	c.run("image", "copy", "ocidir://"+l.dir+":latest", repo+"in:1")
-	s.sawPush(agent, "reg/in", "1")
-	s.has("reg/in", "1", l)
+	s.requirePush(agent, "reg/in", "1")
+	s.requireLayout("reg/in", "1", l)
 
 	// Two artifacts refer to the index, and one refers to the first of them.
 	file := c.write("sbom.json", []byte(`{"sbom":"of the index"}`))
@@ -31,7 +30,7 @@ func TestRegctl(t *testing.T) {
 		"--annotation", "org.example.tool=regctl", "--file", file, "--format", "{{.Manifest.GetDescriptor.Digest}}")
 	c.run("artifact", "put", "--artifact-type", "application/vnd.example.note", "--subject", repo+"in:1", "--file", file)
 	c.run("artifact", "put", "--artifact-type", "application/vnd.example.signature", "--subject", repo+"in@"+sbom, "--file", file)
-	s.saw(agent, "PUT", "reg/in", sbom, http.StatusCreated)
+	s.requireRequest(agent, "PUT", "reg/in", sbom, http.StatusCreated)
 	want := []string{"application/vnd.example.note", "application/vnd.example.sbom"}
 	if got := s.referrers("reg/in", l.digest); !equalSets(got, want) {
 		t.Errorf("the index's referrers are %v, expected %v", got, want)
@@ -41,7 +40,7 @@ func TestRegctl(t *testing.T) {
 	if !strings.Contains(list, sbom) || !strings.Contains(list, "org.example.tool:regctl") || strings.Count(list, "sha256:") != 1 {
 		t.Errorf("regctl lists the referrers %q", list)
 	}
-	s.saw(agent, "GET", "reg/in", l.digest, http.StatusOK)
+	s.requireRequest(agent, "GET", "reg/in", l.digest, http.StatusOK)
 	if tree := c.run("artifact", "tree", repo+"in:1"); !strings.Contains(tree, "vnd.example.signature") {
 		t.Errorf("the tree lacks a referrer of a referrer:\n%s", tree)
 	}
@@ -49,16 +48,16 @@ func TestRegctl(t *testing.T) {
 		t.Errorf("the artifact reads %q", got)
 	}
 
-	// A copy between repositories takes the referrers along and mounts the layers.
+	// A copy to another repository includes the referrers and mounts the layers.
 	c.run("image", "copy", "--referrers", repo+"in:1", repo+"copy:1")
-	s.saw(agent, "PUT", "reg/copy", "1", http.StatusCreated)
-	s.saw(agent, "POST", "reg/copy", "", http.StatusCreated)
-	s.has("reg/copy", "1", l)
+	s.requireRequest(agent, "PUT", "reg/copy", "1", http.StatusCreated)
+	s.requireRequest(agent, "POST", "reg/copy", "", http.StatusCreated)
+	s.requireLayout("reg/copy", "1", l)
 	if got := s.referrers("reg/copy", l.digest); !equalSets(got, want) {
 		t.Errorf("the copy's referrers are %v, expected %v", got, want)
 	}
 
-	// An index, a manifest list and an image of another digest algorithm.
+	// An index, a manifest list, and an image with another digest algorithm.
 	for tag, mediaType := range map[string]string{
 		"index": typeIndex,
 		"list":  "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -81,20 +80,20 @@ func TestRegctl(t *testing.T) {
 	c.feed(content, "blob", "put", "--digest", digest, repo+"in")
 	c.run("blob", "head", repo+"in", digest)
 	c.run("blob", "delete", repo+"in", digest)
-	s.saw(agent, "DELETE", "reg/in", digest, http.StatusAccepted)
+	s.requireRequest(agent, "DELETE", "reg/in", digest, http.StatusAccepted)
 
 	if got := strings.Fields(c.run("repo", "ls", s.Addr)); !slices.Equal(got, []string{"reg/copy", "reg/in", "reg/long"}) {
 		t.Errorf("the catalog is %v", got)
 	}
 	c.run("tag", "delete", repo+"in:list")
-	s.saw(agent, "DELETE", "reg/in", "list", http.StatusAccepted)
+	s.requireRequest(agent, "DELETE", "reg/in", "list", http.StatusAccepted)
 	if got := strings.Fields(c.run("tag", "ls", repo+"in")); !slices.Equal(got, []string{"1", "index"}) {
 		t.Errorf("regctl lists %v", got)
 	}
 	c.run("manifest", "delete", repo+"copy@"+l.digest)
-	s.saw(agent, "DELETE", "reg/copy", l.digest, http.StatusAccepted)
+	s.requireRequest(agent, "DELETE", "reg/copy", l.digest, http.StatusAccepted)
 	if got := s.status("/v2/reg/copy/manifests/1"); got != http.StatusNotFound {
 		t.Errorf("a deleted manifest's tag answers %d", got)
 	}
-	s.unrefused()
+	s.requireNoRefusal()
 }

@@ -14,16 +14,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// between stops a server, changes its files, and starts it again.
-func (s *server) between(change func()) {
+// whileStopped stops the server, calls change, and starts it again.
+func (s *server) whileStopped(change func()) {
 	s.t.Helper()
 	s.Stop()
 	change()
 	s.Restart()
 }
 
-// inRows changes the rows of a stopped server.
-func (s *server) inRows(query string) {
+// execSQL changes the rows of a stopped server.
+func (s *server) execSQL(query string) {
 	s.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Data, "berth.db"))
 	if err != nil {
@@ -54,8 +54,7 @@ func (s *server) rot() {
 	}
 }
 
-// wantAnswer makes an exchange whose answer has to have this status, and this body unless it is
-// nil.
+// wantAnswer sends a request and requires the status and, unless it is nil, the body of its answer.
 func (s *server) wantAnswer(c *caller, r request, status int, body []byte) answer {
 	s.t.Helper()
 	a := c.do(r)
@@ -65,9 +64,9 @@ func (s *server) wantAnswer(c *caller, r request, status int, body []byte) answe
 	return a
 }
 
-// TestI1RottenBlob: bytes that changed on the disk are replaced by a push of the right ones,
-// however they came and come, in every repository that has them. The day for which stored bytes are
-// trusted is taken off in the rows.
+// TestI1RottenBlob: a push replaces bytes that have changed on the disk, for every kind of upload
+// and in every repository with the blob. Stored bytes are trusted for a day, so the test changes
+// the time in the rows.
 func TestI1RottenBlob(t *testing.T) {
 	s := startBerth(t, options{Env: []string{"BERTH_STORAGE_DELETE_DELAY=1s"}})
 	c := newCaller(s.URL)
@@ -101,9 +100,9 @@ func TestI1RottenBlob(t *testing.T) {
 	get := func(repo string, b content) request {
 		return request{method: "GET", path: fmt.Sprintf("/v2/%s/blobs/%s", repo, b.digest)}
 	}
-	s.between(func() {
+	s.whileStopped(func() {
 		s.rot()
-		s.inRows(`UPDATE blobs SET checked_at = checked_at - 25 * 3600 * 1000000`)
+		s.execSQL(`UPDATE blobs SET checked_at = checked_at - 25 * 3600 * 1000000`)
 	})
 	for name, b := range blobs {
 		a := s.wantAnswer(c, get("team/app", b), http.StatusOK, nil)
@@ -121,11 +120,11 @@ func TestI1RottenBlob(t *testing.T) {
 		}
 	}
 	s.Stop()
-	requireAudit(t, filepath.Join(s.Data, "berth.db"), filepath.Join(s.Data, "blobs"))
+	requireConsistent(t, filepath.Join(s.Data, "berth.db"), filepath.Join(s.Data, "blobs"))
 }
 
-// TestI2RottenManifest: a payload that changed in its row is not served, and a client that looks
-// whether the manifest is there pushes it again, which heals it.
+// TestI2RottenManifest: a payload that has changed in its row is not served. A client that checks
+// for the manifest pushes it again, which repairs it.
 func TestI2RottenManifest(t *testing.T) {
 	s := startBerth(t, options{})
 	c := newCaller(s.URL)
@@ -143,8 +142,8 @@ func TestI2RottenManifest(t *testing.T) {
 	if a := c.putManifest("team/app", "latest", mediaType, payload); a.status != http.StatusCreated {
 		t.Fatalf("push: %s", a)
 	}
-	s.between(func() {
-		s.inRows(`UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`)
+	s.whileStopped(func() {
+		s.execSQL(`UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`)
 	})
 	for _, path := range []string{tag, byDigest, tag} {
 		a := s.wantAnswer(c, request{method: "GET", path: path}, http.StatusNotFound, nil)
@@ -159,7 +158,7 @@ func TestI2RottenManifest(t *testing.T) {
 	for _, path := range []string{tag, byDigest} {
 		s.wantAnswer(c, request{method: "GET", path: path}, http.StatusOK, payload)
 	}
-	s.between(func() {
+	s.whileStopped(func() {
 		told := 0
 		for _, l := range s.Log() {
 			if l.Level == "ERROR" && l.Repository == "team/app" && strings.Contains(l.Raw, digest.FromBytes(payload).String()) {

@@ -12,11 +12,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// slowBlob is larger than what the kernel takes from the server on behalf of a
-// client that does not read.
+// slowBlob is larger than the kernel's buffers for a client that does not read.
 const slowBlob = 64 << 20
 
-// pushParts pushes a blob in so many PATCHes.
+// pushParts pushes a blob with a number of PATCHes.
 func (l *limited) pushParts(repo string, c content, parts int64) {
 	l.t.Helper()
 	s := l.open(repo)
@@ -26,16 +25,15 @@ func (l *limited) pushParts(repo string, c content, parts int64) {
 		if a.status != http.StatusAccepted {
 			l.t.Fatalf("PATCH: %v", a)
 		}
-		s = l.call.follow(a)
+		s = l.call.sessionAt(a)
 	}
 	if a := l.call.put(s, c, c.size); a.status != http.StatusCreated {
 		l.t.Fatalf("PUT: %v", a)
 	}
 }
 
-// TestStalledReader asks for large blobs, of one part and of several, and never
-// reads them. The server lets go of them, and does not end them as if they were
-// whole.
+// TestStalledReader requests large blobs, of one part and of several, and never reads them. The
+// server must cut the connections, and must not end the answers as if they were complete.
 func TestStalledReader(t *testing.T) {
 	const repo, each = "team/app", 10
 	l := startLimited(t)
@@ -53,7 +51,7 @@ func TestStalledReader(t *testing.T) {
 	if rss := l.resident(); rss > 512<<20 {
 		t.Errorf("%d MiB of memory for %d clients that do not read", rss>>20, len(conns))
 	}
-	l.requireQuiet()
+	l.requireReleased()
 	for _, conn := range conns {
 		if n := len(requireCut(t, conn)); n >= slowBlob {
 			t.Errorf("a client that did not read for long got %d bytes, as if nothing had been", n)
@@ -62,8 +60,8 @@ func TestStalledReader(t *testing.T) {
 	l.requireServing()
 }
 
-// TestSlowUpload sends a byte now and then for several times the limit on
-// standing still: that is slow, but alive.
+// TestSlowUpload sends some bytes at intervals below http.body_timeout, for several times that
+// limit. The server must not cut it.
 func TestSlowUpload(t *testing.T) {
 	const repo, steps = "team/app", 20
 	l := startLimited(t)
@@ -72,7 +70,7 @@ func TestSlowUpload(t *testing.T) {
 	for _, line := range []string{"PATCH " + l.path(s), "POST /v2/" + repo + "/blobs/uploads/?digest=" + c.digest.String()} {
 		t.Run(line[:5], func(t *testing.T) {
 			conn := l.dial(fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", line, c.size))
-			body := c.from(0, c.size)
+			body := c.slice(0, c.size)
 			for range steps {
 				if _, err := io.CopyN(conn, body, c.size/steps); err != nil {
 					t.Fatalf("a slow upload was cut: %v", err)
@@ -93,7 +91,8 @@ func TestSlowUpload(t *testing.T) {
 	l.requireResumed(repo, s, c, c.size)
 }
 
-// TestSlowDownload reads for several times the limit, always a little.
+// TestSlowDownload reads some bytes at intervals below http.body_timeout, for several times that
+// limit. The server must not cut it.
 func TestSlowDownload(t *testing.T) {
 	const repo, step = "team/app", 1 << 20
 	l := startLimited(t)
@@ -115,7 +114,7 @@ func TestSlowDownload(t *testing.T) {
 				if err != nil {
 					t.Fatalf("a slow download was cut after %d more bytes: %v", n, err)
 				}
-				time.Sleep(3 * bodyLimit * step / slowBlob) // so three times the limit for all
+				time.Sleep(3 * bodyLimit * step / slowBlob) // in total three times the limit
 			}
 			if !verifier.Verified() {
 				t.Error("a slow download got other bytes")

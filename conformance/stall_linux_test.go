@@ -18,15 +18,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The limits that the tests of slow clients set. A test waits for patience, which
-// is many times as long, before it says that something does not happen.
+// The limits of the servers in the tests of slow clients. A test waits for patience, which is much
+// longer, before it fails because something does not happen.
 const (
 	headerLimit = time.Second
 	bodyLimit   = 2 * time.Second
 	patience    = time.Minute
 )
 
-// limited is a server with short limits, and how it was before anyone came.
+// limited is a server with short limits, and its use of resources before the test's clients
+// connect.
 type limited struct {
 	*server
 	call       *caller
@@ -35,7 +36,7 @@ type limited struct {
 	goroutines int
 }
 
-// startLimited starts one, with more in its environment.
+// startLimited starts a limited server with additional variables.
 func startLimited(t *testing.T, env ...string) *limited {
 	t.Helper()
 	debug := freeAddr(t)
@@ -46,19 +47,19 @@ func startLimited(t *testing.T, env ...string) *limited {
 		"BERTH_DEBUG_ADDR=" + debug,
 	}, env...)})
 	l := &limited{server: b, call: newCaller(b.URL), debug: "http://" + debug}
-	// The first requests open what stays open.
+	// The first requests open files that stay open.
 	c := newContent(1, 1000, digest.SHA256)
 	if a := l.call.post("warm/up", c); a.status != http.StatusCreated {
 		t.Fatalf("push: %v", a)
 	}
-	if _, wrong, err := l.call.hold(place{blobKind, "warm/up", c.digest.String()}, ""); wrong != "" || err != nil {
+	if _, wrong, err := l.call.read(place{blobKind, "warm/up", c.digest.String()}, ""); wrong != "" || err != nil {
 		t.Fatalf("pull: %s %v", wrong, err)
 	}
 	l.files, l.goroutines = l.openFiles(), l.running()
 	return l
 }
 
-// openFiles counts the process's descriptors.
+// openFiles returns the number of the process's file descriptors.
 func (l *limited) openFiles() int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", l.Pid()))
 	if err != nil {
@@ -67,7 +68,7 @@ func (l *limited) openFiles() int {
 	return len(entries)
 }
 
-// running counts the process's goroutines.
+// running returns the number of the process's goroutines.
 func (l *limited) running() int {
 	a := l.call.do(request{method: "GET", path: l.debug + "/debug/pprof/goroutine?debug=1"})
 	_, after, _ := bytes.Cut(a.body, []byte("total "))
@@ -79,45 +80,27 @@ func (l *limited) running() int {
 	return n
 }
 
-// resident is the process's memory in bytes.
+// resident returns the process's resident memory in bytes.
 func (l *limited) resident() int64 { return l.memory("VmRSS") }
 
-// peak is the largest memory that the process has had, in bytes.
-func (l *limited) peak() int64 { return l.memory("VmHWM") }
-
-// memory reads a line of the process's status, in bytes.
-func (l *limited) memory(name string) int64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.Pid()))
-	if err != nil {
-		l.t.Error(err)
-	}
-	_, after, _ := strings.Cut(string(status), name+":")
-	var kib int64
-	if _, err := fmt.Sscan(after, &kib); err != nil {
-		l.t.Errorf("%s: %v", name, err)
-	}
-	return kib << 10
-}
-
-// requireQuiet waits until the server has let go of what its clients cost it.
-func (l *limited) requireQuiet() {
+// requireReleased waits until the server has released the resources of its clients.
+func (l *limited) requireReleased() {
 	l.t.Helper()
 	const slack = 12 // the test's own connections, SQLite's
 	const memory = 256 << 20
 	var files, goroutines int
 	var rss int64
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	if !poll(patience, func() bool {
 		l.call.http.CloseIdleConnections()
 		files, goroutines, rss = l.openFiles(), l.running(), l.resident()
-		if files <= l.files+slack && goroutines <= l.goroutines+slack && rss <= memory {
-			return
-		}
+		return files <= l.files+slack && goroutines <= l.goroutines+slack && rss <= memory
+	}) {
+		l.t.Errorf("after the clients went: %d files, %d goroutines, %d MiB; before they came: %d and %d",
+			files, goroutines, rss>>20, l.files, l.goroutines)
 	}
-	l.t.Errorf("after the clients went: %d files, %d goroutines, %d MiB; before they came: %d and %d",
-		files, goroutines, rss>>20, l.files, l.goroutines)
 }
 
-// requireServing requires that others are served, reads and writes.
+// requireServing requires that other clients can push and pull.
 func (l *limited) requireServing() {
 	l.t.Helper()
 	for i := range 10 {
@@ -125,7 +108,7 @@ func (l *limited) requireServing() {
 		if a := l.call.post("other/people", c); a.status != http.StatusCreated {
 			l.t.Errorf("another client's push: %v", a)
 		}
-		if value, wrong, err := l.call.hold(place{blobKind, "other/people", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+		if value, wrong, err := l.call.read(place{blobKind, "other/people", c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 			l.t.Errorf("another client's pull: %q %s %v", value, wrong, err)
 		}
 	}
@@ -145,7 +128,7 @@ func (l *limited) dial(text string) net.Conn {
 	return conn
 }
 
-// requireCut reads until the server ends the connection and returns what it said.
+// requireCut reads until the server closes the connection and returns what it has read.
 func requireCut(t *testing.T, conn net.Conn) string {
 	conn.SetReadDeadline(time.Now().Add(patience))
 	said, err := io.ReadAll(conn)
@@ -155,7 +138,7 @@ func requireCut(t *testing.T, conn net.Conn) string {
 	return string(said)
 }
 
-// requireAllCut is requireCut of many.
+// requireAllCut is requireCut for several connections.
 func requireAllCut(t *testing.T, conns []net.Conn) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -165,8 +148,8 @@ func requireAllCut(t *testing.T, conns []net.Conn) {
 	wg.Wait()
 }
 
-// TestStalledHeaders lets 500 clients send one byte and no more, and others a
-// header that never ends.
+// TestStalledHeaders has 500 clients that send only one byte, and others with a header that never
+// ends.
 func TestStalledHeaders(t *testing.T) {
 	l := startLimited(t)
 	var conns []net.Conn
@@ -179,7 +162,7 @@ func TestStalledHeaders(t *testing.T) {
 		go func() {
 			for {
 				if _, err := io.WriteString(conn, "x"); err != nil {
-					return // cut, as it should be, or closed by the test's end
+					return // cut by the server, or closed at the end of the test
 				}
 				time.Sleep(headerLimit / 5)
 			}
@@ -187,7 +170,7 @@ func TestStalledHeaders(t *testing.T) {
 	}
 	l.requireServing()
 	requireAllCut(t, conns)
-	l.requireQuiet()
+	l.requireReleased()
 	l.requireServing()
 }
 
@@ -197,7 +180,7 @@ func TestLongHeaders(t *testing.T) {
 	for _, c := range []struct{ bytes, want int }{{60 << 10, 200}, {80 << 10, 431}, {2 << 20, 431}} {
 		conn := l.dial("GET /v2/ HTTP/1.1\r\nHost: localhost\r\n")
 		go func() {
-			// The server may answer before it has read it all.
+			// The server may answer before it has read everything.
 			_, _ = io.WriteString(conn, "X-Long: "+strings.Repeat("x", c.bytes)+"\r\n\r\n")
 		}()
 		conn.SetReadDeadline(time.Now().Add(patience))
@@ -213,10 +196,10 @@ func TestLongHeaders(t *testing.T) {
 	}
 }
 
-// path is the path of a session's URL.
+// path returns the path of a session's URL.
 func (l *limited) path(s session) string { return strings.TrimPrefix(s.url, l.URL) }
 
-// open starts an upload.
+// open opens an upload session.
 func (l *limited) open(repo string) session {
 	l.t.Helper()
 	s, a := l.call.open(repo, "")
@@ -226,51 +209,50 @@ func (l *limited) open(repo string) session {
 	return s
 }
 
-// awaitReceived waits until the registry says that it has n bytes of an upload,
-// and returns how many it says in the end.
-func (l *limited) awaitReceived(s session, n int64, patience time.Duration) (got int64) {
+// awaitReceived waits for at most limit until the registry has n bytes of an upload. It returns how
+// many it has then.
+func (l *limited) awaitReceived(s session, n int64, limit time.Duration) (got int64) {
 	l.t.Helper()
-	for end := time.Now().Add(patience); got != n && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	poll(limit, func() bool {
 		var a answer
 		if got, a = l.call.received(s); a.status != http.StatusNoContent || a.err != nil {
 			l.t.Fatalf("the status of an upload: %v", a)
 		}
-	}
+		return got == n
+	})
 	return got
 }
 
-// requireResumed finishes an upload from byte n on and reads it back.
+// requireResumed finishes an upload from byte n on and reads the blob back.
 func (l *limited) requireResumed(repo string, s session, c content, n int64) {
 	l.t.Helper()
 	if a := l.call.put(s, c, n); a.status != http.StatusCreated {
 		l.t.Errorf("an upload resumed at %d: %v", n, a)
 		return
 	}
-	if value, wrong, err := l.call.hold(place{blobKind, repo, c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
+	if value, wrong, err := l.call.read(place{blobKind, repo, c.digest.String()}, ""); value == absent || wrong != "" || err != nil {
 		l.t.Errorf("a resumed upload, read back: %q %s %v", value, wrong, err)
 	}
 }
 
-// bodyOf gives the first n bytes of a content.
+// bodyOf returns the first n bytes of a content.
 func bodyOf(c content, n int64) string {
 	var b strings.Builder
-	io.Copy(&b, c.from(0, n))
+	io.Copy(&b, c.slice(0, n))
 	return b.String()
 }
 
-// reset ends the connection in a way that discards what the server has not taken
-// from the kernel. It gives a living server a moment to take all of it.
+// reset resets the connection. The server loses what it has not read from the kernel.
 func reset(t *testing.T, c net.Conn) {
 	t.Helper()
-	time.Sleep(bodyLimit / 4)
 	if err := errors.Join(c.(*net.TCPConn).SetLinger(0), c.Close()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestBrokenUpload sends a part of a PATCH's body, announced by length and in
-// chunks, and then stalls, hangs up, or resets the connection. What arrived is
-// kept and the upload goes on from there.
+// TestBrokenUpload sends a part of a PATCH's body, with a Content-Length and chunked, and then
+// stalls, closes, or resets the connection. The server must keep what arrived, and the upload must
+// continue from there.
 func TestBrokenUpload(t *testing.T) {
 	const repo, sent = "team/app", 300_000
 	l := startLimited(t)
@@ -293,9 +275,12 @@ func TestBrokenUpload(t *testing.T) {
 				} else {
 					head += fmt.Sprintf("Content-Length: %d\r\nContent-Range: 0-%d\r\n\r\n", c.size, c.size-1)
 				}
-				end(t, l.dial(head+bodyOf(c, sent)))
+				before := l.bytesRead()
+				conn := l.dial(head + bodyOf(c, sent))
+				l.awaitBytesRead(before + sent)
+				end(t, conn)
 				if name == "reset" {
-					// How much the server had taken before, only it knows.
+					// The reset may overtake the write of the last bytes.
 					l.requireResumed(repo, s, c, l.awaitReceived(s, sent, 5*bodyLimit))
 					return
 				}
@@ -306,11 +291,11 @@ func TestBrokenUpload(t *testing.T) {
 			})
 		}
 	}
-	l.requireQuiet()
+	l.requireReleased()
 }
 
-// TestStalledUpload stalls in the middle of each kind of body that is stored
-// whole or not at all: it must not be stored, and the connection must be cut.
+// TestStalledUpload stalls during each kind of body that is stored only whole. The server must not
+// store it, and must cut the connection.
 func TestStalledUpload(t *testing.T) {
 	const repo = "team/app"
 	l := startLimited(t)
@@ -334,16 +319,16 @@ func TestStalledUpload(t *testing.T) {
 		})
 	}
 	for _, p := range []place{{blobKind, repo, c.digest.String()}, {manifestKind, repo, c.digest.String()}, {tagKind, repo, "v1"}} {
-		if value, wrong, err := l.call.hold(p, ""); value != absent || wrong != "" || err != nil {
+		if value, wrong, err := l.call.read(p, ""); value != absent || wrong != "" || err != nil {
 			t.Errorf("%s after a stalled push: %q %s %v", p, value, wrong, err)
 		}
 	}
-	// Clients repeat a PUT with the whole body on the same URL.
+	// A client repeats a PUT with the whole body on the same URL.
 	l.requireResumed(repo, put, c, 0)
-	l.requireQuiet()
+	l.requireReleased()
 }
 
-// TestManyStalledUploads lets 500 clients send one byte of a body each.
+// TestManyStalledUploads has 500 clients that send one byte of a body.
 func TestManyStalledUploads(t *testing.T) {
 	l := startLimited(t)
 	var conns []net.Conn
@@ -358,7 +343,7 @@ func TestManyStalledUploads(t *testing.T) {
 		t.Errorf("%d MiB of memory for 500 clients with a byte each", rss>>20)
 	}
 	requireAllCut(t, conns)
-	l.requireQuiet()
+	l.requireReleased()
 	for _, s := range []session{sessions[0], sessions[499]} {
 		a := l.call.patch(s, newContent(1, 100, digest.SHA256), 1, 50, true)
 		if a.status != http.StatusAccepted {

@@ -14,52 +14,49 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// stormClients is how many clients push at once.
+// stormClients is the number of concurrent clients of a storm.
 const stormClients = 8
 
-// storm is a number of clients that push to one registry, whatever happens to
-// it, and remember in a ledger what they were promised.
+// storm is a number of clients that use one registry through its failures, and record in a ledger
+// what it promises.
 type storm struct {
 	*ledger
 	t    *testing.T
 	call *caller
 	seed uint64
 
-	// budget is how many bytes of large blobs may still be sent; afterwards
-	// all blobs are small.
+	// budget is how many bytes of large blobs may still be sent. After that all blobs are small.
 	budget atomic.Int64
 	number atomic.Uint64 // of the last content
-	stop   atomic.Bool   // set when no request is to be begun
+	stop   atomic.Bool   // set when the clients are to begin no further request
 
-	// failing is set while the registry's disk is known to be broken: it may
-	// then answer with 5xx, which promises nothing. At other times that is a
-	// fault of the registry.
+	// failing is set while the registry's disk is known to be broken. The registry may then answer
+	// with 5xx, which promises nothing. At other times such an answer is a fault.
 	failing atomic.Bool
 
-	// cut is set from just before the power goes. What is acknowledged later was promised by a
-	// machine that is off, if the request was under way before: a real one would not have lived to
-	// say so. (The simulated cut lets an fsync that waits for the journal end well, although the
-	// journal was not written.) A request that begins later must not be acknowledged for what is
-	// not on the disk.
+	// cut is set just before the power is cut. An acknowledgement after that is a promise only if
+	// its request began after the cut. If the request was in progress at the cut, a real machine
+	// would have been off before it could answer. (The simulated cut lets an fsync that waits for
+	// the journal succeed, although the journal was not written.)
 	cut atomic.Bool
 
-	// forgets says that an open upload may be gone or shorter than the
-	// registry said, as after a loss of power.
-	forgets bool
+	// mayLoseUploads is whether an open upload may be gone or shorter than acknowledged, as after a
+	// loss of power.
+	mayLoseUploads bool
 
 	mu     sync.Mutex
-	repos  map[string]*shelf
+	repos  map[string]*inventory
 	faults []string
 	broken [stormClients]*unfinished
 }
 
-// shelf is what a repository has for certain: acknowledged, and never deleted.
-type shelf struct {
+// inventory is the content that a repository certainly has: acknowledged and never deleted.
+type inventory struct {
 	blobs     []content
 	manifests []image
 }
 
-// image is a manifest that was acknowledged.
+// image is an acknowledged manifest.
 type image struct {
 	digest    digest.Digest
 	mediaType string
@@ -69,35 +66,35 @@ type image struct {
 
 // unfinished is an upload that broke off before its closing PUT was sent.
 type unfinished struct {
-	repo    string
-	session session
-	content content
-	said    int64 // bytes that the registry said it has
+	repo     string
+	session  session
+	content  content
+	reported int64 // bytes that the registry acknowledged
 }
 
 func stormRepos() []string {
 	return []string{"alpine", "team/app", "team/app/cache", "a/b/c/d", "library/debian", "mirror/x_y-z.0"}
 }
 
-// unlimited is a server's setting that lets the storm, which is one caller, leave as many upload
-// sessions behind as it likes.
+// unlimited is a setting without which the storm, which is one caller, could leave only a limited
+// number of upload sessions open.
 const unlimited = "BERTH_STORAGE_UPLOADS_PER_CALLER=0"
 
-// newStorm prepares a storm and prints its seed.
+// newStorm prepares a storm and logs its seed.
 func newStorm(t *testing.T, base string, seed uint64, budget int64) *storm {
 	t.Logf("storm with seed %d", seed)
-	s := &storm{t: t, ledger: newLedger(), call: newCaller(base), seed: seed, repos: map[string]*shelf{}}
+	s := &storm{t: t, ledger: newLedger(), call: newCaller(base), seed: seed, repos: map[string]*inventory{}}
 	s.number.Store(seed << 32)
 	s.budget.Store(budget)
 	for _, r := range stormRepos() {
-		s.repos[r] = &shelf{}
+		s.repos[r] = &inventory{}
 	}
 	return s
 }
 
-// blow runs the clients until s.stop is set. Each ends after the request that it
-// is in, so the registry has to answer or die for blow to return.
-func (s *storm) blow(round int) {
+// run runs the clients until s.stop is set. A client ends after its current request, so the
+// registry must answer or end before run returns.
+func (s *storm) run(round int) {
 	s.stop.Store(false)
 	var wg sync.WaitGroup
 	for i := range stormClients {
@@ -110,7 +107,7 @@ func (s *storm) blow(round int) {
 	wg.Wait()
 }
 
-// client pushes until the storm stops.
+// client sends requests until the storm stops.
 func (s *storm) client(i int, rng *rand.Rand) {
 	if u := s.broken[i]; u != nil {
 		s.broken[i] = nil
@@ -148,7 +145,7 @@ func (s *storm) client(i int, rng *rand.Rand) {
 	}
 }
 
-// tag is one of a few names, so that clients meet on them.
+// tag returns one of a few names, so that clients use the same tags.
 func (s *storm) tag(rng *rand.Rand) string {
 	if rng.IntN(4) == 0 {
 		return "latest"
@@ -156,8 +153,8 @@ func (s *storm) tag(rng *rand.Rand) string {
 	return fmt.Sprintf("v%d.%d", rng.IntN(3), rng.IntN(8))
 }
 
-// newContent makes a blob of 1 byte to 64 MiB. Sizes are spread by their
-// logarithm, in three classes of which the large ones are rare.
+// newContent returns a blob of 1 byte to 64 MiB, in three classes of size. Large ones are rare, and
+// sizes are distributed logarithmically.
 func (s *storm) newContent(rng *rand.Rand) content {
 	const small, medium, large = 64 << 10, 4 << 20, 64 << 20
 	lo, hi := 1.0, float64(small)
@@ -181,21 +178,21 @@ func (s *storm) newContent(rng *rand.Rand) content {
 	return newContent(s.number.Add(1), max(size, 1), alg)
 }
 
-// begin is that of the ledger, for a request that knows whether the power was cut before it.
+// begin is begin of the ledger. It also records whether the power was cut before the request.
 func (s *storm) begin(p place, value string) pending {
 	begun := s.ledger.begin(p, value)
 	begun.afterCut = s.cut.Load()
 	return begun
 }
 
-// settleOne closes a pending request by its answer and reports whether it was
-// acknowledged. want is the status of success.
-func (s *storm) settleOne(p pending, a answer, want int) bool {
+// resolve records the outcome of a pending request by its answer. It reports whether the request
+// was acknowledged. want is the status of success.
+func (s *storm) resolve(p pending, a answer, want int) bool {
 	switch {
 	case a.status == want && s.cut.Load() && !p.afterCut:
 		return false
 	case a.status == want:
-		// The status line is the promise, even if the rest did not arrive.
+		// The status line is the promise, even if the rest of the answer is missing.
 		p.acknowledged()
 		return true
 	case a.err != nil:
@@ -211,8 +208,7 @@ func (s *storm) settleOne(p pending, a answer, want int) bool {
 	return false
 }
 
-// expect reports whether an answer has the status, and notes it as a fault if it
-// has a wrong one.
+// expect reports whether an answer has the wanted status. A wrong status is recorded as a fault.
 func (s *storm) expect(a answer, want int, what string, args ...any) bool {
 	if a.status == want && a.err == nil {
 		return true
@@ -223,14 +219,14 @@ func (s *storm) expect(a answer, want int, what string, args ...any) bool {
 	return false
 }
 
-// fault notes something that the registry must not do.
+// fault records a fault of the registry.
 func (s *storm) fault(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, fmt.Sprintf(format, args...))
 }
 
-// report fails the test for what went wrong since the last report.
+// report fails the test for the faults since the last report.
 func (s *storm) report(when string) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -245,8 +241,8 @@ func (s *storm) report(when string) {
 	s.faults = nil
 }
 
-// keep puts an acknowledged blob on its repository's shelf.
-func (s *storm) keep(repo string, c content) {
+// addBlob adds an acknowledged blob to its repository's inventory.
+func (s *storm) addBlob(repo string, c content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Contains(s.repos[repo].blobs, c) {
@@ -254,7 +250,7 @@ func (s *storm) keep(repo string, c content) {
 	}
 }
 
-// someBlob picks a blob that the repository has.
+// someBlob returns a random blob that the repository has.
 func (s *storm) someBlob(rng *rand.Rand, repo string) (content, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,7 +261,7 @@ func (s *storm) someBlob(rng *rand.Rand, repo string) (content, bool) {
 	return b[rng.IntN(len(b))], true
 }
 
-// someImage picks a manifest that the repository has.
+// someImage returns a random manifest that the repository has.
 func (s *storm) someImage(rng *rand.Rand, repo string, noIndex bool) (image, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,7 +277,7 @@ func (s *storm) someImage(rng *rand.Rand, repo string, noIndex bool) (image, boo
 	return image{}, false
 }
 
-// verdict is what reading everything back showed.
+// verdict counts the places that were read back.
 type verdict struct {
 	read, lost, wrong int
 }
@@ -290,9 +286,8 @@ func (v *verdict) add(w verdict) {
 	v.read, v.lost, v.wrong = v.read+w.read, v.lost+w.lost, v.wrong+w.wrong
 }
 
-// verify reads places back with several clients and notes as faults what is
-// lost or wrong. No other request may be under way. What it saw is promised
-// from then on.
+// verify reads places back with several clients, and records lost and wrong ones as faults. No
+// other request may be in progress. The values that it reads are promised from then on.
 func (s *storm) verify(places []place) verdict {
 	var mu sync.Mutex
 	var v verdict
@@ -320,9 +315,9 @@ func (s *storm) verify(places []place) verdict {
 
 // verifyOne reads one place back.
 func (s *storm) verifyOne(p place) verdict {
-	mediaType, subject := s.as(p)
+	mediaType, subject := s.pushedAs(p)
 	allowed := s.allowed(p)
-	value, wrong, err := s.call.hold(p, mediaType)
+	value, wrong, err := s.call.read(p, mediaType)
 	switch {
 	case err != nil:
 		s.fault("%s: not read: %v", p, err)
@@ -347,18 +342,18 @@ func (s *storm) verifyOne(p place) verdict {
 	return verdict{read: 1}
 }
 
-// sample picks at most n of the places.
+// sample returns at most n random places.
 func sample(rng *rand.Rand, places []place, n int) []place {
 	rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
 	return places[:min(n, len(places))]
 }
 
-// sha256Of is the digest that a manifest is pushed by.
+// sha256Of returns the digest of a manifest.
 func sha256Of(payload []byte) digest.Digest {
 	return digest.NewDigestFromBytes(digest.SHA256, func() []byte { h := sha256.Sum256(payload); return h[:] }())
 }
 
-// lists reports whether a page of referrers names the digest.
+// lists reports whether a page of referrers has the digest.
 func (s *storm) lists(a answer, name string) bool {
 	return a.status == http.StatusOK && a.err == nil && slices.Contains(digestsIn(a.body), name)
 }

@@ -14,24 +14,24 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// systemCall is a system call that ended well.
+// systemCall is a system call that succeeded.
 type systemCall struct {
 	name, args string
 }
 
-// traced is the system calls of a server up to its first 201, in the order of
-// their ends, and where it kept what.
+// traced is the system calls of a server up to its first 201, ordered by their ends, and the paths
+// of its data.
 type traced struct {
 	calls             []systemCall
 	top, data, bucket string
 }
 
-// traceFirst starts a program under strace, with rows and bytes in directories
-// that prepare may make, and pushes a blob.
+// traceFirst starts a program under strace and pushes a blob. prepare may make the directories of
+// database and bucket.
 func traceFirst(t *testing.T, program string, prepare func(data, bucket string) error) traced {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
-		missing(t, "no strace: %v", err)
+		skipOrFail(t, "no strace: %v", err)
 	}
 	top := t.TempDir()
 	tr := traced{top: top, data: filepath.Join(top, "rows", "new", "data"), bucket: filepath.Join(top, "bytes", "new", "blobs")}
@@ -40,7 +40,7 @@ func traceFirst(t *testing.T, program string, prepare func(data, bucket string) 
 	}
 	dir := t.TempDir()
 	log, wrapper := filepath.Join(dir, "strace.log"), filepath.Join(dir, "traced")
-	// -D keeps berth the child that the harness started.
+	// With -D, berth stays the direct child of the test.
 	script := fmt.Sprintf("#!/bin/sh\nexec strace -D -f -yy -s 64 -o %s -e trace=fcntl,fsync,fdatasync,mkdir,mkdirat,rename,renameat,renameat2,write,writev,sendto %s \"$@\"\n",
 		log, program)
 	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
@@ -61,8 +61,7 @@ func traceFirst(t *testing.T, program string, prepare func(data, bucket string) 
 	return tr
 }
 
-// readTrace reads strace's log, and puts calls together that another thread's
-// interrupted.
+// readTrace reads strace's log. It joins the lines of calls that are interrupted by other threads.
 func readTrace(t *testing.T, file string) []systemCall {
 	t.Helper()
 	log, err := os.ReadFile(file)
@@ -99,8 +98,8 @@ func (c systemCall) syncs(path string) bool {
 	return (c.name == "fsync" || c.name == "fdatasync") && strings.HasSuffix(c.args, "<"+path+">")
 }
 
-// made is the directory that the call made, or "".
-func (c systemCall) made() string {
+// madeDir returns the directory that the call made, or "".
+func (c systemCall) madeDir() string {
 	if c.name != "mkdir" && c.name != "mkdirat" {
 		return ""
 	}
@@ -114,7 +113,7 @@ func (c systemCall) answers(status string) bool {
 	return (c.name == "write" || c.name == "writev" || c.name == "sendto") && strings.Contains(c.args, `"HTTP/1.1 `+status)
 }
 
-// after returns the index of the first call from i on that fits, or -1.
+// after returns the index of the first matching call from i on, or -1.
 func after(calls []systemCall, i int, fits func(systemCall) bool) int {
 	for ; i < len(calls); i++ {
 		if fits(calls[i]) {
@@ -124,15 +123,14 @@ func after(calls []systemCall, i int, fits func(systemCall) bool) int {
 	return -1
 }
 
-// traceNew starts where there is nothing and pushes a blob, and requires that
-// each step was durable before the next one relied on it: every new directory's
-// name before the first answer, and for the blob its bytes, then its name, then
-// its rows, then the answer.
+// traceNew pushes a blob to a server without any data. Each step must be durable before the next
+// one relies on it: the names of new directories before the first answer; for the blob first its
+// bytes, then its name, then its rows, then the answer.
 func traceNew(t *testing.T, program string) error {
 	tr := traceFirst(t, program, func(data, bucket string) error { return nil })
 	directories := 0
 	for i, c := range tr.calls {
-		dir := c.made()
+		dir := c.madeDir()
 		if !strings.HasPrefix(dir, tr.top) {
 			continue
 		}
@@ -141,14 +139,14 @@ func traceNew(t *testing.T, program string) error {
 			return fmt.Errorf("%s is made, and its parent is not synced before the first 201", dir)
 		}
 	}
-	if directories != 3+4+256 { // rows/new/data, bytes/new/blobs/content, and those below that
+	if directories != 3+4+256 { // rows/new/data, bytes/new/blobs/content, and the 256 below content
 		t.Fatalf("strace shows %d directories made", directories)
 	}
 	return traceOrder(tr.calls, filepath.Join(tr.bucket, "content"), filepath.Join(tr.data, "berth.db-wal"))
 }
 
-// traceMade starts where the directories were made by a process that may have
-// died before it synced their names.
+// traceMade starts with directories from a process that may have ended before it synced their
+// names.
 func traceMade(t *testing.T, program string) error {
 	tr := traceFirst(t, program, func(data, bucket string) error {
 		return errors.Join(os.MkdirAll(data, 0o700), os.MkdirAll(bucket, 0o700))
@@ -161,7 +159,7 @@ func traceMade(t *testing.T, program string) error {
 	return nil
 }
 
-// traceOrder requires the order of a push in the calls up to its answer.
+// traceOrder checks the order of a push in the calls up to its answer.
 func traceOrder(calls []systemCall, content, log string) error {
 	directory := regexp.MustCompile(`<` + regexp.QuoteMeta(content) + `/[0-9a-f]{2}>$`)
 	object := regexp.MustCompile(`<` + regexp.QuoteMeta(content) + `/[0-9a-f]{2}/[^/]+>$`)
@@ -189,7 +187,7 @@ func traceOrder(calls []systemCall, content, log string) error {
 	return nil
 }
 
-// TestSyncOrder looks at the system calls of first pushes.
+// TestSyncOrder checks the system calls of first pushes.
 func TestSyncOrder(t *testing.T) {
 	for _, trace := range []func(*testing.T, string) error{traceNew, traceMade} {
 		if err := trace(t, berthBinary(t)); err != nil {
@@ -198,9 +196,9 @@ func TestSyncOrder(t *testing.T) {
 	}
 }
 
-// TestObjectsAreNotPolled pushes a blob. Its file and its directory are opened by one system call
-// and asked for their flags by another one: os.OpenFile would go on to set flags, so as to try
-// whether they can be polled.
+// TestObjectsAreNotPolled pushes a blob. Its file and its directory are each opened with one system
+// call and one request of their flags. os.OpenFile would also set flags, to try whether they can be
+// polled.
 func TestObjectsAreNotPolled(t *testing.T) {
 	tr := traceFirst(t, berthBinary(t), func(data, bucket string) error { return nil })
 	file := regexp.MustCompile(`<` + regexp.QuoteMeta(tr.bucket) + `/content/[0-9a-f]{2}(/[^/]+)?>, (F_\w+)`)

@@ -15,15 +15,14 @@ import (
 	"testing"
 )
 
-// project is the module's path, without which its own imports are written below.
+// project is the path of the module. The tables have the paths of its packages without it.
 const project = "github.com/berth-registry/berth"
 
-// layers says which packages of the project each directory's code may import:
-// the design's table. A directory that is not here, nor below one that is, breaks
-// the rule, so that a new package comes with a decision on its place. A package
-// may always import what lies below its own row and has none of its own. No row
-// has auth/authtest, api/web/webtest, internal/db/dbtest, storage/bucket/buckettest or
-// storage/storagetest: tests alone import them.
+// layers has the packages of the project that the code of each directory may import: the design's
+// table. A directory without a row breaks the rule, unless it is below one with a row, so that a
+// new package needs a decision on its place. A package may always import packages below its own row
+// that have no own row. No row has auth/authtest, api/web/webtest, internal/db/dbtest,
+// storage/bucket/buckettest or storage/storagetest, which only tests import.
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
@@ -64,11 +63,11 @@ var layers = map[string][]string{
 	"internal/db/dbtest": {"internal/db", "internal/db/schema", "internal/db/sqlite"},
 	"internal/durable":   {},
 
-	"conformance": {}, // speaks to a built program only
+	"conformance": {}, // uses only a built program
 }
 
-// homes says where alone a package from elsewhere, and what lies below it, may be
-// imported. Tests may import anything.
+// homes has the only directories that may import an external package, or a package below it. Tests
+// may import any package.
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
@@ -84,14 +83,14 @@ var homes = map[string][]string{
 	"golang.org/x/crypto/bcrypt":           {"auth/login"},
 }
 
-// drivers are the packages that are imported for what their init does. The
-// compiler wants embed to be imported so.
+// drivers are the packages that may be imported for their init functions. embed is among them
+// because the compiler requires such an import.
 var drivers = []string{"modernc.org/sqlite", "gocloud.dev/blob", "embed"}
 
-// emptyNames say nothing of what a package is for.
+// emptyNames are names of packages that do not describe their content.
 var emptyNames = []string{"util", "utils", "common", "types", "helpers", "misc"}
 
-// TestTree holds the shape of the source.
+// TestTree checks the imports and the packages of the source.
 func TestTree(t *testing.T) {
 	violations, packages, err := checkTree("..")
 	if err != nil {
@@ -157,8 +156,8 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 }
 
-// checkTree reads the Go files of the module at root, without testdata and nested
-// modules, and returns what breaks the rules, sorted, and the directories seen.
+// checkTree reads the Go files of the module at root, without testdata and nested modules. It
+// returns the violations, sorted, and the directories that it has read.
 func checkTree(root string) (violations, packages []string, err error) {
 	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -191,7 +190,7 @@ func isModule(dir string) bool {
 	return err == nil
 }
 
-// checkFile returns what one file breaks. rel is its path in the module.
+// checkFile returns the violations in one file. rel is its path in the module.
 func checkFile(name, rel string) ([]string, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 	if err != nil {
@@ -205,7 +204,7 @@ func checkFile(name, rel string) ([]string, error) {
 	if slices.Contains(emptyNames, file.Name.Name) {
 		violate("package %s: a name that says nothing", file.Name.Name)
 	}
-	row := rowOf(dir)
+	row := layerOf(dir)
 	if row == "" {
 		violate("%s has no row in the table of layers", dir)
 	}
@@ -221,7 +220,7 @@ func checkFile(name, rel string) ([]string, error) {
 			continue
 		}
 		if own, ok := strings.CutPrefix(imported, project+"/"); ok {
-			if row != "" && rowOf(own) != row && !slices.Contains(layers[row], own) {
+			if row != "" && layerOf(own) != row && !slices.Contains(layers[row], own) {
 				violate("imports %s, which %s may not", own, row)
 			}
 			continue
@@ -240,9 +239,9 @@ func checkFile(name, rel string) ([]string, error) {
 	return found, nil
 }
 
-// rowOf returns the row of the table that a directory belongs to: its own or that
-// of the nearest directory above it; "" where there is none.
-func rowOf(dir string) string {
+// layerOf returns the row of the table for a directory: its own or that of the nearest directory
+// above it, or "".
+func layerOf(dir string) string {
 	for ; dir != "."; dir = path.Dir(dir) {
 		if _, ok := layers[dir]; ok {
 			return dir
@@ -251,7 +250,7 @@ func rowOf(dir string) string {
 	return ""
 }
 
-// within reports whether a path is another one or lies below it.
+// within reports whether p is above or a path below it.
 func within(p, above string) bool {
 	return p == above || strings.HasPrefix(p, above+"/")
 }

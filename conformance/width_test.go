@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// columns is how wide a line of prose may be. A tab counts as 4.
+// columns is the maximum width of a line of prose. A tab counts as 4.
 const columns = 100
 
-// TestColumns holds the width of comments and of Markdown, so that two pages fit side by side and a
-// change of a sentence is not a diff of a paragraph. Code, tables and links may be wider.
+// TestColumns limits the width of comments and of Markdown, so that two pages fit side by side.
+// Code, tables and links may be wider.
 func TestColumns(t *testing.T) {
 	err := filepath.WalkDir("..", func(p string, d fs.DirEntry, err error) error {
 		switch {
@@ -25,7 +25,7 @@ func TestColumns(t *testing.T) {
 			return fs.SkipDir
 		case strings.HasSuffix(p, ".go"):
 			checkColumns(t, p, isComment)
-		case strings.HasSuffix(p, ".md") && d.Name() != "configuration.md": // which is generated
+		case strings.HasSuffix(p, ".md") && d.Name() != "configuration.md": // configuration.md is generated
 			checkColumns(t, p, newProse())
 		}
 		return nil
@@ -58,8 +58,8 @@ func checkColumns(t *testing.T, file string, isProse func(line string) bool) {
 
 func isComment(line string) bool { return strings.HasPrefix(strings.TrimLeft(line, "\t"), "// ") }
 
-// newProse returns a function that reports of one line of a page after the other whether it is
-// prose that can be wrapped.
+// newProse returns a function that is called with the lines of a page in order and reports whether
+// a line is prose that can be wrapped.
 func newProse() func(line string) bool {
 	fenced := false
 	fixed := regexp.MustCompile(`^(\||#|<|    |\[[^]]*\]: )`)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestReclaim(t *testing.T) {
+func TestTruncateLargeFiles(t *testing.T) {
 	dir := t.TempDir()
 	large, small := filepath.Join(dir, "a", "large"), filepath.Join(dir, "a", "small")
 	if err := os.Mkdir(filepath.Dir(large), 0o755); err != nil {
@@ -26,6 +26,6 @@ func TestReclaim(t *testing.T) {
 		}
 	}
 	if err := truncateLargeFiles(filepath.Join(dir, "never made")); err != nil {
-		t.Errorf("of no directory: %v", err)
+		t.Errorf("without a directory: %v", err)
 	}
 }

@@ -61,7 +61,7 @@ type scenario struct {
 	policy string               // for a subject with users; "": benchPolicy
 }
 
-// kind says what a scenario measures and what it compares.
+// kind is what a scenario measures and what it compares.
 type kind int
 
 const (

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestAuditFile: who did what is in the file, and goes into a new one after a rotation and SIGHUP.
-// It is in the log too.
+// TestAuditFile: audit lines go to the file and to the log. After a rotation and SIGHUP they go to
+// the new file.
 func TestAuditFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.log")
 	p := serve(t, newData(t), nil, "--auth-htpasswd", htpasswd(t), "--audit-file", file)

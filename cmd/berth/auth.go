@@ -55,7 +55,7 @@ func (c *console) authCanCommand() *cobra.Command {
 			return err
 		}
 		if !answer.Allowed {
-			c.exit(1) // which is an answer, and no error
+			c.exit(1) // "no" is an answer, so no error is printed
 		}
 		return nil
 	}
@@ -81,28 +81,29 @@ func (c *console) authExplainCommand() *cobra.Command {
 	return cmd
 }
 
-// questionFlags adds the flags of a question to a policy.
+// questionFlags adds the flags of a question to the policy.
 func questionFlags(flags *pflag.FlagSet) {
-	rowsFlags(flags, "auth.mode", "auth.policy")
+	databaseFlags(flags, "auth.mode", "auth.policy")
 	flags.StringArray(groupFlag, nil, "further group that the identity is in; may be repeated")
 	flags.StringArray(claimFlag, nil, "claim of a CI job, NAME=VALUE; may be repeated, also for one claim with several values")
 	flags.String(ipFlag, "", "address that the request comes from; unset, it is unknown")
 }
 
-// question is what a policy is asked, about whom.
+// question is one question to the policy: whether an identity may perform an action.
 type question struct {
-	who        string // as it was given
+	who        string // the identity as given
 	id         auth.Identity
 	from       netip.Addr
-	action     auth.Permission // "": none in particular
+	action     auth.Permission // "": no action, only the identity
 	repository string
 
 	policy   *policy.Policy
 	open     bool // authentication is off
-	disabled bool // the account is
+	disabled bool // the account is disabled
 }
 
-// readQuestion reads arguments and flags, the policy, and what the database knows of the identity.
+// readQuestion reads the arguments, the flags, the policy, and the identity's account from the
+// database.
 func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, error) {
 	q := &question{who: args[0]}
 	if err := q.read(cmd.Flags(), args); err != nil {
@@ -121,10 +122,10 @@ func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, er
 	if q.id.Kind == auth.CI && !slices.ContainsFunc(q.policy.Issuers(), func(i auth.Issuer) bool { return i.Name == q.id.Issuer }) {
 		return nil, fmt.Errorf("the policy has no issuer %s", q.id.Issuer)
 	}
-	return q, c.lookUp(cmd, l, q)
+	return q, c.addAccount(cmd, l, q)
 }
 
-// read reads the arguments and the flags that are about the question.
+// read reads the arguments and flags of the question itself.
 func (q *question) read(flags *pflag.FlagSet, args []string) (err error) {
 	if q.id, err = policy.ParseIdentity(q.who); err != nil {
 		return err
@@ -169,7 +170,7 @@ func (q *question) readClaims(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// readAction reads an action, and its repository unless it is of none.
+// readAction reads an action and its repository. The catalog has no repository.
 func (q *question) readAction(action string, repository []string) error {
 	q.action = auth.Permission(action)
 	switch q.action {
@@ -188,16 +189,16 @@ func (q *question) readAction(action string, repository []string) error {
 	return fmt.Errorf("%q is no action: expected pull, push, delete or catalog", action)
 }
 
-// lookUp adds what the database knows of a user or robot. There may be no database yet, and no
-// account: users of htpasswd files are not in it.
-func (c *console) lookUp(cmd *cobra.Command, l *config.Loaded, q *question) error {
+// addAccount adds what the database has of a user or robot to the question. The database may not
+// exist yet, and users of htpasswd files have no account in it.
+func (c *console) addAccount(cmd *cobra.Command, l *config.Loaded, q *question) error {
 	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.InMemory() {
 		return nil
 	}
 	if _, err := os.Stat(l.DatabaseFile); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	d, err := c.openRows(cmd.Context(), l)
+	d, err := c.openDatabase(cmd.Context(), l)
 	if err != nil {
 		return err
 	}
@@ -217,18 +218,18 @@ func (c *console) lookUp(cmd *cobra.Command, l *config.Loaded, q *question) erro
 	return d.Close()
 }
 
-// answer is yes or no, and why.
+// answer is the policy's decision with its reason.
 type answer struct {
 	Identity   string          `json:"identity"`
 	Action     auth.Permission `json:"action"`
 	Repository string          `json:"repository,omitempty"`
 	Allowed    bool            `json:"allowed"`
-	Rule       string          `json:"rule"` // as the audit log has it
+	Rule       string          `json:"rule"` // as in the audit log
 
-	decided bool // by that rule
+	decided bool // a rule of the policy decided
 }
 
-// String is the answer as a sentence.
+// String returns the answer as a sentence.
 func (a answer) String() string {
 	switch {
 	case a.Allowed && a.decided:
@@ -242,7 +243,7 @@ func (a answer) String() string {
 	}
 }
 
-// answer asks the policy.
+// answer returns the policy's decision.
 func (q *question) answer() answer {
 	a := answer{Identity: q.who, Action: q.action, Repository: q.repository}
 	switch {
@@ -258,7 +259,7 @@ func (q *question) answer() answer {
 	return a
 }
 
-// explanation is what explain prints with --json.
+// explanation is the JSON output of `auth explain`.
 type explanation struct {
 	Identity string           `json:"identity"`
 	Groups   []string         `json:"groups"`
@@ -266,7 +267,8 @@ type explanation struct {
 	Rules    []policy.Verdict `json:"rules"`
 }
 
-// explain prints what each rule says, and the decision if something was asked.
+// explain prints each rule with the reason why it applies or not, and the decision if the question
+// has an action.
 func (c *console) explain(cmd *cobra.Command, q *question) error {
 	out := explanation{Identity: q.who, Groups: q.policy.Groups(q.id), Rules: q.policy.Explain(q.id, q.from, q.action, q.repository).Rules}
 	if q.action != "" {
@@ -293,7 +295,7 @@ func (c *console) explain(cmd *cobra.Command, q *question) error {
 	return c.printTable(t)
 }
 
-// lineText is a line of a file, "" for what is in none.
+// lineText returns a line number as text, "" for a rule that is in no file.
 func lineText(line int) string {
 	if line == 0 {
 		return ""

@@ -22,7 +22,7 @@ policy:
   - {name: keep, who: [authenticated], repos: ['team-a/prod'], deny: [delete]}
 `
 
-// TestAuthCan: the policy is asked without a database, which is not made either.
+// TestAuthCan: `auth can` works without a database, and does not create one.
 func TestAuthCan(t *testing.T) {
 	data := newData(t)
 	file := writeFile(t, "policy.yaml", teamPolicy)
@@ -78,7 +78,7 @@ func TestAuthCanJSON(t *testing.T) {
 	}
 }
 
-// TestAuthCanReadsAccounts: groups come from the database, and who is shut out may do nothing.
+// TestAuthCanReadsAccounts: groups and the disabled state come from the database.
 func TestAuthCanReadsAccounts(t *testing.T) {
 	data := newData(t)
 	file := writeFile(t, "policy.yaml", teamPolicy)
@@ -117,7 +117,7 @@ func TestAuthExplain(t *testing.T) {
 		"team 6 allow push no is for group:team-a\n", "lead 7 allow push,delete,catalog yes is for group:leads, in **\n",
 		"job 8 allow push no is for oidc:github\n", "inside 9 allow pull no is about other actions\n", "keep 10 deny delete no is about other actions\n",
 	} {
-		if !strings.Contains(squeeze(r.stdout), want) {
+		if !strings.Contains(joinSpaces(r.stdout), want) {
 			t.Errorf("no %q in\n%s", want, r.stdout)
 		}
 	}
@@ -141,13 +141,13 @@ func TestAuthExplain(t *testing.T) {
 		t.Errorf("%+v, want %+v", v, want)
 	}
 	r = berth(t, nil, "auth", "explain", "user:eve", "pull", "a", "--data", filepath.Join(t.TempDir(), "none"))
-	if !strings.Contains(squeeze(r.stdout), "default policy - allow pull,push,delete,catalog yes is for authenticated, in **\n") {
+	if !strings.Contains(joinSpaces(r.stdout), "default policy - allow pull,push,delete,catalog yes is for authenticated, in **\n") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// squeeze makes one space of several.
-func squeeze(s string) string {
+// joinSpaces replaces each run of white space in a line by one space.
+func joinSpaces(s string) string {
 	var b strings.Builder
 	for line := range strings.Lines(s) {
 		b.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
@@ -173,7 +173,7 @@ func TestAuthRefuses(t *testing.T) {
 		"explain user:bob pull a --auth-policy " + bad:  "bad.yaml:2: unknown key alow, did you mean allow?",
 		"can user:bob pull a --auth-policy /absent.yml": "/absent.yml",
 	} {
-		// The last of two flags counts.
+		// args may repeat a flag: the last one counts.
 		all := append([]string{"auth"}, strings.Fields(args)...)
 		all = append(all[:2:2], append([]string{"--auth-policy", file, "--data", newData(t)}, all[2:]...)...)
 		if r := berth(t, nil, all...); r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, "berth: ") || !strings.Contains(r.stderr, want) {

@@ -35,7 +35,7 @@ func (c *console) backupCommand() *cobra.Command {
 	return cmd
 }
 
-// backup copies the rows to file.
+// backup copies the rows to a new file.
 func backup(ctx context.Context, c *config.Config, file string) error {
 	if c.InMemory() {
 		return errors.New("a database in memory lives in its server and cannot be copied from outside")

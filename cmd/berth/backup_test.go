@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// pushed is an image that a server acknowledged.
+// pushed is an image whose push was acknowledged.
 type pushed struct {
 	tag             string
 	manifest, layer []byte
@@ -54,7 +54,8 @@ func (p *pusher) run() {
 	}
 }
 
-// push pushes an image, and now and then one more that it deletes again with its layer.
+// push pushes an image. Each fourth time it also pushes another one and deletes that with its
+// layer.
 func (p *pusher) push(n int) error {
 	layer := make([]byte, 1+p.random.IntN(200_000))
 	for i := range layer {
@@ -85,7 +86,7 @@ func (p *pusher) push(n int) error {
 	return nil
 }
 
-// acknowledged is what was acknowledged so far.
+// acknowledged returns the images whose push was acknowledged so far.
 func (p *pusher) acknowledged() []pushed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +99,8 @@ func (p *pusher) stop() error {
 	return p.err
 }
 
-// copyTree copies a directory that changes meanwhile, as rsync would: what vanishes is left out.
+// copyTree copies a directory that may change during the copy. Like rsync, it skips files that
+// vanish.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -135,9 +137,8 @@ func copyFile(from, to string) error {
 	return errors.Join(err, dst.Close())
 }
 
-// TestBackupWhilePushing does what docs/operate.md says, with pushes and deletions going on all the
-// time, and reads back from the restored registry all that was acknowledged before the backup
-// began.
+// TestBackupWhilePushing follows docs/operate.md while clients push and delete. The restored
+// registry must have everything that was acknowledged before the backup began.
 func TestBackupWhilePushing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -174,7 +175,7 @@ func TestBackupWhilePushing(t *testing.T) {
 	if err := copyTree(filepath.Join(data, "blobs"), filepath.Join(restored, "blobs")); err != nil {
 		t.Fatal(err)
 	}
-	enough(len(before[0]) + 5) // the server went on
+	enough(len(before[0]) + 5) // the server continues during and after the backup
 	for _, pusher := range pushers {
 		if err := pusher.stop(); err != nil {
 			t.Fatal(err)
@@ -210,8 +211,8 @@ func TestBackupWhilePushing(t *testing.T) {
 	p.stop()
 }
 
-// wholeOrAbsent checks that an image pushed during or after the backup is there with all that it
-// names, or not at all. It returns 1 in the latter case.
+// wholeOrAbsent checks that an image pushed during or after the backup is complete or absent. It
+// returns 1 if it is absent.
 func wholeOrAbsent(t *testing.T, p *program, repo string, image pushed) int {
 	t.Helper()
 	status, _, _ := p.request("GET", "/v2/"+repo+"/manifests/"+image.tag, nil)

@@ -47,7 +47,7 @@ func (c *console) printConfig(l *config.Loaded) error {
 	return c.printTable(t)
 }
 
-// orDash makes an empty value visible.
+// orDash returns s, or "-" if s is empty.
 func orDash(s string) string {
 	if s == "" {
 		return "-"

@@ -48,7 +48,7 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
-// TestConfigCheckMasks: a password is shown neither when the value is right nor when it is wrong.
+// TestConfigCheckMasks: a password is not shown, neither in a valid value nor in a wrong one.
 func TestConfigCheckMasks(t *testing.T) {
 	for url, code := range map[string]int{"file:///b?token=hidden": 0, "file://u:hidden@/b": 0, "s3://u:hidden@b": 1} {
 		r := berth(t, []string{"BERTH_STORAGE_BUCKET=" + url}, "config", "check")
@@ -65,7 +65,8 @@ func TestConfigCheckRefuses(t *testing.T) {
 	}
 }
 
-// TestConfigCheckReadsFiles: what serve would refuse of the files, the check says.
+// TestConfigCheckReadsFiles: the check reports the same mistakes in files that keep serve from
+// starting.
 func TestConfigCheckReadsFiles(t *testing.T) {
 	bad := writeFile(t, "bad", "x\n")
 	good := newPairFiles(t, newPair(t, "one.test"))
@@ -116,7 +117,7 @@ func TestHealthcheck(t *testing.T) {
 		t.Errorf("stopping: %+v", r)
 	}
 	p.signal(syscall.SIGTERM)
-	p.ended(1)
+	p.awaitExit(1)
 	if r := check(); r.code != 1 || !strings.Contains(r.stderr, "not ready") {
 		t.Errorf("ended: %+v", r)
 	}

@@ -18,7 +18,8 @@ const (
 	tableEnd   = "<!-- end of settings -->\n"
 )
 
-// TestConfigurationPage: the page lists every setting with its default, its variable and its flag.
+// TestConfigurationPage: the page has a row for each setting, with its default, variable, flag and
+// meaning.
 func TestConfigurationPage(t *testing.T) {
 	data, err := os.ReadFile(docsFile)
 	if err != nil {

@@ -20,7 +20,8 @@ func (c *console) keyCommand() *cobra.Command {
 	return cmd
 }
 
-// keyJSON is a signing key as --json shows it. Times that are not known, or not yet, are left out.
+// keyJSON is a signing key in JSON output. Unknown times, and times that are still to come, are
+// left out.
 type keyJSON struct {
 	KID         string      `json:"kid"`
 	State       token.State `json:"state"`
@@ -73,7 +74,7 @@ func (c *console) keyRotateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		// There is one active key after every change, and it comes first.
+		// There is exactly one active key after each change, and it is the first.
 		if at := slices.IndexFunc(list, func(k token.KeyInfo) bool { return k.State == token.Next }); at >= 0 {
 			return c.say(cmd, keysJSON(list), "key %s is published and signs from %s on; until then %s does", list[at].KID, keyTime(list[at].Active), list[0].KID)
 		}
@@ -130,15 +131,15 @@ func (c *console) keyCertificateCommand() *cobra.Command {
 
 // keysCommand completes a command that works on the signing keys of the configuration.
 func (c *console) keysCommand(cmd *cobra.Command, f func(cmd *cobra.Command, keys *token.Manager, args []string) error) *cobra.Command {
-	rowsFlags(cmd.Flags(), "auth.key_file", "auth.token_ttl", "auth.upload_grace")
+	databaseFlags(cmd.Flags(), "auth.key_file", "auth.token_ttl", "auth.upload_grace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (failed error) {
 		l, err := config.Load(cmd.Flags(), c.environ)
 		if err != nil {
 			return err
 		}
 		o := token.Options{KeyFile: l.Auth.KeyFile, TTL: l.Auth.TokenTTL, UploadGrace: l.Auth.UploadGrace, RotateAfter: l.Auth.KeyRotation}
-		if o.KeyFile == "" { // else no database is touched
-			d, err := c.openRows(cmd.Context(), l)
+		if o.KeyFile == "" { // keys of a file need no database
+			d, err := c.openDatabase(cmd.Context(), l)
 			if err != nil {
 				return err
 			}
@@ -154,7 +155,7 @@ func (c *console) keysCommand(cmd *cobra.Command, f func(cmd *cobra.Command, key
 	return cmd
 }
 
-// keyTime is a moment for people to read.
+// keyTime returns a time for a table, "" for the zero time.
 func keyTime(t time.Time) string {
 	if t.IsZero() {
 		return ""

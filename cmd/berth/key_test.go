@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -16,7 +13,7 @@ import (
 	"time"
 )
 
-// keys runs a key command with --json and returns the keys that it prints.
+// keys runs a key command with --json and returns the keys in its output.
 func keys(t *testing.T, args ...string) []keyJSON {
 	t.Helper()
 	r := berth(t, nil, append(append([]string{"key"}, args...), "--json")...)
@@ -35,7 +32,7 @@ func keyStates(list []keyJSON) string {
 	return strings.Join(states, " ")
 }
 
-// TestKeyCommands follows the keys of a data directory that no server has used yet.
+// TestKeyCommands runs the key commands on a data directory without a server.
 func TestKeyCommands(t *testing.T) {
 	data := newData(t)
 	at := []string{"--data", data}
@@ -84,7 +81,7 @@ func TestKeyCommands(t *testing.T) {
 	}
 }
 
-// certificates checks that a command printed the certificate of each key.
+// certificates checks that the output of a command has the certificate of each key.
 func certificates(t *testing.T, r result, list []keyJSON) {
 	t.Helper()
 	rest := []byte(r.stdout)
@@ -102,19 +99,10 @@ func certificates(t *testing.T, r result, list []keyJSON) {
 	}
 }
 
-// TestKeyFileCommands: the keys of a file are shown and not changed, and no database is made for
-// that.
+// TestKeyFileCommands: keys in a file are listed but not changed, and no database is created.
 func TestKeyFileCommands(t *testing.T) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
 	data := newData(t)
-	file := writeFile(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	file := writeFile(t, "key.pem", string(newPair(t, "key").key))
 	at := []string{"--data", data, "--auth-key-file", file}
 	list := keys(t, append(at, "list")...)
 	if keyStates(list) != "active" || !list[0].Created.IsZero() {
@@ -124,7 +112,7 @@ func TestKeyFileCommands(t *testing.T) {
 	for _, args := range [][]string{{"rotate"}, {"rotate", "--now"}, {"revoke"}} {
 		command := append(append([]string{"key"}, args...), at...)
 		if args[0] == "revoke" {
-			command = append(command, "--", list[0].KID) // which may begin with a dash
+			command = append(command, "--", list[0].KID) // a KID may begin with a dash
 		}
 		r := berth(t, nil, command...)
 		if r.code != 1 || !strings.Contains(r.stderr, file) || !strings.Contains(r.stderr, "come from a file") {

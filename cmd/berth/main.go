@@ -1,7 +1,7 @@
-// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls, on
-// a directory and nothing else. This package has the commands: their flags, what they print and
-// their exit codes. Settings are in package config, the parts of a running registry in package
-// server, and what the registry does in the packages below them.
+// Command berth is an OCI registry in one program: `berth serve` takes pushes and answers pulls. It
+// needs a directory and nothing else. This package has the commands: their flags, what they print
+// and their exit codes. The settings are in package config, the parts of a running registry in
+// package server.
 package main
 
 import (
@@ -17,13 +17,13 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/server"
 )
 
-// console is the process as its commands see it.
+// console is what the commands use of the process.
 type console struct {
 	environ        []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	signals        func() <-chan os.Signal // from now on, interrupt and SIGTERM end nothing but come here
-	hangups        func() <-chan os.Signal // likewise SIGHUP
+	signals        func() <-chan os.Signal // delivers interrupt and SIGTERM, which then no longer end the process
+	hangups        func() <-chan os.Signal // likewise for SIGHUP
 	exit           func(code int)          // ends the process at once
 }
 
@@ -44,7 +44,8 @@ func catchHangups() <-chan os.Signal {
 	return signals
 }
 
-// run runs one command and returns the process's exit code: 0, or 1 after the error was printed.
+// run executes one command and returns the exit code of the process: 0, or 1 after printing the
+// error.
 func run(c *console, args []string) int {
 	root := &cobra.Command{
 		Use:           "berth",
@@ -66,15 +67,15 @@ func run(c *console, args []string) int {
 		}
 	}
 	if err := root.Execute(); err != nil {
-		c.complain(err)
+		c.reportError(err)
 		return 1
 	}
 	return 0
 }
 
-// complain tells why a command failed. A reader of standard error that stands still does not keep
-// the process for longer than server.LastWords.
-func (c *console) complain(err error) {
+// reportError prints why a command failed. It waits at most server.ExitTimeout, in case nothing
+// reads standard error.
+func (c *console) reportError(err error) {
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
@@ -82,12 +83,12 @@ func (c *console) complain(err error) {
 	}()
 	select {
 	case <-told:
-	case <-time.After(server.LastWords):
+	case <-time.After(server.ExitTimeout):
 	}
 }
 
-// refuseUnknown makes an error of a command that a group of commands does not have. Cobra would
-// show the group's help and report success, which a script takes for a user that was removed.
+// refuseUnknown makes an unknown subcommand of group an error. Cobra would print the group's help
+// and report success, which a script would take for success.
 func refuseUnknown(group *cobra.Command) {
 	group.Args = cobra.NoArgs
 	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestD4ErrorOfACommandUnread: the error of a command does not keep the process of which nobody
-// reads it.
+// TestD4ErrorOfACommandUnread: a command that fails ends after server.ExitTimeout, although nothing
+// reads its standard error.
 func TestD4ErrorOfACommandUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unread, stderr := io.Pipe()

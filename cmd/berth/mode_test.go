@@ -12,19 +12,19 @@ import (
 	"github.com/berth-registry/berth/auth/login"
 )
 
-// basic is a header with a user's name and password.
+// basic returns the header of Basic authentication.
 func basic(user, password string) []string {
 	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))}
 }
 
-// status is the answer to a ping.
+// status returns the status of GET /v2/.
 func (p *program) status(header ...string) int {
 	p.t.Helper()
 	status, _, _ := p.request("GET", "/v2/", nil, header...)
 	return status
 }
 
-// addUser makes a user by the command, beside whatever server runs on the data.
+// addUser adds a user by the command. A server may be running on the data.
 func addUser(t *testing.T, data, name, password string) {
 	t.Helper()
 	if r := berthReading(t, password+"\n", nil, "user", "add", name, "--password-stdin", "--data", data); r.code != 0 {
@@ -32,7 +32,7 @@ func addUser(t *testing.T, data, name, password string) {
 	}
 }
 
-// htpasswd writes a file with one user, alice with the password "secret".
+// htpasswd writes a file with the user alice, password "secret".
 func htpasswd(t *testing.T) string {
 	t.Helper()
 	hash, err := login.HashPassword("secret", 8)
@@ -42,7 +42,8 @@ func htpasswd(t *testing.T) string {
 	return writeFile(t, "htpasswd", "alice:"+hash+"\n")
 }
 
-// TestUserAddActsOnTheNextRequest: also on one that was refused a moment ago.
+// TestUserAddActsOnTheNextRequest: a new user can log in at once, even if the same credentials were
+// refused just before.
 func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil, "--auth-mode", "berth")
@@ -59,8 +60,8 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 	p.stop()
 }
 
-// TestFirstUserClosesARunningRegistry: an operator who adds a user expects the registry to be
-// closed from then on, also for an upload that has begun.
+// TestFirstUserClosesARunningRegistry: the first user turns authentication on, also for an upload
+// in progress.
 func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil, "--debug-addr", "127.0.0.1:0")
@@ -70,7 +71,7 @@ func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 1<<20)
 	u := beginUpload(t, p, len(content))
 	u.send(content[:len(content)/2])
-	u.arriving()
+	u.awaitStored()
 	addUser(t, data, "alice", "secret")
 	p.await("authentication", func() bool { return p.status() == http.StatusUnauthorized })
 	if status := p.status(basic("alice", "secret")...); status != http.StatusOK {
@@ -92,7 +93,7 @@ func TestFirstUserClosesARunningRegistry(t *testing.T) {
 	p.stop()
 }
 
-// TestRemovingTheLastUserDoesNotOpen: only auth.mode none does.
+// TestRemovingTheLastUserDoesNotOpen: only auth.mode none opens a registry again.
 func TestRemovingTheLastUserDoesNotOpen(t *testing.T) {
 	data := newData(t)
 	addUser(t, data, "alice", "secret")
@@ -137,7 +138,7 @@ func TestWhatTurnsAuthenticationOn(t *testing.T) {
 	}
 }
 
-// beyondLoopback starts a server that listens everywhere, and finds it on this machine.
+// beyondLoopback starts a server on all addresses, and sets p.url to the one on loopback.
 func beyondLoopback(t *testing.T, data string, args ...string) *program {
 	t.Helper()
 	p := serve(t, data, nil, append([]string{"--addr", "0.0.0.0:0"}, args...)...)
@@ -146,8 +147,8 @@ func beyondLoopback(t *testing.T, data string, args ...string) *program {
 	return p
 }
 
-// TestFirstStartBeyondLoopback: a new registry that others reach begins with a user, whose password
-// no log knows.
+// TestFirstStartBeyondLoopback: a new registry beyond loopback starts with a user, whose password
+// is not in the log.
 func TestFirstStartBeyondLoopback(t *testing.T) {
 	data := newData(t)
 	p := beyondLoopback(t, data)
@@ -179,7 +180,7 @@ func TestFirstStartBeyondLoopback(t *testing.T) {
 	p.stop()
 }
 
-// longWords finds words of n letters and digits as rand.Text writes them.
+// longWords returns the words of n letters and digits of rand.Text's alphabet.
 func longWords(text string, n int) []string {
 	var found []string
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", r) }) {
@@ -190,7 +191,8 @@ func longWords(text string, n int) []string {
 	return found
 }
 
-// TestDataWithoutUsersIsRefused: no setting says that others may have what only this machine had.
+// TestDataWithoutUsersIsRefused: an open registry with data does not start beyond loopback until it
+// has a user.
 func TestDataWithoutUsersIsRefused(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil)
@@ -224,7 +226,7 @@ func TestMemoryBeyondLoopbackIsRefused(t *testing.T) {
 	p.stop()
 }
 
-// TestHangupWithoutFiles: SIGHUP ends no server, whatever there is to read again.
+// TestHangupWithoutFiles: SIGHUP does not end a server that has no files to reload.
 func TestHangupWithoutFiles(t *testing.T) {
 	p := serve(t, newData(t), nil)
 	p.signal(syscall.SIGHUP)
@@ -235,7 +237,7 @@ func TestHangupWithoutFiles(t *testing.T) {
 	p.stop()
 }
 
-// TestStopIgnoresHangups: nor does it while the server stops.
+// TestStopIgnoresHangups: SIGHUP does not end a server that is stopping.
 func TestStopIgnoresHangups(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
 	p.signal(syscall.SIGTERM)
@@ -249,5 +251,5 @@ func TestStopIgnoresHangups(t *testing.T) {
 		t.Errorf("ping: %d", status)
 	}
 	p.signal(os.Interrupt)
-	p.ended(1)
+	p.awaitExit(1)
 }

@@ -14,13 +14,13 @@ import (
 const (
 	passwordStdinFlag = "password-stdin"
 
-	// maxPasswordInput is more than any password may have: why it may not have more is told where
-	// it is hashed.
+	// maxPasswordInput is the most bytes that are read. It is more than any password may have; the
+	// hash has the exact limit.
 	maxPasswordInput = 4 << 10
 )
 
-// newPassword reads a password for somebody: one line of standard input with --password-stdin, else
-// what is typed twice at the terminal.
+// newPassword reads a new password: one line of standard input with --password-stdin, otherwise
+// from the terminal, where it is typed twice.
 func (c *console) newPassword(cmd *cobra.Command) (string, error) {
 	fromStdin, err := cmd.Flags().GetBool(passwordStdinFlag)
 	if err != nil {
@@ -36,7 +36,7 @@ func (c *console) newPassword(cmd *cobra.Command) (string, error) {
 	return c.askPassword(int(file.Fd()))
 }
 
-// readPassword reads the only line of r.
+// readPassword returns the only line of r.
 func readPassword(r io.Reader) (string, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxPasswordInput+1))
 	switch {
@@ -52,20 +52,20 @@ func readPassword(r io.Reader) (string, error) {
 	return password, nil
 }
 
-// askPassword asks twice, and shows nothing of what is typed.
+// askPassword asks twice, without echo.
 func (c *console) askPassword(terminal int) (string, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
 		return "", err
 	}
-	// Who gives up in the middle wants to see again what he types.
+	// An interrupt must not leave the terminal without echo.
 	answered := make(chan struct{})
 	defer close(answered)
 	signals := c.signals()
 	go func() {
 		select {
 		case <-signals:
-			term.Restore(terminal, before) // nothing more can be done about an error
+			term.Restore(terminal, before) // an error cannot be handled here
 			c.exit(1)
 		case <-answered:
 		}

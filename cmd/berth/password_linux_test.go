@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asked runs a command at a terminal, answers what it asks, and returns its exit code with all that
-// was on the screen.
-func asked(t *testing.T, data string, answers []string, args ...string) (code int, seen string) {
+// runAtTerminal runs a command at a terminal and types the answers to its questions. It returns the
+// exit code and the content of the screen.
+func runAtTerminal(t *testing.T, data string, answers []string, args ...string) (code int, seen string) {
 	t.Helper()
 	screen, terminal := openTerminal(t)
 	cmd := command(t, nil, append(args, "--data", data)...)
@@ -32,7 +32,7 @@ func asked(t *testing.T, data string, answers []string, args ...string) (code in
 				if until != "" {
 					t.Fatalf("the screen ends with %q instead of %q", shown, until)
 				}
-				return // the last writer is gone
+				return // the last writer has closed the terminal
 			}
 			shown.Write(b)
 		}
@@ -47,14 +47,14 @@ func asked(t *testing.T, data string, answers []string, args ...string) (code in
 		}
 	}
 	read("")
-	_ = cmd.Wait() // whose error the exit code tells
+	_ = cmd.Wait() // the exit code is enough
 	if !echoes(t, screen) {
 		t.Errorf("after %q the terminal shows nothing any more", answers)
 	}
 	return cmd.ProcessState.ExitCode(), shown.String()
 }
 
-// echoes reports whether the terminal of a screen shows what is typed.
+// echoes reports whether the terminal shows what is typed.
 func echoes(t *testing.T, screen *os.File) bool {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(int(screen.Fd()), unix.TCGETS)
@@ -64,7 +64,7 @@ func echoes(t *testing.T, screen *os.File) bool {
 	return state.Lflag&unix.ECHO != 0
 }
 
-// At a terminal a password is asked for twice, and not shown.
+// TestPasswordIsAskedFor: at a terminal a password is asked for twice, without echo.
 func TestPasswordIsAskedFor(t *testing.T) {
 	data := newData(t)
 	for _, c := range []struct {
@@ -74,14 +74,14 @@ func TestPasswordIsAskedFor(t *testing.T) {
 	}{
 		{[]string{"typed secret\n", "typed sekret\n"}, 1, "two different passwords"},
 		{[]string{"typed secret\n", "typed secret\n"}, 0, "added user alice"},
-		{nil, 1, "already"}, // before anything is asked
+		{nil, 1, "already"}, // before it asks for a password
 	} {
-		code, seen := asked(t, data, c.answers, "user", "add", "alice")
+		code, seen := runAtTerminal(t, data, c.answers, "user", "add", "alice")
 		if code != c.code || !strings.Contains(seen, c.want) || strings.Contains(seen, "typed") {
 			t.Errorf("%q: %d, %q", c.answers, code, seen)
 		}
 	}
-	if code, seen := asked(t, data, []string{"half a secr\x03"}, "user", "passwd", "alice"); code != 1 || strings.Contains(seen, "changed") {
+	if code, seen := runAtTerminal(t, data, []string{"half a secr\x03"}, "user", "passwd", "alice"); code != 1 || strings.Contains(seen, "changed") {
 		t.Errorf("interrupted: %d, %q", code, seen)
 	}
 	p := serve(t, data, nil)
@@ -90,9 +90,9 @@ func TestPasswordIsAskedFor(t *testing.T) {
 	}
 }
 
-// Neither a password nor a token is anywhere in the data directory.
+// TestSecretsAreNotKept: the data directory has neither passwords nor tokens.
 func TestSecretsAreNotKept(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("the very password", "user", "add", "alice", "--password-stdin")
 	token := strings.TrimSpace(o.ok("", "token", "create", "--owner", "alice", "--scope", "repository:**:pull"))
 	if files := grep(t, o.data, "alice"); len(files) == 0 {

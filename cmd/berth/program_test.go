@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// runMain makes the test binary be berth: the tests start themselves as the very program, with
-// whatever the test was built with (the race detector, coverage).
+// runMain makes the test binary run as berth. The tests start themselves as the program, so that it
+// is built like the test (the race detector, coverage).
 const runMain = "BERTH_TEST_RUN_MAIN=1"
 
 func TestMain(m *testing.M) {
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// command is berth with arguments, in an environment without settings but env's.
+// command returns berth with arguments, in an environment without any settings but those of env.
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -47,11 +47,11 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// commandTimeout is when a command that should end is given up, such as a serve that should refuse
-// to start.
+// commandTimeout bounds the wait for a process: a command that should end, or a server that should
+// do something.
 const commandTimeout = 2 * time.Minute
 
-// result is what a finished command left.
+// result is the outcome of a command that has ended.
 type result struct {
 	code           int
 	stdout, stderr string
@@ -96,7 +96,7 @@ type program struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// output is a file that a program writes to and that may be read meanwhile.
+// output is a file that a program writes to and a test reads at the same time.
 type output struct{ *os.File }
 
 func newOutput(t *testing.T) output {
@@ -109,7 +109,7 @@ func newOutput(t *testing.T) output {
 	return output{f}
 }
 
-// String is what was written so far.
+// String returns what has been written so far.
 func (o output) String() string {
 	content, err := os.ReadFile(o.Name())
 	if err != nil {
@@ -123,18 +123,18 @@ type startLine struct {
 	Msg, Addr, URL, Auth, Data, Push, Debug string
 }
 
-// serve starts a server on a free port and waits until it is ready. The test's end kills it, if it
-// still runs.
+// serve starts a server on a free port and waits until it is ready. The end of the test kills it if
+// it still runs.
 func serve(t *testing.T, data string, env []string, args ...string) *program {
 	t.Helper()
 	args = append([]string{"serve", "--data", data, "--addr", "127.0.0.1:0"}, args...)
 	p := &program{t: t, cmd: command(t, env, args...), log: newOutput(t), done: make(chan struct{})}
-	p.cmd.Stderr = p.log.File // which the program writes itself
+	p.cmd.Stderr = p.log.File // a file, so that the program writes it without a copying goroutine
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.cmd.Wait() // ProcessState says how it ended
+		_ = p.cmd.Wait() // ProcessState has the result
 		close(p.done)
 	}()
 	t.Cleanup(func() {
@@ -156,11 +156,15 @@ func serve(t *testing.T, data string, env []string, args ...string) *program {
 	return p
 }
 
-// await waits for something that the server does. It fails when the server ends before.
+// await waits for a condition of the server. It fails if the server ends before, or after
+// commandTimeout.
 func (p *program) await(what string, happened func() bool) {
 	p.t.Helper()
+	timeout := time.After(commandTimeout)
 	for !happened() {
 		select {
+		case <-timeout:
+			p.t.Fatalf("waited %v for %s", commandTimeout, what)
 		case <-p.done:
 			if !happened() {
 				p.t.Fatalf("the server ended (%v) before %s:\n%s", p.cmd.ProcessState, what, p.log)
@@ -178,23 +182,27 @@ func (p *program) signal(s os.Signal) {
 	}
 }
 
-// ended waits for the end of the process and checks its exit code.
-func (p *program) ended(code int) {
+// awaitExit waits for the end of the process and checks its exit code.
+func (p *program) awaitExit(code int) {
 	p.t.Helper()
-	<-p.done
+	select {
+	case <-p.done:
+	case <-time.After(commandTimeout):
+		p.t.Fatalf("the server does not end in %v", commandTimeout)
+	}
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
 		p.t.Errorf("exit code %d, want %d (%v)", got, code, p.cmd.ProcessState)
 	}
 }
 
-// stop asks the server to stop and waits until it did.
+// stop stops the server and requires exit code 0.
 func (p *program) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
-	p.ended(0)
+	p.awaitExit(0)
 }
 
-// request is one exchange. It fails the test when there is no answer.
+// request makes one exchange with the server. It fails the test if there is no answer.
 func (p *program) request(method, path string, body []byte, header ...string) (status int, h http.Header, answer []byte) {
 	p.t.Helper()
 	status, h, answer, err := exchange(method, p.url+path, body, header...)
@@ -204,8 +212,8 @@ func (p *program) request(method, path string, body []byte, header ...string) (s
 	return status, h, answer
 }
 
-// exchange sends a request on a connection of its own. Headers are names and values in turn; Host
-// counts as one.
+// exchange sends a request on a new connection. header has names and values in turn; Host may be
+// one of them.
 func exchange(method, url string, body []byte, header ...string) (int, http.Header, []byte, error) {
 	req, err := http.NewRequest(method, url, bytes.NewReader(body))
 	if err != nil {
@@ -232,7 +240,7 @@ func digestOf(content []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// expect makes an error of an answer that is not the wanted one.
+// expect returns err, or an error if the answer does not have the expected status.
 func expect(want int, what string, status int, answer []byte, err error) error {
 	if err == nil && status != want {
 		err = fmt.Errorf("%s: %d %s", what, status, answer)
@@ -264,7 +272,7 @@ func pushImage(url, repo, tag string, layer []byte) (manifest []byte, err error)
 	return manifest, expect(http.StatusCreated, "push of a manifest", status, answer, err)
 }
 
-// pullImage checks that an image is there whole, under its tag and its digest.
+// pullImage checks that an image can be pulled unchanged by its tag and by its digest.
 func pullImage(url, repo, tag string, manifest, layer []byte) error {
 	for path, want := range map[string][]byte{
 		"/manifests/" + tag:                manifest,
@@ -282,10 +290,10 @@ func pullImage(url, repo, tag string, manifest, layer []byte) error {
 	return nil
 }
 
-// newData is the path of a data directory that does not exist yet.
+// newData returns the path of a data directory that does not exist yet.
 func newData(t *testing.T) string { return filepath.Join(t.TempDir(), "berth-data") }
 
-// writeFile makes a file that is the only one in its directory.
+// writeFile writes a file into a new directory and returns its path.
 func writeFile(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

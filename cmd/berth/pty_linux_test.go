@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal makes a pseudo terminal: what is written to the terminal comes out of the screen.
+// openTerminal makes a pseudo terminal. The screen is the other side: it returns what is written to
+// the terminal.
 func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -37,8 +38,8 @@ func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	return screen, terminal
 }
 
-// TestFirstPasswordIsForTheTerminal: where a new registry is started on a terminal, the password is
-// shown there, once, unless the log is to be JSON.
+// TestFirstPasswordIsForTheTerminal: the first start on a terminal shows the password there, once,
+// unless the log is JSON.
 func TestFirstPasswordIsForTheTerminal(t *testing.T) {
 	for format, shown := range map[string]int{"auto": 1, "text": 1, "json": 0} {
 		t.Run(format, func(t *testing.T) {
@@ -53,7 +54,7 @@ func TestFirstPasswordIsForTheTerminal(t *testing.T) {
 			p := &program{t: t, cmd: cmd, log: newOutput(t), done: make(chan struct{})}
 			read := make(chan struct{})
 			go func() {
-				_, _ = io.Copy(p.log, screen) // which fails when the last writer is gone
+				_, _ = io.Copy(p.log, screen) // fails when the last writer has closed the terminal
 				close(read)
 			}()
 			go func() {
@@ -82,7 +83,7 @@ func TestFirstPasswordIsForTheTerminal(t *testing.T) {
 	}
 }
 
-// grep finds the files under a directory that have the text in them.
+// grep returns the files below a directory that contain a text.
 func grep(t *testing.T, dir, text string) []string {
 	t.Helper()
 	var found []string

@@ -25,7 +25,7 @@ func (c *console) robotCreateCommand() *cobra.Command {
 		Example: "  berth robot create deployer --scope 'repository:prod/**:pull' --expires 90d --cidr 10.20.0.0/16",
 		Args:    cobra.ExactArgs(1),
 	}
-	rowsFlags(cmd.Flags())
+	databaseFlags(cmd.Flags())
 	tokenFlags(cmd.Flags())
 	groups := cmd.Flags().StringArray(groupFlag, nil, "group that the robot is in; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -23,32 +23,32 @@ import (
 
 const jsonFlag = "json"
 
-// rowsFlags adds what every command on the database has: --config, --json, the settings that say
-// where the database is, and further ones by their keys. What has no flag can still be set in the
-// file or the environment.
-func rowsFlags(flags *pflag.FlagSet, keys ...string) {
+// databaseFlags adds the flags of every command on the database: --config, --json, the settings
+// that locate the database, and the settings with the given keys. Other settings can still come
+// from the file or the environment.
+func databaseFlags(flags *pflag.FlagSet, keys ...string) {
 	config.AddFlags(flags, append([]string{"data", "storage.bucket", "database.url"}, keys...)...)
 	flags.Bool(jsonFlag, false, "print JSON")
 }
 
-// withAccounts loads the configuration for a command that has rowsFlags, opens the database beside
-// whatever server may run on it, runs f on its accounts, and closes it.
+// withAccounts loads the configuration for a command that has databaseFlags, opens the database,
+// calls f with its accounts, and closes the database. A server may be running on it.
 func (c *console) withAccounts(cmd *cobra.Command, f func(accounts *account.Service) error) error {
 	l, err := config.Load(cmd.Flags(), c.environ)
 	if err != nil {
 		return err
 	}
-	d, err := c.openRows(cmd.Context(), l)
+	d, err := c.openDatabase(cmd.Context(), l)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(account.New(rows.New(d), time.Now)), d.Close())
 }
 
-// openRows opens the database for a command. It works beside a running server, and before the first
-// start of one: then the data directory is made as serve would make it. A database in memory is
-// refused, since it is its server's alone.
-func (c *console) openRows(ctx context.Context, l *config.Loaded) (*db.DB, error) {
+// openDatabase opens the database for a command. A server may be running on it. Before the first
+// start of a server it makes the data directory, as serve would. It refuses a database in memory,
+// which only its own server can reach.
+func (c *console) openDatabase(ctx context.Context, l *config.Loaded) (*db.DB, error) {
 	if l.InMemory() {
 		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}
@@ -62,7 +62,7 @@ func (c *console) openRows(ctx context.Context, l *config.Loaded) (*db.DB, error
 	return d, nil
 }
 
-// table is what a command found, for people to read. Every row has as many cells as the head.
+// table is the output of a command for people. Each row has as many cells as the head.
 type table struct {
 	head []string
 	rows [][]string
@@ -71,8 +71,8 @@ type table struct {
 // add adds a row.
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// show prints what a command found: v as JSON with --json, else the table. A nil slice in v would
-// be null in JSON: give an empty one.
+// show prints the result of a query: v as JSON with --json, otherwise the table. A slice in v must
+// not be nil, because JSON would have null for it.
 func (c *console) show(cmd *cobra.Command, v any, t table) error {
 	if asJSON, err := cmd.Flags().GetBool(jsonFlag); err != nil || asJSON {
 		return errors.Join(err, c.printJSON(v))
@@ -80,7 +80,7 @@ func (c *console) show(cmd *cobra.Command, v any, t table) error {
 	return c.printTable(t)
 }
 
-// say prints what a command did: v as JSON with --json, else a sentence.
+// say prints the result of a change: v as JSON with --json, otherwise a sentence.
 func (c *console) say(cmd *cobra.Command, v any, format string, args ...any) error {
 	asJSON, err := cmd.Flags().GetBool(jsonFlag)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestRowsCommand: a command on the rows finds the database as serve does, makes it where there is
-// none, and prints for people or for programs.
+// TestRowsCommand: a command on the database finds it by the same settings as serve, creates it if
+// there is none, and prints a table or JSON.
 func TestRowsCommand(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
@@ -42,8 +42,7 @@ func TestRowsCommand(t *testing.T) {
 	}
 }
 
-// TestEmptyListIsNoNull: programs that read JSON find a list where there is one, of whatever
-// length.
+// TestEmptyListIsNoNull: an empty list in JSON is [], not null.
 func TestEmptyListIsNoNull(t *testing.T) {
 	data := newData(t)
 	for _, kind := range []string{"user", "robot", "token"} {

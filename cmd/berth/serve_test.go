@@ -84,7 +84,7 @@ func TestKillAndRestart(t *testing.T) {
 	}
 	p.signal(os.Kill)
 	<-p.done
-	// What an earlier version left that was killed in a push.
+	// A temporary file, as earlier versions leave it when they are killed during a push.
 	temporary := filepath.Join(data, "blobs", "content", "00", "a-1.18ea2d11d1382c68.tmp")
 	if err := os.WriteFile(temporary, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestKillAndRestart(t *testing.T) {
 	p.stop()
 }
 
-// TestServeRefuses holds starts that must fail, and what they say.
+// TestServeRefuses has starts that must fail, with parts of their messages.
 func TestServeRefuses(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -133,7 +133,7 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// TestForeignBucket: a database and a bucket that are not of one registry do not serve together.
+// TestForeignBucket: a server refuses a bucket that belongs to another registry than the database.
 func TestForeignBucket(t *testing.T) {
 	one, two := newData(t), newData(t)
 	serve(t, one, nil).stop()
@@ -228,8 +228,8 @@ func TestMetrics(t *testing.T) {
 	p.stop()
 }
 
-// TestRuntimeSettings: the settings reach the runtime, and its own variables win over defaults
-// only.
+// TestRuntimeSettings: the settings reach the Go runtime. The runtime's own variables override only
+// the defaults.
 func TestRuntimeSettings(t *testing.T) {
 	for _, test := range []struct {
 		name, gogc, limit string
@@ -255,8 +255,8 @@ func TestRuntimeSettings(t *testing.T) {
 	}
 }
 
-// TestR6WideProxies has networks as trusted proxies in which others are: `config check` and the log
-// of `serve` warn.
+// TestR6WideProxies: `config check` and `serve` warn about trusted proxies that are networks with
+// other hosts in them.
 func TestR6WideProxies(t *testing.T) {
 	policy := writeFile(t, "policy.yaml", `policy:
   - {name: inside, who: [anonymous], when: {ip: [10.20.0.0/16, 2001:db8::/48]}, repos: ['**'], allow: [pull]}

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// slowUpload is a PATCH whose body the test sends bit by bit, on a raw connection: it decides what
-// has left.
+// slowUpload is a PATCH on a raw connection. The test sends its body in pieces and so decides how
+// much of it the server can have.
 type slowUpload struct {
 	t        *testing.T
 	p        *program
@@ -24,7 +24,7 @@ type slowUpload struct {
 	location string
 }
 
-// beginUpload opens a session and sends the head of a PATCH that promises length bytes.
+// beginUpload opens an upload session and sends the header of a PATCH with a body of length bytes.
 func beginUpload(t *testing.T, p *program, length int) *slowUpload {
 	t.Helper()
 	status, header, answer := p.request("POST", "/v2/app/blobs/uploads/", nil)
@@ -48,16 +48,15 @@ func (u *slowUpload) send(b []byte) {
 	}
 }
 
-// arriving waits until the server has put bytes of the body into its bucket: more than any other
-// object there has.
-func (u *slowUpload) arriving() {
+// awaitStored waits until the server has written part of the body to the bucket, which has no other
+// object of that size.
+func (u *slowUpload) awaitStored() {
 	u.t.Helper()
-	u.p.await("bytes in the bucket", func() bool { return largeObject(u.p.line.Data) })
+	u.p.await("bytes in the bucket", func() bool { return hasLargeObject(u.p.line.Data) })
 }
 
-// largeObject reports whether the bucket in a data directory has an object, or a part, of 64 KiB or
-// more.
-func largeObject(data string) bool {
+// hasLargeObject reports whether the bucket in a data directory has an object of 64 KiB or more.
+func hasLargeObject(data string) bool {
 	found := false
 	err := filepath.WalkDir(filepath.Join(data, "blobs", "content"), func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -65,7 +64,7 @@ func largeObject(data string) bool {
 				found = true
 			}
 		}
-		return nil // what is deleted meanwhile is not there
+		return nil // a file may be deleted during the walk
 	})
 	return err == nil && found
 }
@@ -79,8 +78,8 @@ func (u *slowUpload) answer() *http.Response {
 	return resp
 }
 
-// refuses waits until nobody listens on the server's address.
-func (p *program) refuses() {
+// awaitRefusal waits until the server's address refuses connections.
+func (p *program) awaitRefusal() {
 	p.t.Helper()
 	p.await("the end of listening", func() bool {
 		conn, err := net.Dial("tcp", p.line.Addr)
@@ -91,17 +90,17 @@ func (p *program) refuses() {
 	})
 }
 
-// TestStopRecordsUploads: an upload that does not finish in time is cut, keeps what arrived, and
-// goes on after the restart.
+// TestStopRecordsUploads: an upload that does not finish in time is cut. What arrived is recorded,
+// and the upload continues after the restart.
 func TestStopRecordsUploads(t *testing.T) {
 	data := newData(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB
 	p := serve(t, data, nil, "--shutdown-grace", "50ms", "--shutdown-record", "1h")
 	u := beginUpload(t, p, len(content))
 	u.send(content[:3*len(content)/4])
-	u.arriving()
+	u.awaitStored()
 	p.signal(syscall.SIGTERM)
-	p.ended(0)
+	p.awaitExit(0)
 	if !strings.Contains(p.log.String(), "uploads record what arrived") || strings.Contains(p.log.String(), "are cut") {
 		t.Error("the log does not say so")
 	}
@@ -123,25 +122,24 @@ func TestStopRecordsUploads(t *testing.T) {
 	p.stop()
 }
 
-// TestStopLetsRequestsFinish: what finishes in time is answered as ever, on an address that takes
-// no one else.
+// TestStopLetsRequestsFinish: a request that finishes in time gets its answer, while new
+// connections are refused.
 func TestStopLetsRequestsFinish(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
 	content := bytes.Repeat([]byte("x"), 1<<20)
 	u := beginUpload(t, p, len(content))
 	u.send(content[:len(content)/2])
-	u.arriving()
+	u.awaitStored()
 	p.signal(syscall.SIGTERM)
-	p.refuses()
+	p.awaitRefusal()
 	u.send(content[len(content)/2:])
 	if resp := u.answer(); resp.StatusCode != http.StatusAccepted || resp.Header.Get("Range") != fmt.Sprintf("0-%d", len(content)-1) {
 		t.Errorf("%s, Range %q", resp.Status, resp.Header.Get("Range"))
 	}
-	p.ended(0)
+	p.awaitExit(0)
 }
 
-// TestStopDoesNotLinger: a stop does not wait for a body that is only read on because its request
-// was answered.
+// TestStopDoesNotLinger: a stop does not wait for the body of a request that is already answered.
 func TestStopDoesNotLinger(t *testing.T) {
 	p := serve(t, newData(t), nil, "--http-linger-time", "1h", "--shutdown-grace", "1h")
 	conn, err := net.Dial("tcp", p.line.Addr)
@@ -155,7 +153,7 @@ func TestStopDoesNotLinger(t *testing.T) {
 		t.Fatalf("answered %s", resp.Status)
 	}
 	go func() {
-		for { // it never stands still
+		for { // a byte now and then keeps the lingering alive
 			if _, err := conn.Write([]byte("x")); err != nil {
 				return
 			}
@@ -163,19 +161,19 @@ func TestStopDoesNotLinger(t *testing.T) {
 		}
 	}()
 	p.signal(syscall.SIGTERM)
-	p.ended(0)
+	p.awaitExit(0)
 }
 
-// TestStopCutsWhatDoesNotEnd: neither step of a stop waits without end.
+// TestStopCutsWhatDoesNotEnd: each step of a stop has a limit.
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-grace", "0s", "--shutdown-record", "0s")
 	u := beginUpload(t, p, 1<<20)
 	u.send(make([]byte, 1<<19))
-	u.arriving()
+	u.awaitStored()
 	p.stop()
 }
 
-// TestStopClosesIdleConnections: a client that keeps its connection does not hold up the stop.
+// TestStopClosesIdleConnections: an idle connection does not delay the stop.
 func TestStopClosesIdleConnections(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
 	conn, err := net.Dial("tcp", p.line.Addr)
@@ -200,7 +198,7 @@ func TestStopClosesIdleConnections(t *testing.T) {
 	}
 }
 
-// TestDelayServesOn: before it stops, a server that is not ready still serves everyone.
+// TestDelayServesOn: during shutdown.delay the server is not ready, but serves all requests.
 func TestDelayServesOn(t *testing.T) {
 	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
 	p.signal(syscall.SIGTERM)
@@ -212,13 +210,14 @@ func TestDelayServesOn(t *testing.T) {
 		t.Error(err)
 	}
 	p.signal(syscall.SIGINT)
-	p.ended(1)
+	p.awaitExit(1)
 	if !strings.Contains(p.log.String(), "a second signal: exit at once") {
 		t.Error("the last words are not in the log")
 	}
 }
 
-// TestSecondSignal ends a stop that waits for a request; what was acknowledged is there afterwards.
+// TestSecondSignal: a second signal ends a stop that waits for a request. After the restart,
+// everything that was acknowledged is there.
 func TestSecondSignal(t *testing.T) {
 	data := newData(t)
 	p := serve(t, data, nil, "--shutdown-grace", "1h")
@@ -229,11 +228,11 @@ func TestSecondSignal(t *testing.T) {
 	}
 	u := beginUpload(t, p, 1<<20)
 	u.send(make([]byte, 1<<19))
-	u.arriving()
+	u.awaitStored()
 	p.signal(syscall.SIGINT)
-	p.refuses()
+	p.awaitRefusal()
 	p.signal(syscall.SIGTERM)
-	p.ended(1)
+	p.awaitExit(1)
 
 	p = serve(t, data, nil)
 	if err := pullImage(p.url, "app", "1", manifest, layer); err != nil {
@@ -242,6 +241,6 @@ func TestSecondSignal(t *testing.T) {
 	if !strings.Contains(p.log.String(), "unfinished objects of an earlier run") {
 		t.Error("the half body of the first run was not released")
 	}
-	p.await("the deletion of the half body", func() bool { return !largeObject(p.line.Data) })
+	p.await("the deletion of the half body", func() bool { return !hasLargeObject(p.line.Data) })
 	p.stop()
 }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// pair is a certificate that signs itself, and its key.
+// pair is a self-signed certificate with its key.
 type pair struct{ certificate, key []byte }
 
 // newPair makes a pair for a name and the loopback addresses.
@@ -47,7 +47,7 @@ func newPair(t *testing.T, name string) pair {
 	}
 }
 
-// pairFiles are the files of a pair.
+// pairFiles is a pair in two files.
 type pairFiles struct {
 	t                *testing.T
 	certificate, key string
@@ -61,18 +61,18 @@ func newPairFiles(t *testing.T, p pair) pairFiles {
 	return f
 }
 
-// write replaces a file as tools do that renew certificates: by renaming another one.
+// write replaces a file by renaming a new one, as tools for renewing certificates do.
 func (f pairFiles) write(path string, content []byte) {
 	f.t.Helper()
 	replaceFile(f.t, path, string(content))
 }
 
-// args are the flags that name the files.
+// args returns the flags that name the files.
 func (f pairFiles) args() []string {
 	return []string{"--tls-certificate", f.certificate, "--tls-key", f.key}
 }
 
-// replaceFile renames a new file to a path.
+// replaceFile replaces a file by renaming a new one to its path.
 func replaceFile(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
@@ -83,7 +83,7 @@ func replaceFile(t *testing.T, path, content string) {
 	}
 }
 
-// peer is the name that the server's certificate has on a new connection.
+// peer returns the name in the server's certificate on a new connection.
 func (p *program) peer() string {
 	p.t.Helper()
 	conn, err := tls.Dial("tcp", p.line.Addr, &tls.Config{InsecureSkipVerify: true})
@@ -94,7 +94,7 @@ func (p *program) peer() string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-// client trusts one certificate, and speaks HTTP/2 if the server does.
+// client returns a client that trusts one certificate, and uses HTTP/2 if the server has it.
 func client(t *testing.T, p pair) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -138,8 +138,8 @@ func TestTLS(t *testing.T) {
 	p.stop()
 }
 
-// TestCertificateIsReplaced under a live server, one file after the other: connections go on with
-// what they have, and new ones never get a certificate without its key.
+// TestCertificateIsReplaced replaces the files of a running server one after the other. Existing
+// connections continue, and new ones never get a certificate without its key.
 func TestCertificateIsReplaced(t *testing.T) {
 	one, two := newPair(t, "one.test"), newPair(t, "two.test")
 	files := newPairFiles(t, one)

@@ -35,7 +35,7 @@ func (c *console) tokenCommand() *cobra.Command {
 	return cmd
 }
 
-// tokenFlags are what a new token may do, from where, and until when.
+// tokenFlags adds the flags of a new token: what it may do, from where, and until when.
 func tokenFlags(flags *pflag.FlagSet) {
 	flags.StringArray(scopeFlag, nil, "what the token may do at most, as repository:PATTERN:ACTIONS or registry:catalog:*; may be repeated")
 	flags.String(expiresFlag, account.DefaultLifetime, "how long the token is good for, as 90d or 12h; 366d at most")
@@ -43,7 +43,7 @@ func tokenFlags(flags *pflag.FlagSet) {
 	flags.StringArray(cidrFlag, nil, "address or network that the token may be used from; may be repeated")
 }
 
-// newToken returns what tokenFlags say.
+// newToken returns the token that the flags of tokenFlags describe.
 func newToken(flags *pflag.FlagSet) (t account.TokenOptions, err error) {
 	scopes, err := flags.GetStringArray(scopeFlag)
 	if err != nil {
@@ -98,10 +98,10 @@ func (c *console) tokenCreateCommand() *cobra.Command {
 		Example: "  berth token create --owner alice --scope 'repository:team-a/**:pull' --expires 90d",
 		Args:    cobra.NoArgs,
 	}
-	rowsFlags(cmd.Flags())
+	databaseFlags(cmd.Flags())
 	tokenFlags(cmd.Flags())
 	owner := cmd.Flags().String(ownerFlag, "", "user whose token it is, or robot+NAME")
-	cmd.MarkFlagRequired(ownerFlag) // fails for no flag of that name
+	cmd.MarkFlagRequired(ownerFlag) // fails only for a flag that does not exist
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		wanted, err := newToken(cmd.Flags())
 		if err != nil {
@@ -122,7 +122,7 @@ func (c *console) tokenCreateCommand() *cobra.Command {
 	return cmd
 }
 
-// showSecret prints a new token, its secret alone to standard output.
+// showSecret prints a new token. Standard output gets the secret alone, so that it can be piped.
 func (c *console) showSecret(cmd *cobra.Command, t account.Token, secret string) error {
 	fmt.Fprintf(c.stderr, "token %d of %s, good until %s; this is the only time it is shown:\n",
 		t.ID, t.Owner, t.Expires.Format(time.DateTime+" MST"))
@@ -138,7 +138,7 @@ func (c *console) tokenListCommand() *cobra.Command {
 		Short: "List tokens, and the sessions of CI jobs",
 		Args:  cobra.NoArgs,
 	}
-	rowsFlags(cmd.Flags())
+	databaseFlags(cmd.Flags())
 	owner := cmd.Flags().String(ownerFlag, "", "only those of this user, or robot+NAME")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return c.withAccounts(cmd, func(accounts *account.Service) error {
@@ -156,7 +156,7 @@ func (c *console) tokenListCommand() *cobra.Command {
 	return cmd
 }
 
-// listTokens returns the tokens of the account with a user name, or all if that is "".
+// listTokens returns the tokens of an account by its user name, or all tokens if owner is "".
 func listTokens(ctx context.Context, accounts *account.Service, owner string) ([]account.Token, error) {
 	if owner == "" {
 		return accounts.Tokens(ctx)
@@ -190,7 +190,7 @@ func (c *console) tokenRevokeCommand() *cobra.Command {
 		Short: "Revoke a token, or end a session, for good",
 		Args:  cobra.ExactArgs(1),
 	}
-	rowsFlags(cmd.Flags())
+	databaseFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := strconv.ParseInt(args[0], 10, 64)
 		if err != nil {
@@ -206,7 +206,7 @@ func (c *console) tokenRevokeCommand() *cobra.Command {
 	return cmd
 }
 
-// tokenInfo is a token as commands print it.
+// tokenInfo is a token in the output of commands.
 type tokenInfo struct {
 	ID       int64      `json:"id"`
 	Kind     string     `json:"kind"`

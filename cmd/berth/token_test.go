@@ -12,7 +12,7 @@ import (
 )
 
 func TestTokenCreate(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	var got struct {
 		tokenInfo
@@ -32,7 +32,7 @@ func TestTokenCreate(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got.tokenInfo, want)
 	}
 
-	// Standard output has the token and nothing else, for a pipe; what it is stands beside.
+	// Standard output has only the token, for a pipe. The description is on standard error.
 	r := o.run("", "token", "create", "--owner", "alice", "--scope", "repository:**:pull")
 	secret, newline := strings.CutSuffix(r.stdout, "\n")
 	if _, err := login.ParseSecret(secret); err != nil || !newline || strings.Contains(r.stderr, secret) || !strings.Contains(r.stderr, "token 2 of alice") {
@@ -44,7 +44,7 @@ func TestTokenCreate(t *testing.T) {
 }
 
 func TestTokenList(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	o.ok("", "robot", "create", "deployer", "--scope", "repository:**:pull")
 	secret := strings.TrimSpace(o.ok("", "token", "create", "--owner", "alice", "--scope", "repository:**:pull"))
@@ -93,7 +93,7 @@ func TestTokenTable(t *testing.T) {
 }
 
 func TestTokenRefuses(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	create := func(args ...string) []string { return append([]string{"token", "create"}, args...) }
 	scope := []string{"--owner", "alice", "--scope", "repository:**:pull"}

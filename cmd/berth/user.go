@@ -27,12 +27,12 @@ func (c *console) userCommand() *cobra.Command {
 	return cmd
 }
 
-// onAccount is what a command does with an account. Its args are those after the account's name.
-type onAccount func(cmd *cobra.Command, accounts *account.Service, a account.Account, args []string) error
+// accountFunc runs a command on an account. args are the arguments after the account's name.
+type accountFunc func(cmd *cobra.Command, accounts *account.Service, a account.Account, args []string) error
 
-// accountCommand makes cmd a command on the account of a kind that its first argument names.
-func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run onAccount) *cobra.Command {
-	rowsFlags(cmd.Flags())
+// accountCommand makes cmd a command on an account. The first argument is the account's name.
+func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run accountFunc) *cobra.Command {
+	databaseFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.withAccounts(cmd, func(accounts *account.Service) error {
 			a, err := accounts.Account(cmd.Context(), kind, args[0])
@@ -51,7 +51,7 @@ func (c *console) userAddCommand() *cobra.Command {
 		Short: "Add a user with a password",
 		Args:  cobra.ExactArgs(1),
 	}
-	rowsFlags(cmd.Flags())
+	databaseFlags(cmd.Flags())
 	groups := cmd.Flags().StringArray(groupFlag, nil, "group that the user is in; may be repeated")
 	cmd.Flags().Bool(passwordStdinFlag, false, "read the password from standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -64,7 +64,7 @@ func (c *console) userAddCommand() *cobra.Command {
 }
 
 func (c *console) addUser(cmd *cobra.Command, accounts *account.Service, name string, groups []string) error {
-	// Before a person is asked for a password.
+	// Checked here too, so that nobody types a password for a name that is taken.
 	if err := accounts.CheckUnused(cmd.Context(), auth.User, name); err != nil {
 		return err
 	}
@@ -118,14 +118,14 @@ func (c *console) userGroupsCommand() *cobra.Command {
 
 func (c *console) userListCommand() *cobra.Command { return c.accountListCommand(auth.User) }
 
-// accountListCommand lists the accounts of a kind.
+// accountListCommand returns the command that lists the accounts of a kind.
 func (c *console) accountListCommand(kind auth.Kind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the " + string(kind) + "s of the database",
 		Args:  cobra.NoArgs,
 	}
-	rowsFlags(cmd.Flags())
+	databaseFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return c.withAccounts(cmd, func(accounts *account.Service) error {
 			list := []accountInfo{}
@@ -146,7 +146,7 @@ func (c *console) accountListCommand(kind auth.Kind) *cobra.Command {
 
 func (c *console) userRemoveCommand() *cobra.Command { return c.accountRemoveCommand(auth.User) }
 
-// accountRemoveCommand removes an account of a kind.
+// accountRemoveCommand returns the command that removes an account of a kind.
 func (c *console) accountRemoveCommand(kind auth.Kind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
@@ -162,7 +162,7 @@ func (c *console) accountRemoveCommand(kind auth.Kind) *cobra.Command {
 	})
 }
 
-// userDisableCommand disables a user or, with false, enables one.
+// userDisableCommand returns the command that disables a user or, if disable is false, enables one.
 func (c *console) userDisableCommand(disable bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "disable NAME",
@@ -182,7 +182,7 @@ func (c *console) userDisableCommand(disable bool) *cobra.Command {
 	})
 }
 
-// accountInfo is an account as commands print it.
+// accountInfo is an account in the output of commands.
 type accountInfo struct {
 	Kind     string    `json:"kind"`
 	Name     string    `json:"name"`

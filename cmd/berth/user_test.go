@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// onRows runs commands on one data directory.
-type onRows struct {
+// cli runs commands on one data directory.
+type cli struct {
 	t    *testing.T
 	data string
 }
 
-// run runs a command, whose standard input is input, to its end.
-func (o onRows) run(input string, args ...string) result {
+// run runs a command to its end, with input as its standard input.
+func (o cli) run(input string, args ...string) result {
 	o.t.Helper()
 	return berthReading(o.t, input, nil, append(args, "--data", o.data)...)
 }
 
-// ok runs a command that must go well and returns its standard output.
-func (o onRows) ok(input string, args ...string) string {
+// ok runs a command that must succeed and returns its standard output.
+func (o cli) ok(input string, args ...string) string {
 	o.t.Helper()
 	r := o.run(input, args...)
 	if r.code != 0 {
@@ -31,8 +31,8 @@ func (o onRows) ok(input string, args ...string) string {
 	return r.stdout
 }
 
-// into runs a command that must go well with --json, and reads its output.
-func (o onRows) into(v any, input string, args ...string) {
+// into runs a command that must succeed with --json, and decodes its output.
+func (o cli) into(v any, input string, args ...string) {
 	o.t.Helper()
 	out := o.ok(input, append(args, "--json")...)
 	if err := json.Unmarshal([]byte(out), v); err != nil {
@@ -40,9 +40,9 @@ func (o onRows) into(v any, input string, args ...string) {
 	}
 }
 
-// refused runs a command that must fail with an error that has all of these words, and print
-// nothing else.
-func (o onRows) refused(input string, words []string, args ...string) {
+// refused runs a command that must fail. Its error must contain all of the words, and standard
+// output must be empty.
+func (o cli) refused(input string, words []string, args ...string) {
 	o.t.Helper()
 	r := o.run(input, args...)
 	if r.code != 1 || r.stdout != "" {
@@ -57,7 +57,7 @@ func (o onRows) refused(input string, words []string, args ...string) {
 
 // The life of a user, beside a server that notices each step with the next request.
 func TestUserBesideServer(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("first password\r\n", "user", "add", "alice", "--password-stdin")
 	p := serve(t, o.data, nil)
 	status := func(what, password string, want int) {
@@ -91,7 +91,7 @@ func TestUserBesideServer(t *testing.T) {
 }
 
 func TestUserList(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	var list []accountInfo
 	if out := o.ok("", "user", "list", "--json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("nobody is %s", out)
@@ -132,7 +132,7 @@ func TestUserList(t *testing.T) {
 }
 
 func TestUserRefuses(t *testing.T) {
-	o := onRows{t, newData(t)}
+	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	long := strings.Repeat("x", 73)
 	for _, c := range []struct {

@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what the Go linker recorded: a tag, a tag-like name of a commit, or (devel).
+// version returns the version that the Go linker recorded: a tag, a pseudo-version of a commit, or
+// (devel).
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

@@ -13,7 +13,7 @@ const (
 	publicWrite = "policy:\n  - name: public\n    who: [anonymous]\n    repos: [\"public/**\"]\n    allow: [push]\n"
 )
 
-// token is the token that a request with the header gets for a scope.
+// token fetches a token for a scope with the credentials in the header.
 func (p *program) token(scope string, header ...string) string {
 	p.t.Helper()
 	status, _, answer := p.request("GET", "/v2/auth?service=berth&scope="+scope, nil, header...)
@@ -24,8 +24,8 @@ func (p *program) token(scope string, header ...string) string {
 	return got.Token
 }
 
-// TestPolicyIsReloaded when its file changes, and on SIGHUP. A file with a mistake leaves the old
-// one in force, and the log says once in which line it is.
+// TestPolicyIsReloaded: the policy is reloaded when its file changes, and on SIGHUP. A file with a
+// mistake changes nothing, and the log has the line of the mistake once.
 func TestPolicyIsReloaded(t *testing.T) {
 	file := writeFile(t, "policy.yaml", publicRead)
 	p := serve(t, newData(t), nil, "--auth-policy", file)
@@ -60,7 +60,7 @@ func TestPolicyIsReloaded(t *testing.T) {
 	p.stop()
 }
 
-// TestHtpasswdIsReloaded likewise.
+// TestHtpasswdIsReloaded: the same for htpasswd files.
 func TestHtpasswdIsReloaded(t *testing.T) {
 	file := htpasswd(t)
 	p := serve(t, newData(t), nil, "--auth-htpasswd", file)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestSettingsReachTokens: what clients are told and given is what the settings say.
+// TestSettingsReachTokens: challenges, tokens and discovery have the values of the settings.
 func TestSettingsReachTokens(t *testing.T) {
 	data := newData(t)
 	addUser(t, data, "alice", "secret")
@@ -33,7 +33,7 @@ func TestSettingsReachTokens(t *testing.T) {
 	p.stop()
 }
 
-// TestTrustedProxies: whose word about the client counts, and whose does not.
+// TestTrustedProxies: X-Forwarded-For counts only from a trusted proxy.
 func TestTrustedProxies(t *testing.T) {
 	for proxies, want := range map[string]string{"127.0.0.0/8": `"from":"10.1.2.3"`, "10.0.0.0/8": `"from":"127.0.0.1"`} {
 		p := serve(t, newData(t), nil, "--auth-mode", "berth", "--http-trusted-proxies", proxies)
@@ -46,8 +46,8 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
-// TestKeyFileIsReloaded: a key that is mounted signs instead of those in the database, and gives
-// way to the next one.
+// TestKeyFileIsReloaded: auth.key_file replaces the keys of the database, and is reloaded when it
+// changes.
 func TestKeyFileIsReloaded(t *testing.T) {
 	file := writeFile(t, "key.pem", string(newPair(t, "one").key))
 	p := serve(t, newData(t), nil, "--auth-mode", "berth", "--auth-key-file", file)

@@ -2,7 +2,8 @@ package config
 
 import "strings"
 
-// CommandLine returns a command on the database of this configuration, for people to copy.
+// CommandLine returns a berth command on the database of this configuration, quoted for a shell. It
+// is for messages, from which people copy it.
 func (c *Config) CommandLine(command string) string {
 	line := "berth " + command + " --data " + quoteArg(c.Data)
 	if c.Database.URL != c.defaultDatabase() {
@@ -11,7 +12,7 @@ func (c *Config) CommandLine(command string) string {
 	return line
 }
 
-// quoteArg quotes what a shell would take apart.
+// quoteArg quotes an argument that a shell would split or expand.
 func quoteArg(arg string) string {
 	if !strings.ContainsAny(arg, " \t\"'$&;|<>()*?[]#~`\\!{}") {
 		return arg

@@ -2,7 +2,7 @@ package config
 
 import "testing"
 
-// TestCommandLine: what people copy means the same to a shell.
+// TestCommandLine: a shell parses the copied command into the same arguments.
 func TestCommandLine(t *testing.T) {
 	c := &Config{Data: "/data", Database: DatabaseConfig{URL: "sqlite:/data/berth.db"}}
 	if got, want := c.CommandLine("user add NAME"), "berth user add NAME --data /data"; got != want {

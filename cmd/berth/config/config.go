@@ -1,16 +1,16 @@
-// Package config is the settings of berth: one struct, filled from defaults, a file, the
-// environment and flags. Load checks each setting and resolves what follows from others, and its
-// errors name the setting, its source and what would be right, with secrets masked. The package
-// opens nothing but the configuration file.
+// Package config has the settings of berth: one struct, filled from defaults, a file, the
+// environment and flags. Load checks each setting and resolves what follows from others. Its errors
+// name the setting, its source and what would be right, with secrets masked. The package opens no
+// file but the configuration file.
 package config
 
 import "time"
 
-// Config is everything that can be set. Each field says by its tags what it is called in the
-// configuration file (koanf), what it means (doc), which words it takes (oneof), whether its value
-// may hold a password (secret), and, where it is not the key with dashes, the name of its flag
-// (flag). The environment variable of a key is BERTH_ and the key in upper case, dots turned into
-// underscores. docs/configuration.md is written from these tags by the tests of cmd/berth.
+// Config has every setting. The tags of a field are its key in the configuration file (koanf), its
+// meaning (doc), the values it may have (oneof), whether its value may hold a password (secret),
+// and the name of its flag (flag) if that is not the key with dashes. The environment variable of a
+// key is BERTH_ and the key in upper case, with underscores for dots. The tests of cmd/berth write
+// docs/configuration.md from these tags.
 type Config struct {
 	Data      string          `koanf:"data" doc:"Directory for the database and the blobs, made on the first start."`
 	HTTP      HTTPConfig      `koanf:"http"`
@@ -26,7 +26,7 @@ type Config struct {
 	Runtime   RuntimeConfig   `koanf:"runtime"`
 }
 
-// HTTPConfig is the address that clients talk to and what it puts up with.
+// HTTPConfig is the address that clients connect to, and the limits on their requests.
 type HTTPConfig struct {
 	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Port 0 takes a free one. Beyond loopback the first start makes a user admin, unless auth.mode is none."`
 	ExternalURL    []string      `koanf:"external_url" doc:"URLs under which clients reach the registry, the main one first: https://registry.example. Where they fetch tokens, and the issuer of those. Wanted behind a proxy that does not hand on the client's Host."`
@@ -39,20 +39,21 @@ type HTTPConfig struct {
 	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
 }
 
-// TLSConfig is what makes the address speak HTTPS.
+// TLSConfig is the certificate for HTTPS.
 type TLSConfig struct {
 	Certificate string        `koanf:"certificate" doc:"File with the server's certificate and those between it and the root (PEM), read again when it changes. Unset: plain HTTP."`
 	Key         string        `koanf:"key" doc:"File with the certificate's private key (PEM), read again when it changes."`
 	HSTS        time.Duration `koanf:"hsts" doc:"How long browsers shall insist on HTTPS (Strict-Transport-Security), for every port of the host. 0: they are not told."`
 }
 
-// The words of auth.mode. Unset, it follows from what there is.
+// The values of auth.mode. If it is unset, the mode follows from the other settings and the
+// database.
 const (
 	ModeNone  = "none"
 	ModeBerth = "berth"
 )
 
-// AuthConfig says who may do what.
+// AuthConfig configures authentication and the policy.
 type AuthConfig struct {
 	Mode        string        `koanf:"mode" oneof:"none berth" doc:"Who may push and pull: none lets in everyone who reaches the address, berth those whom the policy lets in. Unset, it is berth as soon as there is a user, a policy, an htpasswd file or an address beyond loopback, and stays so."`
 	Policy      string        `koanf:"policy" doc:"File of rules (YAML), read again when it changes. Unset: users and robots may do everything, others nothing."`
@@ -66,12 +67,12 @@ type AuthConfig struct {
 	CompatX5C   bool          `koanf:"compat_x5c" doc:"Tokens carry a certificate (x5c), for registries of distribution 2.x that verify them. Those of 3.x refuse such tokens."`
 }
 
-// AuditConfig is where it is written down who did what.
+// AuditConfig configures the audit file.
 type AuditConfig struct {
 	File string `koanf:"file" doc:"File to which logins, tokens, denials and writes are added as JSON lines; opened anew on SIGHUP. While it takes none, writes and logins are answered 503. The log has them too, but drops lines that are not read."`
 }
 
-// StorageConfig is where bytes go.
+// StorageConfig configures the bucket and the limits on uploads.
 type StorageConfig struct {
 	Bucket           string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, or mem:// for tests and demos. Unset: the directory blobs under data."`
 	MinFree          Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
@@ -81,12 +82,12 @@ type StorageConfig struct {
 	DeleteDelay      time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
 }
 
-// DatabaseConfig is where rows go.
+// DatabaseConfig is the location of the database.
 type DatabaseConfig struct {
 	URL string `koanf:"url" secret:"true" doc:"Database: sqlite:/path/to/file, or sqlite::memory: with a mem:// bucket. Unset: berth.db under data."`
 }
 
-// ManifestsConfig is which manifests are taken, and what they may cost.
+// ManifestsConfig is which manifests are accepted, and how much memory they may take.
 type ManifestsConfig struct {
 	AllowMissing string `koanf:"allow_missing" oneof:"none index all" doc:"Which manifests may name what the repository does not have: none, index (child manifests of indexes), or all."`
 	MaxSize      Size   `koanf:"max_size" doc:"Largest manifest; larger ones are answered 413."`
@@ -94,18 +95,18 @@ type ManifestsConfig struct {
 	Cache        Size   `koanf:"cache" doc:"Memory for what was used last: manifests, and what tags and digests mean. 0 turns it off."`
 }
 
-// LogConfig is how the program speaks.
+// LogConfig is the form and the level of the log.
 type LogConfig struct {
 	Format string `koanf:"format" oneof:"auto text json" doc:"Form of the log on standard error: text, json, or auto: text on a terminal, JSON elsewhere."`
 	Level  string `koanf:"level" oneof:"debug info warn error" doc:"Least level that is logged. Requests are logged at info."`
 }
 
-// DebugConfig is the address for operators.
+// DebugConfig is the address of metrics and profiles, for operators.
 type DebugConfig struct {
 	Addr string `koanf:"addr" doc:"HOST:PORT for /metrics and /debug/pprof/. Unset: off. It has no authentication and shows the process's memory: keep it private."`
 }
 
-// ShutdownConfig is how long each step of a stop may take.
+// ShutdownConfig is how long each step of a shutdown may take.
 type ShutdownConfig struct {
 	Delay  time.Duration `koanf:"delay" doc:"After SIGTERM: how long the registry serves on as not ready, so that load balancers notice."`
 	Grace  time.Duration `koanf:"grace" doc:"After that: how long requests in flight get to finish."`
@@ -118,7 +119,7 @@ type RuntimeConfig struct {
 	MemoryLimit Size `koanf:"memory_limit" doc:"Memory above which the garbage collector works harder, whatever gogc says. 0: none. The variable GOMEMLIMIT wins while this is unset."`
 }
 
-// defaults is the configuration of a program that was told nothing.
+// defaults returns the configuration in which nothing is set.
 func defaults() Config {
 	return Config{
 		Data: "./berth-data",

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// loadTest reads a configuration from a file's text, variables and flags.
+// loadTest loads a configuration from the text of a file, variables and flags.
 func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error) {
 	t.Helper()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -26,7 +26,7 @@ func loadTest(t *testing.T, file string, environ, args []string) (*Loaded, error
 	return Load(flags, environ)
 }
 
-// writeFile makes a configuration file.
+// writeFile writes a configuration file.
 func writeFile(t *testing.T, text string) (name string) {
 	t.Helper()
 	name = filepath.Join(t.TempDir(), "berth.yaml")
@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEverySourceReachesEverySetting writes each setting in the file, as variable and as flag, and
+// TestEverySourceReachesEverySetting sets each setting in the file, as variable and as flag, and
 // reads it back.
 func TestEverySourceReachesEverySetting(t *testing.T) {
 	values := map[string]string{
@@ -160,7 +160,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-// TestRefused holds what a wrong configuration is told: the key, the value and what is right.
+// TestRefused: the error for a wrong configuration has the key, the value, and what would be right.
 func TestRefused(t *testing.T) {
 	for _, test := range []struct {
 		name, file string

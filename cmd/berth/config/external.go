@@ -9,9 +9,9 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// parseExternalURL reads a URL under which clients reach the registry and gives it the one form
-// that comparisons with a request's Host need: lower case, without the port that its scheme
-// implies, without a slash at its end.
+// parseExternalURL returns a URL of the registry in its canonical form: lower case, without the
+// default port of its scheme and without a slash at the end. In this form it can be compared with a
+// request's Host.
 func parseExternalURL(text string) (string, error) {
 	refuse := func(reason string) (string, error) {
 		return "", fmt.Errorf("http.external_url: %q %s; expected for example https://registry.example or http://10.0.0.7:5000", MaskURL(text), reason)
@@ -28,12 +28,12 @@ func parseExternalURL(text string) (string, error) {
 		return refuse("has more than scheme, host and port: the registry is at /v2/ of its host")
 	}
 	host := strings.ToLower(u.Host)
-	host = strings.TrimSuffix(host, ":") // "https://registry.example:" has a port that is empty
+	host = strings.TrimSuffix(host, ":") // the port of "https://registry.example:" is empty
 	host = strings.TrimSuffix(host, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
 	return u.Scheme + "://" + host, nil
 }
 
-// resolveExternalURLs checks http.external_url and gives each entry its one form.
+// resolveExternalURLs checks http.external_url and makes its entries canonical.
 func (l *Loaded) resolveExternalURLs() error {
 	var wrong []error
 	for i, text := range l.HTTP.ExternalURL {
@@ -59,7 +59,7 @@ func (c *Config) ServiceName() string {
 	return "berth"
 }
 
-// resolveProxies reads http.trusted_proxies.
+// resolveProxies parses http.trusted_proxies.
 func (l *Loaded) resolveProxies() error {
 	var wrong []error
 	for _, text := range l.HTTP.TrustedProxies {

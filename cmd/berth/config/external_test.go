@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestExternalURL holds what http.external_url may be, and the form that comparisons find it in.
+// TestExternalURL has valid values of http.external_url with their canonical form, and invalid
+// ones.
 func TestExternalURL(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://registry.example":      "https://registry.example",

@@ -9,8 +9,8 @@ import (
 // fileFlag names the configuration file.
 const fileFlag = "config"
 
-// AddFlags adds --config and a flag for each of the settings with these keys, or for every setting
-// if there are none.
+// AddFlags adds --config and the flags of the settings with the given keys, or of all settings if
+// there are no keys.
 func AddFlags(flags *pflag.FlagSet, keys ...string) {
 	flags.String(fileFlag, "", "configuration file (YAML); also "+configEnv)
 	for _, s := range Settings() {
@@ -24,7 +24,7 @@ func AddFlags(flags *pflag.FlagSet, keys ...string) {
 	}
 }
 
-// flagValue is a flag's text; what it must be is checked with the rest of the configuration.
+// flagValue is the text of a flag. Load checks it with the rest of the configuration.
 type flagValue struct{ text, kind string }
 
 func (v *flagValue) String() string     { return v.text }

@@ -16,42 +16,42 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Variables that are no setting but ours all the same.
+// Variables that have the prefix but are not settings.
 const (
-	configEnv  = envPrefix + "CONFIG" // the configuration file, where --config is not given
+	configEnv  = envPrefix + "CONFIG" // the configuration file, unless --config is given
 	testPrefix = envPrefix + "TEST_"  // for the project's tests
 )
 
-// Loaded is a configuration, what follows from it, and what is worth telling about it.
+// Loaded is a configuration with what follows from it.
 type Loaded struct {
 	Config
 
-	// DatabaseFile is the absolute path of the database, "" when it is in memory.
+	// DatabaseFile is the absolute path of the database, or "" if it is in memory.
 	DatabaseFile string
 	// Proxies are the networks of http.trusted_proxies.
 	Proxies []netip.Prefix
-	// Unknown are the names of variables that look like ours and are not.
+	// Unknown are the names of variables that have the prefix BERTH_ but are not known.
 	Unknown []string
 
 	origin map[string]string // by key
 }
 
-// FromDefault is the origin of a setting that was not set.
+// FromDefault is the origin of a setting that is not set.
 const FromDefault = "default"
 
-// Origin returns where a setting comes from: FromDefault, "file x.yaml", "variable BERTH_X" or
+// Origin returns the source of a setting's value: FromDefault, "file x.yaml", "variable BERTH_X" or
 // "flag --x".
 func (l *Loaded) Origin(key string) string { return l.origin[key] }
 
-// layer is one source's settings. Its values are what the source has: YAML's types, or text.
+// layer is the settings of one source. A value has a type of YAML, or is text.
 type layer struct {
 	name   func(Setting) string
 	values *koanf.Koanf
 }
 
-// Load reads the configuration for a command whose flags AddFlags made: defaults, then the file,
-// then the environment, then the flags that were given; later ones win. Everything that is wrong
-// with it is in the error, one line each, with secrets masked.
+// Load reads the configuration of a command that has the flags of AddFlags: defaults, then the
+// file, then the environment, then the flags that were given. Later sources win. The error has one
+// line for each mistake, with secrets masked.
 func Load(flags *pflag.FlagSet, environ []string) (*Loaded, error) {
 	name, err := fileName(flags, environ)
 	if err != nil {
@@ -85,7 +85,7 @@ func Load(flags *pflag.FlagSet, environ []string) (*Loaded, error) {
 	return l, l.resolve()
 }
 
-// fileName returns the name of the configuration file: that of --config or BERTH_CONFIG, or "".
+// fileName returns the name of the configuration file, from --config or BERTH_CONFIG, or "".
 func fileName(flags *pflag.FlagSet, environ []string) (string, error) {
 	name, err := flags.GetString(fileFlag)
 	switch {
@@ -99,7 +99,7 @@ func fileName(flags *pflag.FlagSet, environ []string) (string, error) {
 	return name, nil
 }
 
-// merge lays the layers over each other and fills Config from what comes out.
+// merge merges the layers and fills Config with the result.
 func (l *Loaded) merge(layers []layer, all []Setting) error {
 	merged := koanf.New(".")
 	for _, layer := range layers {
@@ -128,8 +128,8 @@ func readDefaults() (layer, error) {
 	return layer{func(Setting) string { return FromDefault }, k}, err
 }
 
-// readFile reads a YAML file. Keys that do not exist are an error: a misspelt setting must not be
-// ignored in silence.
+// readFile reads a YAML file. Unknown keys are an error: a misspelt setting must not be ignored
+// silently.
 func readFile(name string, all []Setting) (layer, error) {
 	k := koanf.New(".")
 	if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
@@ -142,23 +142,23 @@ func readFile(name string, all []Setting) (layer, error) {
 		switch {
 		case slices.ContainsFunc(all, func(s Setting) bool { return s.Key == key }):
 			if value == nil {
-				continue // "key:" with nothing behind it leaves the default
+				continue // "key:" without a value leaves the default
 			}
 			if err := known.Set(key, value); err != nil {
 				return layer{}, fmt.Errorf("configuration file %s: %s: %w", name, key, err)
 			}
 		case isSection(key, all) && isEmpty(value):
 		case isSection(key, all):
-			wrong = append(wrong, fmt.Errorf("configuration file %s: %s is a section, which holds %s", name, key, strings.Join(under(key, all), ", ")))
+			wrong = append(wrong, fmt.Errorf("configuration file %s: %s is a section, which holds %s", name, key, strings.Join(sectionKeys(key, all), ", ")))
 		default:
-			wrong = append(wrong, fmt.Errorf("configuration file %s: unknown key %s, did you mean %s?", name, key, nearest(key, all)))
+			wrong = append(wrong, fmt.Errorf("configuration file %s: unknown key %s, did you mean %s?", name, key, nearestKey(key, all)))
 		}
 	}
 	return layer{func(Setting) string { return "file " + name }, known}, errors.Join(wrong...)
 }
 
-// readEnv reads the BERTH_ variables. An empty one counts as not set. One that is no setting is
-// noted: Kubernetes makes BERTH_PORT and the like for a Service named berth.
+// readEnv reads the BERTH_ variables. An empty variable is not set. Unknown ones are only recorded,
+// because Kubernetes sets BERTH_PORT and similar variables for a Service named berth.
 func (l *Loaded) readEnv(environ []string, all []Setting) (layer, error) {
 	byName := make(map[string]Setting)
 	for _, s := range all {
@@ -183,7 +183,7 @@ func (l *Loaded) readEnv(environ []string, all []Setting) (layer, error) {
 	return layer{func(s Setting) string { return "variable " + s.Env }, k}, err
 }
 
-// readFlags reads the flags that were given; what a flag shows as its default is not a value.
+// readFlags reads the flags that were given. Defaults of flags are not values.
 func readFlags(flags *pflag.FlagSet, all []Setting) (layer, error) {
 	byName := make(map[string]Setting)
 	for _, s := range all {
@@ -196,8 +196,8 @@ func readFlags(flags *pflag.FlagSet, all []Setting) (layer, error) {
 	return layer{func(s Setting) string { return "flag --" + s.Flag }, k}, err
 }
 
-// Lookup returns the value of a variable in environ, which has the form of os.Environ, or "". The
-// last one counts, as in the kernel's view.
+// Lookup returns the value of a variable in environ, which has the form of os.Environ, or "". If a
+// variable occurs several times, the last one counts.
 func Lookup(environ []string, name string) string {
 	var value string
 	for _, entry := range environ {
@@ -208,10 +208,10 @@ func Lookup(environ []string, name string) string {
 	return value
 }
 
-func isSection(key string, all []Setting) bool { return len(under(key, all)) > 0 }
+func isSection(key string, all []Setting) bool { return len(sectionKeys(key, all)) > 0 }
 
-// under lists the keys of a section.
-func under(section string, all []Setting) []string {
+// sectionKeys returns the keys of a section.
+func sectionKeys(section string, all []Setting) []string {
 	var keys []string
 	for _, s := range all {
 		if strings.HasPrefix(s.Key, section+".") {

@@ -7,16 +7,16 @@ import (
 
 const masked = "********"
 
-// MaskURL returns a URL fit to be shown: the password of its user part and the values of its query
-// that sound like secrets are masked. Text that is not a URL is masked whole, since a
-// password may be anywhere in it.
+// MaskURL returns a URL without its secrets: the password and the values of query parameters with
+// names of secrets are masked. A text that is not a URL is masked whole, since a password may be
+// anywhere in it.
 func MaskURL(s string) string {
 	if s == "" {
 		return ""
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" || u.Scheme != "file" && strings.Contains(u.Opaque+u.Path+u.Fragment, "@") {
-		return masked // an @ in the path may end a password with a slash in it
+		return masked // an @ in the path may be the end of a password that contains a slash
 	}
 	if u.RawQuery != "" {
 		head, tail, _ := strings.Cut(s, "?")
@@ -40,19 +40,19 @@ func MaskURL(s string) string {
 	return scheme + "://" + shown + "@" + authority + path
 }
 
-// maskQuery masks values without touching the order or the form of the rest.
+// maskQuery masks the values of secrets in a query. It keeps the order and encoding of the rest.
 func maskQuery(query string) string {
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
 		key, _, hasValue := strings.Cut(pair, "=")
-		if hasValue && soundsSecret(key) {
+		if hasValue && isSecretKey(key) {
 			pairs[i] = key + "=" + masked
 		}
 	}
 	return strings.Join(pairs, "&")
 }
 
-func soundsSecret(key string) bool {
+func isSecretKey(key string) bool {
 	if decoded, err := url.QueryUnescape(key); err == nil {
 		key = decoded
 	}
@@ -65,11 +65,11 @@ func soundsSecret(key string) bool {
 	return false
 }
 
-// Shown returns the setting's value in c, as it may be written in a file or variable, masked where
-// it may hold a secret.
+// Shown returns the setting's value in c in the form of a file or variable, masked if it may hold a
+// secret.
 func (s Setting) Shown(c *Config) string { return s.mask(s.text(c)) }
 
-// mask masks a value of the setting where it may hold a secret.
+// mask returns the text, masked if the setting may hold a secret.
 func (s Setting) mask(text string) string {
 	if s.secret {
 		return MaskURL(text)

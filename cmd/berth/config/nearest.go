@@ -6,14 +6,13 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// nearest is the known key that looks most like the unknown one. A key whose last part is the same,
-// in a section that is not, counts as near: that is the mistake most often made after a
-// misspelling.
-func nearest(key string, all []Setting) string {
+// nearestKey returns the known key that is most similar to an unknown one. A key with the same last
+// part in another section counts as similar, because a wrong section is a frequent mistake.
+func nearestKey(key string, all []Setting) string {
 	best, least := "", -1
 	for _, s := range all {
 		d := levenshtein.ComputeDistance(key, s.Key)
-		if last(s.Key) == last(key) {
+		if lastPart(s.Key) == lastPart(key) {
 			d = min(d, 2)
 		}
 		if least < 0 || d < least {
@@ -23,4 +22,4 @@ func nearest(key string, all []Setting) string {
 	return best
 }
 
-func last(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }

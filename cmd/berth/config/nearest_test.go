@@ -7,7 +7,7 @@ func TestNearest(t *testing.T) {
 	for key, want := range map[string]string{
 		"htpp.adr": "http.addr", "http.addr": "http.addr", "dat": "data", "log.levle": "log.level", "server.token_ttl": "auth.token_ttl",
 	} {
-		if got := nearest(key, all); got != want {
+		if got := nearestKey(key, all); got != want {
 			t.Errorf("%q is nearest to %q, want %q", key, got, want)
 		}
 	}

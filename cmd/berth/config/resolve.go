@@ -18,8 +18,8 @@ const (
 	memoryDatabase = "sqlite::memory:"
 )
 
-// resolve fills in what follows from other settings and checks what no single value can be wrong
-// about.
+// resolve fills in settings that follow from others, and checks what cannot be checked of a single
+// value alone.
 func (l *Loaded) resolve() error {
 	wrong := []error{
 		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(),
@@ -38,8 +38,8 @@ func (l *Loaded) resolve() error {
 	return errors.Join(wrong...)
 }
 
-// resolveStores names the bucket and the database. Rows that outlive their bytes, or the other way
-// around, are no registry: either both live in memory or neither does.
+// resolveStores sets the URLs of the bucket and the database. Both are in memory or neither is:
+// after a restart one would refer to what the other has lost.
 func (l *Loaded) resolveStores() error {
 	bucketURL, db := &l.Storage.Bucket, &l.Database.URL
 	if *bucketURL == "" {
@@ -59,7 +59,7 @@ func (l *Loaded) resolveStores() error {
 		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
 	}
 	file, err := sqlite.ParseURL(*db)
-	if err != nil { // which may show the password
+	if err != nil { // err itself may contain the password
 		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
 	}
 	if l.DatabaseFile = file; file != "" {
@@ -80,20 +80,20 @@ func isMemory(bucketURL string) bool {
 // databaseURL returns the URL of the database in a file.
 func databaseURL(file string) string { return "sqlite:" + file }
 
-// defaultDatabase returns the URL of the database where nothing names another one.
+// defaultDatabase returns the URL of the database for an unset database.url.
 func (c *Config) defaultDatabase() string { return databaseURL(filepath.Join(c.Data, "berth.db")) }
 
-// InMemory reports whether nothing is kept: no directory is made, and none is locked.
+// InMemory reports whether the registry keeps nothing on disk. Then it has no data directory.
 func (c *Config) InMemory() bool { return isMemory(c.Storage.Bucket) }
 
-// refuse says that a setting's value is not what is wanted.
-func (l *Loaded) refuse(key string, value any, want string) error {
+// invalidValue returns the error for a setting with a wrong value. want describes a right one.
+func (l *Loaded) invalidValue(key string, value any, want string) error {
 	return fmt.Errorf("%s: \"%v\" (%s) is not %s", key, value, l.origin[key], want)
 }
 
 func (l *Loaded) checkNumbers() error {
 	var wrong []error
-	refuse := func(key string, value any, want string) { wrong = append(wrong, l.refuse(key, value, want)) }
+	refuse := func(key string, value any, want string) { wrong = append(wrong, l.invalidValue(key, value, want)) }
 	if l.HTTP.HeaderTimeout == 0 {
 		refuse("http.header_timeout", l.HTTP.HeaderTimeout, "more than 0")
 	}
@@ -121,11 +121,11 @@ func (l *Loaded) checkNumbers() error {
 	return errors.Join(wrong...)
 }
 
-// checkTokens checks how long tokens and keys are good for.
+// checkTokens checks the lifetimes of tokens, sessions and signing keys.
 func (l *Loaded) checkTokens() error {
 	var wrong []error
 	refuse := func(key string, value time.Duration, want string) {
-		wrong = append(wrong, l.refuse(key, durationText(value), want))
+		wrong = append(wrong, l.invalidValue(key, durationText(value), want))
 	}
 	a := l.Auth
 	if err := auth.CheckTokenTTL(a.TokenTTL); err != nil {
@@ -140,7 +140,8 @@ func (l *Loaded) checkTokens() error {
 	return errors.Join(wrong...)
 }
 
-// checkTLS refuses half a pair: who gives a key means HTTPS, and must not get plain HTTP.
+// checkTLS refuses a certificate without a key and a key without a certificate. Either shows that
+// HTTPS is wanted, so the server must not start with plain HTTP.
 func (l *Loaded) checkTLS() error {
 	switch {
 	case l.TLS.Certificate == "" && l.TLS.Key != "":
@@ -164,7 +165,7 @@ func (l *Loaded) checkDebugAddr() error {
 	return err
 }
 
-// splitAddr checks HOST:PORT and gives the host.
+// splitAddr checks that addr is HOST:PORT and returns the host.
 func splitAddr(key, addr string) (host string, err error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil {

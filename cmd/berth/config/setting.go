@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// Setting is one field of Config, as the outside knows it.
+// Setting describes one field of Config: its names and its default.
 type Setting struct {
-	Key     string // as in the file: http.addr
+	Key     string // in the file: http.addr
 	Env     string // environment variable: BERTH_HTTP_ADDR
 	Flag    string // without dashes: addr
 	Doc     string
-	Default string // as it may be written in a file or variable; "": unset
+	Default string // in the form of a file or variable; "": unset
 
-	oneof  []string // the words it takes; nil: not a choice
+	oneof  []string // the possible values; nil: any
 	secret bool     // the value may hold a password
-	index  []int    // of the field, for reflect
+	index  []int    // of the field in Config, for reflect
 }
 
 const envPrefix = "BERTH_"
 
-// boolKind is pflag's own word for what needs no value.
+// boolKind is pflag's name for the type of a flag without a value.
 const boolKind = "bool"
 
-// Settings lists every setting in the order of Config's fields.
+// Settings returns all settings in the order of Config's fields.
 func Settings() []Setting {
 	list, c := fields(reflect.TypeFor[Config](), nil, ""), defaults()
 	for i, s := range list {
@@ -63,12 +63,12 @@ func fields(t reflect.Type, index []int, prefix string) []Setting {
 	return list
 }
 
-// field is the setting's place in c.
+// field returns the setting's field in c.
 func (s Setting) field(c *Config) reflect.Value {
 	return reflect.ValueOf(c).Elem().FieldByIndex(s.index)
 }
 
-// text is the setting's value in c, as it may be written in a file or variable.
+// text returns the setting's value in c in the form of a file or variable.
 func (s Setting) text(c *Config) string {
 	switch v := s.field(c).Interface().(type) {
 	case []string:
@@ -80,7 +80,7 @@ func (s Setting) text(c *Config) string {
 	}
 }
 
-// durationText is d without the zeros at its end: 24h rather than 24h0m0s.
+// durationText returns d without zero units at the end: 24h instead of 24h0m0s.
 func durationText(d time.Duration) string {
 	text := d.String()
 	if short, ok := strings.CutSuffix(text, "m0s"); ok {
@@ -92,7 +92,7 @@ func durationText(d time.Duration) string {
 	return text
 }
 
-// kind is a word for what the setting takes, as help shows it.
+// kind returns the name of the setting's type for the help text.
 func (s Setting) kind() string {
 	if s.oneof != nil {
 		return strings.Join(s.oneof, "|")
@@ -113,8 +113,8 @@ func (s Setting) kind() string {
 	}
 }
 
-// set puts value, as it came from a file (any type of YAML), a variable or a flag (text), into c.
-// Its error says what a right value would be, as the end of a sentence "… is not ".
+// set sets the setting in c. value has the type of a YAML value, or is the text of a variable or
+// flag. The error completes the sentence "… is not ".
 func (s Setting) set(c *Config, value any) error {
 	field := s.field(c)
 	if value != nil && reflect.TypeOf(value) == field.Type() && field.Kind() != reflect.String {
@@ -170,7 +170,7 @@ func (s Setting) parse(field reflect.Value, text string) error {
 	return nil
 }
 
-// scalar is a YAML value as the text that a variable or flag would hold.
+// scalar returns a YAML scalar as text, in the form of a variable or flag.
 func scalar(value any) (string, bool) {
 	switch v := value.(type) {
 	case string:
@@ -182,7 +182,7 @@ func scalar(value any) (string, bool) {
 	}
 }
 
-// parseList reads a YAML list, or text separated by commas.
+// parseList parses a YAML list, or a text with commas between the items.
 func parseList(value any) ([]string, error) {
 	list := []string{}
 	if text, ok := scalar(value); ok {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Size is a number of bytes, written as such or with a unit: 4194304, 4096KiB, 4MiB.
+// Size is a number of bytes. In text it may have a unit: 4194304, 4096KiB, 4MiB.
 type Size int64
 
 const mebibyte Size = 1 << 20
@@ -17,17 +17,18 @@ type unit struct {
 	bytes int64
 }
 
-// binaryUnits are the units in which sizes are printed, the largest first.
+// binaryUnits returns the units for printing sizes, the largest first.
 func binaryUnits() []unit {
 	return []unit{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 }
 
-// decimalUnits are understood beside the binary ones. They mean powers of 1000.
+// decimalUnits returns the units that are accepted besides the binary ones. They are powers of
+// 1000.
 func decimalUnits() []unit {
 	return []unit{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1}}
 }
 
-// parseSize reads a size of zero bytes or more.
+// parseSize parses a size of zero or more bytes.
 func parseSize(s string) (Size, error) {
 	number, scale := strings.TrimSpace(s), int64(1)
 	for _, u := range append(binaryUnits(), decimalUnits()...) {
@@ -43,7 +44,7 @@ func parseSize(s string) (Size, error) {
 	return Size(n * scale), nil
 }
 
-// String writes the size with the largest unit that leaves a whole number.
+// String returns the size in the largest unit that gives a whole number.
 func (s Size) String() string {
 	for _, u := range binaryUnits() {
 		if s != 0 && int64(s)%u.bytes == 0 {

@@ -13,15 +13,15 @@ import (
 	"github.com/berth-registry/berth/internal/db/schema"
 )
 
-// access is what a registry with authentication has beside an open one.
+// access is the parts that only a registry with authentication has.
 type access struct {
 	policy *policy.Store
 	logins *login.Service
 	tokens *token.Issuer
-	files  []*watched // that it was made from
+	files  []*watchedFiles // the files that the parts are read from
 }
 
-// openAccess puts authentication together.
+// openAccess opens the parts of authentication.
 func (s *server) openAccess(ctx context.Context) (*access, error) {
 	c := s.cfg.Auth
 	a := &access{}
@@ -54,8 +54,9 @@ func (s *server) openAccess(ctx context.Context) (*access, error) {
 	return a, nil
 }
 
-// watch notes files before they are read. Without a file it returns what is not watched.
-func (a *access) watch(setting string, paths ...string) *watched {
+// watch records the state of files before their first read. Without a path, the result is not added
+// to a.files.
+func (a *access) watch(setting string, paths ...string) *watchedFiles {
 	w := watchFiles(setting, slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return path == "" })...)
 	if len(w.paths) > 0 {
 		a.files = append(a.files, w)
@@ -63,8 +64,8 @@ func (a *access) watch(setting string, paths ...string) *watched {
 	return w
 }
 
-// issuer is who tokens say they are from: the registry's URL, or where it has not been told one, a
-// name that no other registry has.
+// issuer returns the issuer of tokens: the registry's external URL or, if it has none, a URN that
+// is unique to the registry.
 func (s *server) issuer(ctx context.Context) (string, error) {
 	if len(s.cfg.HTTP.ExternalURL) > 0 {
 		return s.cfg.HTTP.ExternalURL[0], nil
@@ -76,7 +77,7 @@ func (s *server) issuer(ctx context.Context) (string, error) {
 	return "urn:berth:" + id.ID, nil
 }
 
-// upkeep moves keys on whose time has come, and forgets what has expired.
+// upkeep rotates signing keys that are due and removes what has expired.
 func (a *access) upkeep(ctx context.Context, log *slog.Logger) {
 	if err := a.tokens.Maintain(ctx); err != nil && ctx.Err() == nil {
 		log.Error("looking after keys and sessions", "error", err)

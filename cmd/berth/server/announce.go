@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// announce says, once, where the registry is, who is let in, and how to push to it.
+// announce prints where the registry is, whether authentication is on, and how to push to it.
 func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue) {
 	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
 	if s.cfg.InMemory() {
@@ -39,11 +39,11 @@ func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue
 	}
 	s.announceAdmin(terminal, lines)
 	s.warn(ctx)
-	lines.hurry()
+	lines.flushSoon()
 }
 
-// announceAdmin tells of the user that this start made. Its password is shown on a terminal only,
-// never in a log: without a terminal the command that sets another one is named.
+// announceAdmin prints the user that this start has made. A terminal gets the password. A log never
+// gets it, but the command that sets another one.
 func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	if s.password == "" {
 		return
@@ -59,7 +59,7 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 	s.password = ""
 }
 
-// warn tells what is allowed and probably not meant.
+// warn logs warnings about settings that are valid but probably a mistake.
 func (s *server) warn(ctx context.Context) {
 	a := s.cfg.Auth
 	recorded, err := s.rows.AuthEnabled(ctx)
@@ -77,7 +77,8 @@ func (s *server) warn(ctx context.Context) {
 	}
 }
 
-// lacksAccounts reports whether there is no account that could log in.
+// lacksAccounts reports whether nobody can log in: there is no account, no htpasswd file and no
+// OIDC issuer.
 func (s *server) lacksAccounts(ctx context.Context) bool {
 	some, err := s.rows.HasAccounts(ctx)
 	return err == nil && !some && len(s.cfg.Auth.Htpasswd) == 0 && len(s.access.policy.Issuers()) == 0
@@ -90,8 +91,9 @@ func (s *server) scheme() string {
 	return "http"
 }
 
-// pushAddr is the registry's address as docker wants it: the one that clients are told, or, since
-// docker speaks plain HTTP with localhost, that of this machine.
+// pushAddr returns the registry's address for `docker push`: the host of the external URL or,
+// without one, localhost if the registry listens there, because Docker speaks plain HTTP only to
+// localhost.
 func (s *server) pushAddr() string {
 	if len(s.cfg.HTTP.ExternalURL) > 0 {
 		_, host, _ := strings.Cut(s.cfg.HTTP.ExternalURL[0], "://")

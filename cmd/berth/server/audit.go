@@ -15,43 +15,43 @@ import (
 )
 
 const (
-	// auditLines is how many lines may wait for the audit file. Each takes some hundred bytes, and
-	// a few KiB with the longest names there are.
+	// auditLines is how many lines may wait for the audit file. A line takes some hundred bytes, or
+	// a few KiB with the longest names.
 	auditLines = 1024
-	// auditWait is how long a request waits for room for its line, and a reload for the file.
+	// auditWait is how long a request waits for a slot, and how long a reload waits for the file.
 	auditWait = time.Second
 )
 
-// auditFile is a file to which lines are added, an api.Auditor. One goroutine writes them, each
-// with one write of its own, so that none is torn by a rotation; it alone waits for the file.
+// auditFile appends lines to a file. It is an api.Auditor. One goroutine writes the lines, each
+// with one write call, so that a rotation tears none. Only this goroutine waits for the file.
 //
-//	Reserve → a place → Write → entries → the goroutine → the file, and the place is free
-//	                  → Release
+//	Reserve → a slot → Write → entries → the goroutine → the file, and the slot is free
+//	                 → Release
 type auditFile struct {
 	path    string
 	log     *slog.Logger // of the program
 	dropped prometheus.Counter
-	handler slog.Handler // makes an entry of a record
+	handler slog.Handler // turns a record into an entry
 
-	places  chan struct{}   // has an element for each line that is reserved or not yet written
-	entries chan auditEntry // has room for a line of each place, and for one opening
-	opening chan error      // of the caller of reopen: the opening that was not done in time
-	quit    chan struct{}
-	done    chan error // has the error of closing the file, when the goroutine has ended
+	slots     chan struct{}   // has an element for each line that is reserved or not yet written
+	entries   chan auditEntry // has room for a line of each slot, and for one reopening
+	reopening chan error      // of the caller of reopen: result of a reopening that took longer than auditWait
+	quit      chan struct{}
+	done      chan error // gets the error of closing the file when the goroutine ends
 
 	file   *os.File   // of the goroutine
 	out    lineWriter // of the goroutine: writes to file
-	failed bool       // of the goroutine: the last write did, which was logged
+	failed bool       // of the goroutine: the last write failed, and that is logged
 }
 
-// auditEntry is a line to be written, or asks for the file to be opened anew.
+// auditEntry is a line to write or, if reopened is set, a request to open the file again.
 type auditEntry struct {
-	line   []byte
-	opened chan<- error
+	line     []byte
+	reopened chan<- error
 }
 
-// auditSink makes entries of the lines that a slog.Handler writes. Each has a place, so that
-// sending does not wait.
+// auditSink sends the lines that a slog.Handler writes as entries. It does not block, because each
+// line has a slot.
 type auditSink chan<- auditEntry
 
 func (s auditSink) Write(line []byte) (int, error) {
@@ -59,7 +59,7 @@ func (s auditSink) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// startAudit opens the file and starts the goroutine of its lines. The caller closes it.
+// startAudit opens the file and starts the goroutine that writes it. The caller closes it.
 func startAudit(path string, log *slog.Logger) (*auditFile, error) {
 	a := newAuditFile(path, log)
 	if err := a.open(); err != nil {
@@ -79,24 +79,25 @@ func newAuditFile(path string, log *slog.Logger) *auditFile {
 			Help: "Lines that the file of the audit lacks, because it took none in time or could not be written.",
 		}),
 		handler: slog.NewJSONHandler(auditSink(entries), nil),
-		places:  make(chan struct{}, auditLines),
+		slots:   make(chan struct{}, auditLines),
 		entries: entries,
 		quit:    make(chan struct{}),
 		done:    make(chan error, 1),
 	}
 }
 
-// Reserve takes a place for one line, if need be after waiting for auditWait.
+// Reserve takes a slot for one line. It waits for one for up to auditWait and then returns
+// api.ErrAuditFull.
 func (a *auditFile) Reserve(ctx context.Context) error {
 	select {
-	case a.places <- struct{}{}:
+	case a.slots <- struct{}{}:
 		return nil
 	default:
 	}
 	timeout := time.NewTimer(auditWait)
 	defer timeout.Stop()
 	select {
-	case a.places <- struct{}{}:
+	case a.slots <- struct{}{}:
 		return nil
 	case <-timeout.C:
 		return api.ErrAuditFull
@@ -105,26 +106,26 @@ func (a *auditFile) Reserve(ctx context.Context) error {
 	}
 }
 
-// Release gives back a place.
-func (a *auditFile) Release() { <-a.places }
+// Release gives a slot back.
+func (a *auditFile) Release() { <-a.slots }
 
-// Write hands a line to the goroutine, in a place that Reserve took.
+// Write queues a line, in a slot that Reserve took.
 func (a *auditFile) Write(line slog.Record) {
-	_ = a.handler.Handle(context.Background(), line) // auditSink takes every line
+	_ = a.handler.Handle(context.Background(), line) // auditSink accepts every line
 }
 
-// Drop counts a line that was given up.
+// Drop counts a line that is lost.
 func (a *auditFile) Drop() { a.dropped.Inc() }
 
-// run does what the entries ask for, until the file is closed.
+// run processes entries until the file is closed.
 func (a *auditFile) run() {
 	for {
 		select {
 		case e := <-a.entries:
-			a.do(e)
+			a.process(e)
 		case <-a.quit:
 			for len(a.entries) > 0 {
-				a.do(<-a.entries)
+				a.process(<-a.entries)
 			}
 			a.done <- a.file.Close()
 			return
@@ -132,17 +133,17 @@ func (a *auditFile) run() {
 	}
 }
 
-func (a *auditFile) do(e auditEntry) {
-	if e.opened != nil {
-		e.opened <- a.open()
+func (a *auditFile) process(e auditEntry) {
+	if e.reopened != nil {
+		e.reopened <- a.open()
 		return
 	}
-	a.add(e.line)
+	a.writeLine(e.line)
 	a.Release()
 }
 
-// add writes a line. What cannot be written is told in the log once, until a line is written again.
-func (a *auditFile) add(line []byte) {
+// writeLine writes a line. A failure is logged once, until a write succeeds again.
+func (a *auditFile) writeLine(line []byte) {
 	_, err := a.out.write(line)
 	if err != nil {
 		a.Drop()
@@ -153,8 +154,8 @@ func (a *auditFile) add(line []byte) {
 	a.failed = err != nil
 }
 
-// open goes on in the file that has the path now, which it makes for the program's user alone if
-// there is none. When it cannot be opened the old file stays.
+// open switches to the file that is at the path now. If there is none it creates one that only the
+// user of the process can read. If it fails, the old file stays in use.
 func (a *auditFile) open() error {
 	f, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
@@ -168,35 +169,36 @@ func (a *auditFile) open() error {
 	return old.Close()
 }
 
-// reopen goes on in the file that has the path now, as after a rotation, when the lines that came
-// before are in the old one. It waits for auditWait, and must not be called by two at once.
+// reopen switches to the file that is at the path now, for example after a rotation. Lines that
+// were queued before go to the old file. It waits for up to auditWait. It is not safe for
+// concurrent use.
 func (a *auditFile) reopen() error {
-	if a.opening == nil {
-		a.opening = make(chan error, 1)
-		a.entries <- auditEntry{opened: a.opening}
+	if a.reopening == nil {
+		a.reopening = make(chan error, 1)
+		a.entries <- auditEntry{reopened: a.reopening}
 	}
 	select {
-	case err := <-a.opening:
-		a.opening = nil
+	case err := <-a.reopening:
+		a.reopening = nil
 		return err
 	case <-time.After(auditWait):
 		return errors.New("audit.file: the old file has not taken its last lines yet; the new one is opened when it has")
 	}
 }
 
-// close has the lines written that came before it, within LastWords.
+// close waits for up to ExitTimeout until all queued lines are written.
 func (a *auditFile) close() error {
 	close(a.quit)
 	select {
 	case err := <-a.done:
 		return err
-	case <-time.After(LastWords):
-		a.log.Error("the audit file does not take its last lines, which it lacks", "lines", len(a.places))
+	case <-time.After(ExitTimeout):
+		a.log.Error("the audit file does not take its last lines, which it lacks", "lines", len(a.slots))
 		return nil
 	}
 }
 
-// openAudit opens the file of audit.file.
+// openAudit opens the file of audit.file, if it is set.
 func (s *server) openAudit(context.Context) error {
 	if s.cfg.Audit.File == "" {
 		return nil
@@ -208,6 +210,6 @@ func (s *server) openAudit(context.Context) error {
 	s.closers = append(s.closers, file.close)
 	s.parts = append(s.parts, []prometheus.Collector{file.dropped})
 	s.audit = file
-	s.watcher.add(&watched{name: "audit.file", reload: file.reopen}) // on SIGHUP only
+	s.watcher.add(&watchedFiles{name: "audit.file", reload: file.reopen}) // on SIGHUP only
 	return nil
 }

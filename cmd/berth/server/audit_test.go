@@ -19,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/api"
 )
 
-// TestAuditFileFails: what cannot be written is told once, until something can be written again.
+// TestAuditFileFails: failed writes are logged once, until a write succeeds again.
 func TestAuditFileFails(t *testing.T) {
 	var out sink
 	a := newAuditFile(filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.NewTextHandler(&out, nil)))
@@ -29,7 +29,7 @@ func TestAuditFileFails(t *testing.T) {
 	for n := 1; n <= 2; n++ {
 		a.out = lineWriter{to: &sink{fail: true}}
 		for range 2 {
-			a.add([]byte("bad\n"))
+			a.writeLine([]byte("bad\n"))
 		}
 		if got := strings.Count(out.String(), "level=ERROR"); got != n {
 			t.Errorf("%d errors in the log, want %d", got, n)
@@ -38,7 +38,7 @@ func TestAuditFileFails(t *testing.T) {
 			t.Errorf("%v lines are counted, want %d", got, 2*n)
 		}
 		a.out = lineWriter{to: a.file}
-		a.add([]byte("good\n"))
+		a.writeLine([]byte("good\n"))
 	}
 	if err := a.file.Close(); err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestAuditFileFails(t *testing.T) {
 	}
 }
 
-// hungAudit is an audit whose file takes no line until gate is closed.
+// hungAudit returns an auditFile whose writes block until gate is closed.
 func hungAudit(t *testing.T, log io.Writer) (a *auditFile, gate chan struct{}) {
 	t.Helper()
 	a, gate = newAuditFile(filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.NewTextHandler(log, nil))), make(chan struct{})
@@ -60,7 +60,7 @@ func hungAudit(t *testing.T, log io.Writer) (a *auditFile, gate chan struct{}) {
 	return a, gate
 }
 
-// write adds a line that is its message.
+// write queues a line with a message.
 func (a *auditFile) write(t *testing.T, message string) {
 	t.Helper()
 	if err := a.Reserve(t.Context()); err != nil {
@@ -69,7 +69,7 @@ func (a *auditFile) write(t *testing.T, message string) {
 	a.Write(slog.NewRecord(time.Now(), slog.LevelInfo, message, 0))
 }
 
-// messages are those of the lines in a file.
+// messages returns the messages of the lines in a file.
 func messages(t *testing.T, path string) (all []string) {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -86,8 +86,8 @@ func messages(t *testing.T, path string) (all []string) {
 	return all
 }
 
-// TestD4AuditHasSoMuchRoom: a file that takes no lines has room for some. Then one waits a second
-// for room, or less if it comes or nobody waits any more.
+// TestD4AuditHasSoMuchRoom: while the file takes no lines, auditLines lines can be queued. Reserve
+// then waits for a second, or less if a slot gets free or its context ends.
 func TestD4AuditHasSoMuchRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log sink
@@ -130,7 +130,7 @@ func TestD4AuditHasSoMuchRoom(t *testing.T) {
 	})
 }
 
-// TestD4AuditHasLastWords: the end waits for a file that takes no lines, but not for long.
+// TestD4AuditHasLastWords: closing waits for at most ExitTimeout for a file that takes no lines.
 func TestD4AuditHasLastWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log sink
@@ -149,8 +149,8 @@ func TestD4AuditHasLastWords(t *testing.T) {
 	})
 }
 
-// TestAuditFileOpensLate: SIGHUP waits a second for a file that takes no lines. The lines from
-// before are in the old file, also when they come there later, and those that follow in the new.
+// TestAuditFileOpensLate: reopening waits for at most a second for a file that takes no lines.
+// Lines that were queued before still go to the old file, later ones to the new one.
 func TestAuditFileOpensLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log sink

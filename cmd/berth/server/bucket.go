@@ -11,8 +11,7 @@ import (
 	"github.com/berth-registry/berth/storage/bucket/dir"
 )
 
-// openBucket opens the bucket of the configuration, with the wrappers that limit its space and
-// measure it.
+// openBucket opens the configured bucket, with wrappers that limit its space and measure it.
 func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 	location, err := bucket.ParseURL(s.cfg.Storage.Bucket)
 	if err != nil {
@@ -20,7 +19,7 @@ func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 	}
 	var (
 		store bucket.Store
-		paths []string // whose free space counts
+		paths []string // of the file systems whose free space is checked
 	)
 	switch location.Kind {
 	case bucket.Directory:
@@ -39,7 +38,8 @@ func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 	return bucket.Instrument(bucket.LimitSpace(store, int64(s.cfg.Storage.MinFree), paths...)), nil
 }
 
-// openDirectory opens a bucket in a directory, under the lock of the data directory, and sweeps it.
+// openDirectory opens a bucket in a directory and sweeps it. The caller has locked the data
+// directory.
 func (s *server) openDirectory(ctx context.Context, path string) (bucket.Store, error) {
 	store, err := dir.Open(path, bucket.Options{})
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// CheckFiles reads the files that the configuration names, as serve does. The warnings are of what
-// is right by itself and dangerous in practice.
+// CheckFiles reads the files that the configuration names, as serve does. The warnings are about
+// settings that are valid but dangerous in practice.
 func CheckFiles(ctx context.Context, l *config.Loaded) (warnings []string, err error) {
 	rules, err := policy.Open(l.Auth.Policy)
 	wrong := []error{err}
@@ -35,19 +35,19 @@ func CheckFiles(ctx context.Context, l *config.Loaded) (warnings []string, err e
 	return warnings, errors.Join(wrong...)
 }
 
-// A trusted network of more addresses than these has others in it than proxies.
+// A trusted network with a shorter prefix than these probably contains hosts that are no proxies.
 const (
-	proxyBits4 = 24
-	proxyBits6 = 64
+	minProxyBits4 = 24
+	minProxyBits6 = 64
 )
 
-// proxyWarnings says which of http.trusted_proxies are so wide that others than proxies are in
-// them: each address there can claim to be any other, so that rules on addresses and the count of
-// wrong passwords mean nothing for it.
+// proxyWarnings returns warnings about entries of http.trusted_proxies that contain more than
+// proxies. Each host in such a network can claim any client address, which defeats rules on
+// addresses and the limit on wrong passwords.
 func proxyWarnings(proxies []netip.Prefix, rules *policy.Policy) []string {
 	var warnings []string
 	for _, proxy := range proxies {
-		if bits := proxy.Bits(); proxy.Addr().Is4() && bits < proxyBits4 || proxy.Addr().Is6() && bits < proxyBits6 {
+		if bits := proxy.Bits(); proxy.Addr().Is4() && bits < minProxyBits4 || proxy.Addr().Is6() && bits < minProxyBits6 {
 			warnings = append(warnings, fmt.Sprintf("http.trusted_proxies: %s is a wide network, and every address in it can claim to be any other: name the proxies' own addresses", proxy))
 		}
 		for _, rule := range rules.Networks() {

@@ -30,8 +30,7 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestLockHoldsTheDatabase: two data directories with one database between them are one registry
-// too.
+// TestLockHoldsTheDatabase: two servers with different data directories cannot share a database.
 func TestLockHoldsTheDatabase(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "shared.db")
 	two := t.TempDir()
@@ -43,7 +42,7 @@ func TestLockHoldsTheDatabase(t *testing.T) {
 	if _, err := takeLock(two, database); err == nil || !strings.Contains(err.Error(), "shared.db") {
 		t.Fatalf("a second server of the database: %v", err)
 	}
-	// Also where the database lies in the data directory of the first, and whatever the path to it.
+	// The same if the database is in the first one's data directory, under any path.
 	three, four := t.TempDir(), t.TempDir()
 	own, err := takeLock(three, filepath.Join(three, "berth.db"))
 	if err != nil {
@@ -59,7 +58,7 @@ func TestLockHoldsTheDatabase(t *testing.T) {
 			t.Fatalf("a second server of the database in %s: %v", dir, err)
 		}
 	}
-	// The refused one must not keep its own directory locked.
+	// A refused server must not keep the lock of its own directory.
 	free, err := takeLock(two, filepath.Join(two, "own.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newMetrics makes the process's registry of metrics: the Go runtime's, the process's, and those of
-// the parts.
+// newMetrics returns a registry of metrics: those of the Go runtime, of the process, and of the
+// parts.
 func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
 	metrics := prometheus.NewRegistry()
 	wrong := []error{
@@ -35,12 +35,12 @@ func newMetrics(parts ...[]prometheus.Collector) (*prometheus.Registry, error) {
 	return metrics, nil
 }
 
-// debugServer serves metrics and profiles, on a mux of its own: what packages add to net/http's
-// default one stays out.
+// debugServer serves metrics and profiles. It has its own mux, so that it serves nothing that
+// packages add to net/http's default mux.
 func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the profiles below it, by name
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // serves also the named profiles
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
@@ -51,7 +51,7 @@ func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
 	}
 }
 
-// openDebug opens the address for operators, if there is one.
+// openDebug opens the address for operators, if it is set.
 func (s *server) openDebug(ctx context.Context) error {
 	if s.cfg.Debug.Addr == "" {
 		return nil

@@ -8,8 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestDebugServerLogs: what net/http has to say of the debug address is in the log, not written
-// past it.
+// TestDebugServerLogs: errors of the debug address go to the log, not directly to standard error.
 func TestDebugServerLogs(t *testing.T) {
 	var out sink
 	debugServer(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).ErrorLog.Print("http: a panic")

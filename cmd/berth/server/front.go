@@ -14,20 +14,20 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// front hands requests to the API that answers now. That of an open registry gives way to one with
-// authentication when the first user is made; requests that the old one has begun it also ends,
-// writes only where the new one permits them.
+// front passes requests to the current API. When the first user is made, an API with authentication
+// replaces that of the open registry. Requests that began on the old API also end there, but writes
+// only if the new API permits them.
 type front struct {
 	handler atomic.Pointer[http.Handler]
 
 	mu    sync.Mutex
-	apis  []*api.API // guarded by mu; the last one answers
+	apis  []*api.API // guarded by mu; the last one is the current one
 	ready bool       // guarded by mu
 }
 
-// show lets an API answer every request from the next one on, and returns the server made for it,
-// which hands its requests to the front.
-func (f *front) show(a *api.API) *http.Server {
+// install makes a the current API, for all requests from the next one on. It returns a's HTTP
+// server with the front as its handler.
+func (f *front) install(a *api.API) *http.Server {
 	server := a.Server()
 	handler := server.Handler
 	server.Handler = f
@@ -42,12 +42,12 @@ func (f *front) show(a *api.API) *http.Server {
 	return server
 }
 
-// ServeHTTP hands a request on.
+// ServeHTTP passes a request to the current API.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*f.handler.Load()).ServeHTTP(w, r)
 }
 
-// SetReady decides what /readyz answers.
+// SetReady sets whether /readyz answers 200.
 func (f *front) SetReady(ready bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -57,7 +57,7 @@ func (f *front) SetReady(ready bool) {
 	}
 }
 
-// StopLingering ends what is only read because it was answered already.
+// StopLingering stops reading the bodies of requests that are already answered.
 func (f *front) StopLingering() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,7 +66,7 @@ func (f *front) StopLingering() {
 	}
 }
 
-// Interrupt lets uploads that are still coming in record what arrived.
+// Interrupt makes uploads in progress record the bytes that have arrived.
 func (f *front) Interrupt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,11 +75,12 @@ func (f *front) Interrupt() {
 	}
 }
 
-// Describe describes nothing, which makes the front's metrics be those that Collect finds.
+// Describe describes no metric. The collector is therefore unchecked, and its metrics are those of
+// Collect.
 func (f *front) Describe(chan<- *prometheus.Desc) {}
 
-// Collect collects the metrics of the API that answers now. Its counters begin anew, as after a
-// restart.
+// Collect collects the metrics of the current API. A new API begins with counters of zero, as after
+// a restart.
 func (f *front) Collect(metrics chan<- prometheus.Metric) {
 	f.mu.Lock()
 	a := f.apis[len(f.apis)-1]
@@ -89,7 +90,7 @@ func (f *front) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// apiOptions are the API's, with authentication or without.
+// apiOptions returns the options of the API, with authentication unless the registry is open.
 func (s *server) apiOptions() api.Options {
 	o := api.Options{
 		Log:            s.log,
@@ -116,18 +117,20 @@ func (s *server) apiOptions() api.Options {
 }
 
 // checksHost reports whether requests must name a host that means loopback or is listed in
-// http.hosts: an open registry that only this machine can reach must not be reachable for web pages
-// that its browsers show (DNS rebinding).
+// http.hosts. Without this, web pages in a browser on this machine could reach an open registry on
+// loopback (DNS rebinding).
 func (s *server) checksHost() bool {
 	return s.onLoopback() && !slices.Contains(s.cfg.HTTP.Hosts, "*")
 }
 
-// showAPI makes an API of what is known now about who is let in, and lets it answer from here on.
-func (s *server) showAPI() *http.Server { return s.front.show(api.New(s.registry, s.apiOptions())) }
+// installAPI makes an API for the current state of authentication and installs it.
+func (s *server) installAPI() *http.Server {
+	return s.front.install(api.New(s.registry, s.apiOptions()))
+}
 
-// openMain makes the server of the main address.
+// openMain makes the HTTP server of the main address.
 func (s *server) openMain(context.Context) error {
-	s.main.Server = s.showAPI()
+	s.main.Server = s.installAPI()
 	if s.certificate != nil {
 		web.LimitHTTP2(s.main.Server, s.certificate.config())
 	}

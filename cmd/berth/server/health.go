@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// AskReady returns nil when the server on the address it listens on says that it is ready.
+// AskReady returns nil if the server at the configured address answers that it is ready.
 func AskReady(ctx context.Context, c *config.Config) error {
 	addr, err := dialAddr(c.HTTP.Addr)
 	if err != nil {
@@ -26,10 +26,10 @@ func AskReady(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{ // and no proxy, whatever HTTP_PROXY says
+	client := &http.Client{Transport: &http.Transport{ // without a proxy, even if HTTP_PROXY is set
 		DisableKeepAlives: true,
-		// The certificate is for the name that clients use, not for this address, and may be one
-		// that only they trust. Nothing is sent that anyone could misuse.
+		// The certificate is for the name that clients use, not for this address, and may come from
+		// an authority that only they trust. The request has no secrets.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	resp, err := client.Do(req)
@@ -43,7 +43,7 @@ func AskReady(ctx context.Context, c *config.Config) error {
 	return nil
 }
 
-// dialAddr is where to reach, from this machine, a server that listens on addr.
+// dialAddr returns the address at which this machine reaches a server that listens on addr.
 func dialAddr(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

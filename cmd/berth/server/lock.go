@@ -11,16 +11,16 @@ import (
 
 const lockName = "berth.lock"
 
-// errLocked is what lockFile reports when another process holds the lock.
+// errLocked is the error of lockFile if another process holds the lock.
 var errLocked = errors.New("locked by another process")
 
-// lock is held by the one `serve` of a data directory. The kernel lets go of it when the process
-// ends, however it ends; the file stays, and says who holds the lock or held it last.
+// lock is held by the only `serve` on a data directory. The kernel releases it when the process
+// ends in any way. The files stay, and name the last holder.
 type lock struct{ files []*os.File }
 
-// takeLock locks the data directory and, wherever it lies, the file of the database: two programs
-// with directories of their own must not serve one database either. Commands other than serve work
-// beside the lock.
+// takeLock locks the data directory and the file of the database, which may be elsewhere: two
+// servers with different data directories must not share a database. Commands other than serve do
+// not need the lock.
 func takeLock(data, database string) (*lock, error) {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(database))
 	if err != nil {
@@ -59,8 +59,8 @@ func (l *lock) take(path string) error {
 	return nil
 }
 
-// readHolder is who holds the lock, for a message: " (process 17 on host)", or nothing when the
-// file does not say.
+// readHolder returns the holder of the lock for a message, as in " (process 17 on host)", or "" if
+// the file does not name one.
 func readHolder(f *os.File) string {
 	text, err := io.ReadAll(io.LimitReader(f, 300))
 	if line := strings.TrimSpace(string(text)); err == nil && line != "" {
@@ -69,8 +69,8 @@ func readHolder(f *os.File) string {
 	return ""
 }
 
-// release gives the lock up. The files stay: removing them would let a third process lock a new
-// file beside a second one that still waits with the old.
+// release releases the lock. The files stay: if they were removed, one process could lock a new
+// file while another one locks the removed file that it opened before.
 func (l *lock) release() error {
 	var wrong []error
 	for _, f := range l.files {
@@ -79,7 +79,7 @@ func (l *lock) release() error {
 	return errors.Join(wrong...)
 }
 
-// hostname is the machine's name, for messages.
+// hostname returns the machine's name for messages.
 func hostname() string {
 	name, err := os.Hostname()
 	if err != nil {

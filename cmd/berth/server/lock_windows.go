@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile takes the lock of an open file, until the file is closed, or reports errLocked. Windows
-// keeps others from reading a locked range: the range lies behind the text, so that they can read
-// who holds the lock.
+// lockFile locks an open file until it is closed. It returns errLocked if another process holds the
+// lock. On Windows others cannot read a locked range, so the range is beyond the text that names
+// the holder.
 func lockFile(f *os.File) error {
 	far := &windows.Overlapped{OffsetHigh: 1}
 	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, far)

@@ -19,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// sink is a writer that may be read while it is written to.
+// sink is a writer that can be read and written concurrently.
 type sink struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
@@ -41,14 +41,14 @@ func (s *sink) String() string {
 	return s.buf.String()
 }
 
-// setFail decides whether writes fail.
+// setFail sets whether writes fail.
 func (s *sink) setFail(fail bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = fail
 }
 
-// stalled is a writer whose reader stands still until gate is closed.
+// stalled is a writer that blocks until gate is closed.
 type stalled struct {
 	io.Writer
 	gate chan struct{}
@@ -59,10 +59,10 @@ func (s stalled) Write(p []byte) (int, error) {
 	return s.Writer.Write(p)
 }
 
-// droppedBy is how many lines the log's metric counts.
+// droppedBy returns the value of the log's metric of dropped lines.
 func droppedBy(lines *logQueue) int { return int(testutil.ToFloat64(lines.dropped)) }
 
-// startLog makes a log of level info.
+// startLog opens a log of level info.
 func startLog(t *testing.T, format string, to io.Writer) (*slog.Logger, *logQueue) {
 	t.Helper()
 	log, lines, err := openLog(config.LogConfig{Format: format, Level: "info"}, to)
@@ -115,7 +115,7 @@ func TestLogKeepsWholeLinesInOrder(t *testing.T) {
 		_, lines := startLog(t, "json", &out)
 		line := strings.Repeat("x", 1000)
 		want := ""
-		for i := range 300 { // several times what is written at once
+		for i := range 300 { // several times flushBytes
 			l := fmt.Sprintf("%d %s\n", i, line)
 			want += l
 			lines.Write([]byte(l))
@@ -131,7 +131,8 @@ func TestLogKeepsWholeLinesInOrder(t *testing.T) {
 	})
 }
 
-// TestManyLinesAreFewWrites: what comes between two ticks is written at once, or in few pieces.
+// TestManyLinesAreFewWrites: lines between two ticks are written in one call, or sooner if there
+// are flushBytes.
 func TestManyLinesAreFewWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &counting{}
@@ -184,7 +185,7 @@ func TestLogOutlivesAFailedWrite(t *testing.T) {
 	})
 }
 
-// halves is a writer that takes a half, and fails.
+// halves is a writer that writes half of its input and then fails, while fail is set.
 type halves struct{ sink }
 
 func (h *halves) Write(p []byte) (int, error) {
@@ -210,8 +211,8 @@ func TestTornLineIsEnded(t *testing.T) {
 	}
 }
 
-// TestD4LogIsBounded: with a reader that stands still the log takes as much as the queue has room
-// for and no more, without waiting. When reading goes on one line tells of all that is missing.
+// TestD4LogIsBounded: if nothing reads the log, the queue fills up to its limit, and logging does
+// not block. When reading continues, one line has the number of all missing lines.
 func TestD4LogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out sink
@@ -227,7 +228,7 @@ func TestD4LogIsBounded(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		lines.Write([]byte("{}\n")) // which would fit, but in a second gap
+		lines.Write([]byte("{}\n")) // short enough for the queue, but it would split the gap in two
 		if time.Since(began) != 0 || out.String() != "" {
 			t.Errorf("logging took %v, and %d bytes were written", time.Since(began), len(out.String()))
 		}
@@ -268,7 +269,7 @@ func TestD4LogIsBounded(t *testing.T) {
 	})
 }
 
-// TestLogTellsOfItsLastGap: lines that are missing at the end are told of, too.
+// TestLogTellsOfItsLastGap: lines that are missing at the end are reported too.
 func TestLogTellsOfItsLastGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out sink
@@ -277,7 +278,7 @@ func TestLogTellsOfItsLastGap(t *testing.T) {
 		for range 150 {
 			lines.Write(line)
 		}
-		<-lines.hurried
+		<-lines.flushNow
 		go lines.run()
 		lines.close()
 		if got := out.String(); strings.Count(got, "\n") != 101 || !strings.HasSuffix(got, "\n50 missing\n") {
@@ -286,7 +287,7 @@ func TestLogTellsOfItsLastGap(t *testing.T) {
 	})
 }
 
-// TestD4LogHasLastWords: the end of the log waits for a reader that stands still, but not for long.
+// TestD4LogHasLastWords: closing waits for at most ExitTimeout if nothing reads the log.
 func TestD4LogHasLastWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out sink
@@ -325,18 +326,18 @@ func TestAutoFormatIsJSONWithoutTerminal(t *testing.T) {
 	}
 }
 
-// TestGuardLogsAPanic: a panic is in the log before the process is ended, which it is also when
-// nobody reads: by the guard, not by the runtime, which would wait for the reader.
+// TestGuardLogsAPanic: a panic is logged before the process ends. It does not reach the runtime,
+// which would block if nothing reads standard error.
 func TestGuardLogsAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out sink
 		log, lines := startLog(t, "json", &out)
 		crashed := false
 		crash := func() { lines.close(); crashed = true }
-		if err := guard(log, crash, func() error { return os.ErrInvalid }); !errors.Is(err, os.ErrInvalid) || crashed {
+		if err := crashOnPanic(log, crash, func() error { return os.ErrInvalid }); !errors.Is(err, os.ErrInvalid) || crashed {
 			t.Errorf("got %v, crashed: %v", err, crashed)
 		}
-		_ = guard(log, crash, func() error { panic("boom") })
+		_ = crashOnPanic(log, crash, func() error { panic("boom") })
 		if got := out.String(); !crashed || !strings.Contains(got, `"value":"boom"`) || !strings.Contains(got, "TestGuardLogsAPanic") {
 			t.Errorf("crashed: %v, got %q", crashed, got)
 		}

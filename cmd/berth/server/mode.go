@@ -11,24 +11,24 @@ import (
 	"github.com/berth-registry/berth/internal/db/schema"
 )
 
-// admission is who is let in, as it was decided at the start.
+// admission is which requests the registry accepts, as decided at the start.
 type admission int
 
 const (
-	everyone     admission = iota // an open registry
+	everyone     admission = iota // the registry is open
 	usersOnly                     // authentication is on
-	firstStart                    // it is on, and there is no account yet that could log in
-	untilUserAdd                  // an open registry on loopback, until the first user is made
+	firstStart                    // authentication is on, and no account exists yet
+	untilUserAdd                  // the registry is open to this machine until the first user is made
 )
 
-// open reports whether requests are not authenticated.
+// open reports whether requests need no authentication.
 func (a admission) open() bool { return a == everyone || a == untilUserAdd }
 
-// decideAuth decides who is let in. auth.mode none opens the registry, whatever was before. Else
-// authentication is on where anything asks for it: auth.mode, a policy, an htpasswd file, or the
-// database, which keeps in mind that it once was on. Where nothing does, the registry is open to
-// this machine; beyond it, a new one begins with a user, and one with data is refused, since no
-// setting says that everyone may have them.
+// decideAuth decides which requests the registry accepts. auth.mode none opens it in any case.
+// Otherwise authentication is on if auth.mode, a policy or an htpasswd file asks for it, or if the
+// database records that it was on before. If none of these does, it depends on the address. On
+// loopback the registry is open. Beyond loopback a new registry gets a first user, but one with
+// data is refused, because no setting says that others may have the data.
 func (s *server) decideAuth(ctx context.Context) (admission, error) {
 	a := s.cfg.Auth
 	if a.Mode == config.ModeNone {
@@ -68,7 +68,8 @@ func errMemoryOpenToAll(addr string) error {
 		"give it users by auth.htpasswd; %s", addr, orOpen)
 }
 
-// admit decides who is let in, and puts authentication together where it is on.
+// admit decides which requests the registry accepts, and opens the parts of authentication if it is
+// on.
 func (s *server) admit(ctx context.Context) (err error) {
 	if s.admitted, err = s.decideAuth(ctx); err != nil || s.admitted.open() {
 		return err
@@ -80,8 +81,8 @@ func (s *server) admit(ctx context.Context) (err error) {
 	return nil
 }
 
-// recordAuth writes down that authentication is on, so that removing the last user does not open
-// the registry. On a first start it does so by making the first user.
+// recordAuth records in the database that authentication is on, so that removing the last user does
+// not open the registry. On a first start, making the first user records it.
 func (s *server) recordAuth(ctx context.Context) (err error) {
 	switch s.admitted {
 	case firstStart:
@@ -99,24 +100,23 @@ func (s *server) recordAuth(ctx context.Context) (err error) {
 	return nil
 }
 
-// closeIfUsers turns authentication on in a running registry that was open until there would be a
-// user. Where that fails the registry must not go on: the operator who added the user expects it to
-// be closed.
-func (s *server) closeIfUsers(ctx context.Context) error {
+// enableAuthIfUsers turns authentication on in a running registry that was open until the first
+// user. An error must stop the registry: the operator who added the user expects that it is closed.
+func (s *server) enableAuthIfUsers(ctx context.Context) error {
 	if s.access != nil || s.admitted != untilUserAdd {
 		return nil
 	}
 	if on, err := s.rows.AuthEnabled(ctx); err != nil || !on {
-		return nil // a database that cannot be read now lets nobody push or pull either
+		return nil // while the database cannot be read, nobody can push or pull
 	}
 	err := s.admit(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return nil // the server stops
+		return nil // the server is stopping
 	case err != nil:
 		return fmt.Errorf("turning authentication on: %w", err)
 	}
-	s.showAPI()
+	s.installAPI()
 	s.log.Info("there are users now: authentication is on")
 	return nil
 }

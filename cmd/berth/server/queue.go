@@ -14,52 +14,54 @@ const (
 	flushBytes    = 64 << 10
 	flushInterval = 200 * time.Millisecond
 
-	// LastWords is how long the end of the process waits for standard error and the audit file.
-	LastWords = 500 * time.Millisecond
+	// ExitTimeout is how long the process waits at its end for standard error and for the audit
+	// file.
+	ExitTimeout = 500 * time.Millisecond
 )
 
-// logQueue takes the lines of the log and writes them from one goroutine, which alone waits for
-// the reader of standard error. It collects lines, because a system call for each would cost as
-// much as a small request: it writes five times a second, when there are flushBytes, and on hurry.
+// logQueue queues the lines of the log. One goroutine writes them, and only this goroutine waits
+// for the reader of standard error. It writes many lines with one system call, because a call for
+// each line would cost as much as a small request: every flushInterval, when flushBytes are queued,
+// and on flushSoon.
 //
-// Lines that find the queue full are dropped and counted, and so are lines that cannot be written.
-// The next write that succeeds begins with a line that tells how many. Once a line was dropped, all
-// are until the goroutine takes those that wait: the log has one gap, not many.
+// Lines are dropped and counted when the queue is full and when they cannot be written. The next
+// successful write begins with a line that has their number. After one line was dropped, all are
+// dropped until the goroutine takes the queued lines, so that the log has one gap instead of many.
 type logQueue struct {
-	gap     func(lines int) []byte // the line that tells of lines that are missing
-	dropped prometheus.Counter
-	hurried chan struct{} // has an element when lines are to be written now
-	quit    chan struct{}
-	once    sync.Once // closes quit
-	done    chan struct{}
+	gapLine  func(lines int) []byte // returns the line that stands for missing lines
+	dropped  prometheus.Counter
+	flushNow chan struct{} // has an element when the queue is to be written now
+	quit     chan struct{}
+	once     sync.Once // closes quit
+	done     chan struct{}
 
 	mu      sync.Mutex
 	waiting []byte // guarded by mu: whole lines
-	spare   []byte // guarded by mu: empty, takes the next lines when waiting is taken
-	writing int    // guarded by mu: bytes that were taken and are not yet written
+	spare   []byte // guarded by mu: empty buffer that replaces waiting
+	writing int    // guarded by mu: bytes that were taken and are not written yet
 	missed  int    // guarded by mu: lines dropped since waiting was last taken
 
 	out  lineWriter // of the goroutine
-	lost int        // of the goroutine: lines that are missing and not yet told of
+	lost int        // of the goroutine: missing lines that are not yet reported in the log
 }
 
 func newLogQueue(to io.Writer, gap func(lines int) []byte) *logQueue {
 	return &logQueue{
-		gap: gap,
+		gapLine: gap,
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "berth_log_dropped_total",
 			Help: "Lines that the log lacks, because it was not read in time or could not be written.",
 		}),
-		hurried: make(chan struct{}, 1),
-		quit:    make(chan struct{}),
-		done:    make(chan struct{}),
-		waiting: make([]byte, 0, flushBytes),
-		spare:   make([]byte, 0, flushBytes),
-		out:     lineWriter{to: to},
+		flushNow: make(chan struct{}, 1),
+		quit:     make(chan struct{}),
+		done:     make(chan struct{}),
+		waiting:  make([]byte, 0, flushBytes),
+		spare:    make([]byte, 0, flushBytes),
+		out:      lineWriter{to: to},
 	}
 }
 
-// Write takes one whole line, or drops it. It never waits and never fails.
+// Write queues one whole line, or drops it. It never blocks and never fails.
 func (q *logQueue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	before := len(q.waiting)
@@ -75,15 +77,15 @@ func (q *logQueue) Write(line []byte) (int, error) {
 		q.dropped.Inc()
 	}
 	if enough {
-		q.hurry()
+		q.flushSoon()
 	}
 	return len(line), nil
 }
 
-// hurry has the goroutine write now what waits. It does not wait for that.
-func (q *logQueue) hurry() {
+// flushSoon makes the goroutine write the queue now. It does not wait for the write.
+func (q *logQueue) flushSoon() {
 	select {
-	case q.hurried <- struct{}{}:
+	case q.flushNow <- struct{}{}:
 	default:
 	}
 }
@@ -96,7 +98,7 @@ func (q *logQueue) run() {
 	for {
 		select {
 		case <-tick.C:
-		case <-q.hurried:
+		case <-q.flushNow:
 		case <-q.quit:
 			for q.flush() {
 			}
@@ -106,7 +108,7 @@ func (q *logQueue) run() {
 	}
 }
 
-// flush writes what waits now. It reports whether there is more to write.
+// flush writes the queued lines. It reports whether there is more to write.
 func (q *logQueue) flush() (more bool) {
 	lines, missed := q.take()
 	lost, err := q.writeOut(lines)
@@ -115,11 +117,11 @@ func (q *logQueue) flush() (more bool) {
 	return q.release(lines) || err == nil && q.lost > 0
 }
 
-// writeOut writes lines, after one that tells of those that are missing before them. It returns
-// how many it could not write.
+// writeOut writes lines, after a gap line if lines before them are missing. It returns how many it
+// could not write.
 func (q *logQueue) writeOut(lines []byte) (lost int, err error) {
 	if q.lost > 0 {
-		if _, err := q.out.write(q.gap(q.lost)); err != nil {
+		if _, err := q.out.write(q.gapLine(q.lost)); err != nil {
 			return countLines(lines), err
 		}
 		q.lost = 0
@@ -130,7 +132,7 @@ func (q *logQueue) writeOut(lines []byte) (lost int, err error) {
 	return q.out.write(lines)
 }
 
-// take takes the lines that wait. missed is how many were dropped after them.
+// take takes the queued lines. missed is how many were dropped after them.
 func (q *logQueue) take() (lines []byte, missed int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -140,35 +142,35 @@ func (q *logQueue) take() (lines []byte, missed int) {
 	return lines, missed
 }
 
-// release makes room for as much as was taken. It reports whether lines wait.
+// release ends the write of lines that take returned. It reports whether more lines are queued.
 func (q *logQueue) release(lines []byte) (waiting bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.writing = 0
-	if cap(lines) <= 4*flushBytes || len(lines) > flushBytes { // else it is of a burst that is over
+	if cap(lines) <= 4*flushBytes || len(lines) > flushBytes { // do not keep the large buffer of a burst
 		q.spare = lines[:0]
 	}
 	return len(q.waiting) > 0
 }
 
-// close has everything written that came before it, within LastWords. It may be called more than
-// once, from any goroutine. Lines that come later are lost.
+// close waits for up to ExitTimeout until all queued lines are written. Later lines are lost. It
+// may be called more than once, from any goroutine.
 func (q *logQueue) close() {
 	q.once.Do(func() { close(q.quit) })
 	select {
 	case <-q.done:
-	case <-time.After(LastWords):
+	case <-time.After(ExitTimeout):
 	}
 }
 
-// lineWriter writes lines. One that was written in part is ended before the next begins, so that a
-// full disk costs the lines that found it full and no other.
+// lineWriter writes lines. If a line was written only in part, the next write ends it first. A full
+// disk therefore costs only the lines that could not be written whole.
 type lineWriter struct {
 	to   io.Writer
 	torn bool
 }
 
-// write writes lines, and returns how many of them are not written whole.
+// write writes lines. It returns how many of them were not written whole.
 func (w *lineWriter) write(lines []byte) (lost int, err error) {
 	if w.torn {
 		if _, err := w.to.Write([]byte("\n")); err != nil {

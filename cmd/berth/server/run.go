@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	jobRetry    = time.Second // after the first failure in a row; doubled by each
+	jobRetry    = time.Second // after the first failure; doubled after each further one
 	jobRetryMax = time.Minute
 )
 
-// run serves until stop is closed or a listener fails, and returns when every goroutine has ended.
-// It calls ready once, when /readyz says so.
+// run serves until stop is closed or a listener fails, and returns when all its goroutines have
+// ended. It calls ready once, as soon as /readyz answers 200.
 func (s *server) run(ctx context.Context, stop <-chan struct{}, hup <-chan os.Signal, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, failed := errgroup.WithContext(ctx)
-	start := func(f func() error) { g.Go(func() error { return guard(s.log, s.crash, f) }) }
+	start := func(f func() error) { g.Go(func() error { return crashOnPanic(s.log, s.crash, f) }) }
 	start(s.main.run)
 	if s.debug.Listener != nil {
 		start(s.debug.run)
@@ -44,7 +44,7 @@ func (s *server) run(ctx context.Context, stop <-chan struct{}, hup <-chan os.Si
 	return g.Wait()
 }
 
-// run serves until the server is shut down, with TLS where the server has a certificate.
+// run serves until the server is shut down, with TLS if the server has a certificate.
 func (s service) run() error {
 	serve := s.Serve
 	if s.TLSConfig != nil {
@@ -56,9 +56,9 @@ func (s service) run() error {
 	return nil
 }
 
-// keepRunning keeps the registry's jobs running until ctx ends. What makes them fail, a full disk
-// or a bucket out of reach, may pass, and pulls and pushes work without them: so they start again,
-// after a pause that grows.
+// keepRunning runs the registry's jobs until ctx ends. If they fail it starts them again after a
+// growing pause: the reason, such as a full disk or an unreachable bucket, may pass, and pulls and
+// pushes work without the jobs.
 func keepRunning(ctx context.Context, log *slog.Logger, jobs func(context.Context) error) {
 	pause := jobRetry
 	for {
@@ -76,7 +76,7 @@ func keepRunning(ctx context.Context, log *slog.Logger, jobs func(context.Contex
 	}
 }
 
-// sleep waits for d, or less if ctx ends.
+// sleep returns after d, or earlier when ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestJobsStartAgain runs jobs that fail in a bubble with a clock of its own: the pauses between
-// the starts grow to a minute, and shrink again after a time without failure.
+// TestJobsStartAgain: the pauses between starts of failing jobs grow to a minute, and start again
+// from a second after jobs that ran for longer than that.
 func TestJobsStartAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out sink

@@ -1,12 +1,12 @@
-// Package server is the parts of a running registry. Serve opens them in this order, serves until a
-// signal or a failure, and stops in the order that loses least. What is open is closed last to
-// first.
+// Package server has the parts of a running registry. Serve opens them in this order, serves until
+// a signal or a failure, and stops in the order that loses least. Parts are closed in the reverse
+// order.
 //
 //	log → data directory and locks → bucket, database, registry → listener → certificate →
-//	audit file → who is let in → API, behind its front → debug listener → first user
+//	audit file → authentication → API, behind its front → debug listener → first user
 //
-// While the registry runs, one goroutine looks after files that change, SIGHUP, signing keys, and
-// the first user of a registry that was open.
+// While the registry runs, one goroutine watches files that may change, SIGHUP, signing keys, and
+// whether an open registry gets its first user.
 package server
 
 import (
@@ -34,33 +34,33 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// Process is what a server uses of the process that it runs in.
+// Process is what a server uses of its process.
 type Process struct {
 	Environ []string
 	Stderr  io.Writer // takes the log
 	Version string    // of the program
 
-	Signals func() <-chan os.Signal // from now on, interrupt and SIGTERM end nothing but come here
-	Hangups func() <-chan os.Signal // likewise SIGHUP
+	Signals func() <-chan os.Signal // delivers interrupt and SIGTERM, which then no longer end the process
+	Hangups func() <-chan os.Signal // likewise for SIGHUP
 	Exit    func(code int)          // ends the process at once
 }
 
-// Serve runs a server from the first directory to the last flushed line of its log. It returns when
-// a signal has stopped the server, or with what kept it from serving.
+// Serve runs a server, from making its directories to flushing its log. It returns nil when a
+// signal has stopped the server, otherwise the error that kept it from serving.
 func Serve(ctx context.Context, p Process, l *config.Loaded) error {
-	tune(l, p.Environ)
-	signal.Ignore(syscall.SIGPIPE) // when the reader of the log goes away, a write fails and no more
+	tuneGC(l, p.Environ)
+	signal.Ignore(syscall.SIGPIPE) // if the reader of the log goes away, writes fail instead
 	log, lines, err := openLog(l.Log, p.Stderr)
 	if err != nil {
 		return err
 	}
 	defer lines.close()
-	slog.SetDefault(log) // which takes what libraries write by package log, too
+	slog.SetDefault(log) // it also gets what libraries write by package log
 	for _, name := range l.Unknown {
 		log.Warn("unknown environment variable, ignored", "name", name)
 	}
 	stop, hup := p.watchSignals(log, lines), p.Hangups()
-	warnings, err := CheckFiles(ctx, l) // also those that only a registry with users reads, and this one may get some
+	warnings, err := CheckFiles(ctx, l) // with those for authentication, which the first user turns on later
 	if err != nil {
 		return err
 	}
@@ -84,12 +84,12 @@ type server struct {
 	version  string // of the program
 	log      *slog.Logger
 	crash    func()         // ends the process after a panic
-	closers  []func() error // of what is open; closed last to first
+	closers  []func() error // of the open parts, called last to first
 	db       *db.DB
-	rows     *rows.DB // of accounts, in db
+	rows     *rows.DB // the accounts in db
 	registry *storage.Registry
 	parts    [][]prometheus.Collector // metrics of the parts
-	audit    api.Auditor              // of audit.file; nil without one
+	audit    api.Auditor              // nil without audit.file
 	watcher  *watcher
 	main     service
 	debug    service // without a listener when debug.addr is unset
@@ -97,18 +97,18 @@ type server struct {
 
 	certificate *certificate // nil: plain HTTP
 	admitted    admission
-	access      *access // nil while the registry is open; once run, the goroutine of watch owns it
-	password    string  // of the user that this start made, until it was announced
+	access      *access // nil while the registry is open; after run has begun, owned by the goroutine of watch
+	password    string  // of the first user, from its creation until it is announced
 }
 
-// service is an HTTP server and the listener it serves.
+// service is an HTTP server with its listener.
 type service struct {
 	*http.Server
 	net.Listener
 }
 
-// open opens everything that serving needs. When it fails, nothing stays open. The first user is
-// made last: a start that fails must not leave one behind whose password was never shown.
+// open opens all parts. If it fails, it closes what it opened. The first user is made last, so that
+// a start that fails leaves no user whose password was never shown.
 func open(ctx context.Context, p Process, cfg *config.Loaded, log *slog.Logger, lines *logQueue) (*server, error) {
 	crash := func() { lines.close(); p.Exit(2) }
 	s := &server{cfg: cfg, version: p.Version, log: log, crash: crash, watcher: newWatcher(log)}
@@ -123,7 +123,7 @@ func open(ctx context.Context, p Process, cfg *config.Loaded, log *slog.Logger, 
 	return s, nil
 }
 
-// openData makes and locks the data directory; a registry in memory has none.
+// openData makes and locks the data directory, unless the registry is in memory.
 func (s *server) openData(context.Context) error {
 	if s.cfg.InMemory() {
 		return nil
@@ -139,7 +139,7 @@ func (s *server) openData(context.Context) error {
 	return nil
 }
 
-// openStores opens bytes, rows, and the registry over them.
+// openStores opens the bucket, the database, and the registry on both.
 func (s *server) openStores(ctx context.Context) error {
 	bytes, err := s.openBucket(ctx)
 	if err != nil {
@@ -168,7 +168,7 @@ func (s *server) openStores(ctx context.Context) error {
 	return nil
 }
 
-// listen opens the address. From here on clients connect, and wait until run serves them.
+// listen opens the main address. From here on clients can connect, but wait until run serves them.
 func (s *server) listen(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTP.Addr)
@@ -180,14 +180,15 @@ func (s *server) listen(ctx context.Context) error {
 	return nil
 }
 
-// onLoopback reports whether only this machine reaches the address. A name means what the machine's
-// resolver made of it.
+// onLoopback reports whether the address can be reached only from this machine. It looks at the
+// address after names are resolved.
 func (s *server) onLoopback() bool {
 	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
 
-// closeListener closes a listener that its server may have closed before.
+// closeListener returns a function that closes l. It is no error if the HTTP server has closed l
+// before.
 func closeListener(l net.Listener) func() error {
 	return func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
@@ -197,7 +198,7 @@ func closeListener(l net.Listener) func() error {
 	}
 }
 
-// close closes what is open, last to first.
+// close closes the open parts, last to first.
 func (s *server) close() error {
 	var wrong []error
 	for i := len(s.closers) - 1; i >= 0; i-- {

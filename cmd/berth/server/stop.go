@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// watchSignals closes stop at the first signal. The second one ends the process at once, with
-// code 1. Neither waits for the log, but the last line has LastWords to be written.
+// watchSignals returns a channel that is closed at the first signal. The second signal ends the
+// process with code 1. It waits for the log for at most ExitTimeout.
 func (p *Process) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan struct{}) {
 	first, signals := make(chan struct{}), p.Signals()
 	go func() {
@@ -22,9 +22,10 @@ func (p *Process) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan s
 	return first
 }
 
-// stop ends the service in the order that loses least: load balancers are told, then no connection
-// is taken any more, then requests in flight finish, then uploads that do not finish record what
-// arrived so that their clients can go on after the restart. What is left after that is cut.
+// stop ends the service in the order that loses least. First it reports not ready to load balancers
+// for a while. Then it closes the listener and waits for requests in flight. Uploads that do not
+// finish in time record what arrived, so that their clients can continue after a restart. Finally
+// it closes all connections.
 func (s *server) stop(ctx context.Context) {
 	s.front.SetReady(false)
 	sleep(ctx, s.cfg.Shutdown.Delay)
@@ -47,7 +48,7 @@ func (s *server) stop(ctx context.Context) {
 	}
 }
 
-// shutdown stops listening, closes idle connections, and reports whether every request ended within
+// shutdown closes the listener and idle connections. It reports whether all requests ended within
 // the limit.
 func shutdown(ctx context.Context, server *http.Server, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestD4SignalsDoNotWaitForTheLog: with a reader that stands still the first signal acts at once,
-// and the second one when the log has had its last words. With one that reads, both act at once.
+// TestD4SignalsDoNotWaitForTheLog: if nothing reads the log, the first signal acts at once and the
+// second one after ExitTimeout. With a reader, both act at once.
 func TestD4SignalsDoNotWaitForTheLog(t *testing.T) {
 	for name, want := range map[string]time.Duration{"a reader": 0, "a reader that stands still": 500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestD4SignalsDoNotWaitForTheLog(t *testing.T) {
 				for range 10_000 {
 					log.Warn(strings.Repeat("x", 500))
 				}
-				synctest.Wait() // what can be written is
+				synctest.Wait() // the queue writes all that the reader takes
 				signals, exits := make(chan os.Signal, 2), make(chan int, 1)
 				p := Process{Signals: func() <-chan os.Signal { return signals }, Exit: func(code int) { exits <- code }}
 				stop := p.watchSignals(log, lines)

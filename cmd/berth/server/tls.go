@@ -9,21 +9,20 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// certificate is the certificate and key that new connections get. Connections that exist keep what
-// they began with.
+// certificate is the certificate and key for new connections. Existing connections keep theirs.
 type certificate struct {
 	certFile, keyFile string
 	pair              atomic.Pointer[tls.Certificate]
 }
 
-// loadCertificate reads the pair for the first time.
+// loadCertificate reads the certificate and key for the first time.
 func loadCertificate(c config.TLSConfig) (*certificate, error) {
 	cert := &certificate{certFile: c.Certificate, keyFile: c.Key}
 	return cert, cert.reload()
 }
 
-// reload reads both files again. Only a certificate and a key that belong together replace the old
-// pair, so that it does not matter which of the two files is changed first.
+// reload reads both files again. It replaces the old pair only if the new certificate and key
+// match, so the two files may be changed in any order.
 func (c *certificate) reload() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
@@ -33,7 +32,7 @@ func (c *certificate) reload() error {
 	return nil
 }
 
-// config is the configuration of a server that shows the certificate.
+// config returns the TLS configuration of a server with the certificate.
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
@@ -41,7 +40,7 @@ func (c *certificate) config() *tls.Config {
 	}
 }
 
-// openTLS reads the certificate, if there is one.
+// openTLS reads the certificate, if one is configured.
 func (s *server) openTLS(context.Context) error {
 	if s.cfg.TLS.Certificate == "" {
 		return nil

@@ -7,9 +7,9 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
-// tune sets the garbage collector as configured. The runtime has read GOGC and GOMEMLIMIT already;
-// they stay in force unless the configuration says otherwise.
-func tune(l *config.Loaded, environ []string) {
+// tuneGC configures the garbage collector. The runtime has already applied GOGC and GOMEMLIMIT; a
+// default of the configuration does not override them.
+func tuneGC(l *config.Loaded, environ []string) {
 	if l.Origin("runtime.gogc") != config.FromDefault || config.Lookup(environ, "GOGC") == "" {
 		debug.SetGCPercent(l.Runtime.GOGC)
 	}

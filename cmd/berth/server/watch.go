@@ -11,34 +11,34 @@ import (
 )
 
 const (
-	// watchInterval is how often files are looked at. A change is taken up when two looks in a row
-	// see the same, within a second: what is half written is not read.
+	// watchInterval is how often files are checked. A change is loaded when two checks in a row see
+	// the same state, that is within a second, so that no half-written file is read.
 	watchInterval = 500 * time.Millisecond
-	// upkeepInterval is how often signing keys and sessions are looked after.
+	// upkeepInterval is how often signing keys are rotated and expired sessions removed.
 	upkeepInterval = time.Minute
 )
 
-// watched is files that are read again, together, when one of them changes.
-type watched struct {
-	name   string // for logs and metrics: the setting that names them
+// watchedFiles is a group of files that are read again together when one of them changes.
+type watchedFiles struct {
+	name   string // the setting that names the files, for logs and metrics
 	paths  []string
 	reload func() error
 
-	read    []os.FileInfo // the files when they were read last
-	pending []os.FileInfo // the files when they were looked at last
+	loaded []os.FileInfo // state before the last read
+	seen   []os.FileInfo // state at the last check
 }
 
-// watchFiles notes what the files are now. It comes before they are read for the first time, so
-// that no change is missed.
-func watchFiles(name string, paths ...string) *watched {
-	w := &watched{name: name, paths: paths}
-	w.read = w.look()
-	w.pending = w.read
+// watchFiles records the state of the files. It must be called before their first read, so that no
+// change is missed.
+func watchFiles(name string, paths ...string) *watchedFiles {
+	w := &watchedFiles{name: name, paths: paths}
+	w.loaded = w.stat()
+	w.seen = w.loaded
 	return w
 }
 
-// look finds the files; nil for those that are not there.
-func (w *watched) look() []os.FileInfo {
+// stat returns the state of each file, nil if there is none.
+func (w *watchedFiles) stat() []os.FileInfo {
 	found := make([]os.FileInfo, len(w.paths))
 	for i, path := range w.paths {
 		if info, err := os.Stat(path); err == nil {
@@ -48,17 +48,17 @@ func (w *watched) look() []os.FileInfo {
 	return found
 }
 
-// changed reports whether the files are to be read: they are not what they were, and have come to
-// rest.
-func (w *watched) changed() bool {
-	now := w.look()
-	atRest := slices.EqualFunc(now, w.pending, sameFile)
-	w.pending = now
-	return atRest && !slices.EqualFunc(now, w.read, sameFile)
+// changed reports whether the files are to be read again: they differ from what was last read, and
+// have not changed since the last check.
+func (w *watchedFiles) changed() bool {
+	now := w.stat()
+	atRest := slices.EqualFunc(now, w.seen, sameFile)
+	w.seen = now
+	return atRest && !slices.EqualFunc(now, w.loaded, sameFile)
 }
 
-// sameFile reports whether a file is what it was: under the same name, which a rename or a symbolic
-// link may have given to another one, of the same size and time.
+// sameFile reports whether a path still has the same file, of the same size and time. A rename or a
+// changed symbolic link gives it another file.
 func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -66,11 +66,11 @@ func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// watcher reads files again when they change, or all of them when it is told to. Its goroutine owns
-// it.
+// watcher reads files again when they change, or all of them on SIGHUP. It belongs to one
+// goroutine.
 type watcher struct {
 	log     *slog.Logger
-	files   []*watched
+	files   []*watchedFiles
 	reloads *prometheus.CounterVec // by setting and result
 }
 
@@ -81,8 +81,8 @@ func newWatcher(log *slog.Logger) *watcher {
 	}, []string{"setting", "result"})}
 }
 
-// add watches further files.
-func (w *watcher) add(files ...*watched) {
+// add adds files to watch.
+func (w *watcher) add(files ...*watchedFiles) {
 	for _, f := range files {
 		w.files = append(w.files, f)
 		for _, result := range []string{"ok", "failed"} {
@@ -91,7 +91,8 @@ func (w *watcher) add(files ...*watched) {
 	}
 }
 
-// check reads what has changed, or everything. A failure is logged once for each change.
+// check reads the changed files again, or all if everything is set. A failure is logged once for
+// each change.
 func (w *watcher) check(everything bool) {
 	for _, f := range w.files {
 		if f.changed() || everything {
@@ -100,9 +101,9 @@ func (w *watcher) check(everything bool) {
 	}
 }
 
-func (w *watcher) reload(f *watched) {
-	f.read = f.look()
-	f.pending = f.read
+func (w *watcher) reload(f *watchedFiles) {
+	f.loaded = f.stat()
+	f.seen = f.loaded
 	if err := f.reload(); err != nil {
 		w.reloads.WithLabelValues(f.name, "failed").Inc()
 		w.log.Error("reload failed, what was before stays in force", "setting", f.name, "error", err)
@@ -112,8 +113,8 @@ func (w *watcher) reload(f *watched) {
 	w.log.Info("reloaded", "setting", f.name)
 }
 
-// watch looks after files, keys and the change from an open registry to one with users, until ctx
-// ends. Its error is that of a registry that should no longer be open and cannot be anything else.
+// watch watches files, keys, and whether an open registry gets its first user, until ctx ends. It
+// returns an error if a registry that must no longer be open cannot turn authentication on.
 func (s *server) watch(ctx context.Context, hup <-chan os.Signal) error {
 	look, upkeep := time.NewTicker(watchInterval), time.NewTicker(upkeepInterval)
 	defer look.Stop()
@@ -132,7 +133,7 @@ func (s *server) watch(ctx context.Context, hup <-chan os.Signal) error {
 				s.access.upkeep(ctx, s.log)
 			}
 		}
-		if err := s.closeIfUsers(ctx); err != nil {
+		if err := s.enableAuthIfUsers(ctx); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestWatchedFiles holds what counts as a change, and that it is taken up when it has come to rest.
+// TestWatchedFiles has changes of files. Each is loaded once, when the files no longer change.
 func TestWatchedFiles(t *testing.T) {
 	dir := t.TempDir()
 	one, two, next := filepath.Join(dir, "one"), filepath.Join(dir, "two"), filepath.Join(dir, "next")

@@ -11,12 +11,11 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// audit compares the objects of a stopped registry's bucket with the rows of its
-// database, and returns a line for each that has no match: an object without a
-// row, a row without its object, an object of another size than its row says, a
-// blob whose objects are not its size. A row that an unfinished upload reserved
-// and did not record, or that waits for deletion, may have an object or none.
-func audit(t *testing.T, database, bucket string) []string {
+// findMismatches compares the objects of a stopped registry's bucket with the rows of its database.
+// It returns a line for each object without a row, row without its object, object with another size
+// than in its row, and blob with another size than its objects. An object that is not recorded yet,
+// or that waits for deletion, may exist or not.
+func findMismatches(t *testing.T, database, bucket string) []string {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+database+"?mode=ro")
 	if err != nil {
@@ -53,10 +52,10 @@ func audit(t *testing.T, database, bucket string) []string {
 	for key, size := range sizes {
 		odd = append(odd, fmt.Sprintf("object without a row: %s, %d bytes", key, size))
 	}
-	return append(odd, auditRows(t, db)...)
+	return append(odd, checkRows(t, db)...)
 }
 
-// bucketSizes lists the objects of a file bucket.
+// bucketSizes returns the sizes of the objects in a directory bucket by key.
 func bucketSizes(t *testing.T, bucket string) map[string]int64 {
 	t.Helper()
 	sizes := map[string]int64{}
@@ -66,7 +65,7 @@ func bucketSizes(t *testing.T, bucket string) map[string]int64 {
 		}
 		info, err := d.Info()
 		if os.IsNotExist(err) {
-			return nil // deleted meanwhile
+			return nil // a file may be deleted during the walk
 		}
 		if err != nil {
 			return err
@@ -81,8 +80,8 @@ func bucketSizes(t *testing.T, bucket string) map[string]int64 {
 	return sizes
 }
 
-// auditRows asks the database what in it does not fit together.
-func auditRows(t *testing.T, db *sql.DB) []string {
+// checkRows returns a line for each inconsistency within the database.
+func checkRows(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	checks := []struct{ what, query string }{
 		{"blob without objects of its size", `SELECT digest FROM blobs b
@@ -113,10 +112,10 @@ func auditRows(t *testing.T, db *sql.DB) []string {
 	return odd
 }
 
-// requireAudit fails the test for what the audit finds.
-func requireAudit(t *testing.T, database, bucket string) {
+// requireConsistent fails the test for each mismatch.
+func requireConsistent(t *testing.T, database, bucket string) {
 	t.Helper()
-	odd := audit(t, database, bucket)
+	odd := findMismatches(t, database, bucket)
 	for i, line := range odd {
 		if i == 20 {
 			t.Errorf("and %d more", len(odd)-i)
