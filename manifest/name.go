@@ -19,6 +19,9 @@ func CheckName(s string) error {
 	if len(s) > maxName {
 		return Errorf(ErrNameInvalid, "repository name has %d characters, at most %d are allowed", len(s), maxName)
 	}
+	if isPlainName(s) {
+		return nil
+	}
 	// WithName would take a first component with an upper-case letter, a dot or a colon for the
 	// host of a registry.
 	named, err := reference.WithName("r.invalid/" + s)
@@ -26,6 +29,21 @@ func CheckName(s string) error {
 		return Errorf(ErrNameInvalid, "%q is not a repository name: expected components of a-z and 0-9, separated inside by one of . _ __ or dashes, joined by /", s)
 	}
 	return nil
+}
+
+// isPlainName reports whether s is a name whose separators are single characters, as nearly all are.
+// It saves each request the regular expressions of WithName, which decides the rest.
+func isPlainName(s string) bool {
+	separator := true // the character before
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		if !alphanumeric && (separator || c != '/' && c != '.' && c != '_' && c != '-') {
+			return false
+		}
+		separator = !alphanumeric
+	}
+	return !separator
 }
 
 // CheckTag returns nil if s is a tag. The error is ErrTagInvalid.
