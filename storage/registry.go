@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -247,7 +249,9 @@ func randomID() string {
 // uploadID returns an id that nobody can guess. Those made about the same time begin alike, so that
 // the rows of uploads in progress lie together and share the pages that a commit writes.
 func (r *Registry) uploadID() string {
-	return fmt.Sprintf("%012x", r.opts.Now().UnixMilli()) + randomID()
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(r.opts.Now().UnixMilli()))
+	return hex.EncodeToString(b[2:]) + randomID()
 }
 
 // keysPerDirectory is how many objects in a row go to one of the 256 directories, so that their
@@ -258,7 +262,7 @@ const keysPerDirectory = 256
 // those who look at the bucket.
 func (r *Registry) newKey(n int64) string {
 	directory := r.firstDirectory + byte(r.keysMade.Add(1)/keysPerDirectory)
-	return fmt.Sprintf("content/%02x/%s-%d", directory, randomID(), n)
+	return "content/" + hex.EncodeToString([]byte{directory}) + "/" + randomID() + "-" + strconv.FormatInt(n, 10)
 }
 
 // sessionTime is the time of a session's last use: a round number, since each change of it is
