@@ -112,9 +112,6 @@ func (r Repo) RemoveBlob(digest string) error {
 
 // dropAbsent removes the places of digests that hold nothing and that no manifest names.
 func (r Repo) dropAbsent(digests []string) error {
-	if len(digests) == 0 {
-		return nil
-	}
 	_, err := r.exec(`DELETE FROM repository_contents
 		WHERE repository_id = $1 AND digest IN (SELECT value FROM `+r.tx.each(2)+`)
 		AND blob_id IS NULL AND manifest_id IS NULL
