@@ -280,3 +280,13 @@ func queries(t *testing.T, db *DB) int {
 	t.Fatal("no metric counts the queries")
 	return 0
 }
+
+// descriptorLength returns the length of a manifest's descriptor in JSON.
+func descriptorLength(t *testing.T, m *manifest.Manifest) int {
+	t.Helper()
+	d, err := m.Descriptor()
+	must(t, err)
+	text, err := d.JSON()
+	must(t, err)
+	return len(text)
+}
