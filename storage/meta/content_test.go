@@ -82,7 +82,7 @@ func (s *suite) testContentsAdded() {
 // The place of what is removed stays while a manifest names it.
 func (s *suite) testContentsRemoved() {
 	s.fill()
-	s.exec(`UPDATE repository_contents SET blob_id = 1001 WHERE digest = 'img' AND repository_id = 1002`)
+	s.exec(`UPDATE repository_contents SET blob_id = 1001 WHERE digest = 'idx' AND repository_id = 1002`)
 	remove := func(repo, digest string) func(*Tx) (any, error) {
 		return nothingWithin(repo, func(r Repo) error { return r.RemoveBlob(digest) })
 	}
@@ -90,7 +90,7 @@ func (s *suite) testContentsRemoved() {
 		{what: "a blob that nothing names", call: remove("u", "one"), marked: "u", rows: []string{"-content u one"}},
 		{what: "a blob that a manifest names", call: remove("a", "one"), marked: "a", rows: []string{"content a one blob="}},
 		{what: "a blob that a manifest of another repository names", call: remove("u", "bare"), marked: "u", rows: []string{"-content u bare"}},
-		{what: "a blob that is a manifest too", call: remove("a", "img"), marked: "a", rows: []string{"content a img blob="}},
+		{what: "a blob that is a manifest too", call: remove("a", "idx"), marked: "a", rows: []string{"content a idx blob="}},
 		{what: "a blob that is not there", call: remove("a", "none"), marked: "a"},
 	})
 }

@@ -128,7 +128,6 @@ func (s *suite) testManifestsDeleted() {
 	}
 	s.changes([]change{{what: "a tagged one", call: remove("a", 1002, "idx"), err: errRefused}})
 	s.exec(`DELETE FROM tags`)
-	s.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child) VALUES (1001, 1003, 'wait', false)`)
 	s.changes([]change{
 		{what: "an index with a missing child", call: remove("a", 1002, "idx"), marked: "a", rows: []string{
 			"-content a idx", "-content a wait", "-manifest a idx", "-reference a idx img", "-reference a idx wait", "content a img touched=70",
@@ -139,6 +138,7 @@ func (s *suite) testManifestsDeleted() {
 		}},
 	})
 	s.exec(`UPDATE repository_contents SET blob_id = 1001 WHERE digest = 'img' AND repository_id = 1001`)
+	s.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child) VALUES (1001, 1003, 'wait', false)`)
 	s.exec(`INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, annotations, size, created_at, payload)
 		VALUES (1011, 1001, 'second', '', '', 'null', 4, 1, $1)`, []byte("x"))
 	s.exec(`INSERT INTO manifest_references (repository_id, manifest_id, digest, child) VALUES (1001, 1011, 'wait', false)`)
