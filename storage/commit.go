@@ -87,7 +87,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 	sum := newHash(d.Algorithm())
 	var p part
 	if has {
-		err = r.claimLength(ctx, up, key, &c)
+		err = r.allowLength(ctx, up, key, &c)
 	}
 	if has && err == nil {
 		p, _, err = r.fill(ctx, up, key, c, sum, false)

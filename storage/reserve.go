@@ -41,7 +41,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		if err := checkOffset(first.up, *c); err != nil {
 			return first.up, first.key, err
 		}
-		return first.up, first.key, r.claimLength(ctx, first.up, first.key, c)
+		return first.up, first.key, r.allowLength(ctx, first.up, first.key, c)
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
@@ -62,7 +62,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 			return err
 		}
 		key = r.newKey(up.NextPart - 1)
-		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.claimed(up.Charged, c.allowed))
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.allowance(up.Charged, c.allowed))
 	})
 	return up, key, err
 }

@@ -13,30 +13,31 @@ type Object struct {
 	Size int64
 }
 
-// Claim is bytes that a request may receive, and for whom it counts. The zero value is none.
-type Claim struct {
+// Allowance is how many bytes a request may receive, and the caller that they count for. The zero
+// value is none.
+type Allowance struct {
 	Charged string
 	Bytes   int64
 }
 
 // ReserveObject makes the row of an object that an upload's request is about to
-// write. Until writerUntil the object is not deleted, and the claim counts.
-func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, c Claim) error {
+// write. Until writerUntil the object is not deleted, and the allowance counts.
+func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, a Allowance) error {
 	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until, charged, claimed)
-		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6)`, key, upload, seq, writerUntil, c.Charged, c.Bytes)
+		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6)`, key, upload, seq, writerUntil, a.Charged, a.Bytes)
 	return err
 }
 
-// Claimed returns how many bytes the claim on an upload's object has. It is fs.ErrNotExist when the
-// object is no longer the upload's.
-func (tx *Tx) Claimed(key, upload string) (bytes int64, err error) {
+// Allowed returns how many bytes the request that writes an upload's object may receive, or
+// fs.ErrNotExist if the object is no longer the upload's.
+func (tx *Tx) Allowed(key, upload string) (bytes int64, err error) {
 	err = tx.queryRow(`SELECT COALESCE(claimed, 0) FROM objects WHERE key = $1 AND upload_id = $2`, key, upload).Scan(&bytes)
 	return bytes, err
 }
 
-// ClaimObject changes the claim on an object that is being written.
-func (tx *Tx) ClaimObject(key string, c Claim) error {
-	_, err := tx.exec(`UPDATE objects SET charged = $2, claimed = $3 WHERE key = $1`, key, c.Charged, c.Bytes)
+// SetAllowance changes the allowance of the request that writes an object.
+func (tx *Tx) SetAllowance(key string, a Allowance) error {
+	_, err := tx.exec(`UPDATE objects SET charged = $2, claimed = $3 WHERE key = $1`, key, a.Charged, a.Bytes)
 	return err
 }
 
@@ -89,16 +90,17 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 }
 
 // ReleaseUpload gives all objects of an upload to the deletion worker, those that are still being
-// written not before their writer's time is over. Until then claims count: the writer may still
-// receive.
+// written not before their writer's time is over. Until then allowances count: the writer may
+// still receive.
 func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = MAX($2, COALESCE(writer_until, 0)) WHERE upload_id = $1`, upload, now)
 	return err
 }
 
 // ReleaseUnfinished gives the objects of all uploads that are being written to the deletion worker,
-// and ends the claims on them. Recorded objects stay the upload's. It is for the start of the only
-// process that serves the database, when no writer is left. It returns how many objects they were.
+// and ends the allowances of their requests. Recorded objects stay the upload's. It is for the
+// start of the only process that serves the database, when no writer is left. It returns how many
+// objects they were.
 func (tx *Tx) ReleaseUnfinished(now int64) (int64, error) {
 	return tx.exec(`UPDATE objects SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = $1
 		WHERE upload_id IS NOT NULL AND size IS NULL`, now)

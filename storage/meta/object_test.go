@@ -12,23 +12,23 @@ import (
 
 func (s *suite) testObjectWriters() {
 	s.fill()
-	reserve := func(key, upload string, c Claim) func(*Tx) (any, error) {
-		return nothing(func(tx *Tx) error { return tx.ReserveObject(key, upload, 5, 300, c) })
+	reserve := func(key, upload string, a Allowance) func(*Tx) (any, error) {
+		return nothing(func(tx *Tx) error { return tx.ReserveObject(key, upload, 5, 300, a) })
 	}
 	reserveAll := func(first map[string]string) func(*Tx) (any, error) {
 		return nothing(func(tx *Tx) error { return tx.ReserveObjects(first, 300) })
 	}
-	claimed := func(key, upload string) func(*Tx) (any, error) {
-		return func(tx *Tx) (any, error) { return tx.Claimed(key, upload) }
+	allowed := func(key, upload string) func(*Tx) (any, error) {
+		return func(tx *Tx) (any, error) { return tx.Allowed(key, upload) }
 	}
 	renew := func(key, upload string) func(*Tx) (any, error) {
 		return nothing(func(tx *Tx) error { return tx.RenewObject(key, upload, 300, 70) })
 	}
 	s.changes([]change{
-		{what: "reserve", call: reserve("k", "new", Claim{"net", 9}), rows: []string{"+object k attempts=0 charged=net claimed=9 seq=5 until=300 upload=new"}},
-		{what: "reserve without a claim", call: reserve("k", "new", Claim{}), rows: []string{"+object k attempts=0 claimed=0 seq=5 until=300 upload=new"}},
-		{what: "reserve a key that is there", call: reserve("gone/a", "new", Claim{}), err: errRefused},
-		{what: "reserve for no upload", call: reserve("k", "none", Claim{}), err: errRefused},
+		{what: "reserve", call: reserve("k", "new", Allowance{"net", 9}), rows: []string{"+object k attempts=0 charged=net claimed=9 seq=5 until=300 upload=new"}},
+		{what: "reserve without an allowance", call: reserve("k", "new", Allowance{}), rows: []string{"+object k attempts=0 claimed=0 seq=5 until=300 upload=new"}},
+		{what: "reserve a key that is there", call: reserve("gone/a", "new", Allowance{}), err: errRefused},
+		{what: "reserve for no upload", call: reserve("k", "none", Allowance{}), err: errRefused},
 
 		{what: "reserve two", call: reserveAll(map[string]string{"k": "open", "l": "new"}), rows: []string{
 			"+object k attempts=0 seq=0 until=300 upload=open", "+object l attempts=0 seq=0 until=300 upload=new",
@@ -36,12 +36,12 @@ func (s *suite) testObjectWriters() {
 		{what: "reserve none", call: reserveAll(nil)},
 		{what: "reserve two, one for no upload", call: reserveAll(map[string]string{"k": "open", "l": "none"}), err: errRefused},
 
-		{what: "claimed", call: claimed("open/c", "open"), value: int64(1000)},
-		{what: "claimed none", call: claimed("new/a", "new"), value: int64(0)},
-		{what: "claimed by another's", call: claimed("open/c", "new"), err: fs.ErrNotExist},
-		{what: "claimed by a late one", call: claimed("gone/d", "open"), err: fs.ErrNotExist},
+		{what: "allowed", call: allowed("open/c", "open"), value: int64(1000)},
+		{what: "allowed none", call: allowed("new/a", "new"), value: int64(0)},
+		{what: "allowed for another's", call: allowed("open/c", "new"), err: fs.ErrNotExist},
+		{what: "allowed for a late one", call: allowed("gone/d", "open"), err: fs.ErrNotExist},
 
-		{what: "claim", call: nothing(func(tx *Tx) error { return tx.ClaimObject("open/c", Claim{"bob", 2000}) }), rows: []string{"object open/c charged=bob claimed=2000"}},
+		{what: "allow more", call: nothing(func(tx *Tx) error { return tx.SetAllowance("open/c", Allowance{"bob", 2000}) }), rows: []string{"object open/c charged=bob claimed=2000"}},
 
 		{what: "renew", call: renew("open/c", "open"), rows: []string{"object open/c until=300", "upload open updated=70"}},
 		{what: "renew another's", call: renew("open/c", "new"), err: fs.ErrNotExist},

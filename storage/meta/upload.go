@@ -124,8 +124,8 @@ func (tx *Tx) ExpireUpload(id string, openBefore, finishedBefore int64, now int6
 // Usage is what one caller has in progress: see Upload.Charged.
 type Usage struct {
 	Sessions int64 // upload sessions that are open
-	Bytes    int64 // recorded in them, and claimed by requests that run
-	Requests int64 // that run and have claimed, if only 0 bytes
+	Bytes    int64 // recorded in them, and allowed to requests that run
+	Requests int64 // that run and have an allowance, if only of 0 bytes
 }
 
 // partBytes is what each part of an upload counts for beside its bytes, for its file: as many bytes

@@ -167,8 +167,8 @@ func TestUploadsMigrate(t *testing.T) {
 		}
 	}
 	// The table of objects still means that of uploads.
-	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99, Claim{}) })
-	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99, Claim{}) }); err == nil || !strings.Contains(err.Error(), "FOREIGN KEY") {
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99, Allowance{}) })
+	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99, Allowance{}) }); err == nil || !strings.Contains(err.Error(), "FOREIGN KEY") {
 		t.Errorf("an object of no upload: %v", err)
 	}
 	if _, err := sqlite.Open(t.Context(), url, dbtest.OldSchema(t, 2), sqlite.Options{}); err == nil || !strings.Contains(err.Error(), "needs a program for version 5") {
