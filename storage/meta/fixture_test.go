@@ -58,9 +58,14 @@ var fixture = []struct {
 // fill writes the fixture.
 func (s *suite) fill() {
 	s.Helper()
-	for _, f := range fixture {
-		s.exec(f.query, f.args...)
-	}
+	write(s.T, s.db, func(tx *Tx) error {
+		for _, f := range fixture {
+			if _, err := tx.exec(f.query, f.args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // exec runs a statement that must go well.

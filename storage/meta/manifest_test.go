@@ -63,6 +63,8 @@ func (s *suite) testManifestsSaved() {
 	again := &manifest.Manifest{MediaType: "n", ArtifactType: "u", Digest: good.Digest, Payload: good.Payload}
 	mended := &manifest.Manifest{MediaType: "m", ArtifactType: "t", Digest: digest.FromString("mended"), Payload: []byte("mended"),
 		Subject: digest.FromString("s"), Annotations: map[string]string{"k": "v"}}
+	s.exec(`INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, subject_digest, annotations, size, created_at, payload)
+		VALUES (1014, 1002, $1, 'm', '', 's', 'null', 4, 1, $2)`, digest.FromString("plain").String(), []byte("gone"))
 	for id, m := range map[int64]*manifest.Manifest{1011: signed, 1012: good} {
 		s.exec(`INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, annotations, size, created_at, payload)
 			VALUES ($1, 1002, $2, $3, '', 'null', $4, 1, $5)`, id, m.Digest.String(), m.MediaType, len(m.Payload), m.Payload)
@@ -70,6 +72,7 @@ func (s *suite) testManifestsSaved() {
 	s.exec(`INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, annotations, size, created_at, payload)
 		VALUES (1013, 1002, $1, 'x', '', 'null', 4, 1, $2)`, mended.Digest.String(), []byte("gone"))
 
+	plain := &manifest.Manifest{MediaType: "m", Digest: digest.FromString("plain"), Payload: []byte("plain")}
 	type saved struct{ id, size int64 }
 	save := func(repo string, m *manifest.Manifest) func(*Tx) (any, error) {
 		return within(repo, func(r Repo) (any, error) {
@@ -80,7 +83,7 @@ func (s *suite) testManifestsSaved() {
 	s.changes([]change{
 		{what: "new", call: within("b", func(r Repo) (any, error) {
 			id, size, err := r.SaveManifest(good, 70)
-			if id <= 1013 && err == nil {
+			if id <= 1014 && err == nil {
 				err = errors.New("the id was used before")
 			}
 			return size, err
@@ -88,9 +91,18 @@ func (s *suite) testManifestsSaved() {
 			fmt.Sprintf(`+manifest b %s annotations={"k":"<v>"} artifact=t created=70 descriptor=%d media=m payload=good size=4 subject=%s`,
 				good.Digest, descriptorLength(s.T, good), good.Subject),
 		}},
+		{what: "new, without a subject", call: within("b", func(r Repo) (any, error) {
+			_, size, err := r.SaveManifest(plain, 70)
+			return size, err
+		}), value: int64(5), marked: "b", rows: []string{
+			fmt.Sprintf("+manifest b %s annotations=null artifact= created=70 descriptor=%d media=m payload=plain size=5", plain.Digest, descriptorLength(s.T, plain)),
+		}},
 		{what: "with another media type", call: save("a", again), value: saved{1012, 4}, marked: "a",
 			rows: []string{fmt.Sprintf("manifest a %s media=n", good.Digest)}},
 		{what: "with other signatures", call: save("a", schema1("other")), value: saved{1011, int64(len(signed.Payload))}, marked: "a"},
+		{what: "without a subject, whose payload was not that of its digest", call: save("a", plain), value: saved{1014, 5}, marked: "a", rows: []string{
+			fmt.Sprintf("manifest a %s descriptor=%d payload=plain size=5 subject=", plain.Digest, descriptorLength(s.T, plain)),
+		}},
 		{what: "whose payload was not that of its digest", call: save("a", mended), value: saved{1013, 6}, marked: "a", rows: []string{
 			fmt.Sprintf(`manifest a %s annotations={"k":"v"} artifact=t descriptor=%d media=m payload=mended size=6 subject=%s`,
 				mended.Digest, descriptorLength(s.T, mended), mended.Subject),
