@@ -47,7 +47,7 @@ func filled(t *testing.T, n int) *countedRows {
 			if err != nil {
 				return err
 			}
-			if err := repo.List(1); err != nil {
+			if err := repo.SetListed(1); err != nil {
 				return err
 			}
 		}

@@ -18,7 +18,7 @@ func newStats(db *meta.DB, spare *spares) stats {
 		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
 	}, func() float64 {
 		unused := spare.count() // nobody opened them yet
-		n, err := db.OpenUploads(context.Background())
+		n, err := db.CountOpenUploads(context.Background())
 		if err != nil {
 			return -1
 		}

@@ -73,7 +73,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 func (r *Registry) renew(ctx context.Context, id, key string) error {
 	now := r.opts.Now()
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		return tx.RenewObject(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
+		return tx.RenewLease(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return uploadUnknown(id)

@@ -196,7 +196,7 @@ func (r *Registry) makeSessions(ctx context.Context, drafts []reservation) (made
 		if err := tx.CreateUploads(drafts[0].up, ids); err != nil {
 			return err
 		}
-		return tx.ReserveObjects(first, writerUntil)
+		return tx.ReserveFirstObjects(first, writerUntil)
 	})
 	return made, err
 }
@@ -217,5 +217,5 @@ func (r *Registry) removeSparesOf(ctx context.Context, before time.Time) error {
 	// A stop in this moment does not keep the rows: nobody else knows of them any more.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
 	defer cancel()
-	return r.tx(ctx, func(tx *meta.Tx) error { return tx.RemoveUnused(ids) })
+	return r.tx(ctx, func(tx *meta.Tx) error { return tx.RemoveUnusedUploads(ids) })
 }

@@ -55,7 +55,7 @@ func (w *world) close(caller, repo string, ids []string) {
 
 func (w *world) wantOpen(n int64) {
 	w.t.Helper()
-	got, err := w.db.OpenUploads(w.t.Context())
+	got, err := w.db.CountOpenUploads(w.t.Context())
 	w.must(err)
 	if got != n {
 		w.t.Fatalf("%d sessions are open, want %d", got, n)
@@ -287,7 +287,7 @@ func TestUsedSessionIsNotRemoved(t *testing.T) {
 		id := w.open("", "a", "", 1)[0]
 		_, err := w.Append(t.Context(), "", "a", id, chunk("hello"))
 		w.must(err)
-		if err := w.db.Tx(t.Context(), func(tx *meta.Tx) error { return tx.RemoveUnused([]string{id}) }); err == nil {
+		if err := w.db.Tx(t.Context(), func(tx *meta.Tx) error { return tx.RemoveUnusedUploads([]string{id}) }); err == nil {
 			t.Error("a session with bytes was removed as unused")
 		}
 		_, err = w.Commit(t.Context(), "", "a", id, digest.FromString("hello"), none)

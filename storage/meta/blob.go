@@ -58,24 +58,24 @@ func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
 	return b, err
 }
 
-// CheckBlob records that the blob's stored bytes were read and are those of its digest, unless the
+// RecordBlobChecked records that the blob's stored bytes were read and are those of its digest, unless the
 // object is no longer the blob's.
-func (tx *Tx) CheckBlob(id int64, key string, now int64) error {
+func (tx *Tx) RecordBlobChecked(id int64, key string, now int64) error {
 	_, err := tx.exec(`UPDATE blobs SET checked_at = $3
 		WHERE id = $1 AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
 	return err
 }
 
-// HealBlob records that the blob has got bytes that were hashed as they were written.
-func (tx *Tx) HealBlob(id, now int64) error {
+// RecordBlobHealed records that the blob has got bytes that were hashed as they were written.
+func (tx *Tx) RecordBlobHealed(id, now int64) error {
 	tx.markChanged(everyRepository)
 	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1`, id, now)
 	return err
 }
 
-// DamageBlob records that an object of the blob is gone or wrong, unless the object
+// RecordBlobDamaged records that an object of the blob is gone or wrong, unless the object
 // is no longer the blob's.
-func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
+func (tx *Tx) RecordBlobDamaged(id int64, key string, now int64) (bool, error) {
 	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3
 		WHERE id = $1 AND damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
 	tx.markChanged(everyRepository)

@@ -12,7 +12,7 @@ func (s *suite) testBlobs() {
 		return func(tx *Tx) (any, error) { return tx.SaveBlob(digest, 99, 70) }
 	}
 	damage := func(id int64, key string) func(*Tx) (any, error) {
-		return func(tx *Tx) (any, error) { return tx.DamageBlob(id, key, 70) }
+		return func(tx *Tx) (any, error) { return tx.RecordBlobDamaged(id, key, 70) }
 	}
 	s.changes([]change{
 		{what: "save a new one", call: func(tx *Tx) (any, error) {
@@ -27,9 +27,9 @@ func (s *suite) testBlobs() {
 		{what: "save a damaged one", call: save("bad"), value: SavedBlob{ID: 1003, Damaged: true, CheckedAt: 13}},
 		{what: "save one without objects", call: save("bare"), value: SavedBlob{ID: 1004, CheckedAt: 14}},
 
-		{what: "check", call: nothing(func(tx *Tx) error { return tx.CheckBlob(1001, "one/0", 70) }), rows: []string{"blob one checked=70"}},
-		{what: "check another's object", call: nothing(func(tx *Tx) error { return tx.CheckBlob(1001, "bad/0", 70) })},
-		{what: "heal", call: nothing(func(tx *Tx) error { return tx.HealBlob(1003, 70) }), marked: "*", rows: []string{"blob bad checked=70 damaged="}},
+		{what: "check", call: nothing(func(tx *Tx) error { return tx.RecordBlobChecked(1001, "one/0", 70) }), rows: []string{"blob one checked=70"}},
+		{what: "check another's object", call: nothing(func(tx *Tx) error { return tx.RecordBlobChecked(1001, "bad/0", 70) })},
+		{what: "heal", call: nothing(func(tx *Tx) error { return tx.RecordBlobHealed(1003, 70) }), marked: "*", rows: []string{"blob bad checked=70 damaged="}},
 		{what: "damage", call: damage(1001, "one/0"), value: true, marked: "*", rows: []string{"blob one damaged=70"}},
 		{what: "damage twice", call: damage(1003, "bad/0"), value: false, marked: "*"},
 		{what: "damage another's object", call: damage(1001, "many/a"), value: false, marked: "*"},

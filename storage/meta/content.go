@@ -93,8 +93,8 @@ func (r Repo) addContent(c Content, now int64) (promised int64, err error) {
 	return promised, err
 }
 
-// Await makes a place for each content that the repository does not have yet.
-func (r Repo) Await(contents []Content, now int64) error {
+// AddPlaceholders makes a place for each content that the repository does not have yet.
+func (r Repo) AddPlaceholders(contents []Content, now int64) error {
 	_, err := r.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
 		SELECT $1, digest, size, $3 FROM `+r.tx.each(2, "digest text", "size bigint")+` WHERE true
 		ON CONFLICT (repository_id, digest) DO NOTHING`, r.id, contents, now)
@@ -107,11 +107,11 @@ func (r Repo) RemoveBlob(digest string) error {
 	if err != nil {
 		return err
 	}
-	return r.dropAbsent([]string{digest})
+	return r.dropPlaceholders([]string{digest})
 }
 
-// dropAbsent removes the places of digests that hold nothing and that no manifest names.
-func (r Repo) dropAbsent(digests []string) error {
+// dropPlaceholders removes the places of digests that hold nothing and that no manifest names.
+func (r Repo) dropPlaceholders(digests []string) error {
 	_, err := r.exec(`DELETE FROM repository_contents
 		WHERE repository_id = $1 AND digest IN (SELECT value FROM `+r.tx.each(2)+`)
 		AND blob_id IS NULL AND manifest_id IS NULL

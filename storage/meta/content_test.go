@@ -8,7 +8,7 @@ func (s *suite) testContents() {
 		return within(repo, func(r Repo) (any, error) { return r.Content(digest) })
 	}
 	await := func(contents ...Content) func(*Tx) (any, error) {
-		return nothingWithin("a", func(r Repo) error { return r.Await(contents, 70) })
+		return nothingWithin("a", func(r Repo) error { return r.AddPlaceholders(contents, 70) })
 	}
 	all := []string{"one", "bad", "hid", "wait", "img", "none"}
 	s.changes([]change{

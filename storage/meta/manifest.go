@@ -118,9 +118,9 @@ func (r Repo) AddReferences(manifestID int64, links []manifest.Link) error {
 	return err
 }
 
-// Namer returns the digest of a manifest that names a digest, as a child of an
+// ReferencedBy returns the digest of a manifest that names a digest, as a child of an
 // index or otherwise, or fs.ErrNotExist.
-func (r Repo) Namer(digest string, child bool) (string, error) {
+func (r Repo) ReferencedBy(digest string, child bool) (string, error) {
 	var namer string
 	err := r.tx.queryRow(`SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id
 		WHERE f.repository_id = $1 AND f.digest = $2 AND f.child = $3 LIMIT 1`, r.id, digest, child).Scan(&namer)
@@ -135,7 +135,7 @@ func (r Repo) DeleteManifest(id int64, digest string, now int64) error {
 	if err != nil {
 		return err
 	}
-	absent, err := r.absentReferences(id)
+	absent, err := r.linkedPlaceholders(id)
 	if err != nil {
 		return err
 	}
@@ -148,11 +148,11 @@ func (r Repo) DeleteManifest(id int64, digest string, now int64) error {
 			return err
 		}
 	}
-	return r.dropAbsent(append(absent, digest))
+	return r.dropPlaceholders(append(absent, digest))
 }
 
-// absentReferences returns what a manifest names and its repository waits for.
-func (r Repo) absentReferences(id int64) ([]string, error) {
+// linkedPlaceholders returns what a manifest names and its repository waits for.
+func (r Repo) linkedPlaceholders(id int64) ([]string, error) {
 	// CROSS JOIN: without statistics SQLite would begin with the whole repository.
 	return scanNames(r.tx.query(`SELECT f.digest FROM manifest_references f
 		CROSS JOIN repository_contents c

@@ -116,7 +116,7 @@ func (s *suite) testManifestReferences() {
 		return nothingWithin("a", func(r Repo) error { return r.AddReferences(1002, links) })
 	}
 	namer := func(repo, digest string, child bool) func(*Tx) (any, error) {
-		return within(repo, func(r Repo) (any, error) { return r.Namer(digest, child) })
+		return within(repo, func(r Repo) (any, error) { return r.ReferencedBy(digest, child) })
 	}
 	s.changes([]change{
 		{what: "two", call: add(manifest.Link{Digest: "one"}, manifest.Link{Digest: "any", Child: true}), marked: "a",

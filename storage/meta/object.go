@@ -41,9 +41,9 @@ func (tx *Tx) SetAllowance(key string, a Allowance) error {
 	return err
 }
 
-// ReserveObjects makes the rows of the first objects of uploads, as ReserveObject does that of one.
+// ReserveFirstObjects makes the rows of the first objects of uploads, as ReserveObject does that of one.
 // first has the upload of each key.
-func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
+func (tx *Tx) ReserveFirstObjects(first map[string]string, writerUntil int64) error {
 	type object struct {
 		Key    string `json:"key"`
 		Upload string `json:"upload"`
@@ -57,9 +57,9 @@ func (tx *Tx) ReserveObjects(first map[string]string, writerUntil int64) error {
 	return err
 }
 
-// RenewObject extends the time in which only its writer may touch an object, and keeps its upload
+// RenewLease extends the time in which only its writer may touch an object, and keeps its upload
 // from expiring. It is fs.ErrNotExist when the object is no longer the upload's.
-func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
+func (tx *Tx) RenewLease(key, upload string, writerUntil, now int64) error {
 	n, err := tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, writerUntil)
 	if err == nil && n == 0 {
 		err = fs.ErrNotExist
@@ -97,11 +97,11 @@ func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	return err
 }
 
-// ReleaseUnfinished gives the objects of all uploads that are being written to the deletion worker,
+// ReleaseUnrecorded gives the objects of all uploads that are being written to the deletion worker,
 // and ends the allowances of their requests. Recorded objects stay the upload's. It is for the
 // start of the only process that serves the database, when no writer is left. It returns how many
 // objects they were.
-func (tx *Tx) ReleaseUnfinished(now int64) (int64, error) {
+func (tx *Tx) ReleaseUnrecorded(now int64) (int64, error) {
 	return tx.exec(`UPDATE objects SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = $1
 		WHERE upload_id IS NOT NULL AND size IS NULL`, now)
 }

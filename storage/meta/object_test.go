@@ -16,13 +16,13 @@ func (s *suite) testObjectWriters() {
 		return nothing(func(tx *Tx) error { return tx.ReserveObject(key, upload, 5, 300, a) })
 	}
 	reserveAll := func(first map[string]string) func(*Tx) (any, error) {
-		return nothing(func(tx *Tx) error { return tx.ReserveObjects(first, 300) })
+		return nothing(func(tx *Tx) error { return tx.ReserveFirstObjects(first, 300) })
 	}
 	allowed := func(key, upload string) func(*Tx) (any, error) {
 		return func(tx *Tx) (any, error) { return tx.Allowed(key, upload) }
 	}
 	renew := func(key, upload string) func(*Tx) (any, error) {
-		return nothing(func(tx *Tx) error { return tx.RenewObject(key, upload, 300, 70) })
+		return nothing(func(tx *Tx) error { return tx.RenewLease(key, upload, 300, 70) })
 	}
 	s.changes([]change{
 		{what: "reserve", call: reserve("k", "new", Allowance{"net", 9}), rows: []string{"+object k attempts=0 charged=net claimed=9 seq=5 until=300 upload=new"}},
@@ -75,7 +75,7 @@ func (s *suite) testObjectOwners() {
 		{what: "release it when the lease is over", call: nothing(func(tx *Tx) error { return tx.ReleaseUpload("open", 170) }), rows: []string{
 			"object open/a after=170 upload=", "object open/b after=170 upload=", "object open/c after=170 upload=",
 		}},
-		{what: "release all that is written", call: func(tx *Tx) (any, error) { return tx.ReleaseUnfinished(70) }, value: int64(2), rows: []string{
+		{what: "release all that is written", call: func(tx *Tx) (any, error) { return tx.ReleaseUnrecorded(70) }, value: int64(2), rows: []string{
 			"object new/a after=70 until= upload=", "object open/c after=70 charged= claimed= until= upload=",
 		}},
 		{what: "release a blob", call: nothing(func(tx *Tx) error { return tx.ReleaseBlob(1002, 70) }), marked: "*", rows: []string{

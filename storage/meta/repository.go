@@ -47,9 +47,9 @@ func (r Repo) DropUnlisted() error {
 	return err
 }
 
-// List makes the repository one that exists for clients, from now on. The first time raises the
-// version of the list.
-func (r Repo) List(now int64) error {
+// SetListed makes the repository one that exists for clients, from now on. The first time raises
+// the version of the list.
+func (r Repo) SetListed(now int64) error {
 	n, err := r.exec(`UPDATE catalog SET version = version + 1
 		WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND listed_at IS NULL)`, r.id)
 	if err != nil || n == 0 {

@@ -26,7 +26,7 @@ func (s *suite) testRepositories() {
 		return nothingWithin(name, func(r Repo) error { return r.DropUnlisted() })
 	}
 	listed := func(name string) func(*Tx) (any, error) {
-		return nothingWithin(name, func(r Repo) error { return r.List(70) })
+		return nothingWithin(name, func(r Repo) error { return r.SetListed(70) })
 	}
 	s.changes([]change{
 		{what: "get a listed one", call: get("a", (*Tx).Repo), value: int64(1002)},
@@ -104,7 +104,7 @@ func list(name string) func(*Tx) error {
 		if err != nil {
 			return err
 		}
-		return repo.List(1)
+		return repo.SetListed(1)
 	}
 }
 

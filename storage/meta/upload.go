@@ -29,9 +29,9 @@ func (tx *Tx) CreateUploads(u Upload, ids []string) error {
 	return err
 }
 
-// RemoveUnused removes sessions that were not used, with the rows of the keys that they reserved.
-// It fails if one has a recorded object.
-func (tx *Tx) RemoveUnused(ids []string) error {
+// RemoveUnusedUploads removes sessions that were not used, with the rows of the keys that they
+// reserved. It fails if one has a recorded object.
+func (tx *Tx) RemoveUnusedUploads(ids []string) error {
 	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids); err != nil {
 		return err
 	}
@@ -143,8 +143,8 @@ func (tx *Tx) Usage(charged string, now int64) (u Usage, err error) {
 	return u, err
 }
 
-// OpenUploads counts the sessions that are open.
-func (d *DB) OpenUploads(ctx context.Context) (int64, error) {
+// CountOpenUploads counts the sessions that are open.
+func (d *DB) CountOpenUploads(ctx context.Context) (int64, error) {
 	var n int64
 	err := d.queryRow(ctx, `SELECT COUNT(*) FROM uploads WHERE finished_digest IS NULL`).Scan(&n)
 	return n, err

@@ -35,8 +35,8 @@ func (s *suite) testUploads() {
 		{what: "create none", call: nothing(func(tx *Tx) error { return tx.CreateUploads(create, nil) })},
 		{what: "create an id that is there", call: nothing(func(tx *Tx) error { return tx.CreateUploads(create, []string{"x", "new"}) }), err: errRefused},
 
-		{what: "remove an unused one", call: nothing(func(tx *Tx) error { return tx.RemoveUnused([]string{"new", "none"}) }), rows: []string{"-object new/a", "-upload new"}},
-		{what: "remove one with bytes", call: nothing(func(tx *Tx) error { return tx.RemoveUnused([]string{"new", "open"}) }), err: errRefused},
+		{what: "remove an unused one", call: nothing(func(tx *Tx) error { return tx.RemoveUnusedUploads([]string{"new", "none"}) }), rows: []string{"-object new/a", "-upload new"}},
+		{what: "remove one with bytes", call: nothing(func(tx *Tx) error { return tx.RemoveUnusedUploads([]string{"new", "open"}) }), err: errRefused},
 
 		{what: "get", call: func(tx *Tx) (any, error) { return tx.Upload("a", "open") }, value: openUpload()},
 		{what: "get of another repository", call: func(tx *Tx) (any, error) { return tx.Upload("b", "open") }, err: fs.ErrNotExist},
@@ -90,7 +90,7 @@ func (s *suite) testUploadReads() {
 		{"an open one alone", idle(51, 55, 9), []string{"open"}, nil},
 		{"a finished one alone", idle(50, 61, 9), []string{"done"}, nil},
 
-		{"open ones are counted", func(ctx context.Context) (any, error) { return s.db.OpenUploads(ctx) }, int64(2), nil},
+		{"open ones are counted", func(ctx context.Context) (any, error) { return s.db.CountOpenUploads(ctx) }, int64(2), nil},
 	})
 }
 

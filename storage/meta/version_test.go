@@ -34,7 +34,7 @@ func TestVersion(t *testing.T) {
 		}
 		return nil
 	}))
-	change := in("a", func(r Repo) error { return r.List(1) })
+	change := in("a", func(r Repo) error { return r.SetListed(1) })
 	undo := func(tx *Tx) error { return errors.Join(change(tx), cause) }
 	for _, c := range []struct {
 		what  string
@@ -58,8 +58,8 @@ func TestVersion(t *testing.T) {
 			_, err = tx.AddBlob("a", Blob{ID: b.ID, Digest: "sha256:a", Size: 1}, 1)
 			return err
 		}, nil, true, false},
-		{"a blob is healed", "", func(tx *Tx) error { return tx.HealBlob(1, 1) }, nil, true, true},
-		{"a blob is damaged", "", func(tx *Tx) error { _, err := tx.DamageBlob(1, "k", 1); return err }, nil, true, true},
+		{"a blob is healed", "", func(tx *Tx) error { return tx.RecordBlobHealed(1, 1) }, nil, true, true},
+		{"a blob is damaged", "", func(tx *Tx) error { _, err := tx.RecordBlobDamaged(1, "k", 1); return err }, nil, true, true},
 		{"a blob's objects go", "", func(tx *Tx) error { return tx.ReleaseBlob(1, 1) }, nil, true, true},
 	} {
 		fail = c.fail
@@ -87,17 +87,17 @@ func TestRepoMarks(t *testing.T) {
 	}{
 		{"SaveManifest", true, func(r Repo) (err error) { id, _, err = r.SaveManifest(m, 1); return err }},
 		{"AddManifest", true, func(r Repo) error { _, err := r.AddManifest(m.Digest.String(), id, 2, 1); return err }},
-		{"Await", true, func(r Repo) error { return r.Await([]Content{{Digest: blob, Size: -1}}, 1) }},
+		{"AddPlaceholders", true, func(r Repo) error { return r.AddPlaceholders([]Content{{Digest: blob, Size: -1}}, 1) }},
 		{"AddReferences", true, func(r Repo) error {
 			return r.AddReferences(id, []manifest.Link{{Digest: digest.Digest(blob)}})
 		}},
 		{"SetTag", true, func(r Repo) error { return r.SetTag("v1", id, m.Digest.String(), "", 1) }},
-		{"List", true, func(r Repo) error { return r.List(1) }},
+		{"SetListed", true, func(r Repo) error { return r.SetListed(1) }},
 		{"TagDigest", false, func(r Repo) error { _, err := r.TagDigest("v1"); return err }},
 		{"ManifestID", false, func(r Repo) error { _, err := r.ManifestID(m.Digest.String()); return err }},
 		{"Content", false, func(r Repo) error { _, err := r.Content(blob); return err }},
 		{"Contents", false, func(r Repo) error { _, err := r.Contents([]string{blob}); return err }},
-		{"Namer", false, func(r Repo) error { _, err := r.Namer(blob, false); return err }},
+		{"ReferencedBy", false, func(r Repo) error { _, err := r.ReferencedBy(blob, false); return err }},
 		{"DeleteTag", true, func(r Repo) error { _, err := r.DeleteTag("v1", "", 1); return err }},
 		{"DeleteTagsOf", true, func(r Repo) error { return r.DeleteTagsOf(id, "", 1) }},
 		{"DeleteManifest", true, func(r Repo) error { return r.DeleteManifest(id, m.Digest.String(), 1) }},
