@@ -28,11 +28,11 @@ func (s *suite) testBlobs() {
 		{what: "save one without objects", call: save("bare"), value: SavedBlob{ID: 1004, CheckedAt: 14}},
 
 		{what: "check", call: nothing(func(tx *Tx) error { return tx.RecordBlobChecked(1001, "one/0", 70) }), rows: []string{"blob one checked=70"}},
-		{what: "check another's object", call: nothing(func(tx *Tx) error { return tx.RecordBlobChecked(1001, "bad/0", 70) })},
+		{what: "check an object of another blob", call: nothing(func(tx *Tx) error { return tx.RecordBlobChecked(1001, "bad/0", 70) })},
 		{what: "heal", call: nothing(func(tx *Tx) error { return tx.RecordBlobHealed(1003, 70) }), marked: "*", rows: []string{"blob bad checked=70 damaged="}},
 		{what: "damage", call: damage(1001, "one/0"), value: true, marked: "*", rows: []string{"blob one damaged=70"}},
 		{what: "damage twice", call: damage(1003, "bad/0"), value: false, marked: "*"},
-		{what: "damage another's object", call: damage(1001, "many/a"), value: false, marked: "*"},
+		{what: "damage an object of another blob", call: damage(1001, "many/a"), value: false, marked: "*"},
 	})
 }
 
@@ -53,7 +53,7 @@ func (s *suite) testBlobReads() {
 		{"hidden", get("a", "hid"), nil, fs.ErrNotExist},
 		{"another repository's", get("b", "many"), nil, fs.ErrNotExist},
 		{"of no repository", get("none", "one"), nil, fs.ErrNotExist},
-		{"waited for", get("a", "wait"), nil, fs.ErrNotExist},
+		{"a placeholder", get("a", "wait"), nil, fs.ErrNotExist},
 		{"a manifest", get("a", "img"), nil, fs.ErrNotExist},
 
 		{"repositories, by id", repositories("one", 9), []string{"b", "a", "u"}, nil},
@@ -71,6 +71,6 @@ func (s *suite) testBlobReads() {
 		{what: "in another", call: in("b", "many"), err: fs.ErrNotExist},
 		{what: "damaged, in its repository", call: in("a", "bad"), err: fs.ErrNotExist},
 		{what: "hidden, in its repository", call: in("a", "hid"), err: fs.ErrNotExist},
-		{what: "waited for", call: in("a", "wait"), err: fs.ErrNotExist},
+		{what: "a placeholder", call: in("a", "wait"), err: fs.ErrNotExist},
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-// TestD9UsageIsRead: what counts for a caller is what is open and allowed, and is read from indexes
+// TestD9UsageIsRead: open sessions and allowances count for a caller, and are read from indexes
 // alone.
 func TestD9UsageIsRead(t *testing.T) {
 	db := openDB(t, dbtest.Memory)

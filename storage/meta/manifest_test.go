@@ -115,21 +115,21 @@ func (s *suite) testManifestReferences() {
 	add := func(links ...manifest.Link) func(*Tx) (any, error) {
 		return nothingWithin("a", func(r Repo) error { return r.AddReferences(1002, links) })
 	}
-	namer := func(repo, digest string, child bool) func(*Tx) (any, error) {
+	by := func(repo, digest string, child bool) func(*Tx) (any, error) {
 		return within(repo, func(r Repo) (any, error) { return r.ReferencedBy(digest, child) })
 	}
 	s.changes([]change{
-		{what: "two", call: add(manifest.Link{Digest: "one"}, manifest.Link{Digest: "any", Child: true}), marked: "a",
+		{what: "add two", call: add(manifest.Link{Digest: "one"}, manifest.Link{Digest: "any", Child: true}), marked: "a",
 			rows: []string{"+reference a idx any child=1", "+reference a idx one child=0"}},
-		{what: "one that is there", call: add(manifest.Link{Digest: "img"}), marked: "a"},
-		{what: "none", call: add(), marked: "a"},
-		{what: "without a place", call: add(manifest.Link{Digest: "none"}), err: errRefused},
+		{what: "add one that is there", call: add(manifest.Link{Digest: "img"}), marked: "a"},
+		{what: "add none", call: add(), marked: "a"},
+		{what: "add one to no content", call: add(manifest.Link{Digest: "none"}), err: errRefused},
 
-		{what: "of an index", call: namer("a", "img", true), value: "idx"},
-		{what: "of an image", call: namer("a", "one", false), value: "img"},
-		{what: "of an index, otherwise", call: namer("a", "img", false), err: fs.ErrNotExist},
-		{what: "of another repository", call: namer("b", "img", true), err: fs.ErrNotExist},
-		{what: "of another digest", call: namer("a", "idx", true), err: fs.ErrNotExist},
+		{what: "by an index", call: by("a", "img", true), value: "idx"},
+		{what: "by an image", call: by("a", "one", false), value: "img"},
+		{what: "by an image, but it is an index", call: by("a", "img", false), err: fs.ErrNotExist},
+		{what: "in another repository", call: by("b", "img", true), err: fs.ErrNotExist},
+		{what: "by none", call: by("a", "idx", true), err: fs.ErrNotExist},
 	})
 }
 

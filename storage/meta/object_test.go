@@ -37,22 +37,22 @@ func (s *suite) testObjectWriters() {
 		{what: "reserve two, one for no upload", call: reserveAll(map[string]string{"k": "open", "l": "none"}), err: errRefused},
 
 		{what: "allowed", call: allowed("open/c", "open"), value: int64(1000)},
-		{what: "allowed none", call: allowed("new/a", "new"), value: int64(0)},
-		{what: "allowed for another's", call: allowed("open/c", "new"), err: fs.ErrNotExist},
-		{what: "allowed for a late one", call: allowed("gone/d", "open"), err: fs.ErrNotExist},
+		{what: "allowed nothing", call: allowed("new/a", "new"), value: int64(0)},
+		{what: "allowed for another upload's", call: allowed("open/c", "new"), err: fs.ErrNotExist},
+		{what: "allowed for a released one", call: allowed("gone/d", "open"), err: fs.ErrNotExist},
 
 		{what: "allow more", call: nothing(func(tx *Tx) error { return tx.SetAllowance("open/c", Allowance{"bob", 2000}) }), rows: []string{"object open/c charged=bob claimed=2000"}},
 
 		{what: "renew", call: renew("open/c", "open"), rows: []string{"object open/c until=300", "upload open updated=70"}},
-		{what: "renew another's", call: renew("open/c", "new"), err: fs.ErrNotExist},
-		{what: "renew a late one", call: renew("gone/d", "open"), err: fs.ErrNotExist},
+		{what: "renew another upload's", call: renew("open/c", "new"), err: fs.ErrNotExist},
+		{what: "renew a released one", call: renew("gone/d", "open"), err: fs.ErrNotExist},
 
 		{what: "record", call: nothing(func(tx *Tx) error { return tx.RecordObject("open/c", 7) }), rows: []string{"object open/c charged= claimed= size=7 until="}},
 		{what: "record none", call: nothing(func(tx *Tx) error { return tx.RecordObject("none", 7) })},
 	})
 }
 
-// Each object has one owner, which these change.
+// Each object has exactly one owner. These calls change it.
 func (s *suite) testObjectOwners() {
 	s.fill()
 	release := func(key string) func(*Tx) (any, error) {
@@ -62,12 +62,12 @@ func (s *suite) testObjectOwners() {
 		return func(tx *Tx) (any, error) { return tx.GiveToBlob("open", key, 9, 1004) }
 	}
 	s.changes([]change{
-		{what: "give up", call: release("open/c"), rows: []string{"object open/c after=70 charged= claimed= upload="}},
-		{what: "give up after the upload ended", call: release("gone/d"), rows: []string{"object gone/d after=70 charged= claimed="}},
-		{what: "give up a forgotten one", call: release("late"), rows: []string{"+object late after=70 attempts=0 seq=0"}},
-		{what: "give up the worker's", call: release("gone/b")},
-		{what: "give up a blob's", call: release("one/0")},
-		{what: "give up none", call: release("")},
+		{what: "abandon", call: release("open/c"), rows: []string{"object open/c after=70 charged= claimed= upload="}},
+		{what: "abandon after the upload expired", call: release("gone/d"), rows: []string{"object gone/d after=70 charged= claimed="}},
+		{what: "abandon a forgotten one", call: release("late"), rows: []string{"+object late after=70 attempts=0 seq=0"}},
+		{what: "abandon the worker's", call: release("gone/b")},
+		{what: "abandon a blob's", call: release("one/0")},
+		{what: "abandon none", call: release("")},
 
 		{what: "release an upload", call: nothing(func(tx *Tx) error { return tx.ReleaseUpload("open", 70) }), rows: []string{
 			"object open/a after=70 upload=", "object open/b after=70 upload=", "object open/c after=100 upload=",
@@ -75,7 +75,7 @@ func (s *suite) testObjectOwners() {
 		{what: "release it when the lease is over", call: nothing(func(tx *Tx) error { return tx.ReleaseUpload("open", 170) }), rows: []string{
 			"object open/a after=170 upload=", "object open/b after=170 upload=", "object open/c after=170 upload=",
 		}},
-		{what: "release all that is written", call: func(tx *Tx) (any, error) { return tx.ReleaseUnrecorded(70) }, value: int64(2), rows: []string{
+		{what: "release all that are not recorded", call: func(tx *Tx) (any, error) { return tx.ReleaseUnrecorded(70) }, value: int64(2), rows: []string{
 			"object new/a after=70 until= upload=", "object open/c after=70 charged= claimed= until= upload=",
 		}},
 		{what: "release a blob", call: nothing(func(tx *Tx) error { return tx.ReleaseBlob(1002, 70) }), marked: "*", rows: []string{
@@ -87,12 +87,12 @@ func (s *suite) testObjectOwners() {
 			"object open/c blob=bare charged= claimed= size=9 until= upload=",
 		}},
 		{what: "give to a blob", call: give(""), value: int64(2), rows: []string{"object open/a blob=bare upload=", "object open/b blob=bare upload="}},
-		{what: "give to a blob, with another's", call: give("new/a"), value: int64(2), rows: []string{"object open/a blob=bare upload=", "object open/b blob=bare upload="}},
+		{what: "give to a blob, with the key of another upload", call: give("new/a"), value: int64(2), rows: []string{"object open/a blob=bare upload=", "object open/b blob=bare upload="}},
 		{what: "give to no blob", call: func(tx *Tx) (any, error) { return tx.GiveToBlob("open", "", 9, 9999) }, err: errRefused},
 	})
 }
 
-// The deletion worker changes no row of another owner.
+// The deletion worker changes rows of its own objects only.
 func (s *suite) testObjectDeletion() {
 	s.fill()
 	keys := []string{"gone/a", "gone/c", "one/0", "open/a", "new/a", "none"}
@@ -146,7 +146,7 @@ func (s *suite) testObjectReads() {
 		{"marks of none", marksOf(1004, 1), marks{}, nil},
 		{"from the second on", from(1002, "many/b", 1, 9), []Object{{"many/a", 4}}, nil},
 		{"one from the first on", from(1002, "many/b", 0, 1), []Object{{"many/b", 2}}, nil},
-		{"with another's first", from(1002, "one/0", 0, 9), none, nil},
+		{"with the first of another blob", from(1002, "one/0", 0, 9), none, nil},
 	})
 }
 
@@ -212,7 +212,7 @@ func TestBlobMarks(t *testing.T) {
 	}
 }
 
-// The rows before those that are wanted are not looked at.
+// TestBlobObjectsByIndex: no row before the first result is read.
 func TestBlobObjectsByIndex(t *testing.T) {
 	db := openDB(t, dbtest.File(t))
 	rows, err := db.query(t.Context(), `EXPLAIN QUERY PLAN `+blobObjectsFromSQL, 1, "key", 1, 1)

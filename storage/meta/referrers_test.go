@@ -124,8 +124,8 @@ func requireListed(t *testing.T, db *DB, manifests []*manifest.Manifest) {
 	}
 }
 
-// TestMigrateDescriptors migrates a database of schema 2: its lists are those that this
-// program would have written itself, and so are the lengths.
+// TestMigrateDescriptors migrates a database of schema 2: the lists and the lengths are those that
+// this program would have written itself.
 func TestMigrateDescriptors(t *testing.T) {
 	url := dbtest.File(t)
 	old, stop := openOld(t, url, 2)

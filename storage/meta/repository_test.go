@@ -108,8 +108,8 @@ func list(name string) func(*Tx) error {
 	}
 }
 
-// listed is what came after a version, and whether the version of the list is then that
-// of the last.
+// listed tests which repositories were listed after a version, and that the last of them has the
+// version of the list, which it returns.
 func listed(t *testing.T, db *DB, since int64, want ...string) (last int64) {
 	t.Helper()
 	names, last, err := db.Listed(t.Context(), since, 100)
@@ -152,9 +152,8 @@ func TestListVersion(t *testing.T) {
 	listed(t, db, last, "upload", "c")
 }
 
-// TestListVersionMigrates: repositories of before are listed still, have versions, and
-// those that come then have later ones. A new database has no row of the registry when it
-// migrates.
+// TestListVersionMigrates: repositories of an old database are still listed and get versions.
+// Repositories that are listed afterwards get later ones.
 func TestListVersionMigrates(t *testing.T) {
 	url := dbtest.File(t)
 	old, stop := openOld(t, url, 2)

@@ -76,7 +76,7 @@ type suite struct {
 	db     *DB
 }
 
-// change is a call in a transaction, and all that it does.
+// change is a call in a transaction, and everything that it does.
 type change struct {
 	what   string
 	call   func(tx *Tx) (any, error)
@@ -86,11 +86,11 @@ type change struct {
 	rows   []string // the rows that it changes, as diff writes them
 }
 
-// errRefused stands for the error of a statement that a constraint refuses.
+// errRefused stands for the error of a statement that violates a constraint.
 var errRefused = errors.New("refused by the database")
 
-// changes tests each change on the rows that are there, and undoes it. A statement of it that
-// fails, or whose result cannot be read, is an error of the call.
+// changes tests each change on the rows that are there, and undoes it. It also tests that the call
+// fails when one of its statements does, or has a result that cannot be read.
 func (s *suite) changes(all []change) {
 	s.Helper()
 	for _, c := range all {
@@ -155,8 +155,8 @@ type read struct {
 	err   error
 }
 
-// reads tests each read. One whose context has ended, whose query fails, or whose result cannot be
-// read, is an error.
+// reads tests each read. It also tests that the call fails when its context has ended, when one of
+// its queries fails, or when a result cannot be read.
 func (s *suite) reads(all []read) {
 	s.Helper()
 	ended, cancel := context.WithCancel(context.Background())
@@ -254,9 +254,9 @@ func snapshot(tx *Tx) (map[string]map[string]string, error) {
 	return all, nil
 }
 
-// diff returns a line for each row that differs, sorted: "-" and its name for one that is gone, "+"
-// with all columns for a new one, and else its name with the columns that changed, whose values are
-// the new ones. The columns are sorted; NULL is empty.
+// diff returns a line for each row that differs, sorted: "-" and the name of a removed row; "+",
+// the name and all columns of a new row; else the name and the new values of the columns that
+// changed. The columns are sorted; NULL is empty.
 func diff(before, after map[string]map[string]string) (lines []string) {
 	for name, row := range before {
 		now, ok := after[name]

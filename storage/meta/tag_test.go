@@ -46,7 +46,7 @@ func (s *suite) testTags() {
 	})
 }
 
-// history returns what the history of a tag says, the oldest first: "" for a deletion.
+// history returns the digests of a tag's history, the oldest first, with "" for a deletion.
 func history(t *testing.T, db *DB, tag string) []string {
 	t.Helper()
 	digests, err := scanNames(db.query(t.Context(), `SELECT COALESCE(digest, '') FROM tag_history WHERE name = $1 ORDER BY id`, tag))

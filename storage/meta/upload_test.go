@@ -94,8 +94,8 @@ func (s *suite) testUploadReads() {
 	})
 }
 
-// An upload expires only while it is idle. Its objects then are the deletion worker's: the one that
-// is written not before the writer's time is over.
+// An upload expires only while it is idle. Then its objects are the deletion worker's, which leaves
+// an object alone until its lease ends.
 func (s *suite) testUploadExpiry() {
 	s.fill()
 	expire := func(id string, openBefore, finishedBefore int64) func(*Tx) (any, error) {
@@ -127,8 +127,8 @@ func (s *suite) testUsage() {
 	})
 }
 
-// Uploads that are under way when the program is replaced go on, with all their objects.
-// Repositories that have nothing go, and the program before does not come back.
+// TestUploadsMigrate: the migration keeps uploads with all their objects and removes unlisted
+// repositories without content. Older programs refuse the database then.
 func TestUploadsMigrate(t *testing.T) {
 	url := dbtest.File(t)
 	old, stop := openOld(t, url, 2)
@@ -166,7 +166,7 @@ func TestUploadsMigrate(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", query, got, err, want)
 		}
 	}
-	// The table of objects still means that of uploads.
+	// The foreign key of objects still refers to the new table of uploads.
 	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99, Allowance{}) })
 	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99, Allowance{}) }); err == nil || !strings.Contains(err.Error(), "FOREIGN KEY") {
 		t.Errorf("an object of no upload: %v", err)

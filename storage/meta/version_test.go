@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// in runs f on a repository of a transaction, which it makes if need be.
+// in returns a transaction that runs f on a repository, which it creates if it is missing.
 func in(name string, f func(r Repo) error) func(*Tx) error {
 	return func(tx *Tx) error {
 		r, err := tx.EnsureRepo(name)
@@ -23,8 +23,8 @@ func in(name string, f func(r Repo) error) func(*Tx) error {
 	}
 }
 
-// The version of a repository grows with what changes it, before Tx returns and also where it is
-// not known whether the transaction was committed; that of all grows with what may be everywhere.
+// TestVersion: the version of a repository grows with each change, before Tx returns, also where it
+// is not known whether the transaction was committed. Changes of blobs make all versions grow.
 func TestVersion(t *testing.T) {
 	cause := errors.New("input/output error")
 	fail := ""
@@ -50,7 +50,7 @@ func TestVersion(t *testing.T) {
 		{"an undone change", "", undo, cause, false, false},
 		{"a repository is taken", "", in("a", func(Repo) error { return nil }), nil, false, false},
 		{"a session", "", func(tx *Tx) error { return tx.TouchUpload("none", 1) }, nil, false, false},
-		{"a blob is given", "", func(tx *Tx) error {
+		{"a blob is added", "", func(tx *Tx) error {
 			b, err := tx.SaveBlob("sha256:a", 1, 1)
 			if err != nil {
 				return err
@@ -60,7 +60,7 @@ func TestVersion(t *testing.T) {
 		}, nil, true, false},
 		{"a blob is healed", "", func(tx *Tx) error { return tx.RecordBlobHealed(1, 1) }, nil, true, true},
 		{"a blob is damaged", "", func(tx *Tx) error { _, err := tx.RecordBlobDamaged(1, "k", 1); return err }, nil, true, true},
-		{"a blob's objects go", "", func(tx *Tx) error { return tx.ReleaseBlob(1, 1) }, nil, true, true},
+		{"a blob's objects are released", "", func(tx *Tx) error { return tx.ReleaseBlob(1, 1) }, nil, true, true},
 	} {
 		fail = c.fail
 		a, of := d.Version("a"), d.Version("of")
@@ -73,8 +73,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestRepoMarks has a call for each method of Repo, so that a new one comes with an answer to
-// whether it changes the repository: those that read mark nothing, all others do.
+// TestRepoMarks calls each method of Repo: those that read mark nothing, all others mark a change.
+// A new method makes it fail until it has a row here.
 func TestRepoMarks(t *testing.T) {
 	d := openDB(t, dbtest.Memory)
 	m := &manifest.Manifest{Digest: digest.FromString("{}"), Payload: []byte("{}")}
