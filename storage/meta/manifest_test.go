@@ -95,7 +95,7 @@ func (s *suite) testManifestsSaved() {
 			_, size, err := r.SaveManifest(plain, 70)
 			return size, err
 		}), value: int64(5), marked: "b", rows: []string{
-			fmt.Sprintf("+manifest b %s annotations=null artifact= created=70 descriptor=%d media=m payload=plain size=5", plain.Digest, descriptorLength(s.T, plain)),
+			fmt.Sprintf("+manifest b %s annotations=null artifact='' created=70 descriptor=%d media=m payload=plain size=5", plain.Digest, descriptorLength(s.T, plain)),
 		}},
 		{what: "with another media type", call: save("a", again), value: saved{1012, 4}, marked: "a",
 			rows: []string{fmt.Sprintf("manifest a %s media=n", good.Digest)}},

@@ -244,6 +244,9 @@ func snapshot(tx *Tx) (map[string]map[string]string, error) {
 				if b, ok := v.([]byte); ok {
 					v = string(b)
 				}
+				if v == "" {
+					v = "''"
+				}
 				if v != nil {
 					row[columns[i]] = fmt.Sprint(v)
 				}
