@@ -15,7 +15,7 @@ import (
 )
 
 func TestS1ScopeRequests(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")
 	for _, c := range []struct {
 		name   string
@@ -44,19 +44,19 @@ func TestS1ScopeRequests(t *testing.T) {
 		{"repeated", []string{"repository:alice/a:pull", "repository:alice/a:push", "repository:bob/a:push"}, "repository:alice/a:pull,push"},
 		{"no scope at all", []string{"", ":", "::", "pull"}, ""},
 	} {
-		issued, _ := g.ask(alice, c.scopes...)
-		if got := g.accessIn(issued); got != c.want {
+		issued, _ := g.requestToken(alice, c.scopes...)
+		if got := g.accessOf(issued); got != c.want {
 			t.Errorf("%s: %q is granted, want %q", c.name, got, c.want)
 		}
 		form := url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {passwordOf("alice")}, "scope": c.scopes}
 		_, body := g.exchange(exchangeCase{Name: c.name, Method: "POST", URL: tokenPath, Header: header{"Content-Type": "application/x-www-form-urlencoded"},
 			Body: form.Encode(), WantCode: 200})
-		if issued = g.readIssued(body); g.accessIn(issued) != c.want || issued.Scope != c.want {
-			t.Errorf("%s: a form is granted %q, said to be %q, want %q", c.name, g.accessIn(issued), issued.Scope, c.want)
+		if issued = g.parseTokenResponse(body); g.accessOf(issued) != c.want || issued.Scope != c.want {
+			t.Errorf("%s: a form is granted %q, said to be %q, want %q", c.name, g.accessOf(issued), issued.Scope, c.want)
 		}
 	}
 	many := func(n int) string { return tokenPath + "?scope=" + strings.Repeat("repository:b:pull+", n) }
-	g.as(alice, []exchangeCase{
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "256 scopes", Method: "GET", URL: many(256), WantCode: 200},
 		{Name: "257 scopes", Method: "GET", URL: many(257), WantCode: 400, WantError: "UNSUPPORTED"},
 		{Name: "10,000 scopes", Method: "POST", URL: tokenPath, Header: header{"Content-Type": "application/x-www-form-urlencoded", "Authorization": ""},
@@ -65,10 +65,10 @@ func TestS1ScopeRequests(t *testing.T) {
 }
 
 func TestS2TokenForOther(t *testing.T) {
-	g := newGated(t, Options{})
-	d := g.imageAs(passwordHeader("alice"), "team/app", "v1")
+	g := newGuardedSite(t, Options{})
+	d := g.pushImageAs(passwordHeader("alice"), "team/app", "v1")
 	blob := sha256Of("{}")
-	pull := g.tokenOf("alice", "repository:team/app:pull")
+	pull := g.tokenHeader("alice", "repository:team/app:pull")
 	for _, c := range []struct{ method, path, scope string }{
 		{"POST", uploads, "repository:team/app:pull,push"},
 		{"PUT", "/v2/team/app/manifests/v2", "repository:team/app:pull,push"},
@@ -83,48 +83,48 @@ func TestS2TokenForOther(t *testing.T) {
 		{"GET", "/v2/_catalog", "registry:catalog:*"},
 	} {
 		g.exchange(exchangeCase{Name: "with a token to pull", Method: c.method, URL: c.path, Header: pull, WantCode: 401, WantError: "UNAUTHORIZED",
-			WantHeader: header{"Www-Authenticate": g.challengeOf(c.scope, insufficientScope)}})
+			WantHeader: header{"Www-Authenticate": g.challenge(c.scope, insufficientScope)}})
 	}
-	g.as(pull, []exchangeCase{{Name: "all is there", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
-	catalog := g.tokenOf("alice", "registry:catalog:*")
-	g.as(catalog, []exchangeCase{{Name: "with a token for the catalog", Method: "GET", URL: "/v2/team/app/tags/list", WantCode: 401, WantError: "UNAUTHORIZED"}})
+	g.runCasesAs(pull, []exchangeCase{{Name: "all is there", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
+	catalog := g.tokenHeader("alice", "registry:catalog:*")
+	g.runCasesAs(catalog, []exchangeCase{{Name: "with a token for the catalog", Method: "GET", URL: "/v2/team/app/tags/list", WantCode: 401, WantError: "UNAUTHORIZED"}})
 }
 
 func TestS3Widening(t *testing.T) {
-	g := newGated(t, Options{})
-	secret, _ := g.personal("user", "alice", "repository:team/**:pull")
+	g := newGuardedSite(t, Options{})
+	secret, _ := g.addToken("user", "alice", "repository:team/**:pull")
 	wide := []string{"repository:team/app:pull,push,delete", "repository:alice/a:pull", "registry:catalog:*"}
 	for name, h := range map[string]header{"by name": basicHeader("alice", secret), "without": basicHeader("_token", secret)} {
-		issued, _ := g.ask(h, wide...)
-		if got := g.accessIn(issued); got != "repository:team/app:pull" {
+		issued, _ := g.requestToken(h, wide...)
+		if got := g.accessOf(issued); got != "repository:team/app:pull" {
 			t.Errorf("a personal token to pull %s gives %q", name, got)
 		}
-		g.as(h, []exchangeCase{
+		g.runCasesAs(h, []exchangeCase{
 			{Name: "directly", Method: "POST", URL: uploads, WantCode: 403, WantError: "DENIED"},
 			{Name: "directly, elsewhere", Method: "GET", URL: "/v2/alice/a/tags/list", WantCode: 403, WantError: "DENIED"},
 			{Name: "directly, the catalog", Method: "GET", URL: "/v2/_catalog", WantCode: 403, WantError: "DENIED"},
 			{Name: "what it is for", Method: "GET", URL: pulled, WantCode: 404, WantError: "NAME_UNKNOWN"},
 		})
 	}
-	// A token whose holder has less than its access says, as after a forgery of ours.
-	forged := newForgerOf(g, basicHeader("alice", secret)).make(nil, change{"access": []change{{"type": "repository", "name": "team/app", "actions": []string{"pull", "push"}}}}, nil)
-	g.as(bearerHeader(forged), []exchangeCase{
+	// A token with more access than its holder's credential, as after a forgery.
+	forged := newForgerOf(g, basicHeader("alice", secret)).token(nil, fields{"access": []fields{{"type": "repository", "name": "team/app", "actions": []string{"pull", "push"}}}}, nil)
+	g.runCasesAs(bearerHeader(forged), []exchangeCase{
 		{Name: "access beyond the credential", Method: "POST", URL: uploads, WantCode: 401, WantError: "UNAUTHORIZED"},
 		{Name: "access within it", Method: "GET", URL: pulled, WantCode: 404, WantError: "NAME_UNKNOWN"},
 	})
-	session := g.exchanged("acme/app")
-	issued, _ := g.ask(basicHeader("_token", session), "repository:ci/app:pull,push,delete", "repository:team/app:pull", "repository:oidc/x:push")
-	if got := g.accessIn(issued); got != "repository:ci/app:pull,push" {
+	session := g.openLoginSession("acme/app")
+	issued, _ := g.requestToken(basicHeader("_token", session), "repository:ci/app:pull,push,delete", "repository:team/app:pull", "repository:oidc/x:push")
+	if got := g.accessOf(issued); got != "repository:ci/app:pull,push" {
 		t.Errorf("a CI session gives %q", got)
 	}
 }
 
-// TestP1Paths asks for paths that could be another one's, with and without a
-// token: they are refused before anyone is asked who asks.
+// TestP1Paths requests paths that could be taken for a path of another repository, with and without
+// a token. They are refused before the caller is authenticated.
 func TestP1Paths(t *testing.T) {
-	g := newGated(t, Options{})
-	g.imageAs(passwordHeader("alice"), "alice/app", "v1")
-	bob := g.tokenOf("bob", "repository:bob/app:pull", "repository:alice/app:pull")
+	g := newGuardedSite(t, Options{})
+	g.pushImageAs(passwordHeader("alice"), "alice/app", "v1")
+	bob := g.tokenHeader("bob", "repository:bob/app:pull", "repository:alice/app:pull")
 	for _, path := range []string{
 		"/v2/bob/%2e%2e/alice/app/manifests/v1", "/v2/bob/..%2falice/app/manifests/v1", "/v2/bob/../alice/app/manifests/v1", "/v2/bob%2f..%2falice/app/manifests/v1",
 		"/v2/bob//alice/app/manifests/v1", "/v2/bob/./app/manifests/v1", `/v2/bob\..\alice/app/manifests/v1`, "/v2/bob/app%00/manifests/v1", "/v2/bob/app;x/manifests/v1",
@@ -134,7 +134,7 @@ func TestP1Paths(t *testing.T) {
 	} {
 		for name, h := range map[string]string{"nobody": "", "bob": "Authorization: " + bob["Authorization"] + "\r\n"} {
 			for _, method := range []string{"GET", "PUT", "DELETE"} {
-				resp, body := g.raw(method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+h+"\r\n", method)
+				resp, body := g.sendRaw(method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+h+"\r\n", method)
 				if resp.StatusCode != 400 && resp.StatusCode != 404 && resp.StatusCode != 405 || resp.Header.Get("Www-Authenticate") != "" || !strings.Contains(body, `{"errors":[`) {
 					t.Errorf("%s: %s %s is answered %d %s", name, method, path, resp.StatusCode, body)
 				}
@@ -143,37 +143,37 @@ func TestP1Paths(t *testing.T) {
 	}
 }
 
-// TestP2NamesLikePaths has repositories that are called as paths are: who asks, what
-// the policy is asked for and what is served are one.
+// TestP2NamesLikePaths has repositories whose names contain keywords of paths. The repository in
+// the challenge, in the policy's decision and in storage is the same.
 func TestP2NamesLikePaths(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	for _, repo := range []string{"alice/manifests", "alice/blobs/uploads", "alice/tags/list", "alice/referrers", "alice/v2", "alice/auth", "alice/v2/auth"} {
-		h := g.tokenOf("alice", "repository:"+repo+":pull,push")
-		g.imageAs(h, repo, "v1")
+		h := g.tokenHeader("alice", "repository:"+repo+":pull,push")
+		g.pushImageAs(h, repo, "v1")
 		path := "/v2/" + repo + "/manifests/v1"
 		g.exchange(exchangeCase{Name: repo, Method: "GET", URL: path, WantCode: 401, WantError: "UNAUTHORIZED",
-			WantHeader: header{"Www-Authenticate": g.challengeOf("repository:"+repo+":pull", "")}})
+			WantHeader: header{"Www-Authenticate": g.challenge("repository:"+repo+":pull", "")}})
 		g.exchange(exchangeCase{Name: repo, Method: "GET", URL: path, Header: h, WantCode: 200})
-		g.exchange(exchangeCase{Name: repo, Method: "GET", URL: path, Header: g.tokenOf("alice", "repository:alice:pull,push"), WantCode: 401, WantError: "UNAUTHORIZED"})
+		g.exchange(exchangeCase{Name: repo, Method: "GET", URL: path, Header: g.tokenHeader("alice", "repository:alice:pull,push"), WantCode: 401, WantError: "UNAUTHORIZED"})
 		g.exchange(exchangeCase{Name: repo, Method: "GET", URL: path, Header: passwordHeader("bob"), WantCode: 403, WantError: "DENIED"})
 	}
 	for _, path := range []string{"/v2/_catalog/tags/list", "/v2/_catalog/manifests/v1", "/v2/alice/app/manifests/a%2fb", "/v2/alice/app/blobs/uploads/..%2fx"} {
 		g.exchange(exchangeCase{Name: "no name", Method: "GET", URL: path, WantCode: 400, WantError: "NAME_INVALID"})
 	}
-	// The token endpoint is no repository.
+	// The path of the token endpoint is not a repository's.
 	g.exchange(exchangeCase{Name: "a repository called auth", Method: "GET", URL: "/v2/auth/tags/list", WantCode: 401, WantError: "UNAUTHORIZED",
-		WantHeader: header{"Www-Authenticate": g.challengeOf("repository:auth:pull", "")}})
+		WantHeader: header{"Www-Authenticate": g.challenge("repository:auth:pull", "")}})
 }
 
-// TestP3OneParser gives parameters twice, and in other places.
+// TestP3OneParser gives parameters twice, and in the wrong place.
 func TestP3OneParser(t *testing.T) {
-	g := newGated(t, Options{})
-	d := g.pushAs(passwordHeader("alice"), "alice/base", "secret content")
-	bob := g.tokenOf("bob", "repository:bob/app:pull,push", "repository:bob/base:pull,push")
-	g.pushAs(bob, "bob/base", "content of bob")
+	g := newGuardedSite(t, Options{})
+	d := g.pushBlobAs(passwordHeader("alice"), "alice/base", "secret content")
+	bob := g.tokenHeader("bob", "repository:bob/app:pull,push", "repository:bob/base:pull,push")
+	g.pushBlobAs(bob, "bob/base", "content of bob")
 	const up = "/v2/bob/app/blobs/uploads/"
 	form := header{"Content-Type": "application/x-www-form-urlencoded"}
-	g.as(bob, []exchangeCase{
+	g.runCasesAs(bob, []exchangeCase{
 		{Name: "from twice", Method: "POST", URL: up + "?mount=" + d + "&from=bob/base&from=alice/base", WantCode: 400, WantError: "NAME_INVALID"},
 		{Name: "from twice, escaped", Method: "POST", URL: up + "?mount=" + d + "&from=bob/base&fr%6fm=alice/base", WantCode: 400, WantError: "NAME_INVALID"},
 		{Name: "mount twice", Method: "POST", URL: up + "?mount=" + sha256Of("content of bob") + "&mount=" + d + "&from=bob/base", WantCode: 400, WantError: "DIGEST_INVALID"},
@@ -183,7 +183,7 @@ func TestP3OneParser(t *testing.T) {
 		{Name: "digest twice", Method: "PUT", URL: "{upload}?digest=" + d + "&digest=" + d, WantCode: 400, WantError: "DIGEST_INVALID"},
 		{Name: "digest in the form of the end", Method: "PUT", URL: "{upload}", Header: form, Body: "digest=" + d, WantCode: 400, WantError: "DIGEST_INVALID"},
 	})
-	g.as(form, []exchangeCase{
+	g.runCasesAs(form, []exchangeCase{
 		{Name: "in the query of a form", Method: "POST", URL: tokenPath + "?grant_type=password&username=alice&password=x", WantCode: 400, WantError: "UNSUPPORTED"},
 		{Name: "two users", Method: "POST", URL: tokenPath, Body: "grant_type=password&username=alice&username=bob&password=x", WantCode: 400, WantError: "UNSUPPORTED"},
 		{Name: "two grants", Method: "POST", URL: tokenPath, Body: "grant_type=password&grant_type=x&username=alice&password=x", WantCode: 400, WantError: "UNSUPPORTED"},
@@ -196,8 +196,8 @@ func TestP3OneParser(t *testing.T) {
 	})
 }
 
-// looks is what of an answer tells anything.
-func (g *gated) looks(method, path string, h header, body string) string {
+// comparableAnswer returns the answer without the parts that differ between equal requests.
+func (g *guardedSite) comparableAnswer(method, path string, h header, body string) string {
 	g.t.Helper()
 	resp, text := g.do(method, path, h, body)
 	for _, own := range []string{"Date", "X-Request-Id"} {
@@ -211,15 +211,15 @@ func (g *gated) looks(method, path string, h header, body string) string {
 }
 
 func TestB1MountTellsNothing(t *testing.T) {
-	g := newGated(t, Options{})
-	hidden := g.pushAs(passwordHeader("alice"), "alice/base", "hidden")
+	g := newGuardedSite(t, Options{})
+	hidden := g.pushBlobAs(passwordHeader("alice"), "alice/base", "hidden")
 	for name, h := range map[string]header{
-		"token":               g.tokenOf("bob", "repository:bob/app:pull,push", "repository:bob/base:pull", "repository:alice/base:pull"),
+		"token":               g.tokenHeader("bob", "repository:bob/app:pull,push", "repository:bob/base:pull", "repository:alice/base:pull"),
 		"password":            passwordHeader("bob"),
 		"forged wider access": bearerHeader(g.forgedFor("bob", "bob/app", "bob/base", "alice/base")),
 	} {
 		const up = "/v2/bob/app/blobs/uploads/"
-		want := g.looks("POST", up+"?mount="+sha256Of("nowhere")+"&from=bob/base", h, "")
+		want := g.comparableAnswer("POST", up+"?mount="+sha256Of("nowhere")+"&from=bob/base", h, "")
 		if !strings.HasPrefix(want, "202 ") {
 			t.Errorf("%s: a mount of what is not there is answered %s", name, want)
 		}
@@ -230,33 +230,33 @@ func TestB1MountTellsNothing(t *testing.T) {
 			"from anywhere":             "?mount=" + hidden,
 			"of nothing, from anywhere": "?mount=" + sha256Of("nowhere"),
 		} {
-			if got := g.looks("POST", up+query, h, ""); got != want {
+			if got := g.comparableAnswer("POST", up+query, h, ""); got != want {
 				t.Errorf("%s: a mount %s is answered\n%s, one of nothing\n%s", name, what, got, want)
 			}
 		}
-		g.as(h, []exchangeCase{{Name: name, Method: "HEAD", URL: "/v2/bob/app/blobs/" + hidden, WantCode: 404, WantError: "BLOB_UNKNOWN"}})
+		g.runCasesAs(h, []exchangeCase{{Name: name, Method: "HEAD", URL: "/v2/bob/app/blobs/" + hidden, WantCode: 404, WantError: "BLOB_UNKNOWN"}})
 	}
 }
 
-// forgedFor is a token with the registry's signature and more access than the
-// policy has: the policy must not rely on it.
-func (g *gated) forgedFor(name string, repos ...string) string {
+// forgedFor returns a token with the registry's signature and with more access than the policy
+// gives: its holder must not have that access.
+func (g *guardedSite) forgedFor(name string, repos ...string) string {
 	g.t.Helper()
-	var access []change
+	var access []fields
 	for _, repo := range repos {
-		access = append(access, change{"type": "repository", "name": repo, "actions": []string{"delete", "pull", "push"}})
+		access = append(access, fields{"type": "repository", "name": repo, "actions": []string{"delete", "pull", "push"}})
 	}
-	access = append(access, change{"type": "registry", "name": "catalog", "actions": []string{"*"}})
-	return newForgerOf(g, passwordHeader(name)).make(nil, change{"access": access}, nil)
+	access = append(access, fields{"type": "registry", "name": "catalog", "actions": []string{"*"}})
+	return newForgerOf(g, passwordHeader(name)).token(nil, fields{"access": access}, nil)
 }
 
 func TestB2UploadIsNotShortCut(t *testing.T) {
-	g := newGated(t, Options{})
-	d := g.pushAs(passwordHeader("alice"), "alice/base", "hidden")
-	bob := g.tokenOf("bob", "repository:bob/app:pull,push")
+	g := newGuardedSite(t, Options{})
+	d := g.pushBlobAs(passwordHeader("alice"), "alice/base", "hidden")
+	bob := g.tokenHeader("bob", "repository:bob/app:pull,push")
 	const up = "/v2/bob/app/blobs/uploads/"
 	for range 2 {
-		g.as(bob, []exchangeCase{
+		g.runCasesAs(bob, []exchangeCase{
 			{Name: "open", Method: "POST", URL: up, WantCode: 202, Save: "upload"},
 			{Name: "nothing in the PUT", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 400, WantError: "DIGEST_INVALID"},
 			{Name: "nothing in the POST", Method: "POST", URL: up + "?digest=" + d, WantCode: 400, WantError: "DIGEST_INVALID"},
@@ -267,70 +267,70 @@ func TestB2UploadIsNotShortCut(t *testing.T) {
 }
 
 func TestB3ManifestLinksNothingElsewhere(t *testing.T) {
-	g := newGated(t, Options{})
-	child := g.imageAs(passwordHeader("alice"), "alice/base", "v1")
-	bob := g.tokenOf("bob", "repository:bob/app:pull,push")
-	g.pushAs(bob, "bob/app", "{}")
+	g := newGuardedSite(t, Options{})
+	child := g.pushImageAs(passwordHeader("alice"), "alice/base", "v1")
+	bob := g.tokenHeader("bob", "repository:bob/app:pull,push")
+	g.pushBlobAs(bob, "bob/app", "{}")
 	layer := sha256Of("layer of alice/base")
 	put := func(name, mediaType, payload string, missing string) exchangeCase {
 		return exchangeCase{Name: name, Method: "PUT", URL: "/v2/bob/app/manifests/v1", Header: header{"Content-Type": mediaType}, Body: payload,
 			WantCode: 400, WantError: "MANIFEST_BLOB_UNKNOWN", WantDetail: missing}
 	}
 	size := strconv.Itoa(len(image("{}", "layer of alice/base", "")))
-	g.as(bob, []exchangeCase{
+	g.runCasesAs(bob, []exchangeCase{
 		put("a layer", imageType, image("{}", "layer of alice/base", ""), layer),
 		put("a config", imageType, image("layer of alice/base", "{}", ""), layer),
 		put("a child", indexType, `{"schemaVersion":2,"mediaType":"`+indexType+`","manifests":[{"mediaType":"`+imageType+`","digest":"`+child+`","size":`+size+`}]}`, child),
 		{Name: "the layer", Method: "GET", URL: "/v2/bob/app/blobs/" + layer, WantCode: 404, WantError: "BLOB_UNKNOWN"},
 		{Name: "the child", Method: "GET", URL: "/v2/bob/app/manifests/" + child, WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
-		// A subject may be anything, and stays where it is.
+		// A subject need not exist in the repository, and is not added to it.
 		{Name: "a subject", Method: "PUT", URL: "/v2/bob/app/manifests/v1", Header: header{"Content-Type": imageType}, WantCode: 201,
 			Body: image("{}", "{}", `,"subject":{"mediaType":"`+imageType+`","digest":"`+child+`","size":`+size+`}`)},
 		{Name: "the subject", Method: "GET", URL: "/v2/bob/app/manifests/" + child, WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
 	})
-	g.as(g.tokenOf("alice", "repository:alice/base:pull"), []exchangeCase{
+	g.runCasesAs(g.tokenHeader("alice", "repository:alice/base:pull"), []exchangeCase{
 		{Name: "who refers to it", Method: "GET", URL: "/v2/alice/base/referrers/" + child, WantCode: 200, WantBody: `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[]}`},
 	})
 }
 
 func TestB4BlobsOfARepository(t *testing.T) {
-	g := newGated(t, Options{})
-	alice := g.tokenOf("alice", "repository:alice/base:pull,push,delete", "repository:alice/app:pull,push", "repository:team/app:pull,push")
-	d := g.pushAs(alice, "alice/base", "hidden")
+	g := newGuardedSite(t, Options{})
+	alice := g.tokenHeader("alice", "repository:alice/base:pull,push,delete", "repository:alice/app:pull,push", "repository:team/app:pull,push")
+	d := g.pushBlobAs(alice, "alice/base", "hidden")
 	blob := func(repo string) string { return "/v2/" + repo + "/blobs/" + d }
 	for _, method := range []string{"HEAD", "GET"} {
-		g.as(alice, []exchangeCase{
+		g.runCasesAs(alice, []exchangeCase{
 			{Name: "where it is", Method: method, URL: blob("alice/base"), WantCode: 200},
 			{Name: "where it is not", Method: method, URL: blob("alice/app"), WantCode: 404, WantError: "BLOB_UNKNOWN"},
 		})
 	}
-	// Once more with what was remembered, and without the right to it.
-	g.as(g.tokenOf("bob", "repository:alice/base:pull"), []exchangeCase{{Name: "another's", Method: "GET", URL: blob("alice/base"), WantCode: 401, WantError: "UNAUTHORIZED"}})
+	// The blob is in the cache now, and the caller may not pull it.
+	g.runCasesAs(g.tokenHeader("bob", "repository:alice/base:pull"), []exchangeCase{{Name: "another's", Method: "GET", URL: blob("alice/base"), WantCode: 401, WantError: "UNAUTHORIZED"}})
 	g.policy.set(t, "policy:\n  - {name: only app, who: [authenticated], repos: [alice/app], allow: [push]}\n")
-	g.as(alice, []exchangeCase{
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "after the right is gone", Method: "GET", URL: blob("alice/base"), WantCode: 401, WantError: "UNAUTHORIZED"},
 		{Name: "mounted after that", Method: "POST", URL: "/v2/alice/app/blobs/uploads/?mount=" + d + "&from=alice/base", WantCode: 202},
 		{Name: "mounted from anywhere after that", Method: "POST", URL: "/v2/alice/app/blobs/uploads/?mount=" + d, WantCode: 202},
 	})
-	g.policy.set(t, usual)
-	g.as(alice, []exchangeCase{
+	g.policy.set(t, usualPolicy)
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "remove", Method: "DELETE", URL: blob("alice/base"), WantCode: 202},
 		{Name: "removed", Method: "GET", URL: blob("alice/base"), WantCode: 404, WantError: "BLOB_UNKNOWN"},
 	})
 }
 
-// TestB5NothingTellsWhatIsThere asks for what is there and what is not, without
-// the right to either.
+// TestB5NothingTellsWhatIsThere requests content that exists and content that does not, without a
+// permission for either.
 func TestB5NothingTellsWhatIsThere(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")
-	there, absentDigest := g.imageAs(alice, "alice/there", "v1"), sha256Of("nothing")
+	there, absentDigest := g.pushImageAs(alice, "alice/there", "v1"), sha256Of("nothing")
 	blob := sha256Of("{}")
-	g.as(alice, []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/alice/there/blobs/uploads/", WantCode: 202, Save: "upload"}})
-	_, id := g.session()
+	g.runCasesAs(alice, []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/alice/there/blobs/uploads/", WantCode: 202, Save: "upload"}})
+	_, id := g.savedUpload()
 	for name, h := range map[string]header{
-		"nobody": nil, "a token of anonymous": g.anonymousToken("repository:alice/there:pull"), "a bad token": bearerHeader("x"),
-		"bob": g.tokenOf("bob", "repository:alice/there:*", "repository:alice/here:*"), "bob's password": passwordHeader("bob"),
+		"nobody": nil, "a token of anonymous": g.anonymousTokenHeader("repository:alice/there:pull"), "a bad token": bearerHeader("x"),
+		"bob": g.tokenHeader("bob", "repository:alice/there:*", "repository:alice/here:*"), "bob's password": passwordHeader("bob"),
 		"forged access": bearerHeader(g.forgedFor("bob", "alice/there", "alice/none1")),
 	} {
 		for _, c := range []struct{ method, path, here, none string }{
@@ -356,7 +356,7 @@ func TestB5NothingTellsWhatIsThere(t *testing.T) {
 				if strings.Contains(path, "%s") {
 					path = fmt.Sprintf(path, element)
 				}
-				return strings.ReplaceAll(g.looks(c.method, "/v2/"+repo+"/"+path, h, ""), repo, "REPO")
+				return strings.ReplaceAll(g.comparableAnswer(c.method, "/v2/"+repo+"/"+path, h, ""), repo, "REPO")
 			}
 			want := look("alice/none1", c.none)
 			if !strings.HasPrefix(want, "401 ") && !strings.HasPrefix(want, "403 ") {
@@ -372,7 +372,7 @@ func TestB5NothingTellsWhatIsThere(t *testing.T) {
 }
 
 func TestC1Catalog(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	for _, repo := range []string{"alice/a", "alice/z", "bob/m", "bob/y", "public/p", "team/t"} {
 		owner := "alice"
 		if strings.HasPrefix(repo, "bob/") {
@@ -381,8 +381,8 @@ func TestC1Catalog(t *testing.T) {
 		if strings.HasPrefix(repo, "public/") {
 			g.policy.set(t, "policy:\n  - {name: all, who: [authenticated], repos: ['**'], allow: [push]}\n")
 		}
-		g.imageAs(passwordHeader(owner), repo, "v1")
-		g.policy.set(t, usual)
+		g.pushImageAs(passwordHeader(owner), repo, "v1")
+		g.policy.set(t, usualPolicy)
 	}
 	list := func(names ...string) string {
 		b, _ := json.Marshal(map[string][]string{"repositories": append([]string{}, names...)})
@@ -393,8 +393,8 @@ func TestC1Catalog(t *testing.T) {
 		return header{"Link": "<" + u + "?last=" + url.QueryEscape(last) + "&n=" + n + `>; rel="next"`}
 	}
 	last := header{"Link": absent}
-	for _, h := range []header{g.tokenOf("bob", "registry:catalog:*"), passwordHeader("bob")} {
-		g.as(h, []exchangeCase{
+	for _, h := range []header{g.tokenHeader("bob", "registry:catalog:*"), passwordHeader("bob")} {
+		g.runCasesAs(h, []exchangeCase{
 			{Name: "all", Method: "GET", URL: u, WantCode: 200, WantBody: list("bob/m", "bob/y", "public/p"), WantHeader: last},
 			{Name: "one", Method: "GET", URL: u + "?n=1", WantCode: 200, WantBody: list("bob/m"), WantHeader: next("bob/m", "1")},
 			{Name: "two", Method: "GET", URL: u + "?n=2", WantCode: 200, WantBody: list("bob/m", "bob/y"), WantHeader: next("bob/y", "2")},
@@ -407,33 +407,33 @@ func TestC1Catalog(t *testing.T) {
 			{Name: "far too many", Method: "GET", URL: u + "?n=1000000000", WantCode: 200, WantBody: list("bob/m", "bob/y", "public/p"), WantHeader: last},
 		})
 	}
-	g.as(g.anonymousToken("registry:catalog:*"), []exchangeCase{
+	g.runCasesAs(g.anonymousTokenHeader("registry:catalog:*"), []exchangeCase{
 		{Name: "anonymous", Method: "GET", URL: u, WantCode: 200, WantBody: list("public/p"), WantHeader: last},
 		{Name: "anonymous, one", Method: "GET", URL: u + "?n=1", WantCode: 200, WantBody: list("public/p"), WantHeader: last},
 	})
-	robot, _ := g.personal("robot", "deployer", "repository:prod/**:pull")
-	g.as(basicHeader("robot+deployer", robot), []exchangeCase{{Name: "outside the scope", Method: "GET", URL: u, WantCode: 403, WantError: "DENIED"}})
+	robot, _ := g.addToken("robot", "deployer", "repository:prod/**:pull")
+	g.runCasesAs(basicHeader("robot+deployer", robot), []exchangeCase{{Name: "outside the scope", Method: "GET", URL: u, WantCode: 403, WantError: "DENIED"}})
 }
 
 func TestC2Referrers(t *testing.T) {
-	g := newGated(t, Options{})
-	subject := g.imageAs(passwordHeader("alice"), "alice/app", "v1")
+	g := newGuardedSite(t, Options{})
+	subject := g.pushImageAs(passwordHeader("alice"), "alice/app", "v1")
 	refer := func(owner, repo string) {
-		g.pushAs(passwordHeader(owner), repo, "{}")
+		g.pushBlobAs(passwordHeader(owner), repo, "{}")
 		g.exchange(exchangeCase{Name: "refer", Method: "PUT", URL: "/v2/" + repo + "/manifests/referrer", Header: passwordHeader(owner).with(header{"Content-Type": imageType}), WantCode: 201,
 			Body: image("{}", "{}", `,"artifactType":"application/x.`+owner+`","subject":{"mediaType":"`+imageType+`","digest":"`+subject+`","size":1}`)})
 	}
 	refer("bob", "bob/app")
-	g.pushAs(passwordHeader("alice"), "alice/app", "{}")
-	bob := g.tokenOf("bob", "repository:bob/app:pull", "repository:alice/app:pull")
-	alice := g.tokenOf("alice", "repository:alice/app:pull")
+	g.pushBlobAs(passwordHeader("alice"), "alice/app", "{}")
+	bob := g.tokenHeader("bob", "repository:bob/app:pull", "repository:alice/app:pull")
+	alice := g.tokenHeader("alice", "repository:alice/app:pull")
 	const nothing = `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[]}`
 	path := "/referrers/" + subject
-	g.as(alice, []exchangeCase{
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "those of others", Method: "GET", URL: "/v2/alice/app" + path, WantCode: 200, WantBody: nothing},
 		{Name: "those of others, filtered", Method: "GET", URL: "/v2/alice/app" + path + "?artifactType=application/x.bob", WantCode: 200, WantBody: nothing},
 	})
-	g.as(bob, []exchangeCase{
+	g.runCasesAs(bob, []exchangeCase{
 		{Name: "another's", Method: "GET", URL: "/v2/alice/app" + path, WantCode: 401, WantError: "UNAUTHORIZED"},
 		{Name: "another's, filtered", Method: "GET", URL: "/v2/alice/app" + path + "?artifactType=x", WantCode: 401, WantError: "UNAUTHORIZED"},
 		{Name: "one's own, of another kind", Method: "GET", URL: "/v2/bob/app" + path + "?artifactType=x", WantCode: 200, WantBody: nothing},
@@ -444,14 +444,14 @@ func TestC2Referrers(t *testing.T) {
 }
 
 func TestU1SessionsOfOthers(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	g.policy.set(t, "policy:\n  - {name: all, who: [authenticated], repos: ['shared/**', other], allow: [push]}\n")
-	alice := g.tokenOf("alice", "repository:shared/app:push", "repository:other:push")
-	g.as(alice, []exchangeCase{
+	alice := g.tokenHeader("alice", "repository:shared/app:push", "repository:other:push")
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "open", Method: "POST", URL: "/v2/shared/app/blobs/uploads/", WantCode: 202, Save: "upload"},
 		{Name: "a chunk", Method: "PATCH", URL: "{upload}", Body: "01234", WantCode: 202},
 	})
-	at, id := g.session()
+	at, id := g.savedUpload()
 	d := sha256Of("0123456789")
 	refused := func(name string, h header, at string) {
 		t.Helper()
@@ -463,27 +463,27 @@ func TestU1SessionsOfOthers(t *testing.T) {
 		}
 	}
 	refused("under another repository", alice, "/v2/other/blobs/uploads/"+id)
-	refused("of another user", g.tokenOf("bob", "repository:shared/app:push"), at)
+	refused("of another user", g.tokenHeader("bob", "repository:shared/app:push"), at)
 	refused("of another user, with a password", passwordHeader("bob"), at)
 	guess := []byte(id)
 	guess[len(guess)-1] ^= 1
 	refused("guessed", alice, "/v2/shared/app/blobs/uploads/"+string(guess))
-	g.as(alice, []exchangeCase{
-		{Name: "an older offset again", Method: "PATCH", URL: "{upload}", Header: rng("0-4"), Body: "01234", WantCode: 416, WantError: "RANGE_INVALID", WantHeader: header{"Range": "0-4"}},
-		{Name: "a state of its own", Method: "PATCH", URL: "{upload}?_state=x", Header: rng("5-9"), Body: "56789", WantCode: 202},
+	g.runCasesAs(alice, []exchangeCase{
+		{Name: "an older offset again", Method: "PATCH", URL: "{upload}", Header: contentRange("0-4"), Body: "01234", WantCode: 416, WantError: "RANGE_INVALID", WantHeader: header{"Range": "0-4"}},
+		{Name: "a state of its own", Method: "PATCH", URL: "{upload}?_state=x", Header: contentRange("5-9"), Body: "56789", WantCode: 202},
 		{Name: "its end", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201},
 	})
 	refused("finished, of another user", passwordHeader("bob"), at)
-	g.as(passwordHeader("alice"), []exchangeCase{{Name: "its end again, with a password", Method: "PUT", URL: at + "?digest=" + d, WantCode: 201}})
+	g.runCasesAs(passwordHeader("alice"), []exchangeCase{{Name: "its end again, with a password", Method: "PUT", URL: at + "?digest=" + d, WantCode: 201}})
 }
 
 func TestU2Grace(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	scope := "repository:team/app:pull,push"
 	g.addUser("dave", "team")
-	alice, dave := g.tokenOf("alice", scope), g.tokenOf("dave", scope)
-	g.as(alice, []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
-	at, _ := g.session()
+	alice, dave := g.tokenHeader("alice", scope), g.tokenHeader("dave", scope)
+	g.runCasesAs(alice, []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
+	at, _ := g.savedUpload()
 	see := func(when string, h header, want int) {
 		t.Helper()
 		resp, _ := g.do("GET", at, h, "")
@@ -495,9 +495,9 @@ func TestU2Grace(t *testing.T) {
 	see("within the grace", alice, 204)
 	see("another's session", dave, 404)
 	g.exchange(exchangeCase{Name: "and the next thing", Method: "POST", URL: uploads, Header: alice, WantCode: 401, WantError: "UNAUTHORIZED"})
-	g.policy.set(t, strings.Replace(usual, "group:team", "group:other", 1))
+	g.policy.set(t, strings.Replace(usualPolicy, "group:team", "group:other", 1))
 	see("without the rule", alice, 401)
-	g.policy.set(t, usual)
+	g.policy.set(t, usualPolicy)
 	see("with it again", alice, 204)
 	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(g.accounts["user alice"], true) })
 	see("disabled", alice, 401)
@@ -506,16 +506,15 @@ func TestU2Grace(t *testing.T) {
 	see("at the end of the grace", alice, 204)
 	g.clock.advance(2 * time.Minute)
 	see("after the grace", alice, 401)
-	see("with a fresh token", g.tokenOf("alice", scope), 204)
-	fresh := g.tokenOf("alice", scope)
+	see("with a fresh token", g.tokenHeader("alice", scope), 204)
+	fresh := g.tokenHeader("alice", scope)
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(g.accounts["user alice"]) })
 	see("removed", fresh, 401)
 	g.addUser("alice", "team")
-	see("somebody else of that name", g.tokenOf("alice", scope), 404)
+	see("somebody else of that name", g.tokenHeader("alice", scope), 404)
 }
 
-// TestH1Hosts writes other hosts, schemes and addresses into a request than those
-// that are so.
+// TestH1Hosts sends hosts, schemes and addresses other than the real ones.
 func TestH1Hosts(t *testing.T) {
 	forwarded := header{"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "1", "Forwarded": "for=192.0.2.7;host=evil.example;proto=https"}
 	realm := func(base string) header {
@@ -524,27 +523,27 @@ func TestH1Hosts(t *testing.T) {
 	ping := func(name string, h header, base string) exchangeCase {
 		return exchangeCase{Name: name, Method: "GET", URL: "/v2/", Header: h, WantCode: 401, WantError: "UNAUTHORIZED", WantHeader: realm(base)}
 	}
-	plain := newGated(t, Options{})
-	plain.run([]exchangeCase{
+	plain := newGuardedSite(t, Options{})
+	plain.runCases([]exchangeCase{
 		ping("as it is", nil, "http://"+plain.addr),
 		ping("forwarded by nobody we trust", forwarded, "http://"+plain.addr),
 		ping("by another name", header{"Host": "registry.lan:5000"}, "http://registry.lan:5000"),
 	})
-	known := newGated(t, Options{ExternalURLs: []string{"https://r.example/", "http://10.0.0.1:5000"}})
-	known.run([]exchangeCase{
+	known := newGuardedSite(t, Options{ExternalURLs: []string{"https://r.example/", "http://10.0.0.1:5000"}})
+	known.runCases([]exchangeCase{
 		ping("another host", header{"Host": "evil.example"}, "https://r.example"),
 		ping("the first", header{"Host": "R.example"}, "https://r.example"),
 		ping("the second", header{"Host": "10.0.0.1:5000"}, "http://10.0.0.1:5000"),
 		ping("the second without its port", header{"Host": "10.0.0.1"}, "https://r.example"),
 		ping("forwarded by nobody we trust", forwarded, "https://r.example"),
 	})
-	trusting := newGated(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}, HSTS: time.Hour})
-	trusting.run([]exchangeCase{
-		ping("forwarded", forwarded, "https://evil.example"), // which the proxy we trust says
+	trusting := newGuardedSite(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}, HSTS: time.Hour})
+	trusting.runCases([]exchangeCase{
+		ping("forwarded", forwarded, "https://evil.example"), // by a trusted proxy
 		ping("not over TLS", header{"X-Forwarded-Proto": "ftp"}, "http://"+trusting.addr),
 		ping("the nearest one counts", header{"X-Forwarded-Proto": "http, https", "X-Forwarded-Host": "a.example, r.example"}, "https://r.example"),
 	})
-	// The absolute form of a request line becomes the host, also one that would end the realm.
+	// The host of an absolute request line counts, but not if it would end the quoted realm.
 	for line, want := range map[string]string{
 		"GET http://evil.example/v2/ HTTP/1.1\r\nHost: " + plain.addr:    `realm="http://evil.example/v2/auth"`,
 		"GET http://evil\"x/v2/ HTTP/1.1\r\nHost: " + plain.addr:         "",
@@ -556,20 +555,20 @@ func TestH1Hosts(t *testing.T) {
 		"GET /v2/ HTTP/1.1\r\nHost: a.example\r\nHost: b.example":        "",
 		"GET http://evil.example:99/v2/ HTTP/1.1\r\nHost: " + plain.addr: `realm="http://evil.example:99/v2/auth"`,
 	} {
-		resp, _ := plain.raw(line+"\r\nConnection: close\r\n\r\n", "GET")
+		resp, _ := plain.sendRaw(line+"\r\nConnection: close\r\n\r\n", "GET")
 		got := resp.Header.Get("Www-Authenticate")
 		if want == "" && (resp.StatusCode != 400 || got != "") || want != "" && (!strings.Contains(got, want) || resp.Header.Get("Cache-Control") != "no-store") {
 			t.Errorf("%q is answered %d with the challenge %q", line, resp.StatusCode, got)
 		}
 	}
-	// Locations stay relative; the audit and the limit of attempts go by the peer.
-	plain.as(passwordHeader("alice").with(forwarded), []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
-	if at, _ := plain.session(); !strings.HasPrefix(at, "/v2/") {
+	// Locations stay relative. The audit and the limit of login attempts use the peer's address.
+	plain.runCasesAs(passwordHeader("alice").with(forwarded), []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
+	if at, _ := plain.savedUpload(); !strings.HasPrefix(at, "/v2/") {
 		t.Errorf("a session is at %q", at)
 	}
-	limit := func(g *gated) (attempts int, resp *http.Response) {
+	limit := func(g *guardedSite) (attempts int, resp *http.Response) {
 		for attempts = 1; ; attempts++ {
-			h := basicHeader("alice", g.secret("guess "+strconv.Itoa(attempts), "guess")).with(header{"X-Forwarded-For": fmt.Sprintf("198.51.100.%d", attempts)})
+			h := basicHeader("alice", g.keepSecret("guess "+strconv.Itoa(attempts), "guess")).with(header{"X-Forwarded-For": fmt.Sprintf("198.51.100.%d", attempts)})
 			if resp, _ = g.do("GET", tokenPath, h, ""); resp.StatusCode != 401 || attempts > 40 {
 				return attempts, resp
 			}
@@ -581,7 +580,7 @@ func TestH1Hosts(t *testing.T) {
 	if n, resp := limit(trusting); resp.StatusCode != 401 {
 		t.Errorf("attempt %d, each from another address behind a proxy, is answered %d", n, resp.StatusCode)
 	}
-	for g, want := range map[*gated]string{plain: `"from":"127.0.0.1"`, trusting: `"from":"198.51.100.1"`} {
+	for g, want := range map[*guardedSite]string{plain: `"from":"127.0.0.1"`, trusting: `"from":"198.51.100.1"`} {
 		if !strings.Contains(g.audit.String(), want) {
 			t.Errorf("the audit lacks %s", want)
 		}
@@ -591,7 +590,7 @@ func TestH1Hosts(t *testing.T) {
 	}
 }
 
-// TestOrigin reads what proxies wrote, from the right.
+// TestOrigin checks that X-Forwarded-For is read from the right.
 func TestOrigin(t *testing.T) {
 	a := New(nil, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}})
 	for _, c := range []struct{ peer, forwarded, want string }{
@@ -618,45 +617,45 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// TestN1Kinds has a user and a robot of one name, and names that look like other things.
+// TestN1Kinds has a user and a robot of the same name, and names that look like other kinds.
 func TestN1Kinds(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	g.addUser("deployer")
-	robot, _ := g.personal("robot", "deployer", "repository:**:pull,push,delete")
-	g.as(basicHeader("robot+deployer", robot), []exchangeCase{
+	robot, _ := g.addToken("robot", "deployer", "repository:**:pull,push,delete")
+	g.runCasesAs(basicHeader("robot+deployer", robot), []exchangeCase{
 		{Name: "the robot", Method: "GET", URL: "/v2/prod/app/tags/list", WantCode: 404, WantError: "NAME_UNKNOWN"},
 	})
-	g.as(passwordHeader("deployer"), []exchangeCase{
+	g.runCasesAs(passwordHeader("deployer"), []exchangeCase{
 		{Name: "the user", Method: "GET", URL: "/v2/prod/app/tags/list", WantCode: 403, WantError: "DENIED"},
 		{Name: "the user's own", Method: "POST", URL: "/v2/deployer/app/blobs/uploads/", WantCode: 202, Save: "upload"},
 	})
 	g.policy.set(t, "policy:\n  - {name: all, who: [authenticated], repos: ['**'], allow: [push]}\n")
-	g.as(basicHeader("robot+deployer", robot), []exchangeCase{{Name: "the user's session", Method: "GET", URL: "{upload}", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"}})
-	g.as(passwordHeader("deployer"), []exchangeCase{{Name: "one's own session", Method: "GET", URL: "{upload}", WantCode: 204}})
+	g.runCasesAs(basicHeader("robot+deployer", robot), []exchangeCase{{Name: "the user's session", Method: "GET", URL: "{upload}", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"}})
+	g.runCasesAs(passwordHeader("deployer"), []exchangeCase{{Name: "one's own session", Method: "GET", URL: "{upload}", WantCode: 204}})
 	for _, name := range []string{"robot+deployer", "_token", "oidc", "anonymous", "user:alice", "scanner-x", ""} {
 		g.exchange(exchangeCase{Name: "as " + name, Method: "GET", URL: "/v2/", Header: basicHeader(name, passwordOf("deployer")), WantCode: 401, WantError: "UNAUTHORIZED"})
 	}
 }
 
-// TestN2NamesGivenAgain removes a user and makes another one of the same name: what
-// the first one has left is not the second one's.
+// TestN2NamesGivenAgain deletes a user and creates another of the same name, who must not get the
+// tokens and upload sessions of the first one.
 func TestN2NamesGivenAgain(t *testing.T) {
-	g := newGated(t, Options{})
-	old := g.tokenOf("alice", "repository:alice/app:pull,push")
-	personal, _ := g.personal("user", "alice", "repository:**:pull,push")
-	g.as(old, []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/alice/app/blobs/uploads/", WantCode: 202, Save: "upload"}})
+	g := newGuardedSite(t, Options{})
+	old := g.tokenHeader("alice", "repository:alice/app:pull,push")
+	personal, _ := g.addToken("user", "alice", "repository:**:pull,push")
+	g.runCasesAs(old, []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/alice/app/blobs/uploads/", WantCode: 202, Save: "upload"}})
 	alice := g.accounts["user alice"]
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(alice) })
 	if g.addUser("alice", "team") == alice {
 		t.Error("two users have one number")
 	}
 	for name, h := range map[string]header{"token": old, "personal token": basicHeader("alice", personal)} {
-		g.as(h, []exchangeCase{
+		g.runCasesAs(h, []exchangeCase{
 			{Name: name, Method: "GET", URL: "/v2/alice/app/tags/list", WantCode: 401, WantError: "UNAUTHORIZED"},
 			{Name: name, Method: "PATCH", URL: "{upload}", Body: "x", WantCode: 401, WantError: "UNAUTHORIZED"},
 		})
 	}
-	g.as(g.tokenOf("alice", "repository:alice/app:pull,push"), []exchangeCase{
+	g.runCasesAs(g.tokenHeader("alice", "repository:alice/app:pull,push"), []exchangeCase{
 		{Name: "the new one", Method: "GET", URL: "/v2/alice/app/tags/list", WantCode: 404, WantError: "NAME_UNKNOWN"},
 		{Name: "the old one's session", Method: "PATCH", URL: "{upload}", Body: "x", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"},
 	})

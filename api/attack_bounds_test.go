@@ -12,15 +12,15 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// trickle is a body that comes byte by byte: the first part at once, and then one a while until it
-// has n. It never ends well.
-type trickle struct {
+// trickleBody is a body that sends first at once, and then n single bytes at an interval. It ends
+// with an error.
+type trickleBody struct {
 	first string
 	every time.Duration
 	n     int
 }
 
-func (b *trickle) Read(p []byte) (int, error) {
+func (b *trickleBody) Read(p []byte) (int, error) {
 	if b.first != "" {
 		n := copy(p, b.first)
 		b.first = b.first[n:]
@@ -34,9 +34,8 @@ func (b *trickle) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// TestD1TrickledManifests has one caller push many large manifests byte by byte, in each way that a
-// body can come. Others pull and push manifests meanwhile, without waiting, and the slow pushes
-// end.
+// TestD1TrickledManifests has one caller push many large manifests byte by byte, with and without a
+// Content-Length. Meanwhile others pull and push manifests without waiting. The slow pushes end.
 func TestD1TrickledManifests(t *testing.T) {
 	for protocol, length := range map[int][]int64{1: {4 << 20, -1}, 2: {4 << 20, -1}} {
 		for _, length := range length {
@@ -60,7 +59,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	attacker := via("198.51.100.7:1", protocol)
 	answers := make(chan int, attackers)
 	for range attackers {
-		body := &trickle{first: "{" + strings.Repeat(" ", begun-1), every: 20 * time.Second, n: 1000}
+		body := &trickleBody{first: "{" + strings.Repeat(" ", begun-1), every: 20 * time.Second, n: 1000}
 		go func() {
 			req, err := http.NewRequest("PUT", "http://localhost/v2/users/eve/manifests/t", body)
 			if err != nil {
@@ -69,7 +68,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 			req.ContentLength = length
 			resp, err := attacker.RoundTrip(req)
 			if err != nil {
-				answers <- 0 // the connection was ended under it
+				answers <- 0 // the connection was closed
 				return
 			}
 			resp.Body.Close()
@@ -78,7 +77,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	}
 	time.Sleep(30 * time.Second)
 	began := time.Now()
-	s.via = via("192.0.2.9:1", 1)
+	s.transport = via("192.0.2.9:1", 1)
 	for _, c := range []exchangeCase{
 		{Name: name + ": a cached manifest", Method: "GET", URL: "/v2/public/app/manifests/cached", WantCode: 200},
 		{Name: name + ": one that is not", Method: "GET", URL: "/v2/public/app/manifests/uncached", WantCode: 200},
@@ -91,7 +90,7 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 		t.Errorf("%s: others waited for %v", name, waited)
 	}
 	for range attackers {
-		// Of those that want more than one caller may hold, the last are told to come back.
+		// Requests beyond the share of one caller get 503.
 		if status := <-answers; status != http.StatusRequestTimeout && status != http.StatusServiceUnavailable {
 			t.Errorf("%s: a body that trickles is answered %d", name, status)
 		}
@@ -102,15 +101,15 @@ func trickleManifests(t *testing.T, name string, protocol int, length int64, beg
 	s.checkBudgets()
 }
 
-// TestD1SlowManifestReaders has one caller ask for large manifests that the cache does not have,
-// and read nothing. Others get theirs without waiting.
+// TestD1SlowManifestReaders has one caller request large manifests that are not cached, and read
+// nothing. Others get theirs without waiting.
 func TestD1SlowManifestReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, via := serveInBubble(t, newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20}), Options{})
 		s.pushImage("public/app", "v1", `,"annotations":{"a":"`+strings.Repeat("x", 3<<20)+`"}`)
 		const get = "GET /v2/public/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 		for range 40 {
-			conn, err := s.from("198.51.100.7:1")
+			conn, err := s.dialFrom("198.51.100.7:1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,17 +120,17 @@ func TestD1SlowManifestReaders(t *testing.T) {
 		}
 		synctest.Wait()
 		began := time.Now()
-		s.via = via("192.0.2.9:1", 1)
+		s.transport = via("192.0.2.9:1", 1)
 		s.exchange(exchangeCase{Name: "another", Method: "GET", URL: "/v2/public/app/manifests/v1", WantCode: 200})
 		if waited := time.Since(began); waited > time.Second {
 			t.Errorf("others waited for %v", waited)
 		}
-		time.Sleep(3 * time.Minute) // http.body_timeout cuts those that do not read
+		time.Sleep(3 * time.Minute) // http.body_timeout ends the answers that are not read
 		s.checkBudgets()
 	})
 }
 
-// tagQuery is a query with n parameters tag.
+// tagQuery returns a query with n parameters tag.
 func tagQuery(n int) string {
 	tags := make([]string, n)
 	for i := range tags {
@@ -152,20 +151,20 @@ func TestD5ManyTags(t *testing.T) {
 		}
 		return c
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		put("the most", tagQuery(maxTags), 201),
 		put("one more", tagQuery(maxTags+1), 400),
 		put("as many as a request line holds", tagQuery(6000), 400),
 		put("one tag again and again", strings.Repeat("tag=v1&", maxTags)+"tag=v1", 400),
 		{Name: "nothing was written", Method: "HEAD", URL: fmt.Sprintf("/v2/team/app/manifests/t%d", maxTags), WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
 	})
-	// The answer comes before the body is asked for.
-	resp, body := s.raw("PUT "+target+tagQuery(maxTags+1)+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", "PUT")
+	// The answer comes instead of 100 Continue.
+	resp, body := s.sendRaw("PUT "+target+tagQuery(maxTags+1)+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", "PUT")
 	s.check(put("before the body", "", 400), resp, body)
 }
 
-// TestD8LongPaths asks for paths that are longer than any that this API has. They are refused
-// before they are matched with the table of routes, which costs as much as a path is long.
+// TestD8LongPaths requests paths that are longer than any valid path. They are refused before they
+// are matched with the routes, because the cost of that grows with the length.
 func TestD8LongPaths(t *testing.T) {
 	s := newSite(t, Options{})
 	for _, n := range []int{maxPath + 1, 4096, 59_000} {
@@ -176,7 +175,7 @@ func TestD8LongPaths(t *testing.T) {
 			"no route":           "/" + strings.Repeat("x", n-1),
 		} {
 			for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
-				resp, body := s.raw(method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method)
+				resp, body := s.sendRaw(method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method)
 				if resp.StatusCode != http.StatusRequestURITooLong || method != "HEAD" && !strings.Contains(body, `"NAME_INVALID"`) {
 					t.Errorf("%s %s of %d bytes is answered %d %.200s", method, name, len(path), resp.StatusCode, body)
 				}
@@ -186,7 +185,7 @@ func TestD8LongPaths(t *testing.T) {
 	if log := s.log.String(); strings.Contains(log, `"route":"manifest"`) {
 		t.Error("a path that is too long was matched")
 	}
-	// The longest that there is: a name of 255 bytes and a digest of 135, its colon escaped.
+	// The longest valid path has a name of 255 bytes and a digest of 135, its colon escaped.
 	s.exchange(exchangeCase{Name: "the longest path", Method: "GET", WantCode: 404, WantError: "MANIFEST_UNKNOWN",
 		URL: "/v2/" + strings.Repeat("a", 255) + "/manifests/sha512%3A" + strings.Repeat("a", 128)})
 }

@@ -16,15 +16,14 @@ import (
 	"github.com/berth-registry/berth/storage/storagetest"
 )
 
-// watchedBytes counts what is read of a bucket.
-type watchedBytes struct {
+// countingBucket is a bucket that counts the objects opened and the bytes read.
+type countingBucket struct {
 	bucket.Store
 	opened, read atomic.Int64
-	waiting      chan struct{} // where not nil, has an element for each who opens an object, which waits for the end of its context
+	waiting      chan struct{} // if set, Get sends an element and waits for the end of its context
 }
 
-// Get opens an object.
-func (b *watchedBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (b *countingBucket) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	if key != bucket.Marker {
 		b.opened.Add(1)
 		if b.waiting != nil {
@@ -36,34 +35,33 @@ func (b *watchedBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, 
 	if err != nil || key == bucket.Marker {
 		return f, err
 	}
-	return &watchedReader{f, &b.read}, nil
+	return &countingReader{f, &b.read}, nil
 }
 
-type watchedReader struct {
+type countingReader struct {
 	io.ReadSeekCloser
 	n *atomic.Int64
 }
 
-// Read reads and counts.
-func (r *watchedReader) Read(p []byte) (int, error) {
+func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.ReadSeekCloser.Read(p)
 	r.n.Add(int64(n))
 	return n, err
 }
 
-// watchedSite serves a registry on files below dir.
-func watchedSite(t *testing.T, dir string) (*site, *watchedBytes) {
+// newCountingSite serves a registry on a directory.
+func newCountingSite(t *testing.T, dir string) (*site, *countingBucket) {
 	t.Helper()
-	watched := &watchedBytes{Store: storagetest.OpenBucket(t, "file://"+filepath.ToSlash(dir))}
-	return serveRegistry(t, registryOn(t, newDB(t), watched, storage.Options{}), Options{}), watched
+	counting := &countingBucket{Store: storagetest.OpenBucket(t, "file://"+filepath.ToSlash(dir))}
+	return serveRegistry(t, registryOn(t, newDB(t), counting, storage.Options{}), Options{}), counting
 }
 
-// TestD3BrokenClose: requests that would close a session, but break off or hang up, make the
-// registry read nothing, or not for longer than they last.
+// TestD3BrokenClose sends requests that would finish an upload session, but break off. The registry
+// reads no stored bytes for them, or stops when the request ends.
 func TestD3BrokenClose(t *testing.T) {
-	s, stored := watchedSite(t, t.TempDir())
+	s, stored := newCountingSite(t, t.TempDir())
 	old := strings.Repeat("0123456789", 50_000)
-	s.open("team/app")
+	s.openUpload("team/app")
 	s.exchange(exchangeCase{Name: "patch", Method: "PATCH", URL: "{upload}", Body: old, WantCode: 202})
 	put := func(id string, announced int) string {
 		return fmt.Sprintf("PUT %s?digest=%s HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: %s\r\nContent-Length: %d\r\n\r\nx",
@@ -86,7 +84,7 @@ func TestD3BrokenClose(t *testing.T) {
 	if n := stored.read.Load(); n != 0 {
 		t.Errorf("a request that hung up read %d bytes", n)
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "the session is as it was", Method: "GET", URL: "{upload}",
 			WantCode: 204, WantHeader: header{"Range": fmt.Sprintf("0-%d", len(old)-1)},
@@ -98,11 +96,11 @@ func TestD3BrokenClose(t *testing.T) {
 	}
 }
 
-// TestD6OneByteOfManyParts: a byte of a blob that came in many chunks opens one object.
+// TestD6OneByteOfManyParts checks that one byte of a blob of many parts opens one object.
 func TestD6OneByteOfManyParts(t *testing.T) {
-	s, stored := watchedSite(t, t.TempDir())
+	s, stored := newCountingSite(t, t.TempDir())
 	parts := strings.Split(strings.Repeat("abcdefghij", 10), "")
-	d := s.pushParts("team/app", parts...)
+	d := s.pushChunks("team/app", parts...)
 	for _, test := range []struct {
 		method, value string
 		code          int
@@ -120,10 +118,9 @@ func TestD6OneByteOfManyParts(t *testing.T) {
 	}
 }
 
-// TestD6ManyRanges: a header with more ranges than are sent in one answer is refused before
-// anything is opened.
+// TestD6ManyRanges checks that a header with too many ranges is refused before an object is opened.
 func TestD6ManyRanges(t *testing.T) {
-	s, stored := watchedSite(t, t.TempDir())
+	s, stored := newCountingSite(t, t.TempDir())
 	content := strings.Repeat("0123456789", 1000)
 	d := s.pushBlob("team/app", content)
 	ranges := func(n int) header {
@@ -134,12 +131,12 @@ func TestD6ManyRanges(t *testing.T) {
 		return header{"Range": "bytes=" + strings.Join(all, ",")}
 	}
 	u := "/v2/team/app/blobs/" + d
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "as many as are sent", Method: "GET", URL: u, Header: ranges(maxRanges), WantCode: 206},
 		{Name: "one more, head", Method: "HEAD", URL: u, Header: ranges(maxRanges + 1), WantCode: 400},
 	})
 	stored.opened.Store(0)
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "one more", Method: "GET", URL: u, Header: ranges(maxRanges + 1),
 			WantCode: 400, WantHeader: header{"Docker-Content-Digest": absent, "Etag": absent}, WantError: "RANGE_INVALID",
@@ -154,8 +151,8 @@ func TestD6ManyRanges(t *testing.T) {
 	}
 }
 
-// TestD6GonePart: a part that is gone is told of by the status where the answer begins with it, and
-// else by cutting the answer.
+// TestD6GonePart checks that a lost part gets an error status if the answer begins with it.
+// Otherwise the answer is cut.
 func TestD6GonePart(t *testing.T) {
 	for name, test := range map[string]struct {
 		value string
@@ -170,8 +167,8 @@ func TestD6GonePart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			s, _ := watchedSite(t, dir)
-			d := s.pushParts("team/app", "aaaaa", "bbbbb", "ccccc")
+			s, _ := newCountingSite(t, dir)
+			d := s.pushChunks("team/app", "aaaaa", "bbbbb", "ccccc")
 			removeObject(t, dir, "bbbbb")
 			u := "/v2/team/app/blobs/" + d
 			if test.code == 0 {
@@ -188,7 +185,7 @@ func TestD6GonePart(t *testing.T) {
 			}
 			damaged := test.code == 0 || test.code == 404
 			s.exchange(exchangeCase{Name: "head", Method: "HEAD", URL: u, WantCode: map[bool]int{true: 404, false: 200}[damaged]})
-			s.pushParts("team/app", "aaaaa", "bbbbb", "ccccc")
+			s.pushChunks("team/app", "aaaaa", "bbbbb", "ccccc")
 			if damaged {
 				s.exchange(exchangeCase{Name: "healed", Method: "GET", URL: u, WantCode: 200, WantBody: "aaaaabbbbbccccc"})
 			}
@@ -196,7 +193,7 @@ func TestD6GonePart(t *testing.T) {
 	}
 }
 
-// objectWith finds the object of a bucket below dir that has these bytes.
+// objectWith returns the path of the object below dir with this content.
 func objectWith(t *testing.T, dir, content string) (path string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {

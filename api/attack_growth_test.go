@@ -14,14 +14,14 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// tooMany is a request that is refused for what its caller has in progress.
-func tooMany(method, url string, h header, body string) exchangeCase {
+// overLimitCase returns a request that is refused because its caller has too much in progress.
+func overLimitCase(method, url string, h header, body string) exchangeCase {
 	return exchangeCase{Name: "too many", Method: method, URL: url, Header: h, Body: body,
 		WantCode: 429, WantHeader: header{"Retry-After": "60"}, WantError: codeTooManyRequests}
 }
 
-// TestD9UploadsOfOneAddress: without accounts the address is the caller, an IPv6 one by its
-// network.
+// TestD9UploadsOfOneAddress checks that without accounts uploads count for the address, for IPv6
+// for the network.
 func TestD9UploadsOfOneAddress(t *testing.T) {
 	s := serveRegistry(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 3, MaxInProgress: 1 << 20}),
 		Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
@@ -38,18 +38,18 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 		for i := range 3 {
 			open(c.addr, fmt.Sprint("session", i))
 		}
-		_, text := s.exchange(tooMany("POST", "/v2/another/app/blobs/uploads/", from(c.same), ""))
+		_, text := s.exchange(overLimitCase("POST", "/v2/another/app/blobs/uploads/", from(c.same), ""))
 		if !strings.Contains(text, "you have 3 upload sessions open, and 3 is the most that one caller may have: finish or cancel some, or wait until they expire") {
 			t.Error(text)
 		}
-		s.exchange(tooMany("POST", "/v2/team/app/blobs/uploads/?digest="+sha256Of("x"), from(c.same), "x"))
+		s.exchange(overLimitCase("POST", "/v2/team/app/blobs/uploads/?digest="+sha256Of("x"), from(c.same), "x"))
 		open(c.other, "other")
-		s.run([]exchangeCase{
+		s.runCases([]exchangeCase{
 			{Name: "others finish what is theirs", Method: "PUT", URL: "{other}?digest=" + sha256Of("x"), Header: from(c.other), Body: "x", WantCode: 201},
 			{Name: "cancel", Method: "DELETE", URL: "{session0}", Header: from(c.same), WantCode: 204},
 		})
 		open(c.same, "session0")
-		// What is announced is refused before it is sent.
+		// A body with a Content-Length is refused before it is sent.
 		for i, request := range []string{"PATCH {session0}", "PATCH {session0}", "PUT {session1}?digest=" + sha256Of("x")} {
 			conn := s.dial(s.expand(request) + " HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: " + c.addr + "\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\n\r\n")
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -57,21 +57,21 @@ func TestD9UploadsOfOneAddress(t *testing.T) {
 				t.Errorf("%s, request %d: %v, %v", c.addr, i, resp, err)
 			}
 		}
-		// What is not announced, once it is too much.
+		// A body without one is refused when it exceeds the limit.
 		large := strings.Repeat("x", 2<<20)
-		resp, err := s.via.RoundTrip(chunked(t, "http://"+s.addr+s.expand("{session2}"), large, c.addr))
+		resp, err := s.transport.RoundTrip(unannouncedPatch(t, "http://"+s.addr+s.expand("{session2}"), large, c.addr))
 		if err != nil || resp.StatusCode != 429 {
 			t.Errorf("%s, a chunked body: %v, %v", c.addr, resp, err)
 		}
-		s.run([]exchangeCase{
+		s.runCases([]exchangeCase{
 			{Name: "small ones go on", Method: "PATCH", URL: "{session2}", Header: from(c.addr), Body: "hello", WantCode: 202},
 			{Name: "to the end", Method: "PUT", URL: "{session2}?digest=" + sha256Of("hello"), Header: from(c.addr), WantCode: 201},
 		})
 	}
 }
 
-// chunked is a PATCH that does not announce its length.
-func chunked(t *testing.T, url, body, addr string) *http.Request {
+// unannouncedPatch returns a PATCH without a Content-Length.
+func unannouncedPatch(t *testing.T, url, body, addr string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequest("PATCH", url, struct{ *strings.Reader }{strings.NewReader(body)})
 	if err != nil {
@@ -82,29 +82,31 @@ func chunked(t *testing.T, url, body, addr string) *http.Request {
 	return req
 }
 
-// TestD9UploadsOfOneAccount: an account is the caller wherever it comes from and whatever it shows.
+// TestD9UploadsOfOneAccount checks that uploads count for the account, for each address and
+// credential.
 func TestD9UploadsOfOneAccount(t *testing.T) {
-	g := gate(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 2}),
+	g := serveGuarded(t, newRegistry(t, "mem://", storage.Options{MaxSessions: 2}),
 		Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	from := func(addr string) header { return header{"X-Forwarded-For": addr} }
 	open := func(who header, repo string) exchangeCase {
 		return exchangeCase{Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", Header: who, WantCode: 202}
 	}
-	token := g.tokenOf("alice", "repository:alice/app:pull,push")
-	g.run([]exchangeCase{
+	token := g.tokenHeader("alice", "repository:alice/app:pull,push")
+	g.runCases([]exchangeCase{
 		open(token.with(from("192.0.2.1")), "alice/app"),
 		open(passwordHeader("alice").with(from("192.0.2.2")), "team/app"),
-		tooMany("POST", "/v2/alice/app/blobs/uploads/", token.with(from("192.0.2.3")), ""),
-		tooMany("POST", "/v2/team/app/blobs/uploads/", passwordHeader("alice").with(from("192.0.2.1")), ""),
+		overLimitCase("POST", "/v2/alice/app/blobs/uploads/", token.with(from("192.0.2.3")), ""),
+		overLimitCase("POST", "/v2/team/app/blobs/uploads/", passwordHeader("alice").with(from("192.0.2.1")), ""),
 		open(passwordHeader("bob").with(from("192.0.2.1")), "bob/app"),
 	})
 }
 
-// TestD9HTTP2Connections: few connections speak HTTP/2 at once, and all are served.
+// TestD9HTTP2Connections checks that few connections speak HTTP/2 at once, and that the others are
+// served too.
 func TestD9HTTP2Connections(t *testing.T) {
-	s, clients := secureSite(t, newRegistry(t, "mem://", storage.Options{}), Options{})
+	s, clients := newTLSSite(t, newRegistry(t, "mem://", storage.Options{}), Options{})
 	roots := clients["HTTP/2.0"].Transport.(*http.Transport).TLSClientConfig.RootCAs
-	// speak opens a connection and returns by which protocol it is answered.
+	// speak opens a connection and returns the protocol of the answer.
 	speak := func() (proto string, end func()) {
 		t.Helper()
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
@@ -132,7 +134,7 @@ func TestD9HTTP2Connections(t *testing.T) {
 			t.Errorf("one connection more speaks %s", proto)
 		}
 	}
-	// Handshakes that fail take no place, and there is room again when one has ended.
+	// Failed handshakes do not count, and a closed connection no longer counts.
 	end()
 	for proto := ""; proto != "HTTP/2.0"; {
 		raw, err := net.Dial("tcp", s.addr)

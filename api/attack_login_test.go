@@ -21,30 +21,30 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// runs counts comparisons of bcrypt, and can hold them.
-type runs struct {
-	mu          sync.Mutex
-	costs       []int // since the last spent
-	now, atOnce int
-	hold        chan struct{} // when set, each run waits for its end
-	started     chan struct{}
+// bcryptRuns counts bcrypt comparisons, and can block them.
+type bcryptRuns struct {
+	mu                  sync.Mutex
+	costs               []int // of the comparisons since takeCosts
+	running, maxRunning int
+	hold                chan struct{} // if set, each comparison waits until it is closed
+	started             chan struct{}
 }
 
-// counted is a change of login's options that has the runs counted.
-func (r *runs) counted(o *login.Options) {
+// countRuns is a change of login.Options that counts the comparisons.
+func (r *bcryptRuns) countRuns(o *login.Options) {
 	o.BcryptRuns = 2
 	o.Compare = r.compare
 }
 
-func (r *runs) compare(hash, password []byte) error {
+func (r *bcryptRuns) compare(hash, password []byte) error {
 	cost, err := bcrypt.Cost(hash)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	r.costs = append(r.costs, cost)
-	r.now++
-	r.atOnce = max(r.atOnce, r.now)
+	r.running++
+	r.maxRunning = max(r.maxRunning, r.running)
 	hold := r.hold
 	r.mu.Unlock()
 	if hold != nil {
@@ -54,12 +54,12 @@ func (r *runs) compare(hash, password []byte) error {
 	err = bcrypt.CompareHashAndPassword(hash, password)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.now--
+	r.running--
 	return err
 }
 
-// spent returns the costs of the runs since it was last asked.
-func (r *runs) spent() []int {
+// takeCosts returns the costs of the comparisons since the last call.
+func (r *bcryptRuns) takeCosts() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	costs := r.costs
@@ -67,21 +67,21 @@ func (r *runs) spent() []int {
 	return costs
 }
 
-// work is what runs of these costs take, in rounds.
-func work(costs []int) (rounds int) {
+// totalRounds returns the number of bcrypt rounds for comparisons of these costs.
+func totalRounds(costs []int) (rounds int) {
 	for _, cost := range costs {
 		rounds += 1 << cost
 	}
 	return rounds
 }
 
-// behindProxy is a site whose clients' addresses are what they say they are.
-func behindProxy(t *testing.T, r *runs) *gated {
+// newSiteBehindProxy returns a site that trusts X-Forwarded-For of its clients.
+func newSiteBehindProxy(t *testing.T, r *bcryptRuns) *guardedSite {
 	t.Helper()
-	return newGated(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, r.counted)
+	return newGuardedSite(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, r.countRuns)
 }
 
-func fromAddress(i int) header {
+func forwardedFor(i int) header {
 	return header{"X-Forwarded-For": fmt.Sprintf("198.51.%d.%d", i/250, i%250+1)}
 }
 
@@ -91,36 +91,36 @@ func passwordForm(name, password string) string {
 
 var formHeader = header{"Content-Type": "application/x-www-form-urlencoded"}
 
-// loginWays are the three ways in which clients show a password.
-var loginWays = map[string]func(g *gated, name, password string, from header) (*http.Response, string){
-	"for a token": func(g *gated, name, password string, from header) (*http.Response, string) {
+// loginWays are the three ways to send a password.
+var loginWays = map[string]func(g *guardedSite, name, password string, from header) (*http.Response, string){
+	"for a token": func(g *guardedSite, name, password string, from header) (*http.Response, string) {
 		return g.do("GET", tokenPath, basicHeader(name, password).with(from), "")
 	},
-	"in a form": func(g *gated, name, password string, from header) (*http.Response, string) {
+	"in a form": func(g *guardedSite, name, password string, from header) (*http.Response, string) {
 		return g.do("POST", tokenPath, formHeader.with(from), passwordForm(name, password))
 	},
-	"directly": func(g *gated, name, password string, from header) (*http.Response, string) {
+	"directly": func(g *guardedSite, name, password string, from header) (*http.Response, string) {
 		return g.do("GET", pulled, basicHeader(name, password).with(from), "")
 	},
 }
 
-// seen is an answer without what is its own in each.
-func seen(resp *http.Response, body string) string {
+// withoutIDs returns the answer without the parts that differ between equal requests.
+func withoutIDs(resp *http.Response, body string) string {
 	h := maps.Clone(resp.Header)
 	delete(h, "Date")
 	delete(h, "X-Request-Id")
 	return fmt.Sprintf("%d %v %s", resp.StatusCode, h, body)
 }
 
-// TestA1UnknownUserCostsTheSame: whether there is a user costs the same work of
-// bcrypt to answer, and the same bytes, whichever way a password is shown.
+// TestA1UnknownUserCostsTheSame checks that wrong passwords of known and unknown users cost the
+// same bcrypt rounds and get the same answer, for each way to send a password.
 func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	const highest = 6
-	r := &runs{}
-	g := behindProxy(t, r)
-	hash := must(bcrypt.GenerateFromPassword([]byte(g.secret("password of dora", "password")), highest))
+	r := &bcryptRuns{}
+	g := newSiteBehindProxy(t, r)
+	hash := must(bcrypt.GenerateFromPassword([]byte(g.keepSecret("password of dora", "password")), highest))
 	g.tx(func(tx *rows.Tx) error {
-		_, err := tx.CreateAccount(rows.Account{Kind: "user", Name: "dora", PasswordHash: g.secret(string(hash), "hash"), PasswordCost: highest, CreatedAt: 1})
+		_, err := tx.CreateAccount(rows.Account{Kind: "user", Name: "dora", PasswordHash: g.keepSecret(string(hash), "hash"), PasswordCost: highest, CreatedAt: 1})
 		return err
 	})
 	carol := g.accounts["user carol"]
@@ -138,30 +138,30 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 			{"a robot's name", "deployer", "wrong"},
 		} {
 			from++
-			g.clock.advance(time.Hour) // so that nothing is remembered
-			answer := seen(show(g, c.name, c.password, fromAddress(from)))
+			g.clock.advance(time.Hour) // so that no verified password is cached
+			answer := withoutIDs(show(g, c.name, c.password, forwardedFor(from)))
 			if first == "" {
 				first = answer
 			}
 			if answer != first || !strings.HasPrefix(answer, "401 ") {
 				t.Errorf("%s, %s: %s\nbut the first is %s", way, c.who, answer, first)
 			}
-			if costs := r.spent(); work(costs) != 1<<highest {
+			if costs := r.takeCosts(); totalRounds(costs) != 1<<highest {
 				t.Errorf("%s, %s: runs of costs %v, want the work of one of %d", way, c.who, costs, highest)
 			}
 		}
 	}
 }
 
-// TestA2ParallelWrongLogins: of 500 wrong logins at once, each from an address of its
-// own, as many are worked on as there are places. The others are told to come back, and
-// who has a token or is known already notices nothing.
+// TestA2ParallelWrongLogins sends 500 wrong logins at once, each from another address. As many are
+// compared as may run at once, and the others get 429. Callers with a token or a cached password
+// are not affected.
 func TestA2ParallelWrongLogins(t *testing.T) {
 	const clients, places = 500, 2
-	r := &runs{}
-	g := behindProxy(t, r)
-	token := g.tokenOf("alice", "repository:team/app:pull")
-	r.spent()
+	r := &bcryptRuns{}
+	g := newSiteBehindProxy(t, r)
+	token := g.tokenHeader("alice", "repository:team/app:pull")
+	r.takeCosts()
 	hold := make(chan struct{})
 	r.hold, r.started = hold, make(chan struct{}, clients)
 	type answer struct {
@@ -171,7 +171,7 @@ func TestA2ParallelWrongLogins(t *testing.T) {
 	}
 	answers := make(chan answer, clients)
 	for i := range clients {
-		h := basicHeader("alice", g.secret(fmt.Sprintf("guess number %d", i), "guess")).with(fromAddress(i))
+		h := basicHeader("alice", g.keepSecret(fmt.Sprintf("guess number %d", i), "guess")).with(forwardedFor(i))
 		go func() {
 			req, err := http.NewRequest("GET", "http://"+g.addr+tokenPath, nil)
 			if err != nil {
@@ -201,7 +201,7 @@ func TestA2ParallelWrongLogins(t *testing.T) {
 		t.Errorf("meanwhile a password that was right a moment ago is answered %d", got)
 	}
 	release := sync.OnceFunc(func() { close(hold) })
-	defer release() // also when the test fails, or the server would not end
+	defer release() // also when the test fails, because the server waits for them
 	for range clients - places {
 		select {
 		case a := <-answers:
@@ -218,35 +218,35 @@ func TestA2ParallelWrongLogins(t *testing.T) {
 			t.Errorf("one that ran: %+v", a)
 		}
 	}
-	if costs := r.spent(); len(costs) != places || r.atOnce != places {
-		t.Errorf("%d runs, %d at once, want %d", len(costs), r.atOnce, places)
+	if costs := r.takeCosts(); len(costs) != places || r.maxRunning != places {
+		t.Errorf("%d runs, %d at once, want %d", len(costs), r.maxRunning, places)
 	}
-	if got := g.status("GET", "/v2/", passwordHeader("bob").with(fromAddress(1)), ""); got != 200 {
+	if got := g.status("GET", "/v2/", passwordHeader("bob").with(forwardedFor(1)), ""); got != 200 {
 		t.Errorf("afterwards a right password from one of the addresses is answered %d", got)
 	}
 }
 
-// TestA2OneAddress: 500 wrong logins from one address, for a name that exists and one
-// that does not, cost ten runs. They lock nobody out anywhere else, and nobody here
-// who has a token.
+// TestA2OneAddress sends 500 wrong logins from one address, for a known and an unknown user. They
+// cost ten comparisons. The users are not locked out at other addresses, nor are callers with a
+// token at this address.
 func TestA2OneAddress(t *testing.T) {
 	const burst = 10
-	r := &runs{}
-	g := behindProxy(t, r)
-	token := g.tokenOf("alice", "repository:team/app:pull")
-	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
-	r.spent()
+	r := &bcryptRuns{}
+	g := newSiteBehindProxy(t, r)
+	token := g.tokenHeader("alice", "repository:team/app:pull")
+	personal, _ := g.addToken("user", "alice", "repository:team/**:pull")
+	r.takeCosts()
 	statuses := map[int]int{}
-	here, elsewhere := fromAddress(1), fromAddress(2)
+	here, elsewhere := forwardedFor(1), forwardedFor(2)
 	for i := range 500 {
 		name := []string{"alice", "nobody"}[i%2]
-		resp, _ := g.do("GET", tokenPath, basicHeader(name, g.secret(fmt.Sprintf("guess number %d", i), "guess")).with(here), "")
+		resp, _ := g.do("GET", tokenPath, basicHeader(name, g.keepSecret(fmt.Sprintf("guess number %d", i), "guess")).with(here), "")
 		statuses[resp.StatusCode]++
 		if (resp.Header.Get("Retry-After") != "") != (resp.StatusCode == 429) {
 			t.Fatalf("%d with Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
 		}
 	}
-	if costs := r.spent(); len(costs) != burst || !maps.Equal(statuses, map[int]int{401: burst, 429: 500 - burst}) {
+	if costs := r.takeCosts(); len(costs) != burst || !maps.Equal(statuses, map[int]int{401: burst, 429: 500 - burst}) {
 		t.Errorf("%d runs, answers %v", len(costs), statuses)
 	}
 	for name, c := range map[string]struct {
@@ -265,11 +265,11 @@ func TestA2OneAddress(t *testing.T) {
 	}
 }
 
-// TestA2OddPasswords: what cannot be a password costs no run of bcrypt, changes
-// nothing for the user, and is answered as every wrong one is.
+// TestA2OddPasswords checks that texts that cannot be a password cost no comparison, have no effect
+// on the user, and get the answer of a wrong password.
 func TestA2OddPasswords(t *testing.T) {
-	r := &runs{}
-	g := behindProxy(t, r)
+	r := &bcryptRuns{}
+	g := newSiteBehindProxy(t, r)
 	right := passwordOf("alice")
 	for i, c := range []struct {
 		what, name, password string
@@ -291,11 +291,11 @@ func TestA2OddPasswords(t *testing.T) {
 		{"a long name", strings.Repeat("a", 1000), right, 401, 401, 0},
 		{"a line end in the name", "alice\nlevel=ERROR", right, 401, 401, 0},
 	} {
-		r.spent()
+		r.takeCosts()
 		if c.password != "" {
-			g.secret(c.password, c.what)
+			g.keepSecret(c.password, c.what)
 		}
-		from := fromAddress(i)
+		from := forwardedFor(i)
 		resp, _ := g.do("POST", tokenPath, formHeader.with(from), passwordForm(c.name, c.password))
 		if resp.StatusCode != c.form {
 			t.Errorf("%s in a form: %d, want %d", c.what, resp.StatusCode, c.form)
@@ -304,11 +304,11 @@ func TestA2OddPasswords(t *testing.T) {
 		if got := g.status("GET", tokenPath, h.with(from), ""); got != c.direct {
 			t.Errorf("%s as Basic: %d, want %d", c.what, got, c.direct)
 		}
-		if costs := r.spent(); len(costs) != c.runs {
+		if costs := r.takeCosts(); len(costs) != c.runs {
 			t.Errorf("%s: %d runs, want %d", c.what, len(costs), c.runs)
 		}
 	}
-	// A colon ends the name of a Basic, and belongs to the name in a form.
+	// A colon ends the name in Basic credentials, but is part of the name in a form.
 	if got := g.status("GET", tokenPath, basicHeader("alice:x", right), ""); got != 401 {
 		t.Errorf("a colon in the name: %d", got)
 	}
@@ -320,13 +320,13 @@ func TestA2OddPasswords(t *testing.T) {
 	}
 }
 
-// TestA3StalePassword: a job with an old password that tries a thousand times, in every
-// way, costs one run a minute and one attempt of its address.
+// TestA3StalePassword has a job try an old password a thousand times, in each way. That costs one
+// comparison a minute and one attempt of its address.
 func TestA3StalePassword(t *testing.T) {
 	const burst = 10
-	r := &runs{}
-	g := behindProxy(t, r)
-	stale := g.secret("the password before", "stale password")
+	r := &bcryptRuns{}
+	g := newSiteBehindProxy(t, r)
+	stale := g.keepSecret("the password before", "stale password")
 	ways := slices.Sorted(maps.Keys(loginWays))
 	for minute := range 3 {
 		for i := range 1000 {
@@ -336,37 +336,37 @@ func TestA3StalePassword(t *testing.T) {
 			}
 			g.clock.advance(59 * time.Millisecond)
 		}
-		if costs := r.spent(); len(costs) != 1 {
+		if costs := r.takeCosts(); len(costs) != 1 {
 			t.Errorf("minute %d: %d runs", minute, len(costs))
 		}
 		g.clock.advance(time.Second)
 	}
-	g.clock.advance(time.Minute) // in which the attempts come back
+	g.clock.advance(time.Minute) // the attempts are refilled
 	resp, _ := loginWays[ways[0]](g, "alice", stale, nil)
 	if resp.StatusCode != 401 {
 		t.Errorf("the stale one again: %d", resp.StatusCode)
 	}
 	for i := range burst - 1 {
-		if resp, _ = loginWays[ways[0]](g, "alice", g.secret(fmt.Sprintf("guess number %d", i), "guess"), nil); resp.StatusCode != 401 {
+		if resp, _ = loginWays[ways[0]](g, "alice", g.keepSecret(fmt.Sprintf("guess number %d", i), "guess"), nil); resp.StatusCode != 401 {
 			t.Errorf("attempt %d beside the stale one: %d", i+1, resp.StatusCode)
 		}
 	}
-	if resp, _ = loginWays[ways[0]](g, "alice", g.secret("one guess too many", "guess"), nil); resp.StatusCode != 429 {
+	if resp, _ = loginWays[ways[0]](g, "alice", g.keepSecret("one guess too many", "guess"), nil); resp.StatusCode != 429 {
 		t.Errorf("one attempt too many: %d", resp.StatusCode)
 	}
 }
 
-// jobFrom shows an id_token to the token endpoint, each time from another address.
-func (g *gated) jobFrom(i int, idToken string) int {
+// exchangeFrom sends an ID token to the token endpoint, from the i-th address.
+func (g *guardedSite) exchangeFrom(i int, idToken string) int {
 	g.t.Helper()
-	return g.status("GET", tokenPath, basicHeader("oidc", idToken).with(fromAddress(i)), "")
+	return g.status("GET", tokenPath, basicHeader("oidc", idToken).with(forwardedFor(i)), "")
 }
 
-// TestX3IssuerLeadsElsewhere: whatever the documents of an issuer point to, no other
-// host is asked, and nobody is let in or called a liar for it.
+// TestX3IssuerLeadsElsewhere checks that URLs in an issuer's documents do not lead to requests to
+// other hosts. ID tokens are then neither accepted nor answered as wrong.
 func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	elsewhere := authtest.NewProvider(t)
-	document := func(g *gated, jwks string) http.HandlerFunc {
+	document := func(g *guardedSite, jwks string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			authtest.WriteJSON(w, map[string]any{"issuer": g.ci.URL, "jwks_uri": jwks})
 		}
@@ -374,16 +374,20 @@ func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	redirect := func(to string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
 	}
-	for name, lead := range map[string]func(g *gated){
-		"keys of another host":  func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, elsewhere.URL+authtest.KeysPath)) },
-		"keys of the cloud":     func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, "https://169.254.169.254/keys")) },
-		"keys over http":        func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, "http://"+g.addr+jwksPath)) },
-		"keys of a file":        func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, document(g, "file:///etc/passwd")) },
-		"discovery redirected":  func(g *gated) { g.ci.Handle(authtest.DiscoveryPath, redirect(elsewhere.URL+authtest.DiscoveryPath)) },
-		"keys redirected":       func(g *gated) { g.ci.Handle(authtest.KeysPath, redirect(elsewhere.URL+authtest.KeysPath)) },
-		"keys redirected to us": func(g *gated) { g.ci.Handle(authtest.KeysPath, redirect("http://"+g.addr+jwksPath)) },
+	for name, lead := range map[string]func(g *guardedSite){
+		"keys of another host": func(g *guardedSite) {
+			g.ci.Handle(authtest.DiscoveryPath, document(g, elsewhere.URL+authtest.KeysPath))
+		},
+		"keys of the cloud": func(g *guardedSite) { g.ci.Handle(authtest.DiscoveryPath, document(g, "https://169.254.169.254/keys")) },
+		"keys over http":    func(g *guardedSite) { g.ci.Handle(authtest.DiscoveryPath, document(g, "http://"+g.addr+jwksPath)) },
+		"keys of a file":    func(g *guardedSite) { g.ci.Handle(authtest.DiscoveryPath, document(g, "file:///etc/passwd")) },
+		"discovery redirected": func(g *guardedSite) {
+			g.ci.Handle(authtest.DiscoveryPath, redirect(elsewhere.URL+authtest.DiscoveryPath))
+		},
+		"keys redirected":       func(g *guardedSite) { g.ci.Handle(authtest.KeysPath, redirect(elsewhere.URL+authtest.KeysPath)) },
+		"keys redirected to us": func(g *guardedSite) { g.ci.Handle(authtest.KeysPath, redirect("http://"+g.addr+jwksPath)) },
 	} {
-		g := newGated(t, Options{})
+		g := newGuardedSite(t, Options{})
 		lead(g)
 		if got := g.status("GET", tokenPath, basicHeader("oidc", g.idToken("acme/app")), ""); got != 503 {
 			t.Errorf("%s: %d", name, got)
@@ -397,10 +401,10 @@ func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	}
 }
 
-// TestX3HugeKeys: a set of keys of 100 MiB is given up long before its end.
+// TestX3HugeKeys checks that the reading of a key set of 100 MiB stops long before its end.
 func TestX3HugeKeys(t *testing.T) {
 	const size = 100 << 20
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	sent := make(chan int, 1)
 	g.ci.Handle(authtest.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
 		n, err := io.WriteString(w, `{"keys":["`)
@@ -419,24 +423,24 @@ func TestX3HugeKeys(t *testing.T) {
 	}
 }
 
-// TestX3UnknownKeys: a flood of tokens of keys that nobody knows, from everywhere, has
-// one request in 30 seconds go to the issuer, and good jobs get in meanwhile.
+// TestX3UnknownKeys sends many tokens with unknown keys from many addresses. The issuer gets one
+// request in 30 seconds, and valid jobs can log in meanwhile.
 func TestX3UnknownKeys(t *testing.T) {
-	g := behindProxy(t, &runs{})
+	g := newSiteBehindProxy(t, &bcryptRuns{})
 	claims := map[string]any{
 		"iss": g.ci.URL, "aud": "https://" + service, "sub": "job", "repository": "acme/app", "jti": "1",
 		"iat": g.clock.Now().Unix(), "nbf": g.clock.Now().Unix(), "exp": g.clock.Now().Add(time.Hour).Unix(),
 	}
-	good := g.secret(authtest.SignWith(t, g.ci.Key(), claims), "id_token")
+	good := g.keepSecret(authtest.SignWith(t, g.ci.Key(), claims), "id_token")
 	stranger := authtest.NewProvider(t).Key()
 	for second := range 120 {
 		for i := range 3 {
 			stranger.KeyID = fmt.Sprintf("kid-%d-%d", second, i)
-			if got := g.jobFrom(3*second+i, g.secret(authtest.SignWith(t, stranger, claims), "id_token")); got != 401 {
+			if got := g.exchangeFrom(3*second+i, g.keepSecret(authtest.SignWith(t, stranger, claims), "id_token")); got != 401 {
 				t.Fatalf("an unknown key is answered %d", got)
 			}
 		}
-		if got := g.jobFrom(1000+second, good); got != 200 {
+		if got := g.exchangeFrom(1000+second, good); got != 200 {
 			t.Fatalf("a good job is answered %d", got)
 		}
 		g.clock.advance(time.Second)

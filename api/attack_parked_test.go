@@ -15,8 +15,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// serveHTTP2 serves the site on another address too, by HTTP/2 without TLS, and returns a transport
-// that speaks only that, and the address.
+// serveHTTP2 serves the site on another address too, over unencrypted HTTP/2. It returns a
+// transport for HTTP/2 and the address.
 func (s *site) serveHTTP2() (http.RoundTripper, string) {
 	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,17 +32,18 @@ func (s *site) serveHTTP2() (http.RoundTripper, string) {
 	return transport, l.Addr().String()
 }
 
-// parked is a request of which all but the last byte was sent.
-type parked struct {
-	what string
-	last func() // sends the last byte
-	done chan int
+// pendingRequest is a request that was sent except for the last byte of its body.
+type pendingRequest struct {
+	name   string
+	finish func()   // sends the last byte
+	status chan int // 0 for a request without an answer
 }
 
-// park sends all but the last byte of a request's body and waits until the server has it.
-func (s *site) park(via http.RoundTripper, what, method, url string, h header, body string) *parked {
+// sendAllButLast sends a request except for the last byte of its body, and waits until the server
+// has read the others.
+func (s *site) sendAllButLast(via http.RoundTripper, what, method, url string, h header, body string) *pendingRequest {
 	s.t.Helper()
-	p := &parked{what: what, done: make(chan int, 1)}
+	p := &pendingRequest{name: what, status: make(chan int, 1)}
 	out, in := io.Pipe()
 	req, err := http.NewRequest(method, url, out)
 	if err != nil {
@@ -52,29 +53,29 @@ func (s *site) park(via http.RoundTripper, what, method, url string, h header, b
 	for k, v := range h {
 		req.Header.Set(k, v)
 	}
-	p.last = func() {
+	p.finish = func() {
 		fmt.Fprint(in, body[len(body)-1:])
 		in.Close()
 	}
-	before, _ := s.read.now()
+	before, _ := s.bodyBytes.now()
 	go func() {
 		resp, err := via.RoundTrip(req)
 		if err != nil {
 			s.t.Errorf("%s: %v", what, err)
-			p.done <- 0
+			p.status <- 0
 			return
 		}
 		resp.Body.Close()
-		p.done <- resp.StatusCode
+		p.status <- resp.StatusCode
 	}()
 	fmt.Fprint(in, body[:len(body)-1])
-	s.read.await(before + int64(len(body)-1))
+	s.bodyBytes.await(before + int64(len(body)-1))
 	return p
 }
 
-// parkWrites parks each kind of write, over HTTP/1.1 and HTTP/2. The names of tags, blobs and
-// sessions begin with name.
-func (s *site) parkWrites(name string, h header) (writes []*parked, nothing func()) {
+// startWrites starts each kind of write, over HTTP/1.1 and HTTP/2, and leaves it pending. name
+// makes the content unique. checkNothing checks that none of it is stored.
+func (s *site) startWrites(name string, h header) (writes []*pendingRequest, checkNothing func()) {
 	s.t.Helper()
 	var gets []string
 	for protocol, start := range map[string]func() (http.RoundTripper, string){
@@ -84,7 +85,7 @@ func (s *site) parkWrites(name string, h header) (writes []*parked, nothing func
 		via, addr := start()
 		park := func(what, method, path, body string, more header) {
 			s.t.Helper()
-			writes = append(writes, s.park(via, protocol+" "+what, method, "http://"+addr+path, h.with(more), body))
+			writes = append(writes, s.sendAllButLast(via, protocol+" "+what, method, "http://"+addr+path, h.with(more), body))
 		}
 		tag := strings.NewReplacer("HTTP/", "http-", ".", "-").Replace(protocol)
 		payload := image("{}", "layer", `,"annotations":{"for":"`+name+protocol+`"}`)
@@ -105,28 +106,27 @@ func (s *site) parkWrites(name string, h header) (writes []*parked, nothing func
 	}
 }
 
-const watched = usual + `
+const carolPolicy = usualPolicy + `
   - {name: watch, who: ["user:carol"], repos: ["**"], allow: [pull]}
 `
 
-const writers = watched + `
+const writersPolicy = carolPolicy + `
   - {name: writers, who: ["user:erin", "robot:builder", "oidc:ci"], repos: ["team/**"], allow: [push]}
 `
 
-// TestR1RemovedRightsEnd parks writes just before their end, takes something away from the caller,
-// and ends them.
+// TestR1RemovedRightsEnd starts writes, removes something of the caller's, and finishes the writes.
 func TestR1RemovedRightsEnd(t *testing.T) {
 	const scope = "repository:team/app:pull,push"
 	for _, c := range []struct {
 		name string
-		show func(g *gated) header
-		take func(g *gated)
-		want int // 0: the writes happen
+		show func(g *guardedSite) header
+		take func(g *guardedSite)
+		want int // status; 0 if the writes succeed
 	}{
-		{"a password, nothing is taken", byPassword, func(*gated) {}, 0},
-		{"a token, which expires", byToken, func(g *gated) { g.clock.advance(lifetime + 2*time.Minute) }, 0},
-		{"a token, whose grace ends", byToken, func(g *gated) { g.clock.advance(lifetime + grace + time.Hour) }, 0},
-		{"a personal token, which expires", byPersonal, func(g *gated) { g.clock.advance(100 * 24 * time.Hour) }, 0},
+		{"a password, nothing is taken", byPassword, func(*guardedSite) {}, 0},
+		{"a token, which expires", byToken, func(g *guardedSite) { g.clock.advance(lifetime + 2*time.Minute) }, 0},
+		{"a token, whose grace ends", byToken, func(g *guardedSite) { g.clock.advance(lifetime + grace + time.Hour) }, 0},
+		{"a personal token, which expires", byPersonal, func(g *guardedSite) { g.clock.advance(100 * 24 * time.Hour) }, 0},
 		{"a password, the user is removed", byPassword, removeErin, 401},
 		{"a token, the user is removed", byToken, removeErin, 401},
 		{"a personal token, the user is removed", byPersonal, removeErin, 401},
@@ -135,11 +135,11 @@ func TestR1RemovedRightsEnd(t *testing.T) {
 		{"a password, which is changed", byPassword, changeErin, 401},
 		{"a token, whose password is changed", byToken, changeErin, 401},
 		{"a personal token, which is revoked", byPersonal, revokePersonal, 401},
-		{"a token of a personal token, which is revoked", func(g *gated) header {
-			i, _ := g.ask(byPersonal(g), scope)
+		{"a token of a personal token, which is revoked", func(g *guardedSite) header {
+			i, _ := g.requestToken(byPersonal(g), scope)
 			return bearerHeader(i.Token)
 		}, revokePersonal, 401},
-		{"a token, whose key is revoked", byToken, func(g *gated) {
+		{"a token, whose key is revoked", byToken, func(g *guardedSite) {
 			keys, err := g.rows.SigningKeys(g.t.Context())
 			if err != nil {
 				g.t.Fatal(err)
@@ -149,29 +149,29 @@ func TestR1RemovedRightsEnd(t *testing.T) {
 				g.t.Fatal(err)
 			}
 		}, 401},
-		{"a password, the policy changes", byPassword, closePolicy, 403},
-		{"a token, the policy changes", byToken, closePolicy, 401},
-		{"a CI job, whose issuer wants more", func(g *gated) header {
-			i, _ := g.ask(basicHeader("oidc", g.idToken("acme/app")), scope)
+		{"a password, the policy changes", byPassword, removeRule, 403},
+		{"a token, the policy changes", byToken, removeRule, 401},
+		{"a CI job, whose issuer wants more", func(g *guardedSite) header {
+			i, _ := g.requestToken(basicHeader("oidc", g.idToken("acme/app")), scope)
 			return bearerHeader(i.Token)
-		}, func(g *gated) {
+		}, func(g *guardedSite) {
 			g.policy.issuers = strings.Replace(g.policy.issuers, "acme/*", "other/*", 1)
-			g.policy.set(g.t, writers)
+			g.policy.set(g.t, writersPolicy)
 		}, 401},
 	} {
-		g := newGated(t, Options{})
-		g.policy.set(t, writers)
+		g := newGuardedSite(t, Options{})
+		g.policy.set(t, writersPolicy)
 		g.addUser("erin")
-		g.pushAs(passwordHeader("alice"), "team/app", "{}")
-		g.pushAs(passwordHeader("alice"), "team/app", "layer")
-		writes, nothing := g.parkWrites("x", c.show(g))
+		g.pushBlobAs(passwordHeader("alice"), "team/app", "{}")
+		g.pushBlobAs(passwordHeader("alice"), "team/app", "layer")
+		writes, nothing := g.startWrites("x", c.show(g))
 		c.take(g)
-		g.clock.advance(2 * confirmAfter)
+		g.clock.advance(2 * reauthorizeAfter)
 		for _, w := range writes {
-			w.last()
-			status := <-w.done
+			w.finish()
+			status := <-w.status
 			if c.want != 0 && status != c.want || c.want == 0 && status != 201 && status != 202 {
-				t.Errorf("%s: %s is answered %d, want %d", c.name, w.what, status, c.want)
+				t.Errorf("%s: %s is answered %d, want %d", c.name, w.name, status, c.want)
 			}
 		}
 		if c.want != 0 {
@@ -180,46 +180,47 @@ func TestR1RemovedRightsEnd(t *testing.T) {
 	}
 }
 
-func byPassword(g *gated) header { return passwordHeader("erin") }
-func byToken(g *gated) header    { return g.tokenOf("erin", "repository:team/app:pull,push") }
+func byPassword(g *guardedSite) header { return passwordHeader("erin") }
+func byToken(g *guardedSite) header    { return g.tokenHeader("erin", "repository:team/app:pull,push") }
 
-func byPersonal(g *gated) header {
-	secret, _ := g.personal("user", "erin", "repository:team/**:push")
+func byPersonal(g *guardedSite) header {
+	secret, _ := g.addToken("user", "erin", "repository:team/**:push")
 	return basicHeader("erin", secret)
 }
 
-func removeErin(g *gated) {
+func removeErin(g *guardedSite) {
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(g.accounts["user erin"]) })
 }
 
-func disableErin(g *gated) {
+func disableErin(g *guardedSite) {
 	g.tx(func(tx *rows.Tx) error { return tx.SetDisabled(g.accounts["user erin"], true) })
 }
 
-func changeErin(g *gated) {
+func changeErin(g *guardedSite) {
 	hash := g.hash("another password of erin")
 	g.tx(func(tx *rows.Tx) error { return tx.SetPassword(g.accounts["user erin"], hash, 4) })
 }
 
-func revokePersonal(g *gated) {
+func revokePersonal(g *guardedSite) {
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAuthTokensOf(g.accounts["user erin"]) })
 }
 
-func closePolicy(g *gated) { g.policy.set(g.t, watched) }
+func removeRule(g *guardedSite) { g.policy.set(g.t, carolPolicy) }
 
-// TestR1OpenRegistryCloses parks writes in an open registry, which gets users before they end.
+// TestR1OpenRegistryCloses starts writes in an open registry, which gets users before they are
+// finished.
 func TestR1OpenRegistryCloses(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
 	open := serveRegistry(t, registry, Options{Policy: auth.Open{}})
 	open.pushBlob("team/app", "{}")
 	open.pushBlob("team/app", "layer")
-	writes, nothing := open.parkWrites("x", nil)
-	closed := gate(t, registry, Options{})
+	writes, nothing := open.startWrites("x", nil)
+	closed := serveGuarded(t, registry, Options{})
 	open.Supersede(closed.API)
 	for _, w := range writes {
-		w.last()
-		if status := <-w.done; status != 401 {
-			t.Errorf("%s is answered %d, want 401", w.what, status)
+		w.finish()
+		if status := <-w.status; status != 401 {
+			t.Errorf("%s is answered %d, want 401", w.name, status)
 		}
 	}
 	nothing()

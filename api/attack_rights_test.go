@@ -14,8 +14,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// crossSite is what browsers add to the requests of web pages, by what kind of page it is.
-var crossSite = map[string]header{
+// crossSiteHeaders are the fields that browsers send for web pages of other origins.
+var crossSiteHeaders = map[string]header{
 	"another site":             {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
 	"another port":             {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"},
 	"an old browser":           {"Origin": "https://evil.example"},
@@ -24,13 +24,13 @@ var crossSite = map[string]header{
 	"a name that begins alike": {"Origin": "https://registry.example.evil.example"},
 }
 
-// TestR2CrossSiteWrites has a web page post to an open registry on loopback, and to one with users
-// whose browser has a password for it.
+// TestR2CrossSiteWrites has web pages post to an open registry on loopback, and to one with users
+// whose browser sends a password.
 func TestR2CrossSiteWrites(t *testing.T) {
 	open := newSite(t, Options{Loopback: true, ExternalURLs: []string{"https://registry.example"}})
-	guarded := newGated(t, Options{ExternalURLs: []string{"https://registry.example"}})
+	guarded := newGuardedSite(t, Options{ExternalURLs: []string{"https://registry.example"}})
 	d := open.pushBlob("team/base", "content")
-	guarded.pushAs(passwordHeader("alice"), "team/base", "content")
+	guarded.pushBlobAs(passwordHeader("alice"), "team/base", "content")
 	for name, s := range map[string]*site{"open": open, "with users": guarded.site} {
 		as := header{}
 		if s == guarded.site {
@@ -45,7 +45,7 @@ func TestR2CrossSiteWrites(t *testing.T) {
 			{Method: "PUT", URL: "/v2/team/app/manifests/v1", Body: "{}", WantCode: 400, WantError: "MANIFEST_INVALID"},
 			{Method: "DELETE", URL: "/v2/team/app/manifests/v1", WantCode: 404, WantError: "MANIFEST_UNKNOWN"},
 		}
-		for page, fields := range crossSite {
+		for page, fields := range crossSiteHeaders {
 			for _, c := range writes {
 				c.Name, c.Header = name+", "+page, as.with(fields).with(header{"Content-Type": "text/plain"})
 				c.WantCode, c.WantError, c.Save = 403, "DENIED", ""
@@ -72,15 +72,15 @@ func TestR2CrossSiteWrites(t *testing.T) {
 		Body: "grant_type=password&username=alice&password=x", WantCode: 403, WantError: "DENIED"})
 }
 
-// TestR3MountOutsideTheToken mounts without saying from where, with a token that names few of the
-// repositories from which its holder may pull.
+// TestR3MountOutsideTheToken mounts without a source. The token has access to fewer repositories
+// than its holder.
 func TestR3MountOutsideTheToken(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")
-	d := g.pushAs(alice, "team/lib", "library")
-	own := g.pushAs(alice, "alice/app", "its own")
+	d := g.pushBlobAs(alice, "team/lib", "library")
+	own := g.pushBlobAs(alice, "alice/app", "its own")
 	const up = "/v2/alice/app/blobs/uploads/?mount="
-	narrow := g.tokenOf("alice", "repository:alice/app:pull,push")
+	narrow := g.tokenHeader("alice", "repository:alice/app:pull,push")
 	mount := func(name string, h header, d string, code int) {
 		t.Helper()
 		g.exchange(exchangeCase{Name: name, Method: "POST", URL: up + d, Header: h, WantCode: code})
@@ -88,14 +88,14 @@ func TestR3MountOutsideTheToken(t *testing.T) {
 	mount("a token of the target alone", narrow, d, 202)
 	g.exchange(exchangeCase{Name: "nothing was mounted", Method: "HEAD", URL: "/v2/alice/app/blobs/" + d, Header: alice, WantCode: 404, WantError: "BLOB_UNKNOWN"})
 	mount("a token of the target, what the target has", narrow, own, 201)
-	mount("a token that may delete there", g.tokenOf("alice", "repository:alice/app:pull,push", "repository:team/lib:delete"), d, 202)
-	mount("a token of the target and others", g.tokenOf("alice", "repository:alice/app:pull,push", "repository:team/other:pull"), d, 202)
+	mount("a token that may delete there", g.tokenHeader("alice", "repository:alice/app:pull,push", "repository:team/lib:delete"), d, 202)
+	mount("a token of the target and others", g.tokenHeader("alice", "repository:alice/app:pull,push", "repository:team/other:pull"), d, 202)
 	mount("a token forged wider than the policy", bearerHeader(g.forgedFor("bob", "alice/app", "team/lib")), d, 401)
 	g.exchange(exchangeCase{Name: "nothing was mounted", Method: "HEAD", URL: "/v2/alice/app/blobs/" + d, Header: alice, WantCode: 404, WantError: "BLOB_UNKNOWN"})
-	mount("a token of both", g.tokenOf("alice", "repository:alice/app:pull,push", "repository:team/lib:pull"), d, 201)
-	other := g.pushAs(alice, "team/lib", "another")
-	mount("a token to push to both", g.tokenOf("alice", "repository:alice/app:push", "repository:team/lib:push"), other, 201)
-	third := g.pushAs(alice, "team/lib", "a third")
+	mount("a token of both", g.tokenHeader("alice", "repository:alice/app:pull,push", "repository:team/lib:pull"), d, 201)
+	other := g.pushBlobAs(alice, "team/lib", "another")
+	mount("a token to push to both", g.tokenHeader("alice", "repository:alice/app:push", "repository:team/lib:push"), other, 201)
+	third := g.pushBlobAs(alice, "team/lib", "a third")
 	mount("a password", alice, third, 201)
 
 	open := newSite(t, Options{})
@@ -103,7 +103,7 @@ func TestR3MountOutsideTheToken(t *testing.T) {
 	open.exchange(exchangeCase{Name: "an open registry", Method: "POST", URL: up + e, WantCode: 201})
 }
 
-// countedPolicy counts what it is asked.
+// countedPolicy counts its decisions.
 type countedPolicy struct {
 	auth.Policy
 	asked atomic.Int64
@@ -114,15 +114,15 @@ func (p *countedPolicy) Decide(id auth.Identity, from netip.Addr, perm auth.Perm
 	return p.Policy.Decide(id, from, perm, repo)
 }
 
-// TestR4MountSearchesLittle mounts blobs that are in more and in fewer repositories from which the
-// caller may not pull. The policy is asked of few of them, and never inside storage.
+// TestR4MountSearchesLittle mounts blobs that are in many or few repositories from which the caller
+// may not pull. The policy decides for few of them, and never in a transaction of storage.
 func TestR4MountSearchesLittle(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
-	g := gate(t, registry, Options{})
+	g := serveGuarded(t, registry, Options{})
 	alice, bob := passwordHeader("alice"), passwordHeader("bob")
 	counted := &countedPolicy{Policy: g.policy}
 	g.API.policy = counted
-	d := g.pushAs(alice, "alice/base", "hidden")
+	d := g.pushBlobAs(alice, "alice/base", "hidden")
 	for i := range 3 * maxMountSources {
 		if _, err := registry.Mount(t.Context(), "", fmt.Sprintf("alice/r%d", i), digest.Digest(d), "alice/base"); err != nil {
 			t.Fatal(err)
@@ -136,25 +136,25 @@ func TestR4MountSearchesLittle(t *testing.T) {
 	if n := asked(bob, d); n > maxMountSources+1 {
 		t.Errorf("with a password, the policy was asked %d times", n)
 	}
-	token := g.tokenOf("bob", "repository:bob/app:pull,push")
+	token := g.tokenHeader("bob", "repository:bob/app:pull,push")
 	if here, nowhere := asked(token, d), asked(token, sha256Of("nowhere")); here != nowhere {
 		t.Errorf("with a token, the policy was asked %d times for a blob that is elsewhere and %d for one that is not", here, nowhere)
 	}
 }
 
-// TestR5DeleteWithoutPull has a caller delete who may not pull. Errors tell it neither what a tag
-// points at nor what refers to a blob.
+// TestR5DeleteWithoutPull has a caller delete who may not pull. The errors disclose neither the
+// digest of a tag nor the manifests that refer to a blob.
 func TestR5DeleteWithoutPull(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	alice := passwordHeader("alice")
-	d := g.imageAs(alice, "team/app", "v1")
+	d := g.pushImageAs(alice, "team/app", "v1")
 	blob := sha256Of("{}")
 	list := `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[{"mediaType":"` + imageType + `","digest":"` + d + `","size":` + fmt.Sprint(len(image("{}", "layer of team/app", ""))) + `}]}`
 	g.exchange(exchangeCase{Name: "index", Method: "PUT", URL: "/v2/team/app/manifests/list", Header: alice.with(header{"Content-Type": indexType}), Body: list, WantCode: 201})
-	g.policy.set(t, usual+`
+	g.policy.set(t, usualPolicy+`
   - {name: janitor, who: ["user:bob"], repos: ["team/**"], allow: [delete]}
 `)
-	wide := g.tokenOf("alice", "repository:team/app:pull,push,delete")
+	wide := g.tokenHeader("alice", "repository:team/app:pull,push,delete")
 	for _, c := range []struct {
 		name, path, match string
 		code              int
@@ -174,8 +174,8 @@ func TestR5DeleteWithoutPull(t *testing.T) {
 		}
 		for name, without := range map[string]header{
 			"a password":  passwordHeader("bob"),
-			"a token":     g.tokenOf("bob", "repository:team/app:delete"),
-			"less access": g.tokenOf("alice", "repository:team/app:delete"),
+			"a token":     g.tokenHeader("bob", "repository:team/app:delete"),
+			"less access": g.tokenHeader("alice", "repository:team/app:delete"),
 		} {
 			_, told := g.exchange(exchangeCase{Name: c.name, Method: "DELETE", URL: c.path, Header: without.with(h), WantCode: c.code, WantError: "DENIED"})
 			if strings.Contains(told, "sha256:") || strings.Contains(told, "exist") {

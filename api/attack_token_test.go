@@ -23,26 +23,26 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// The tests of attacks are named after the numbers that docs/security.md gives them.
+// The names of these tests begin with the numbers of the attacks in docs/security.md.
 
-// forger makes tokens that are almost right: it has the key.
+// forger makes tokens that are almost valid. It has the signing key.
 type forger struct {
-	g      *gated
+	g      *guardedSite
 	key    *ecdsa.PrivateKey
 	header map[string]any
 	claims map[string]any
 }
 
-func newForger(g *gated) *forger {
+func newForger(g *guardedSite) *forger {
 	g.t.Helper()
 	return newForgerOf(g, passwordHeader("alice"))
 }
 
-// newForgerOf makes tokens like those of the account that has the credentials.
-func newForgerOf(g *gated, credentials header) *forger {
+// newForgerOf returns a forger of tokens for the account with these credentials.
+func newForgerOf(g *guardedSite, credentials header) *forger {
 	g.t.Helper()
 	f := &forger{g: g, key: g.signingKey()}
-	issued, _ := g.ask(credentials, "repository:team/app:pull")
+	issued, _ := g.requestToken(credentials, "repository:team/app:pull")
 	parts := strings.Split(issued.Token, ".")
 	for i, into := range []*map[string]any{&f.header, &f.claims} {
 		if err := readPart(parts[i], into); err != nil {
@@ -52,7 +52,7 @@ func newForgerOf(g *gated, credentials header) *forger {
 	return f
 }
 
-// readPart reads a part of a token.
+// readPart decodes the header or the claims of a token.
 func readPart(part string, into *map[string]any) error {
 	text, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil {
@@ -62,8 +62,8 @@ func readPart(part string, into *map[string]any) error {
 	return json.Unmarshal(text, into)
 }
 
-// signingKey is the private key that the registry signs with.
-func (g *gated) signingKey() *ecdsa.PrivateKey {
+// signingKey returns the registry's private key.
+func (g *guardedSite) signingKey() *ecdsa.PrivateKey {
 	g.t.Helper()
 	keys, err := g.rows.SigningKeys(g.t.Context())
 	if err != nil {
@@ -84,8 +84,8 @@ func (g *gated) signingKey() *ecdsa.PrivateKey {
 	return nil
 }
 
-// changed returns the map with some fields changed; nil takes one out.
-func changed(m map[string]any, changes map[string]any) map[string]any {
+// merge returns m with the changed fields; nil deletes a field.
+func merge(m map[string]any, changes map[string]any) map[string]any {
 	m = maps.Clone(m)
 	for k, v := range changes {
 		if v == nil {
@@ -97,7 +97,7 @@ func changed(m map[string]any, changes map[string]any) map[string]any {
 	return m
 }
 
-type change = map[string]any
+type fields = map[string]any
 
 // signer signs the first two parts of a token.
 type signer func(text []byte) []byte
@@ -124,34 +124,34 @@ func hs256(secret []byte) signer {
 	}
 }
 
-// make makes a token. Without a signer it is signed with the registry's own key.
-func (f *forger) make(header, claims change, sign signer) string {
+// token returns a token with changed fields, signed with the registry's key if sign is nil.
+func (f *forger) token(header, claims fields, sign signer) string {
 	f.g.t.Helper()
-	h, err := json.Marshal(changed(f.header, header))
+	h, err := json.Marshal(merge(f.header, header))
 	if err != nil {
 		f.g.t.Fatal(err)
 	}
-	c, err := json.Marshal(changed(f.claims, claims))
+	c, err := json.Marshal(merge(f.claims, claims))
 	if err != nil {
 		f.g.t.Fatal(err)
 	}
-	return f.text(string(h), string(c), sign)
+	return f.signedToken(string(h), string(c), sign)
 }
 
-// text makes a token of a header and claims as they stand.
-func (f *forger) text(header, claims string, sign signer) string {
+// signedToken returns a token of a header and claims that may be malformed.
+func (f *forger) signedToken(header, claims string, sign signer) string {
 	if sign == nil {
 		sign = f.es256(f.key)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
 	text := encode([]byte(header)) + "." + encode([]byte(claims))
-	return f.g.secret(text+"."+encode(sign([]byte(text))), "forged token")
+	return f.g.keepSecret(text+"."+encode(sign([]byte(text))), "forged token")
 }
 
 const pulled = "/v2/team/app/tags/list"
 
-// refuse sees that a token is no token.
-func (f *forger) refuse(name, token string) {
+// checkRejected checks that a token is answered 401.
+func (f *forger) checkRejected(name, token string) {
 	f.g.t.Helper()
 	for _, path := range []string{pulled, "/v2/"} {
 		scope := "repository:team/app:pull"
@@ -159,27 +159,27 @@ func (f *forger) refuse(name, token string) {
 			scope = ""
 		}
 		f.g.exchange(exchangeCase{Name: name, Method: "GET", URL: path, Header: bearerHeader(token), WantCode: 401, WantError: "UNAUTHORIZED",
-			WantHeader: header{"Www-Authenticate": f.g.challengeOf(scope, invalidToken), "Cache-Control": "no-store"}})
+			WantHeader: header{"Www-Authenticate": f.g.challenge(scope, invalidToken), "Cache-Control": "no-store"}})
 	}
 }
 
-// accept sees that a token is one. There is nothing in the repository.
-func (f *forger) accept(name, token string) {
+// checkAccepted checks that a token is accepted. The repository does not exist.
+func (f *forger) checkAccepted(name, token string) {
 	f.g.t.Helper()
 	f.g.exchange(exchangeCase{Name: name, Method: "GET", URL: pulled, Header: bearerHeader(token), WantCode: 404, WantError: "NAME_UNKNOWN"})
 }
 
 func TestJ1AlgorithmNoneAndHMAC(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	f := newForger(g)
-	f.accept("forged right", f.make(nil, nil, nil))
+	f.checkAccepted("forged right", f.token(nil, nil, nil))
 	unsigned := func([]byte) []byte { return nil }
 	for _, alg := range []string{"none", "None", "NONE", ""} {
-		f.refuse("alg "+alg, f.make(change{"alg": alg}, nil, unsigned))
-		f.refuse("alg "+alg+", signed", f.make(change{"alg": alg}, nil, nil))
+		f.checkRejected("alg "+alg, f.token(fields{"alg": alg}, nil, unsigned))
+		f.checkRejected("alg "+alg+", signed", f.token(fields{"alg": alg}, nil, nil))
 	}
-	f.refuse("no alg", f.make(change{"alg": nil}, nil, nil))
-	f.refuse("no signature", f.make(nil, nil, unsigned))
+	f.checkRejected("no alg", f.token(fields{"alg": nil}, nil, nil))
+	f.checkRejected("no signature", f.token(nil, nil, unsigned))
 	der, err := x509.MarshalPKIXPublicKey(&f.key.PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -192,13 +192,13 @@ func TestJ1AlgorithmNoneAndHMAC(t *testing.T) {
 	for name, secret := range map[string][]byte{
 		"PEM": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "DER": der, "raw": raw, "x": raw[1:33], "JWKS": []byte(jwks), "nothing": nil,
 	} {
-		f.refuse("HS256 with "+name, f.make(change{"alg": "HS256"}, nil, hs256(secret)))
-		f.refuse("HS256 called ES256 with "+name, f.make(nil, nil, hs256(secret)))
+		f.checkRejected("HS256 with "+name, f.token(fields{"alg": "HS256"}, nil, hs256(secret)))
+		f.checkRejected("HS256 called ES256 with "+name, f.token(nil, nil, hs256(secret)))
 	}
 }
 
 func TestJ2ForeignKeysAndHeaders(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	f := newForger(g)
 	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -219,10 +219,10 @@ func TestJ2ForeignKeysAndHeaders(t *testing.T) {
 	var asked atomic.Int32
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer elsewhere.Close()
-	f.refuse("a foreign key with our kid", f.make(nil, nil, f.es256(foreign)))
-	f.refuse("RS256 with our kid", f.make(change{"alg": "RS256"}, nil, rs256))
-	f.refuse("RS256 called ES256", f.make(nil, nil, rs256))
-	f.refuse("ES384 with our key", f.make(change{"alg": "ES384"}, nil, nil))
+	f.checkRejected("a foreign key with our kid", f.token(nil, nil, f.es256(foreign)))
+	f.checkRejected("RS256 with our kid", f.token(fields{"alg": "RS256"}, nil, rs256))
+	f.checkRejected("RS256 called ES256", f.token(nil, nil, rs256))
+	f.checkRejected("ES384 with our key", f.token(fields{"alg": "ES384"}, nil, nil))
 	point, err := foreign.PublicKey.Bytes()
 	if err != nil {
 		t.Fatal(err)
@@ -236,15 +236,15 @@ func TestJ2ForeignKeysAndHeaders(t *testing.T) {
 		for name, value := range map[string]any{
 			"jwk": jwk, "jku": elsewhere.URL, "x5u": elsewhere.URL, "x5c": []string{"MIIB"}, "x5t": "x", "crit": []string{"exp"}, "b64": false, "zip": "DEF", "cty": "JWT",
 		} {
-			f.refuse(name+", "+with.name, f.make(change{name: value}, nil, f.es256(with.key)))
-			f.refuse(name+" without kid, "+with.name, f.make(change{name: value, "kid": nil}, nil, f.es256(with.key)))
+			f.checkRejected(name+", "+with.name, f.token(fields{name: value}, nil, f.es256(with.key)))
+			f.checkRejected(name+" without kid, "+with.name, f.token(fields{name: value, "kid": nil}, nil, f.es256(with.key)))
 		}
 	}
 	for name, kid := range map[string]any{"path": "../../x", "array": []any{f.header["kid"]}, "number": 1, "absent": nil, "empty": "", "SQL": "' OR 1=1 --", "long": strings.Repeat("x", 1000)} {
-		f.refuse("kid "+name, f.make(change{"kid": kid}, nil, nil))
+		f.checkRejected("kid "+name, f.token(fields{"kid": kid}, nil, nil))
 	}
 	for name, typ := range map[string]any{"absent": nil, "at+jwt": "at+jwt", "null": json.RawMessage("null")} {
-		f.refuse("typ "+name, f.make(change{"typ": typ}, nil, nil))
+		f.checkRejected("typ "+name, f.token(fields{"typ": typ}, nil, nil))
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("%d requests went to where tokens said", n)
@@ -255,9 +255,9 @@ func TestJ2ForeignKeysAndHeaders(t *testing.T) {
 }
 
 func TestJ3IssuerAndAudience(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	f := newForger(g)
-	for name, claims := range map[string]change{
+	for name, claims := range map[string]fields{
 		"another issuer":      {"iss": "https://evil.example"},
 		"no issuer":           {"iss": nil},
 		"an empty issuer":     {"iss": ""},
@@ -273,70 +273,70 @@ func TestJ3IssuerAndAudience(t *testing.T) {
 		"access, not a list":  {"access": "repository:team/app:pull"},
 		"a claim we know not": {"admin": true},
 	} {
-		f.refuse(name, f.make(nil, claims, nil))
+		f.checkRejected(name, f.token(nil, claims, nil))
 	}
-	other := newGated(t, Options{})
-	token := other.tokenOf("alice", "repository:team/app:pull")
-	g.secret(strings.TrimPrefix(token["Authorization"], "Bearer "), "token of another instance")
-	f.refuse("of another instance", strings.TrimPrefix(token["Authorization"], "Bearer "))
+	other := newGuardedSite(t, Options{})
+	token := other.tokenHeader("alice", "repository:team/app:pull")
+	g.keepSecret(strings.TrimPrefix(token["Authorization"], "Bearer "), "token of another instance")
+	f.checkRejected("of another instance", strings.TrimPrefix(token["Authorization"], "Bearer "))
 }
 
 func TestJ4Times(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	f := newForger(g)
 	now := g.clock.Now().Unix()
 	at := func(exp, nbf, iat int64) string {
-		return f.make(nil, change{"exp": now + exp, "nbf": now + nbf, "iat": now + iat}, nil)
+		return f.token(nil, fields{"exp": now + exp, "nbf": now + nbf, "iat": now + iat}, nil)
 	}
-	f.accept("as they are", at(300, -10, 0))
-	f.accept("expired 30 s ago", at(-30, -310, -300))
-	f.refuse("expired 120 s ago", at(-120, -410, -400))
-	f.accept("not before in 30 s", at(300, 30, 0))
-	f.refuse("not before in 300 s", at(600, 300, 0))
-	f.refuse("issued in 300 s", at(600, -10, 300))
-	f.refuse("expires in 10 years", at(10*365*24*3600, -10, 0))
-	f.refuse("without end", f.make(nil, change{"exp": nil}, nil))
-	f.refuse("without beginning", f.make(nil, change{"nbf": nil}, nil))
-	f.refuse("without birth", f.make(nil, change{"iat": nil}, nil))
-	f.refuse("an end as text", f.make(nil, change{"exp": "9999999999"}, nil))
-	f.refuse("an end beyond numbers", f.make(nil, change{"exp": json.RawMessage("1e400")}, nil))
-	f.refuse("a huge end", f.make(nil, change{"exp": json.RawMessage("1e300")}, nil))
-	f.refuse("a negative end", f.make(nil, change{"exp": -1}, nil))
+	f.checkAccepted("as they are", at(300, -10, 0))
+	f.checkAccepted("expired 30 s ago", at(-30, -310, -300))
+	f.checkRejected("expired 120 s ago", at(-120, -410, -400))
+	f.checkAccepted("not before in 30 s", at(300, 30, 0))
+	f.checkRejected("not before in 300 s", at(600, 300, 0))
+	f.checkRejected("issued in 300 s", at(600, -10, 300))
+	f.checkRejected("expires in 10 years", at(10*365*24*3600, -10, 0))
+	f.checkRejected("without end", f.token(nil, fields{"exp": nil}, nil))
+	f.checkRejected("without beginning", f.token(nil, fields{"nbf": nil}, nil))
+	f.checkRejected("without birth", f.token(nil, fields{"iat": nil}, nil))
+	f.checkRejected("an end as text", f.token(nil, fields{"exp": "9999999999"}, nil))
+	f.checkRejected("an end beyond numbers", f.token(nil, fields{"exp": json.RawMessage("1e400")}, nil))
+	f.checkRejected("a huge end", f.token(nil, fields{"exp": json.RawMessage("1e300")}, nil))
+	f.checkRejected("a negative end", f.token(nil, fields{"exp": -1}, nil))
 }
 
 func TestJ5OtherSecretsAsBearer(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	f := newForger(g)
-	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
-	robot, _ := g.personal("robot", "deployer", "repository:prod/**:pull")
-	g.as(passwordHeader("alice"), []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
-	_, session := g.session()
+	personal, _ := g.addToken("user", "alice", "repository:team/**:pull")
+	robot, _ := g.addToken("robot", "deployer", "repository:prod/**:pull")
+	g.runCasesAs(passwordHeader("alice"), []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
+	_, session := g.savedUpload()
 	basic := strings.TrimPrefix(passwordHeader("alice")["Authorization"], "Basic ")
 	for name, secret := range map[string]string{
-		"a personal token": personal, "a robot's token": robot, "a CI session": g.exchanged("acme/app"), "an id_token": g.idToken("acme/app"),
+		"a personal token": personal, "a robot's token": robot, "a CI session": g.openLoginSession("acme/app"), "an id_token": g.idToken("acme/app"),
 		"a password": passwordOf("alice"), "Basic": basic, "an upload session": session, "its URL": "{upload}", "nothing": "", "dots": "..",
 	} {
-		f.refuse(name, g.expand(secret))
+		f.checkRejected(name, g.expand(secret))
 	}
-	cookie := header{"Cookie": "token=" + f.make(nil, nil, nil) + "; session=" + personal}
+	cookie := header{"Cookie": "token=" + f.token(nil, nil, nil) + "; session=" + personal}
 	g.exchange(exchangeCase{Name: "in a cookie", Method: "GET", URL: pulled, Header: cookie, WantCode: 401, WantError: "UNAUTHORIZED",
-		WantHeader: header{"Www-Authenticate": g.challengeOf("repository:team/app:pull", "")}})
-	g.exchange(exchangeCase{Name: "in the query", Method: "GET", URL: pulled + "?access_token=" + f.make(nil, nil, nil), WantCode: 401, WantError: "UNAUTHORIZED"})
-	// Nor does a token give another token.
-	g.exchange(exchangeCase{Name: "a token for a token", Method: "GET", URL: tokenPath, Header: bearerHeader(f.make(nil, nil, nil)), WantCode: 401, WantError: "UNAUTHORIZED",
+		WantHeader: header{"Www-Authenticate": g.challenge("repository:team/app:pull", "")}})
+	g.exchange(exchangeCase{Name: "in the query", Method: "GET", URL: pulled + "?access_token=" + f.token(nil, nil, nil), WantCode: 401, WantError: "UNAUTHORIZED"})
+	// A token cannot be exchanged for another token either.
+	g.exchange(exchangeCase{Name: "a token for a token", Method: "GET", URL: tokenPath, Header: bearerHeader(f.token(nil, nil, nil)), WantCode: 401, WantError: "UNAUTHORIZED",
 		WantHeader: header{"Www-Authenticate": `Basic realm="` + service + `"`}})
-	g.exchange(exchangeCase{Name: "a token as password", Method: "GET", URL: tokenPath, Header: basicHeader("alice", f.make(nil, nil, nil)), WantCode: 401, WantError: "UNAUTHORIZED"})
+	g.exchange(exchangeCase{Name: "a token as password", Method: "GET", URL: tokenPath, Header: basicHeader("alice", f.token(nil, nil, nil)), WantCode: 401, WantError: "UNAUTHORIZED"})
 	g.exchange(exchangeCase{Name: "a refresh token", Method: "POST", URL: tokenPath, Header: header{"Content-Type": "application/x-www-form-urlencoded"},
 		Body: "grant_type=refresh_token&service=" + service + "&refresh_token=" + personal, WantCode: 400, WantError: "UNSUPPORTED"})
 }
 
-// exchanged opens a CI session.
-func (g *gated) exchanged(repository string) string {
+// openLoginSession opens a login session for a CI job and returns its secret.
+func (g *guardedSite) openLoginSession(repository string) string {
 	g.t.Helper()
 	form := url.Values{"grant_type": {grantExchange}, "subject_token_type": {typeIDToken}, "subject_token": {g.idToken(repository)}}
 	_, body := g.exchange(exchangeCase{Name: "exchange", Method: "POST", URL: tokenPath, Header: header{"Content-Type": "application/x-www-form-urlencoded"},
 		Body: form.Encode(), WantCode: 200, WantHeader: header{"Cache-Control": "no-store"}})
-	i := g.readIssued(body)
+	i := g.parseTokenResponse(body)
 	if i.Username != "_token" || i.TokenType != "N_A" || i.ExpiresIn < 60 {
 		g.t.Errorf("a session is answered %+v", i)
 	}
@@ -344,12 +344,12 @@ func (g *gated) exchanged(repository string) string {
 }
 
 func TestJ6MalformedTokens(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	f := newForger(g)
-	good := f.make(nil, nil, nil)
+	good := f.token(nil, nil, nil)
 	parts := strings.Split(good, ".")
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	// The last character of 64 bytes has four bits that say nothing.
+	// In base64 of 64 bytes, four bits of the last character have no meaning.
 	last := strings.IndexByte(alphabet, good[len(good)-1])
 	for name, token := range map[string]string{
 		"malleated":           good[:len(good)-1] + string(alphabet[last^1]),
@@ -359,19 +359,19 @@ func TestJ6MalformedTokens(t *testing.T) {
 		"four parts":          good + "." + parts[2],
 		"an empty fourth":     good + ".",
 		"two parts":           parts[0] + "." + parts[1],
-		"17 KiB":              f.make(nil, change{"pad": strings.Repeat("x", 13<<10)}, nil),
+		"17 KiB":              f.token(nil, fields{"pad": strings.Repeat("x", 13<<10)}, nil),
 		"17 KiB of nothing":   strings.Repeat("x", 17<<10),
 		"17 KiB of dots":      strings.Repeat(".", 17<<10),
-		"claims twice":        f.text(string(must(json.Marshal(f.header))), strings.Replace(string(must(json.Marshal(f.claims))), "{", `{"sub":"user:bob",`, 1), nil),
-		"header twice":        f.text(strings.Replace(string(must(json.Marshal(f.header))), "{", `{"alg":"none",`, 1), string(must(json.Marshal(f.claims))), nil),
-		"claims in two cases": f.text(string(must(json.Marshal(f.header))), strings.Replace(string(must(json.Marshal(f.claims))), "{", `{"ISS":"x",`, 1), nil),
-		"claims, not JSON":    f.text(string(must(json.Marshal(f.header))), "claims", nil),
-		"claims, a list":      f.text(string(must(json.Marshal(f.header))), "[]", nil),
+		"claims twice":        f.signedToken(string(must(json.Marshal(f.header))), strings.Replace(string(must(json.Marshal(f.claims))), "{", `{"sub":"user:bob",`, 1), nil),
+		"header twice":        f.signedToken(strings.Replace(string(must(json.Marshal(f.header))), "{", `{"alg":"none",`, 1), string(must(json.Marshal(f.claims))), nil),
+		"claims in two cases": f.signedToken(string(must(json.Marshal(f.header))), strings.Replace(string(must(json.Marshal(f.claims))), "{", `{"ISS":"x",`, 1), nil),
+		"claims, not JSON":    f.signedToken(string(must(json.Marshal(f.header))), "claims", nil),
+		"claims, a list":      f.signedToken(string(must(json.Marshal(f.header))), "[]", nil),
 	} {
-		f.refuse(name, token)
+		f.checkRejected(name, token)
 	}
-	f.accept("the one they are made of", good)
-	resp, _ := g.raw("GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer "+strings.Repeat("x", 70<<10)+"\r\n\r\n", "GET")
+	f.checkAccepted("the one they are made of", good)
+	resp, _ := g.sendRaw("GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer "+strings.Repeat("x", 70<<10)+"\r\n\r\n", "GET")
 	if resp.StatusCode != 431 {
 		t.Errorf("a header of 70 KiB is answered %d", resp.StatusCode)
 	}
@@ -384,17 +384,17 @@ func must(b []byte, err error) []byte {
 	return b
 }
 
-// TestA4ChangesActAtOnce takes from a user what it has, one way after the other:
-// nothing that was made before works on the next request.
+// TestA4ChangesActAtOnce changes a user in several ways. Each change acts on the next request, for
+// tokens and passwords that were valid before.
 func TestA4ChangesActAtOnce(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	const scope = "repository:team/app:pull"
-	personal, personalID := g.personal("user", "alice", "repository:team/**:pull")
-	session := g.exchanged("acme/app")
-	fromPersonal, _ := g.ask(basicHeader("alice", personal), scope)
-	fromSession, _ := g.ask(basicHeader("_token", session), "repository:ci/app:push")
+	personal, personalID := g.addToken("user", "alice", "repository:team/**:pull")
+	session := g.openLoginSession("acme/app")
+	fromPersonal, _ := g.requestToken(basicHeader("alice", personal), scope)
+	fromSession, _ := g.requestToken(basicHeader("_token", session), "repository:ci/app:push")
 	holders := map[string]header{
-		"a token":               g.tokenOf("alice", scope),
+		"a token":               g.tokenHeader("alice", scope),
 		"the password":          passwordHeader("alice"),
 		"a personal token":      basicHeader("alice", personal),
 		"a token of a personal": bearerHeader(fromPersonal.Token),
@@ -422,18 +422,18 @@ func TestA4ChangesActAtOnce(t *testing.T) {
 	see("enabled", all(404, 404))
 	g.policy.set(t, "policy:\n  - {name: other, who: [authenticated], repos: [other], allow: [pull]}\n")
 	see("without the rule", all(403, 401))
-	g.policy.set(t, usual)
+	g.policy.set(t, usualPolicy)
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAuthToken(personalID) })
 	see("without the personal token", map[string]int{"a token": 404, "the password": 404, "a personal token": 401, "a token of a personal": 401})
 	hash := g.hash("another password")
 	g.tx(func(tx *rows.Tx) error { return tx.SetPassword(alice, hash, 4) })
 	see("with another password", all(401, 401))
-	holders = map[string]header{"a token": g.bearerFor("alice", g.secret("another password", "password"), scope), "the password": basicHeader("alice", "another password")}
+	holders = map[string]header{"a token": g.tokenHeaderFor("alice", g.keepSecret("another password", "password"), scope), "the password": basicHeader("alice", "another password")}
 	see("with the new one", map[string]int{"a token": 404, "the password": 404})
 	g.tx(func(tx *rows.Tx) error { return tx.DeleteAccount(alice) })
 	see("deleted", map[string]int{"a token": 401, "the password": 401})
 
-	// A session goes with the claims that its issuer has to demand.
+	// A login session ends when the claims no longer match the issuer's rules.
 	const open = "/v2/ci/app/blobs/uploads/"
 	for name, h := range map[string]header{"session": basicHeader("_token", session), "token of it": bearerHeader(fromSession.Token)} {
 		if got := g.status("POST", open, h, ""); got != 202 {
@@ -441,7 +441,7 @@ func TestA4ChangesActAtOnce(t *testing.T) {
 		}
 	}
 	g.policy.issuers = strings.Replace(g.policy.issuers, "acme/*", "other/*", 1)
-	g.policy.set(t, usual)
+	g.policy.set(t, usualPolicy)
 	for name, h := range map[string]header{"session": basicHeader("_token", session), "token of it": bearerHeader(fromSession.Token)} {
 		if got := g.status("POST", open, h, ""); got != 401 {
 			t.Errorf("%s of an issuer that no longer vouches for it: %d", name, got)
@@ -449,19 +449,19 @@ func TestA4ChangesActAtOnce(t *testing.T) {
 	}
 }
 
-func (g *gated) bearerFor(name, secret string, scopes ...string) header {
+func (g *guardedSite) tokenHeaderFor(name, secret string, scopes ...string) header {
 	g.t.Helper()
-	i, _ := g.ask(basicHeader(name, secret), scopes...)
+	i, _ := g.requestToken(basicHeader(name, secret), scopes...)
 	return bearerHeader(i.Token)
 }
 
-// TestA5AccountParameter claims to be somebody else in a parameter.
+// TestA5AccountParameter gives another user's name in a parameter.
 func TestA5AccountParameter(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	for _, parameters := range []string{"account=alice", "account=alice&client_id=alice&username=alice", "account=bob&account=alice"} {
 		_, body := g.exchange(exchangeCase{Name: parameters, Method: "GET", URL: tokenPath + "?" + parameters + "&scope=repository:team/app:pull+repository:bob/app:pull",
 			Header: passwordHeader("bob"), WantCode: 200})
-		if got := g.accessIn(g.readIssued(body)); got != "repository:bob/app:pull" {
+		if got := g.accessOf(g.parseTokenResponse(body)); got != "repository:bob/app:pull" {
 			t.Errorf("bob as alice is given %q", got)
 		}
 	}
@@ -469,10 +469,10 @@ func TestA5AccountParameter(t *testing.T) {
 		Body: url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {passwordOf("alice")}}.Encode(), WantCode: 400, WantError: "UNSUPPORTED"})
 }
 
-// TestH2Authorization writes Authorization in ways that are almost right.
+// TestH2Authorization sends header fields Authorization that are almost valid.
 func TestH2Authorization(t *testing.T) {
-	g := newGated(t, Options{})
-	token := strings.TrimPrefix(g.tokenOf("alice")["Authorization"], "Bearer ")
+	g := newGuardedSite(t, Options{})
+	token := strings.TrimPrefix(g.tokenHeader("alice")["Authorization"], "Bearer ")
 	basic := strings.TrimPrefix(passwordHeader("alice")["Authorization"], "Basic ")
 	for _, c := range []struct {
 		name, lines string
@@ -492,30 +492,30 @@ func TestH2Authorization(t *testing.T) {
 		{"no colon", "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("alice")) + "\r\n", 401},
 		{"Proxy-Authorization", "Proxy-Authorization: Bearer " + token + "\r\n", 401},
 	} {
-		resp, body := g.raw("GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+c.lines+"\r\n", "GET")
+		resp, body := g.sendRaw("GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+c.lines+"\r\n", "GET")
 		want := map[int]string{400: "UNSUPPORTED", 401: "UNAUTHORIZED", 200: ""}[c.want]
 		g.check(exchangeCase{Name: c.name, Method: "GET", URL: "/v2/", WantCode: c.want, WantError: want}, resp, body)
-		resp, body = g.raw("GET "+tokenPath+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+c.lines+"\r\n", "GET")
+		resp, body = g.sendRaw("GET "+tokenPath+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+c.lines+"\r\n", "GET")
 		if c.want == 400 {
 			g.check(exchangeCase{Name: c.name + ", for a token", Method: "GET", URL: tokenPath, WantCode: 400, WantError: "UNSUPPORTED"}, resp, body)
 		}
 	}
 }
 
-// TestX2AuthorizationStays sees that what a request shows is not told again, in any
-// answer, and asked of nobody else.
+// TestX2AuthorizationStays checks that credentials are in no answer, and are sent to no other
+// server.
 func TestX2AuthorizationStays(t *testing.T) {
-	g := newGated(t, Options{})
-	h := g.tokenOf("alice", "repository:team/app:pull,push,delete", "registry:catalog:*")
-	d := g.imageAs(h, "team/app", "v1")
-	for _, h := range []header{h, passwordHeader("alice"), bearerHeader("not.a.token"), basicHeader("alice", g.secret("wrong guess", "guess"))} {
+	g := newGuardedSite(t, Options{})
+	h := g.tokenHeader("alice", "repository:team/app:pull,push,delete", "registry:catalog:*")
+	d := g.pushImageAs(h, "team/app", "v1")
+	for _, h := range []header{h, passwordHeader("alice"), bearerHeader("not.a.token"), basicHeader("alice", g.keepSecret("wrong guess", "guess"))} {
 		for _, c := range []struct{ method, path string }{
 			{"GET", "/v2/"}, {"TRACE", "/v2/"}, {"OPTIONS", "/v2/"}, {"GET", "/v2/_catalog"}, {"GET", "/nowhere"}, {"GET", "/v2/UPPER/tags/list"},
 			{"GET", "/v2/team/app/manifests/v1"}, {"GET", "/v2/team/app/manifests/none"}, {"GET", "/v2/team/app/blobs/" + sha256Of("layer of team/app")},
 			{"GET", "/v2/team/app/referrers/" + d}, {"GET", "/v2/other/app/tags/list"}, {"POST", uploads}, {"POST", uploads + "?mount=" + d + "&from=x"},
 			{"GET", jwksPath}, {"GET", "/.well-known/openid-configuration"}, {"POST", tokenPath}, {"PUT", "/v2/team/app/manifests/v2"},
 		} {
-			resp, _ := g.do(c.method, c.path, h, "") // which looks
+			resp, _ := g.do(c.method, c.path, h, "") // do checks the answer
 			if at, err := url.Parse(resp.Header.Get("Location")); err != nil || at.Host != "" {
 				t.Errorf("%s %s leads to %q", c.method, c.path, resp.Header.Get("Location"))
 			}

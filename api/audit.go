@@ -13,78 +13,78 @@ import (
 	"github.com/berth-registry/berth/auth/token"
 )
 
-// The events of the audit, one line each:
+// The events of audit lines:
 //
-//	login   somebody proved who they are, or failed to
-//	token   a token was issued
-//	session a CI job was given a session
-//	denied  a proof was no good, or the policy refused
-//	write   content came, or went
+//	login   an authentication that succeeded or failed
+//	token   a registry token was issued
+//	session a CI job received a login session
+//	denied  a credential was invalid, or the policy denied the request
+//	write   content was stored or deleted
 //
-// A password that comes with every request is a login where it is checked for
-// its own sake: at the token endpoint and with a ping.
+// Passwords that come with every request are a login event only at the token endpoint and with a
+// ping, where checking them is the purpose of the request.
 const (
-	eventLogin   = "login"
-	eventToken   = "token"
-	eventSession = "session"
-	eventDenied  = "denied"
-	eventWrite   = "write"
+	eventLogin        = "login"
+	eventToken        = "token"
+	eventLoginSession = "session"
+	eventDenied       = "denied"
+	eventWrite        = "write"
 )
 
-// Auditor takes the lines of the audit. Room for a line is reserved before it is written, and for
-// the line of a write before storage changes anything: what the audit has no room for is not done.
+// Auditor receives the audit lines. Room for a line is reserved before the line is written. For a
+// write, room is reserved before storage changes anything: without room the write is refused.
 type Auditor interface {
-	// Reserve makes room for one line. It waits a second at most, and only if there is none now.
-	// Errors: ErrAuditFull when there was none; that of ctx, when it ends first.
+	// Reserve makes room for one line. If there is none it waits up to a second.
+	// Errors: ErrAuditFull when there is still no room; that of ctx when it ends first.
 	Reserve(ctx context.Context) error
 
-	// Write takes a line, and the room that Reserve made for it. It does not wait.
+	// Write writes a line into the room that Reserve made. It does not wait.
 	Write(line slog.Record)
 
-	// Release gives back the room of a line that is not written.
+	// Release gives back the room that Reserve made.
 	Release()
 
 	// Drop counts a line that is lost because there was no room for it.
 	Drop()
 }
 
-// ErrAuditFull is the error of an Auditor that takes no lines now.
+// ErrAuditFull is the error of an Auditor that has no room for a line.
 var ErrAuditFull = errors.New("the audit takes no lines now, try again")
 
-// reserveAudit makes room for a line of the audit, unless the request has it already. Handlers of
-// writes call it when the body has come, and before storage changes anything: a slow client holds
-// no room. What is not used is given back when the request is answered.
+// reserveAudit makes room for an audit line, unless the request has room already. Handlers of
+// writes call it after the body is complete, so that a slow client holds no room, and before
+// storage changes anything. Unused room is released when the request is answered.
 func (a *API) reserveAudit(r *request) error { return a.reserveLine(r.Context(), r) }
 
 func (a *API) reserveLine(ctx context.Context, r *request) error {
-	if a.auditor == nil || r.audited {
+	if a.auditor == nil || r.auditReserved {
 		return nil
 	}
 	if err := a.auditor.Reserve(ctx); err != nil {
 		return err
 	}
-	r.audited = true
+	r.auditReserved = true
 	return nil
 }
 
 // releaseAudit gives back the room that reserveAudit made, if it was not used.
 func (a *API) releaseAudit(r *request) {
-	if r.audited {
-		r.audited = false
+	if r.auditReserved {
+		r.auditReserved = false
 		a.auditor.Release()
 	}
 }
 
-// awaitAudit waits until the audit takes lines. It comes before what would be done in vain if it
-// did not, and takes so long that no room is held meanwhile.
-func (a *API) awaitAudit(r *request) error {
+// awaitAuditRoom waits until the audit has room for a line, without keeping it. It is called before
+// work that is in vain without an audit line, but takes too long to hold room meanwhile.
+func (a *API) awaitAuditRoom(r *request) error {
 	defer a.releaseAudit(r)
 	return a.reserveAudit(r)
 }
 
-// audit writes one line: to the log, which may drop it, and to the Auditor. Nothing that a client
-// could take for a place for secrets is in it.
-// Errors: those of Auditor.Reserve, when the Auditor does not have the line.
+// audit writes one line to the log, which may drop it, and to the Auditor. It contains no text that
+// a client may have confused with a secret.
+// Errors: those of Auditor.Reserve; the Auditor then does not have the line.
 func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
 	line := append([]slog.Attr{
 		slog.String("event", event),
@@ -104,33 +104,35 @@ func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
 	if a.auditor == nil {
 		return nil
 	}
-	// A client that leaves does not get its line dropped by that.
+	// The line is written even if the client has left.
 	if err := a.reserveLine(context.WithoutCancel(r.Context()), r); err != nil {
 		return err
 	}
 	record := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
 	record.AddAttrs(line...)
-	r.audited = false
+	r.auditReserved = false
 	a.auditor.Write(record)
 	return nil
 }
 
-// auditDone writes the line of what is done and is not undone. Without room the line is dropped.
-func (a *API) auditDone(event string, r *request, attrs ...slog.Attr) {
+// auditOrDrop writes a line about an event that cannot be undone. Without room the line is dropped
+// and counted.
+func (a *API) auditOrDrop(event string, r *request, attrs ...slog.Attr) {
 	if err := a.audit(event, r, attrs...); err != nil {
 		a.auditor.Drop()
 	}
 }
 
-// auditLogin says that somebody logged in, or why not, and returns err. The name that was claimed
-// is told only where there is somebody of that name: people type passwords in its place.
-// Without room for the line its error takes the place of err: whether a password is right is not
-// told to those whose attempts the audit lacks.
+// auditLogin writes the outcome of a login and returns err. The claimed name is in the line only if
+// there is an account of that name: people type passwords into the name field.
+//
+// Without room for the line the Auditor's error is returned instead of err, so that guesses without
+// an audit line learn nothing.
 func (a *API) auditLogin(r *request, claimed string, err error) error {
 	attrs := []slog.Attr{slog.String("outcome", "ok")}
 	if err != nil {
 		// The line has the name also where the client does not wait for the answer.
-		if !a.auth.Logins.Knows(context.WithoutCancel(r.Context()), claimed) {
+		if !a.auth.Logins.KnowsUserName(context.WithoutCancel(r.Context()), claimed) {
 			claimed = ""
 		}
 		attrs = []slog.Attr{slog.String("outcome", err.Error()), slog.String("claimed", claimed)}
@@ -150,29 +152,30 @@ func (a *API) auditToken(r *request, signed token.Signed, asked, granted []auth.
 	)
 }
 
-func (a *API) auditSession(r *request, s login.Session) error {
-	return a.audit(eventSession, r, slog.Time("expires", s.Expires))
+func (a *API) auditLoginSession(r *request, s login.Session) error {
+	return a.audit(eventLoginSession, r, slog.Time("expires", s.Expires))
 }
 
-// auditDenial says what was refused, and by which rule or for which reason. It is refused also
-// where there is no room for the line.
+// auditDenial records a denied request with the rule or reason. The request is denied even if there
+// is no room for the line.
 func (a *API) auditDenial(r *request, p auth.Permission, rule string) {
-	a.auditDone(eventDenied, r, what(r, p, rule)...)
+	a.auditOrDrop(eventDenied, r, decisionAttrs(r, p, rule)...)
 }
 
-// auditWrite says that content came or went, in the room that reserveAudit made before. An upload
-// session is none yet.
+// auditWrite records that content was stored or deleted, in the room that reserveAudit made.
+// Opening an upload session stores no content yet.
 func (a *API) auditWrite(x *exchange) {
 	p, status := x.permission, x.Response.Status()
 	if p == auth.Push && status == http.StatusCreated || p == auth.Delete && status == http.StatusAccepted {
 		digest := x.Response.Header().Get("Docker-Content-Digest")
-		a.auditDone(eventWrite, &x.r, append(what(&x.r, p, x.r.rule),
+		a.auditOrDrop(eventWrite, &x.r, append(decisionAttrs(&x.r, p, x.r.rule),
 			slog.String("method", x.r.Method), slog.String("digest", digest))...)
 	}
 	a.releaseAudit(&x.r)
 }
 
-func what(r *request, p auth.Permission, rule string) []slog.Attr {
+// decisionAttrs returns the attributes of a decision, for its audit line.
+func decisionAttrs(r *request, p auth.Permission, rule string) []slog.Attr {
 	return []slog.Attr{
 		slog.String("permission", string(p)),
 		slog.String("route", r.route),

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// lines are those of the audit, without what differs from run to run.
-func (g *gated) lines() []string {
+// auditLines returns the audit lines without the fields that differ from run to run.
+func (g *guardedSite) auditLines() []string {
 	g.t.Helper()
 	var lines []string
 	for line := range strings.Lines(g.audit.String()) {
@@ -34,19 +34,19 @@ func (g *gated) lines() []string {
 }
 
 func TestAudit(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	form := header{"Content-Type": "application/x-www-form-urlencoded"}
-	alice := g.tokenOf("alice", "repository:team/app:pull,push,delete", "repository:bob/app:pull")
-	g.do("GET", tokenPath, basicHeader("alice", g.secret("guess", "guess")), "")
-	g.do("GET", tokenPath, basicHeader(g.secret("a password typed as a name", "hunter2inTheWrongPlace"), "x"), "")
-	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
+	alice := g.tokenHeader("alice", "repository:team/app:pull,push,delete", "repository:bob/app:pull")
+	g.do("GET", tokenPath, basicHeader("alice", g.keepSecret("guess", "guess")), "")
+	g.do("GET", tokenPath, basicHeader(g.keepSecret("a password typed as a name", "hunter2inTheWrongPlace"), "x"), "")
+	personal, _ := g.addToken("user", "alice", "repository:team/**:pull")
 	g.do("GET", tokenPath, basicHeader(personal, ""), "")
 	g.do("GET", "/v2/", passwordHeader("bob"), "")
 	g.do("GET", "/v2/", nil, "")
 	g.do("GET", pulled, nil, "")
-	g.anonymousToken("repository:public/app:pull")
-	d := g.pushAs(alice, "team/app", "{}")
-	g.as(alice, []exchangeCase{
+	g.anonymousTokenHeader("repository:public/app:pull")
+	d := g.pushBlobAs(alice, "team/app", "{}")
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "a session is no write", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"},
 		{Name: "a chunk neither", Method: "PATCH", URL: "{upload}", Body: "x", WantCode: 202},
 		{Name: "its end is", Method: "PUT", URL: "{upload}?digest=" + sha256Of("x"), WantCode: 201},
@@ -80,8 +80,8 @@ func TestAudit(t *testing.T) {
 		"event=login kind=oidc name=acme/app credential=session:2" + here + " issuer=ci outcome=ok",
 		"event=session kind=oidc name=acme/app credential=session:2" + here + " issuer=ci",
 	}
-	_, id := g.session()
-	got := g.lines()
+	_, id := g.savedUpload()
+	got := g.auditLines()
 	for i := range max(len(got), len(want)) {
 		var a, b string
 		if i < len(got) {
@@ -101,7 +101,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestAuditOfOpenRegistry writes what is done, by nobody, where a file is asked for.
+// TestAuditOfOpenRegistry checks that writes of unauthenticated callers have audit lines too, if
+// there is an Auditor.
 func TestAuditOfOpenRegistry(t *testing.T) {
 	audit := newAuditor()
 	s := newSite(t, Options{Audit: audit})
@@ -114,17 +115,16 @@ func TestAuditOfOpenRegistry(t *testing.T) {
 	}
 }
 
-// TestL1NoSecretIsLogged uses every kind of secret, well and badly, and shows them
-// where they do not belong. Every other test of this package that has users looks in
-// the end, as this one does, for every secret that it used.
+// TestL1NoSecretIsLogged uses every kind of secret, valid and invalid, also in the wrong places.
+// Every other test with a guardedSite looks for its secrets in the logs too.
 func TestL1NoSecretIsLogged(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	form := header{"Content-Type": "application/x-www-form-urlencoded"}
-	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
-	robot, _ := g.personal("robot", "deployer", "repository:prod/**:pull")
-	token := strings.TrimPrefix(g.tokenOf("alice", "repository:team/app:pull")["Authorization"], "Bearer ")
-	held := []string{personal, robot, token, g.exchanged("acme/app"), g.idToken("acme/app")}
-	for _, secret := range held { // in what is logged as it came
+	personal, _ := g.addToken("user", "alice", "repository:team/**:pull")
+	robot, _ := g.addToken("robot", "deployer", "repository:prod/**:pull")
+	token := strings.TrimPrefix(g.tokenHeader("alice", "repository:team/app:pull")["Authorization"], "Bearer ")
+	held := []string{personal, robot, token, g.openLoginSession("acme/app"), g.idToken("acme/app")}
+	for _, secret := range held { // in fields that are logged
 		h := header{"User-Agent": "curl " + secret, "X-Request-Id": secret}
 		for _, path := range []string{"/" + secret, "/v2/" + secret + "/tags/list", "/v2/team/app/manifests/" + secret, "/v2/team/app/blobs/" + secret, "/v2/team/app/blobs/uploads/" + secret, "/v2/team/app/referrers/" + secret} {
 			g.do("GET", path, h, "")
@@ -132,7 +132,7 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 			g.do("DELETE", path, passwordHeader("bob").with(h), "")
 		}
 	}
-	for _, secret := range append(held, passwordOf("alice"), g.secret("x\"y\\z ü", "awkward password")) {
+	for _, secret := range append(held, passwordOf("alice"), g.keepSecret("x\"y\\z ü", "awkward password")) {
 		for _, h := range []header{
 			bearerHeader(secret), basicHeader("alice", secret), basicHeader(secret, secret), basicHeader(secret, ""), {"Authorization": secret},
 			{"Authorization": "Digest " + url.QueryEscape(secret)}, {"Proxy-Authorization": secret}, {"Cookie": "t=" + url.QueryEscape(secret)},
@@ -140,7 +140,7 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 		} {
 			for _, path := range []string{"/v2/", pulled, tokenPath, tokenPath + "?account=" + url.QueryEscape(secret) + "&password=" + url.QueryEscape(secret) + "&scope=" + url.QueryEscape(secret)} {
 				if strings.Contains(h["Authorization"]+h["Content-Type"], "ü") {
-					continue // no client sends that in a header
+					continue // cannot be sent in a header
 				}
 				g.do("GET", path, h, "")
 				g.do("PUT", "/v2/team/app/manifests/v1", h, secret)
@@ -155,7 +155,7 @@ func TestL1NoSecretIsLogged(t *testing.T) {
 	}
 }
 
-// TestPlainWarning has secrets come over plain HTTP from here and from elsewhere.
+// TestPlainWarning sends secrets over plain HTTP from this host and from others.
 func TestPlainWarning(t *testing.T) {
 	const warning = "credentials arrive over plain HTTP"
 	serve := func(a *API, remote string, h header) {
@@ -180,14 +180,14 @@ func TestPlainWarning(t *testing.T) {
 		"by a trusted proxy":     {"10.0.0.1:1", passwordHeader("alice").with(header{"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}), 0},
 		"an address we know not": {"@", passwordHeader("alice"), 0},
 	} {
-		g := newGated(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+		g := newGuardedSite(t, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 		for range 3 {
 			serve(g.API, c.remote, c.h)
 		}
 		if n := strings.Count(g.log.String(), warning); n != c.want {
 			t.Errorf("%s: %d warnings, want %d", name, n, c.want)
 		}
-		g.clock.advance(plainWarning)
+		g.clock.advance(plainWarningInterval)
 		serve(g.API, c.remote, c.h)
 		if n := strings.Count(g.log.String(), warning); n != 2*c.want {
 			t.Errorf("%s, an hour later: %d warnings, want %d", name, n, 2*c.want)
@@ -195,35 +195,36 @@ func TestPlainWarning(t *testing.T) {
 	}
 }
 
-// TestTooManyAttempts sees a lock-out that says when it ends, and what goes on under it.
+// TestTooManyAttempts checks that a lock-out tells when it ends, and what still works meanwhile.
 func TestTooManyAttempts(t *testing.T) {
-	g := newGated(t, Options{})
-	token := g.tokenOf("alice", "repository:team/app:pull")
+	g := newGuardedSite(t, Options{})
+	token := g.tokenHeader("alice", "repository:team/app:pull")
 	for i := range 40 {
-		g.do("GET", tokenPath, basicHeader("alice", g.secret(strings.Repeat("guess", i+1), "guess")), "")
+		g.do("GET", tokenPath, basicHeader("alice", g.keepSecret(strings.Repeat("guess", i+1), "guess")), "")
 	}
 	locked := func(name, method, path string, h header, body string) {
 		t.Helper()
 		g.exchange(exchangeCase{Name: name, Method: method, URL: path, Header: h, Body: body, WantCode: 429, WantError: "TOOMANYREQUESTS",
 			WantHeader: header{"Www-Authenticate": absent, "Retry-After": "6"}}) // the clock stands still
 	}
-	wrong := basicHeader("alice", g.secret("one guess more", "guess"))
+	wrong := basicHeader("alice", g.keepSecret("one guess more", "guess"))
 	locked("for a token", "GET", tokenPath, wrong, "")
 	locked("directly", "GET", pulled, wrong, "")
 	locked("in a form", "POST", tokenPath, header{"Content-Type": "application/x-www-form-urlencoded"}, "grant_type=password&username=alice&password=one+guess+more")
-	g.run([]exchangeCase{
+	g.runCases([]exchangeCase{
 		{Name: "with a token", Method: "GET", URL: pulled, Header: token, WantCode: 404, WantError: "NAME_UNKNOWN"},
 		{Name: "with the password that is remembered", Method: "GET", URL: pulled, Header: passwordHeader("alice"), WantCode: 404, WantError: "NAME_UNKNOWN"},
 		{Name: "nobody", Method: "GET", URL: tokenPath, WantCode: 200},
 	})
 }
 
-// TestUnavailable has nobody who can tell: that is never a wrong password.
+// TestUnavailable checks that an unreachable issuer or database is not answered as a wrong
+// password.
 func TestUnavailable(t *testing.T) {
-	g := newGated(t, Options{})
-	token := g.tokenOf("alice", "repository:team/app:pull")
+	g := newGuardedSite(t, Options{})
+	token := g.tokenHeader("alice", "repository:team/app:pull")
 	g.ci.Fail(true)
-	g.run([]exchangeCase{{Name: "an issuer that fails", Method: "GET", URL: tokenPath, Header: basicHeader("oidc", g.idToken("acme/app")), WantCode: 503, WantError: "UNAVAILABLE",
+	g.runCases([]exchangeCase{{Name: "an issuer that fails", Method: "GET", URL: tokenPath, Header: basicHeader("oidc", g.idToken("acme/app")), WantCode: 503, WantError: "UNAVAILABLE",
 		WantHeader: header{"Www-Authenticate": absent, "Retry-After": "5"}}})
 	if err := g.db.Close(); err != nil {
 		t.Fatal(err)
@@ -233,9 +234,9 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-// TestWellKnown reads what other services verify tokens by.
+// TestWellKnown reads the documents by which other services verify tokens.
 func TestWellKnown(t *testing.T) {
-	g := newGated(t, Options{ExternalURLs: []string{issuer}})
+	g := newGuardedSite(t, Options{ExternalURLs: []string{issuer}})
 	_, body := g.exchange(exchangeCase{Name: "discovery", Method: "GET", URL: "/.well-known/openid-configuration", WantCode: 200, WantHeader: header{"Content-Type": "application/json", "Cache-Control": "no-store"}})
 	var raw map[string]any
 	if err := json.Unmarshal([]byte(body), &raw); err != nil || raw["issuer"] != issuer || raw["jwks_uri"] != issuer+jwksPath || raw["token_endpoint"] != issuer+tokenPath {
@@ -258,14 +259,14 @@ func TestWellKnown(t *testing.T) {
 	}
 }
 
-// TestTokenAnswers reads what the token endpoint answers, for each way to ask.
+// TestTokenAnswers checks the answers of the token endpoint, for each kind of request.
 func TestTokenAnswers(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	form := header{"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 	ok := func(name, method, path string, h header, body string) map[string]any {
 		t.Helper()
 		_, text := g.exchange(exchangeCase{Name: name, Method: method, URL: path, Header: h, Body: body, WantCode: 200, WantHeader: header{"Cache-Control": "no-store", "Set-Cookie": absent, "Access-Control-Allow-Origin": absent}})
-		g.readIssued(text)
+		g.parseTokenResponse(text)
 		var m map[string]any
 		if err := json.Unmarshal([]byte(text), &m); err != nil {
 			t.Fatal(err)
@@ -305,7 +306,7 @@ func TestTokenAnswers(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, text, err)
 		}
 	}
-	refused("a wrong password", "GET", basicHeader("alice", g.secret("guess", "guess")), "", 401, "invalid_client")
+	refused("a wrong password", "GET", basicHeader("alice", g.keepSecret("guess", "guess")), "", 401, "invalid_client")
 	refused("no such user", "GET", basicHeader("nobody", "x"), "", 401, "invalid_client")
 	refused("a wrong password in a form", "POST", form, "grant_type=password&username=alice&password=guess", 401, "invalid_client")
 	refused("an id_token that is none", "POST", form, url.Values{"grant_type": {grantExchange}, "subject_token_type": {typeIDToken}, "subject_token": {"x"}}.Encode(), 401, "invalid_client")
@@ -315,11 +316,11 @@ func TestTokenAnswers(t *testing.T) {
 	refused("no form", "POST", nil, "grant_type=password", 400, "invalid_request")
 	g.policy.set(t, "policy:\n  - {name: users, who: [authenticated], repos: ['**'], allow: [pull]}\n")
 	refused("nobody, where nobody may anything", "GET", nil, "", 401, "invalid_client")
-	if id := g.idToken("acme/app"); g.status("POST", tokenPath, form, exchangeOf(id)) != 200 || g.status("POST", tokenPath, form, exchangeOf(id)) != 401 {
+	if id := g.idToken("acme/app"); g.status("POST", tokenPath, form, exchangeFormOf(id)) != 200 || g.status("POST", tokenPath, form, exchangeFormOf(id)) != 401 {
 		t.Error("an id_token is not exchanged exactly once")
 	}
 }
 
-func exchangeOf(idToken string) string {
+func exchangeFormOf(idToken string) string {
 	return url.Values{"grant_type": {grantExchange}, "subject_token_type": {typeIDToken}, "subject_token": {idToken}}.Encode()
 }

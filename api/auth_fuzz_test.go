@@ -18,8 +18,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// FuzzAuthorization reads any Authorization. What it is taken for says the same when
-// it is written again, and what it is not taken for is refused without a slip.
+// FuzzAuthorization parses any Authorization. Credentials that are parsed are the same when they
+// are encoded again. What cannot be parsed is answered 401 or 429 with JSON.
 func FuzzAuthorization(f *testing.F) {
 	for _, value := range []string{
 		"", " ", "Basic", "Basic ", "Basic Og==", "Basic YTpi", "basic YTpi", "Basic  YTpi", "Basic\tYTpi", "Basic YTpi, Basic YTpi", "Basic YTpiOmM=", "Basic YTo", "Basic Onh4", "Basic /w==",
@@ -34,14 +34,14 @@ func FuzzAuthorization(f *testing.F) {
 		kind, rest, _ := strings.Cut(value, " ")
 		switch {
 		case err != nil:
-			if s != (shown{}) {
+			if s != (authorization{}) {
 				t.Errorf("%q is refused and shows %d", value, s.scheme)
 			}
-		case s.scheme == bearer:
+		case s.scheme == schemeBearer:
 			if !strings.EqualFold(kind, "Bearer") || s.secret != strings.TrimLeft(rest, " ") || s.secret == "" || s.name != "" {
 				t.Errorf("%q is the token %q", value, s.secret)
 			}
-		case s.scheme == basic:
+		case s.scheme == schemeBasic:
 			again, err := base64.StdEncoding.DecodeString(strings.TrimLeft(rest, " "))
 			if err != nil || !strings.EqualFold(kind, "Basic") || string(again) != s.name+":"+s.secret || strings.Contains(s.name, ":") {
 				t.Errorf("%q is %q with %q", value, s.name, s.secret)
@@ -62,19 +62,19 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
-// some is a policy that gives to some what they ask for.
-type some struct{}
+// oddReposPolicy allows pulls and pushes of repositories whose names have odd lengths.
+type oddReposPolicy struct{}
 
-func (some) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
+func (oddReposPolicy) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
 	return auth.Decision{Allowed: p == auth.Catalog || p != auth.Delete && len(repo)%2 == 1}
 }
 
-func (some) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (oddReposPolicy) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (some) AllowsAnonymous() bool { return true }
+func (oddReposPolicy) AllowsAnonymous() bool { return true }
 
-// FuzzTokenRequest asks for a token with any query, and with the same as a form. What
-// is granted was asked for, word for word, and is what the policy gives.
+// FuzzTokenRequest requests a token with any query, and with the same parameters in a form. All
+// granted access was requested, and is allowed by the policy.
 func FuzzTokenRequest(f *testing.F) {
 	for _, query := range []string{
 		"", "scope=repository:a:pull", "scope=repository:a:pull,push+repository:bb:pull", "scope=repository:a:*&scope=registry:catalog:*", "service=registry.test&scope=repository:a/b:delete",
@@ -86,7 +86,7 @@ func FuzzTokenRequest(f *testing.F) {
 		f.Add(query)
 	}
 	parts := newAuthParts(f)
-	a := New(&sortedTags{}, Options{Policy: some{}, Auth: parts.auth})
+	a := New(&sortedTags{}, Options{Policy: oddReposPolicy{}, Auth: parts.auth})
 	f.Fuzz(func(t *testing.T, query string) {
 		values, queryErr := url.ParseQuery(query)
 		for _, method := range []string{"GET", "POST"} {
@@ -97,7 +97,7 @@ func FuzzTokenRequest(f *testing.F) {
 				req = httptest.NewRequest("POST", "http://localhost"+tokenPath, strings.NewReader(query))
 				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			}
-			r := &deadlined{httptest.NewRecorder()}
+			r := &deadlineRecorder{httptest.NewRecorder()}
 			a.serve(r, req)
 			switch r.Code {
 			case http.StatusOK:
@@ -110,7 +110,7 @@ func FuzzTokenRequest(f *testing.F) {
 			default:
 				t.Fatalf("%s %q is answered %d %s", method, query, r.Code, r.Body)
 			}
-			var got issued
+			var got tokenResponse
 			if err := json.Unmarshal(r.Body.Bytes(), &got); err != nil || queryErr != nil {
 				t.Fatalf("%s %q (%v) is answered %s", method, query, queryErr, r.Body)
 			}
@@ -126,13 +126,13 @@ func FuzzTokenRequest(f *testing.F) {
 	})
 }
 
-// deadlined is a recorder with deadlines, without which no body is read.
-type deadlined struct{ *httptest.ResponseRecorder }
+// deadlineRecorder is a recorder with deadlines, which reading a body needs.
+type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
-func (deadlined) SetReadDeadline(time.Time) error  { return nil }
-func (deadlined) SetWriteDeadline(time.Time) error { return nil }
+func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }
+func (deadlineRecorder) SetWriteDeadline(time.Time) error { return nil }
 
-// checkGranted sees that each action of each access was asked for, and may be had.
+// checkGranted checks that each granted action was requested and is allowed.
 func checkGranted(t *testing.T, scopes []string, granted []auth.Access) {
 	t.Helper()
 	words := strings.Fields(strings.Join(scopes, " "))
@@ -152,18 +152,18 @@ func checkGranted(t *testing.T, scopes []string, granted []auth.Access) {
 			if access.Type == "registry" {
 				p = auth.Catalog
 			}
-			if !asked || !(some{}).Decide(auth.Identity{}, netip.Addr{}, p, access.Name).Allowed {
+			if !asked || !(oddReposPolicy{}).Decide(auth.Identity{}, netip.Addr{}, p, access.Name).Allowed {
 				t.Errorf("%q is given %v", scopes, access)
 			}
 		}
 	}
 }
 
-// challengeForm is the only form that a challenge has.
+// challengeForm matches every valid challenge.
 var challengeForm = regexp.MustCompile(`^Bearer realm="(https?://[A-Za-z0-9._:\[\]-]+)/v2/auth",service="registry\.test"(,scope="(repository:[a-z0-9._/-]+:(pull|pull,push|delete)( repository:[a-z0-9._/-]+:pull)?|registry:catalog:\*)")?(,error="(invalid_token|insufficient_scope)")?$`)
 
-// FuzzChallenge asks for any path at any host, and sees that the challenge is of its
-// one form: nothing that a client writes gets out of its quotes.
+// FuzzChallenge requests any path at any host. No part of the request can end a quoted string in
+// the challenge.
 func FuzzChallenge(f *testing.F) {
 	for _, c := range [][2]string{
 		{"localhost", "/v2/"}, {"r.example:5000", "/v2/a/tags/list"}, {"[::1]:5000", "/v2/a/b/blobs/uploads/?mount=sha256:" + strings.Repeat("0", 64) + "&from=c"}, {`a",x="b`, "/v2/"},

@@ -17,33 +17,34 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// Auth authenticates callers. Both are the ones that cmd made.
+// Auth authenticates callers and issues registry tokens.
 type Auth struct {
 	Logins *login.Service
 	Tokens *token.Issuer
 }
 
-// permit lets a request through or says why not. It is asked once for each
-// request, before storage is, and before a byte of the body is read.
+// authorize returns nil if the request may go on, or else the error to answer it with. It runs once
+// for each request, before storage is called and before a byte of the body is read.
 //
-// Without Auth the policy alone decides, for an unauthenticated caller. With it each request has to
-// show a token, also an anonymous one, or a password; and what a token gives is
-// given only as far as the policy still gives it to the token's holder now.
-func (a *API) permit(w *web.Response, r *request, op operation) error {
-	if op.door == public {
+// Without an Auth the policy alone decides, for an unauthenticated caller. With an Auth each
+// request needs a registry token, which may be anonymous, or a password. A token's access counts
+// only as far as the policy, as it is now, still gives it to the token's holder.
+func (a *API) authorize(w *web.Response, r *request, op operation) error {
+	if op.protection == public {
 		return nil
 	}
-	r.permitted, r.permission = a.options.Now(), op.permission
+	r.authorizedAt, r.permission = a.options.Now(), op.permission
 	if a.auth != nil {
-		if err := a.identify(r, op); err != nil {
-			return a.refuse(w, r, op.permission, err)
+		if err := a.authenticate(r, op); err != nil {
+			return a.authenticationError(w, r, op.permission, err)
 		}
 	}
-	return a.admit(w, r)
+	return a.authorizeCaller(w, r)
 }
 
-// admit lets a request through whose caller is known, if the policy and the token allow it.
-func (a *API) admit(w *web.Response, r *request) error {
+// authorizeCaller returns nil if the policy and the registry token allow the request of an
+// authenticated caller.
+func (a *API) authorizeCaller(w *web.Response, r *request) error {
 	d := a.decide(r, r.permission)
 	if d.Allowed {
 		return nil
@@ -52,59 +53,59 @@ func (a *API) admit(w *web.Response, r *request) error {
 		return manifest.Errorf(errForbidden, "permission %q is needed", r.permission)
 	}
 	a.auditDenial(r, r.permission, d.Rule)
-	if r.shown.scheme == bearer {
-		return a.unauthorized(w, r, insufficientScope, "the token does not allow this, or its holder may not do it", r.wanted(r.permission))
+	if r.authorization.scheme == schemeBearer {
+		return a.unauthorized(w, r, insufficientScope, "the token does not allow this, or its holder may not do it", r.requiredAccess(r.permission))
 	}
 	// A 401 would be read as a wrong password.
 	return manifest.Errorf(errForbidden, "%s may not do this: permission %q is needed", r.caller.Subject(), r.permission)
 }
 
-// confirmAfter is how long a write may take before it is asked again whether it may happen.
-const confirmAfter = time.Second
+// reauthorizeAfter is the duration after which a write is authorized again before it changes
+// storage.
+const reauthorizeAfter = time.Second
 
-// confirm asks again whether a write may happen, and makes room for its line in the audit: when its
-// body is complete, and before anything is changed.
+// confirm authorizes a write again and reserves room for its audit line. It is called when the body
+// is complete, before anything changes.
 //
-// Its errors are those of permit, and ErrAuditFull.
+// Errors: those of authorize, and of Auditor.Reserve.
 func (a *API) confirm(w *web.Response, r *request) error {
-	if err := a.permitAgain(w, r); err != nil {
+	if err := a.reauthorize(w, r); err != nil {
 		return err
 	}
 	return a.reserveAudit(r)
 }
 
-// permitAgain is permit for a request whose body is complete. A body may take as long as its client
-// likes, and what was taken away from the caller meanwhile must not write any more: the account,
-// the credential, the key that signed its token, or the right. That the credential merely ended
-// meanwhile is no reason to refuse.
+// reauthorize repeats authorize for a request whose body is complete. A body may take long, and a
+// write must not succeed if meanwhile the account, the credential, the signing key of the token, or
+// the permission was removed. That the credential expired meanwhile is not a reason to deny.
 //
-// Its errors are those of permit.
-func (a *API) permitAgain(w *web.Response, r *request) error {
-	if next := a.successor.Load(); next != nil { // the registry was open, and has users now
+// Errors: those of authorize.
+func (a *API) reauthorize(w *web.Response, r *request) error {
+	if next := a.successor.Load(); next != nil { // an open registry that has users now
 		r.origin = next.web.OriginOf(r.Request)
-		return next.permit(w, r, operation{route: route{permission: r.permission}})
+		return next.authorize(w, r, operation{route: route{permission: r.permission}})
 	}
-	if a.options.Now().Sub(r.permitted) <= confirmAfter {
+	if a.options.Now().Sub(r.authorizedAt) <= reauthorizeAfter {
 		return nil
 	}
 	if a.auth != nil {
-		if err := a.identifyAgain(r); err != nil {
-			return a.refuse(w, r, r.permission, err)
+		if err := a.reauthenticate(r); err != nil {
+			return a.authenticationError(w, r, r.permission, err)
 		}
 	}
-	return a.admit(w, r)
+	return a.authorizeCaller(w, r)
 }
 
-// identifyAgain finds out what the caller, who was identified before, has become since.
+// reauthenticate updates the identity of a caller who was authenticated before.
 // Errors: token.ErrInvalid, and those of login.Service.
-func (a *API) identifyAgain(r *request) error {
-	ctx := context.WithoutCancel(r.Context()) // the body is complete: that its client may be gone changes nothing
+func (a *API) reauthenticate(r *request) error {
+	ctx := context.WithoutCancel(r.Context()) // the write goes on even if the client has left
 	version, err := a.auth.Logins.Version(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the version of identities: %w", err)
 	}
-	if r.shown.scheme == bearer {
-		revoked, err := a.auth.Tokens.Revoked(ctx, r.key, version)
+	if r.authorization.scheme == schemeBearer {
+		revoked, err := a.auth.Tokens.Revoked(ctx, r.keyID, version)
 		if err != nil {
 			return err
 		}
@@ -123,8 +124,8 @@ func (a *API) identifyAgain(r *request) error {
 	return nil
 }
 
-// decide asks whether the caller may do it here: the token that was shown, if
-// one was, and the policy as it is now.
+// decide returns the decision of the policy, as it is now, and of the registry token, if there is
+// one.
 func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 	d := a.policy.Decide(r.caller, r.origin.Addr, p, r.repo)
 	r.rule = d.Rule
@@ -134,7 +135,7 @@ func (a *API) decide(r *request, p auth.Permission) auth.Decision {
 	return d
 }
 
-// policyAllows reports whether the policy, as it is now, allows the caller something in a
+// policyAllows reports whether the policy, as it is now, gives the caller a permission in a
 // repository.
 func (a *API) policyAllows(r *request, p auth.Permission, repo string) bool {
 	return a.policy.Decide(r.caller, r.origin.Addr, p, repo).Allowed
@@ -145,119 +146,119 @@ func (a *API) mayPull(r *request) bool {
 	return a.policyAllows(r, auth.Pull, r.repo) && r.tokenGrants(auth.Pull, r.repo)
 }
 
-// tokenGrants reports whether the token that was shown grants something in a repository. Without a
-// token nothing but the policy decides.
+// tokenGrants reports whether the registry token grants a permission in a repository. It is true
+// for requests without one: the policy alone decides.
 func (r *request) tokenGrants(p auth.Permission, repo string) bool {
-	return r.shown.scheme != bearer || auth.Grants(r.access, p, repo)
+	return r.authorization.scheme != schemeBearer || auth.Grants(r.access, p, repo)
 }
 
-// scheme is the kind of proof that a request shows.
+// scheme is the authentication scheme of a request (RFC 9110, 11.1).
 type scheme int
 
 const (
-	none scheme = iota
-	basic
-	bearer
+	schemeNone scheme = iota
+	schemeBasic
+	schemeBearer
 )
 
-// shown is what a request's Authorization shows. It is never logged.
-type shown struct {
+// authorization is the parsed header field Authorization, or the credentials of a form. It is never
+// logged.
+type authorization struct {
 	scheme scheme
-	name   string // of a Basic
-	secret string // password or token
+	name   string // with schemeBasic
+	secret string // a password or token
 }
 
-// credentials returns what a Basic shows, and where it comes from.
+// credentials returns the Basic credentials, with the client's address.
 func (r *request) credentials() auth.Credentials {
-	return auth.Credentials{Name: r.shown.name, Secret: r.shown.secret, From: r.origin.Addr}
+	return auth.Credentials{Name: r.authorization.name, Secret: r.authorization.secret, From: r.origin.Addr}
 }
 
-// String does not show the secret.
-func (s shown) String() string { return "authorization" }
+// String hides the secret.
+func (s authorization) String() string { return "authorization" }
 
-// GoString does not either.
-func (s shown) GoString() string { return s.String() }
+// GoString hides the secret.
+func (s authorization) GoString() string { return s.String() }
 
-// errMalformed says that an Authorization cannot be read.
+// errMalformed is the error of an Authorization that cannot be parsed.
 var errMalformed = errors.New("malformed authorization")
 
-// parseAuthorization reads the Authorization of a request (RFC 9110, 11.6.2).
-// Two of them are an error of the client's: two readers could take different ones. Basic
-// with neither name nor password shows nothing: podman sends it when it has none.
+// parseAuthorization parses the header field Authorization (RFC 9110, 11.6.2). Two fields are the
+// client's error: two readers could use different ones. Basic with neither name nor password counts
+// as no credentials: podman sends it when it has none.
 //
-// Errors: errParameter for two, errMalformed for what cannot be read.
-func parseAuthorization(values []string) (shown, error) {
+// Errors: errParameter for two fields, errMalformed for one that cannot be parsed.
+func parseAuthorization(values []string) (authorization, error) {
 	if len(values) == 0 {
-		return shown{}, nil
+		return authorization{}, nil
 	}
 	if len(values) > 1 {
-		return shown{}, manifest.Errorf(errParameter, "the request has %d header fields Authorization, one is allowed", len(values))
+		return authorization{}, manifest.Errorf(errParameter, "the request has %d header fields Authorization, one is allowed", len(values))
 	}
 	kind, rest, _ := strings.Cut(values[0], " ")
 	rest = strings.TrimLeft(rest, " ")
 	switch {
 	case strings.EqualFold(kind, "Bearer"):
 		if rest == "" {
-			return shown{}, errMalformed
+			return authorization{}, errMalformed
 		}
-		return shown{scheme: bearer, secret: rest}, nil
+		return authorization{scheme: schemeBearer, secret: rest}, nil
 	case strings.EqualFold(kind, "Basic"):
 		text, err := base64.StdEncoding.DecodeString(rest)
 		name, secret, ok := strings.Cut(string(text), ":")
 		switch {
 		case err != nil || !ok:
-			return shown{}, errMalformed
+			return authorization{}, errMalformed
 		case name == "" && secret == "":
-			return shown{}, nil
+			return authorization{}, nil
 		}
-		return shown{scheme: basic, name: name, secret: secret}, nil
+		return authorization{scheme: schemeBasic, name: name, secret: secret}, nil
 	}
-	return shown{}, errMalformed
+	return authorization{}, errMalformed
 }
 
-// errNothing says that a request shows nothing.
-var errNothing = errors.New("no credentials")
+// errNoCredentials is the error of a request without credentials.
+var errNoCredentials = errors.New("no credentials")
 
-// identify finds out who asks, by what the request shows.
-// Errors: errNothing, errMalformed, errParameter, token.ErrInvalid,
-// token.ErrExpired, those of login.Service and of audit.
-func (a *API) identify(r *request, op operation) (err error) {
-	if r.shown, err = parseAuthorization(r.Header["Authorization"]); err != nil {
+// authenticate sets the caller from the request's credentials.
+// Errors: errNoCredentials, errMalformed, errParameter, token.ErrInvalid, token.ErrExpired, those
+// of login.Service and of audit.
+func (a *API) authenticate(r *request, op operation) (err error) {
+	if r.authorization, err = parseAuthorization(r.Header["Authorization"]); err != nil {
 		return err
 	}
-	switch r.shown.scheme {
-	case bearer:
-		a.noteSecret(r)
-		return a.identifyToken(r, op.element == anUploadID)
-	case basic:
-		a.noteSecret(r)
+	switch r.authorization.scheme {
+	case schemeBearer:
+		a.warnPlainHTTP(r)
+		return a.authenticateToken(r, op.element == elemUploadID)
+	case schemeBasic:
+		a.warnPlainHTTP(r)
 		r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
 		if err != nil || op.permission == auth.None {
-			return a.auditLogin(r, r.shown.name, err)
+			return a.auditLogin(r, r.authorization.name, err)
 		}
 		return err
 	}
-	return errNothing
+	return errNoCredentials
 }
 
-// identifyToken verifies a token and asks what its holder has become since. With
-// grace a token that has expired still serves: a client that reacts to a 401 by
-// fetching another one has no body any more to send again. Storage sees to it
-// that such a token serves no session but its own.
-func (a *API) identifyToken(r *request, grace bool) error {
+// authenticateToken verifies a registry token and looks up its holder as of now. With grace an
+// expired token is accepted too: a client that fetches another one after a 401 cannot send the body
+// again. Storage ensures that such a token is good only for upload sessions of its own holder.
+func (a *API) authenticateToken(r *request, grace bool) error {
 	version, err := a.auth.Logins.Version(r.Context())
 	if err != nil {
 		return fmt.Errorf("reading the version of identities: %w", err)
 	}
-	grant, err := a.auth.Tokens.Verify(r.Context(), r.shown.secret, version)
+	grant, err := a.auth.Tokens.Verify(r.Context(), r.authorization.secret, version)
 	if err != nil && !(grace && errors.Is(err, token.ErrExpired)) {
 		return err
 	}
-	r.access, r.caller, r.key = grant.Access, grant.Identity, grant.Key
+	r.access, r.caller, r.keyID = grant.Access, grant.Identity, grant.KID
 	if r.caller.Kind == auth.Anonymous {
 		return nil
 	}
-	// Where there is no such holder any more, the audit still tells whose token it was.
+	// If the holder no longer exists, r.caller stays the identity in the token, for the audit.
 	current, err := a.auth.Logins.Current(r.Context(), grant.Identity, version)
 	if err == nil {
 		r.caller = current
@@ -265,43 +266,44 @@ func (a *API) identifyToken(r *request, grace bool) error {
 	return err
 }
 
-// refuse answers a request whose caller could not be identified.
-func (a *API) refuse(w *web.Response, r *request, p auth.Permission, err error) error {
+// authenticationError turns an error of authenticate into the one that is answered.
+func (a *API) authenticationError(w *web.Response, r *request, p auth.Permission, err error) error {
 	switch {
-	case errors.Is(err, errNothing):
-		return a.unauthorized(w, r, noError, "authentication required", r.wanted(p))
+	case errors.Is(err, errNoCredentials):
+		return a.unauthorized(w, r, noError, "authentication required", r.requiredAccess(p))
 	case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrExpired), errors.Is(err, errMalformed),
-		r.shown.scheme == bearer && errors.Is(err, auth.ErrCredentials):
+		r.authorization.scheme == schemeBearer && errors.Is(err, auth.ErrCredentials):
 		a.auditDenial(r, p, err.Error())
-		return a.unauthorized(w, r, invalidToken, "the token is not valid here, or no longer: fetch another one", r.wanted(p))
+		return a.unauthorized(w, r, invalidToken, "the token is not valid here, or no longer: fetch another one", r.requiredAccess(p))
 	case errors.Is(err, auth.ErrCredentials):
-		return a.unauthorized(w, r, invalidToken, auth.ErrCredentials.Error(), r.wanted(p))
+		return a.unauthorized(w, r, invalidToken, auth.ErrCredentials.Error(), r.requiredAccess(p))
 	}
 	return loginError(w, err)
 }
 
-// loginError gives the errors of a login that are not the client's fault a status.
+// loginError turns an auth.TooManyError into an answer with Retry-After. It returns other errors as
+// they are.
 func loginError(w *web.Response, err error) error {
 	if tooMany, ok := errors.AsType[*auth.TooManyError](err); ok {
 		seconds := max(int(math.Ceil(tooMany.Wait.Seconds())), 1)
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		return manifest.Errorf(errTooMany, "too many attempts to log in: try again in %d s", seconds)
+		return manifest.Errorf(errTooManyLogins, "too many attempts to log in: try again in %d s", seconds)
 	}
 	return err
 }
 
-// plainWarning is how often the log is told that secrets come over plain HTTP.
-const plainWarning = time.Hour
+// plainWarningInterval is the minimum time between two warnings about plain HTTP.
+const plainWarningInterval = time.Hour
 
-// noteSecret warns, now and then, of a secret that came over the network for all
-// to read. The request is served all the same, since the secret is out already.
-func (a *API) noteSecret(r *request) {
+// warnPlainHTTP logs, at most once in plainWarningInterval, that a secret crossed the network
+// without encryption. The request is still answered, since the secret is disclosed already.
+func (a *API) warnPlainHTTP(r *request) {
 	o := r.origin
 	if r.TLS != nil || o.Proxied || o.Addr.IsLoopback() || !o.Addr.IsValid() {
 		return
 	}
-	now, last := a.options.Now().UnixNano(), a.warned.Load()
-	if last != 0 && now-last < int64(plainWarning) || !a.warned.CompareAndSwap(last, now) {
+	now, last := a.options.Now().UnixNano(), a.plainWarnedAt.Load()
+	if last != 0 && now-last < int64(plainWarningInterval) || !a.plainWarnedAt.CompareAndSwap(last, now) {
 		return
 	}
 	a.log.Warn("credentials arrive over plain HTTP from beyond this host, for everyone on the way to read: set tls.certificate and tls.key, or http.trusted_proxies to the proxy that has them",

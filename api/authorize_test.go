@@ -9,12 +9,12 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TestChallenges asks without, with bad and with insufficient credentials for
-// everything there is, and sees what is asked for in return, to the letter.
+// TestChallenges sends requests without credentials, and with invalid and insufficient ones, to
+// every route. It compares the whole challenge.
 func TestChallenges(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	d := sha256Of("x")
-	nothing := g.tokenOf("bob")
+	nothing := g.tokenHeader("bob")
 	for _, c := range []struct{ method, path, scope, detail string }{
 		{"GET", "/v2/", "", ""},
 		{"GET", "/v2", "", ""},
@@ -45,13 +45,13 @@ func TestChallenges(t *testing.T) {
 			t.Helper()
 			e := refused
 			e.Name, e.Header = name, h
-			e.WantHeader = header{"Www-Authenticate": g.challengeOf(c.scope, problem), "Cache-Control": "no-store", "Connection": absent}
+			e.WantHeader = header{"Www-Authenticate": g.challenge(c.scope, problem), "Cache-Control": "no-store", "Connection": absent}
 			g.exchange(e)
 		}
 		say("nothing", nil, "")
 		say("Basic of nobody", header{"Authorization": "Basic Og=="}, "")
 		say("a bad token", bearerHeader("x.y.z"), invalidToken)
-		say("a wrong password", basicHeader("alice", g.secret("wrong guess", "guess")), invalidToken)
+		say("a wrong password", basicHeader("alice", g.keepSecret("wrong guess", "guess")), invalidToken)
 		if c.scope != "" {
 			say("a token for nothing", nothing, insufficientScope)
 			if c.path != "/v2/_catalog" {
@@ -62,9 +62,9 @@ func TestChallenges(t *testing.T) {
 			}
 		}
 	}
-	// Without users there are no tokens to ask for.
-	open := newSite(t, Options{Policy: refusing(auth.Pull)})
-	open.run([]exchangeCase{
+	// Without users there is no token endpoint.
+	open := newSite(t, Options{Policy: denyPermission(auth.Pull)})
+	open.runCases([]exchangeCase{
 		{Name: "open", Method: "GET", URL: "/v2/", WantCode: 200},
 		{Name: "open", Method: "GET", URL: "/v2/a/tags/list", WantCode: 403, WantError: "DENIED", WantHeader: header{"Www-Authenticate": absent}},
 		{Name: "open", Method: "GET", URL: tokenPath, WantCode: 404, WantError: "NAME_UNKNOWN"},
@@ -72,22 +72,22 @@ func TestChallenges(t *testing.T) {
 	})
 }
 
-// TestGuardedPing lets in every caller that is authenticated, and no other.
+// TestGuardedPing checks that every authenticated caller may ping, and no other.
 func TestGuardedPing(t *testing.T) {
-	g := newGated(t, Options{})
-	personal, _ := g.personal("user", "alice", "repository:team/**:pull")
-	robot, _ := g.personal("robot", "deployer", "repository:prod/**:pull")
+	g := newGuardedSite(t, Options{})
+	personal, _ := g.addToken("user", "alice", "repository:team/**:pull")
+	robot, _ := g.addToken("robot", "deployer", "repository:prod/**:pull")
 	for name, h := range map[string]header{
-		"token":              g.tokenOf("alice", "repository:team/app:pull"),
-		"token for nothing":  g.tokenOf("bob"),
-		"anonymous token":    g.anonymousToken("repository:public/app:pull"),
-		"empty anonymous":    g.anonymousToken(),
+		"token":              g.tokenHeader("alice", "repository:team/app:pull"),
+		"token for nothing":  g.tokenHeader("bob"),
+		"anonymous token":    g.anonymousTokenHeader("repository:public/app:pull"),
+		"empty anonymous":    g.anonymousTokenHeader(),
 		"password":           passwordHeader("alice"),
 		"personal":           basicHeader("alice", personal),
 		"personal, no name":  basicHeader("_token", personal),
 		"robot":              basicHeader("robot+deployer", robot),
 		"id_token":           basicHeader("oidc", g.idToken("acme/app")),
-		"lower case":         {"Authorization": "bearer" + strings.TrimPrefix(g.tokenOf("alice")["Authorization"], "Bearer")},
+		"lower case":         {"Authorization": "bearer" + strings.TrimPrefix(g.tokenHeader("alice")["Authorization"], "Bearer")},
 		"Basic, upper case":  {"Authorization": "BASIC" + strings.TrimPrefix(passwordHeader("alice")["Authorization"], "Basic")},
 		"more spaces before": {"Authorization": "Basic  " + strings.TrimPrefix(passwordHeader("alice")["Authorization"], "Basic ")},
 	} {
@@ -104,23 +104,23 @@ func TestGuardedPing(t *testing.T) {
 		"empty":                    {"Authorization": ""},
 	} {
 		g.exchange(exchangeCase{Name: name, Method: "GET", URL: "/v2/", Header: h, WantCode: 401, WantError: "UNAUTHORIZED",
-			WantHeader: header{"Www-Authenticate": g.challengeOf("", invalidToken)}})
+			WantHeader: header{"Www-Authenticate": g.challenge("", invalidToken)}})
 	}
 	for _, path := range []string{"/livez", "/.well-known/jwks.json", "/.well-known/openid-configuration"} {
 		g.exchange(exchangeCase{Name: "for everyone", Method: "GET", URL: path, WantCode: 200})
 	}
 }
 
-// TestPushAndPull does with tokens, and with passwords alone, what clients do.
+// TestPushAndPull pushes and pulls as clients do, with tokens and with passwords.
 func TestPushAndPull(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	for name, h := range map[string]header{
-		"token":    g.tokenOf("alice", "repository:team/app:pull,push,delete", "registry:catalog:*"),
-		"push":     g.tokenOf("alice", "repository:team/app:push,delete", "registry:catalog:*"),
+		"token":    g.tokenHeader("alice", "repository:team/app:pull,push,delete", "registry:catalog:*"),
+		"push":     g.tokenHeader("alice", "repository:team/app:push,delete", "registry:catalog:*"),
 		"password": passwordHeader("alice"),
 	} {
-		d := g.imageAs(h, "team/app", "v1")
-		g.as(h, []exchangeCase{
+		d := g.pushImageAs(h, "team/app", "v1")
+		g.runCasesAs(h, []exchangeCase{
 			{Name: name, Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200, WantHeader: header{"Docker-Content-Digest": d}},
 			{Name: name, Method: "GET", URL: "/v2/team/app/tags/list", WantCode: 200},
 			{Name: name, Method: "GET", URL: "/v2/_catalog", WantCode: 200, WantBody: `{"repositories":["team/app"]}`},
@@ -134,18 +134,18 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
-// TestGuardedMount is auth's side of mounting: what the token lacks and the policy
-// has can be fetched, and what the policy lacks is not there.
+// TestGuardedMount mounts with a token. Access that the token lacks and the policy gives can be
+// fetched. A source that the policy does not allow looks like one without the blob.
 func TestGuardedMount(t *testing.T) {
-	g := newGated(t, Options{})
-	alice := g.tokenOf("alice", "repository:alice/base:push", "repository:team/base:push")
-	d := g.pushAs(alice, "alice/base", "content")
-	g.pushAs(alice, "team/base", "other content")
+	g := newGuardedSite(t, Options{})
+	alice := g.tokenHeader("alice", "repository:alice/base:push", "repository:team/base:push")
+	d := g.pushBlobAs(alice, "alice/base", "content")
+	g.pushBlobAs(alice, "team/base", "other content")
 	const up = "/v2/alice/app/blobs/uploads/"
-	narrow, wide := g.tokenOf("alice", "repository:alice/app:pull,push"), g.tokenOf("alice", "repository:alice/app:pull,push", "repository:alice/base:pull")
-	g.run([]exchangeCase{
+	narrow, wide := g.tokenHeader("alice", "repository:alice/app:pull,push"), g.tokenHeader("alice", "repository:alice/app:pull,push", "repository:alice/base:pull")
+	g.runCases([]exchangeCase{
 		{Name: "without its scope", Method: "POST", URL: up + "?mount=" + d + "&from=alice/base", Header: narrow, WantCode: 401, WantError: "UNAUTHORIZED",
-			WantHeader: header{"Www-Authenticate": g.challengeOf("repository:alice/app:pull,push repository:alice/base:pull", insufficientScope)}},
+			WantHeader: header{"Www-Authenticate": g.challenge("repository:alice/app:pull,push repository:alice/base:pull", insufficientScope)}},
 		{Name: "with it", Method: "POST", URL: up + "?mount=" + d + "&from=alice/base", Header: wide, WantCode: 201},
 		{Name: "from where it is not", Method: "POST", URL: up + "?mount=" + sha256Of("x") + "&from=alice/base", Header: wide, WantCode: 202},
 		{Name: "from where one may not", Method: "POST", URL: up + "?mount=" + d + "&from=bob/base", Header: wide, WantCode: 202},
@@ -156,10 +156,10 @@ func TestGuardedMount(t *testing.T) {
 	})
 }
 
-// TestRefusedBody sees that a 401 does not wait for the body that it is about, on
-// whatever side the client stands.
+// TestRefusedBody checks that a 401 does not wait for the request's body, however much of it the
+// client has sent.
 func TestRefusedBody(t *testing.T) {
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	const line = "PUT /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\n"
 	for name, text := range map[string]string{
 		"much that never comes":  line + "Content-Length: 1000000000\r\n\r\n",
@@ -168,27 +168,27 @@ func TestRefusedBody(t *testing.T) {
 		"what has come":          line + "Content-Length: 10\r\n\r\n0123456789",
 		"chunks":                 line + "Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n",
 	} {
-		resp, body := g.raw(text, "PUT")
+		resp, body := g.sendRaw(text, "PUT")
 		g.check(exchangeCase{Name: name, Method: "PUT", URL: "/v2/team/app/manifests/v1", WantCode: 401, WantError: "UNAUTHORIZED"}, resp, body)
 	}
-	for framing := range rests {
-		g.answeredFirst(line, framing, 401)
+	for framing := range lateBodies {
+		g.checkAnswerFirst(line, framing, 401)
 	}
-	// A connection whose small body was read goes on.
+	// A connection whose small body was drained is used again.
 	conn := g.dial(line + "Content-Length: 10\r\n\r\n0123456789")
 	for range 2 {
-		resp, body := g.answerOn(conn, "PUT")
+		resp, body := g.readAnswer(conn, "PUT")
 		g.check(exchangeCase{Name: "goes on", Method: "PUT", URL: "/v2/", WantCode: 401, WantError: "UNAUTHORIZED"}, resp, body)
 		if _, err := conn.Write([]byte(line + "Content-Length: 10\r\n\r\n0123456789")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// One that sends a little and then nothing is not waited for as long as for one that is let in.
+	// A body that stalls is drained for less time than an accepted body may stall.
 	parts := newAuthParts(t)
 	synctest.Test(t, func(t *testing.T) {
 		slow, _ := serveInBubble(t, nil, Options{Auth: parts.auth, Policy: parts.policy, Now: parts.clock.Now, BodyTimeout: 2 * time.Minute})
 		began := time.Now()
-		if said := ended(slow.dial(line + "Content-Length: 10\r\n\r\n0123")); !strings.HasPrefix(said, "HTTP/1.1 401 ") {
+		if said := readUntilClosed(slow.dial(line + "Content-Length: 10\r\n\r\n0123")); !strings.HasPrefix(said, "HTTP/1.1 401 ") {
 			t.Errorf("a body that stalls is answered %q", said)
 		}
 		if took := time.Since(began); took > 10*time.Second {
@@ -197,14 +197,14 @@ func TestRefusedBody(t *testing.T) {
 	})
 }
 
-// TestUploadGrace has tokens end in the middle of an upload.
+// TestUploadGrace has tokens expire in the middle of an upload.
 func TestUploadGrace(t *testing.T) {
-	g := newGated(t, Options{})
-	alice := g.tokenOf("alice", "repository:team/app:pull,push")
-	g.as(alice, []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
+	g := newGuardedSite(t, Options{})
+	alice := g.tokenHeader("alice", "repository:team/app:pull,push")
+	g.runCasesAs(alice, []exchangeCase{{Name: "open", Method: "POST", URL: uploads, WantCode: 202, Save: "upload"}})
 	g.clock.advance(lifetime + 2*time.Minute)
 	d := sha256Of("0123456789")
-	g.as(alice, []exchangeCase{
+	g.runCasesAs(alice, []exchangeCase{
 		{Name: "another session", Method: "POST", URL: uploads, WantCode: 401, WantError: "UNAUTHORIZED"},
 		{Name: "a pull", Method: "GET", URL: "/v2/team/app/tags/list", WantCode: 401, WantError: "UNAUTHORIZED"},
 		{Name: "a ping", Method: "GET", URL: "/v2/", WantCode: 401, WantError: "UNAUTHORIZED"},

@@ -18,22 +18,22 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// oneManifest is a registry that has one, whatever it is asked for: what is
-// measured is all but storage.
-type oneManifest struct {
+// singleManifest is a registry that returns the same manifest for each request, so that storage is
+// not measured.
+type singleManifest struct {
 	Registry
 	m storage.Manifest
 }
 
-func (o *oneManifest) Manifest(context.Context, string, manifest.Reference) (storage.Manifest, error) {
+func (o *singleManifest) Manifest(context.Context, string, manifest.Reference) (storage.Manifest, error) {
 	return o.m, nil
 }
 
-func (o *oneManifest) Blob(_ context.Context, _ string, d digest.Digest) (storage.Blob, error) {
+func (o *singleManifest) Blob(_ context.Context, _ string, d digest.Digest) (storage.Blob, error) {
 	return storage.Blob{Digest: d, Size: 1 << 20}, nil
 }
 
-// quietWriter is a ResponseWriter that keeps nothing.
+// quietWriter is a ResponseWriter that discards the body.
 type quietWriter struct{ header http.Header }
 
 func (w *quietWriter) Header() http.Header              { return w.header }
@@ -42,10 +42,10 @@ func (w *quietWriter) WriteHeader(int)                  {}
 func (w *quietWriter) SetReadDeadline(time.Time) error  { return nil }
 func (w *quietWriter) SetWriteDeadline(time.Time) error { return nil }
 
-// BenchmarkRequest is what this package adds to a request: routing, checks,
-// header, metrics and the line of the log.
+// BenchmarkRequest measures what this package adds to a request: routing, checks, header, metrics
+// and the log line.
 func BenchmarkRequest(b *testing.B) {
-	registry := newOneManifest()
+	registry := newSingleManifest()
 	d := registry.m.Digest
 	a := New(registry, Options{
 		Log:      slog.New(slog.NewJSONHandler(io.Discard, nil)),
@@ -60,12 +60,12 @@ func BenchmarkRequest(b *testing.B) {
 		{"blob head", "HEAD", "/v2/team/app/blobs/" + d.String()},
 		{"unrouted", "GET", "/v2/team/app"},
 	} {
-		b.Run(c.name, func(b *testing.B) { serveAgain(b, a, c.method, c.path, nil) })
+		b.Run(c.name, func(b *testing.B) { serveRepeatedly(b, a, c.method, c.path, nil) })
 	}
 }
 
-// BenchmarkAuthorized is a request for a manifest, of which everything is remembered that may be:
-// without users, with a token, and with a password.
+// BenchmarkAuthorized measures a request for a manifest with warm caches: without users, with a
+// token, and with a password.
 func BenchmarkAuthorized(b *testing.B) {
 	parts := newAuthParts(b)
 	hash, err := bcrypt.GenerateFromPassword([]byte(passwordOf("alice")), bcrypt.MinCost)
@@ -88,26 +88,26 @@ func BenchmarkAuthorized(b *testing.B) {
 		b.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
-	open := New(newOneManifest(), Options{Log: log, Policy: auth.Open{}})
-	guarded := New(newOneManifest(), Options{Log: log, Policy: parts.policy, Auth: parts.auth})
+	open := New(newSingleManifest(), Options{Log: log, Policy: auth.Open{}})
+	guarded := New(newSingleManifest(), Options{Log: log, Policy: parts.policy, Auth: parts.auth})
 	for _, c := range []struct {
 		name   string
 		api    *API
 		header header
 	}{{"open", open, nil}, {"bearer", guarded, bearerHeader(signed.Text)}, {"basic", guarded, passwordHeader("alice")}} {
-		b.Run(c.name, func(b *testing.B) { serveAgain(b, c.api, "GET", "/v2/team/app/manifests/v1.0", c.header) })
+		b.Run(c.name, func(b *testing.B) { serveRepeatedly(b, c.api, "GET", "/v2/team/app/manifests/v1.0", c.header) })
 	}
 }
 
-func newOneManifest() *oneManifest {
+func newSingleManifest() *singleManifest {
 	payload := []byte(strings.Repeat("x", 1000))
 	d := digest.FromBytes(payload)
 	m := storage.Manifest{Digest: d, MediaType: manifest.MediaTypeImage, Size: int64(len(payload))}
-	return &oneManifest{m: storage.NewManifest(m, func(context.Context) ([]byte, error) { return payload, nil })}
+	return &singleManifest{m: storage.NewManifest(m, func(context.Context) ([]byte, error) { return payload, nil })}
 }
 
-// serveAgain serves one request over and over.
-func serveAgain(b *testing.B, a *API, method, path string, h header) {
+// serveRepeatedly serves one request in a loop.
+func serveRepeatedly(b *testing.B, a *API, method, path string, h header) {
 	req, err := http.NewRequest(method, "http://127.0.0.1:5000"+path, nil)
 	if err != nil {
 		b.Fatal(err)

@@ -16,8 +16,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// getBlob sends a blob, or the parts of it that Range asks for (spec, "Pulling
-// blobs"). HEAD sends the same header without opening the bytes.
+// getBlob sends a blob, or the parts of it that Range asks for (spec, "Pulling blobs"). HEAD sends
+// the same header without opening the blob.
 func (a *API) getBlob(w *web.Response, r *request) error {
 	blob, err := a.registry.Blob(r.Context(), r.repo, r.digest)
 	if err != nil {
@@ -34,14 +34,14 @@ func (a *API) getBlob(w *web.Response, r *request) error {
 		return err
 	}
 	if r.Method == http.MethodHead {
-		return serveContent(w, r, blob.Size, &onlySize{size: blob.Size})
+		return serveContent(w, r, blob.Size, &sizeOnly{size: blob.Size})
 	}
 	content, err := blob.Open(r.Context())
 	if err != nil {
 		return err
 	}
 	if strings.Contains(r.Header.Get("Range"), ",") {
-		content = &shared{content: content}
+		content = &lockedContent{content: content}
 	}
 	defer content.Close()
 	return serveContent(w, r, blob.Size, content)
@@ -55,18 +55,18 @@ func (a *API) deleteBlob(w *web.Response, r *request) error {
 	if err := a.registry.DeleteBlob(r.Context(), r.caller.Owner(), r.repo, r.digest); err != nil {
 		return err
 	}
-	return accepted(w)
+	return writeAccepted(w)
 }
 
-// accepted answers that something was deleted.
-func accepted(w *web.Response) error {
+// writeAccepted answers a deletion with 202.
+func writeAccepted(w *web.Response) error {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-// created answers that a blob is in the repository.
-func created(w *web.Response, r *request, d digest.Digest) error {
+// writeCreated answers with 201 and the location of a blob.
+func writeCreated(w *web.Response, r *request, d digest.Digest) error {
 	h := w.Header()
 	h.Set("Location", blobPath(r.repo, d))
 	h.Set("Docker-Content-Digest", d.String())
@@ -79,14 +79,13 @@ func blobPath(repo string, d digest.Digest) string {
 	return "/v2/" + repo + "/blobs/" + d.String()
 }
 
-// maxRanges is how many ranges one request may ask for: each costs far more than its
-// few bytes in the header. Clients that ask for hundreds (zstd:chunked, eStargz) ask for
-// fewer when they are answered with 400.
+// maxRanges is the maximum number of ranges in one request: each costs far more than its few bytes
+// in the header. Clients that ask for hundreds (zstd:chunked, eStargz) ask for fewer after a 400.
 const maxRanges = 256
 
-// checkRange settles what http.ServeContent takes otherwise than RFC 9110, 14: a unit that is not
-// known is ignored, so is any range of nothing, and the last 0 bytes are no range. It refuses too
-// many ranges, as 14.2 allows.
+// checkRange handles the cases in which http.ServeContent differs from RFC 9110, 14. A range of an
+// unknown unit, or of an empty blob, is ignored. A range of the last 0 bytes is not satisfiable. It
+// rejects too many ranges, as 14.2 allows.
 func checkRange(w *web.Response, r *request, size int64) error {
 	value := r.Header.Get("Range")
 	specs, known := strings.CutPrefix(value, "bytes=")
@@ -96,20 +95,21 @@ func checkRange(w *web.Response, r *request, size int64) error {
 	case !known || size == 0:
 		r.Header.Del("Range")
 	case strings.Count(specs, ",") >= maxRanges:
-		return manifest.Errorf(errRanges, "more than %d ranges: ask for fewer at once", maxRanges)
+		return manifest.Errorf(errTooManyRanges, "more than %d ranges: ask for fewer at once", maxRanges)
 	case suffix && last != "" && strings.Trim(last, "0") == "":
-		return noRange(w, size, value)
+		return rangeError(w, size, value)
 	}
 	return nil
 }
 
-func noRange(w *web.Response, size int64, value string) error {
+// rangeError returns the error of a range that cannot be satisfied.
+func rangeError(w *web.Response, size int64, value string) error {
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
 	return manifest.Errorf(errRange, "the blob has %d bytes, and nothing in the range %q", size, web.Shorten(value))
 }
 
-// serveContent is http.ServeContent, with the errors that it answers in plain
-// text returned instead.
+// serveContent is http.ServeContent, but returns the errors that http.ServeContent would answer in
+// plain text.
 func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker) error {
 	iw := &intercept{Response: w, content: content}
 	http.ServeContent(iw, r.Request, "", time.Time{}, content)
@@ -121,7 +121,7 @@ func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker
 	case 0:
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		return noRange(w, size, r.Header.Get("Range"))
+		return rangeError(w, size, r.Header.Get("Range"))
 	case http.StatusPreconditionFailed:
 		return manifest.Errorf(storage.ErrPrecondition, "the blob is not what If-Match says")
 	default:
@@ -129,13 +129,13 @@ func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker
 	}
 }
 
-// intercept holds back an answer that is an error, or whose first byte cannot be read.
+// intercept withholds an answer that is an error, or whose first byte cannot be read.
 type intercept struct {
 	*web.Response
-	content io.Reader // at the first byte of the answer when the header is written
-	failed  error     // why that byte cannot be read
-	refused int       // the status of an error, 0 for none
-	text    []byte    // its body
+	content io.Reader // positioned at the first byte of the answer when WriteHeader is called
+	failed  error     // of reading that byte
+	refused int       // status of an error; 0 for none
+	text    []byte    // body of an error
 }
 
 func (w *intercept) WriteHeader(status int) {
@@ -143,7 +143,7 @@ func (w *intercept) WriteHeader(status int) {
 		w.refused = status
 		return
 	}
-	// An empty Read makes storage open what comes first.
+	// An empty Read makes storage open the object with the first byte.
 	if _, err := w.content.Read(nil); err != nil && err != io.EOF {
 		w.failed = err
 		return
@@ -169,12 +169,12 @@ func (w *intercept) ReadFrom(src io.Reader) (int64, error) {
 	return w.Response.ReadFrom(src)
 }
 
-// onlySize is content that has a length and is never read.
-type onlySize struct {
+// sizeOnly is content of a known size that is never read, for HEAD.
+type sizeOnly struct {
 	size, at int64
 }
 
-func (s *onlySize) Seek(offset int64, whence int) (int64, error) {
+func (s *sizeOnly) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
 		offset += s.at
@@ -185,23 +185,23 @@ func (s *onlySize) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-func (s *onlySize) Read(p []byte) (int, error) {
+func (s *sizeOnly) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	return 0, errors.New("the bytes were not opened")
 }
 
-// shared is content that http.ServeContent reads in a goroutine of its own,
-// which it may leave behind: so it does for several ranges.
-type shared struct {
+// lockedContent is content with a lock. For several ranges http.ServeContent reads it in a
+// goroutine that may still run when http.ServeContent has returned.
+type lockedContent struct {
 	mu      sync.Mutex
 	content io.ReadSeekCloser
 }
 
-// Read reads. An empty one opens nothing: where the first range begins is known
-// only to that goroutine.
-func (s *shared) Read(p []byte) (int, error) {
+// Read ignores an empty p, which intercept uses to open the first object: with several ranges the
+// position of the first one is known only to the goroutine.
+func (s *lockedContent) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -210,13 +210,13 @@ func (s *shared) Read(p []byte) (int, error) {
 	return s.content.Read(p)
 }
 
-func (s *shared) Seek(offset int64, whence int) (int64, error) {
+func (s *lockedContent) Seek(offset int64, whence int) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Seek(offset, whence)
 }
 
-func (s *shared) Close() error {
+func (s *lockedContent) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Close()

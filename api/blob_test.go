@@ -18,15 +18,15 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// pushParts puts a blob that came in several chunks.
-func (s *site) pushParts(repo string, parts ...string) (d string) {
+// pushChunks pushes a blob in several chunks.
+func (s *site) pushChunks(repo string, parts ...string) (d string) {
 	s.t.Helper()
 	cases := []exchangeCase{{Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", WantCode: 202, Save: "upload"}}
 	for _, part := range parts {
 		cases = append(cases, exchangeCase{Name: "part", Method: "PATCH", URL: "{upload}", Body: part, WantCode: 202, Save: "upload"})
 	}
 	d = sha256Of(strings.Join(parts, ""))
-	s.run(append(cases, exchangeCase{Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201}))
+	s.runCases(append(cases, exchangeCase{Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201}))
 	return d
 }
 
@@ -40,11 +40,11 @@ func TestBlob(t *testing.T) {
 			s := serveRegistry(t, newRegistry(t, url, storage.Options{}), Options{})
 			const content = "0123456789abcdefghij"
 			if strings.Contains(kind, "three") {
-				s.pushParts("team/app", content[:5], content[5:6], content[6:])
+				s.pushChunks("team/app", content[:5], content[5:6], content[6:])
 			} else {
 				s.pushBlob("team/app", content)
 			}
-			s.run(blobCases("/v2/team/app/blobs/", content))
+			s.runCases(blobCases("/v2/team/app/blobs/", content))
 			s.checkRanges("/v2/team/app/blobs/"+sha256Of(content), content)
 		})
 	}
@@ -169,7 +169,7 @@ func blobCases(b, content string) []exchangeCase {
 	}
 }
 
-// checkRanges asks for several ranges at once.
+// checkRanges requests several ranges at once.
 func (s *site) checkRanges(url, content string) {
 	s.t.Helper()
 	resp, body := s.exchange(exchangeCase{Name: "ranges", Method: "GET", URL: url, Header: header{"Range": "bytes=0-1,5-6,-2"}, WantCode: 206})
@@ -197,7 +197,7 @@ func TestEmptyBlob(t *testing.T) {
 	d := sha256Of("")
 	empty := header{"Content-Length": "0", "Docker-Content-Digest": d}
 	u := "/v2/team/app/blobs/" + d
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "post", Method: "POST", URL: "/v2/team/app/blobs/uploads/?digest=" + d,
 			WantCode: 201, WantHeader: header{"Location": u},
@@ -221,26 +221,26 @@ func TestEmptyBlob(t *testing.T) {
 	})
 }
 
-// spoiled is a registry whose blobs are shorter than they should be, or break.
-type spoiled struct {
+// replacedBlob is a registry whose blobs are shorter than their size, or fail.
+type replacedBlob struct {
 	Registry
 	bytes func() io.ReadSeekCloser
 }
 
-func (s spoiled) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
+func (s replacedBlob) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
 	open := func(context.Context) (io.ReadSeekCloser, error) { return s.bytes(), nil }
 	return storage.NewBlob(digest.FromString("x"), 100_000, open), nil
 }
 
-// broken gives some bytes and then an error.
-type broken struct {
+// failingContent is content that is put together of a Reader, a Seeker and a Closer.
+type failingContent struct {
 	io.Reader
 	io.Seeker
 	io.Closer
 }
 
-// TestShortBlob serves blobs that end early: the connection is cut, so that no
-// client takes them for whole. One whose first byte is not there is an error.
+// TestShortBlob serves blobs that end early. The connection is cut, so that no client takes the
+// body for whole. A blob whose first byte cannot be read is answered as an error.
 func TestShortBlob(t *testing.T) {
 	zeros := func() io.Reader { return strings.NewReader(strings.Repeat("0", 70_000)) }
 	for name, open := range map[string]func() io.Reader{
@@ -249,8 +249,8 @@ func TestShortBlob(t *testing.T) {
 		"at once":  func() io.Reader { return iotest.ErrReader(io.ErrUnexpectedEOF) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serveRegistry(t, spoiled{bytes: func() io.ReadSeekCloser {
-				return broken{open(), &onlySize{size: 100_000}, io.NopCloser(nil)}
+			s := serveRegistry(t, replacedBlob{bytes: func() io.ReadSeekCloser {
+				return failingContent{open(), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
 			}}, Options{})
 			for i, more := range []string{"", "Connection: keep-alive\r\n", "Range: bytes=0-90000\r\n", "Range: bytes=0-0,10-90000\r\n"} {
 				id := fmt.Sprintf("request-%d", i)
@@ -259,7 +259,7 @@ func TestShortBlob(t *testing.T) {
 					more = "Connection: close\r\n"
 				}
 				conn := s.dial("GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: " + id + "\r\n" + more + "\r\n")
-				got, _ := io.ReadAll(conn) // until the server ends it, in whatever way
+				got, _ := io.ReadAll(conn) // until the server closes the connection or resets it
 				if len(got) > 72_000 {
 					t.Errorf("got %d bytes of a blob of which there are 70,000", len(got))
 				}
@@ -278,14 +278,14 @@ func TestShortBlob(t *testing.T) {
 	}
 }
 
-// recorder is a ResponseWriter that sees what ReadFrom is given.
-type recorder struct {
+// readFromRecorder is a ResponseWriter that records the arguments of ReadFrom.
+type readFromRecorder struct {
 	quietWriter
 	files int // pieces of files
 	body  strings.Builder
 }
 
-func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
+func (r *readFromRecorder) ReadFrom(src io.Reader) (int64, error) {
 	if limited, ok := src.(*io.LimitedReader); ok {
 		if _, ok := limited.R.(*os.File); ok {
 			r.files++
@@ -294,16 +294,16 @@ func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(&r.body, src)
 }
 
-func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
+func (r *readFromRecorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
-// TestSendfileFromStorage sees that a blob reaches the server's own ReadFrom as the file that it
-// is.
+// TestSendfileFromStorage checks that the server's ReadFrom gets a blob as an *os.File, which it
+// can send without copying.
 func TestSendfileFromStorage(t *testing.T) {
 	s := serveRegistry(t, newRegistry(t, "file://"+t.TempDir(), storage.Options{}), Options{})
 	content := strings.Repeat("x", 1_000_000)
 	d := s.pushBlob("team/app", content)
 	for _, c := range []struct{ kind, want string }{{"", content}, {"bytes=10-", content[10:]}} {
-		r := &recorder{quietWriter: quietWriter{make(http.Header)}}
+		r := &readFromRecorder{quietWriter: quietWriter{make(http.Header)}}
 		req, err := http.NewRequest("GET", "http://localhost/v2/team/app/blobs/"+d, nil)
 		if err != nil {
 			t.Fatal(err)

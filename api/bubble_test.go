@@ -10,14 +10,14 @@ import (
 	"github.com/berth-registry/berth/api/web/webtest"
 )
 
-// serveInBubble serves a registry in a bubble, over HTTP/1.1 and, without TLS, HTTP/2. Connections
-// come from 192.0.2.1, unless via says otherwise.
+// serveInBubble serves a registry in a synctest bubble, over HTTP/1.1 and unencrypted HTTP/2.
+// Connections come from 192.0.2.1, unless a transport of via is used.
 func serveInBubble(t *testing.T, registry Registry, o Options) (s *site, via func(from string, protocol int) http.RoundTripper) {
 	t.Helper()
-	// The last of all cleanups: what net/http and the clients sleep out must end in the bubble.
+	// The last cleanup: timers of net/http and the clients must end in the bubble.
 	t.Cleanup(func() { time.Sleep(time.Minute) })
 	l := webtest.NewListener()
-	s = newSiteOf(t, registry, o)
+	s = newUnservedSite(t, registry, o)
 	via = func(from string, protocol int) http.RoundTripper {
 		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return l.Dial(from) }, Protocols: new(http.Protocols)}
 		transport.Protocols.SetHTTP1(protocol == 1)
@@ -26,8 +26,8 @@ func serveInBubble(t *testing.T, registry Registry, o Options) (s *site, via fun
 		return transport
 	}
 	const usual = "192.0.2.1:1"
-	s.addr, s.via, s.from = "localhost", via(usual, 1), l.Dial
-	s.conn = func() (net.Conn, error) { return l.Dial(usual) }
+	s.addr, s.transport, s.dialFrom = "localhost", via(usual, 1), l.Dial
+	s.connect = func() (net.Conn, error) { return l.Dial(usual) }
 	server := s.server()
 	server.Protocols.SetUnencryptedHTTP2(true)
 	s.serveOn(l, server)

@@ -9,66 +9,69 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// memoryWait is how long a request waits for memory that others hold.
+// memoryWait is the maximum time that a request waits for memory.
 const memoryWait = 10 * time.Second
 
-// budget is an amount of memory that requests share. Those that wait are served in the order in
-// which they asked. One caller holds no more than a quarter, so that the others always find some,
-// but as much as one request may need.
+// budget is an amount of memory that requests share. Requests that wait are served in order of
+// arrival. One caller may hold a quarter, so that memory is left for the others, or as much as the
+// largest request needs if that is more.
 type budget struct {
-	all  int64 // bytes
-	each int64 // the most that one caller may hold
-	free *semaphore.Weighted
+	total     int64 // bytes
+	perCaller int64 // maximum for one caller, in bytes
+	free      *semaphore.Weighted
 
 	mu     sync.Mutex
-	shares map[payer]*share // of the callers that hold or want some
+	shares map[charged]*share // of the callers whose requests hold or wait for memory
 }
 
-// payer is who is charged for memory: an account or, without one, a network.
-type payer struct {
+// charged is the account or, without one, the network that memory and upload sessions are charged
+// to.
+type charged struct {
 	owner   string
 	network netip.Prefix
 }
 
-// String is an account as auth.Identity.Owner has it, or a network, which never looks like one.
-func (p payer) String() string {
+// String returns the account in the form of auth.Identity.Owner, or the network. The two forms
+// cannot be equal.
+func (p charged) String() string {
 	if p.owner != "" {
 		return p.owner
 	}
 	return p.network.String()
 }
 
-// share is what one caller may hold.
+// share is the memory that one caller may hold.
 type share struct {
 	free  *semaphore.Weighted
-	users int // requests that hold or want some; guarded by the budget
+	users int // number of requests that hold or wait for memory; guarded by budget.mu
 }
 
-// newBudget returns a budget of which one caller may have a quarter, and largest at least.
-func newBudget(all, largest int64) *budget {
-	all = max(all, largest, 1)
-	return &budget{all: all, each: max(all/4, largest, 1), free: semaphore.NewWeighted(all), shares: make(map[payer]*share)}
+// newBudget returns a budget of total bytes, at least largest, which is the size of the largest
+// request.
+func newBudget(total, largest int64) *budget {
+	total = max(total, largest, 1)
+	return &budget{total: total, perCaller: max(total/4, largest, 1), free: semaphore.NewWeighted(total), shares: make(map[charged]*share)}
 }
 
-// reserve takes n bytes in one step, or as much as one caller may have if that is less. It waits,
-// for a while, for requests that came before.
+// reserve takes n bytes, or the maximum for one caller if that is less, in one step. It waits up to
+// memoryWait.
 //
-// Errors: errBusy, and that of ctx.
-func (b *budget) reserve(ctx context.Context, who payer, n int64) (release func(), err error) {
-	n = min(n, b.each)
-	own := b.join(who)
+// Errors: errNoMemory after memoryWait, and that of ctx.
+func (b *budget) reserve(ctx context.Context, who charged, n int64) (release func(), err error) {
+	n = min(n, b.perCaller)
+	own := b.joinShare(who)
 	if err := acquire(ctx, n, own.free, b.free); err != nil {
-		b.leave(who, own)
+		b.leaveShare(who, own)
 		return nil, err
 	}
 	return func() {
 		b.free.Release(n)
 		own.free.Release(n)
-		b.leave(who, own)
+		b.leaveShare(who, own)
 	}, nil
 }
 
-// acquire takes n of each, or nothing.
+// acquire takes n from both semaphores, or from neither.
 func acquire(ctx context.Context, n int64, own, all *semaphore.Weighted) error {
 	if own.TryAcquire(n) {
 		if all.TryAcquire(n) {
@@ -85,25 +88,25 @@ func acquire(ctx context.Context, n int64, own, all *semaphore.Weighted) error {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		return errBusy
+		return errNoMemory
 	}
 	return err
 }
 
-// join returns the share of a caller, which it must leave.
-func (b *budget) join(who payer) *share {
+// joinShare returns the share of a caller. leaveShare must follow.
+func (b *budget) joinShare(who charged) *share {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.shares[who]
 	if s == nil {
-		s = &share{free: semaphore.NewWeighted(b.each)}
+		s = &share{free: semaphore.NewWeighted(b.perCaller)}
 		b.shares[who] = s
 	}
 	s.users++
 	return s
 }
 
-func (b *budget) leave(who payer, s *share) {
+func (b *budget) leaveShare(who charged, s *share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s.users--; s.users == 0 {

@@ -18,8 +18,8 @@ import (
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget(16, 4)
-		a, c := payer{owner: "a"}, payer{owner: "c"}
-		reserve := func(who payer, n int64) func() {
+		a, c := charged{owner: "a"}, charged{owner: "c"}
+		reserve := func(who charged, n int64) func() {
 			t.Helper()
 			release, err := b.reserve(t.Context(), who, n)
 			if err != nil {
@@ -28,18 +28,18 @@ func TestBudget(t *testing.T) {
 			return release
 		}
 		first, second := reserve(a, 1), reserve(a, 3)
-		// The caller has its quarter: another request of it waits, others do not.
+		// The caller holds a quarter: its other requests wait, those of other callers do not.
 		began := time.Now()
-		if _, err := b.reserve(t.Context(), a, 1); !errors.Is(err, errBusy) || time.Since(began) != memoryWait {
+		if _, err := b.reserve(t.Context(), a, 1); !errors.Is(err, errNoMemory) || time.Since(began) != memoryWait {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
-		other := reserve(c, 100) // as much as one caller may have
+		other := reserve(c, 100) // the maximum for one caller
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := b.reserve(ctx, c, 1); !errors.Is(err, context.Canceled) {
 			t.Errorf("a client that left: %v", err)
 		}
-		// Those that wait are served in their order, and a small one does not overtake a large one.
+		// Requests are served in order of arrival: a small one does not overtake a large one.
 		var mu sync.Mutex
 		var order []int64
 		var waiting sync.WaitGroup
@@ -73,13 +73,13 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d callers are remembered", len(b.shares))
 		}
 	})
-	if b := newBudget(1, 10); b.all != 10 || b.each != 10 {
-		t.Errorf("a budget below what one request needs has %d, %d for one caller", b.all, b.each)
+	if b := newBudget(1, 10); b.total != 10 || b.perCaller != 10 {
+		t.Errorf("a budget below what one request needs has %d, %d for one caller", b.total, b.perCaller)
 	}
 }
 
-// TestManyLargeManifests pushes more large manifests at once than there is memory for: all of them
-// get their turn.
+// TestManyLargeManifests pushes more large manifests at once than there is memory for. All of them
+// succeed.
 func TestManyLargeManifests(t *testing.T) {
 	s := newSite(t, Options{ManifestMemory: 8 << 20})
 	s.pushImage("team/app", "v1", "")
@@ -95,7 +95,7 @@ func TestManyLargeManifests(t *testing.T) {
 	s.checkBudgets()
 }
 
-// TestManifestBodyLimit sends a manifest steadily, but too slowly, and one within its time.
+// TestManifestBodyLimit sends a manifest steadily but too slowly, and one in time.
 func TestManifestBodyLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := serveInBubble(t, newRegistry(t, "mem://", storage.Options{}), Options{})
@@ -103,15 +103,15 @@ func TestManifestBodyLimit(t *testing.T) {
 		for pause, want := range map[time.Duration]int{5 * time.Second: 400, 20 * time.Second: 408} {
 			conn := s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", imageType, len(payload)))
 			go func() {
-				for part := range slicesOf(payload, 32<<10) {
+				for part := range piecesOf(payload, 32<<10) {
 					if _, err := conn.Write([]byte(part)); err != nil {
 						return // the answer says why
 					}
 					time.Sleep(pause)
 				}
 			}()
-			resp, body := s.answerOn(conn, "PUT")
-			if resp.StatusCode != want { // 400: the blobs are not there
+			resp, body := s.readAnswer(conn, "PUT")
+			if resp.StatusCode != want { // 400: the blobs are not in the repository
 				t.Errorf("with pauses of %v: %d %s", pause, resp.StatusCode, body)
 			}
 		}
@@ -119,8 +119,8 @@ func TestManifestBodyLimit(t *testing.T) {
 	})
 }
 
-// slicesOf yields a text in pieces of n bytes.
-func slicesOf(text string, n int) func(yield func(string) bool) {
+// piecesOf yields a text in pieces of n bytes.
+func piecesOf(text string, n int) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for len(text) > 0 {
 			k := min(n, len(text))

@@ -17,19 +17,19 @@ const (
 	insufficientScope = "insufficient_scope"
 )
 
-// tokenPath is where tokens are issued.
+// tokenPath is the path of the token endpoint.
 const tokenPath = "/v2/auth"
 
-// base is a URL under which clients reach this registry.
-type base struct {
+// baseURL is a URL under which clients reach this registry.
+type baseURL struct {
 	host string // with the port, if it has one
-	url  string // without a slash at the end
+	url  string // without a trailing slash
 }
 
-func newBases(urls []string) []base {
-	var bases []base
+func newBaseURLs(urls []string) []baseURL {
+	var bases []baseURL
 	for _, text := range urls {
-		b := base{url: strings.TrimRight(text, "/")}
+		b := baseURL{url: strings.TrimRight(text, "/")}
 		if u, err := url.Parse(text); err == nil {
 			b.host = u.Host
 		}
@@ -38,33 +38,33 @@ func newBases(urls []string) []base {
 	return bases
 }
 
-// baseOf is the URL under which a client reached us: of those configured the
-// one for the host it wrote, or the first. Where none is configured it is made
-// of what the client wrote, which must then be a host and nothing else.
-func (a *API) baseOf(o web.Origin) (string, error) {
-	if len(a.bases) > 0 {
-		at := slices.IndexFunc(a.bases, func(b base) bool { return strings.EqualFold(b.host, o.Host) })
-		return a.bases[max(at, 0)].url, nil
+// baseURLFor returns the URL under which a client reached the registry: the configured URL with the
+// host of the request, or else the first one. Without configured URLs it is made from the request's
+// scheme and host, which must be a plain host.
+func (a *API) baseURLFor(o web.Origin) (string, error) {
+	if len(a.baseURLs) > 0 {
+		at := slices.IndexFunc(a.baseURLs, func(b baseURL) bool { return strings.EqualFold(b.host, o.Host) })
+		return a.baseURLs[max(at, 0)].url, nil
 	}
-	if !plainHost(o.Host) {
+	if !isPlainHost(o.Host) {
 		return "", manifest.Errorf(errParameter, "the request's host is %q, expected a name or an address, and a port", web.Shorten(o.Host))
 	}
 	return o.Scheme + "://" + o.Host, nil
 }
 
-// plainHost reports whether s may stand in a URL and between quotes as it is.
-// net/http lets more through: the host of an absolute request line may have a quote.
-func plainHost(s string) bool {
+// isPlainHost reports whether s has only characters of a host, and needs no escaping in a URL or
+// between quotes. net/http accepts more: the host of an absolute request line may contain a quote.
+func isPlainHost(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	return s != "" && strings.Trim(s, letters+".-_:[]") == ""
 }
 
-// unauthorized answers that a token is needed, with one challenge that says
-// where it is to be had and for what (Docker's token specification; RFC 6750).
-// Its form has been tried with the clients there are: no space follows a comma,
-// all scopes are one parameter, and none is there where nothing is asked for.
+// unauthorized returns the error for a 401 and sets its challenge, which tells the client where to
+// fetch a token and for which access (Docker's token specification; RFC 6750). Clients were tested
+// with exactly this form: no space after a comma, all scopes in one parameter, and no scope
+// parameter without a scope.
 func (a *API) unauthorized(w *web.Response, r *request, problem, message string, wanted []auth.Access) error {
-	at, err := a.baseOf(r.origin)
+	at, err := a.baseURLFor(r.origin)
 	if err != nil {
 		return err
 	}
@@ -79,12 +79,12 @@ func (a *API) unauthorized(w *web.Response, r *request, problem, message string,
 	h := w.Header()
 	h["Www-Authenticate"] = []string{b.String()}
 	h["Cache-Control"] = noStore
-	return &manifest.Error{Kind: errUnauthorized, Message: message, Detail: missing(wanted)}
+	return &manifest.Error{Kind: errUnauthorized, Message: message, Detail: unauthorizedDetail(wanted)}
 }
 
 var noStore = []string{"no-store"}
 
-// scopeText is a list of accesses as a scope, "repository:a:pull repository:b:pull,push".
+// scopeText returns accesses as a scope: "repository:a:pull repository:b:pull,push".
 func scopeText(access []auth.Access) string {
 	words := make([]string, len(access))
 	for i, a := range access {
@@ -93,15 +93,15 @@ func scopeText(access []auth.Access) string {
 	return strings.Join(words, " ")
 }
 
-// need is an element of the detail of a 401, as docker-distribution has it.
-type need struct{ Type, Name, Action string }
+// detailEntry is an element of the detail of a 401, in the form of docker-distribution.
+type detailEntry struct{ Type, Name, Action string }
 
-// missing is the detail of a 401: nil, not an empty list, where nothing is wanted.
-func missing(wanted []auth.Access) any {
-	var needs []need
+// unauthorizedDetail returns the detail of a 401; nil, not an empty list, when no access is wanted.
+func unauthorizedDetail(wanted []auth.Access) any {
+	var needs []detailEntry
 	for _, a := range wanted {
 		for _, action := range a.Actions {
-			needs = append(needs, need{a.Type, a.Name, action})
+			needs = append(needs, detailEntry{a.Type, a.Name, action})
 		}
 	}
 	if needs == nil {
@@ -110,10 +110,9 @@ func missing(wanted []auth.Access) any {
 	return needs
 }
 
-// wanted is what a token has to give for a request: what the operation needs, as
-// clients ask for it. To push one has to pull too, or the client cannot look
-// what is there already.
-func (r *request) wanted(p auth.Permission) []auth.Access {
+// requiredAccess returns the access that a token needs for an operation, in the form in which
+// clients ask for it. A push needs pull too: clients look first which blobs exist.
+func (r *request) requiredAccess(p auth.Permission) []auth.Access {
 	repository := func(name string, actions ...string) auth.Access {
 		return auth.Access{Type: "repository", Name: name, Actions: actions}
 	}
@@ -124,7 +123,7 @@ func (r *request) wanted(p auth.Permission) []auth.Access {
 		return []auth.Access{{Type: "registry", Name: "catalog", Actions: []string{"*"}}}
 	case auth.Push:
 		wanted := []auth.Access{repository(r.repo, "pull", "push")}
-		if from := r.mountSource(); from != "" && from != r.repo {
+		if from := r.mountFrom(); from != "" && from != r.repo {
 			wanted = append(wanted, repository(from, "pull"))
 		}
 		return wanted
@@ -133,8 +132,9 @@ func (r *request) wanted(p auth.Permission) []auth.Access {
 	}
 }
 
-// mountSource is the repository that a POST wants to take a blob from, "" for none.
-func (r *request) mountSource() string {
+// mountFrom returns the source repository of a mount, "" when the request is no mount or names
+// none.
+func (r *request) mountFrom() string {
 	if r.route != routeUploads {
 		return ""
 	}

@@ -11,17 +11,17 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// etag is the entity tag of content: its digest, in quotes.
+// etag returns the entity tag of content: its digest in quotes.
 func etag(d digest.Digest) string { return `"` + d.String() + `"` }
 
-// notModified answers 304 if the client has the content already (RFC 9110,
-// 13.1.2), and reports whether it did.
+// notModified answers 304 if If-None-Match has the digest (RFC 9110, 13.1.2), and reports whether
+// it did.
 func notModified(w *web.Response, r *request, d digest.Digest) bool {
 	values := r.Header["If-None-Match"]
 	if len(values) == 0 || r.Header.Get("If-Match") != "" {
 		return false
 	}
-	for _, tag := range tagList(values) {
+	for _, tag := range entityTags(values) {
 		if tag == "*" || strings.TrimPrefix(tag, "W/") == d.String() {
 			w.WriteHeader(http.StatusNotModified)
 			return true
@@ -30,9 +30,9 @@ func notModified(w *web.Response, r *request, d digest.Digest) bool {
 	return false
 }
 
-// tagList splits the entity tags of a header field. Quotes are taken off, and
-// may be missing, as in what people type: no digest has a comma or a quote.
-func tagList(values []string) []string {
+// entityTags returns the entity tags of a header field without their quotes. Quotes may be missing,
+// as people leave them out: no digest contains a comma or a quote.
+func entityTags(values []string) []string {
 	var tags []string
 	for _, value := range values {
 		for tag := range strings.SplitSeq(value, ",") {
@@ -52,17 +52,17 @@ func tagList(values []string) []string {
 	return tags
 }
 
-// condition reads what a write asks of the tag (RFC 9110, 13.1): If-Match with
-// entity tags or "*", If-None-Match with "*".
+// condition returns the precondition of a write to a tag (RFC 9110, 13.1): If-Match with entity
+// tags or "*", If-None-Match with "*".
 func (r *request) condition() (storage.Condition, error) {
 	var c storage.Condition
 	if values, ok := r.Header["If-Match"]; ok {
-		c.IfMatch = []digest.Digest{} // a list without a usable tag matches nothing
-		for _, tag := range tagList(values) {
+		c.IfMatch = []digest.Digest{} // without a valid entity tag the condition is never true
+		for _, tag := range entityTags(values) {
 			if tag == "*" {
 				c.IfMatchAny = true
 			}
-			// A weak tag, or one that is no digest, equals no digest.
+			// A weak entity tag, or one that is not a digest, never matches.
 			c.IfMatch = append(c.IfMatch, digest.Digest(tag))
 		}
 		if c.IfMatchAny {
@@ -70,7 +70,7 @@ func (r *request) condition() (storage.Condition, error) {
 		}
 	}
 	if values, ok := r.Header["If-None-Match"]; ok {
-		tags := tagList(values)
+		tags := entityTags(values)
 		if len(tags) != 1 || tags[0] != "*" {
 			return c, manifest.Errorf(errParameter, "a write takes If-None-Match only as *, which means that the tag must not exist")
 		}

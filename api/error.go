@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// The codes of the OCI distribution spec and of Docker's registry API.
+// The error codes of the OCI distribution spec and of Docker's registry API.
 const (
 	codeBlobUnknown         = "BLOB_UNKNOWN"
 	codeBlobUploadInvalid   = "BLOB_UPLOAD_INVALID"
@@ -37,38 +37,38 @@ const (
 	codeUnsupported         = "UNSUPPORTED"
 )
 
-// The errors that are this package's own.
+// The errors of this package.
 var (
-	errNoRoute      = errors.New("no such path")
-	errLongPath     = errors.New("path too long")
-	errMethod       = errors.New("method not allowed here")
-	errMisdirected  = errors.New("not a name of this registry")
-	errCrossOrigin  = errors.New("cross-origin request denied")
-	errForbidden    = errors.New("access denied")
-	errParameter    = errors.New("parameter invalid")
-	errPagination   = errors.New("number of results invalid")
-	errTooLarge     = errors.New("manifest too large")
-	errRange        = errors.New("range not satisfiable")
-	errRanges       = errors.New("too many ranges")
-	errBusy         = errors.New("too many manifests at once, try again")
-	errStalled      = errors.New("the request's body stood still for too long, or came too slowly")
-	errStopping     = errors.New("the registry is stopping")
-	errUnauthorized = errors.New("authentication required")
-	errTooMany      = errors.New("too many requests")
-	errGrant        = errors.New("grant type not supported")
+	errNoRoute          = errors.New("no such path")
+	errLongPath         = errors.New("path too long")
+	errMethodNotAllowed = errors.New("method not allowed here")
+	errMisdirected      = errors.New("not a name of this registry")
+	errCrossOrigin      = errors.New("cross-origin request denied")
+	errForbidden        = errors.New("access denied")
+	errParameter        = errors.New("parameter invalid")
+	errPagination       = errors.New("number of results invalid")
+	errManifestTooLarge = errors.New("manifest too large")
+	errRange            = errors.New("range not satisfiable")
+	errTooManyRanges    = errors.New("too many ranges")
+	errNoMemory         = errors.New("too many manifests at once, try again")
+	errStalled          = errors.New("the request's body stood still for too long, or came too slowly")
+	errStopping         = errors.New("the registry is stopping")
+	errUnauthorized     = errors.New("authentication required")
+	errTooManyLogins    = errors.New("too many requests")
+	errGrantType        = errors.New("grant type not supported")
 )
 
-// problem is how a kind of error is answered.
+// problem is the answer to one kind of error.
 type problem struct {
-	kind    error
-	status  int
-	code    string
-	logged  bool // the operator has to know
-	waiting int  // seconds after which a client may try again; 0 for none
+	kind       error
+	status     int
+	code       string
+	logged     bool // the operator needs to know
+	retryAfter int  // seconds; 0 for no Retry-After
 }
 
-// problems are tried in order. Their text is the kind's, unless the error is a
-// manifest.Error, which has its own.
+// problems are tried in order. The message is that of the manifest.Error, if there is one, or else
+// the text of the kind.
 var problems = []problem{
 	{storage.ErrBlobUnknown, http.StatusNotFound, codeBlobUnknown, false, 0},
 	{storage.ErrManifestUnknown, http.StatusNotFound, codeManifestUnknown, false, 0},
@@ -95,78 +95,77 @@ var problems = []problem{
 
 	{errNoRoute, http.StatusNotFound, codeNameUnknown, false, 0},
 	{errLongPath, http.StatusRequestURITooLong, codeNameInvalid, false, 0},
-	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
+	{errMethodNotAllowed, http.StatusMethodNotAllowed, codeUnsupported, false, 0},
 	{errMisdirected, http.StatusMisdirectedRequest, codeDenied, false, 0},
 	{errCrossOrigin, http.StatusForbidden, codeDenied, false, 0},
 	{errForbidden, http.StatusForbidden, codeDenied, false, 0},
 	{errUnauthorized, http.StatusUnauthorized, codeUnauthorized, false, 0},
 	{errParameter, http.StatusBadRequest, codeUnsupported, false, 0},
-	{errGrant, http.StatusBadRequest, codeUnsupported, false, 0},
+	{errGrantType, http.StatusBadRequest, codeUnsupported, false, 0},
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
-	{errTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
+	{errManifestTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
 	{ErrAuditFull, http.StatusServiceUnavailable, codeUnavailable, true, 5},
-	{errRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},
-	{errBusy, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
-	{errTooMany, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
+	{errTooManyRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},
+	{errNoMemory, http.StatusServiceUnavailable, codeTooManyRequests, true, 5},
+	{errTooManyLogins, http.StatusTooManyRequests, codeTooManyRequests, false, 1},
 }
 
-// withheld are the errors that tell what a repository has, and what a client is told instead that
-// may not pull from it.
-var withheld = map[error]string{
+// messageWithoutPull replaces the message and detail of an error that would disclose content of a
+// repository to a caller who may not pull from it.
+var messageWithoutPull = map[error]string{
 	storage.ErrDenied:       "other content of the repository needs this: delete that first (which, only those are told who may pull)",
 	storage.ErrPrecondition: "the condition of the request does not hold (what is there, only those are told who may pull)",
 }
 
-// failure is one error of the spec's JSON body.
+// failure is one error of the error body in the spec.
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Detail  any    `json:"detail,omitempty"`
 }
 
-// errorBody is the body of an error: the spec's and, at the token endpoint, OAuth's
-// too (RFC 6749, 5.2).
+// errorBody is the body of an error. The token endpoint adds OAuth's fields (RFC 6749, 5.2).
 type errorBody struct {
 	Errors      []failure `json:"errors"`
 	OAuth       string    `json:"error,omitempty"`
 	Description string    `json:"error_description,omitempty"`
 }
 
-// answer turns an error into status, code and body. An error that problems does
-// not know goes whole into the log and not at all to the client.
+// answer sends the answer to an error. The text of an unknown error is logged and not sent to the
+// client.
 func (a *API) answer(w *web.Response, r *request, err error) {
 	if w.Status() != 0 {
-		// The header is out, with the promise of a body that will not come.
+		// The header is sent already, so the answer can only be cut.
 		w.Fail(err)
 		return
 	}
-	a.releaseAudit(r) // an error is no write, and its answer may wait for the rest of a body
+	a.releaseAudit(r) // nothing was written; do not hold room while the body is drained
 	err = r.bodyError(err)
 	p, known := classify(err)
 	switch {
 	case r.Context().Err() != nil && (!known || errors.Is(err, r.Context().Err())):
-		w.Gone(err) // no client is left to read an answer
+		w.ClientGone(err) // the client has left
 		return
 	case !known:
-		a.logFault(slog.LevelError, "internal error", r, err)
+		a.logError(slog.LevelError, "internal error", r, err)
 	case p.logged:
-		a.logFault(slog.LevelWarn, p.kind.Error(), r, err)
+		a.logError(slog.LevelWarn, p.kind.Error(), r, err)
 	}
-	if p.waiting > 0 && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", strconv.Itoa(p.waiting))
+	if p.retryAfter > 0 && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	// These speak of what would have been answered.
+	// These fields were set for the successful answer.
 	for _, name := range []string{"Accept-Ranges", "Content-Length", "Docker-Content-Digest", "Etag", "Link", "Oci-Filters-Applied"} {
 		w.Header().Del(name)
 	}
-	told := explain(err, p)
-	if text, ok := withheld[p.kind]; ok && !a.mayPull(r) {
+	told := failureOf(err, p)
+	if text, ok := messageWithoutPull[p.kind]; ok && !a.mayPull(r) {
 		told.Message, told.Detail = text, nil
 	}
 	body := errorBody{Errors: []failure{told}}
-	if r.oauth {
+	if r.oauthErrors {
 		body.OAuth, body.Description = oauthCode(p), body.Errors[0].Message
 	}
 	if err := writeJSON(w, p.status, "application/json", body); err != nil {
@@ -174,7 +173,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	}
 }
 
-// bodyError says why a body ended early, where we know it.
+// bodyError returns the reason for which the server ended the body, or else err.
 func (r *request) bodyError(err error) error {
 	if r.body == nil || !errors.Is(err, storage.ErrClientBody) {
 		return err
@@ -197,7 +196,8 @@ func classify(err error) (p problem, known bool) {
 	return problem{errors.New("internal error"), http.StatusInternalServerError, codeUnknown, true, 0}, false
 }
 
-func explain(err error, p problem) failure {
+// failureOf returns the failure that the client receives.
+func failureOf(err error, p problem) failure {
 	f := failure{Code: p.code, Message: p.kind.Error()}
 	if e, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(e, p.kind) {
 		f.Message, f.Detail = e.Message, e.Detail
@@ -205,7 +205,7 @@ func explain(err error, p problem) failure {
 	return f
 }
 
-// writeJSON sends v whole, with its length.
+// writeJSON sends v with its Content-Length.
 func writeJSON(w *web.Response, status int, mediaType string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {

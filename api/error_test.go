@@ -21,18 +21,18 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// failing is a registry that answers with an error.
-type failing struct {
+// failingRegistry is a registry that returns an error.
+type failingRegistry struct {
 	Registry
 	err error
 }
 
-func (f failing) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
+func (f failingRegistry) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
 	return storage.Blob{}, f.err
 }
 
-// TestErrors answers each kind of error, as it is, wrapped, and with a message
-// and detail of its own.
+// TestErrors answers each kind of error: unchanged, wrapped, and as a manifest.Error with a message
+// and detail.
 func TestErrors(t *testing.T) {
 	d := sha256Of("x")
 	for _, p := range problems {
@@ -45,7 +45,7 @@ func TestErrors(t *testing.T) {
 			manifest.Errorf(p.kind, "what is wrong"),
 			fmt.Errorf("asking for a blob: %w", &manifest.Error{Kind: p.kind, Message: "what is wrong", Detail: []string{"this"}}),
 		} {
-			s := serveRegistry(t, failing{err: err}, Options{})
+			s := serveRegistry(t, failingRegistry{err: err}, Options{})
 			c := exchangeCase{Name: err.Error(), Method: "GET", URL: "/v2/a/blobs/" + d, WantCode: p.status, WantError: p.code}
 			var e *manifest.Error
 			if errors.As(err, &e) && e.Detail != nil {
@@ -55,7 +55,7 @@ func TestErrors(t *testing.T) {
 			if strings.Contains(body, "asking") || e != nil && !strings.Contains(body, "what is wrong") {
 				t.Errorf("%v: %s", err, body)
 			}
-			if (resp.Header.Get("Retry-After") != "") != (p.waiting > 0) {
+			if (resp.Header.Get("Retry-After") != "") != (p.retryAfter > 0) {
 				t.Errorf("%v: Retry-After is %q", err, resp.Header.Get("Retry-After"))
 			}
 			if logged := strings.Contains(s.log.String(), `"error":`); logged != p.logged {
@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestCodes sees that every code of the two lists is in the table.
+// TestCodes checks that every error code of the OCI spec and of Docker is in the table.
 func TestCodes(t *testing.T) {
 	for _, code := range []string{
 		codeBlobUnknown, codeBlobUploadInvalid, codeBlobUploadUnknown, codeDenied, codeDigestInvalid, codeManifestBlobUnknown,
@@ -78,10 +78,10 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// TestInternalError has an error that nobody foresaw: it goes into the log and
-// not to the client, with the id that joins the two.
+// TestInternalError checks that an unknown error is logged and not sent to the client. Both have
+// the id of the request.
 func TestInternalError(t *testing.T) {
-	s := serveRegistry(t, failing{err: errors.New("open /var/secret: permission denied")}, Options{})
+	s := serveRegistry(t, failingRegistry{err: errors.New("open /var/secret: permission denied")}, Options{})
 	resp, body := s.exchange(exchangeCase{
 		Name: "internal", Method: "GET", URL: "/v2/a/blobs/" + sha256Of("x") + "?secret=1", WantCode: 500, WantError: "UNKNOWN",
 		WantBody: `{"errors":[{"code":"UNKNOWN","message":"internal error"}]}`, WantHeader: header{"Etag": absent},
@@ -95,10 +95,10 @@ func TestInternalError(t *testing.T) {
 	}
 }
 
-// TestPanic has a bug in a handler: the connection ends and the server does not.
+// TestPanic has a handler panic: the connection is closed and the server goes on.
 func TestPanic(t *testing.T) {
 	s := serveRegistry(t, nil, Options{}) // every call to it panics
-	if said := ended(s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
+	if said := readUntilClosed(s.dial("GET /v2/a/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n")); said != "" {
 		t.Errorf("answered %q", said)
 	}
 	s.log.await(`"msg":"request"`, `"status":500`, `"route":"tags"`)
@@ -142,7 +142,7 @@ func TestLog(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	s := newSite(t, Options{})
 	payload, _ := s.pushImage("team/app", "v1", "")
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "manifest", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200},
 		{Name: "manifest", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200},
 		{Name: "head", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200},
@@ -182,7 +182,7 @@ berth_http_requests_in_flight 0
 
 // TestClientGone has a client leave while storage works.
 func TestClientGone(t *testing.T) {
-	s := serveRegistry(t, gone{}, Options{})
+	s := serveRegistry(t, waitingRegistry{}, Options{})
 	conn := s.dial("GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	conn.Close()
 	s.log.await(`"route":"blob"`, `"status":499`)
@@ -191,18 +191,18 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-// gone is a registry that works until the client leaves.
-type gone struct{ Registry }
+// waitingRegistry is a registry that waits until the client leaves.
+type waitingRegistry struct{ Registry }
 
-func (gone) Blob(ctx context.Context, _ string, _ digest.Digest) (storage.Blob, error) {
+func (waitingRegistry) Blob(ctx context.Context, _ string, _ digest.Digest) (storage.Blob, error) {
 	<-ctx.Done()
 	return storage.Blob{}, fmt.Errorf("reading rows: %w", ctx.Err())
 }
 
-// TestDefaults makes an API of nothing but a registry and a policy.
+// TestDefaults makes an API with nothing but a registry and a policy.
 func TestDefaults(t *testing.T) {
 	a := New(nil, Options{Policy: auth.Open{}, Version: "1.2"})
-	r := &recorder{quietWriter: quietWriter{make(http.Header)}}
+	r := &readFromRecorder{quietWriter: quietWriter{make(http.Header)}}
 	req, err := http.NewRequest("GET", "/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -216,8 +216,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestErrorsAreShort makes errors of what is long. Clients bound what they read of an
-// answer to a failure, the tightest at 8 KiB, and show nothing of JSON that is cut.
+// TestErrorsAreShort makes errors that contain long texts. Clients limit what they read of an
+// error, the strictest to 8 KiB, and show nothing of truncated JSON.
 func TestErrorsAreShort(t *testing.T) {
 	const most = 8 << 10
 	s := newSite(t, Options{})

@@ -13,14 +13,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// header is a table's notation of a header: one value each.
+// header is the notation of a header in tables, with one value for each field.
 type header map[string]string
 
-// absent is the value of a header field that must not be there.
+// absent is the wanted value of a field that must not be in the answer.
 const absent = "\x00absent"
 
-// exchange is one request and what its answer has to be. In URL and in the
-// values of Header, "{name}" is what an earlier exchange saved under that name.
+// exchangeCase is a request and its wanted answer. "{name}" in URL and in the values of Header
+// stands for the Location that an earlier case saved under that name.
 type exchangeCase struct {
 	Name   string
 	Method string
@@ -31,14 +31,14 @@ type exchangeCase struct {
 	WantCode   int
 	WantHeader header
 	WantBody   string // the whole body; "" for any
-	WantError  string // the code of the error body, and nothing else in it
-	WantDetail string // a part of the error body's detail
+	WantError  string // the code of the only error in the body
+	WantDetail string // a part of that error's detail
 
-	Save string // keeps Location under this name
+	Save string // saves Location under this name
 }
 
-// run has the exchanges one after the other.
-func (s *site) run(cases []exchangeCase) {
+// runCases makes the exchanges one after the other.
+func (s *site) runCases(cases []exchangeCase) {
 	s.t.Helper()
 	for _, c := range cases {
 		s.exchange(c)
@@ -67,7 +67,7 @@ func (s *site) exchange(c exchangeCase) (*http.Response, string) {
 			req.Header.Add(k, value)
 		}
 	}
-	resp, err := s.via.RoundTrip(req)
+	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
 		s.t.Errorf("%s: %s %s: %v", c.Name, c.Method, c.URL, err)
 		return nil, ""
@@ -84,7 +84,7 @@ func (s *site) exchange(c exchangeCase) (*http.Response, string) {
 	return resp, string(got)
 }
 
-// check compares an answer with what it has to be. A failure has the whole exchange, ready to
+// check compares an answer with the wanted one. A failure prints the whole exchange, ready to
 // paste.
 func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 	s.t.Helper()
@@ -93,7 +93,7 @@ func (s *site) check(c exchangeCase, resp *http.Response, body string) {
 	}
 }
 
-// failures returns what is wrong with an answer.
+// failures returns the differences between an answer and the wanted one.
 func (s *site) failures(c exchangeCase, resp *http.Response, body string) (failures []string) {
 	fail := func(format string, args ...any) { failures = append(failures, fmt.Sprintf(format, args...)) }
 	if resp.StatusCode != c.WantCode {
@@ -125,7 +125,7 @@ func (s *site) failures(c exchangeCase, resp *http.Response, body string) (failu
 	return failures
 }
 
-// errorFailures returns what is wrong with the answer of an error.
+// errorFailures returns what is wrong with an error's answer.
 func (c exchangeCase) errorFailures(resp *http.Response, body string) (failures []string) {
 	if t := resp.Header.Get("Content-Type"); t != "application/json" {
 		failures = append(failures, fmt.Sprintf("an error of type %q", t))
@@ -148,7 +148,7 @@ func (c exchangeCase) errorFailures(resp *http.Response, body string) (failures 
 	return failures
 }
 
-// transcript returns an exchange as text: the request as it can be sent again, and its answer.
+// transcript returns an exchange as text, with a request that can be sent again.
 func (s *site) transcript(c exchangeCase, resp *http.Response, body string) string {
 	var b strings.Builder
 	host, fields := "localhost", http.Header{}
@@ -170,7 +170,7 @@ func (s *site) transcript(c exchangeCase, resp *http.Response, body string) stri
 	return strings.ReplaceAll(b.String(), "\r\n", "\n")
 }
 
-// excerpt is a body as a failure has it: not all of a large one.
+// excerpt returns the body for a failure message, shortened if it is long.
 func excerpt(body string) string {
 	const most = 4 << 10
 	if len(body) <= most {
@@ -179,8 +179,8 @@ func excerpt(body string) string {
 	return fmt.Sprintf("%s… (%d bytes)", body[:most], len(body))
 }
 
-// TestFailedExchange: an answer that is not as it should be is told with all that is wrong, and
-// with the exchange as text.
+// TestFailedExchange checks that a wrong answer is reported with each difference, and with the
+// exchange as text.
 func TestFailedExchange(t *testing.T) {
 	s := newSite(t, Options{})
 	s.saved["name"] = "team/app"
@@ -211,7 +211,7 @@ func TestFailedExchange(t *testing.T) {
 // dial opens a connection and sends text.
 func (s *site) dial(text string) net.Conn {
 	s.t.Helper()
-	conn, err := s.conn()
+	conn, err := s.connect()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -222,13 +222,13 @@ func (s *site) dial(text string) net.Conn {
 	return conn
 }
 
-// raw sends text as it stands and reads the answer to it.
-func (s *site) raw(text, method string) (*http.Response, string) {
+// sendRaw sends text unchanged and returns the answer.
+func (s *site) sendRaw(text, method string) (*http.Response, string) {
 	s.t.Helper()
-	return s.answerOn(s.dial(text), method)
+	return s.readAnswer(s.dial(text), method)
 }
 
-func (s *site) answerOn(conn net.Conn, method string) (*http.Response, string) {
+func (s *site) readAnswer(conn net.Conn, method string) (*http.Response, string) {
 	s.t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
@@ -242,7 +242,7 @@ func (s *site) answerOn(conn net.Conn, method string) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// expand replaces "{name}" by what was saved under that name.
+// expand replaces "{name}" by the value that was saved under that name.
 func (s *site) expand(text string) string {
 	for name, value := range s.saved {
 		text = strings.ReplaceAll(text, "{"+name+"}", value)
@@ -253,7 +253,7 @@ func (s *site) expand(text string) string {
 func sha256Of(content string) string { return digest.SHA256.FromString(content).String() }
 func sha512Of(content string) string { return digest.SHA512.FromString(content).String() }
 
-// pushBlob puts a blob into a repository.
+// pushBlob pushes a blob and returns its digest.
 func (s *site) pushBlob(repo, content string) (d string) {
 	s.t.Helper()
 	d = sha256Of(content)
@@ -268,8 +268,8 @@ const (
 	indexType = "application/vnd.oci.image.index.v1+json"
 )
 
-// image returns an image manifest of a config and one layer. more goes in as it
-// stands: `,"annotations":{}`.
+// image returns an image manifest with a config and one layer. more is inserted unchanged before
+// the end, such as `,"annotations":{}`.
 func image(config, layer, more string) string {
 	b, err := json.Marshal(map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": sha256Of(layer), "size": len(layer)})
 	if err != nil {
@@ -282,7 +282,7 @@ func image(config, layer, more string) string {
 	return `{"schemaVersion":2,"mediaType":"` + imageType + `","config":` + string(c) + `,"layers":[` + string(b) + `]` + more + `}`
 }
 
-// pushImage puts an image and its blobs into a repository.
+// pushImage pushes an image and its blobs.
 func (s *site) pushImage(repo, reference, more string) (payload, d string) {
 	s.t.Helper()
 	s.pushBlob(repo, "{}")

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,68 +22,66 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// witness is a registry, and the policy before it, that keep what they were
-// asked for.
-type witness struct {
+// recordingRegistry is a registry and a policy that record their arguments.
+type recordingRegistry struct {
 	Registry
 	t       *testing.T
-	allowed []string // repositories, in the order asked
-	asked   string   // "repository element"
+	decided []string // repositories, in the order of the decisions
+	served  string   // "repository element"
 }
 
-func (w *witness) Decide(_ auth.Identity, _ netip.Addr, _ auth.Permission, repo string) auth.Decision {
-	w.allowed = append(w.allowed, repo)
+func (w *recordingRegistry) Decide(_ auth.Identity, _ netip.Addr, _ auth.Permission, repo string) auth.Decision {
+	w.decided = append(w.decided, repo)
 	return auth.Decision{Allowed: true}
 }
 
-func (w *witness) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (w *recordingRegistry) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (w *witness) AllowsAnonymous() bool { return true }
+func (w *recordingRegistry) AllowsAnonymous() bool { return true }
 
-func (w *witness) saw(repo, element string) {
-	w.asked = repo + " " + element
+func (w *recordingRegistry) record(repo, element string) {
+	w.served = repo + " " + element
 	if err := manifest.CheckName(repo); err != nil {
 		w.t.Errorf("storage was asked for %q: %v", repo, err)
 	}
-	if len(w.allowed) == 0 || w.allowed[len(w.allowed)-1] != repo {
-		w.t.Errorf("storage was asked for %q, the policy for %q", repo, w.allowed)
+	if len(w.decided) == 0 || w.decided[len(w.decided)-1] != repo {
+		w.t.Errorf("storage was asked for %q, the policy for %q", repo, w.decided)
 	}
 }
 
-func (w *witness) Manifest(_ context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
-	w.saw(repo, ref.String())
+func (w *recordingRegistry) Manifest(_ context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
+	w.record(repo, ref.String())
 	if again, err := manifest.ParseReference(ref.String()); err != nil || again != ref {
 		w.t.Errorf("storage was asked for reference %q: %v", ref, err)
 	}
 	return storage.Manifest{}, storage.ErrManifestUnknown
 }
 
-func (w *witness) Blob(_ context.Context, repo string, d digest.Digest) (storage.Blob, error) {
-	w.saw(repo, d.String())
+func (w *recordingRegistry) Blob(_ context.Context, repo string, d digest.Digest) (storage.Blob, error) {
+	w.record(repo, d.String())
 	if _, err := manifest.ParseDigest(d.String()); err != nil {
 		w.t.Error(err)
 	}
 	return storage.Blob{}, storage.ErrBlobUnknown
 }
 
-func (w *witness) Upload(_ context.Context, _, repo, id string) (storage.Upload, error) {
-	w.saw(repo, id)
+func (w *recordingRegistry) Upload(_ context.Context, _, repo, id string) (storage.Upload, error) {
+	w.record(repo, id)
 	return storage.Upload{ID: id}, nil
 }
 
-func (w *witness) Tags(_ context.Context, repo, _ string, _ int) ([]string, error) {
-	w.saw(repo, "")
+func (w *recordingRegistry) Tags(_ context.Context, repo, _ string, _ int) ([]string, error) {
+	w.record(repo, "")
 	return nil, storage.ErrNameUnknown
 }
 
-func (w *witness) ReferrersExtent(_ context.Context, q storage.ReferrerQuery, _ digest.Digest, _, _ int) (storage.Extent, error) {
-	w.saw(q.Repo, q.Subject.String())
+func (w *recordingRegistry) ReferrersExtent(_ context.Context, q storage.ReferrerQuery, _ digest.Digest, _, _ int) (storage.Extent, error) {
+	w.record(q.Repo, q.Subject.String())
 	return storage.Extent{}, nil
 }
 
-// FuzzPath asks for any path. What reaches storage is well-formed, is what the
-// policy was asked for, and is what stands in the path; nothing is redirected,
-// and every refusal is JSON.
+// FuzzPath requests any path. What reaches storage is well-formed, was decided by the policy, and
+// is in the path. Paths are not redirected, and every error is JSON.
 func FuzzPath(f *testing.F) {
 	for _, path := range []string{
 		"/v2/", "/v2", "/v2/_catalog", "/v2/a/tags/list", "/v2/a/b/manifests/v1", "/v2/a/blobs/uploads/x", "/v2/a/blobs/uploads/",
@@ -94,9 +93,9 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil || u.Host != "" || u.Opaque != "" || u.RawQuery != "" {
-			return // net/http refuses it, or it is more than a path
+			return // net/http refuses it, or it is not only a path
 		}
-		w := &witness{t: t}
+		w := &recordingRegistry{t: t}
 		a := New(w, Options{Policy: w})
 		r := httptest.NewRecorder()
 		a.serve(r, &http.Request{Method: "GET", URL: u, Host: "localhost", Header: http.Header{}})
@@ -106,7 +105,7 @@ func FuzzPath(f *testing.F) {
 		if r.Code >= 400 && u.Path != "/readyz" && (r.Header().Get("Content-Type") != "application/json" || !json.Valid(r.Body.Bytes())) {
 			t.Errorf("%q is answered %d %q", path, r.Code, r.Body)
 		}
-		repo, element, found := strings.Cut(w.asked, " ")
+		repo, element, found := strings.Cut(w.served, " ")
 		if !found {
 			return
 		}
@@ -119,7 +118,42 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// FuzzContentRange reads any range of a chunk, and its own way of writing one.
+// FuzzTemplate compares each template with the regular expression that says the same.
+func FuzzTemplate(f *testing.F) {
+	for _, path := range []string{
+		"/v2/", "/v2", "/v2//", "/v2/_catalog", "/v2/a/tags/list", "/v2//tags/list", "/v2/a/tags/list/", "/v2/a/b/manifests/v1",
+		"/v2/manifests/v1", "/v2//manifests/manifests/v1", "/v2/a/manifests/", "/v2/a/blobs/uploads", "/v2/a/blobs/uploads/",
+		"/v2/a/blobs/uploads//", "/v2/a/blobs/uploads/blobs/uploads/x", "/v2/blobs/uploads/x", "/v2/a/blobs/x", "/livez", "/livez/", "",
+	} {
+		f.Add(path)
+	}
+	replacer := strings.NewReplacer("{name}", "(?P<name>.+)", "{element}", "(?P<element>[^/]+)", "{/}", "/?")
+	expressions := map[string]*regexp.Regexp{}
+	for _, row := range append(routes(), authRoutes()...) {
+		expressions[row.path] = regexp.MustCompile("^" + replacer.Replace(row.path) + "$")
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		if strings.Contains(path, "\n") { // which no escaped path has
+			return
+		}
+		for form, expression := range expressions {
+			var wantName, wantElement string
+			m := expression.FindStringSubmatch(path)
+			if i := expression.SubexpIndex("name"); m != nil && i > 0 {
+				wantName = m[i]
+			}
+			if i := expression.SubexpIndex("element"); m != nil && i > 0 {
+				wantElement = m[i]
+			}
+			name, element, ok := parseTemplate(form).match(path)
+			if ok != (m != nil) || ok && (name != wantName || element != wantElement) {
+				t.Errorf("%s of %q is %q, %q, %v; want %q, %q, %v", form, path, name, element, ok, wantName, wantElement, m != nil)
+			}
+		}
+	})
+}
+
+// FuzzContentRange parses any range of a chunk, and formats valid ones again.
 func FuzzContentRange(f *testing.F) {
 	for _, s := range []string{"0-0", "5-99", "bytes 0-9/10", "bytes=1-2", "bytes 0-9/*", "-1-2", "1--2", "9223372036854775807-9223372036854775807", "0x1-2", "+1-2", " 1-2", "1-2-3"} {
 		f.Add(s)
@@ -150,13 +184,13 @@ type oneBlob struct {
 func (o oneBlob) Blob(context.Context, string, digest.Digest) (storage.Blob, error) {
 	open := func(context.Context) (io.ReadSeekCloser, error) {
 		r := strings.NewReader(o.content)
-		return broken{r, r, io.NopCloser(nil)}, nil
+		return failingContent{r, r, io.NopCloser(nil)}, nil
 	}
 	return storage.NewBlob(digest.FromString(o.content), int64(len(o.content)), open), nil
 }
 
-// FuzzRange asks for any range of a blob. A part is the part that its header
-// says; a refusal is JSON and says how long the blob is.
+// FuzzRange requests any range of a blob. A partial answer has the bytes in its Content-Range. An
+// error is JSON and has the blob's size.
 func FuzzRange(f *testing.F) {
 	for _, s := range []string{"bytes=0-0", "bytes=1-", "bytes=-1", "bytes=0-1,3-4", "bytes=5-1", "bytes=99-", "bytes=--1", "bytes=", "lines=1-2", "bytes=0-9223372036854775808"} {
 		f.Add(s, "0123456789")
@@ -196,8 +230,8 @@ func FuzzRange(f *testing.F) {
 	})
 }
 
-// FuzzPages lists tags with any n and last. Following the Links gives each tag
-// after last once.
+// FuzzPages lists tags with any n and last. Following the Links returns each tag after last exactly
+// once.
 func FuzzPages(f *testing.F) {
 	for _, q := range []string{"", "n=0", "n=1", "n=3&last=v000001", "n=1000000000000000000000", "last=%00", "n=-1", "n=2&last=%22%3E%3B", "last=v&n=1", "n=1&n=2", "n=%31"} {
 		f.Add(q, uint16(7))
@@ -234,7 +268,7 @@ func FuzzPages(f *testing.F) {
 				t.Errorf("%q has %d tags", next, len(page.Tags))
 			}
 			got = append(got, page.Tags...)
-			next = nextOf(t, r.Result())
+			next = nextLink(t, r.Result())
 		}
 		var want []string
 		for i := range int(total) {
@@ -251,7 +285,7 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
-// sortedTags lists tags after any last.
+// sortedTags is a registry that lists tags.
 type sortedTags struct {
 	Registry
 	total int

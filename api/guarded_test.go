@@ -35,8 +35,8 @@ const (
 	grace    = time.Hour
 )
 
-// usual is the policy of a gated site.
-const usual = `
+// usualPolicy is the policy of a guardedSite.
+const usualPolicy = `
 policy:
   - {name: public, who: [anonymous, authenticated], repos: ["public/**"], allow: [pull]}
   - {name: own, who: [authenticated], repos: ["{user}/**"], allow: [push, delete]}
@@ -46,27 +46,27 @@ policy:
   - {name: ci, who: ["oidc:ci"], repos: ["ci/**"], allow: [push]}
 `
 
-// gated is a site with users, tokens, and a policy that can change: everything
-// but the server's socket is what the program has.
+// guardedSite is a site with users, tokens, and a policy that can be replaced. It has the parts of
+// the program, except that clients connect without TLS.
 //
-// Its users are alice (of the group team), bob and carol, whose passwords are
-// "password of alice" and so on; and there is a robot, deployer.
-type gated struct {
+// Its users are alice (of the group team), bob and carol, whose passwords are "password of alice"
+// and so on. Its robot is deployer.
+type guardedSite struct {
 	*site
 	db     *db.DB
 	rows   *rows.DB // in db
 	clock  *clock
-	policy *changing
+	policy *replaceablePolicy
 	ci     *authtest.Provider
-	audit  *auditor
+	audit  *testAuditor
 
-	accounts map[string]int64 // by kind and name
+	accounts map[string]int64 // ids, by kind and name
 
 	mu      sync.Mutex
-	secrets map[string]string // what must not be in any log, and what it is
+	secrets map[string]string // secrets that must not be in any log, with their descriptions
 }
 
-// clock is a clock that a test moves.
+// clock is a clock that the test advances.
 type clock struct {
 	base  time.Time
 	ahead atomic.Int64
@@ -75,46 +75,46 @@ type clock struct {
 func (c *clock) Now() time.Time          { return c.base.Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// changing is a policy that a test replaces.
-type changing struct {
-	p       atomic.Pointer[policy.Policy]
-	issuers string // the section of the file, which each policy has
-	asked   atomic.Int64
+// replaceablePolicy is a policy that the test replaces.
+type replaceablePolicy struct {
+	current   atomic.Pointer[policy.Policy]
+	issuers   string       // section of the policy file, prepended to every policy
+	decisions atomic.Int64 // number of decisions made
 }
 
-func (c *changing) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
-	c.asked.Add(1)
-	return c.p.Load().Decide(id, from, p, repo)
+func (c *replaceablePolicy) Decide(id auth.Identity, from netip.Addr, p auth.Permission, repo string) auth.Decision {
+	c.decisions.Add(1)
+	return c.current.Load().Decide(id, from, p, repo)
 }
 
-func (c *changing) View(id auth.Identity, from netip.Addr) auth.View {
-	v := c.p.Load().View(id, from)
+func (c *replaceablePolicy) View(id auth.Identity, from netip.Addr) auth.View {
+	v := c.current.Load().View(id, from)
 	if allows := v.Allows; allows != nil {
 		v.Allows = func(repo string) bool {
-			c.asked.Add(1)
+			c.decisions.Add(1)
 			return allows(repo)
 		}
 	}
 	return v
 }
 
-func (c *changing) AllowsAnonymous() bool { return c.p.Load().AllowsAnonymous() }
+func (c *replaceablePolicy) AllowsAnonymous() bool { return c.current.Load().AllowsAnonymous() }
 
-func (c *changing) set(t testing.TB, text string) {
+func (c *replaceablePolicy) set(t testing.TB, text string) {
 	t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte(c.issuers+text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.p.Store(p)
+	c.current.Store(p)
 }
 
-// authParts are what an Auth needs, in memory.
+// authParts are an Auth and the parts that it was made from, in memory.
 type authParts struct {
 	db     *db.DB
 	rows   *rows.DB // in db
 	clock  *clock
-	policy *changing
+	policy *replaceablePolicy
 	ci     *authtest.Provider
 	auth   *Auth
 }
@@ -122,15 +122,15 @@ type authParts struct {
 func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 	t.Helper()
 	ctx := context.Background()
-	p := authParts{clock: &clock{base: time.Now()}, policy: &changing{}, ci: authtest.NewProvider(t)}
+	p := authParts{clock: &clock{base: time.Now()}, policy: &replaceablePolicy{}, ci: authtest.NewProvider(t)}
 	p.ci.Now = p.clock.Now
 	p.policy.issuers = fmt.Sprintf("issuers:\n  - {name: ci, url: %q, audiences: [%q], match: {repository: 'acme/*'}, identity: '{claims.repository}', ca: %q}\n",
 		p.ci.URL, "https://"+service, p.ci.CAFile)
-	p.policy.set(t, usual)
+	p.policy.set(t, usualPolicy)
 	var err error
 	p.db = dbtest.Open(t, dbtest.Memory)
 	p.rows = rows.New(p.db)
-	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.p.Load().Issuers() }, Now: p.clock.Now})
+	source := oidc.New(oidc.Options{Issuers: func() []auth.Issuer { return p.policy.current.Load().Issuers() }, Now: p.clock.Now})
 	p.auth = &Auth{}
 	logins := login.Options{Rows: p.rows, CI: source, CITokens: source, Now: p.clock.Now}
 	for _, change := range changes {
@@ -148,17 +148,17 @@ func newAuthParts(t testing.TB, changes ...func(*login.Options)) authParts {
 	return p
 }
 
-// newGated serves a registry to its users, and looks, in the end, for secrets in
-// all that was logged. The changes are to what its logins are made with.
-func newGated(t *testing.T, o Options, changes ...func(*login.Options)) *gated {
+// newGuardedSite serves a registry with users. When the test ends it looks for secrets in all that
+// was logged. changes are applied to the options of the logins.
+func newGuardedSite(t *testing.T, o Options, changes ...func(*login.Options)) *guardedSite {
 	t.Helper()
-	return gate(t, newRegistry(t, "mem://", storage.Options{}), o, changes...)
+	return serveGuarded(t, newRegistry(t, "mem://", storage.Options{}), o, changes...)
 }
 
-func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Options)) *gated {
+func serveGuarded(t *testing.T, registry Registry, o Options, changes ...func(*login.Options)) *guardedSite {
 	t.Helper()
 	parts := newAuthParts(t, changes...)
-	g := &gated{db: parts.db, rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
+	g := &guardedSite{db: parts.db, rows: parts.rows, clock: parts.clock, policy: parts.policy, ci: parts.ci, secrets: make(map[string]string), accounts: make(map[string]int64),
 		audit: newAuditor()}
 	o.Auth, o.Policy, o.Now = parts.auth, parts.policy, parts.clock.Now
 	o.Audit = g.audit
@@ -166,28 +166,28 @@ func gate(t *testing.T, registry Registry, o Options, changes ...func(*login.Opt
 	for name, groups := range map[string][]string{"alice": {"team"}, "bob": nil, "carol": nil} {
 		g.addUser(name, groups...)
 	}
-	g.account("robot", "deployer", "")
+	g.addAccount("robot", "deployer", "")
 	keys, err := g.rows.SigningKeys(g.t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		g.secret(k.PEM, "signing key")
+		g.keepSecret(k.PEM, "signing key")
 	}
 	t.Cleanup(g.checkLogs)
 	return g
 }
 
-// secret notes what must not be logged.
-func (g *gated) secret(s, what string) string {
+// keepSecret registers a secret that must not be logged, and returns it.
+func (g *guardedSite) keepSecret(s, what string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.secrets[s] = what
 	return s
 }
 
-// checkLogs looks for secrets in the logs, as they are and as JSON and URLs have them.
-func (g *gated) checkLogs() {
+// checkLogs looks for secrets in the logs: unchanged, and escaped as in JSON and URLs.
+func (g *guardedSite) checkLogs() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name, text := range map[string]string{"log": g.log.String(), "audit": g.audit.String()} {
@@ -205,13 +205,13 @@ func (g *gated) checkLogs() {
 
 func passwordOf(name string) string { return "password of " + name }
 
-func (g *gated) addUser(name string, groups ...string) int64 {
+func (g *guardedSite) addUser(name string, groups ...string) int64 {
 	g.t.Helper()
-	return g.account("user", name, g.secret(passwordOf(name), "password of "+name[:1]+"…"), groups...)
+	return g.addAccount("user", name, g.keepSecret(passwordOf(name), "password of "+name[:1]+"…"), groups...)
 }
 
-// account makes an account; without a password nobody logs in to it by one.
-func (g *gated) account(kind, name, password string, groups ...string) (id int64) {
+// addAccount creates an account. With an empty password there is no login by password.
+func (g *guardedSite) addAccount(kind, name, password string, groups ...string) (id int64) {
 	g.t.Helper()
 	a := rows.Account{Kind: kind, Name: name, Groups: groups, CreatedAt: g.clock.Now().UnixMicro()}
 	if password != "" {
@@ -225,31 +225,31 @@ func (g *gated) account(kind, name, password string, groups ...string) (id int64
 	return id
 }
 
-func (g *gated) hash(password string) string {
+func (g *guardedSite) hash(password string) string {
 	g.t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return g.secret(string(hash), "hash of a password")
+	return g.keepSecret(string(hash), "hash of a password")
 }
 
-func (g *gated) tx(fn func(tx *rows.Tx) error) {
+func (g *guardedSite) tx(fn func(tx *rows.Tx) error) {
 	g.t.Helper()
 	if err := g.rows.Tx(context.Background(), fn); err != nil {
 		g.t.Fatal(err)
 	}
 }
 
-// personal makes a token of an account, for 90 days.
-func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
+// addToken creates a personal or robot token that is valid for 90 days.
+func (g *guardedSite) addToken(kind, name, scope string) (secret string, id int64) {
 	g.t.Helper()
 	of := login.PersonalToken
 	if kind == "robot" {
 		of = login.RobotToken
 	}
 	secret, hash := login.NewSecret(of)
-	g.secret(secret, "token of "+kind)
+	g.keepSecret(secret, "token of "+kind)
 	now, owner := g.clock.Now(), g.accounts[kind+" "+name]
 	g.tx(func(tx *rows.Tx) (err error) {
 		id, err = tx.CreateAuthToken(rows.AuthToken{
@@ -261,9 +261,9 @@ func (g *gated) personal(kind, name, scope string) (secret string, id int64) {
 	return secret, id
 }
 
-// idToken is what the CI service gives a job of a repository.
-func (g *gated) idToken(repository string) string {
-	return g.secret(g.ci.Sign(map[string]any{"sub": "job of " + repository, "aud": "https://" + service, "repository": repository, "jti": time.Now().String()}), "id_token")
+// idToken returns the ID token of a job of a repository.
+func (g *guardedSite) idToken(repository string) string {
+	return g.keepSecret(g.ci.Sign(map[string]any{"sub": "job of " + repository, "aud": "https://" + service, "repository": repository, "jti": time.Now().String()}), "id_token")
 }
 
 func basicHeader(name, secret string) header {
@@ -276,7 +276,7 @@ func passwordHeader(name string) header { return basicHeader(name, passwordOf(na
 
 func bearerHeader(token string) header { return header{"Authorization": "Bearer " + token} }
 
-// with is a header with more fields.
+// with returns the header with the fields of more.
 func (h header) with(more header) header {
 	all := header{}
 	for _, one := range []header{h, more} {
@@ -287,8 +287,8 @@ func (h header) with(more header) header {
 	return all
 }
 
-// issued is an answer of the token endpoint.
-type issued struct {
+// tokenResponse is an answer of the token endpoint.
+type tokenResponse struct {
 	Token       string
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int64  `json:"expires_in"`
@@ -298,45 +298,45 @@ type issued struct {
 	Username    string
 }
 
-// ask asks for a token with GET.
-func (g *gated) ask(credentials header, scopes ...string) (issued, *http.Response) {
+// requestToken requests a registry token with GET.
+func (g *guardedSite) requestToken(credentials header, scopes ...string) (tokenResponse, *http.Response) {
 	g.t.Helper()
 	q := url.Values{"service": {service}, "scope": scopes}
 	resp, body := g.exchange(exchangeCase{Name: "ask for a token", Method: "GET", URL: tokenPath + "?" + q.Encode(), Header: credentials, WantCode: 200,
 		WantHeader: header{"Content-Type": "application/json", "Cache-Control": "no-store"}})
-	return g.readIssued(body), resp
+	return g.parseTokenResponse(body), resp
 }
 
-func (g *gated) readIssued(body string) issued {
+func (g *guardedSite) parseTokenResponse(body string) tokenResponse {
 	g.t.Helper()
-	var i issued
+	var i tokenResponse
 	if err := json.Unmarshal([]byte(body), &i); err != nil {
 		g.t.Fatalf("%q: %v", body, err)
 	}
 	for _, token := range []string{i.Token, i.AccessToken} {
 		if token != "" {
-			g.secret(token, "issued token")
+			g.keepSecret(token, "issued token")
 		}
 	}
 	return i
 }
 
-// tokenOf is the header of a user with a token for scopes.
-func (g *gated) tokenOf(name string, scopes ...string) header {
+// tokenHeader returns a header with a registry token for a user.
+func (g *guardedSite) tokenHeader(name string, scopes ...string) header {
 	g.t.Helper()
-	i, _ := g.ask(passwordHeader(name), scopes...)
+	i, _ := g.requestToken(passwordHeader(name), scopes...)
 	return bearerHeader(i.Token)
 }
 
-// anonymousToken is the header of nobody with a token for scopes.
-func (g *gated) anonymousToken(scopes ...string) header {
+// anonymousTokenHeader returns a header with an anonymous registry token.
+func (g *guardedSite) anonymousTokenHeader(scopes ...string) header {
 	g.t.Helper()
-	i, _ := g.ask(nil, scopes...)
+	i, _ := g.requestToken(nil, scopes...)
 	return bearerHeader(i.Token)
 }
 
-// accessIn is what a token that was issued gives, as a scope.
-func (g *gated) accessIn(i issued) string {
+// accessOf returns the access of an issued registry token, as a scope.
+func (g *guardedSite) accessOf(i tokenResponse) string {
 	g.t.Helper()
 	version, err := g.API.auth.Logins.Version(context.Background())
 	if err != nil {
@@ -349,8 +349,8 @@ func (g *gated) accessIn(i issued) string {
 	return scopeText(grant.Access)
 }
 
-// challengeOf is the challenge that is expected, of the site's own address.
-func (g *gated) challengeOf(scope, problem string) string {
+// challenge returns the challenge that is wanted for the site's own address.
+func (g *guardedSite) challenge(scope, problem string) string {
 	text := `Bearer realm="http://` + g.addr + tokenPath + `",service="` + service + `"`
 	if scope != "" {
 		text += `,scope="` + scope + `"`
@@ -361,16 +361,16 @@ func (g *gated) challengeOf(scope, problem string) string {
 	return text
 }
 
-// get asks for a path and says what came: the status, or the body of the answer where it matters.
-func (g *gated) status(method, path string, h header, body string) int {
+// status sends a request and returns the status of its answer.
+func (g *guardedSite) status(method, path string, h header, body string) int {
 	g.t.Helper()
 	resp, _ := g.do(method, path, h, body)
 	return resp.StatusCode
 }
 
-// do has one exchange about which nothing is expected, and sees that nothing secret
-// that the request showed comes back.
-func (g *gated) do(method, path string, h header, body string) (*http.Response, string) {
+// do sends a request and returns the answer. It checks only that the answer does not contain the
+// secret in the request's Authorization.
+func (g *guardedSite) do(method, path string, h header, body string) (*http.Response, string) {
 	g.t.Helper()
 	req, err := http.NewRequest(method, "http://"+g.addr+path, strings.NewReader(body))
 	if err != nil {
@@ -383,7 +383,7 @@ func (g *gated) do(method, path string, h header, body string) (*http.Response, 
 		}
 		req.Header.Set(k, v)
 	}
-	resp, err := g.via.RoundTrip(req)
+	resp, err := g.transport.RoundTrip(req)
 	if err != nil {
 		g.t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -405,8 +405,8 @@ func (g *gated) do(method, path string, h header, body string) (*http.Response, 
 	return resp, string(text)
 }
 
-// as has every exchange of f with the header h besides.
-func (g *gated) as(h header, cases []exchangeCase) {
+// runCasesAs makes the exchanges with the fields of h added to each.
+func (g *guardedSite) runCasesAs(h header, cases []exchangeCase) {
 	g.t.Helper()
 	for _, c := range cases {
 		c.Header = h.with(c.Header)
@@ -414,8 +414,8 @@ func (g *gated) as(h header, cases []exchangeCase) {
 	}
 }
 
-// pushAs puts a blob into a repository.
-func (g *gated) pushAs(h header, repo, content string) (d string) {
+// pushBlobAs pushes a blob with the header h.
+func (g *guardedSite) pushBlobAs(h header, repo, content string) (d string) {
 	g.t.Helper()
 	d = sha256Of(content)
 	g.exchange(exchangeCase{
@@ -424,11 +424,11 @@ func (g *gated) pushAs(h header, repo, content string) (d string) {
 	return d
 }
 
-// imageAs puts an image and its blobs into a repository.
-func (g *gated) imageAs(h header, repo, tag string) (d string) {
+// pushImageAs pushes an image and its blobs with the header h.
+func (g *guardedSite) pushImageAs(h header, repo, tag string) (d string) {
 	g.t.Helper()
-	g.pushAs(h, repo, "{}")
-	g.pushAs(h, repo, "layer of "+repo)
+	g.pushBlobAs(h, repo, "{}")
+	g.pushBlobAs(h, repo, "layer of "+repo)
 	payload := image("{}", "layer of "+repo, "")
 	g.exchange(exchangeCase{
 		Name: "push an image", Method: "PUT", URL: "/v2/" + repo + "/manifests/" + tag,

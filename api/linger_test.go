@@ -14,16 +14,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// rests are the bodies that come after an answer, by the header field that
-// announces them: more than net/http reads by itself.
-var rests = map[string]string{
+// lateBodies are bodies that are sent after the answer, by the header field that announces them.
+// They are longer than what net/http drains by itself.
+var lateBodies = map[string]string{
 	"Content-Length: 1048576\r\n\r\n":    strings.Repeat("x", 1<<20),
 	"Transfer-Encoding: chunked\r\n\r\n": "100000\r\n" + strings.Repeat("x", 1<<20) + "\r\n0\r\n\r\n",
 }
 
-// answeredFirst sends the head of a request, takes the answer, and only then
-// sends the body, after which the connection serves another request.
-func (s *site) answeredFirst(head, framing string, status int) {
+// checkAnswerFirst sends a header, reads the answer, and then sends the body. After that the
+// connection must serve another request.
+func (s *site) checkAnswerFirst(head, framing string, status int) {
 	s.t.Helper()
 	method, _, _ := strings.Cut(head, " ")
 	conn := s.dial(head + framing)
@@ -36,7 +36,7 @@ func (s *site) answeredFirst(head, framing string, status int) {
 	if resp.StatusCode != status || err != nil {
 		s.t.Errorf("%q is answered %d %s, %v, want %d", head, resp.StatusCode, said, err, status)
 	}
-	if _, err := io.WriteString(conn, rests[framing]+"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, lateBodies[framing]+"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		s.t.Errorf("%q: the body: %v", head, err)
 	}
 	resp, err = http.ReadResponse(r, nil)
@@ -47,13 +47,13 @@ func (s *site) answeredFirst(head, framing string, status int) {
 	resp.Body.Close()
 }
 
-// TestAnswerFirst has answers of every kind that do not wait for the body.
+// TestAnswerFirst checks all kinds of answers that do not wait for the body.
 func TestAnswerFirst(t *testing.T) {
 	s := newSite(t, Options{MaxManifest: 1000, Loopback: true})
 	d := s.pushBlob("team/app", "content")
 	_, m := s.pushImage("team/app", "v1", "")
-	s.open("team/app")
-	session, _ := s.session()
+	s.openUpload("team/app")
+	session, _ := s.savedUpload()
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
 	always := map[string]int{
 		"GET /v2/" + host:  200,
@@ -78,12 +78,12 @@ func TestAnswerFirst(t *testing.T) {
 		"DELETE /v2/team/app/blobs/" + sha256Of("absent") + host:                    404,
 	}
 	for head, status := range always {
-		for framing := range rests {
-			s.answeredFirst(head, framing, status)
+		for framing := range lateBodies {
+			s.checkAnswerFirst(head, framing, status)
 		}
 	}
-	// Chunks have to be counted before they are too many, and looked at before an
-	// upload is looked up.
+	// With a chunked body these would wait for bytes of it: to count them, or before the upload
+	// session is looked up.
 	for head, status := range map[string]int{
 		"PUT /v2/team/app/manifests/v2" + host:       413,
 		"PATCH " + uploads + "none" + host:           404,
@@ -91,30 +91,29 @@ func TestAnswerFirst(t *testing.T) {
 		"DELETE " + session + host:                   204,
 		"DELETE /v2/team/app/manifests/" + m + host:  202,
 	} {
-		s.answeredFirst(head, "Content-Length: 1048576\r\n\r\n", status)
+		s.checkAnswerFirst(head, "Content-Length: 1048576\r\n\r\n", status)
 	}
 }
 
-// TestEveryErrorFirst has every error that the table of problems knows, and one
-// that it does not.
+// TestEveryErrorFirst checks every error in problems, and an unknown one.
 func TestEveryErrorFirst(t *testing.T) {
 	head := "GET /v2/a/blobs/" + sha256Of("x") + " HTTP/1.1\r\nHost: localhost\r\n"
 	for _, p := range append(problems, problem{kind: errors.New("unforeseen"), status: 500}) {
-		s := serveRegistry(t, failing{err: p.kind}, Options{})
-		for framing := range rests {
-			s.answeredFirst(head, framing, p.status)
+		s := serveRegistry(t, failingRegistry{err: p.kind}, Options{})
+		for framing := range lateBodies {
+			s.checkAnswerFirst(head, framing, p.status)
 		}
 	}
 }
 
-// TestLargeAnswerBeforeBody has an answer that the kernel does not take at once:
-// it arrives whole, and so does the body.
+// TestLargeAnswerBeforeBody has an answer that is larger than the kernel's buffers. It arrives
+// whole, and so does the body.
 func TestLargeAnswerBeforeBody(t *testing.T) {
 	content := strings.Repeat("0123456789abcdef", 4<<16)
 	s := newSite(t, Options{})
 	d := s.pushBlob("team/app", content)
-	bodies := maps.Clone(rests)
-	bodies["Content-Length: 7\r\n\r\n"] = "content" // net/http reads it
+	bodies := maps.Clone(lateBodies)
+	bodies["Content-Length: 7\r\n\r\n"] = "content" // net/http drains it
 	for framing, rest := range bodies {
 		conn := s.dial("GET /v2/team/app/blobs/" + d + " HTTP/1.1\r\nHost: localhost\r\n" + framing)
 		sent := make(chan error, 1)
@@ -122,7 +121,7 @@ func TestLargeAnswerBeforeBody(t *testing.T) {
 			_, err := io.WriteString(conn, rest)
 			sent <- err
 		}()
-		resp, body := s.answerOn(conn, "GET")
+		resp, body := s.readAnswer(conn, "GET")
 		s.check(exchangeCase{Name: "large", Method: "GET", URL: "/v2/team/app/blobs/" + d, WantCode: 200, WantBody: content}, resp, body)
 		if err := <-sent; err != nil {
 			t.Errorf("%q: the body: %v", framing, err)
@@ -130,10 +129,10 @@ func TestLargeAnswerBeforeBody(t *testing.T) {
 	}
 }
 
-// TestNoLingerOverHTTP2: a stream ends with its answer, and the client is told
-// that no more of the body is wanted.
+// TestNoLingerOverHTTP2 checks that a stream ends with its answer, and that the client is told to
+// stop sending the body.
 func TestNoLingerOverHTTP2(t *testing.T) {
-	s, clients := secureSite(t, nil, Options{})
+	s, clients := newTLSSite(t, nil, Options{})
 	body, sender := io.Pipe()
 	defer sender.Close()
 	req, err := http.NewRequest("PUT", "https://"+s.addr+"/nowhere", body)
@@ -156,8 +155,8 @@ func TestNoLingerOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestLingerIsNotTheRequest: the log and the metrics of a request are those of
-// its answer. What is read after it counts as received.
+// TestLingerIsNotTheRequest checks that the log and the metrics of a request end with its answer.
+// Drained bytes count as received.
 func TestLingerIsNotTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := serveInBubble(t, nil, Options{})
@@ -191,16 +190,16 @@ func TestLingerIsNotTheRequest(t *testing.T) {
 	})
 }
 
-// TestLingerAfterShortAnswer: an answer that breaks off ends the connection at
-// once, and is not taken for whole.
+// TestLingerAfterShortAnswer checks that a cut answer closes the connection at once, so that no
+// client takes it for whole.
 func TestLingerAfterShortAnswer(t *testing.T) {
-	short := spoiled{bytes: func() io.ReadSeekCloser {
-		return broken{strings.NewReader("0123"), &onlySize{size: 100_000}, io.NopCloser(nil)}
+	short := replacedBlob{bytes: func() io.ReadSeekCloser {
+		return failingContent{strings.NewReader("0123"), &sizeOnly{size: 100_000}, io.NopCloser(nil)}
 	}}
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := serveInBubble(t, short, Options{})
 		for _, framing := range []string{"Content-Length: 10000000", "Content-Length: 10", "Transfer-Encoding: chunked"} {
-			client, err := s.conn()
+			client, err := s.connect()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -220,13 +219,13 @@ func TestLingerAfterShortAnswer(t *testing.T) {
 	})
 }
 
-// TestLingerAfterSlowManifest: a manifest that comes too slowly is answered while
-// it is still coming. What is left is read on where its end can be found.
+// TestLingerAfterSlowManifest checks that a manifest that is sent too slowly is answered before its
+// end. The rest is drained if its length is known.
 func TestLingerAfterSlowManifest(t *testing.T) {
 	for framing, piece := range map[string]string{"Content-Length: 100": "x", "Transfer-Encoding: chunked": "1\r\nx\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
 			s, _ := serveInBubble(t, nil, Options{})
-			client, err := s.conn()
+			client, err := s.connect()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// tagNames is an answer to a request for tags.
+// tagNames is the answer with a list of tags.
 type tagNames struct {
 	Name string   `json:"name"`
 	Tags []string `json:"tags"`
@@ -33,7 +33,7 @@ func TestTags(t *testing.T) {
 	next := func(n int, last string) header {
 		return header{"Link": fmt.Sprintf("<%s?last=%s&n=%d>; rel=\"next\"", u, last, n)}
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "all, in byte order", Method: "GET", URL: u,
 			WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b"),
@@ -104,7 +104,7 @@ func TestCatalog(t *testing.T) {
 		s.pushImage(repo, "v1", "")
 	}
 	s.pushBlob("only/a/blob", "x")
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "all", Method: "GET", URL: u, WantCode: 200, WantHeader: none, WantBody: list("a", "a-b", "a/b", "b")},
 		{
 			Name: "three", Method: "GET", URL: u + "?n=3",
@@ -117,8 +117,8 @@ func TestCatalog(t *testing.T) {
 	})
 }
 
-// nextOf returns the path of an answer's Link, "" when it has none.
-func nextOf(t *testing.T, resp *http.Response) string {
+// nextLink returns the URL of an answer's Link, "" without one.
+func nextLink(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	link := resp.Header.Get("Link")
 	if link == "" {
@@ -131,12 +131,11 @@ func nextOf(t *testing.T, resp *http.Response) string {
 	return u[1:]
 }
 
-// manyTags is a registry whose repositories have so many tags, and which fails
-// after some of them.
+// manyTags is a registry with a number of tags, which can fail.
 type manyTags struct {
 	Registry
 	total, fails int
-	largest      int // page that was asked for
+	largest      int // largest n of a query
 	queries      int
 	failing      int // number of the query that fails; 0 for none
 }
@@ -160,14 +159,14 @@ func (m *manyTags) Tags(_ context.Context, _, last string, n int) ([]string, err
 	return tags, nil
 }
 
-// TestManyTags lists as many as need several queries, each of which is bounded,
-// and around the numbers where a query or a page is just full.
+// TestManyTags lists more tags than one query returns, also with numbers around the limits of a
+// query and a page.
 func TestManyTags(t *testing.T) {
-	for _, total := range []int{0, 1, queryPage - 1, queryPage, queryPage + 1, 2 * queryPage, 3*queryPage + 7, maxPage, maxPage + 1, 2*maxPage + 1} {
+	for _, total := range []int{0, 1, queryLimit - 1, queryLimit, queryLimit + 1, 2 * queryLimit, 3*queryLimit + 7, maxPage, maxPage + 1, 2*maxPage + 1} {
 		registry := &manyTags{total: total}
 		s := serveRegistry(t, registry, Options{})
 		for _, query := range []string{"", "?n=100000", "?n=1500", "?n=1000", "?n=999"} {
-			if total > 2*queryPage && strings.HasSuffix(query, "9") {
+			if total > 2*queryLimit && strings.HasSuffix(query, "9") {
 				continue
 			}
 			var got []string
@@ -178,7 +177,7 @@ func TestManyTags(t *testing.T) {
 					t.Fatalf("%v: %.200s", err, body)
 				}
 				got = append(got, page.Tags...)
-				u = nextOf(t, resp)
+				u = nextLink(t, resp)
 				if query == "" && u != "" {
 					t.Error("a list without n has a Link")
 				}
@@ -187,7 +186,7 @@ func TestManyTags(t *testing.T) {
 				t.Errorf("%d tags, %q: got %d", total, query, len(got))
 			}
 		}
-		if registry.largest > queryPage+1 {
+		if registry.largest > queryLimit+1 {
 			t.Errorf("a query asked for %d tags", registry.largest)
 		}
 		before := registry.queries
@@ -198,8 +197,7 @@ func TestManyTags(t *testing.T) {
 	}
 }
 
-// TestFailingList has a list fail in its middle: it is cut, and so is no JSON
-// that anyone takes for whole.
+// TestFailingList has a list fail in the middle. The answer is cut and is not valid JSON.
 func TestFailingList(t *testing.T) {
 	s := serveRegistry(t, &manyTags{total: 5000, fails: 3000}, Options{})
 	resp, err := http.Get("http://" + s.addr + "/v2/a/tags/list")
@@ -233,11 +231,11 @@ func (m *changingTags) Tags(_ context.Context, _, last string, n int) (tags []st
 	return tags, nil
 }
 
-// TestLongPageIsStreamed: a page of tags that takes several queries is not held in
-// memory. Once it is known where it ends the header is sent, and what fails then cuts it.
+// TestLongPageIsStreamed checks that a page of several queries is not held in memory. The header is
+// sent when the end of the page is known, and later errors cut the answer.
 func TestLongPageIsStreamed(t *testing.T) {
-	const n = 4 * queryPage
-	registry := &manyTags{total: 2 * n, failing: n/queryPage + 1 + 3}
+	const n = 4 * queryLimit
+	registry := &manyTags{total: 2 * n, failing: n/queryLimit + 1 + 3}
 	s := serveRegistry(t, registry, Options{})
 	resp, err := http.Get("http://" + s.addr + "/v2/a/tags/list?n=" + strconv.Itoa(n))
 	if err != nil {
@@ -245,13 +243,13 @@ func TestLongPageIsStreamed(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err == nil || json.Valid(body) || len(body) < 2*queryPage*len(`"v000000",`) || nextOf(t, resp) == "" {
+	if err == nil || json.Valid(body) || len(body) < 2*queryLimit*len(`"v000000",`) || nextLink(t, resp) == "" {
 		t.Errorf("%d, %d bytes, %v", resp.StatusCode, len(body), err)
 	}
 }
 
-// TestTagsMeanwhile deletes and adds tags while a page of several queries is sent. No
-// tag that stays is missing, whichever page it belongs to.
+// TestTagsMeanwhile deletes and adds tags while a page of several queries is sent. Tags that exist
+// all the time are on exactly one page.
 func TestTagsMeanwhile(t *testing.T) {
 	const n, total = 1500, 3200
 	for at := 1; at <= 6; at++ {
@@ -277,7 +275,7 @@ func TestTagsMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, page.Tags...)
-			u = nextOf(t, resp)
+			u = nextLink(t, resp)
 		}
 		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
 			t.Errorf("change before query %d: the tags are not sorted", at)
@@ -292,7 +290,7 @@ func TestTagsMeanwhile(t *testing.T) {
 
 var _ Registry = (*storage.Registry)(nil)
 
-// manyRepositories is a registry with so many repositories.
+// manyRepositories is a registry with a number of repositories.
 type manyRepositories struct {
 	Registry
 	names []string
@@ -310,8 +308,8 @@ func (m *manyRepositories) Repositories(_ context.Context, after, before string,
 	return m.names[from:max(from, min(to, from+n))], nil
 }
 
-// TestLongCatalogIsStreamed asks for more repositories than one query reads: the page is sent as it
-// is read, and the Link leads to the others.
+// TestLongCatalogIsStreamed requests more repositories than one query returns. The page is
+// streamed, and the Link leads to the others.
 func TestLongCatalogIsStreamed(t *testing.T) {
 	const n = 2500
 	registry := &manyRepositories{}
@@ -330,7 +328,7 @@ func TestLongCatalogIsStreamed(t *testing.T) {
 			t.Errorf("a page of %d has a Content-Length of %d", len(page.Repositories), resp.ContentLength)
 		}
 		got = append(got, page.Repositories...)
-		u = nextOf(t, resp)
+		u = nextLink(t, resp)
 	}
 	if !slices.Equal(got, registry.names) {
 		t.Errorf("%d of %d repositories were listed", len(got), len(registry.names))

@@ -8,14 +8,14 @@ import (
 	"github.com/berth-registry/berth/api/web"
 )
 
-// logRequest writes the request's line. It has nothing of the query and of the
-// header but the user agent: there is where secrets are.
+// logRequest logs one line for a request. Of the query and the header it has only the user agent,
+// because the others may contain secrets.
 func (a *API) logRequest(x *exchange, took time.Duration) {
 	level := slog.LevelInfo
 	if x.quiet {
 		level = slog.LevelDebug
 	}
-	ctx := context.Background() // a client that is gone has its line all the same
+	ctx := context.Background() // the request is logged even if its client is gone
 	if !a.log.Enabled(ctx, level) {
 		return
 	}
@@ -36,14 +36,14 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 		attrs[n] = slog.String("caller", x.r.caller.Subject())
 		n++
 	}
-	if err := x.Response.Cut(); err != nil {
+	if err := x.Response.Err(); err != nil {
 		attrs[n] = slog.String("cut", err.Error())
 		n++
 	}
 	a.log.LogAttrs(ctx, level, "request", attrs[:n]...)
 }
 
-// remote is the address of the client, with its port unless a proxy forwarded the request.
+// remote returns the client's address, with its port unless a proxy forwarded the request.
 func (r *request) remote() string {
 	if r.origin.Proxied {
 		return r.origin.Addr.String()
@@ -51,8 +51,8 @@ func (r *request) remote() string {
 	return r.RemoteAddr
 }
 
-// logFault writes the line of an error that a client is told little of.
-func (a *API) logFault(level slog.Level, text string, r *request, err error) {
+// logError logs an error of which the client learns little or nothing.
+func (a *API) logError(level slog.Level, text string, r *request, err error) {
 	a.log.LogAttrs(context.Background(), level, text,
 		slog.String("id", r.id),
 		slog.String("method", web.Redact(r.Method)),

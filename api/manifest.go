@@ -15,13 +15,13 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// parseFactor is how many times its size a manifest takes, roughly, while it is parsed and stored.
-// Those that are at this stage together may have that part of ManifestMemory, whatever clients do:
-// none of them waits for its client.
+// parseFactor is roughly the memory that parsing and storing a manifest takes, as a multiple of its
+// size. The manifests in this stage together have ManifestMemory/parseFactor. Requests in this
+// stage do not wait for their clients.
 const parseFactor = 4
 
-// getManifest sends a manifest as it was pushed, whatever Accept says (spec,
-// "Pulling manifests"). HEAD sends the same header.
+// getManifest sends a manifest as it was pushed, regardless of Accept (spec, "Pulling manifests").
+// HEAD sends the same header.
 func (a *API) getManifest(w *web.Response, r *request) error {
 	m, err := a.registry.Manifest(r.Context(), r.repo, r.ref)
 	if err != nil {
@@ -47,13 +47,13 @@ func (a *API) getManifest(w *web.Response, r *request) error {
 	return writeBody(w, http.StatusOK, m.MediaType, payload)
 }
 
-// payload returns the bytes of a manifest. Until release is called the memory for them is accounted
-// for: by the registry's cache, or else by the budget of answers.
+// payload returns the payload of a manifest. Its memory is accounted for until release is called,
+// either by the registry's cache or by sendBudget.
 func (a *API) payload(r *request, m storage.Manifest) (payload []byte, release func(), err error) {
 	if payload, release, ok := m.CachedPayload(); ok {
 		return payload, release, nil
 	}
-	if release, err = a.answers.reserve(r.Context(), a.payer(r), m.Size); err != nil {
+	if release, err = a.sendBudget.reserve(r.Context(), a.charged(r), m.Size); err != nil {
 		return nil, nil, err
 	}
 	if payload, err = m.Payload(r.Context()); err != nil {
@@ -63,8 +63,8 @@ func (a *API) payload(r *request, m storage.Manifest) (payload []byte, release f
 	return payload, release, nil
 }
 
-// putManifest stores a manifest and points tags at it (spec, "Pushing
-// Manifests"): the one in the path, and those of the parameter "tag".
+// putManifest stores a manifest and sets tags (spec, "Pushing Manifests"): the tag in the path, and
+// those of the parameter "tag".
 func (a *API) putManifest(w *web.Response, r *request) error {
 	tags, err := r.tags()
 	if err != nil {
@@ -79,7 +79,7 @@ func (a *API) putManifest(w *web.Response, r *request) error {
 		return err
 	}
 	defer release()
-	done, err := a.parsing.reserve(r.Context(), a.payer(r), int64(len(payload)))
+	done, err := a.parseBudget.reserve(r.Context(), a.charged(r), int64(len(payload)))
 	if err != nil {
 		return err
 	}
@@ -112,8 +112,8 @@ func (a *API) putManifest(w *web.Response, r *request) error {
 	return nil
 }
 
-// deleteManifest removes a tag or, by its digest, a manifest with its tags
-// (spec, "Deleting tags" and "Deleting Manifests").
+// deleteManifest removes a tag or, for a digest, a manifest with its tags (spec, "Deleting tags"
+// and "Deleting Manifests").
 func (a *API) deleteManifest(w *web.Response, r *request) error {
 	cond, err := r.condition()
 	if err != nil {
@@ -130,22 +130,22 @@ func (a *API) deleteManifest(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	return accepted(w)
+	return writeAccepted(w)
 }
 
 func (a *API) deleteByDigest(r *request, d digest.Digest, cond storage.Condition) error {
-	// What a digest leads to is that or nothing, so this needs no transaction.
+	// A digest always refers to the same manifest, so the condition needs no transaction.
 	if cond.IfNoneMatch || cond.IfMatch != nil && !slices.Contains(cond.IfMatch, d) {
 		return manifest.Errorf(storage.ErrPrecondition, "a manifest that is deleted by its digest has no other")
 	}
 	return a.registry.DeleteManifest(r.Context(), r.caller.Owner(), r.repo, d)
 }
 
-// maxTags is how many tags one request may set. The answer names each in a header field of its own,
-// and some clients give up on an answer with 100 fields.
+// maxTags is the maximum number of tags in one request. The answer has a header field for each, and
+// some clients reject an answer with 100 fields.
 const maxTags = 50
 
-// tags reads the parameter "tag", which may be repeated, and returns each tag once.
+// tags returns the values of the parameter "tag", which may be repeated, without duplicates.
 func (r *request) tags() ([]string, error) {
 	q, err := r.parameters()
 	if err != nil {
@@ -167,52 +167,52 @@ func (r *request) tags() ([]string, error) {
 }
 
 const (
-	// headBytes is how much of a manifest is read before memory for all of it is reserved. Most
-	// manifests are smaller.
+	// headBytes is the number of bytes of a manifest that are read before memory for all of it is
+	// reserved. Most manifests are smaller.
 	headBytes = 64 << 10
-	// manifestTime is how long a manifest's body may take; each headBytes of it give it
-	// manifestStep more.
-	manifestTime = time.Minute
-	manifestStep = time.Second
+	// manifestTimeout is the time in which the body of a manifest must arrive. Each headBytes that
+	// arrive extend it by manifestTimeoutStep.
+	manifestTimeout     = time.Minute
+	manifestTimeoutStep = time.Second
 )
 
-// readManifest reads the request's body. Without an error the caller must call release when it is
-// done with payload.
+// readManifest reads the request's body. If err is nil the caller must call release when it is done
+// with payload.
 //
-// The first headBytes come out of a budget of their own. If there are more, memory for all of the
-// announced size is reserved in one step, so that no request waits for memory while it holds a part
-// of what it needs. The time for the whole body is limited, so that no client keeps memory from the
-// others by sending slowly.
+// The first headBytes have their own budget. For a longer body that reservation is released, and
+// memory for the announced size is reserved in one step: no request holds a reservation while it
+// waits for another. The time for the whole body is limited, so that a slow client does not hold
+// memory for long.
 func (a *API) readManifest(r *request) (payload []byte, release func(), err error) {
 	limit := a.options.MaxManifest
 	if r.ContentLength > limit {
-		return nil, nil, manifest.Errorf(errTooLarge, "the manifest has %d bytes, at most %d are taken", r.ContentLength, limit)
+		return nil, nil, manifest.Errorf(errManifestTooLarge, "the manifest has %d bytes, at most %d are taken", r.ContentLength, limit)
 	}
 	if r.body == nil {
 		return nil, func() {}, nil
 	}
-	r.body.Within(manifestTime, manifestStep, headBytes)
+	r.body.LimitTime(manifestTimeout, manifestTimeoutStep, headBytes)
 	size, known := r.ContentLength, r.ContentLength >= 0
 	if !known {
 		size = limit
 	}
 	head := min(size, headBytes)
-	if release, err = a.heads.reserve(r.Context(), a.payer(r), head); err != nil {
+	if release, err = a.headBudget.reserve(r.Context(), a.charged(r), head); err != nil {
 		return nil, nil, err
 	}
 	payload, err = r.readBody(nil, head)
 	if err == nil && int64(len(payload)) == head && (head < size || !known) {
 		release()
-		if release, err = a.received.reserve(r.Context(), a.payer(r), size); err != nil {
+		if release, err = a.receiveBudget.reserve(r.Context(), a.charged(r), size); err != nil {
 			return nil, nil, err
 		}
 		if !known {
-			size++ // one byte more shows that it is too large
+			size++ // one more byte shows that the manifest is too large
 		}
 		payload, err = r.readBody(payload, size)
 	}
 	if err == nil && int64(len(payload)) > limit {
-		err = manifest.Errorf(errTooLarge, "the manifest has more than %d bytes", limit)
+		err = manifest.Errorf(errManifestTooLarge, "the manifest has more than %d bytes", limit)
 	}
 	if err != nil {
 		release()
@@ -221,10 +221,10 @@ func (a *API) readManifest(r *request) (payload []byte, release func(), err erro
 	return payload, release, nil
 }
 
-// readBody returns what it was given and what of the body follows, n bytes at most in all. A body
-// that ends before is no error.
+// readBody reads the body after the bytes in begun, up to n bytes in total, and returns all of
+// them. A shorter body is not an error.
 func (r *request) readBody(begun []byte, n int64) ([]byte, error) {
-	b := bytes.NewBuffer(make([]byte, 0, n+bytes.MinRead)) // which never grows
+	b := bytes.NewBuffer(make([]byte, 0, n+bytes.MinRead)) // large enough never to grow
 	b.Write(begun)
 	if _, err := b.ReadFrom(io.LimitReader(r.body, n-int64(len(begun)))); err != nil {
 		return nil, manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %v", r.body.Received(), err)

@@ -20,7 +20,7 @@ func TestManifest(t *testing.T) {
 	}
 	same := header{"Docker-Content-Digest": d, "Etag": `"` + d + `"`}
 	const tagURL, m = "/v2/team/app/manifests/v1", "/v2/team/app/manifests/"
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "by tag", Method: "GET", URL: tagURL, WantCode: 200, WantHeader: sent, WantBody: payload},
 		{Name: "by digest", Method: "GET", URL: m + d, WantCode: 200, WantHeader: sent, WantBody: payload},
 		{Name: "head by tag", Method: "HEAD", URL: tagURL, WantCode: 200, WantHeader: sent},
@@ -76,7 +76,7 @@ func TestPutManifest(t *testing.T) {
 	large := image("{}", "layer", `,"annotations":{"a":"`+strings.Repeat("x", 4096)+`"}`)
 	full := image("{}", "layer", `,"annotations":{"a":"`)
 	full += strings.Repeat("x", 4096-len(full)-len(`"}}`)) + `"}}`
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "by tag", Method: "PUT", URL: m + "v2", Header: typed, Body: payload, WantCode: 201, WantHeader: done},
 		{Name: "by digest", Method: "PUT", URL: m + d, Header: typed, Body: payload, WantCode: 201, WantHeader: done},
 		{
@@ -152,22 +152,22 @@ func TestPutManifest(t *testing.T) {
 		},
 	})
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(large), large)
-	resp, body := s.raw("PUT "+m+"v3 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
+	resp, body := s.sendRaw("PUT "+m+"v3 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
 	s.check(exchangeCase{Name: "larger, of unsaid length", Method: "PUT", URL: m, WantCode: 413, WantError: "MANIFEST_INVALID"}, resp, body)
 	chunk = fmt.Sprintf("%x\r\n%s\r\n", len(payload), payload)
-	resp, body = s.raw("PUT "+m+"v4 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
+	resp, body = s.sendRaw("PUT "+m+"v4 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n\r\n", "PUT")
 	s.check(exchangeCase{Name: "of unsaid length", Method: "PUT", URL: m, WantCode: 201, WantHeader: done}, resp, body)
 	s.checkBudgets()
 }
 
-// checkBudgets makes sure that requests gave back the memory that they had.
+// checkBudgets checks that all requests released their memory.
 func (s *site) checkBudgets() {
 	s.t.Helper()
-	for name, b := range map[string]*budget{"heads": s.heads, "received": s.received, "answers": s.answers, "parsing": s.parsing} {
+	for name, b := range map[string]*budget{"heads": s.headBudget, "received": s.receiveBudget, "answers": s.sendBudget, "parsing": s.parseBudget} {
 		b.mu.Lock()
 		users := len(b.shares)
 		b.mu.Unlock()
-		if !b.free.TryAcquire(b.all) || users > 0 {
+		if !b.free.TryAcquire(b.total) || users > 0 {
 			s.t.Errorf("memory for %s is still reserved after the requests", name)
 		}
 	}
@@ -196,7 +196,7 @@ func TestConditions(t *testing.T) {
 	is := func(tag, d string) exchangeCase {
 		return exchangeCase{Name: "it is", Method: "HEAD", URL: m + tag, WantCode: 200, WantHeader: header{"Docker-Content-Digest": d}}
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		put("create what exists", "v1", two, header{"If-None-Match": "*"}, 412), is("v1", d1),
 		put("create", "v2", two, header{"If-None-Match": "*"}, 201), is("v2", d2),
 		put("replace another", "v1", two, header{"If-Match": quoted(d2)}, 412), is("v1", d1),
@@ -233,7 +233,7 @@ func TestDeleteManifest(t *testing.T) {
 	_, d := s.pushImage("team/app", "v1", "")
 	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, indexType, imageType, d, len(image("{}", "layer", "")))
 	const m = "/v2/team/app/manifests/"
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "an index", Method: "PUT", URL: m + "all", Header: header{"Content-Type": indexType}, Body: index, WantCode: 201},
 		{Name: "what an index lists", Method: "DELETE", URL: m + d, WantCode: 403, WantError: "DENIED"},
 		{
@@ -264,49 +264,49 @@ func TestDeleteManifest(t *testing.T) {
 	})
 }
 
-// TestManifestMemory takes all the memory for manifests: a request that needs some waits, and goes
-// away with its client.
+// TestManifestMemory takes all the memory for manifests. A request that needs some waits, and ends
+// when its client leaves.
 func TestManifestMemory(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20})
 	s := serveRegistry(t, registry, Options{ManifestMemory: 8 << 20})
 	payload, d := s.pushImage("team/app", "v1", "")
 	take := func(b *budget) (release func()) {
-		if !b.free.TryAcquire(b.all) {
+		if !b.free.TryAcquire(b.total) {
 			t.Fatal("memory is reserved before the request")
 		}
-		return func() { b.free.Release(b.all) }
+		return func() { b.free.Release(b.total) }
 	}
 	s.exchange(exchangeCase{Name: "the cache", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
-	release := take(s.answers)
+	release := take(s.sendBudget)
 	s.exchange(exchangeCase{Name: "what the cache has needs none", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200})
 	release()
-	s = serveRegistry(t, uncached{registry}, Options{ManifestMemory: 8 << 20})
-	release = take(s.answers)
+	s = serveRegistry(t, uncachedRegistry{registry}, Options{ManifestMemory: 8 << 20})
+	release = take(s.sendBudget)
 	get := "GET /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 	waiting := s.dial(get)
 	left := s.dial(get)
 	left.Close()
 	s.log.await(`"route":"manifest"`, `"status":499`)
-	s.run([]exchangeCase{{Name: "head needs none", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
+	s.runCases([]exchangeCase{{Name: "head needs none", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
 	release()
-	resp, body := s.answerOn(waiting, "GET")
+	resp, body := s.readAnswer(waiting, "GET")
 	s.check(exchangeCase{Name: "after waiting", Method: "GET", URL: "/v2/", WantCode: 200, WantBody: payload, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
-	// A push waits, with its body read, for those that are being parsed.
-	release = take(s.parsing)
+	// A push whose body is read waits for memory to parse it.
+	release = take(s.parseBudget)
 	waiting = s.dial(fmt.Sprintf("PUT /v2/team/app/manifests/v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		"application/vnd.oci.image.manifest.v1+json", len(payload), payload))
-	s.run([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
-	s.run([]exchangeCase{{Name: "the push waits", Method: "HEAD", URL: "/v2/team/app/manifests/v2", WantCode: 404}})
+	s.runCases([]exchangeCase{{Name: "a pull needs none of that", Method: "GET", URL: "/v2/team/app/manifests/v1", WantCode: 200}})
+	s.runCases([]exchangeCase{{Name: "the push waits", Method: "HEAD", URL: "/v2/team/app/manifests/v2", WantCode: 404}})
 	release()
-	resp, body = s.answerOn(waiting, "PUT")
+	resp, body = s.readAnswer(waiting, "PUT")
 	s.check(exchangeCase{Name: "pushed after waiting", Method: "PUT", URL: "/v2/", WantCode: 201, WantHeader: header{"Docker-Content-Digest": d}}, resp, body)
 	s.checkBudgets()
 }
 
-// uncached is a registry that has no payload in memory.
-type uncached struct{ Registry }
+// uncachedRegistry is a registry without cached payloads.
+type uncachedRegistry struct{ Registry }
 
-func (u uncached) Manifest(ctx context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
+func (u uncachedRegistry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (storage.Manifest, error) {
 	m, err := u.Registry.Manifest(ctx, repo, ref)
 	return storage.NewManifest(m, m.Payload), err
 }

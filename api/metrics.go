@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are those of one API.
+// metrics are the Prometheus metrics of one API.
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -48,14 +48,13 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.requests, m.duration, m.inFlight, m.received, m.sent}
 }
 
-// meter is the metrics of one route and method. Looking up a labelled counter
-// costs more than the rest of a request's bookkeeping, so those that were used
-// are kept at hand.
+// meter is the metrics of one route and method. It keeps the counters that were used: looking up a
+// labelled counter costs more than the rest of a request's bookkeeping.
 type meter struct {
 	metrics       *metrics
 	route, method string
 	duration      prometheus.Observer
-	codes         [500]atomic.Pointer[prometheus.Counter] // of the codes from 100 to 599
+	codes         [500]atomic.Pointer[prometheus.Counter] // of the status codes 100 to 599
 }
 
 func (m *metrics) meter(route, method string) *meter {
@@ -77,7 +76,7 @@ func (t *meter) count(code int) {
 	(*c).Inc()
 }
 
-// observe counts a request that is over.
+// observe counts a finished request.
 func (m *metrics) observe(x *exchange, took time.Duration) {
 	m.inFlight.Dec()
 	if sent := x.Response.Sent(); sent > 0 {
@@ -91,8 +90,8 @@ func (m *metrics) observe(x *exchange, took time.Duration) {
 		x.meter.duration.Observe(took.Seconds())
 		return
 	}
-	// No handler had it. Clients choose the method, and must not choose how
-	// many time series there are.
+	// No operation was found. The method is the client's choice, so it must not become a label as
+	// it is: each value makes a time series.
 	route := x.r.route
 	if route == "" {
 		route = "none"

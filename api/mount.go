@@ -10,28 +10,28 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// maxMountSources bounds how many repositories a mount without a source looks at.
+// maxMountSources bounds how many repositories are tried for a mount without a source.
 const maxMountSources = 100
 
-// mount makes a blob of another repository one of this, where the caller may pull from that one
-// (spec, "Mounting a blob from another repository").
+// mount adds a blob of another repository to this one. The caller must be allowed to pull from the
+// other (spec, "Mounting a blob from another repository").
 //
-// Errors: storage.ErrBlobUnknown where there is nothing to mount, and the client has to bring the
-// bytes. A repository from which the caller may not pull is answered as one that lacks the blob: a
-// 401 or 403 ends the push of old clients. Only where the policy allows it and the token does not
-// is the client told which token to fetch.
+// Errors: storage.ErrBlobUnknown when there is nothing to mount, and the client has to upload the
+// bytes. That is also the error when the policy does not let the caller pull from the source: a 401
+// or 403 would end the push of old clients. If the policy allows the pull and only the token does
+// not, the error is a 401, which tells the client which token to fetch.
 func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, error) {
 	from := q.from
 	switch {
 	case from == "":
 		var err error
-		if from, err = a.mountSource(r, q.mount); err != nil {
+		if from, err = a.findMountSource(r, q.mount); err != nil {
 			return storage.Blob{}, err
 		}
 	case !a.policyAllows(r, auth.Pull, from):
 		return storage.Blob{}, storage.ErrBlobUnknown
 	case !r.tokenGrants(auth.Pull, from):
-		return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.wanted(auth.Push))
+		return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.requiredAccess(auth.Push))
 	}
 	if err := a.reserveAudit(r); err != nil {
 		return storage.Blob{}, err
@@ -39,13 +39,12 @@ func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, e
 	return a.registry.Mount(r.Context(), r.caller.Owner(), r.repo, q.mount, from)
 }
 
-// mountSource returns a repository that has the blob and that the caller may pull from, for a
-// client that names none. A token is worth its access: the repository to push to and those that it
-// names for pulling. Otherwise the policy alone decides, of the first maxMountSources that have the
-// blob.
+// findMountSource returns a repository that has the blob and that the caller may pull from, for a
+// mount that names no source. With a registry token the candidates are those of pullable. Otherwise
+// they are the first maxMountSources repositories that have the blob, and the policy alone decides.
 //
 // Errors: storage.ErrBlobUnknown.
-func (a *API) mountSource(r *request, d digest.Digest) (string, error) {
+func (a *API) findMountSource(r *request, d digest.Digest) (string, error) {
 	has := func(repo string) (bool, error) {
 		_, err := a.registry.Blob(r.Context(), repo, d)
 		if errors.Is(err, storage.ErrBlobUnknown) {
@@ -54,7 +53,7 @@ func (a *API) mountSource(r *request, d digest.Digest) (string, error) {
 		return err == nil, err
 	}
 	candidates := r.pullable()
-	if r.shown.scheme != bearer {
+	if r.authorization.scheme != schemeBearer {
 		var err error
 		if candidates, err = a.registry.BlobRepositories(r.Context(), d, maxMountSources); err != nil {
 			return "", err
@@ -72,7 +71,8 @@ func (a *API) mountSource(r *request, d digest.Digest) (string, error) {
 	return "", storage.ErrBlobUnknown
 }
 
-// pullable returns the repositories that the token names for pulling, the request's own first.
+// pullable returns the request's repository, and then those that the registry token lets the caller
+// pull from.
 func (r *request) pullable() []string {
 	repos := []string{r.repo}
 	for _, access := range r.access {

@@ -9,20 +9,20 @@ import (
 	"github.com/berth-registry/berth/api/web"
 )
 
-// names is a list of names that clients read in pages: tags, or repositories.
-type names struct {
-	path  string                                     // of the list, for its Links
-	begin string                                     // the JSON of an answer up to its names
-	query func(last string, n int) ([]string, error) // reads at most n names after last
+// nameList is a list of tags or repositories, sent in pages.
+type nameList struct {
+	path   string                                     // of the list, for its Links
+	prefix string                                     // JSON before the names
+	query  func(last string, n int) ([]string, error) // returns at most n names after last
 }
 
-// namesEnd is the JSON of an answer after its names.
-const namesEnd = "]}"
+// namesSuffix is the JSON after the names.
+const namesSuffix = "]}"
 
-// send answers with a page of the list, or with all of it if the page has no n. At most the names
-// of one query are held while the client reads: a longer page is sent as it is read.
-func (l names) send(w *web.Response, p page) error {
-	if p.n < 0 || p.n > queryPage {
+// send answers with a page of the list, or with the whole list if the request has no n. A page that
+// is longer than queryLimit is streamed, so that at most one query's names are in memory.
+func (l nameList) send(w *web.Response, p page) error {
+	if p.n < 0 || p.n > queryLimit {
 		return l.stream(w, p)
 	}
 	page, err := l.query(p.last, p.n+1)
@@ -31,28 +31,28 @@ func (l names) send(w *web.Response, p page) error {
 	}
 	if len(page) > p.n {
 		if page = page[:p.n]; p.n > 0 {
-			l.link(w, p.n, page[p.n-1])
+			l.setNext(w, p.n, page[p.n-1])
 		}
 	}
-	return l.whole(w, page)
+	return l.sendWhole(w, page)
 }
 
-// link writes the Link to what follows a name.
-func (l names) link(w *web.Response, n int, last string) {
-	nextPage(w, l.path, url.Values{"n": {strconv.Itoa(n)}, "last": {last}})
+// setNext sets the Link to the page that follows the name last.
+func (l nameList) setNext(w *web.Response, n int, last string) {
+	setNextLink(w, l.path, url.Values{"n": {strconv.Itoa(n)}, "last": {last}})
 }
 
-// whole sends an answer that is in memory, with its length.
-func (l names) whole(w *web.Response, page []string) error {
-	elements, err := elementsOf(page)
+// sendWhole sends names that are all in memory, with a Content-Length.
+func (l nameList) sendWhole(w *web.Response, page []string) error {
+	elements, err := jsonElements(page)
 	if err != nil {
 		return err
 	}
-	return writeBody(w, http.StatusOK, "application/json", append(append([]byte(l.begin), elements...), namesEnd...))
+	return writeBody(w, http.StatusOK, "application/json", append(append([]byte(l.prefix), elements...), namesSuffix...))
 }
 
-// elementsOf returns the elements of a JSON array of names, without its brackets.
-func elementsOf(page []string) ([]byte, error) {
+// jsonElements returns names as a JSON array without its brackets.
+func jsonElements(page []string) ([]byte, error) {
 	text, err := json.Marshal(page)
 	if err != nil || len(page) == 0 {
 		return nil, err
@@ -60,40 +60,42 @@ func elementsOf(page []string) ([]byte, error) {
 	return text[1 : len(text)-1], nil
 }
 
-// stream writes a page that is longer than a query's, or all. It begins as any answer
-// does, and has a Content-Length where one query has read it all.
-func (l names) stream(w *web.Response, p page) error {
+// stream sends a page of more than queryLimit names, or the whole list. The first query is made
+// before the header is written, so that its error gets a status. If it returned all names the
+// answer has a Content-Length.
+func (l nameList) stream(w *web.Response, p page) error {
 	end := ""
 	if p.n > 0 {
 		var err error
-		if end, err = l.pageEnd(p); err != nil {
+		if end, err = l.lastOfPage(p); err != nil {
 			return err
 		}
 	}
-	page, more, err := l.upTo(end, p.last)
+	page, more, err := l.read(end, p.last)
 	if err != nil {
 		return err
 	}
 	if end != "" {
-		l.link(w, p.n, end)
+		l.setNext(w, p.n, end)
 	}
 	if !more {
-		return l.whole(w, page)
+		return l.sendWhole(w, page)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	if w.Head() {
 		return nil
 	}
-	return l.rest(w, page, end)
+	return l.streamFrom(w, page, end)
 }
 
-// rest writes names and those that follow them up to end. The result of a query is
-// sent before the next one, so that neither memory nor a cursor waits for the client.
-func (l names) rest(w *web.Response, page []string, end string) error {
-	before := l.begin
+// streamFrom sends names, and then those that follow them up to end. Each query's names are sent
+// before the next query, so that neither memory nor a database cursor is held while the client
+// reads.
+func (l nameList) streamFrom(w *web.Response, page []string, end string) error {
+	before := l.prefix
 	for more := true; len(page) > 0; before = "," {
-		elements, err := elementsOf(page)
+		elements, err := jsonElements(page)
 		if err != nil {
 			return err
 		}
@@ -104,19 +106,19 @@ func (l names) rest(w *web.Response, page []string, end string) error {
 		if !more {
 			break
 		}
-		if page, more, err = l.upTo(end, last); err != nil {
+		if page, more, err = l.read(end, last); err != nil {
 			return err
 		}
 	}
-	_, err := w.Write([]byte(namesEnd))
+	_, err := w.Write([]byte(namesSuffix))
 	return err
 }
 
-// pageEnd returns the last name of a page; "" where no others follow it.
-func (l names) pageEnd(p page) (end string, err error) {
+// lastOfPage returns the last name of a page, or "" if the list ends with that page.
+func (l nameList) lastOfPage(p page) (end string, err error) {
 	end = p.last
-	for left := p.n; left > 0; left -= queryPage {
-		want := min(left, queryPage)
+	for left := p.n; left > 0; left -= queryLimit {
+		want := min(left, queryLimit)
 		page, err := l.query(end, want)
 		if err != nil || len(page) < want {
 			return "", err
@@ -130,13 +132,13 @@ func (l names) pageEnd(p page) (end string, err error) {
 	return end, err
 }
 
-// upTo reads names after last, none beyond end unless that is "", and reports whether
-// more of them may follow.
-func (l names) upTo(end, last string) (page []string, more bool, err error) {
-	if page, err = l.query(last, queryPage); err != nil {
+// read returns the names after last, up to and including end unless that is "". It reads at most
+// queryLimit of them, and reports whether more may follow.
+func (l nameList) read(end, last string) (page []string, more bool, err error) {
+	if page, err = l.query(last, queryLimit); err != nil {
 		return nil, false, err
 	}
-	n, more := len(page), len(page) == queryPage
+	n, more := len(page), len(page) == queryLimit
 	for end != "" && n > 0 && page[n-1] > end {
 		n, more = n-1, false
 	}

@@ -29,31 +29,31 @@ policy:
 // usersRules have no issuers.
 const usersRules = `policy: [{name: users, who: authenticated, repos: "**", allow: push}]`
 
-// newGitHub is a gated site that trusts GitHub Actions, played by its CI service.
-func newGitHub(t *testing.T) *gated {
+// newGitHubSite returns a site that trusts GitHub Actions, whose issuer is simulated by g.ci.
+func newGitHubSite(t *testing.T) *guardedSite {
 	t.Helper()
-	g := newGated(t, Options{})
+	g := newGuardedSite(t, Options{})
 	g.trustGitHub("1234567")
 	return g
 }
 
-// trustGitHub lets the jobs of an owner in.
-func (g *gated) trustGitHub(owner string) {
+// trustGitHub sets the policy that trusts jobs of an owner.
+func (g *guardedSite) trustGitHub(owner string) {
 	g.t.Helper()
 	g.policy.issuers = fmt.Sprintf("issuers:\n  - {name: github, url: %q, audiences: [%q], match: {repository_owner_id: %q}, identity: '{claims.repository}', ca: %q}\n",
 		g.ci.URL, issuer, owner, g.ci.CAFile)
 	g.policy.set(g.t, githubRules)
 }
 
-// job returns the id_token of a GitHub job whose claims differ from the usual ones.
-func (g *gated) job(changes map[string]any) string {
+// jobToken returns the ID token of a GitHub job with some claims changed.
+func (g *guardedSite) jobToken(changes map[string]any) string {
 	g.t.Helper()
 	claims := authtest.GitHubClaims(issuer)
 	maps.Copy(claims, changes)
-	return g.secret(g.ci.Sign(claims), "id_token")
+	return g.keepSecret(g.ci.Sign(claims), "id_token")
 }
 
-// exchangeForm is the request that turns an id_token into a session (RFC 8693, 2.1).
+// exchangeForm returns the request that exchanges an ID token for a login session (RFC 8693, 2.1).
 func exchangeForm(idToken string) exchangeCase {
 	return exchangeCase{
 		Name: "exchange", Method: "POST", URL: tokenPath, Header: header{"Content-Type": "application/x-www-form-urlencoded"},
@@ -61,13 +61,14 @@ func exchangeForm(idToken string) exchangeCase {
 	}
 }
 
-// openSession exchanges an id_token, and returns the credentials it gets.
-func (g *gated) openSession(idToken string) header {
+// loginSessionHeader exchanges an ID token and returns a header with the credentials of the login
+// session.
+func (g *guardedSite) loginSessionHeader(idToken string) header {
 	g.t.Helper()
 	c := exchangeForm(idToken)
 	c.WantCode = 200
 	_, body := g.exchange(c)
-	i := g.readIssued(body)
+	i := g.parseTokenResponse(body)
 	if i.AccessToken == "" || i.Token != "" || i.TokenType != "N_A" || i.ExpiresIn < 3590 || i.ExpiresIn > 3600 {
 		g.t.Errorf("session %+v", i)
 	}
@@ -76,65 +77,64 @@ func (g *gated) openSession(idToken string) header {
 
 const jobScope = "repository:acme/app/web:pull,push"
 
-// mustPush has a job push an image where it may, and nowhere else.
-func (g *gated) mustPush(credentials header) {
+// checkJobPush checks that a job may push to its repository, and to no other.
+func (g *guardedSite) checkJobPush(credentials header) {
 	g.t.Helper()
-	i, _ := g.ask(credentials, jobScope, "repository:acme/other:pull,push", "repository:acme/app/web:delete", "registry:catalog:*")
-	if got := g.accessIn(i); got != jobScope {
+	i, _ := g.requestToken(credentials, jobScope, "repository:acme/other:pull,push", "repository:acme/app/web:delete", "registry:catalog:*")
+	if got := g.accessOf(i); got != jobScope {
 		g.t.Errorf("the token gives %q, expected %q", got, jobScope)
 	}
-	g.imageAs(bearerHeader(i.Token), "acme/app/web", "v1")
+	g.pushImageAs(bearerHeader(i.Token), "acme/app/web", "v1")
 	if got := g.status("POST", "/v2/acme/other/blobs/uploads/", bearerHeader(i.Token), ""); got != 401 {
 		g.t.Errorf("pushing to another repository is %d", got)
 	}
 }
 
-// TestJobLogsIn: docker login -u oidc, with the id_token as the password.
+// TestJobLogsIn logs in as docker login -u oidc does, with an ID token as the password.
 func TestJobLogsIn(t *testing.T) {
-	g := newGitHub(t)
-	credentials := basicHeader("oidc", g.job(nil))
-	g.mustPush(credentials)
-	g.mustPush(credentials) // a job logs in more than once
+	g := newGitHubSite(t)
+	credentials := basicHeader("oidc", g.jobToken(nil))
+	g.checkJobPush(credentials)
+	g.checkJobPush(credentials) // a job logs in more than once
 
-	form := url.Values{"grant_type": {grantPassword}, "username": {"oidc"}, "password": {g.job(nil)}, "scope": {jobScope}}
+	form := url.Values{"grant_type": {grantPassword}, "username": {"oidc"}, "password": {g.jobToken(nil)}, "scope": {jobScope}}
 	_, body := g.exchange(exchangeCase{Name: "by a form", Method: "POST", URL: tokenPath, Body: form.Encode(), WantCode: 200,
 		Header: header{"Content-Type": "application/x-www-form-urlencoded"}})
-	if i := g.readIssued(body); i.Scope != jobScope {
+	if i := g.parseTokenResponse(body); i.Scope != jobScope {
 		t.Errorf("the scope is %q", i.Scope)
 	}
 
 	request := map[string]any{"ref": "refs/pull/7/merge", "event_name": "pull_request"}
-	i, _ := g.ask(basicHeader("oidc", g.job(request)), jobScope, "repository:scratch/acme/app/web:push")
-	if got := g.accessIn(i); got != "repository:scratch/acme/app/web:push" {
+	i, _ := g.requestToken(basicHeader("oidc", g.jobToken(request)), jobScope, "repository:scratch/acme/app/web:push")
+	if got := g.accessOf(i); got != "repository:scratch/acme/app/web:push" {
 		t.Errorf("a pull request's token gives %q", got)
 	}
 }
 
-// TestJobOpensSession: an id_token is exchanged once, for a secret that outlives it.
+// TestJobOpensSession checks that an ID token is exchanged once, for a secret that is valid longer.
 func TestJobOpensSession(t *testing.T) {
-	g := newGitHub(t)
-	idToken := g.job(nil)
-	session := g.openSession(idToken)
-	g.mustPush(session)
+	g := newGitHubSite(t)
+	idToken := g.jobToken(nil)
+	session := g.loginSessionHeader(idToken)
+	g.checkJobPush(session)
 
 	again := exchangeForm(idToken)
 	again.WantCode, again.WantError = 401, "UNAUTHORIZED"
 	g.exchange(again)
 
 	g.clock.advance(authtest.TokenTTL + time.Minute)
-	g.mustPush(session)
+	g.checkJobPush(session)
 	g.clock.advance(time.Hour)
 	if got := g.status("GET", "/v2/", session, ""); got != 401 {
 		t.Errorf("a session of an hour and more: %d", got)
 	}
 }
 
-// TestJobNow: what the policy file says of issuers and claims acts on the next
-// request of jobs that are at work.
+// TestJobNow checks that changes of issuers and rules act on the next request of running jobs.
 func TestJobNow(t *testing.T) {
-	g := newGitHub(t)
-	session := g.openSession(g.job(nil))
-	i, _ := g.ask(basicHeader("oidc", g.job(nil)), jobScope)
+	g := newGitHubSite(t)
+	session := g.loginSessionHeader(g.jobToken(nil))
+	i, _ := g.requestToken(basicHeader("oidc", g.jobToken(nil)), jobScope)
 	everyone := map[string]header{"session": session, "token": bearerHeader(i.Token)}
 	check := func(when string, want int) {
 		t.Helper()
@@ -154,25 +154,24 @@ func TestJobNow(t *testing.T) {
 	check("no issuer is trusted", 401)
 }
 
-// TestJobRefused: whatever is wrong with an id_token, the answer is the same, and
-// tells nothing of it.
+// TestJobRefused checks that the answer is the same for every invalid ID token.
 func TestJobRefused(t *testing.T) {
-	g := newGitHub(t)
+	g := newGitHubSite(t)
 	stranger := authtest.NewProvider(t)
 	stranger.Now = g.clock.Now
-	g.mustPush(basicHeader("oidc", g.job(nil)))
+	g.checkJobPush(basicHeader("oidc", g.jobToken(nil)))
 	asked := g.ci.TotalRequests()
 	var first string
 	for name, idToken := range map[string]string{
-		"audience that GitHub gives": g.job(map[string]any{"aud": "https://github.com/acme"}),
-		"no audience":                g.job(map[string]any{"aud": nil}),
-		"X3 issuer that is not ours": g.secret(stranger.Sign(authtest.GitHubClaims(issuer)), "id_token"),
-		"another acme":               g.job(map[string]any{"repository_owner_id": "7654321"}),
-		"no owner":                   g.job(map[string]any{"repository_owner_id": nil}),
-		"no name":                    g.job(map[string]any{"repository": nil}),
-		"a name that breaks the log": g.job(map[string]any{"repository": "acme/app\nlevel=INFO"}),
-		"J4 expired":                 g.job(map[string]any{"exp": g.clock.Now().Add(-time.Minute).Unix()}),
-		"J2 a key that nobody knows": g.secret(stranger.Sign(map[string]any{"iss": g.ci.URL, "aud": issuer, "sub": "x"}), "id_token"),
+		"audience that GitHub gives": g.jobToken(map[string]any{"aud": "https://github.com/acme"}),
+		"no audience":                g.jobToken(map[string]any{"aud": nil}),
+		"X3 issuer that is not ours": g.keepSecret(stranger.Sign(authtest.GitHubClaims(issuer)), "id_token"),
+		"another acme":               g.jobToken(map[string]any{"repository_owner_id": "7654321"}),
+		"no owner":                   g.jobToken(map[string]any{"repository_owner_id": nil}),
+		"no name":                    g.jobToken(map[string]any{"repository": nil}),
+		"a name that breaks the log": g.jobToken(map[string]any{"repository": "acme/app\nlevel=INFO"}),
+		"J4 expired":                 g.jobToken(map[string]any{"exp": g.clock.Now().Add(-time.Minute).Unix()}),
+		"J2 a key that nobody knows": g.keepSecret(stranger.Sign(map[string]any{"iss": g.ci.URL, "aud": issuer, "sub": "x"}), "id_token"),
 	} {
 		resp, body := g.do("GET", tokenPath+"?scope="+url.QueryEscape(jobScope), basicHeader("oidc", idToken), "")
 		if resp.StatusCode != 401 || first != "" && body != first {
@@ -185,17 +184,17 @@ func TestJobRefused(t *testing.T) {
 	}
 }
 
-// TestJ5IDTokenAsBearer: an id_token is a credential for the token endpoint, no
-// token of ours.
+// TestJ5IDTokenAsBearer checks that an ID token is accepted by the token endpoint only, and not as
+// a Bearer token.
 func TestJ5IDTokenAsBearer(t *testing.T) {
-	g := newGitHub(t)
+	g := newGitHubSite(t)
 	for _, path := range []string{"/v2/", "/v2/acme/app/web/tags/list"} {
-		resp, _ := g.do("GET", path, bearerHeader(g.job(nil)), "")
+		resp, _ := g.do("GET", path, bearerHeader(g.jobToken(nil)), "")
 		scope := ""
 		if path != "/v2/" {
 			scope = "repository:acme/app/web:pull"
 		}
-		if got := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != 401 || got != g.challengeOf(scope, invalidToken) {
+		if got := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != 401 || got != g.challenge(scope, invalidToken) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, got)
 		}
 	}
@@ -204,15 +203,15 @@ func TestJ5IDTokenAsBearer(t *testing.T) {
 	}
 }
 
-// TestIssuerDown: that an issuer cannot be asked is no wrong password, and passes without a
-// restart.
+// TestIssuerDown checks that an unreachable issuer is not answered as a wrong password, and that
+// logins work when it is reachable again.
 func TestIssuerDown(t *testing.T) {
-	g := newGitHub(t)
+	g := newGitHubSite(t)
 	g.ci.Fail(true)
-	credentials := basicHeader("oidc", g.job(nil))
+	credentials := basicHeader("oidc", g.jobToken(nil))
 	down := exchangeCase{Name: "login", Method: "GET", URL: tokenPath, Header: credentials, WantCode: 503, WantError: "UNAVAILABLE"}
 	g.exchange(down)
-	form := exchangeForm(g.job(nil))
+	form := exchangeForm(g.jobToken(nil))
 	form.WantCode, form.WantError = 503, "UNAVAILABLE"
 	g.exchange(form)
 	if n := g.ci.TotalRequests(); n != 1 {
@@ -220,6 +219,6 @@ func TestIssuerDown(t *testing.T) {
 	}
 	g.ci.Fail(false)
 	g.clock.advance(time.Minute)
-	g.mustPush(credentials)
-	g.mustPush(g.openSession(g.job(nil)))
+	g.checkJobPush(credentials)
+	g.checkJobPush(g.loginSessionHeader(g.jobToken(nil)))
 }

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// queryPage is how many results one query of a list asks for; one more shows that others
-	// follow.
-	queryPage = 1000
-	// maxPage is the longest page that is sent; longer ones end with a Link.
+	// queryLimit is the maximum number of results of one query of a list.
+	queryLimit = 1000
+	// maxPage is the maximum number of entries of a page. A longer page is cut, with a Link to the
+	// rest.
 	maxPage = 10_000
 )
 
-// page is which part of a list a request asks for.
+// page is the part of a list that a request asks for.
 type page struct {
-	n    int // at most so many results, bounded by maxPage; -1 when it does not say
-	last string
+	n    int    // maximum number of entries, at most maxPage; -1 when the request has none
+	last string // entries follow this name
 }
 
 // page reads the parameters n and last.
@@ -31,18 +31,17 @@ func (r *request) page() (page, error) {
 	if err != nil {
 		return p, err
 	}
-	if p.last, err = q.one("last", errPagination); err != nil {
+	if p.last, err = q.single("last", errPagination); err != nil {
 		return p, err
 	}
-	// A page that is too long is as good as the longest: the rest is sent by Link.
 	n, err := q.count()
 	p.n = min(n, maxPage)
 	return p, err
 }
 
-// count reads the parameter n, a number of results; -1 when absent.
+// count reads the parameter n, a number of entries; -1 when it is absent.
 func (p parameters) count() (int, error) {
-	s, err := p.one("n", errPagination)
+	s, err := p.single("n", errPagination)
 	if err != nil || !p.has("n") {
 		return -1, err
 	}
@@ -51,13 +50,13 @@ func (p parameters) count() (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		n = math.MaxInt // nothing but the range can be wrong
+		n = math.MaxInt // out of range is the only error that is left
 	}
 	return n, nil
 }
 
-// nextPage writes the Link to what follows (RFC 8288). The path has no
-// character that would have to be escaped: names and digests have none.
-func nextPage(w *web.Response, path string, query url.Values) {
+// setNextLink sets the Link to the next page (RFC 8288). No character of the path needs escaping:
+// names and digests have none.
+func setNextLink(w *web.Response, path string, query url.Values) {
 	w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
 }

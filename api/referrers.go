@@ -13,25 +13,25 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// maxReferrers bounds the body of a list of referrers, in bytes. It is the size of
-// the largest index that every client reads; many clients follow no Link, and what
-// they miss is signatures.
+// maxReferrers bounds the body of a list of referrers, in bytes. It is the size of the largest
+// index that every client reads. The bound is not lower because many clients do not follow a Link,
+// and would miss signatures.
 const maxReferrers = 4 << 20
 
-// referrersPart is the part of a list of referrers that a request asks for.
-type referrersPart struct {
+// referrersPage is the part of a list of referrers that a request asks for.
+type referrersPage struct {
 	storage.ReferrerQuery
-	last digest.Digest
-	n    int // -1 when the request does not say
+	last digest.Digest // entries follow this digest
+	n    int           // maximum number of entries; -1 when the request has none
 }
 
-func (r *request) referrers() (referrersPart, error) {
-	p := referrersPart{ReferrerQuery: storage.ReferrerQuery{Repo: r.repo, Subject: r.digest}}
+func (r *request) referrers() (referrersPage, error) {
+	p := referrersPage{ReferrerQuery: storage.ReferrerQuery{Repo: r.repo, Subject: r.digest}}
 	q, err := r.parameters()
 	if err != nil {
 		return p, err
 	}
-	if p.ArtifactType, err = q.one("artifactType", errParameter); err != nil {
+	if p.ArtifactType, err = q.single("artifactType", errParameter); err != nil {
 		return p, err
 	}
 	if p.last, err = q.digest("last"); err != nil {
@@ -41,8 +41,8 @@ func (r *request) referrers() (referrersPart, error) {
 	return p, err
 }
 
-// extent asks how far the answer goes: as far as one body does, unless n ends it before.
-func (p referrersPart) extent(r *request, lists storage.Lists) (storage.Extent, error) {
+// extent returns where the page ends: after n entries or maxReferrers bytes.
+func (p referrersPage) extent(r *request, lists storage.Lists) (storage.Extent, error) {
 	n := p.n
 	switch {
 	case n == 0:
@@ -53,8 +53,8 @@ func (p referrersPart) extent(r *request, lists storage.Lists) (storage.Extent, 
 	return lists.ReferrersExtent(r.Context(), p.ReferrerQuery, p.last, n, maxReferrers-manifest.IndexOverhead)
 }
 
-// next is the query for what follows a digest.
-func (p referrersPart) next(last digest.Digest) url.Values {
+// nextQuery returns the query of the page that follows last.
+func (p referrersPage) nextQuery(last digest.Digest) url.Values {
 	next := url.Values{"last": {last.String()}}
 	if p.ArtifactType != "" {
 		next.Set("artifactType", p.ArtifactType)
@@ -65,9 +65,8 @@ func (p referrersPart) next(last digest.Digest) url.Values {
 	return next
 }
 
-// listReferrers lists the manifests whose subject is the digest, as an image
-// index (spec, "Listing Referrers"). A digest that nothing refers to, or that
-// is not there, has an empty list.
+// listReferrers lists the manifests whose subject is the digest, as an image index (spec, "Listing
+// Referrers"). The list is empty if the digest has no referrers or is not in the repository.
 func (a *API) listReferrers(w *web.Response, r *request) error {
 	p, err := r.referrers()
 	if err != nil {
@@ -83,7 +82,7 @@ func (a *API) listReferrers(w *web.Response, r *request) error {
 		h.Set("Oci-Filters-Applied", "artifactType")
 	}
 	if extent.More {
-		nextPage(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), p.next(extent.End))
+		setNextLink(w, "/v2/"+r.repo+"/referrers/"+r.digest.String(), p.nextQuery(extent.End))
 	}
 	if w.Head() {
 		w.WriteHeader(http.StatusOK)
@@ -92,9 +91,9 @@ func (a *API) listReferrers(w *web.Response, r *request) error {
 	return a.sendReferrers(w, r, p, extent)
 }
 
-// sendReferrers writes the descriptors of an extent. A page of them is read, then
-// sent, so that neither memory nor a cursor waits for the client.
-func (a *API) sendReferrers(w *web.Response, r *request, p referrersPart, extent storage.Extent) error {
+// sendReferrers writes the descriptors of an extent. Each batch is read completely before it is
+// sent, so that neither memory nor a database cursor is held while the client reads.
+func (a *API) sendReferrers(w *web.Response, r *request, p referrersPage, extent storage.Extent) error {
 	index := manifest.NewIndexWriter(w)
 	last := p.last
 	for more := extent.End != ""; more; more = last != extent.End {
@@ -103,7 +102,7 @@ func (a *API) sendReferrers(w *web.Response, r *request, p referrersPart, extent
 			return err
 		}
 		if len(page) == 0 {
-			break // the rest was deleted
+			break // the others were deleted meanwhile
 		}
 		last = page[len(page)-1].Digest
 		if err := index.Add(page); err != nil {
@@ -113,6 +112,6 @@ func (a *API) sendReferrers(w *web.Response, r *request, p referrersPart, extent
 	if err := index.Close(); err != nil {
 		return err
 	}
-	// Else a short answer would have a Content-Length, which HEAD cannot know.
+	// Without a flush a short answer would have a Content-Length, which HEAD does not have.
 	return w.FlushError()
 }

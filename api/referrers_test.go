@@ -17,10 +17,10 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// refer pushes n images that refer to a digest and returns their digests, sorted.
-// Their types are application/x.0 and application/x.1 in turn, and annotations
-// returns the value of their annotation "a".
-func (s *site) refer(repo, subject string, n int, annotation func(i int) string) (digests []string) {
+// pushReferrers pushes n images with a subject and returns their digests, sorted. Their artifact
+// types are application/x.0 and application/x.1 in turn. annotation returns the value of their
+// annotation "a".
+func (s *site) pushReferrers(repo, subject string, n int, annotation func(i int) string) (digests []string) {
 	s.t.Helper()
 	for i := range n {
 		more := fmt.Sprintf(`,"artifactType":"application/x.%d","annotations":{"n":"%d","a":"%s"},"subject":{"mediaType":%q,"digest":%q,"size":1}`,
@@ -32,9 +32,9 @@ func (s *site) refer(repo, subject string, n int, annotation func(i int) string)
 	return digests
 }
 
-func brief(int) string { return "<&>" }
+func shortAnnotation(int) string { return "<&>" }
 
-// referrers follows the Links from a list of referrers and returns the digests of each answer.
+// referrers follows the Links of a list of referrers and returns the digests of each answer.
 func (s *site) referrers(u string) (answers [][]string) {
 	s.t.Helper()
 	for u != "" {
@@ -42,14 +42,14 @@ func (s *site) referrers(u string) (answers [][]string) {
 		if len(body) > maxReferrers || resp.ContentLength >= 0 {
 			s.t.Errorf("a body of %d bytes, Content-Length %d", len(body), resp.ContentLength)
 		}
-		answers = append(answers, listed(s.t, body))
-		u = nextOf(s.t, resp)
+		answers = append(answers, digestsIn(s.t, body))
+		u = nextLink(s.t, resp)
 	}
 	return answers
 }
 
-// listed returns the digests of a list of referrers.
-func listed(t *testing.T, body string) (digests []string) {
+// digestsIn returns the digests in a list of referrers.
+func digestsIn(t *testing.T, body string) (digests []string) {
 	t.Helper()
 	var index struct {
 		Manifests []struct {
@@ -72,7 +72,7 @@ func listed(t *testing.T, body string) (digests []string) {
 func TestReferrers(t *testing.T) {
 	s := newSite(t, Options{})
 	subject := sha256Of("subject")
-	digests := s.refer("team/app", subject, 3, brief)
+	digests := s.pushReferrers("team/app", subject, 3, shortAnnotation)
 	u := "/v2/team/app/referrers/" + subject
 	fields := header{"Content-Type": indexType, "Link": absent, "Oci-Filters-Applied": absent, "Content-Length": absent}
 	with := func(more header) header {
@@ -128,12 +128,12 @@ func TestReferrers(t *testing.T) {
 			with(header{"Oci-Filters-Applied": "artifactType", "Link": "<" + u + "?artifactType=application%2Fx.0&last=" +
 				strings.ReplaceAll(digestOf(t, byType["application/x.0"][0]), ":", "%3A") + `&n=1>; rel="next"`}), list(byType["application/x.0"][0])},
 	} {
-		s.run([]exchangeCase{
+		s.runCases([]exchangeCase{
 			{Name: c.name, Method: "GET", URL: u + c.query, WantCode: 200, WantHeader: with(c.header), WantBody: c.body},
 			{Name: c.name, Method: "HEAD", URL: u + c.query, WantCode: 200, WantHeader: with(c.header)},
 		})
 	}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "of an unknown digest", Method: "GET", URL: "/v2/team/app/referrers/" + sha256Of("x"),
 			WantCode: 200, WantHeader: fields, WantBody: list(),
@@ -167,23 +167,23 @@ func digestOf(t *testing.T, descriptor string) string {
 	return d.Digest.String()
 }
 
-// TestReferrersAnswer: one answer has all that fit into 4 MiB, and a Link only where
-// there are more.
+// TestReferrersAnswer checks that one answer has all referrers that fit into 4 MiB, and a Link only
+// if there are more.
 func TestReferrersAnswer(t *testing.T) {
 	s := newSite(t, Options{})
 	many, large := sha256Of("many"), sha256Of("large")
-	want := s.refer("team/app", many, 151, brief)
+	want := s.pushReferrers("team/app", many, 151, shortAnnotation)
 	if got := s.referrers("/v2/team/app/referrers/" + many); len(got) != 1 || !slices.Equal(got[0], want) {
 		t.Errorf("151 referrers are sent in %d answers", len(got))
 	}
-	want = s.refer("team/app", large, 70, func(int) string { return strings.Repeat("<", 65_000) })
+	want = s.pushReferrers("team/app", large, 70, func(int) string { return strings.Repeat("<", 65_000) })
 	got := s.referrers("/v2/team/app/referrers/" + large)
 	if len(got) != 2 || len(got[0]) < 63 || !slices.Equal(slices.Concat(got...), want) {
 		t.Errorf("70 referrers of 65 KB are sent in %d answers, the first with %d", len(got), len(got[0]))
 	}
 }
 
-// pagedReferrers is a registry that does something before it reads a page of referrers.
+// pagedReferrers is a registry that calls a function before it reads a page of referrers.
 type pagedReferrers struct {
 	Registry
 	before func(page int) error
@@ -206,17 +206,17 @@ func (p *pagedReferrers) Referrers(ctx context.Context, q storage.ReferrerQuery,
 	return p.Registry.Referrers(ctx, q, last, e)
 }
 
-// servePaged serves a registry that has five referrers in pages of two.
+// servePaged serves a registry that returns five referrers in pages of two.
 func servePaged(t *testing.T, registry *pagedReferrers) (s *site, u string, digests []string) {
 	registry.Registry = newRegistry(t, "mem://", storage.Options{})
 	s = serveRegistry(t, registry, Options{})
 	subject := sha256Of("subject")
-	digests = s.refer("team/app", subject, 5, func(int) string { return strings.Repeat("x", 30_000) })
+	digests = s.pushReferrers("team/app", subject, 5, func(int) string { return strings.Repeat("x", 30_000) })
 	return s, "/v2/team/app/referrers/" + subject, digests
 }
 
-// TestReferrersMeanwhile: what is deleted while a list is sent is left out, also the
-// one where the answer ends, and what is pushed comes in a later list.
+// TestReferrersMeanwhile deletes and pushes referrers while a list is sent. Deleted ones are left
+// out, even the last of the extent. New ones are in later lists.
 func TestReferrersMeanwhile(t *testing.T) {
 	var s *site
 	var digests []string
@@ -226,23 +226,23 @@ func TestReferrersMeanwhile(t *testing.T) {
 			for _, d := range []string{digests[0], digests[2], digests[4]} {
 				s.exchange(exchangeCase{Name: "delete", Method: "DELETE", URL: "/v2/team/app/manifests/" + d, WantCode: 202})
 			}
-			s.refer("team/app", sha256Of("subject"), 1, brief)
+			s.pushReferrers("team/app", sha256Of("subject"), 1, shortAnnotation)
 		}
 		return nil
 	}
 	s, u, digests := servePaged(t, registry)
 	_, body := s.exchange(exchangeCase{Name: "meanwhile", Method: "GET", URL: u, WantCode: 200})
-	if got, want := listed(t, body), []string{digests[0], digests[1], digests[3]}; !slices.Equal(got, want) {
+	if got, want := digestsIn(t, body), []string{digests[0], digests[1], digests[3]}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	_, body = s.exchange(exchangeCase{Name: "afterwards", Method: "GET", URL: u, WantCode: 200})
-	if got := listed(t, body); len(got) != 3 {
+	if got := digestsIn(t, body); len(got) != 3 {
 		t.Errorf("afterwards there are %v", got)
 	}
 }
 
-// TestReferrersFail: an error before the first page is answered as one, and nothing of
-// the list is in that answer. One in the middle cuts the connection.
+// TestReferrersFail checks that an error before the first page gets a status and no part of the
+// list. A later error cuts the answer.
 func TestReferrersFail(t *testing.T) {
 	fire := errors.New("the disk is on fire")
 	failing := 1
@@ -273,12 +273,12 @@ func TestReferrersFail(t *testing.T) {
 	s.log.await(`"route":"referrers"`, `"cut":"the disk is on fire"`)
 }
 
-// TestD2ReferrersHoldNothing: readers of referrers that do not read hold none of the
-// database's connections, of which there is one here.
+// TestD2ReferrersHoldNothing checks that readers that stall do not hold the only connection of the
+// database.
 func TestD2ReferrersHoldNothing(t *testing.T) {
 	s := newSite(t, Options{})
 	subject := sha256Of("subject")
-	want := s.refer("team/app", subject, 70, func(int) string { return strings.Repeat("<", 65_000) })
+	want := s.pushReferrers("team/app", subject, 70, func(int) string { return strings.Repeat("<", 65_000) })
 	u := "/v2/team/app/referrers/" + subject
 	for range 20 {
 		s.dial(strings.Repeat("GET "+u+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 10))

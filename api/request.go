@@ -15,40 +15,38 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// request is what a handler is given: the request, with everything that its
-// path says already checked.
+// request is the request that a handler receives. What its path contains is already checked.
 type request struct {
 	*http.Request
 	id     string
 	origin web.Origin
-	repo   string // a well-formed name; "" where the route has none
+	repo   string // a well-formed repository name; "" where the route has none
 
-	shown  shown         // of who asks
-	caller auth.Identity // who that is
-	access []auth.Access // of the token that was shown
-	key    string        // that signed this token
-	rule   string        // of the policy, that let the request through
-	oauth  bool          // errors are answered as OAuth has them, too
+	authorization authorization // of the header, or of the form of a token request
+	caller        auth.Identity // authenticated by authorization
+	access        []auth.Access // of the registry token
+	keyID         string        // of the key that signed the registry token
+	rule          string        // of the policy, which allowed the request
+	oauthErrors   bool          // error bodies have OAuth's fields too
 
-	permission auth.Permission // that the request needs
-	permitted  time.Time       // when it was asked for, by Options.Now
-	audited    bool            // there is room in the audit for a line of this request
+	permission    auth.Permission // required by the operation
+	authorizedAt  time.Time       // by Options.Now
+	auditReserved bool            // there is room for an audit line of this request
 
-	// One of these, as the route's element says.
+	// One of these is set, by the kind of the path's last element.
 	ref    manifest.Reference
 	digest digest.Digest
 	upload string
 
-	body *web.Body // nil when the request announces none
+	body *web.Body // nil when the request has none
 
-	// For the log: what stood in the path, whether or not it is well-formed.
+	// For the log: route name, repository and last element, well-formed or not.
 	route, rawRepo, rawElement string
 }
 
-// parse checks a name and a last element as they stand in the escaped path. The
-// name is taken as it stands; the element is decoded once, because JavaScript
-// clients send "sha256%3A…".
-func (r *request) parse(kind element, name, last string) error {
+// parse checks the repository name and the last element of an escaped path. An escaped name is an
+// error. The element is unescaped once, because JavaScript clients send "sha256%3A…".
+func (r *request) parse(kind pathElement, name, last string) error {
 	r.rawRepo, r.rawElement = name, last
 	if name != "" {
 		if strings.IndexByte(name, '%') >= 0 {
@@ -70,25 +68,25 @@ func (r *request) parse(kind element, name, last string) error {
 	return r.parseElement(kind, last)
 }
 
-func (r *request) parseElement(kind element, last string) (err error) {
+func (r *request) parseElement(kind pathElement, last string) (err error) {
 	switch kind {
-	case aReference:
+	case elemReference:
 		r.ref, err = manifest.ParseReference(last)
-		// What cannot be a tag names no manifest, says the conformance suite;
-		// only who wants to write one has to be told the grammar.
+		// The conformance suite wants 404 for a reference that breaks the grammar. Only a write is
+		// told the grammar.
 		if errors.Is(err, manifest.ErrTagInvalid) && r.Method != http.MethodPut {
 			return manifest.Errorf(storage.ErrManifestUnknown, "no such manifest: %v", err)
 		}
-	case aDigest:
+	case elemDigest:
 		r.digest, err = manifest.ParseDigest(last)
-	case anUploadID:
+	case elemUploadID:
 		r.upload = last
 	}
 	return err
 }
 
-// parameters are those of the query. What is in a form's body is never looked
-// at: one request has one meaning.
+// parameters parses the query. Parameters in a form's body are not merged into it, so that a
+// request has one meaning.
 func (r *request) parameters() (parameters, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -100,12 +98,12 @@ func (r *request) parameters() (parameters, error) {
 	return parameters(values), nil
 }
 
+// parameters are those of a query or a form.
 type parameters url.Values
 
-// one returns the value of a parameter that may be given once, "" when absent.
-// Given twice, two readers could take different ones: that is an error of the
-// kind that a bad value has.
-func (p parameters) one(name string, kind error) (string, error) {
+// single returns the value of a parameter that may be given only once, "" when it is absent. A
+// repeated parameter is an error of the given kind: two readers could use different values.
+func (p parameters) single(name string, kind error) (string, error) {
 	switch values := p[name]; len(values) {
 	case 0:
 		return "", nil
@@ -118,9 +116,9 @@ func (p parameters) one(name string, kind error) (string, error) {
 
 func (p parameters) has(name string) bool { return len(p[name]) > 0 }
 
-// digest returns a parameter that is a digest, "" when absent.
+// digest returns the value of a parameter that must be a digest, "" when it is absent.
 func (p parameters) digest(name string) (digest.Digest, error) {
-	s, err := p.one(name, manifest.ErrDigestInvalid)
+	s, err := p.single(name, manifest.ErrDigestInvalid)
 	if err != nil || !p.has(name) {
 		return "", err
 	}

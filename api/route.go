@@ -11,145 +11,181 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// A handler answers a request that was routed, parsed and permitted. An error
-// that it returns is answered for it; it may have set header fields before.
+// handler answers a request that was routed, parsed and authorized. It may set header fields before
+// it returns an error. The error is answered by API.answer.
 type handler func(a *API, w *web.Response, r *request) error
 
-// element says what the last element of a path is.
-type element int
+// pathElement is the kind of the last element of a path.
+type pathElement int
 
 const (
-	nothing      element = iota
-	aReference           // a tag or a digest
-	aDigest              //
-	anUploadID           //
-	aHealthCheck         // no element; a path that monitors ask for all the time
+	elemNone      pathElement = iota
+	elemReference             // a tag or a digest
+	elemDigest
+	elemUploadID
+	elemHealthCheck // no element; requests are logged at debug level
 )
 
-// door says for whom a route is open.
-type door int
+// protection is who may use a route.
+type protection int
 
 const (
-	guarded door = iota // for those who prove who they are, and have the permission
-	public              // for everyone: it tells nothing of any repository, or asks who comes by itself
+	guarded protection = iota // authenticated callers with the route's permission
+	public                    // everyone; tells nothing about repositories, or authenticates by itself
 )
 
-// route is one row of the table. The literals are written without field names,
-// so that a row that forgets its permission does not compile.
+// route is one row of the table. The rows are written without field names, so that a row without a
+// permission does not compile.
 type route struct {
 	name       string // in logs and metrics
-	path       string // template of gorilla/mux
-	hint       string // a part that every matching path has: cheaper to look for than the template is to match
-	element    element
-	door       door
+	path       string // see template
+	element    pathElement
+	protection protection
 	permission auth.Permission
 	methods    string // separated by spaces
 	handle     handler
 }
 
-// routes is every request that is answered with more than an error. Rows of one
-// path stand together and share their name. A name matches loosely, and from
-// the right: the last "/blobs/" in a path is the one that counts, because no slash
-// may follow in the element. (Shortest first: a long digest is then scanned once.)
+// routes returns the routes of every registry. Rows of one path stand together and share their
+// name.
 func routes() []route {
 	const (
 		catalog   = "/v2/_catalog"
-		manifests = "/v2/{name:.+?}/manifests/{element:[^/]+}"
-		uploads   = "/v2/{name:.+?}/blobs/uploads{slash:/?}"
-		upload    = "/v2/{name:.+?}/blobs/uploads/{element:[^/]+}"
-		blobs     = "/v2/{name:.+?}/blobs/{element:[^/]+}"
-		tags      = "/v2/{name:.+?}/tags/list"
-		referrers = "/v2/{name:.+?}/referrers/{element:[^/]+}"
+		manifests = "/v2/{name}/manifests/{element}"
+		uploads   = "/v2/{name}/blobs/uploads{/}"
+		upload    = "/v2/{name}/blobs/uploads/{element}"
+		blobs     = "/v2/{name}/blobs/{element}"
+		tags      = "/v2/{name}/tags/list"
+		referrers = "/v2/{name}/referrers/{element}"
 	)
 	return []route{
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Push, "PUT", (*API).putManifest},
-		{"manifest", manifests, "/manifests/", aReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
+		{"manifest", manifests, elemReference, guarded, auth.Pull, "GET HEAD", (*API).getManifest},
+		{"manifest", manifests, elemReference, guarded, auth.Push, "PUT", (*API).putManifest},
+		{"manifest", manifests, elemReference, guarded, auth.Delete, "DELETE", (*API).deleteManifest},
 
-		{routeUploads, uploads, "/blobs/uploads", nothing, guarded, auth.Push, "POST", (*API).postUpload},
+		{routeUploads, uploads, elemNone, guarded, auth.Push, "POST", (*API).postUpload},
 
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "GET", (*API).getUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
-		{"upload", upload, "/blobs/uploads/", anUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "GET", (*API).getUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "PATCH", (*API).patchUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "PUT", (*API).putUpload},
+		{"upload", upload, elemUploadID, guarded, auth.Push, "DELETE", (*API).deleteUpload},
 
-		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
-		{"blob", blobs, "/blobs/", aDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
+		{"blob", blobs, elemDigest, guarded, auth.Pull, "GET HEAD", (*API).getBlob},
+		{"blob", blobs, elemDigest, guarded, auth.Delete, "DELETE", (*API).deleteBlob},
 
-		{"tags", tags, "/tags/list", nothing, guarded, auth.Pull, "GET HEAD", (*API).listTags},
-		{"referrers", referrers, "/referrers/", aDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
-		{"catalog", catalog, catalog, nothing, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
+		{"tags", tags, elemNone, guarded, auth.Pull, "GET HEAD", (*API).listTags},
+		{"referrers", referrers, elemDigest, guarded, auth.Pull, "GET HEAD", (*API).listReferrers},
+		{"catalog", catalog, elemNone, guarded, auth.Catalog, "GET HEAD", (*API).listRepositories},
 
-		{"ping", "/v2{slash:/?}", "/v2", nothing, guarded, auth.None, "GET HEAD", (*API).ping},
-		{"livez", "/livez", "/livez", aHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
-		{"readyz", "/readyz", "/readyz", aHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
+		{"ping", "/v2{/}", elemNone, guarded, auth.None, "GET HEAD", (*API).ping},
+		{"livez", "/livez", elemHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
+		{"readyz", "/readyz", elemHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
 	}
 }
 
-// routeUploads is the name of the route that opens uploads, and mounts.
+// routeUploads is the name of the route that opens upload sessions and mounts blobs.
 const routeUploads = "uploads"
 
-// authRoutes is what a registry with users answers besides.
+// authRoutes returns the additional routes of a registry with an Auth.
 func authRoutes() []route {
 	const discovery = "/.well-known/openid-configuration"
 	return []route{
-		{"token", tokenPath, tokenPath, nothing, public, auth.None, "GET", (*API).getToken},
-		{"token", tokenPath, tokenPath, nothing, public, auth.None, "POST", (*API).postToken},
-		{"keys", jwksPath, jwksPath, nothing, public, auth.None, "GET HEAD", (*API).getKeys},
-		{"discovery", discovery, discovery, nothing, public, auth.None, "GET HEAD", (*API).getDiscovery},
+		{"token", tokenPath, elemNone, public, auth.None, "GET", (*API).getToken},
+		{"token", tokenPath, elemNone, public, auth.None, "POST", (*API).postToken},
+		{"keys", jwksPath, elemNone, public, auth.None, "GET HEAD", (*API).getKeys},
+		{"discovery", discovery, elemNone, public, auth.None, "GET HEAD", (*API).getDiscovery},
 	}
 }
 
-// endpoint is a path and what can be done there.
+// endpoint is a path with its operations.
 type endpoint struct {
 	name    string
 	health  bool
-	methods map[string]operation
-	allow   string // the value of Allow
+	methods map[string]operation // by HTTP method
+	allow   string               // value of the header field Allow
 }
 
-// operation is an endpoint's answer to one method, with its metrics at hand.
+// operation is what one method of an endpoint does, with its metrics.
 type operation struct {
 	route
 	meter *meter
 }
 
-// router finds the endpoint of a path. It never redirects and never cleans.
+// router finds the endpoint of a path. It neither redirects nor cleans paths.
 type router struct {
 	mux       *mux.Router
 	endpoints map[string]*endpoint // by name
 }
 
 func newRouter(table []route, m *metrics) *router {
-	// The flags must be set before the first route, which copies them.
 	rt := &router{
-		mux:       mux.NewRouter().UseEncodedPath().SkipClean(true).StrictSlash(false),
+		mux:       mux.NewRouter(),
 		endpoints: make(map[string]*endpoint),
 	}
 	for _, row := range table {
 		ep := rt.endpoints[row.name]
 		if ep == nil {
-			ep = &endpoint{name: row.name, health: row.element == aHealthCheck, methods: make(map[string]operation)}
+			ep = &endpoint{name: row.name, health: row.element == elemHealthCheck, methods: make(map[string]operation)}
 			rt.endpoints[row.name] = ep
-			rt.mux.NewRoute().MatcherFunc(contains(row.hint)).Path(row.path).Name(row.name)
+			rt.mux.NewRoute().MatcherFunc(parseTemplate(row.path).matchRequest).Name(row.name)
 		}
 		for method := range strings.FieldsSeq(row.methods) {
 			ep.methods[method] = operation{row, m.meter(row.name, method)}
 		}
 	}
 	for _, ep := range rt.endpoints {
-		ep.allow = allowed(ep.methods)
+		ep.allow = allowHeader(ep.methods)
 	}
 	return rt
 }
 
-// contains is a matcher that spares most routes their regular expression: what
-// the template matches in the escaped path, the decoded one contains.
-func contains(hint string) mux.MatcherFunc {
-	return func(r *http.Request, _ *mux.RouteMatch) bool { return strings.Contains(r.URL.Path, hint) }
+// template is a pattern of escaped paths: {name} is the name of a repository, which may have slashes,
+// {element} is the last element of the path, and {/} is an optional slash. A name may contain
+// "/blobs/" too: a path is matched from its end, where the element has no slash, so the last "/blobs/"
+// counts. It is cheaper than the regular expressions that mux makes of templates.
+type template struct {
+	before  string // fixed part before the name, or before the element where there is no name
+	after   string // fixed part after the name
+	name    bool
+	element bool
+	slash   bool
 }
 
-func allowed(methods map[string]operation) string {
+func parseTemplate(path string) (t template) {
+	path, t.slash = strings.CutSuffix(path, "{/}")
+	path, t.element = strings.CutSuffix(path, "{element}")
+	t.before, t.after, t.name = strings.Cut(path, "{name}")
+	return t
+}
+
+// match reports whether an escaped path matches, and returns the name and the element in it.
+func (t template) match(path string) (name, element string, ok bool) {
+	if t.slash {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if t.element {
+		end := strings.LastIndexByte(path, '/') + 1
+		path, element = path[:end], path[end:]
+	}
+	name, begins := strings.CutPrefix(path, t.before)
+	name, ends := strings.CutSuffix(name, t.after)
+	return name, element, begins && ends && (name != "") == t.name && (element != "") == t.element
+}
+
+// matchRequest is a mux.MatcherFunc.
+func (t template) matchRequest(r *http.Request, m *mux.RouteMatch) bool {
+	// The fixed parts have no escapes. This test is cheaper than EscapedPath.
+	if !strings.HasPrefix(r.URL.Path, t.before) || !strings.Contains(r.URL.Path, t.after) {
+		return false
+	}
+	name, element, ok := t.match(r.URL.EscapedPath())
+	if ok {
+		m.Vars = map[string]string{"name": name, "element": element}
+	}
+	return ok
+}
+
+func allowHeader(methods map[string]operation) string {
 	var names []string
 	for m := range methods {
 		names = append(names, m)
@@ -158,11 +194,11 @@ func allowed(methods map[string]operation) string {
 	return strings.Join(names, ", ")
 }
 
-// match returns the endpoint of a request's path and, still escaped, the name
-// and the last element in it. The endpoint is nil where there is none.
+// match returns the endpoint of a request's path, and the repository name and last element in it,
+// still escaped. The endpoint is nil when no route matches.
 //
-// The mux is asked directly, not through its ServeHTTP, which would clone the
-// request twice to put the variables into its context.
+// It calls Match instead of the mux's ServeHTTP, which would clone the request twice to put the
+// variables into its context.
 func (rt *router) match(r *http.Request) (ep *endpoint, name, last string) {
 	var m mux.RouteMatch
 	if !rt.mux.Match(r, &m) || m.Route == nil {

@@ -12,7 +12,7 @@ import (
 
 func TestPing(t *testing.T) {
 	s := newSite(t, Options{})
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "ping", Method: "GET", URL: "/v2/",
 			WantCode: 200, WantHeader: header{"Content-Type": "application/json", "Content-Length": "2"}, WantBody: "{}",
@@ -29,13 +29,12 @@ func TestPing(t *testing.T) {
 		{Name: "not ready", Method: "GET", URL: "/readyz", WantCode: 503},
 	})
 	s.SetReady(true)
-	s.run([]exchangeCase{{Name: "ready", Method: "GET", URL: "/readyz", WantCode: 200}})
+	s.runCases([]exchangeCase{{Name: "ready", Method: "GET", URL: "/readyz", WantCode: 200}})
 	s.SetReady(false)
-	s.run([]exchangeCase{{Name: "no longer", Method: "GET", URL: "/readyz", WantCode: 503}})
+	s.runCases([]exchangeCase{{Name: "no longer", Method: "GET", URL: "/readyz", WantCode: 503}})
 }
 
-// TestPaths asks for paths that are almost right. None is cleaned, and none is
-// redirected.
+// TestPaths requests paths that are almost valid. They are neither cleaned nor redirected.
 func TestPaths(t *testing.T) {
 	s := newSite(t, Options{})
 	_, d := s.pushImage("team/app", "v1", "")
@@ -117,18 +116,17 @@ func TestPaths(t *testing.T) {
 			cases = append(cases, exchangeCase{Name: "HEAD", Method: "HEAD", URL: path, WantCode: n, WantError: e})
 		}
 	}
-	s.runRaw(cases)
+	s.runRawCases(cases)
 	if strings.Contains(s.log.String(), `"status":30`) {
 		t.Error("something was redirected")
 	}
 }
 
-// runRaw has the exchanges with the paths as they stand, which net/url would
-// refuse or write in another way.
-func (s *site) runRaw(cases []exchangeCase) {
+// runRawCases makes the exchanges with paths that net/url would refuse or change.
+func (s *site) runRawCases(cases []exchangeCase) {
 	s.t.Helper()
 	for _, c := range cases {
-		resp, body := s.raw(c.Method+" "+c.URL+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", c.Method)
+		resp, body := s.sendRaw(c.Method+" "+c.URL+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", c.Method)
 		s.check(c, resp, body)
 	}
 }
@@ -161,24 +159,24 @@ func TestMethods(t *testing.T) {
 			})
 		}
 	}
-	s.run(cases)
-	resp, body := s.raw("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "OPTIONS")
+	s.runCases(cases)
+	resp, body := s.sendRaw("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "OPTIONS")
 	s.check(exchangeCase{Name: "all", Method: "OPTIONS", URL: "*", WantCode: 404, WantError: "NAME_UNKNOWN"}, resp, body)
 }
 
-// refusing is a policy that refuses one permission.
-type refusing auth.Permission
+// denyPermission is a policy that denies one permission.
+type denyPermission auth.Permission
 
-func (p refusing) Decide(_ auth.Identity, _ netip.Addr, asked auth.Permission, _ string) auth.Decision {
+func (p denyPermission) Decide(_ auth.Identity, _ netip.Addr, asked auth.Permission, _ string) auth.Decision {
 	return auth.Decision{Allowed: asked != auth.Permission(p)}
 }
 
-func (p refusing) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (p denyPermission) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (p refusing) AllowsAnonymous() bool { return true }
+func (p denyPermission) AllowsAnonymous() bool { return true }
 
-// TestPermissions refuses each permission and sees which routes are closed: the
-// policy is asked before storage, so what is there makes no difference.
+// TestPermissions denies each permission and checks which routes are denied. The policy decides
+// before storage is called, so the content does not matter.
 func TestPermissions(t *testing.T) {
 	d := sha256Of("x")
 	routes := map[string]auth.Permission{
@@ -200,7 +198,7 @@ func TestPermissions(t *testing.T) {
 		"GET /v2/a/referrers/" + d:      auth.Pull,
 	}
 	for _, refused := range []auth.Permission{auth.None, auth.Catalog, auth.Pull, auth.Push, auth.Delete} {
-		s := newSite(t, Options{Policy: refusing(refused)})
+		s := newSite(t, Options{Policy: denyPermission(refused)})
 		for route, needs := range routes {
 			method, path, _ := strings.Cut(route, " ")
 			req, err := http.NewRequest(method, "http://"+s.addr+path, nil)
@@ -223,15 +221,15 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// TestWithoutPolicy sees that an API that was given no policy lets nobody in.
+// TestWithoutPolicy checks that an API without a policy denies every guarded request.
 func TestWithoutPolicy(t *testing.T) {
-	s := newSite(t, Options{Policy: closed{}})
-	s.run([]exchangeCase{
+	s := newSite(t, Options{Policy: denyAll{}})
+	s.runCases([]exchangeCase{
 		{Name: "ping", Method: "GET", URL: "/v2/", WantCode: 200},
 		{Name: "pull", Method: "GET", URL: "/v2/a/manifests/v1", WantCode: 403, WantError: "DENIED"},
 		{Name: "push", Method: "POST", URL: "/v2/a/blobs/uploads/", WantCode: 403, WantError: "DENIED"},
 	})
-	if New(nil, Options{}).policy != (closed{}) {
+	if New(nil, Options{}).policy != (denyAll{}) {
 		t.Error("without a policy something else than closed decides")
 	}
 }
@@ -254,10 +252,10 @@ func TestHost(t *testing.T) {
 			if !ok {
 				c.WantCode, c.WantError = 421, "DENIED"
 			}
-			resp, body := s.raw("GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n", "GET")
+			resp, body := s.sendRaw("GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n", "GET")
 			s.check(c, resp, body)
 		}
 	}
 	open := newSite(t, Options{Hosts: []string{"registry.lan"}})
-	open.run([]exchangeCase{{Name: "not on loopback", Method: "GET", URL: "/v2/", Header: header{"Host": "evil.example"}, WantCode: 200}})
+	open.runCases([]exchangeCase{{Name: "not on loopback", Method: "GET", URL: "/v2/", Header: header{"Host": "evil.example"}, WantCode: 200}})
 }

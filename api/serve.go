@@ -10,15 +10,15 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// exchange is one request and its answer, made in one allocation.
+// exchange is one request with its answer, in one allocation.
 type exchange struct {
 	web.Exchange
 	api   *API
 	r     request
-	meter *meter // nil when no handler was found
-	quiet bool   // a health check: logged for debugging only
+	meter *meter // nil when no operation was found
+	quiet bool   // a health check: logged at debug level
 
-	permission auth.Permission // of the operation; "" when no handler was found
+	permission auth.Permission // of the operation; "" when none was found
 }
 
 // serve answers one request.
@@ -28,7 +28,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	a.web.Serve(&x.Exchange, w, r, x)
 }
 
-// Answer writes the answer, which is that of an error where there is one.
+// Answer runs the handler and answers the error, if there is one.
 func (x *exchange) Answer() {
 	x.r.id, x.r.origin, x.r.body = x.ID, x.Origin, x.Body
 	if err := x.api.dispatch(x); err != nil {
@@ -36,18 +36,18 @@ func (x *exchange) Answer() {
 	}
 }
 
-// Over counts and logs the request.
-func (x *exchange) Over() {
+// Done counts and logs the request, and writes the audit line of a write.
+func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)
-	if a.audits() {
+	if a.hasAudit() {
 		a.auditWrite(x)
 	}
 }
 
-// dispatch does what comes before every handler: the host is checked, the path
-// routed and parsed, and the request permitted.
+// dispatch checks the host and origin, routes, parses and authorizes the request, and runs its
+// handler.
 func (a *API) dispatch(x *exchange) error {
 	r, w := &x.r, &x.Response
 	h := w.Header()
@@ -72,34 +72,34 @@ func (a *API) dispatch(x *exchange) error {
 	if !ok {
 		r.rawRepo, r.rawElement = name, last
 		h.Set("Allow", ep.allow)
-		return manifest.Errorf(errMethod, "this path takes %s", ep.allow)
+		return manifest.Errorf(errMethodNotAllowed, "this path takes %s", ep.allow)
 	}
 	x.meter, x.permission = op.meter, op.permission
 	if err := r.parse(op.element, name, last); err != nil {
 		return err
 	}
-	if err := a.permit(w, r, op); err != nil {
+	if err := a.authorize(w, r, op); err != nil {
 		return err
 	}
 	return op.handle(a, w, r)
 }
 
-// payer returns who is charged for what a request holds: the account or, without one, the network
-// of the client's address.
-func (a *API) payer(r *request) payer {
+// charged returns the account or network that memory and upload sessions of the request are charged
+// to.
+func (a *API) charged(r *request) charged {
 	if owner := r.caller.Owner(); owner != "" {
-		return payer{owner: owner}
+		return charged{owner: owner}
 	}
-	return payer{network: auth.ClientNetwork(r.origin.Addr)}
+	return charged{network: auth.ClientNetwork(r.origin.Addr)}
 }
 
-// maxPath bounds a path in bytes, as it was sent and decoded. The longest that means anything has a
-// repository name of 255 bytes, a digest of 135 and less than 50 around them.
+// maxPath bounds a path in bytes, escaped and decoded. The longest valid path has a repository name
+// of 255 bytes, a digest of 135 and less than 50 bytes around them.
 const maxPath = 1024
 
 var apiVersion = []string{"registry/2.0"}
 
-// checkOrigin refuses writes that a web page of another origin has a browser make.
+// checkOrigin denies writes that a browser sends for a web page of another origin.
 func (a *API) checkOrigin(r *request) error {
 	if err := a.web.CheckOrigin(r.Request); err != nil {
 		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not write to this registry: expected an origin of http.external_url, or none")

@@ -20,24 +20,24 @@ import (
 	"github.com/berth-registry/berth/storage/storagetest"
 )
 
-// site is an API on a real registry, served over a real connection.
+// site is an API on a real registry, served over real connections.
 type site struct {
 	*API
-	t     *testing.T
-	addr  string                              // "127.0.0.1:41234"
-	conn  func() (net.Conn, error)            // opens a connection to it
-	via   http.RoundTripper                   // over such connections
-	from  func(addr string) (net.Conn, error) // a connection from an address; in a bubble alone
-	log   *logBuffer
-	saved map[string]string // what an exchange's Save kept
-	read  byteCount         // of the bodies of requests
+	t         *testing.T
+	addr      string                              // "127.0.0.1:41234"
+	connect   func() (net.Conn, error)            // opens a connection to the server
+	transport http.RoundTripper                   // uses such connections
+	dialFrom  func(addr string) (net.Conn, error) // connects from an address; only in a bubble
+	log       *logBuffer
+	saved     map[string]string // by exchangeCase.Save
+	bodyBytes byteCount         // bytes read of request bodies
 }
 
-// logBuffer keeps what is logged.
+// logBuffer collects log lines.
 type logBuffer struct {
 	mu    sync.Mutex
 	buf   bytes.Buffer
-	lines chan struct{} // has an element when there is something new
+	lines chan struct{} // signaled when a line was added
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
@@ -56,7 +56,7 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// await returns the first line that has all of the parts, waiting for it.
+// await waits for a line that contains all parts, and returns the first one.
 func (l *logBuffer) await(parts ...string) string {
 	for {
 		for line := range strings.Lines(l.String()) {
@@ -84,7 +84,7 @@ func newDB(t testing.TB) *meta.DB {
 	return meta.New(dbtest.Open(t, dbtest.Memory))
 }
 
-// registryOn returns a registry on an empty database and bucket, whatever the bucket is made of.
+// registryOn returns a registry on the given database and bucket, which are empty.
 func registryOn(t testing.TB, db *meta.DB, b bucket.Store, o storage.Options) *storage.Registry {
 	t.Helper()
 	r, err := storage.Open(context.Background(), db, b, o)
@@ -101,15 +101,15 @@ func serveRegistry(t *testing.T, registry Registry, o Options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSiteOf(t, registry, o)
-	s.addr, s.via = l.Addr().String(), http.DefaultTransport
-	s.conn = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
+	s := newUnservedSite(t, registry, o)
+	s.addr, s.transport = l.Addr().String(), http.DefaultTransport
+	s.connect = func() (net.Conn, error) { return net.Dial("tcp", s.addr) }
 	s.serveOn(l, s.server())
 	return s
 }
 
-// newSiteOf makes the API of a site, which is not served yet.
-func newSiteOf(t *testing.T, registry Registry, o Options) *site {
+// newUnservedSite returns a site whose API is not served yet.
+func newUnservedSite(t *testing.T, registry Registry, o Options) *site {
 	t.Helper()
 	s := &site{t: t, log: &logBuffer{lines: make(chan struct{}, 1)}, saved: make(map[string]string)}
 	if o.Policy == nil {
@@ -123,19 +123,19 @@ func newSiteOf(t *testing.T, registry Registry, o Options) *site {
 	return s
 }
 
-// server makes the site's server, which counts what it reads of bodies.
+// server returns the site's server, which counts the bytes that it reads of request bodies.
 func (s *site) server() *http.Server {
 	server := s.Server()
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		counted := r.WithContext(r.Context()) // net/http goes on with the body that it made
-		counted.Body = countedBody{r.Body, &s.read}
+		counted := r.WithContext(r.Context()) // net/http keeps its own request and body
+		counted.Body = countedBody{r.Body, &s.bodyBytes}
 		handler.ServeHTTP(w, counted)
 	})
 	return server
 }
 
-// countedBody is a request's body that counts what is read of it.
+// countedBody is a request body that counts the bytes read of it.
 type countedBody struct {
 	io.ReadCloser
 	count *byteCount
@@ -147,11 +147,11 @@ func (b countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// byteCount is a number of bytes, which only grows.
+// byteCount is a growing number of bytes that tests can wait for.
 type byteCount struct {
 	mu    sync.Mutex
 	n     int64
-	grown chan struct{} // closed when n grows; nil while nobody waits
+	grown chan struct{} // closed when n grows; nil while no test waits
 }
 
 func (c *byteCount) add(n int) {
@@ -164,7 +164,7 @@ func (c *byteCount) add(n int) {
 	}
 }
 
-// now returns the number, and a channel that is closed when it is larger.
+// now returns the number, and a channel that is closed when it grows.
 func (c *byteCount) now() (int64, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,7 +174,7 @@ func (c *byteCount) now() (int64, <-chan struct{}) {
 	return c.n, c.grown
 }
 
-// await waits until the number is n.
+// await waits until the number is at least n.
 func (c *byteCount) await(n int64) {
 	for {
 		got, grown := c.now()
@@ -185,7 +185,7 @@ func (c *byteCount) await(n int64) {
 	}
 }
 
-// serveOn serves a site until the test ends, over TLS if the server has it.
+// serveOn serves a site until the test ends, over TLS if the server has a certificate.
 func (s *site) serveOn(l net.Listener, server *http.Server) {
 	done := make(chan error, 1)
 	serve := server.Serve

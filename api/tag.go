@@ -16,10 +16,10 @@ func (a *API) listTags(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	tags := names{
-		path:  "/v2/" + r.repo + "/tags/list",
-		begin: `{"name":` + string(name) + `,"tags":[`,
-		query: func(last string, n int) ([]string, error) { return a.registry.Tags(r.Context(), r.repo, last, n) },
+	tags := nameList{
+		path:   "/v2/" + r.repo + "/tags/list",
+		prefix: `{"name":` + string(name) + `,"tags":[`,
+		query:  func(last string, n int) ([]string, error) { return a.registry.Tags(r.Context(), r.repo, last, n) },
 	}
 	return tags.send(w, p)
 }

@@ -20,17 +20,17 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// secureSite serves a registry over TLS, as the program does, and returns clients
-// that speak HTTP/2 and HTTP/1.1 to it.
-func secureSite(t *testing.T, registry Registry, o Options) (s *site, clients map[string]*http.Client) {
+// newTLSSite serves a registry over TLS, as the program does. It returns clients for HTTP/2 and
+// HTTP/1.1.
+func newTLSSite(t *testing.T, registry Registry, o Options) (s *site, clients map[string]*http.Client) {
 	t.Helper()
-	s = newSiteOf(t, registry, o)
-	// httptest knows how to make a certificate; the server is ours.
+	s = newUnservedSite(t, registry, o)
+	// httptest makes the certificate only.
 	certified := httptest.NewUnstartedServer(nil)
 	certified.StartTLS()
 	t.Cleanup(certified.Close)
 	server := s.server()
-	web.BoundHTTP2(server, &tls.Config{Certificates: certified.TLS.Certificates})
+	web.LimitHTTP2(server, &tls.Config{Certificates: certified.TLS.Certificates})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestTLS(t *testing.T) {
 	content := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB
 	d := sha256Of(content)
 	for _, kind := range []string{"file://" + t.TempDir(), "mem://"} {
-		s, clients := secureSite(t, newRegistry(t, kind, storage.Options{}), Options{HSTS: 24 * time.Hour})
+		s, clients := newTLSSite(t, newRegistry(t, kind, storage.Options{}), Options{HSTS: 24 * time.Hour})
 		for proto, client := range clients {
 			do := func(method, path, body string, want int) string {
 				t.Helper()
@@ -88,33 +88,33 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// shortBlob is a registry whose blobs end before they should.
-type shortBlob struct{ Registry }
+// truncatedBlob is a registry whose blobs end early.
+type truncatedBlob struct{ Registry }
 
-type shortContent struct{ *bytes.Reader }
+type truncatedContent struct{ *bytes.Reader }
 
-func (shortContent) Close() error { return nil }
+func (truncatedContent) Close() error { return nil }
 
-func (s shortContent) Seek(offset int64, whence int) (int64, error) {
+func (s truncatedContent) Seek(offset int64, whence int) (int64, error) {
 	if whence == io.SeekEnd {
 		return s.Size() + 1000, nil
 	}
 	return s.Reader.Seek(offset, whence)
 }
 
-func (r shortBlob) Blob(ctx context.Context, repo string, d digest.Digest) (storage.Blob, error) {
+func (r truncatedBlob) Blob(ctx context.Context, repo string, d digest.Digest) (storage.Blob, error) {
 	b, err := r.Registry.Blob(ctx, repo, d)
 	return storage.NewBlob(b.Digest, b.Size, func(context.Context) (io.ReadSeekCloser, error) {
-		return shortContent{bytes.NewReader([]byte("short"))}, nil
+		return truncatedContent{bytes.NewReader([]byte("short"))}, nil
 	}), err
 }
 
-// TestStreamIsCut sees that a body that is not whole does not end as if it were,
-// without the connection going with it.
+// TestStreamIsCut checks that a truncated body resets its stream, and does not close the
+// connection.
 func TestStreamIsCut(t *testing.T) {
 	registry := newRegistry(t, "mem://", storage.Options{})
 	d := serveRegistry(t, registry, Options{}).pushBlob("team/app", strings.Repeat("x", 1005))
-	s, clients := secureSite(t, shortBlob{registry}, Options{})
+	s, clients := newTLSSite(t, truncatedBlob{registry}, Options{})
 	client := clients["HTTP/2.0"]
 	resp, err := client.Get("https://" + s.addr + "/v2/team/app/blobs/" + d)
 	if err == nil {

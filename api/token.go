@@ -20,7 +20,7 @@ const (
 	maxTokenForm = 64 << 10
 )
 
-// The grants of RFC 6749 and RFC 8693 that postToken knows.
+// The grant types and token types of RFC 6749 and RFC 8693 that postToken supports.
 const (
 	grantPassword = "password"
 	grantExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -28,9 +28,9 @@ const (
 	typeAccess    = "urn:ietf:params:oauth:token-type:access_token"
 )
 
-// tokenAnswer is what a client gets. Both names have the same token: the one is
-// Docker's, the other OAuth's. There is no issued_at, which clients with a wrong
-// clock would count from.
+// tokenAnswer is the answer with a registry token. The token is there twice, under Docker's name
+// and under OAuth's. There is no issued_at: clients with a wrong clock would count the lifetime
+// from it.
 type tokenAnswer struct {
 	Token       string  `json:"token"`
 	AccessToken string  `json:"access_token"`
@@ -39,61 +39,60 @@ type tokenAnswer struct {
 	TokenType   string  `json:"token_type,omitempty"`
 }
 
-// sessionAnswer is what a CI job gets for its identity token (RFC 8693, 2.2): a
-// secret to log in with.
-type sessionAnswer struct {
-	AccessToken     string `json:"access_token"`
+// loginSessionAnswer is the answer with the login session of a CI job (RFC 8693, 2.2).
+type loginSessionAnswer struct {
+	AccessToken     string `json:"access_token"` // the session's secret, used as a password
 	IssuedTokenType string `json:"issued_token_type"`
-	TokenType       string `json:"token_type"` // "N_A": the secret is a password, not a Bearer token
+	TokenType       string `json:"token_type"` // "N_A": not a Bearer token
 	ExpiresIn       int64  `json:"expires_in"`
 	Username        string `json:"username"`
 }
 
-// getToken issues a token for what the query asks, to the account that Basic credentials
-// prove or, without any, an anonymous one (Docker's token specification).
+// getToken issues a registry token for the scopes in the query. Its holder is authenticated by
+// Basic credentials, or anonymous without any (Docker's token specification).
 func (a *API) getToken(w *web.Response, r *request) error {
 	if len(r.RequestURI) > maxTokenURL {
 		return a.tokenError(w, r, manifest.Errorf(errParameter, "the URL has %d bytes, at most %d are taken", len(r.RequestURI), maxTokenURL))
 	}
 	q, err := r.parameters()
 	if err == nil {
-		r.shown, err = parseAuthorization(r.Header["Authorization"])
+		r.authorization, err = parseAuthorization(r.Header["Authorization"])
 	}
-	if err == nil && r.shown.scheme == bearer {
-		err = errMalformed // a token gives no other token, or it would never end
+	if err == nil && r.authorization.scheme == schemeBearer {
+		err = errMalformed // a token that could be exchanged for another would never expire
 	}
 	if err == nil {
-		err = a.issue(w, r, q, false)
+		err = a.issueToken(w, r, q, false)
 	}
 	return a.tokenError(w, r, err)
 }
 
-// postToken issues a token for a password in a form (RFC 6749, 4.3), or exchanges
-// the identity token of a CI job for a session (RFC 8693). The query is not looked
-// at: the request has one meaning.
+// postToken issues a registry token for a password in a form (RFC 6749, 4.3), or exchanges the ID
+// token of a CI job for a login session (RFC 8693). It ignores the query, so that a request has one
+// meaning.
 func (a *API) postToken(w *web.Response, r *request) error {
 	form, err := r.form()
 	if err != nil {
 		return a.tokenError(w, r, err)
 	}
-	grant, err := form.one("grant_type", errParameter)
+	grant, err := form.single("grant_type", errParameter)
 	switch {
 	case err != nil:
 	case len(r.Header["Authorization"]) > 0:
 		err = manifest.Errorf(errParameter, "credentials come in the form or in Authorization, not in both")
 	case grant == grantPassword:
-		if err = form.credentials(&r.shown); err == nil {
-			err = a.issue(w, r, form, true)
+		if err = form.credentials(&r.authorization); err == nil {
+			err = a.issueToken(w, r, form, true)
 		}
 	case grant == grantExchange:
-		err = a.exchange(w, r, form)
+		err = a.exchangeIDToken(w, r, form)
 	default:
-		err = manifest.Errorf(errGrant, "the grant type is %q, expected %s or %s", web.Shorten(grant), grantPassword, grantExchange)
+		err = manifest.Errorf(errGrantType, "the grant type is %q, expected %s or %s", web.Shorten(grant), grantPassword, grantExchange)
 	}
 	return a.tokenError(w, r, err)
 }
 
-// form reads the request's body.
+// form parses the form in the request's body.
 func (r *request) form() (parameters, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, manifest.Errorf(errParameter, "the body must be a form, of type application/x-www-form-urlencoded")
@@ -109,29 +108,31 @@ func (r *request) form() (parameters, error) {
 		return nil, manifest.Errorf(errParameter, "the form has more than %d bytes", maxTokenForm)
 	}
 	values, err := url.ParseQuery(string(text))
-	if err != nil { // whose text would show a part of the form
+	if err != nil { // not in the answer: its text contains parts of the form
 		return nil, manifest.Errorf(errParameter, "the form is malformed")
 	}
 	return parameters(values), nil
 }
 
-// credentials reads the name and password of a form. Without either it shows nothing.
-func (p parameters) credentials(s *shown) error {
-	name, err := p.one("username", errParameter)
+// credentials sets s to the user name and password of a form, and leaves it unchanged when both are
+// empty.
+func (p parameters) credentials(s *authorization) error {
+	name, err := p.single("username", errParameter)
 	if err != nil {
 		return err
 	}
-	password, err := p.one("password", errParameter)
+	password, err := p.single("password", errParameter)
 	if err == nil && (name != "" || password != "") {
-		*s = shown{scheme: basic, name: name, secret: password}
+		*s = authorization{scheme: schemeBasic, name: name, secret: password}
 	}
 	return err
 }
 
-// issue authenticates what the request shows and answers with a token for what is asked and the
-// policy gives. The parameters account and client_id prove nothing and are ignored.
-func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error {
-	if service, err := q.one("service", errParameter); err != nil {
+// issueToken authenticates the caller and answers with a registry token for the requested access,
+// as far as the policy gives it. The parameters account and client_id prove nothing and are
+// ignored.
+func (a *API) issueToken(w *web.Response, r *request, q parameters, form bool) error {
+	if service, err := q.single("service", errParameter); err != nil {
 		return err
 	} else if service != "" && service != a.auth.Tokens.Service() {
 		return manifest.Errorf(errParameter, "the service is %q, this registry's is %q", web.Shorten(service), a.auth.Tokens.Service())
@@ -146,7 +147,7 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 	if err := a.logIn(r); err != nil {
 		return err
 	}
-	granted := a.grant(r, asked)
+	granted := a.grantedAccess(r, asked)
 	signed, err := a.auth.Tokens.Sign(r.Context(), r.caller, granted)
 	if errors.Is(err, token.ErrTooLarge) {
 		return manifest.Errorf(errParameter, "%v", err)
@@ -166,22 +167,23 @@ func (a *API) issue(w *web.Response, r *request, q parameters, form bool) error 
 	return writeJSON(w, http.StatusOK, "application/json", answer)
 }
 
-// logIn finds out who asks for a token. Wrong credentials are never as good as none.
+// logIn authenticates the caller of the token endpoint. Without credentials the caller is
+// anonymous, but wrong credentials are an error.
 func (a *API) logIn(r *request) (err error) {
-	if r.shown.scheme == none {
+	if r.authorization.scheme == schemeNone {
 		r.caller = auth.Identity{Kind: auth.Anonymous}
 		if !a.policy.AllowsAnonymous() {
-			return errNothing
+			return errNoCredentials
 		}
 		return nil
 	}
-	a.noteSecret(r)
+	a.warnPlainHTTP(r)
 	r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
-	return a.auditLogin(r, r.shown.name, err)
+	return a.auditLogin(r, r.authorization.name, err)
 }
 
-// grant is what of the accesses asked for the policy gives. It is never more than was asked.
-func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
+// grantedAccess returns the part of the requested access that the policy gives.
+func (a *API) grantedAccess(r *request, asked []auth.Access) []auth.Access {
 	granted := []auth.Access{}
 	for _, want := range asked {
 		got := auth.Access{Type: want.Type, Name: want.Name}
@@ -201,49 +203,49 @@ func (a *API) grant(r *request, asked []auth.Access) []auth.Access {
 	return granted
 }
 
-// exchange opens a session for a CI job that shows an identity token.
-func (a *API) exchange(w *web.Response, r *request, form parameters) error {
-	kind, err := form.one("subject_token_type", errParameter)
+// exchangeIDToken opens a login session for a CI job that sends an ID token.
+func (a *API) exchangeIDToken(w *web.Response, r *request, form parameters) error {
+	kind, err := form.single("subject_token_type", errParameter)
 	if err != nil {
 		return err
 	}
 	if kind != typeIDToken {
 		return manifest.Errorf(errParameter, "subject_token_type is %q, expected %s", web.Shorten(kind), typeIDToken)
 	}
-	idToken, err := form.one("subject_token", errParameter)
+	idToken, err := form.single("subject_token", errParameter)
 	if err != nil {
 		return err
 	}
-	r.shown = shown{scheme: basic, name: "oidc", secret: idToken}
-	a.noteSecret(r)
-	if err := a.awaitAudit(r); err != nil {
-		return err // and the identity token, which is good for one session, can be shown again
+	r.authorization = authorization{scheme: schemeBasic, name: "oidc", secret: idToken}
+	a.warnPlainHTTP(r)
+	if err := a.awaitAuditRoom(r); err != nil {
+		return err // before the ID token, which is good for one session, is used up
 	}
 	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.Addr, 0)
 	r.caller = session.Identity
-	if err := a.auditLogin(r, r.shown.name, err); err != nil {
+	if err := a.auditLogin(r, r.authorization.name, err); err != nil {
 		return err
 	}
-	if err := a.auditSession(r, session); err != nil {
+	if err := a.auditLoginSession(r, session); err != nil {
 		return err
 	}
 	w.Header()["Cache-Control"] = noStore
-	return writeJSON(w, http.StatusOK, "application/json", sessionAnswer{
+	return writeJSON(w, http.StatusOK, "application/json", loginSessionAnswer{
 		AccessToken: session.Secret, IssuedTokenType: typeAccess, TokenType: "N_A",
 		ExpiresIn: int64(session.Expires.Sub(a.options.Now()) / time.Second), Username: "_token",
 	})
 }
 
-// tokenError turns the errors of the token endpoint into what its clients
-// understand: they want Basic, not a token, and an OAuth error in the body.
+// tokenError turns an error of the token endpoint into one that its clients understand: with a
+// Basic challenge instead of a Bearer one, and with OAuth's fields in the body.
 func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	if err == nil {
 		return nil
 	}
-	r.oauth = true
+	r.oauthErrors = true
 	w.Header()["Cache-Control"] = noStore
 	switch {
-	case errors.Is(err, errNothing), errors.Is(err, errMalformed), errors.Is(err, auth.ErrCredentials):
+	case errors.Is(err, errNoCredentials), errors.Is(err, errMalformed), errors.Is(err, auth.ErrCredentials):
 		w.Header()["Www-Authenticate"] = []string{`Basic realm=` + strconv.Quote(a.auth.Tokens.Service())}
 		message := auth.ErrCredentials.Error()
 		if !errors.Is(err, auth.ErrCredentials) {
@@ -254,10 +256,10 @@ func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	return loginError(w, err)
 }
 
-// oauthCode is the code of RFC 6749, 5.2, of a problem.
+// oauthCode returns the code of RFC 6749, 5.2, for a problem.
 func oauthCode(p problem) string {
 	switch {
-	case p.kind == errGrant:
+	case p.kind == errGrantType:
 		return "unsupported_grant_type"
 	case p.status == http.StatusUnauthorized:
 		return "invalid_client"

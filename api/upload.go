@@ -14,9 +14,9 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// postUpload brings a blob in one of three ways (spec, "Pushing blobs" and
-// "Mounting a blob from another repository"): it mounts it, takes it whole, or
-// opens a session. A mount that does not succeed becomes one of the others.
+// postUpload mounts a blob, stores one whose bytes are all in the request, or opens an upload
+// session (spec, "Pushing blobs" and "Mounting a blob from another repository"). A mount that finds
+// no blob continues with one of the others.
 func (a *API) postUpload(w *web.Response, r *request) error {
 	q, err := r.uploadQuery()
 	if err != nil {
@@ -25,12 +25,12 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 	if q.mount != "" {
 		blob, err := a.mount(w, r, q)
 		if err == nil {
-			return created(w, r, blob.Digest)
+			return writeCreated(w, r, blob.Digest)
 		}
 		if !errors.Is(err, storage.ErrBlobUnknown) {
 			return err
 		}
-		a.releaseAudit(r) // what comes next may wait for a body
+		a.releaseAudit(r) // do not hold room while a body is received
 	}
 	if q.digest != "" {
 		chunk, err := a.chunk(w, r)
@@ -40,48 +40,49 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 		if chunk.Offset > 0 {
 			return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
 		}
-		blob, err := a.registry.PutBlob(r.Context(), a.charged(r), r.repo, q.digest, chunk)
+		blob, err := a.registry.PutBlob(r.Context(), a.uploadCaller(r), r.repo, q.digest, chunk)
 		if err != nil {
 			return err
 		}
-		return created(w, r, blob.Digest)
+		return writeCreated(w, r, blob.Digest)
 	}
-	up, err := a.registry.CreateUpload(r.Context(), a.charged(r), r.repo, q.algorithm)
+	up, err := a.registry.CreateUpload(r.Context(), a.uploadCaller(r), r.repo, q.algorithm)
 	if err != nil {
 		return err
 	}
-	progress(w, r, up)
+	setProgress(w, r, up)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-// charged is who opens a session by this request, and for whom it counts.
-func (a *API) charged(r *request) storage.Caller {
-	return storage.Caller{Owner: r.caller.Owner(), Charged: a.payer(r).String()}
+// uploadCaller returns the owner of a new upload session, and the account or network it is charged
+// to.
+func (a *API) uploadCaller(r *request) storage.Caller {
+	return storage.Caller{Owner: r.caller.Owner(), Charged: a.charged(r).String()}
 }
 
-// getUpload says how far a session has come.
+// getUpload sends the offset of an upload session.
 func (a *API) getUpload(w *web.Response, r *request) error {
 	up, err := a.registry.Upload(r.Context(), r.caller.Owner(), r.repo, r.upload)
 	if err != nil {
 		return err
 	}
-	progress(w, r, up)
+	setProgress(w, r, up)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// patchUpload adds a chunk to a session (spec, "Pushing a blob in chunks").
+// patchUpload adds a chunk to an upload session (spec, "Pushing a blob in chunks").
 func (a *API) patchUpload(w *web.Response, r *request) error {
 	chunk, err := a.chunk(w, r)
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	chunk.Confirm = func() error { return a.permitAgain(w, r) } // the audit has no line of a chunk
+	chunk.Confirm = func() error { return a.reauthorize(w, r) } // a chunk has no audit line
 	up, err := a.registry.Append(r.Context(), r.caller.Owner(), r.repo, r.upload, chunk)
-	if up.ID != "" { // also with an error: what arrived is kept
-		progress(w, r, up)
+	if up.ID != "" { // also with an error: the bytes that arrived are kept
+		setProgress(w, r, up)
 	}
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (a *API) patchUpload(w *web.Response, r *request) error {
 	return nil
 }
 
-// putUpload adds a last chunk, if there is one, and closes the session.
+// putUpload adds the last chunk, which may be empty, and commits the upload session.
 func (a *API) putUpload(w *web.Response, r *request) error {
 	q, err := r.parameters()
 	if err != nil {
@@ -112,23 +113,23 @@ func (a *API) putUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	return created(w, r, blob.Digest)
+	return writeCreated(w, r, blob.Digest)
 }
 
-// withProgress returns err and, if it says that a chunk starts at the wrong
-// place, writes which would be the right one.
+// withProgress returns err. If a chunk starts at the wrong offset it sets the header fields that
+// tell the right one.
 func (a *API) withProgress(w *web.Response, r *request, err error) error {
 	if errors.Is(err, storage.ErrRangeInvalid) {
 		up, lookup := a.registry.Upload(r.Context(), r.caller.Owner(), r.repo, r.upload)
 		if lookup != nil {
 			return lookup
 		}
-		progress(w, r, up)
+		setProgress(w, r, up)
 	}
 	return err
 }
 
-// deleteUpload cancels a session.
+// deleteUpload cancels an upload session.
 func (a *API) deleteUpload(w *web.Response, r *request) error {
 	if err := a.registry.CancelUpload(r.Context(), r.caller.Owner(), r.repo, r.upload); err != nil {
 		return err
@@ -137,16 +138,16 @@ func (a *API) deleteUpload(w *web.Response, r *request) error {
 	return nil
 }
 
-// progress writes where a session is and how much it has. Docker's clients read
-// an empty one as "0-0", as they do one of a single byte.
-func progress(w *web.Response, r *request, up storage.Upload) {
+// setProgress sets the header fields with the location and size of an upload session. An empty one
+// has the Range "0-0", as one with a single byte has: Docker's clients expect that.
+func setProgress(w *web.Response, r *request, up storage.Upload) {
 	h := w.Header()
 	h.Set("Location", "/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
 	h.Set("Range", "0-"+strconv.FormatInt(max(up.Size-1, 0), 10))
 	h.Set("Docker-Upload-Uuid", up.ID)
 }
 
-// uploadQuery is what the query of a POST says.
+// uploadQuery is the parsed query of a POST to uploads.
 type uploadQuery struct {
 	digest    digest.Digest
 	mount     digest.Digest
@@ -166,7 +167,7 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 	if u.mount, err = q.digest("mount"); err != nil {
 		return u, err
 	}
-	if u.from, err = q.one("from", manifest.ErrNameInvalid); err != nil {
+	if u.from, err = q.single("from", manifest.ErrNameInvalid); err != nil {
 		return u, err
 	}
 	if u.from != "" {
@@ -174,20 +175,20 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 			return u, err
 		}
 	}
-	name, err := q.one("digest-algorithm", manifest.ErrDigestInvalid)
+	name, err := q.single("digest-algorithm", manifest.ErrDigestInvalid)
 	switch {
 	case err != nil:
 		return u, err
 	case q.has("digest-algorithm"):
 		u.algorithm, err = manifest.ParseAlgorithm(name)
-	case u.mount != "": // what could not be mounted comes next
+	case u.mount != "": // for the upload session if the mount finds no blob
 		u.algorithm = u.mount.Algorithm()
 	}
 	return u, err
 }
 
-// chunk is the request's body, with what Content-Range and Content-Length say
-// of it.
+// chunk returns the request's body with its offset and length, from Content-Range and
+// Content-Length.
 func (a *API) chunk(w *web.Response, r *request) (storage.Chunk, error) {
 	c := storage.Chunk{Offset: -1, Length: r.ContentLength, Confirm: func() error { return a.confirm(w, r) }}
 	if r.body != nil {
@@ -212,8 +213,8 @@ func (a *API) chunk(w *web.Response, r *request) (storage.Chunk, error) {
 	return c, nil
 }
 
-// parseContentRange reads the range of a chunk, "0-99" (spec, "Pushing a blob
-// in chunks"), and HTTP's own form of it, "bytes 0-99/200" or "bytes 0-99/*".
+// parseContentRange parses the range of a chunk, "0-99" (spec, "Pushing a blob in chunks"), or in
+// HTTP's form, "bytes 0-99/200" or "bytes 0-99/*".
 func parseContentRange(s string) (start, end int64, ok bool) {
 	if rest, found := strings.CutPrefix(s, "bytes"); found {
 		s = strings.TrimLeft(rest, " =")
@@ -231,7 +232,7 @@ func parseContentRange(s string) (start, end int64, ok bool) {
 	return start, end, ok
 }
 
-// parseOffset reads digits, and nothing but digits: no sign, no space.
+// parseOffset parses decimal digits, without sign or space.
 func parseOffset(s string) (int64, bool) {
 	n, err := strconv.ParseUint(s, 10, 62)
 	return int64(n), err == nil

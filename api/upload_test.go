@@ -12,102 +12,102 @@ import (
 
 const uploads = "/v2/team/app/blobs/uploads/"
 
-// session finds where the last POST's session is.
-func (s *site) session() (url, id string) {
+// savedUpload returns the URL and id of the upload session that was saved as "upload".
+func (s *site) savedUpload() (url, id string) {
 	url = s.saved["upload"]
 	return url, url[strings.LastIndexByte(url, '/')+1:]
 }
 
-// open starts a session, saved as "upload".
-func (s *site) open(repo string) {
+// openUpload opens an upload session and saves it as "upload".
+func (s *site) openUpload(repo string) {
 	s.t.Helper()
 	resp, _ := s.exchange(exchangeCase{
 		Name: "open", Method: "POST", URL: "/v2/" + repo + "/blobs/uploads/", WantCode: 202, Save: "upload",
 		WantHeader: header{"Range": "0-0", "Content-Length": "0"},
 	})
-	url, id := s.session()
+	url, id := s.savedUpload()
 	if !strings.HasPrefix(url, "/v2/"+repo+"/blobs/uploads/") || id == "" || resp.Header.Get("Docker-Upload-UUID") != id {
 		s.t.Errorf("a session is at %q with id %q", url, resp.Header.Get("Docker-Upload-UUID"))
 	}
 	s.saved["id"] = id
 }
 
-func at(r string) header {
+func uploadHeader(r string) header {
 	return header{"Location": "{upload}", "Docker-Upload-Uuid": "{id}", "Range": r}
 }
 
-func rng(r string) header { return header{"Content-Range": r} }
+func contentRange(r string) header { return header{"Content-Range": r} }
 
 func TestChunks(t *testing.T) {
 	s := newSite(t, Options{})
-	s.open("team/app")
+	s.openUpload("team/app")
 	const content = "0123456789"
 	d := sha256Of(content)
 	blob := header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d, "Content-Length": "0"}
-	s.run([]exchangeCase{
-		{Name: "status of nothing", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: at("0-0")},
+	s.runCases([]exchangeCase{
+		{Name: "status of nothing", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: uploadHeader("0-0")},
 		{
-			Name: "with a range", Method: "PATCH", URL: "{upload}", Header: rng("0-3"), Body: content[:4],
-			WantCode: 202, WantHeader: at("0-3"),
+			Name: "with a range", Method: "PATCH", URL: "{upload}", Header: contentRange("0-3"), Body: content[:4],
+			WantCode: 202, WantHeader: uploadHeader("0-3"),
 		},
-		{Name: "status", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: at("0-3")},
+		{Name: "status", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: uploadHeader("0-3")},
 		{
-			Name: "again", Method: "PATCH", URL: "{upload}", Header: rng("0-3"), Body: content[:4],
-			WantCode: 416, WantHeader: at("0-3"), WantError: "RANGE_INVALID",
-		},
-		{
-			Name: "too far", Method: "PATCH", URL: "{upload}", Header: rng("5-6"), Body: content[5:7],
-			WantCode: 416, WantHeader: at("0-3"), WantError: "RANGE_INVALID",
+			Name: "again", Method: "PATCH", URL: "{upload}", Header: contentRange("0-3"), Body: content[:4],
+			WantCode: 416, WantHeader: uploadHeader("0-3"), WantError: "RANGE_INVALID",
 		},
 		{
-			Name: "backwards", Method: "PATCH", URL: "{upload}", Header: rng("6-5"), Body: content[5:7],
-			WantCode: 416, WantHeader: at("0-3"), WantError: "RANGE_INVALID",
+			Name: "too far", Method: "PATCH", URL: "{upload}", Header: contentRange("5-6"), Body: content[5:7],
+			WantCode: 416, WantHeader: uploadHeader("0-3"), WantError: "RANGE_INVALID",
 		},
 		{
-			Name: "longer than the range", Method: "PATCH", URL: "{upload}", Header: rng("4-5"), Body: content[4:7],
+			Name: "backwards", Method: "PATCH", URL: "{upload}", Header: contentRange("6-5"), Body: content[5:7],
+			WantCode: 416, WantHeader: uploadHeader("0-3"), WantError: "RANGE_INVALID",
+		},
+		{
+			Name: "longer than the range", Method: "PATCH", URL: "{upload}", Header: contentRange("4-5"), Body: content[4:7],
 			WantCode: 400, WantError: "SIZE_INVALID",
 		},
 		{
-			Name: "shorter than the range", Method: "PATCH", URL: "{upload}", Header: rng("4-9"), Body: content[4:7],
+			Name: "shorter than the range", Method: "PATCH", URL: "{upload}", Header: contentRange("4-9"), Body: content[4:7],
 			WantCode: 400, WantError: "SIZE_INVALID",
 		},
 		{
-			Name: "a range and no bytes", Method: "PATCH", URL: "{upload}", Header: rng("4-4"),
+			Name: "a range and no bytes", Method: "PATCH", URL: "{upload}", Header: contentRange("4-4"),
 			WantCode: 400, WantError: "SIZE_INVALID",
 		},
 		{
-			Name: "no range", Method: "PATCH", URL: "{upload}", Header: rng("4"), Body: content[4:5],
+			Name: "no range", Method: "PATCH", URL: "{upload}", Header: contentRange("4"), Body: content[4:5],
 			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
 		},
 		{
-			Name: "a negative range", Method: "PATCH", URL: "{upload}", Header: rng("-4-5"), Body: content[4:6],
+			Name: "a negative range", Method: "PATCH", URL: "{upload}", Header: contentRange("-4-5"), Body: content[4:6],
 			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
 		},
 		{
-			Name: "a huge range", Method: "PATCH", URL: "{upload}", Header: rng("4-99999999999999999999"), Body: content[4:6],
+			Name: "a huge range", Method: "PATCH", URL: "{upload}", Header: contentRange("4-99999999999999999999"), Body: content[4:6],
 			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
 		},
 		{
-			Name: "two ranges", Method: "PATCH", URL: "{upload}", Header: rng("4-4\n5-5"), Body: content[4:5],
+			Name: "two ranges", Method: "PATCH", URL: "{upload}", Header: contentRange("4-4\n5-5"), Body: content[4:5],
 			WantCode: 400, WantError: "BLOB_UPLOAD_INVALID",
 		},
-		{Name: "nothing", Method: "PATCH", URL: "{upload}", WantCode: 202, WantHeader: at("0-3")},
-		{Name: "without a range", Method: "PATCH", URL: "{upload}", Body: content[4:5], WantCode: 202, WantHeader: at("0-4")},
+		{Name: "nothing", Method: "PATCH", URL: "{upload}", WantCode: 202, WantHeader: uploadHeader("0-3")},
+		{Name: "without a range", Method: "PATCH", URL: "{upload}", Body: content[4:5], WantCode: 202, WantHeader: uploadHeader("0-4")},
 		{
-			Name: "as HTTP has it", Method: "PATCH", URL: "{upload}", Header: rng("bytes 5-6/*"), Body: content[5:7],
-			WantCode: 202, WantHeader: at("0-6"),
+			Name: "as HTTP has it", Method: "PATCH", URL: "{upload}", Header: contentRange("bytes 5-6/*"), Body: content[5:7],
+			WantCode: 202, WantHeader: uploadHeader("0-6"),
 		},
 		{
-			Name: "as HTTP has it, of a length", Method: "PATCH", URL: "{upload}", Header: rng("bytes=7-7/10"), Body: content[7:8],
-			WantCode: 202, WantHeader: at("0-7"),
+			Name: "as HTTP has it, of a length", Method: "PATCH", URL: "{upload}", Header: contentRange("bytes=7-7/10"), Body: content[7:8],
+			WantCode: 202, WantHeader: uploadHeader("0-7"),
 		},
 		{
-			Name: "close at the wrong place", Method: "PUT", URL: "{upload}?digest=" + d, Header: rng("9-9"), Body: content[9:],
-			WantCode: 416, WantHeader: at("0-7"), WantError: "RANGE_INVALID",
+			Name: "close at the wrong place", Method: "PUT", URL: "{upload}?digest=" + d, Header: contentRange("9-9"), Body: content[9:],
+			WantCode: 416, WantHeader: uploadHeader("0-7"), WantError: "RANGE_INVALID",
 		},
 		{
-			Name: "close backwards", Method: "PUT", URL: "{upload}?digest=" + d, Header: rng("9-8"), Body: content[9:],
-			WantCode: 416, WantHeader: at("0-7"), WantError: "RANGE_INVALID",
+			Name: "close backwards", Method: "PUT", URL: "{upload}?digest=" + d, Header: contentRange("9-8"), Body: content[9:],
+			WantCode: 416, WantHeader: uploadHeader("0-7"), WantError: "RANGE_INVALID",
 		},
 		{
 			Name: "close without a digest", Method: "PUT", URL: "{upload}", Body: content[8:],
@@ -125,9 +125,9 @@ func TestChunks(t *testing.T) {
 			Name: "the digest in a form", Method: "PUT", URL: "{upload}", Header: header{"Content-Type": "application/x-www-form-urlencoded"}, Body: "digest=" + d,
 			WantCode: 400, WantError: "DIGEST_INVALID",
 		},
-		{Name: "it is all there still", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: at("0-7")},
+		{Name: "it is all there still", Method: "GET", URL: "{upload}", WantCode: 204, WantHeader: uploadHeader("0-7")},
 		{
-			Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, Header: rng("8-9"), Body: content[8:],
+			Name: "close", Method: "PUT", URL: "{upload}?digest=" + d, Header: contentRange("8-9"), Body: content[8:],
 			WantCode: 201, WantHeader: blob,
 		},
 		{Name: "close again", Method: "PUT", URL: "{upload}?digest=" + d, Body: content[8:], WantCode: 201, WantHeader: blob},
@@ -144,17 +144,17 @@ func TestSessions(t *testing.T) {
 	s := newSite(t, Options{})
 	const content = "content"
 	d := sha256Of(content)
-	s.open("team/app")
-	s.run([]exchangeCase{
+	s.openUpload("team/app")
+	s.runCases([]exchangeCase{
 		{
 			Name: "another digest", Method: "PUT", URL: "{upload}?digest=" + sha256Of("x"), Body: content,
 			WantCode: 400, WantError: "DIGEST_INVALID",
 		},
 		{Name: "that ended it", Method: "GET", URL: "{upload}", WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"},
 	})
-	s.open("team/app")
-	_, id := s.session()
-	s.run([]exchangeCase{
+	s.openUpload("team/app")
+	_, id := s.savedUpload()
+	s.runCases([]exchangeCase{
 		{
 			Name: "of another repository", Method: "PATCH", URL: "/v2/other/blobs/uploads/" + id, Body: content,
 			WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN",
@@ -170,14 +170,14 @@ func TestSessions(t *testing.T) {
 			WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN",
 		},
 	})
-	s.open("team/app")
-	s.run([]exchangeCase{
+	s.openUpload("team/app")
+	s.runCases([]exchangeCase{
 		{
 			Name: "all in the PUT", Method: "PUT", URL: "{upload}?digest=" + d, Body: content,
 			WantCode: 201, WantHeader: header{"Location": "/v2/team/app/blobs/" + d},
 		},
 	})
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "for sha512", Method: "POST", URL: uploads + "?digest-algorithm=sha512", WantCode: 202, Save: "upload"},
 		{Name: "its chunk", Method: "PATCH", URL: "{upload}", Body: content, WantCode: 202},
 		{
@@ -201,7 +201,7 @@ func TestWholeBlobInPost(t *testing.T) {
 	s := newSite(t, Options{})
 	const content = "content"
 	d := sha256Of(content)
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{
 			Name: "whole", Method: "POST", URL: uploads + "?digest=" + d, Body: content,
 			WantCode: 201, WantHeader: header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d},
@@ -212,11 +212,11 @@ func TestWholeBlobInPost(t *testing.T) {
 			WantCode: 201, WantHeader: header{"Docker-Content-Digest": sha512Of(content)},
 		},
 		{
-			Name: "with its range", Method: "POST", URL: uploads + "?digest=" + d, Header: rng("0-6"), Body: content,
+			Name: "with its range", Method: "POST", URL: uploads + "?digest=" + d, Header: contentRange("0-6"), Body: content,
 			WantCode: 201,
 		},
 		{
-			Name: "a part of it", Method: "POST", URL: uploads + "?digest=" + d, Header: rng("1-6"), Body: content[1:],
+			Name: "a part of it", Method: "POST", URL: uploads + "?digest=" + d, Header: contentRange("1-6"), Body: content[1:],
 			WantCode: 416, WantError: "RANGE_INVALID",
 		},
 		{
@@ -242,19 +242,19 @@ func TestWholeBlobInPost(t *testing.T) {
 	})
 }
 
-// secretive is a policy that lets nobody pull from "secret/app".
-type secretive struct{}
+// hideSecretPolicy denies pulls from "secret/app".
+type hideSecretPolicy struct{}
 
-func (secretive) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
+func (hideSecretPolicy) Decide(_ auth.Identity, _ netip.Addr, p auth.Permission, repo string) auth.Decision {
 	return auth.Decision{Allowed: p != auth.Pull || repo != "secret/app"}
 }
 
-func (secretive) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
+func (hideSecretPolicy) View(auth.Identity, netip.Addr) auth.View { return auth.View{} }
 
-func (secretive) AllowsAnonymous() bool { return true }
+func (hideSecretPolicy) AllowsAnonymous() bool { return true }
 
 func TestMount(t *testing.T) {
-	s := newSite(t, Options{Policy: secretive{}})
+	s := newSite(t, Options{Policy: hideSecretPolicy{}})
 	d := s.pushBlob("from/app", "content")
 	hidden := s.pushBlob("secret/app", "hidden")
 	post := func(name, query string, code int, want header) exchangeCase {
@@ -265,7 +265,7 @@ func TestMount(t *testing.T) {
 	}
 	mounted := header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d}
 	opened := header{"Range": "0-0", "Docker-Content-Digest": absent}
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		post("an unknown digest", "?mount="+sha256Of("x")+"&from=from/app", 202, opened),
 		post("from where it is not", "?mount="+d+"&from=elsewhere", 202, opened),
 		post("from where one may not", "?mount="+hidden+"&from=secret/app", 202, opened),
@@ -295,11 +295,11 @@ func TestMount(t *testing.T) {
 	})
 }
 
-// TestExpect has clients that ask before they send a body.
+// TestExpect has clients that send Expect: 100-continue.
 func TestExpect(t *testing.T) {
 	s := newSite(t, Options{})
-	s.open("team/app")
-	url, _ := s.session()
+	s.openUpload("team/app")
+	url, _ := s.savedUpload()
 	line := func(url string) string {
 		return "PATCH " + url + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
 	}
@@ -316,26 +316,26 @@ func TestExpect(t *testing.T) {
 		t.Fatalf("a client that asks is told %q", buf)
 	}
 	fmt.Fprint(conn, "content")
-	resp, body := s.answerOn(conn, "PATCH")
-	s.check(exchangeCase{Name: "told to go on", Method: "PATCH", URL: url, WantCode: 202, WantHeader: at("0-6")}, resp, body)
+	resp, body := s.readAnswer(conn, "PATCH")
+	s.check(exchangeCase{Name: "told to go on", Method: "PATCH", URL: url, WantCode: 202, WantHeader: uploadHeader("0-6")}, resp, body)
 
-	// Refused, it is told so without having been told to go on.
-	resp, body = s.raw(line(uploads+"none"), "PATCH")
+	// A refused request gets its error without 100 Continue.
+	resp, body = s.sendRaw(line(uploads+"none"), "PATCH")
 	s.check(exchangeCase{Name: "refused", Method: "PATCH", URL: uploads, WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"}, resp, body)
 }
 
-// TestErrorBeforeBody sends bodies to what refuses them unread. The client,
-// which sends all before it reads, gets its answer, and goes on with the
-// connection where the rest of the body is small.
+// TestErrorBeforeBody sends bodies to requests that fail before the body is read. A client that
+// sends everything before it reads still gets the answer. The connection is used again if the rest
+// of the body is small.
 func TestErrorBeforeBody(t *testing.T) {
 	s := newSite(t, Options{})
 	for _, size := range []int{1, 300_000, 7 << 20} {
 		head := fmt.Sprintf("PATCH %snone HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", uploads, size)
 		conn := s.dial(head + strings.Repeat("x", size))
-		resp, body := s.answerOn(conn, "PATCH")
+		resp, body := s.readAnswer(conn, "PATCH")
 		s.check(exchangeCase{Name: "refused", Method: "PATCH", URL: uploads, WantCode: 404, WantError: "BLOB_UPLOAD_UNKNOWN"}, resp, body)
 		fmt.Fprint(conn, "GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		resp, body = s.answerOn(conn, http.MethodGet)
+		resp, body = s.readAnswer(conn, http.MethodGet)
 		s.check(exchangeCase{Name: "the next request", Method: "GET", URL: "/v2/", WantCode: 200}, resp, body)
 	}
 }

@@ -11,8 +11,8 @@ import (
 
 const jwksPath = "/.well-known/jwks.json"
 
-// getKeys publishes the keys that tokens are signed with (RFC 7517), for other
-// services to verify them by.
+// getKeys sends the public keys of Berth's registry tokens (RFC 7517), by which other services
+// verify them.
 func (a *API) getKeys(w *web.Response, r *request) error {
 	keys, err := a.auth.Tokens.JWKS(r.Context())
 	if err != nil {
@@ -22,8 +22,8 @@ func (a *API) getKeys(w *web.Response, r *request) error {
 	return writeBody(w, http.StatusOK, "application/json", keys)
 }
 
-// discovery is as much of OpenID Connect's discovery document as those need that
-// verify tokens. There are no ID tokens and there is nothing to authorize.
+// discovery is the part of OpenID Connect's discovery document that services need to verify
+// registry tokens. Berth issues no ID tokens and has no authorization endpoint.
 type discovery struct {
 	Issuer        string   `json:"issuer"`
 	JWKS          string   `json:"jwks_uri"`
@@ -33,13 +33,14 @@ type discovery struct {
 	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
 }
 
-// getDiscovery says where keys and tokens are to be had (OpenID Connect Discovery, 3).
+// getDiscovery sends the addresses of the keys and of the token endpoint (OpenID Connect Discovery,
+// 3).
 func (a *API) getDiscovery(w *web.Response, r *request) error {
-	at, err := a.baseOf(r.origin)
+	at, err := a.baseURLFor(r.origin)
 	if err != nil {
 		return err
 	}
-	w.Header()["Cache-Control"] = noStore // it may say what the client said
+	w.Header()["Cache-Control"] = noStore // without ExternalURLs it depends on the request's Host
 	return writeJSON(w, http.StatusOK, "application/json", discovery{
 		Issuer: a.auth.Tokens.Issuer(), JWKS: at + jwksPath, Token: at + tokenPath,
 		ResponseTypes: []string{"token"}, SubjectTypes: []string{"public"}, Algorithms: []string{"ES256"},

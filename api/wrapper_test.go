@@ -12,8 +12,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// mirror is a registry that takes from elsewhere what it does not have, as a pull-through cache
-// does.
+// mirror is a registry that gets missing content from elsewhere, like a pull-through cache.
 type mirror struct {
 	Registry
 	elsewhere map[digest.Digest]string
@@ -26,7 +25,7 @@ func (m mirror) Blob(ctx context.Context, repo string, d digest.Digest) (storage
 	}
 	return storage.NewBlob(d, int64(len(content)), func(context.Context) (io.ReadSeekCloser, error) {
 		r := strings.NewReader(content)
-		return broken{r, r, io.NopCloser(nil)}, nil
+		return failingContent{r, r, io.NopCloser(nil)}, nil
 	}), nil
 }
 
@@ -39,8 +38,8 @@ func (m mirror) Manifest(ctx context.Context, repo string, ref manifest.Referenc
 	return storage.NewManifest(there, func(context.Context) ([]byte, error) { return []byte(content), nil }), nil
 }
 
-// TestWrapper serves a blob and a manifest that a wrapper of the registry has from elsewhere,
-// beside those that the registry has.
+// TestWrapper serves a blob and a manifest that only a wrapper of the registry has, and one that
+// the registry has.
 func TestWrapper(t *testing.T) {
 	const blob, image = "bytes from elsewhere", `{"schemaVersion": 2}`
 	there := mirror{newRegistry(t, "mem://", storage.Options{}), map[digest.Digest]string{
@@ -48,7 +47,7 @@ func TestWrapper(t *testing.T) {
 	}}
 	s := serveRegistry(t, there, Options{})
 	own := digest.FromString("own")
-	s.run([]exchangeCase{
+	s.runCases([]exchangeCase{
 		{Name: "push", Method: "POST", URL: "/v2/a/blobs/uploads/?digest=" + own.String(), Body: "own", WantCode: 201},
 		{Name: "own blob", Method: "GET", URL: "/v2/a/blobs/" + own.String(), WantCode: 200, WantBody: "own"},
 		{Name: "blob", Method: "GET", URL: "/v2/a/blobs/" + digest.FromString(blob).String(), WantCode: 200, WantBody: blob},

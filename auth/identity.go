@@ -83,8 +83,8 @@ func (id Identity) AllowedFrom(from netip.Addr) bool {
 }
 
 // ClientNetwork returns the network that limits count as one client: a single IPv4 address, or the
-// /64 of an IPv6 address, which is what one customer gets. It returns the zero Prefix for the zero
-// Addr.
+// /64 of an IPv6 address, which usually belongs to one customer. It returns the zero Prefix for the
+// zero Addr.
 func ClientNetwork(from netip.Addr) netip.Prefix {
 	from = from.Unmap()
 	bits := 64

@@ -42,7 +42,7 @@ func mutants() []mutant {
 		// it every name that was made before, so no cut can show these. Other
 		// file systems promise no such thing, and the order of the calls is what
 		// is tested.
-		{"an object's name", put, `noSpace(o.disk.syncDir(o.dir)) // durable: directory`, `error(nil)`, traceNew},
+		{"an object's name", put, `wrapNoSpace(o.disk.syncDir(o.dir)) // durable: directory`, `error(nil)`, traceNew},
 		{"any directory", durable, `errors.Join(SyncOpenDir(dir), dir.Close())`, `dir.Close()`, traceNew},
 		{"a new directory", durable, `return SyncDir(parent) // durable: made directory`, `return nil`, traceNew},
 		{"the directories of objects", durable, `return SyncDir(parent) // durable: all directories`, `return nil`, traceNew},

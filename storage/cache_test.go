@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,7 +112,8 @@ func (s shared) Query(ctx context.Context, query string, args []any, _ int) (*db
 
 func (shared) Exclusive() bool { return false }
 
-// Where another process may move a tag too, what it means is not remembered.
+// TestSharedDatabaseIsNotRemembered: where another process may move a tag or write to a session too,
+// neither is answered from memory.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
 	bytes := storagetest.OpenBucket(t, "mem://")
@@ -132,6 +134,19 @@ func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 			t.Errorf("the tag is %s (%v), moved to %s", got.Digest, err, image.Digest)
 		}
 	}
+
+	up, err := here.CreateUpload(t.Context(), by(""), "a", "")
+	here.must(err)
+	for at, w := range []*world{there, here, there} {
+		got, err := w.Append(t.Context(), "", "a", up.ID, Chunk{Body: strings.NewReader("x"), Offset: int64(at), Length: 1})
+		w.must(err)
+		if got.Size != int64(at)+1 {
+			t.Errorf("the session has %d bytes after chunk %d", got.Size, at)
+		}
+	}
+	_, err = here.Commit(t.Context(), "", "a", up.ID, digest.FromString("xxx"), none)
+	here.must(err)
+	there.wantBlob("a", "xxx")
 }
 
 // TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds

@@ -79,7 +79,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 	}
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
-	first, err := r.newSession(ctx, caller, repo, d.Algorithm())
+	first, err := r.openSession(ctx, caller, repo, d.Algorithm(), true)
 	if err != nil {
 		return Blob{}, err
 	}

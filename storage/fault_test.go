@@ -78,10 +78,10 @@ func TestPutStepsFail(t *testing.T) {
 			b.Fail = func(op, key string) (bool, error) { return op != "put", putFault(op, key) }
 		},
 		"in mid-body": func(b *buckettest.Faulty) {
-			b.Read = func(string, error) error { return errFault }
+			b.ReplaceReadError = func(string, error) error { return errFault }
 		},
 		"before it is published": func(b *buckettest.Faulty) {
-			b.Read = func(_ string, err error) error {
+			b.ReplaceReadError = func(_ string, err error) error {
 				if err == io.EOF {
 					return errFault
 				}
@@ -107,7 +107,7 @@ func TestPutStepsFail(t *testing.T) {
 			w.want(errFault, err)
 			_, err = w.Blob(ctx, "a", d)
 			w.want(ErrBlobUnknown, err)
-			w.bytes.Fail, w.bytes.Read = nil, nil
+			w.bytes.Fail, w.bytes.ReplaceReadError = nil, nil
 			w.push("a", "hello")
 			w.settle(1)
 		})
@@ -142,7 +142,7 @@ func TestCommitFails(t *testing.T) {
 				return nil
 			})
 			for name, write := range map[string]func() error{
-				"upload":   func() error { _, err := w.CreateUpload(ctx, by("has no spare session"), "a", ""); return err },
+				"upload":   func() error { _, err := w.CreateUpload(ctx, by(""), "a", ""); return err },
 				"append":   func() error { _, err := w.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
 				"commit":   func() error { _, err := w.Commit(ctx, "", "a", up.ID, d, none); return err },
 				"blob":     func() error { _, err := w.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x")); return err },

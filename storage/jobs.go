@@ -19,28 +19,16 @@ const (
 	afterFailure = 10 * time.Second
 )
 
-// RunJobs deletes released objects, expires idle upload sessions and removes those that were made
-// in advance and not needed, until ctx ends. What fails is logged and tried again later.
+// RunJobs deletes released objects and expires idle upload sessions, until ctx ends. What fails is
+// logged and tried again later.
 func (r *Registry) RunJobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.repeat(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
 	g.Go(func() error { return r.repeat(ctx, "expire uploads", expireEvery, nil, r.expireUploads) })
-	g.Go(func() error {
-		defer r.removeAllSpares(ctx)
-		return r.repeat(ctx, "remove spare sessions", expireEvery, nil, r.removeSpares)
-	})
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
-}
-
-// removeAllSpares is called when the jobs end, so that a stop leaves no rows that nobody knows of
-// until they expire.
-func (r *Registry) removeAllSpares(ctx context.Context) {
-	if err := r.removeSparesOf(ctx, r.opts.Now()); err != nil {
-		r.log.Warn("spare upload sessions were not removed and will expire", "error", err)
-	}
 }
 
 // wake tells the deletion worker that there is work.

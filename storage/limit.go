@@ -36,24 +36,21 @@ func (r *Registry) usage(tx *meta.Tx, charged string) (meta.Usage, error) {
 	return tx.Usage(charged, r.now())
 }
 
-// admit returns how many of n sessions somebody may open, which is one at least.
+// admit checks that a caller may open another session.
 // Errors: ErrTooManyUploads.
-func (r *Registry) admit(tx *meta.Tx, charged string, n int64) (int64, error) {
+func (r *Registry) admit(tx *meta.Tx, charged string) error {
 	used, err := r.usage(tx, charged)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if r.opts.MaxInProgress > 0 && used.Bytes >= r.opts.MaxInProgress {
-		return 0, r.tooManyBytes(used.Bytes, 0)
+		return r.tooManyBytes(used.Bytes, 0)
 	}
-	if r.opts.MaxSessions > 0 {
-		n = min(n, r.opts.MaxSessions-used.Sessions)
-	}
-	if n < 1 {
-		return 0, errorf(ErrTooManyUploads, "you have %d upload sessions open, and %d is the most that one caller may have: finish or cancel some, or wait until they expire",
+	if r.opts.MaxSessions > 0 && used.Sessions >= r.opts.MaxSessions {
+		return errorf(ErrTooManyUploads, "you have %d upload sessions open, and %d is the most that one caller may have: finish or cancel some, or wait until they expire",
 			used.Sessions, r.opts.MaxSessions)
 	}
-	return n, nil
+	return nil
 }
 
 // admitRequest returns how many bytes the request that begins may receive before it asks again: its

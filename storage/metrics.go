@@ -13,16 +13,15 @@ type stats struct {
 	uploads prometheus.Collector
 }
 
-func newStats(db *meta.DB, spare *spares) stats {
+func newStats(db *meta.DB) stats {
 	return stats{uploads: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
 	}, func() float64 {
-		unused := spare.count() // nobody opened them yet
 		n, err := db.CountOpenUploads(context.Background())
 		if err != nil {
 			return -1
 		}
-		return max(0, float64(n)-float64(unused))
+		return float64(n)
 	})}
 }
 

@@ -63,8 +63,7 @@ type Registry struct {
 	damagedPayloads *cache[int64, struct{}] // by the manifest's row
 
 	reserved *cache[string, reservation] // by the upload's id
-	spares   *spares
-	marks    *cache[int64, partMarks] // by the blob's id
+	marks    *cache[int64, partMarks]    // by the blob's id
 	checks   checks
 	rehashes chan struct{} // has an element for each that runs
 	stats    stats
@@ -106,11 +105,10 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
 		reserved: newCache[string, reservation](reservationBytes),
-		spares:   newSpares(o.UploadExpiry),
 		marks:    newCache[int64, partMarks](marksBytes),
 		rehashes: make(chan struct{}, maxRehashes),
 	}
-	r.stats = newStats(db, r.spares)
+	r.stats = newStats(db)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]

@@ -6,22 +6,50 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// reservation is the key that the first bytes of a session go to, if they come soon and to the
-// process that opened it. It was reserved with the session, which spares the bytes a transaction.
-// No other process knows the key.
+// reservation is the key that the first bytes of a session go to, if they come soon. It is reserved
+// in the transaction that opens the session, which saves the first bytes a transaction of their own.
+// No other process knows the key, so a session has a reservation only where the database is
+// exclusive to this process.
 type reservation struct {
 	up    meta.Upload
 	key   string
-	made  time.Time
 	until time.Time // when its first bytes have to come, to go to this key
 }
 
 // reservationBytes bounds the memory for reservations. A session whose reservation was forgotten
 // makes another.
 const reservationBytes = 1 << 20
+
+// openSession opens a session. With reserve, the same transaction reserves the key of its first
+// bytes.
+// Errors: ErrTooManyUploads.
+func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm, reserve bool) (reservation, error) {
+	now := r.opts.Now()
+	first := reservation{
+		up: meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged,
+			Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(now)},
+		key:   r.newKey(0),
+		until: now.Add(min(writerLease/2, r.opts.UploadExpiry/4)),
+	}
+	err := r.tx(ctx, func(tx *meta.Tx) error {
+		if err := r.admit(tx, caller.Charged); err != nil {
+			return err
+		}
+		if err := tx.CreateUpload(first.up); err != nil {
+			return err
+		}
+		if !reserve {
+			return nil
+		}
+		return tx.ReserveObject(first.key, first.up.ID, 0, now.Add(writerLease).UnixMicro(), meta.Allowance{})
+	})
+	return first, err
+}
 
 // begin finds an open session of the caller for a request. If the chunk has bytes, the row of the
 // object that they go to is there when it returns, and key is that object's.

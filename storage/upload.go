@@ -44,11 +44,15 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	if err := r.bytes.CheckSpace(); err != nil {
 		return Upload{}, spaceError(err)
 	}
-	first, err := r.newSession(ctx, caller, repo, alg)
+	// Where another process may take the first bytes, it would not know of a reservation.
+	reserve := r.db.Exclusive()
+	first, err := r.openSession(ctx, caller, repo, alg, reserve)
 	if err != nil {
 		return Upload{}, err
 	}
-	r.reserved.add(first.up.ID, first, len(first.up.ID)+len(repo)+len(first.key))
+	if reserve {
+		r.reserved.add(first.up.ID, first, len(first.up.ID)+len(repo)+len(first.key))
+	}
 	return asUpload(first.up), nil
 }
 

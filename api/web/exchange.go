@@ -5,44 +5,46 @@ import (
 	"time"
 )
 
-// Handler makes the answer of one exchange.
+// Handler answers one exchange.
 type Handler interface {
-	// Answer writes the answer to the exchange's Response. If it writes nothing the answer is 200
+	// Answer writes the answer to the exchange's Response. If it writes nothing, the answer is 200
 	// without a body.
 	Answer()
 
-	// Over is called once, when the answer is out or was broken off, also after a panic of Answer.
-	// It is where a request is logged and counted; what is left of its body may be read after that.
-	Over()
+	// Done is called once, when the answer is complete or was cut, also after a panic of Answer. It
+	// is the place to log and count the request. The rest of the request's body may be drained
+	// after it.
+	Done()
 }
 
-// Exchange is one request and its answer. The zero one is ready for Serve. It is made to be part of
-// what a handler keeps of a request, so that both are one allocation; it must not be copied.
+// Exchange is one request with its answer. The zero value is ready for Serve. A handler can embed
+// it in its own state of a request, so that both are one allocation. It must not be copied.
 type Exchange struct {
 	Response Response
 	Request  *http.Request
-	Body     *Body     // of the request; nil when it announces none
-	ID       string    // of the request: the client's X-Request-Id or a new one
-	Began    time.Time // when the request's header had come
+	Body     *Body     // nil if the request announces none, or if it is dropped unread
+	ID       string    // the client's X-Request-Id if it is acceptable, else a new id
+	Began    time.Time // when the request's header was complete
 	Origin   Origin
 
 	server  *Server
 	handler Handler
-	early   bool // answered before the end of the body, which net/http leaves to us
-	lingers bool // what is left of the body is read after the answer
-	over    bool // Over was called
+	early   bool // answered before the end of the body, which net/http does not read then
+	lingers bool // the rest of the body is drained after the answer
+	done    bool // Handler.Done was called
 }
 
-// Serve has one request answered. The deadlines of its body and of its answer follow the bytes.
+// Serve answers one request by calling h. The deadlines of its body and its answer move with the
+// bytes.
 //
-// It panics with http.ErrAbortHandler, as handlers of net/http may, to cut the connection of an
-// answer that is not whole or of a body that is not read to its end.
+// It panics with http.ErrAbortHandler, as handlers of net/http may, to cut the connection when the
+// answer is incomplete or the rest of the body is too large to drain.
 func (s *Server) Serve(x *Exchange, w http.ResponseWriter, r *http.Request, h Handler) {
 	s.begin(x, w, r, h)
-	defer x.release() // also when a handler panics, which net/http logs
+	defer x.release() // also after a panic of the handler, which net/http logs
 	h.Answer()
 	x.finish()
-	x.end()
+	x.notifyDone()
 	if x.lingers {
 		s.linger(x)
 	}
@@ -54,24 +56,26 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 		inner: w, control: control, buffers: &s.buffers,
 		timeout: s.options.BodyTimeout, head: r.Method == http.MethodHead,
 	}
-	x.Request, x.ID, x.Origin, x.Began = r, s.ids.of(r), s.OriginOf(r), time.Now()
+	x.Request, x.ID, x.Origin, x.Began = r, s.ids.forRequest(r), s.OriginOf(r), time.Now()
 	x.server, x.handler = s, h
 	if r.ProtoMajor < 2 {
-		x.Response.extend(x.Began) // "100 Continue" is written before we write anything
-	} // A stream of HTTP/2 would end with its deadline also while nothing is written, and with it a long upload.
+		// For "100 Continue", which net/http may write first. On HTTP/2 the deadline would end the
+		// stream, and a long upload with it, even while nothing is written.
+		x.Response.extend(x.Began)
+	}
 	switch {
 	case r.ContentLength == 0:
 	case r.ProtoMajor >= 2 && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		// No handler reads it. What comes of it would be kept, streamBuffer at the most, for as
-		// long as the answer takes.
+		// No handler reads it. net/http would keep up to streamBuffer of it while the answer is
+		// sent.
 		_ = r.Body.Close()
 	default:
 		x.Body = newBody(r.Body, control, s.options.BodyTimeout, r.Header.Get("Expect") != "")
-		// net/http reads on after us, which this bounds too.
+		// This deadline also limits what net/http reads after the handler.
 		_ = x.Body.extend(x.Began)
 		s.bodies.add(x.Body)
 		if r.ProtoMajor < 2 {
-			x.Response.answering = x.answering
+			x.Response.beforeHeader = x.beforeHeader
 		}
 	}
 	x.setHeader()
@@ -79,7 +83,7 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 
 var noSniff = []string{"nosniff"}
 
-// setHeader sets the header fields that all answers have.
+// setHeader sets the header fields that every answer has.
 func (x *Exchange) setHeader() {
 	s, h := x.server, x.Response.Header()
 	h["X-Content-Type-Options"] = noSniff
@@ -92,17 +96,17 @@ func (x *Exchange) setHeader() {
 	}
 }
 
-// finish ends the answer, or cuts the connection where it is not whole.
+// finish completes the answer, or cuts the connection if the answer is incomplete.
 func (x *Exchange) finish() {
 	w := &x.Response
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.extend(time.Now()) // net/http has a rest to flush
-	if w.Cut() != nil {
+	w.extend(time.Now()) // net/http still has buffered bytes to send
+	if w.Err() != nil {
 		x.abort()
 	}
-	x.lingers = w.answering != nil && (x.early || w.promised() > quickAnswer && x.Body.remains())
+	x.lingers = w.beforeHeader != nil && (x.early || w.bodyLength() > maxEarlyAnswer && x.Body.hasMore())
 	if !x.lingers {
 		return
 	}
@@ -111,29 +115,29 @@ func (x *Exchange) finish() {
 	}
 }
 
-// abort ends the connection, which is the one way not to end an answer on it.
+// abort cuts the connection. That is the only way to leave an answer visibly incomplete.
 func (x *Exchange) abort() {
 	if x.Body != nil {
-		x.Body.interrupt() // net/http would read a little more of it
+		x.Body.interrupt() // else net/http would read a little more of it
 	}
 	panic(http.ErrAbortHandler)
 }
 
-// end tells the handler, once, that the answer is over.
-func (x *Exchange) end() {
-	if x.over {
+// notifyDone calls Handler.Done, once.
+func (x *Exchange) notifyDone() {
+	if x.done {
 		return
 	}
-	x.over = true
+	x.done = true
 	if x.Response.status == 0 { // a panic: net/http closes the connection
 		x.Response.status = http.StatusInternalServerError
 	}
-	x.handler.Over()
+	x.handler.Done()
 }
 
-// release ends a request, and what is known of its body.
+// release ends a request and forgets its body.
 func (x *Exchange) release() {
-	x.end()
+	x.notifyDone()
 	if x.Body != nil {
 		x.server.bodies.remove(x.Body)
 	}

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// TestHeaderOfEveryAnswer has the header fields that all answers have, over HTTP and forwarded from
-// HTTPS.
+// TestHeaderOfEveryAnswer checks the common header fields, over HTTP and forwarded from HTTPS.
 func TestHeaderOfEveryAnswer(t *testing.T) {
 	s := newSite(t, Options{HSTS: time.Hour, Version: "1.2", TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}})
 	var origin Origin
@@ -61,14 +60,14 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 		if origin != c.wantOrigin {
 			t.Errorf("%v: the origin is %v, want %v", c.header, origin, c.wantOrigin)
 		}
-		if n := s.over.Swap(0); n != 1 {
+		if n := s.done.Swap(0); n != 1 {
 			t.Errorf("%v: the end was told of %d times", c.header, n)
 		}
 	}
 }
 
-// TestCutAnswers breaks off answers in every way: none of them ends as if it were whole, and each
-// is told of once.
+// TestCutAnswers makes answers incomplete in every way. None looks complete, and Handler.Done is
+// called once for each.
 func TestCutAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(*Exchange)
@@ -83,7 +82,7 @@ func TestCutAnswers(t *testing.T) {
 			x.Response.Fail(errors.New("the disk is gone"))
 		}, 200},
 		"a panic":                     {func(x *Exchange) { panic("a fault") }, 500},
-		"a client that left before":   {func(x *Exchange) { x.Response.Gone(io.ErrUnexpectedEOF) }, statusGone},
+		"a client that left before":   {func(x *Exchange) { x.Response.ClientGone(io.ErrUnexpectedEOF) }, statusClientGone},
 		"a panic after a whole piece": {func(x *Exchange) { io.WriteString(&x.Response, strings.Repeat("x", copyBuffer)); panic("a fault") }, 200},
 	} {
 		inBubble(t, Options{}, func(s *site) {
@@ -102,36 +101,36 @@ func TestCutAnswers(t *testing.T) {
 				t.Errorf("%s: the answer looks whole", name)
 			}
 			synctest.Wait()
-			if n := s.over.Load(); n != 1 || x.Response.Status() != c.status {
+			if n := s.done.Load(); n != 1 || x.Response.Status() != c.status {
 				t.Errorf("%s: told of %d times, with %d, want %d", name, n, x.Response.Status(), c.status)
 			}
 		})
 	}
 }
 
-// TestBodyThatStandsStill sends a byte at a time, with pauses. Only a pause of the whole limit ends
-// a body, or the end of the time for all of it.
+// TestBodyThatStandsStill sends a byte at a time, with pauses. Only a pause of the whole timeout
+// ends the body, or the time limit for all of it.
 func TestBodyThatStandsStill(t *testing.T) {
 	const limit = 10 * time.Second
 	for _, c := range []struct {
 		name  string
 		pause time.Duration
-		limit func(*Body) // of the whole, if it has one
-		bytes int64       // that arrive
+		limit func(*Body) // sets a limit for the whole body
+		bytes int64       // received
 		took  time.Duration
 	}{
 		{"within the limit", 9 * time.Second, func(*Body) {}, 8, 72 * time.Second},
 		{"one pause too long", limit + time.Second, func(*Body) {}, 0, limit},
-		{"the whole takes too long", 4 * time.Second, func(b *Body) { b.Within(9*time.Second, 0, 1) }, 2, 9 * time.Second},
-		{"more time for more bytes", 4 * time.Second, func(b *Body) { b.Within(9*time.Second, 4*time.Second, 1) }, 8, 32 * time.Second},
-		{"but not enough", 4 * time.Second, func(b *Body) { b.Within(9*time.Second, 5*time.Second, 2) }, 3, 14 * time.Second},
+		{"the whole takes too long", 4 * time.Second, func(b *Body) { b.LimitTime(9*time.Second, 0, 1) }, 2, 9 * time.Second},
+		{"more time for more bytes", 4 * time.Second, func(b *Body) { b.LimitTime(9*time.Second, 4*time.Second, 1) }, 8, 32 * time.Second},
+		{"but not enough", 4 * time.Second, func(b *Body) { b.LimitTime(9*time.Second, 5*time.Second, 2) }, 3, 14 * time.Second},
 	} {
 		inBubble(t, Options{BodyTimeout: limit}, func(s *site) {
 			s.answers["/body"] = func(x *Exchange) {
 				c.limit(x.Body)
 				_, err := io.Copy(io.Discard, x.Body)
 				took := time.Since(x.Began)
-				// Deadlines are moved now and then, not with each byte.
+				// Deadlines do not move with each byte: they are up to a second early.
 				if n := x.Body.Received(); n != c.bytes || (err == nil) != (n == 8) || took < c.took || took > c.took+time.Second {
 					t.Errorf("%s: %d bytes after %v: %v; want %d after %v", c.name, n, took, err, c.bytes, c.took)
 				}
@@ -154,7 +153,7 @@ func TestBodyThatStandsStill(t *testing.T) {
 	}
 }
 
-// TestInterruptedBody ends a body that is coming in, and those that come later.
+// TestInterruptedBody interrupts a body in progress, and one that begins later.
 func TestInterruptedBody(t *testing.T) {
 	inBubble(t, Options{}, func(s *site) {
 		s.answers["/body"] = func(x *Exchange) {
@@ -173,8 +172,7 @@ func TestInterruptedBody(t *testing.T) {
 	})
 }
 
-// TestWhoMayAsk has hosts that are answered for, and writes of web pages.
-func TestWhoMayAsk(t *testing.T) {
+func TestHostsAndOrigins(t *testing.T) {
 	s := New(Options{CheckHost: true, Hosts: []string{"Registry.LAN"}, Origins: []string{"https://r.example"}})
 	for host, want := range map[string]bool{
 		"localhost:5000": true, "a.localhost": true, "localhost.": true, "[::1]": true, "registry.lan:5000": true,
@@ -198,7 +196,6 @@ func TestWhoMayAsk(t *testing.T) {
 	}
 }
 
-// TestRedact has texts of clients, as a log may have them.
 func TestRedact(t *testing.T) {
 	long := strings.Repeat("x", 513)
 	for text, want := range map[string]string{

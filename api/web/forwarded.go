@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Origin is where a request comes from and how its client wrote to us. What
-// header fields say of it counts only where a trusted proxy wrote them.
+// Origin is where a request comes from, and the scheme and host that its client used. Forwarding
+// header fields count only if a trusted proxy sent them.
 type Origin struct {
-	Addr    netip.Addr // of the client; the zero one where the connection has none
-	Scheme  string     // "http" or "https", of the client's own connection
-	Host    string     // with the port, where the client wrote one
-	Proxied bool       // a trusted proxy forwarded it
+	Addr    netip.Addr // of the client; the zero Addr if it is unknown
+	Scheme  string     // of the client's own connection: "http" or "https"
+	Host    string     // as the client sent it, perhaps with a port
+	Proxied bool       // a trusted proxy sent the request
 }
 
-// OriginOf finds where a request comes from. X-Forwarded-For is read from the
-// right, where the proxies nearest to us wrote, up to the first address that is
-// no trusted proxy's: what is left of it, any client may have written.
+// OriginOf returns the origin of a request. It reads X-Forwarded-For from the right, since each
+// proxy appends the address of its peer, and stops at the first address that is not a trusted
+// proxy's. Elements to the left of that one could be forged by any client.
 func (s *Server) OriginOf(r *http.Request) Origin {
 	o := Origin{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
@@ -41,9 +41,9 @@ func (s *Server) OriginOf(r *http.Request) Origin {
 	for _, hop := range slices.Backward(chain) {
 		addr, ok := parseHop(hop)
 		if !ok && strings.TrimSpace(hop) == "" && len(chain) == 1 {
-			break // the proxy said nothing: it asks for itself
+			break // the field is missing: the proxy itself is the client
 		}
-		// Without an address the client is unknown: it is never the proxy's own.
+		// If an element is no address the client is unknown. It must not pass for the proxy.
 		if o.Addr = addr; !s.trusts(addr) {
 			break
 		}
@@ -55,7 +55,7 @@ func (s *Server) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.options.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// lastElement is the last one of a list, the one that the nearest proxy wrote.
+// lastElement returns the last element of a list in header fields, which the nearest proxy added.
 func lastElement(values []string) string {
 	if len(values) == 0 {
 		return ""
@@ -64,7 +64,7 @@ func lastElement(values []string) string {
 	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 }
 
-// parseHop reads an element of X-Forwarded-For: an address, with a port or without.
+// parseHop parses an element of X-Forwarded-For: an address with or without a port.
 func parseHop(s string) (netip.Addr, bool) {
 	s = strings.TrimSpace(s)
 	if peer, err := netip.ParseAddrPort(s); err == nil {

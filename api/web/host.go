@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// hosts decides for which names a server answers. A web page that has its own
-// name resolve to 127.0.0.1 sends that name as Host, and so is told apart.
+// hosts is the set of host names that a server answers for. In DNS rebinding a web page makes its
+// own name resolve to 127.0.0.1. The browser then sends that name as Host, by which it is refused.
 type hosts struct {
 	checked bool
-	names   map[string]bool // lower case, with and without port
+	names   map[string]bool // in lower case, as configured: with or without a port
 }
 
 func newHosts(checked bool, names []string) hosts {
@@ -22,13 +22,11 @@ func newHosts(checked bool, names []string) hosts {
 	return h
 }
 
-// AllowsHost reports whether a request for the host, which may have a port, is answered: always
-// without Options.CheckHost.
-func (s *Server) AllowsHost(host string) bool { return s.hosts.allow(host) }
+// AllowsHost reports whether a request with this Host, with or without a port, is to be answered.
+// Without Options.CheckHost every host is allowed.
+func (s *Server) AllowsHost(host string) bool { return s.hosts.allows(host) }
 
-// allow reports whether a request for the host, which may have a port, is
-// answered.
-func (h hosts) allow(host string) bool {
+func (h hosts) allows(host string) bool {
 	if !h.checked || host == "localhost" || strings.HasPrefix(host, "localhost:") {
 		return true
 	}
@@ -47,8 +45,8 @@ func (h hosts) allow(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// trustedOrigins returns the check of requests that web pages have a browser make.
-func (s *Server) trustedOrigins() *http.CrossOriginProtection {
+// newOriginCheck returns the check for CheckOrigin.
+func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 	check := http.NewCrossOriginProtection()
 	for _, origin := range s.options.Origins {
 		if err := check.AddTrustedOrigin(origin); err != nil {
@@ -58,8 +56,8 @@ func (s *Server) trustedOrigins() *http.CrossOriginProtection {
 	return check
 }
 
-// CheckOrigin returns an error for a write that a web page of another origin has a browser make.
-// Pages of Options.Origins and of the request's own host may write, others may not: a browser adds
-// the credentials that it has for the registry, or reaches an open one on loopback, whatever page
-// asks it to. Clients that are no browsers send neither Origin nor Sec-Fetch-Site, and pass.
+// CheckOrigin returns an error for a cross-origin write, which a web page makes a browser send.
+// Pages of Options.Origins and of the request's own host may write. Others may not, because the
+// browser adds the user's credentials for the registry, or reaches an open registry on loopback.
+// Clients that are not browsers send neither Origin nor Sec-Fetch-Site, and pass.
 func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(r) }

@@ -8,28 +8,28 @@ import (
 	"sync"
 )
 
-// maxHTTP2 is how many connections may speak HTTP/2 at once. The process keeps what a client sends
-// on one until a handler reads it, up to connectionBuffer, where the kernel keeps little of what
-// comes over HTTP/1.1.
+// maxHTTP2 is the number of connections that may use HTTP/2 at once. On each of them the process
+// buffers up to connectionBuffer of bodies that no handler has read yet. Over HTTP/1.1 such bytes
+// stay in the small buffer of the kernel.
 const maxHTTP2 = 16
 
-// http2Conns is the connections that speak HTTP/2.
+// http2Conns is the set of connections that use HTTP/2.
 type http2Conns struct {
 	mu   sync.Mutex
 	open map[net.Conn]struct{} // the TCP connections; guarded by mu
 }
 
-// BoundHTTP2 lets a server of this package, which serves with the TLS configuration, speak HTTP/2
-// on maxHTTP2 connections at once. Others are offered HTTP/1.1, which every client of registries
-// speaks.
-func BoundHTTP2(server *http.Server, config *tls.Config) {
+// LimitHTTP2 makes server, which was made by Server.HTTP and serves with the TLS configuration, use
+// HTTP/2 on at most maxHTTP2 connections at once. Further connections are offered HTTP/1.1, which
+// every registry client speaks.
+func LimitHTTP2(server *http.Server, config *tls.Config) {
 	conns := &http2Conns{open: make(map[net.Conn]struct{})}
-	first := config.Clone()
-	first.NextProtos = []string{"http/1.1"}
+	http1 := config.Clone()
+	http1.NextProtos = []string{"http/1.1"}
 	server.TLSConfig = config.Clone()
 	server.TLSConfig.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if slices.Contains(hello.SupportedProtos, "h2") && !conns.add(hello.Conn) {
-			return first, nil
+			return http1, nil
 		}
 		return nil, nil
 	}
@@ -43,7 +43,7 @@ func BoundHTTP2(server *http.Server, config *tls.Config) {
 	}
 }
 
-// add adds a connection and reports whether there was room for it.
+// add adds a connection. It reports whether there was room.
 func (c *http2Conns) add(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-const maxRequestID = 128 // characters of a client's own X-Request-Id
+const maxRequestID = 128 // bytes of a client's X-Request-Id
 
-// ids gives requests their names: unique, not secret.
+// ids generates ids of requests. They are unique, not secret.
 type ids struct {
 	prefix string
 	count  atomic.Uint64
@@ -22,9 +22,9 @@ func newIDs() *ids {
 	return &ids{prefix: hex.EncodeToString(b[:]) + "-"}
 }
 
-// of returns the id that the client gave its request, if it is one, or a new one.
-func (i *ids) of(r *http.Request) string {
-	if v := r.Header["X-Request-Id"]; len(v) == 1 && saneID(v[0]) && Redact(v[0]) == v[0] {
+// forRequest returns the client's X-Request-Id if it is acceptable, else a new id.
+func (i *ids) forRequest(r *http.Request) string {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && validID(v[0]) && Redact(v[0]) == v[0] {
 		return v[0]
 	}
 	b := make([]byte, 0, 32)
@@ -32,7 +32,7 @@ func (i *ids) of(r *http.Request) string {
 	return string(strconv.AppendUint(b, i.count.Add(1), 36))
 }
 
-func saneID(s string) bool {
+func validID(s string) bool {
 	if s == "" || len(s) > maxRequestID {
 		return false
 	}

@@ -9,76 +9,74 @@ import (
 	"time"
 )
 
-// An answer may be ready before the request's body has ended: a 401, a 404, a
-// 413. To close the connection then, with bytes unread, would reset it, and many
-// clients and proxies send all of a body before they look for an answer: they
-// would find the reset in its place. So the answer goes out first, and after it
-// the rest of the body is read and thrown away:
+// An answer may be ready before the request's body has ended: a 401, a 404, a 413. Closing the
+// connection with unread bytes would reset it. Many clients and proxies send the whole body before
+// they look for an answer, and would find the reset instead. So the answer is sent first, and then
+// the rest of the body is drained:
 //
-//	answer --> read on -- end of body --> next request
-//	              |
-//	              | LingerBytes or LingerTime used up, lingerIdle
-//	              v
-//	            pause --> close
+//	answer --> drain -- end of body --> next request
+//	             |
+//	             | LingerBytes or LingerTime used up, lingerIdle
+//	             v
+//	           pause --> close
 //
-// maxLingering connections do so at once. What all others may send is leaveBytes
-// in leaveTime, as net/http has it too. In the pause nothing is read, so that a
-// client whose sending gets stuck has time to find the answer.
+// At most maxLingering connections linger like this at once. Any further connection gets the limits
+// that net/http uses: defaultLingerBytes and defaultLingerTime. During the pause nothing is read,
+// so that a client whose sending blocks has time to find the answer.
 //
-// On HTTP/2 nothing is read on: a stream ends without its connection.
+// HTTP/2 needs no draining: a stream can end without its connection.
 const (
-	// lingerIdle is how long the rest of a body may stand still.
+	// lingerIdle is how long the rest of a body may stall.
 	lingerIdle = 10 * time.Second
-	// lingerPause is how long an unread rest waits for the client to see the answer.
+	// lingerPause is the time between the end of draining and the close.
 	lingerPause = 500 * time.Millisecond
-	// maxLingering is how many connections are read on at once, and
-	// maxLingeringOf how many of them may come from one network.
-	maxLingering   = 64
-	maxLingeringOf = maxLingering / 4
-	leaveBytes     = 256 << 10
-	leaveTime      = 5 * time.Second
-	// quickAnswer is the size of answers that the kernel takes at once. A client
-	// that reads when it has sent everything would never take a larger one.
-	quickAnswer = 64 << 10
+	// maxLingering is the number of connections that linger at once, and maxLingeringPerNetwork
+	// that of one network.
+	maxLingering           = 64
+	maxLingeringPerNetwork = maxLingering / 4
+	defaultLingerBytes     = 256 << 10
+	defaultLingerTime      = 5 * time.Second
+	// maxEarlyAnswer is the size of the answers that the kernel buffers whole. A client that reads
+	// only when it has sent everything would never accept a larger one.
+	maxEarlyAnswer = 64 << 10
 )
 
-// answering decides, before the answer's header is written, whether net/http
-// reads leaveBytes of the body before that.
-func (x *Exchange) answering() {
-	b, n := x.Body, x.Response.promised()
+// beforeHeader decides, before the answer's header is written, whether the answer is sent early.
+// Otherwise net/http first reads up to 256 KiB of the body itself.
+func (x *Exchange) beforeHeader() {
+	b, n := x.Body, x.Response.bodyLength()
 	switch {
-	case b.over():
-	case 0 <= n && n <= quickAnswer && b.remains():
+	case b.atEnd():
+	case 0 <= n && n <= maxEarlyAnswer && b.hasMore():
 		x.early = x.Response.control.EnableFullDuplex() == nil
 	default:
-		_ = b.until(time.Now().Add(min(leaveTime, b.timeout/2))) // leaves time for the answer
+		_ = b.setDeadline(time.Now().Add(min(defaultLingerTime, b.timeout/2))) // leaves time for the answer
 	}
 }
 
-// linger reads on after an answer that did not wait for the body's end. The
-// request is over before that: its log line and metrics are of the answer.
+// linger drains the body after an early answer. The request is already logged and counted by then.
 func (s *Server) linger(x *Exchange) {
 	b := x.Body
-	most, limit := int64(leaveBytes), leaveTime
+	most, limit := int64(defaultLingerBytes), defaultLingerTime
 	if o := s.options; o.LingerBytes > 0 && o.LingerTime > 0 {
-		if s.lingers.enter(b, o.Network(x.Origin.Addr)) {
+		if s.lingers.acquire(b, o.ClientNetwork(x.Origin.Addr)) {
 			most, limit = o.LingerBytes, o.LingerTime
 		}
 	}
-	err := s.discard(b, most, time.Now().Add(limit))
-	s.lingers.leave(b)
+	err := s.drain(b, most, time.Now().Add(limit))
+	s.lingers.release(b)
 	switch {
 	case err == io.EOF:
 		return
-	case err == nil, b.late(): // what comes is not read, or cannot be
+	case err == nil, b.pastLimit(): // more may follow, which is not read
 		time.Sleep(lingerPause)
 	}
 	x.abort()
 }
 
-// discard reads what is left of a body. It returns io.EOF where that is all, and
-// nil where it is more than most bytes.
-func (s *Server) discard(b *Body, most int64, last time.Time) error {
+// drain reads what is left of a body, up to most bytes. It returns io.EOF at the end of the body,
+// and nil if there is more.
+func (s *Server) drain(b *Body, most int64, last time.Time) error {
 	buf := s.buffers.Get().(*[copyBuffer]byte)
 	defer s.buffers.Put(buf)
 	idle := min(lingerIdle, b.timeout)
@@ -87,18 +85,18 @@ func (s *Server) discard(b *Body, most int64, last time.Time) error {
 		if until.After(last) {
 			until = last
 		}
-		if err := b.until(until); err != nil {
+		if err := b.setDeadline(until); err != nil {
 			return err
 		}
-		// A byte more, to see the end of a body of just that size.
+		// One more byte shows the end of a body of exactly that size.
 		n, err := b.src.Read(buf[:min(copyBuffer, most+1)])
 		most -= int64(n)
 		s.options.Drained(n)
-		if errors.Is(err, http.ErrBodyReadAfterClose) { // net/http closes what it has read to the end
+		if errors.Is(err, http.ErrBodyReadAfterClose) { // net/http read the body to its end and closed it
 			err = io.EOF
 		}
 		if err == io.EOF {
-			b.end(true)
+			b.markEnded(true)
 		}
 		if err != nil {
 			return err
@@ -107,29 +105,29 @@ func (s *Server) discard(b *Body, most int64, last time.Time) error {
 	return nil
 }
 
-// StopLingering ends the reading of what is left of bodies after their answers,
-// now and from now on, so that a shutdown does not wait for it.
+// StopLingering makes connections stop lingering, now and from now on, so that a shutdown does not
+// wait for them.
 func (s *Server) StopLingering() { s.lingers.stop() }
 
-// lingering are the bodies whose connections are read on, with the networks they
-// come from.
-type lingering struct {
+// lingerSlots are the places for lingering connections: their bodies, with the networks of their
+// clients.
+type lingerSlots struct {
 	mu      sync.Mutex
 	open    map[*Body]netip.Prefix
 	stopped bool
 }
 
-// enter takes a slot for a body, if its network may have one more.
-func (l *lingering) enter(b *Body, network netip.Prefix) bool {
+// acquire takes a slot for a body. It reports whether there is one for its network.
+func (l *lingerSlots) acquire(b *Body, network netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	of := 0
+	same := 0
 	for _, n := range l.open {
 		if n == network {
-			of++
+			same++
 		}
 	}
-	if l.stopped || len(l.open) >= maxLingering || of >= maxLingeringOf {
+	if l.stopped || len(l.open) >= maxLingering || same >= maxLingeringPerNetwork {
 		return false
 	}
 	if l.open == nil {
@@ -139,15 +137,15 @@ func (l *lingering) enter(b *Body, network netip.Prefix) bool {
 	return true
 }
 
-// leave gives a slot back, if the body has one.
-func (l *lingering) leave(b *Body) {
+// release gives back the slot of a body, if it has one.
+func (l *lingerSlots) release(b *Body) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, b)
 }
 
-// stop ends the reading, and lets none begin.
-func (l *lingering) stop() {
+// stop ends the draining of all bodies, and gives out no more slots.
+func (l *lingerSlots) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopped = true

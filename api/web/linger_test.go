@@ -17,7 +17,7 @@ const (
 	announced   = 10 << 20
 )
 
-// refused is a connection whose request was answered before its body.
+// refused opens a connection whose request is answered before its body is sent.
 func (s *site) refused(addr string) *client {
 	s.t.Helper()
 	return s.ask(addr, fmt.Sprintf("%sContent-Length: %d\r\n", refusedHead, announced), 404)
@@ -38,7 +38,7 @@ func TestLingerIdle(t *testing.T) {
 	}
 }
 
-// TestLingerTime sends a byte each five seconds after the answer.
+// TestLingerTime sends a byte every five seconds after the answer.
 func TestLingerTime(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
 		c := s.refused(usual)
@@ -56,7 +56,7 @@ func TestLingerTime(t *testing.T) {
 	})
 }
 
-// TestLingerBytes sends what may come after the answer, and more.
+// TestLingerBytes sends as much as is drained after the answer, and then more.
 func TestLingerBytes(t *testing.T) {
 	const most = 1 << 20
 	o := Options{LingerBytes: most, LingerTime: time.Minute}
@@ -84,15 +84,15 @@ func TestLingerBytes(t *testing.T) {
 	})
 }
 
-// TestLingerSlots has more connections than may linger, of one network and of
-// all. Of the others no more is read than net/http would read.
+// TestLingerSlots opens more connections than may linger, of one network and in all. Of the others
+// no more is read than net/http would read.
 func TestLingerSlots(t *testing.T) {
 	o := usualLinger
-	o.Network = auth.ClientNetwork
+	o.ClientNetwork = auth.ClientNetwork
 	inBubble(t, o, func(s *site) {
 		var open []*client
 		fill := func(addr string) {
-			for i := range maxLingeringOf {
+			for i := range maxLingeringPerNetwork {
 				open = append(open, s.refused(addr))
 				if n := s.lingering(); n != len(open) {
 					t.Fatalf("%d connections linger, %s should have its no. %d", n, addr, i+1)
@@ -107,7 +107,7 @@ func TestLingerSlots(t *testing.T) {
 			if took := s.closed(c); took != lingerPause {
 				t.Errorf("one too many of %s was closed after %v", addr, took)
 			}
-			if got := s.drained.Load() - before; got != leaveBytes+1 {
+			if got := s.drained.Load() - before; got != defaultLingerBytes+1 {
 				t.Errorf("of one too many of %s %v bytes were read", addr, got)
 			}
 		}
@@ -129,22 +129,21 @@ func TestLingerSlots(t *testing.T) {
 	})
 }
 
-// TestLingerForwarded counts those that a trusted proxy forwards by their clients.
+// TestLingerForwarded counts connections from a trusted proxy by the addresses of their clients.
 func TestLingerForwarded(t *testing.T) {
 	o := usualLinger
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}
 	inBubble(t, o, func(s *site) {
-		for i := range maxLingeringOf + 1 {
+		for i := range maxLingeringPerNetwork + 1 {
 			s.ask("10.0.0.1:1", fmt.Sprintf("%sX-Forwarded-For: 192.0.2.%d\r\nContent-Length: %d\r\n", refusedHead, i, announced), 404)
 		}
-		if n := s.lingering(); n != maxLingeringOf+1 {
+		if n := s.lingering(); n != maxLingeringPerNetwork+1 {
 			t.Errorf("%d connections of one proxy linger", n)
 		}
 	})
 }
 
-// TestLingerEnds: a shutdown does not wait for what is only read on, and neither
-// does an interrupt.
+// TestLingerEnds: neither StopLingering nor Interrupt waits for connections that linger.
 func TestLingerEnds(t *testing.T) {
 	for name, end := range map[string]func(*site){"StopLingering": func(s *site) { s.StopLingering() }, "Interrupt": func(s *site) { s.Interrupt() }} {
 		inBubble(t, usualLinger, func(s *site) {
@@ -167,7 +166,7 @@ func TestLingerEnds(t *testing.T) {
 	}
 }
 
-// TestNoLinger has what is not read on.
+// TestNoLinger checks connections that do not linger.
 func TestNoLinger(t *testing.T) {
 	length := fmt.Sprintf("Content-Length: %d\r\n", announced)
 	for name, c := range map[string]struct {
@@ -175,10 +174,10 @@ func TestNoLinger(t *testing.T) {
 		head string
 		most time.Duration
 	}{
-		"off by bytes":             {Options{LingerBytes: -1, LingerTime: time.Minute}, refusedHead + length, leaveTime},
-		"off by time":              {Options{LingerBytes: 1 << 20}, refusedHead + length, leaveTime},
+		"off by bytes":             {Options{LingerBytes: -1, LingerTime: time.Minute}, refusedHead + length, defaultLingerTime},
+		"off by time":              {Options{LingerBytes: 1 << 20}, refusedHead + length, defaultLingerTime},
 		"a client that asks":       {usualLinger, refusedHead + "Expect: 100-continue\r\n" + length, 0},
-		"one that asks for little": {usualLinger, refusedHead + "Expect: 100-continue\r\nContent-Length: 10\r\n", leaveTime},
+		"one that asks for little": {usualLinger, refusedHead + "Expect: 100-continue\r\nContent-Length: 10\r\n", defaultLingerTime},
 	} {
 		inBubble(t, c.o, func(s *site) {
 			conn := s.ask(usual, c.head, 404)
@@ -192,8 +191,8 @@ func TestNoLinger(t *testing.T) {
 	}
 }
 
-// TestLingerBrokenBody ends a connection whose body cannot be told from the next
-// request any more.
+// TestLingerBrokenBody sends chunks with faulty framing. The connection ends, since the next
+// request cannot be found in it.
 func TestLingerBrokenBody(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
 		for _, rest := range []string{"zz\r\n", "1\r\nxyz", "0\r\n" + strings.Repeat("x", 5000)} {
@@ -206,15 +205,15 @@ func TestLingerBrokenBody(t *testing.T) {
 	})
 }
 
-// TestLargeAnswerKeepsConnection: net/http has read a short body itself before a large answer, and
-// the connection takes the next request.
+// TestLargeAnswerKeepsConnection: net/http reads a short body itself before a large answer, and the
+// connection takes the next request.
 func TestLargeAnswerKeepsConnection(t *testing.T) {
 	inBubble(t, usualLinger, func(s *site) {
-		s.answers["/large"] = func(x *Exchange) { say(x, http.StatusOK, strings.Repeat("x", quickAnswer+1)) }
+		s.answers["/large"] = func(x *Exchange) { say(x, http.StatusOK, strings.Repeat("x", maxEarlyAnswer+1)) }
 		conn := s.dial(usual)
 		go io.WriteString(conn, "POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n0123"+
 			"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-		for _, want := range []int{quickAnswer + 1, len("here")} {
+		for _, want := range []int{maxEarlyAnswer + 1, len("here")} {
 			resp, err := http.ReadResponse(conn.r, nil)
 			if err != nil {
 				t.Fatal(err)

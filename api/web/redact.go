@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-const maxLogged = 512 // characters of what a client wrote
+const maxLogged = 512 // bytes of one client text
 
-// tokenText is what no log has, wherever a client put it: tokens of this registry, and
-// signed ones.
-var tokenText = regexp.MustCompile(`berth[prt]_[0-9A-Za-z]+|eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+`)
+// secretPattern matches what must not be logged, wherever a client put it: Berth's own secrets, and
+// JWTs.
+var secretPattern = regexp.MustCompile(`berth[prt]_[0-9A-Za-z]+|eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+`)
 
-// Redact returns what a client wrote as a log may have it: bounded, and without tokens that ended
-// up in a path or a name.
+// Redact returns a client's text as it may be logged: shortened, and without tokens that ended up
+// in a path or a name.
 func Redact(s string) string {
 	if strings.Contains(s, "berth") || strings.Contains(s, "eyJ") {
-		s = tokenText.ReplaceAllLiteralString(s, "[token]")
+		s = secretPattern.ReplaceAllLiteralString(s, "[token]")
 	}
 	return Shorten(s)
 }
 
-// Shorten bounds what a client can make us write, at 512 bytes and a sign that there was more.
+// Shorten limits a client's text to 512 bytes. It marks a cut with an ellipsis.
 func Shorten(s string) string {
 	if len(s) > maxLogged {
 		return s[:maxLogged] + "…"

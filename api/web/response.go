@@ -11,77 +11,76 @@ import (
 )
 
 const (
-	// copyBuffer is the size of the buffers through which bodies go that are
-	// no files.
+	// copyBuffer is the size of the buffers for bodies that are not files.
 	copyBuffer = 64 << 10
-	// Files go in pieces, each under a write deadline of its own. The size of
-	// a piece follows the client, so that one that is slow but alive takes
-	// many within the time that a dead one is given for one.
+	// A file is sent in pieces, each with a write deadline of its own. The size of a piece adapts
+	// to the client, so that a slow client completes several pieces in the time after which a dead
+	// one is given up.
 	minPiece   = 64 << 10
 	firstPiece = 512 << 10
 	maxPiece   = 8 << 20
 )
 
-// statusGone is what logs and metrics have where the client left first.
-const statusGone = 499
+// statusClientGone is the status in logs and metrics if the client left before the answer.
+const statusClientGone = 499
 
-// errShort is why an answer is cut that has less of a body than its header promised.
+// errShort reports an answer with a shorter body than its header declared.
 var errShort = errors.New("the body ended early")
 
-// Response is the ResponseWriter that handlers see. It counts, and moves the
-// connection's write deadline with the bytes that the client takes. It is an
-// io.ReaderFrom, so that files leave by sendfile.
+// Response is the http.ResponseWriter of an Exchange. It counts bytes, and moves the connection's
+// write deadline with the bytes that the client accepts. It implements io.ReaderFrom, so that files
+// are sent by sendfile.
 type Response struct {
 	inner   http.ResponseWriter
 	control *http.ResponseController
 	buffers *sync.Pool
 	timeout time.Duration
-	head    bool // the request's method is HEAD: no body is sent
+	head    bool // the method is HEAD: no body is sent
 
-	answering func() // called before the header is written; nil without a body, and on HTTP/2
+	beforeHeader func() // nil if the request has no body, and on HTTP/2
 
-	status   int   // 0 until the header is written
-	declared int64 // the Content-Length; -1 for none
-	sent     int64 // bytes of body
-	moved    time.Time
-	err      error // why the answer had to be broken off
+	status      int   // 0 before WriteHeader
+	declared    int64 // the Content-Length; -1 if there is none
+	sent        int64 // bytes of the body
+	deadlineSet time.Time
+	err         error // why the answer is cut
 }
 
-// Header returns the header fields that WriteHeader will send.
+// Header implements http.ResponseWriter.
 func (w *Response) Header() http.Header { return w.inner.Header() }
 
-// Status returns the status of the answer, 0 until its header is written.
+// Status returns the status of the answer; 0 before WriteHeader.
 func (w *Response) Status() int { return w.status }
 
-// Sent returns how many bytes of body were sent.
+// Sent returns the number of bytes of the body that were sent.
 func (w *Response) Sent() int64 { return w.sent }
 
-// Head reports whether the request's method is HEAD: no body is sent.
+// Head reports whether the request's method is HEAD, so that no body is sent.
 func (w *Response) Head() bool { return w.head }
 
-// Fail notes why the answer has to be broken off: its connection is cut, so that the client does
-// not take it for whole.
+// Fail records why the answer is incomplete. Its connection is then cut, so that the client does
+// not take the answer for a complete one.
 func (w *Response) Fail(err error) { w.err = err }
 
-// Gone notes that the client left before there was an answer, which then is none: its status is
-// 499.
-func (w *Response) Gone(err error) { w.status, w.err = statusGone, err }
+// ClientGone records that the client left before it got an answer. The status becomes 499, which is
+// only logged and counted.
+func (w *Response) ClientGone(err error) { w.status, w.err = statusClientGone, err }
 
-// Cut returns why the answer is not whole, or will not be; nil for one that is.
-func (w *Response) Cut() error {
+// Err returns why the answer is incomplete, or nil.
+func (w *Response) Err() error {
 	if w.err == nil && w.short() {
 		return errShort
 	}
 	return w.err
 }
 
-// FlushError sends what was written. It is what http.ResponseController calls.
+// FlushError sends the buffered bytes. http.ResponseController calls it.
 func (w *Response) FlushError() error { return w.control.Flush() }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped ResponseWriter, for http.ResponseController.
 func (w *Response) Unwrap() http.ResponseWriter { return w.inner }
 
-// WriteHeader sends the header, once.
+// WriteHeader implements http.ResponseWriter. All calls after the first are ignored.
 func (w *Response) WriteHeader(status int) {
 	if w.status != 0 {
 		return
@@ -93,22 +92,21 @@ func (w *Response) WriteHeader(status int) {
 			w.declared = n
 		}
 	}
-	if w.answering != nil {
-		w.answering()
+	if w.beforeHeader != nil {
+		w.beforeHeader()
 	}
 	w.inner.WriteHeader(status)
 }
 
-// promised returns how many bytes of body the header promises; -1 where it does
-// not say.
-func (w *Response) promised() int64 {
+// bodyLength returns the length of the body that the header declares; -1 if it declares none.
+func (w *Response) bodyLength() int64 {
 	if w.head || w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return 0
 	}
 	return w.declared
 }
 
-// Write sends p in pieces that a slow client takes within the timeout.
+// Write sends p in pieces small enough for a slow client to accept within the timeout.
 func (w *Response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -126,8 +124,8 @@ func (w *Response) Write(p []byte) (int, error) {
 	}
 }
 
-// ReadFrom sends src. A file, which may be under one io.LimitedReader as
-// http.ServeContent has it, goes by sendfile where the system has that.
+// ReadFrom sends src. An *os.File in an io.LimitedReader, as http.ServeContent and io.CopyN pass
+// it, is sent by sendfile if the system has it.
 func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -144,18 +142,17 @@ func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	return io.CopyBuffer(writerOnly{w}, src, buf[:])
 }
 
-// writerOnly hides ReadFrom, which would be called again.
+// writerOnly hides ReadFrom, which io.CopyBuffer would call again.
 type writerOnly struct{ io.Writer }
 
-// sendFile sends what limited leaves of file. A client that took some of a
-// piece but not all of it in time is slow, and gets the rest of it; one that
-// took nothing is gone.
+// sendFile sends limited.N bytes of file. If the client accepted only a part of a piece before the
+// deadline it is slow, and the rest is sent in further pieces. If it accepted nothing it is gone.
 func (w *Response) sendFile(to io.ReaderFrom, file *os.File, limited *io.LimitedReader) (sent int64, err error) {
 	size := int64(firstPiece)
 	for limited.N > 0 {
 		began := time.Now()
 		w.extend(began)
-		// The server looks for a file under exactly one LimitedReader.
+		// net/http uses sendfile only for a file in exactly one LimitedReader.
 		want := min(size, limited.N)
 		piece := io.LimitedReader{R: file, N: want}
 		n, err := to.ReadFrom(&piece)
@@ -166,24 +163,24 @@ func (w *Response) sendFile(to io.ReaderFrom, file *os.File, limited *io.Limited
 		case err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)):
 			return sent, err
 		case err != nil:
-			w.moved = time.Time{}
-			// Where there is no sendfile, more may have been read than was sent.
+			w.deadlineSet = time.Time{}
+			// Without sendfile more may have been read than was sent.
 			if ahead := (want - piece.N) - n; ahead > 0 {
 				if _, err := file.Seek(-ahead, io.SeekCurrent); err != nil {
 					return sent, err
 				}
 			}
 		case n < want:
-			return sent, nil // the file is shorter than it should be
+			return sent, nil // the file is shorter than expected
 		}
 		size = w.nextPiece(size, time.Since(began))
 	}
 	return sent, nil
 }
 
-// nextPiece is the size of the piece that follows one of this size which took
-// so long. Connections that are encrypted cannot go on after a deadline, so it
-// has to shrink before one is reached.
+// nextPiece returns the size of the next piece, given the size of the last one and the time that it
+// took. A TLS connection is unusable once a write deadline has passed, so pieces shrink before
+// that.
 func (w *Response) nextPiece(size int64, took time.Duration) int64 {
 	switch {
 	case took > w.timeout/4:
@@ -194,11 +191,11 @@ func (w *Response) nextPiece(size int64, took time.Duration) int64 {
 	return size
 }
 
-// extend moves the write deadline, now and then. A connection that has none is
-// not one of Server's, and is its maker's to guard.
+// extend moves the write deadline when that is due. A connection without deadlines was not made by
+// Server.HTTP; its owner has to guard it.
 func (w *Response) extend(now time.Time) {
-	if stale(w.moved, now, w.timeout) {
-		w.moved = now
+	if deadlineDue(w.deadlineSet, now, w.timeout) {
+		w.deadlineSet = now
 		_ = w.control.SetWriteDeadline(now.Add(w.timeout))
 	}
 }
@@ -209,7 +206,7 @@ func (w *Response) count(n int64) {
 	}
 }
 
-// short reports whether less of the body was sent than its header promised.
+// short reports whether less of the body was sent than the header declared.
 func (w *Response) short() bool {
 	return !w.head && w.declared > w.sent && w.status != http.StatusNotModified
 }

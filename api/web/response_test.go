@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// recorder is a ResponseWriter that sees what ReadFrom is given.
+// recorder is a ResponseWriter that records what its ReadFrom gets.
 type recorder struct {
 	header http.Header
-	took   []int64 // how much of each piece is taken; the last again and again; -1 for all
-	err    error   // with a piece that is not taken whole
+	took   []int64 // bytes accepted of each piece, the last for all further ones; -1 for all bytes
+	err    error   // returned with a piece that is not accepted whole
 	files  int
 	body   strings.Builder
 }
@@ -35,7 +35,7 @@ func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	if n < 0 {
 		return io.Copy(&r.body, src)
 	}
-	// As where there is no sendfile, more is read than is sent.
+	// As without sendfile, more is read than is sent.
 	taken, err := io.ReadAll(src)
 	if err != nil {
 		return 0, err
@@ -72,8 +72,7 @@ func newResponse(inner http.ResponseWriter) *Response {
 	}
 }
 
-// TestSendfile sees that a file reaches the server's own ReadFrom as the file
-// that it is, in pieces.
+// TestSendfile checks that net/http's own ReadFrom gets an *os.File, in pieces.
 func TestSendfile(t *testing.T) {
 	content := strings.Repeat("0123456789", 2_000_000)
 	r := &recorder{header: make(http.Header), took: []int64{-1}}
@@ -86,7 +85,7 @@ func TestSendfile(t *testing.T) {
 	}
 }
 
-// TestShortFile sends a file that has less than the header promised: the answer is cut.
+// TestShortFile sends a file that is shorter than the header declared. The answer is incomplete.
 func TestShortFile(t *testing.T) {
 	w := newResponse(&recorder{header: make(http.Header), took: []int64{-1}})
 	w.Header().Set("Content-Length", "100")
@@ -96,8 +95,8 @@ func TestShortFile(t *testing.T) {
 	}
 }
 
-// TestSlowReader has clients that take less than a whole piece before the
-// deadline. Those that take something get it all, byte for byte.
+// TestSlowReader has clients that accept less than a whole piece before the deadline. Those that
+// accept something get the whole file, byte for byte.
 func TestSlowReader(t *testing.T) {
 	content := strings.Repeat("0123456789abcdef", 200_000)
 	r := &recorder{

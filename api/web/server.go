@@ -11,41 +11,42 @@ import (
 
 const (
 	idleTimeout = 150 * time.Second
-	// net/http reads this much more than it is told before it gives up.
+	// headerSlop is how much more than MaxHeaderBytes net/http reads before it gives up.
 	headerSlop = 4096
-	// How much a client of HTTP/2 may send before a handler has read it. With less, an
-	// upload over a long way goes slower than over HTTP/1.1: no faster than this per round trip.
+	// streamBuffer and connectionBuffer are how much an HTTP/2 client may send before a handler
+	// reads it. An upload cannot exceed this amount per round trip: smaller buffers would make
+	// long-distance uploads slower than over HTTP/1.1.
 	streamBuffer     = 4 << 20
 	connectionBuffer = 8 << 20
 )
 
-// HTTP makes the HTTP server whose handler has each request answered by Serve. The
-// caller owns it: it gives it a listener and shuts it down.
+// HTTP returns an HTTP server for a handler that answers each request by Serve. The caller owns the
+// server: it starts it on a listener and shuts it down.
 //
-// There is no time limit for a whole request or answer, which would end large
-// bodies; Serve watches that they move.
+// The server has no time limit for a whole request or answer, since that would cut large bodies.
+// Serve cuts those that stall.
 func (s *Server) HTTP(handler http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true) // over TLS, where the client wants it
+	protocols.SetHTTP2(true) // over TLS, if the client offers it
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: s.options.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    max(s.options.MaxHeaderBytes-headerSlop, 1),
-		ErrorLog:          log.New(serverLog{s.options.Log}, "", 0),
+		ErrorLog:          log.New(errorLog{s.options.Log}, "", 0),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: connectionBuffer},
-		// "OPTIONS *" is answered as every other request is.
+		// "OPTIONS *" goes to the handler like any other request.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// serverLog takes what net/http has to say into the log. Any client that connects can make a
-// handshake fail: that is for debugging.
-type serverLog struct{ log *slog.Logger }
+// errorLog passes net/http's messages to the log. Any client that connects can make a handshake
+// fail, so handshake errors have debug level.
+type errorLog struct{ log *slog.Logger }
 
-func (l serverLog) Write(line []byte) (int, error) {
+func (l errorLog) Write(line []byte) (int, error) {
 	level := slog.LevelWarn
 	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
 		level = slog.LevelDebug
@@ -54,9 +55,8 @@ func (l serverLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Interrupt ends the reading of every body that is still coming in, now and
-// from now on, so that uploads record what arrived. It is for the end of a
-// shutdown, when waiting has taken long enough.
+// Interrupt makes reads of request bodies fail, now and from now on, so that uploads record what
+// has arrived. It ends a shutdown that has waited long enough.
 func (s *Server) Interrupt() {
 	s.StopLingering()
 	s.bodies.interrupt()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestStalledHeader sends less than a header.
+// TestStalledHeader sends an incomplete header.
 func TestStalledHeader(t *testing.T) {
 	const limit = 7 * time.Second
 	for _, text := range []string{"", "G", "GET / HTTP/1.1\r\nHost: localhost\r\nX-"} {
@@ -31,7 +31,7 @@ func TestHeaderSize(t *testing.T) {
 	for size, want := range map[int]int{63 << 10: 200, 65 << 10: 431, 1 << 20: 431} {
 		inBubble(t, Options{}, func(s *site) {
 			c := s.dial(usual)
-			go fmt.Fprint(c, line+strings.Repeat("x", size)+"\r\n\r\n") // the server may answer before it has read it all
+			go fmt.Fprint(c, line+strings.Repeat("x", size)+"\r\n\r\n") // the server may answer before it has read all of it
 			s.answered(c, want)
 		})
 	}
@@ -40,7 +40,7 @@ func TestHeaderSize(t *testing.T) {
 	}
 }
 
-// TestDefaults makes a server of nothing but a version.
+// TestDefaults checks the defaults of a server.
 func TestDefaults(t *testing.T) {
 	server := New(Options{}).HTTP(nil)
 	if server.ReadHeaderTimeout != defaultHeaderTimeout || server.MaxHeaderBytes+headerSlop != defaultMaxHeaderBytes ||
@@ -49,7 +49,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestHandshakeErrorsAreQuiet: any client that connects can cause one, so it is no warning.
+// TestHandshakeErrorsAreQuiet: any client that connects can cause such an error, so it is no
+// warning.
 func TestHandshakeErrorsAreQuiet(t *testing.T) {
 	var lines bytes.Buffer
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&lines, nil))})
@@ -64,32 +65,33 @@ func TestHandshakeErrorsAreQuiet(t *testing.T) {
 	}
 }
 
-// closing is a body that notes whether it was closed.
-type closing struct {
+// closeRecorder is a body that records whether it was closed.
+type closeRecorder struct {
 	io.Reader
 	closed bool
 }
 
-func (c *closing) Close() error {
+func (c *closeRecorder) Close() error {
 	c.closed = true
 	return nil
 }
 
-// unreadable is an answer that finds out, when it begins, whether the request's body was given up.
-type unreadable struct {
+// bodyChecker is a ResponseWriter that records whether the request's body was closed before the
+// header was written.
+type bodyChecker struct {
 	*httptest.ResponseRecorder
-	body  *closing
-	given bool
+	body       *closeRecorder
+	bodyClosed bool
 }
 
-func (w *unreadable) WriteHeader(status int) {
-	w.given = w.body.closed
+func (w *bodyChecker) WriteHeader(status int) {
+	w.bodyClosed = w.body.closed
 	w.ResponseRecorder.WriteHeader(status)
 }
 
-// TestBodiesThatNobodyReads: a stream whose answer is slow keeps no body that its handler has no
-// use for.
-func TestBodiesThatNobodyReads(t *testing.T) {
+// TestUnreadBodyIsClosed: an HTTP/2 stream with a slow answer holds no body that its handler does
+// not read.
+func TestUnreadBodyIsClosed(t *testing.T) {
 	s := newSite(t, Options{})
 	s.answers["/upload"] = func(x *Exchange) {
 		io.Copy(io.Discard, x.Body)
@@ -102,15 +104,15 @@ func TestBodiesThatNobodyReads(t *testing.T) {
 	}{
 		{"GET", "/", 2, true},
 		{"HEAD", "/", 2, true},
-		{"GET", "/", 1, false}, // which would have to be read first
+		{"GET", "/", 1, false}, // net/http would have to drain it first
 		{"POST", "/upload", 2, false},
 	} {
-		w := &unreadable{ResponseRecorder: httptest.NewRecorder(), body: &closing{Reader: strings.NewReader("bytes")}}
+		w := &bodyChecker{ResponseRecorder: httptest.NewRecorder(), body: &closeRecorder{Reader: strings.NewReader("bytes")}}
 		req := httptest.NewRequest(test.method, test.path, w.body)
 		req.ProtoMajor, req.ContentLength = test.version, 5
 		s.ServeHTTP(w, req)
-		if w.Code >= 300 || w.given != test.given {
-			t.Errorf("%s %s over HTTP/%d: %d, body given up %v, want %v", test.method, test.path, test.version, w.Code, w.given, test.given)
+		if w.Code >= 300 || w.bodyClosed != test.given {
+			t.Errorf("%s %s over HTTP/%d: %d, body given up %v, want %v", test.method, test.path, test.version, w.Code, w.bodyClosed, test.given)
 		}
 	}
 }

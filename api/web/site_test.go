@@ -15,26 +15,26 @@ import (
 	"github.com/berth-registry/berth/api/web/webtest"
 )
 
-// usual is the address that connections come from.
+// usual is the default address of clients.
 const usual = "192.0.2.1:1"
 
-// site is a Server in a synctest bubble, whose time is the server's.
+// site is a Server under test, usually in a bubble of synctest.
 type site struct {
 	*Server
 	t       *testing.T
 	l       *webtest.Listener
-	drained atomic.Int64 // bytes that Options.Drained was told of
+	drained atomic.Int64 // sum of the calls of Options.Drained
 	answers map[string]func(*Exchange)
-	over    atomic.Int64 // calls of Handler.Over
+	done    atomic.Int64 // calls of Handler.Over
 }
 
-// exchange is one of a site's.
+// exchange is the Handler of a site.
 type exchange struct {
 	Exchange
 	site *site
 }
 
-// Answer answers as the site's answers say: without one for the path, 404.
+// Answer calls the site's function for the path. Without one the answer is 404.
 func (x *exchange) Answer() {
 	if answer, ok := x.site.answers[x.Request.URL.Path]; ok {
 		answer(&x.Exchange)
@@ -43,16 +43,16 @@ func (x *exchange) Answer() {
 	say(&x.Exchange, http.StatusNotFound, "not here")
 }
 
-func (x *exchange) Over() { x.site.over.Add(1) }
+func (x *exchange) Done() { x.site.done.Add(1) }
 
-// say answers with a text and its length.
+// say answers with a text and its Content-Length.
 func say(x *Exchange, status int, text string) {
 	x.Response.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	x.Response.WriteHeader(status)
 	io.WriteString(&x.Response, text)
 }
 
-// newSite makes a site, which is not served yet.
+// newSite returns a site that is not served yet.
 func newSite(t *testing.T, o Options) *site {
 	s := &site{t: t, l: webtest.NewListener(), answers: map[string]func(*Exchange){
 		"/": func(x *Exchange) { say(x, http.StatusOK, "here") },
@@ -68,11 +68,12 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Serve(&x.Exchange, w, r, x)
 }
 
-// inBubble runs a test in a bubble, and sees that no connection lingers after it.
+// inBubble runs a test in a bubble of synctest with a served site. It checks that no connection
+// lingers afterwards.
 func inBubble(t *testing.T, o Options, f func(*site)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		// The last of all cleanups: what net/http sleeps out must end in the bubble.
+		// This cleanup runs last. net/http may still sleep, which has to end within the bubble.
 		t.Cleanup(func() { time.Sleep(time.Minute) })
 		s := newSite(t, o)
 		t.Cleanup(func() {
@@ -92,7 +93,7 @@ func inBubble(t *testing.T, o Options, f func(*site)) {
 	})
 }
 
-// dial opens a connection that comes from an address.
+// dial opens a connection from an address.
 func (s *site) dial(from string) *client {
 	s.t.Helper()
 	conn, err := s.l.Dial(from)
@@ -103,14 +104,14 @@ func (s *site) dial(from string) *client {
 	return &client{conn, bufio.NewReader(conn), time.Now()}
 }
 
-// client is the client's side of a connection.
+// client is the client's end of a connection.
 type client struct {
 	net.Conn
 	r     *bufio.Reader
-	began time.Time // when it was made or, later, had its answer
+	began time.Time // when it was opened, or got its first answer
 }
 
-// ask connects from an address, sends the head of a request and reads the answer.
+// ask opens a connection, sends the head of a request and reads the answer.
 func (s *site) ask(addr, head string, status int) *client {
 	s.t.Helper()
 	c := s.dial(addr)
@@ -136,8 +137,8 @@ func (s *site) answered(c *client, status int) string {
 	return body.String()
 }
 
-// closed returns how long after the answer the server closed the connection, on
-// which it may say nothing more.
+// closed waits for the server to close the connection, and returns how long that took since
+// c.began. The server must send nothing more.
 func (s *site) closed(c *client) time.Duration {
 	s.t.Helper()
 	if said, err := io.ReadAll(c.r); err != nil || len(said) > 0 {
@@ -146,7 +147,7 @@ func (s *site) closed(c *client) time.Duration {
 	return time.Since(c.began)
 }
 
-// lingering returns how many connections are read on.
+// lingering returns the number of connections that linger.
 func (s *site) lingering() int {
 	synctest.Wait()
 	s.lingers.mu.Lock()

@@ -1,21 +1,19 @@
-// Package web is what every answer over HTTP shares, whatever it answers: the registry's protocol,
-// or pages. It knows no repository, no caller and no storage.
+// Package web holds what all HTTP answers share, for the registry's protocol and for web pages. It
+// knows no repository, no caller and no storage.
 //
-// A package that answers requests makes a Server with New, and an Exchange for each request, which
-// it gives to Serve with the functions that make the answer and that count it. Serve guarantees
-// that
+// A package that answers requests makes a Server with New. For each request it makes an Exchange
+// and passes it to Serve, with a Handler that writes the answer and counts it. Serve guarantees:
 //
-//   - no client holds a connection by silence. Header, body and answer have deadlines; those of a
-//     body and an answer follow the bytes, so that either may take for ever but not stand still.
-//   - an answer that is not whole never ends as if it were: its connection, or its stream, is cut.
-//   - an answer that is ready before the request's body has ended arrives, also where the client
-//     sends all of the body before it looks for one.
-//   - every request has an id, and every answer the header fields that all answers have.
+//   - A client cannot hold a connection by silence. Header, body and answer have deadlines. Those
+//     of body and answer move with the bytes, so that a transfer may take any time but not stall.
+//   - An incomplete answer never looks complete: its connection, or its HTTP/2 stream, is cut.
+//   - An answer that is ready before the request's body has ended reaches the client, even one that
+//     sends the whole body before it reads anything.
+//   - Every request has an id, and every answer has the common header fields.
 //
-// Lines of the log, metrics, permissions and the form of errors are those of the packages that
-// answer. What they need for that is here: where a request comes from (Origin), which hosts and
-// origins it may name (AllowsHost, CheckOrigin), and what of a client's text a log may have
-// (Redact).
+// The log, metrics, permissions and the form of errors belong to the packages that answer. This
+// package gives them the origin of a request (Origin), checks of the hosts and origins that it
+// names (AllowsHost, CheckOrigin), and client text that is safe to log (Redact).
 package web
 
 import (
@@ -27,42 +25,43 @@ import (
 	"time"
 )
 
-// Options are the settings of a Server. Zero values mean the defaults named.
+// Options are the settings of a Server. Zero values mean the defaults given here.
 type Options struct {
-	// Log takes what net/http has to say; none by default.
+	// Log receives the messages of net/http; by default they are discarded.
 	Log *slog.Logger
-	// CheckHost has AllowsHost allow the names of the loopback and Hosts alone, so that no web page
-	// reaches a server on loopback by DNS rebinding.
+	// CheckHost makes AllowsHost accept only loopback names and Hosts, so that no web page reaches
+	// a server on loopback by DNS rebinding.
 	CheckHost bool
 	Hosts     []string // "registry.lan" or "registry.lan:5000"
-	// Origins are those whose web pages may write, beside the request's own: "https://r.example".
+	// Origins are the origins whose web pages may write, in addition to the request's own host:
+	// "https://r.example".
 	Origins []string
-	// HeaderTimeout is how long a client may take to send a request's header; 10 s by default.
+	// HeaderTimeout is the time that a client has to send a request's header; 10 s by default.
 	HeaderTimeout time.Duration
-	// BodyTimeout is how long a body may stand still, in either direction; 60 s by default. A body
-	// that moves may take for ever.
+	// BodyTimeout is how long a transfer may stall, in either direction; 60 s by default. There is
+	// no limit for a transfer whose bytes move.
 	BodyTimeout time.Duration
-	// LingerBytes and LingerTime bound how much of a request's body is read, and for how long,
-	// after an answer over HTTP/1 that did not wait for its end. With 0 in either, the default, it
-	// is 256 KiB and 5 s.
+	// LingerBytes and LingerTime limit what is drained of a request's body after an early answer
+	// over HTTP/1. If either is 0, the default, the limits are 256 KiB and 5 s.
 	LingerBytes int64
 	LingerTime  time.Duration
-	// Drained is called with the number of bytes of each such read, by several goroutines at once;
-	// nothing is by default.
+	// Drained is called with the number of bytes of each read while draining, by several goroutines
+	// at once; by default it does nothing.
 	Drained func(bytes int)
-	// Network returns the addresses that count as one client where connections that are read on are
-	// counted. By default each address is a client.
-	Network func(netip.Addr) netip.Prefix
-	// MaxHeaderBytes bounds a request's line and header fields; 64 KiB by default. Longer ones are
-	// answered 431.
+	// ClientNetwork returns the network whose lingering connections are counted as one client's. By
+	// default each address is counted alone.
+	ClientNetwork func(netip.Addr) netip.Prefix
+	// MaxHeaderBytes limits the size of a request's line and header fields; 64 KiB by default.
+	// Larger ones are answered with 431.
 	MaxHeaderBytes int
-	// TrustedProxies are those whose X-Forwarded-For, -Proto and -Host are believed; none by
-	// default.
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For, -Proto and -Host are
+	// believed; none by default.
 	TrustedProxies []netip.Prefix
-	// HSTS is how long browsers and clients are to come by HTTPS only, which binds every port of
-	// the host: it is told in answers over HTTPS. 0 is not.
+	// HSTS is the max-age of Strict-Transport-Security, which answers over HTTPS carry. It binds
+	// every port of the host. 0 sends no such field.
 	HSTS time.Duration
-	// Version of the program, for the Server header; none by default.
+	// Version is the program's version, for the Server header field; by default there is no such
+	// field.
 	Version string
 }
 
@@ -72,8 +71,8 @@ const (
 	defaultMaxHeaderBytes = 64 << 10
 )
 
-// Server is what the requests of one handler share. Its methods may be called by several goroutines
-// at once.
+// Server holds the settings and state that the requests of one handler share. It is safe for
+// concurrent use.
 type Server struct {
 	options Options
 	hosts   hosts
@@ -82,7 +81,7 @@ type Server struct {
 	hsts    []string // the value of Strict-Transport-Security; nil for none
 	ids     *ids
 	bodies  bodies
-	lingers lingering
+	lingers lingerSlots
 	buffers sync.Pool // of *[copyBuffer]byte, for bodies that are not files
 }
 
@@ -94,12 +93,12 @@ func New(o Options) *Server {
 	if o.Drained == nil {
 		o.Drained = func(int) {}
 	}
-	if o.Network == nil {
-		o.Network = func(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
+	if o.ClientNetwork == nil {
+		o.ClientNetwork = func(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
 	}
-	o.HeaderTimeout = defaulted(o.HeaderTimeout, defaultHeaderTimeout)
-	o.BodyTimeout = defaulted(o.BodyTimeout, defaultBodyTimeout)
-	o.MaxHeaderBytes = defaulted(o.MaxHeaderBytes, defaultMaxHeaderBytes)
+	o.HeaderTimeout = orDefault(o.HeaderTimeout, defaultHeaderTimeout)
+	o.BodyTimeout = orDefault(o.BodyTimeout, defaultBodyTimeout)
+	o.MaxHeaderBytes = orDefault(o.MaxHeaderBytes, defaultMaxHeaderBytes)
 	s := &Server{
 		options: o,
 		hosts:   newHosts(o.CheckHost, o.Hosts),
@@ -111,14 +110,14 @@ func New(o Options) *Server {
 	if o.HSTS > 0 {
 		s.hsts = []string{"max-age=" + strconv.FormatInt(int64(o.HSTS/time.Second), 10)}
 	}
-	s.origins = s.trustedOrigins()
+	s.origins = s.newOriginCheck()
 	s.buffers.New = func() any { return new([copyBuffer]byte) }
 	return s
 }
 
-func defaulted[T int | time.Duration](v, otherwise T) T {
+func orDefault[T int | time.Duration](v, fallback T) T {
 	if v <= 0 {
-		return otherwise
+		return fallback
 	}
 	return v
 }

@@ -1,8 +1,8 @@
-// Package account is the rules for users, robots and their tokens: which names and lifetimes are
-// good, what a new account needs, and what goes with an account that is removed. It knows neither
-// HTTP nor a command line.
+// Package account implements the rules for users, robots and their tokens: which names and
+// lifetimes are valid, what a new account needs, and what is removed together with an account. It
+// does not depend on HTTP or on a command line.
 //
-// A change is one transaction, and a running server follows it with its next request.
+// Each change is one transaction. A running server applies it from the next request on.
 package account
 
 import (
@@ -26,17 +26,17 @@ var (
 	ErrUnknown = errors.New("it does not exist")
 )
 
-// problem is an error for people to read, with a kind for programs.
-type problem struct {
+// userError is an error whose text is for users, and which wraps ErrExists or ErrUnknown.
+type userError struct {
 	kind error
 	text string
 }
 
-func (p *problem) Error() string { return p.text }
+func (p *userError) Error() string { return p.text }
 
-func (p *problem) Unwrap() error { return p.kind }
+func (p *userError) Unwrap() error { return p.kind }
 
-// pageSize is how many rows a list reads at once.
+// pageSize is the number of rows that a list reads at once.
 const pageSize = 500
 
 // Service reads and changes the accounts and tokens of a database. It is safe for concurrent use.
@@ -45,7 +45,7 @@ type Service struct {
 	now  func() time.Time
 }
 
-// New returns the service of a database.
+// New returns the service of a database. now returns the current time.
 func New(r *rows.DB, now func() time.Time) *Service { return &Service{rows: r, now: now} }
 
 // Account is a user or a robot.
@@ -69,8 +69,8 @@ func fromRow(a rows.Account) Account {
 // userName returns the user name that the account logs in with.
 func (a Account) userName() string { return login.UserName(a.Kind, a.Name) }
 
-// CheckNames returns what is wrong with the names in a new account. Groups have names like
-// accounts, so that a policy file can name them.
+// CheckNames returns nil if name and groups are valid for a new account. The names of groups follow
+// the rule for accounts, so that a policy file can contain them.
 func CheckNames(name string, groups []string) error {
 	if err := auth.CheckAccountName(name); err != nil {
 		return err
@@ -87,28 +87,28 @@ func checkGroups(groups []string) error {
 	return nil
 }
 
-// Account returns the account of a kind and name.
+// Account returns the account with a kind and name.
 // Errors: ErrUnknown.
 func (s *Service) Account(ctx context.Context, kind auth.Kind, name string) (Account, error) {
 	a, err := s.rows.Account(ctx, string(kind), name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Account{}, &problem{ErrUnknown, fmt.Sprintf("the database has no %s %q", kind, name)}
+		return Account{}, &userError{ErrUnknown, fmt.Sprintf("the database has no %s %q", kind, name)}
 	case err != nil:
 		return Account{}, fmt.Errorf("reading the %s %q: %w", kind, name, err)
 	}
 	return fromRow(a), nil
 }
 
-// AccountOf returns the account that logs in with a user name.
+// AccountOf returns the account that logs in with a user name, such as "robot+deployer".
 // Errors: ErrUnknown.
 func (s *Service) AccountOf(ctx context.Context, userName string) (Account, error) {
 	kind, name := login.ParseUserName(userName)
 	return s.Account(ctx, kind, name)
 }
 
-// Accounts returns all accounts of a kind in the order of their names. An error is the last
-// element.
+// Accounts returns all accounts of a kind, ordered by name. An error is yielded with an empty
+// Account and ends the sequence.
 func (s *Service) Accounts(ctx context.Context, kind auth.Kind) iter.Seq2[Account, error] {
 	return func(yield func(Account, error) bool) {
 		for last, more := "", true; more; {
@@ -128,8 +128,8 @@ func (s *Service) Accounts(ctx context.Context, kind auth.Kind) iter.Seq2[Accoun
 	}
 }
 
-// CheckUnused returns an error if the name is taken, which is worth knowing before a person is
-// asked for a password.
+// CheckUnused returns an error if the name is taken. It lets a command find that out before it asks
+// for a password.
 // Errors: ErrExists.
 func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) error {
 	_, err := s.Account(ctx, kind, name)
@@ -143,7 +143,7 @@ func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) 
 }
 
 func errTaken(kind auth.Kind, name string) error {
-	return &problem{ErrExists, fmt.Sprintf("there is a %s %q already", kind, name)}
+	return &userError{ErrExists, fmt.Sprintf("there is a %s %q already", kind, name)}
 }
 
 // AddUser adds a user with a password.
@@ -173,11 +173,11 @@ func (s *Service) AddUser(ctx context.Context, name string, groups []string, pas
 	return fromRow(a), nil
 }
 
-// FirstUser is the name of the user that a new registry begins with.
+// FirstUser is the name of the first user of a new registry.
 const FirstUser = "admin"
 
-// AddFirstUser adds FirstUser with a random password, which it returns. The password is "" if there
-// is a user of that name already.
+// AddFirstUser adds FirstUser with a random password and returns the password. If there is a user
+// of that name already, it changes nothing and returns "".
 func (s *Service) AddFirstUser(ctx context.Context) (password string, err error) {
 	password = rand.Text()
 	_, err = s.AddUser(ctx, FirstUser, nil, password)
@@ -190,14 +190,14 @@ func (s *Service) AddFirstUser(ctx context.Context) (password string, err error)
 	return password, nil
 }
 
-// SetPassword changes a user's password. The user's tokens are revoked unless keepTokens is set.
+// SetPassword changes a user's password. It revokes the user's tokens unless keepTokens is set.
 // Errors: those of login.HashPassword.
 func (s *Service) SetPassword(ctx context.Context, a Account, password string, keepTokens bool) error {
 	hash, err := login.HashPassword(password, login.DefaultCost)
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(tx *rows.Tx) error {
+	return s.update(ctx, func(tx *rows.Tx) error {
 		if err := tx.SetPassword(a.id, hash, login.DefaultCost); err != nil || keepTokens {
 			return err
 		}
@@ -205,30 +205,29 @@ func (s *Service) SetPassword(ctx context.Context, a Account, password string, k
 	})
 }
 
-// SetGroups puts an account into exactly these groups, and returns it as it is then.
+// SetGroups replaces the groups of an account and returns the changed account.
 func (s *Service) SetGroups(ctx context.Context, a Account, groups []string) (Account, error) {
 	if err := checkGroups(groups); err != nil {
 		return a, err
 	}
 	a.Groups = groups
-	return a, s.change(ctx, func(tx *rows.Tx) error { return tx.SetGroups(a.id, groups) })
+	return a, s.update(ctx, func(tx *rows.Tx) error { return tx.SetGroups(a.id, groups) })
 }
 
-// SetDisabled disables an account with its tokens, or enables it again, and returns it as it is
-// then.
+// SetDisabled disables or enables an account with its tokens, and returns the changed account.
 func (s *Service) SetDisabled(ctx context.Context, a Account, disabled bool) (Account, error) {
 	a.Disabled = disabled
-	return a, s.change(ctx, func(tx *rows.Tx) error { return tx.SetDisabled(a.id, disabled) })
+	return a, s.update(ctx, func(tx *rows.Tx) error { return tx.SetDisabled(a.id, disabled) })
 }
 
-// Remove removes an account with its tokens. The name can be used again, by an account that is not
-// taken for this one.
+// Remove removes an account with its tokens. A new account may use the name again; it has another
+// id, so it is not taken for the removed one.
 func (s *Service) Remove(ctx context.Context, a Account) error {
-	return s.change(ctx, func(tx *rows.Tx) error { return tx.DeleteAccount(a.id) })
+	return s.update(ctx, func(tx *rows.Tx) error { return tx.DeleteAccount(a.id) })
 }
 
-// change changes an account that was there a moment ago.
-func (s *Service) change(ctx context.Context, fn func(tx *rows.Tx) error) error {
+// update runs fn, which changes an existing account, in a transaction.
+func (s *Service) update(ctx context.Context, fn func(tx *rows.Tx) error) error {
 	if err := s.rows.Tx(ctx, fn); err != nil {
 		return fmt.Errorf("changing the account: %w", err)
 	}

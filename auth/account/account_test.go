@@ -15,8 +15,8 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-// world is the accounts of an empty database, at a time that stands still.
-type world struct {
+// fixture is the service of a new database, with a clock that stands still.
+type fixture struct {
 	*Service
 	t    *testing.T
 	db   *db.DB
@@ -24,14 +24,14 @@ type world struct {
 	time time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	d := dbtest.Open(t, dbtest.Memory)
-	w := &world{t: t, db: d, rows: rows.New(d), time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	w := &fixture{t: t, db: d, rows: rows.New(d), time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	w.Service = New(w.rows, func() time.Time { return w.time })
 	return w
 }
 
-func (w *world) addUser(name string, groups ...string) Account {
+func (w *fixture) addUser(name string, groups ...string) Account {
 	w.t.Helper()
 	a, err := w.AddUser(w.t.Context(), name, groups, "correct horse")
 	if err != nil {
@@ -41,7 +41,7 @@ func (w *world) addUser(name string, groups ...string) Account {
 }
 
 // hash returns the password hash of a user.
-func (w *world) hash(name string) string {
+func (w *fixture) hash(name string) string {
 	w.t.Helper()
 	a, err := w.rows.Account(w.t.Context(), string(auth.User), name)
 	if err != nil {
@@ -50,7 +50,7 @@ func (w *world) hash(name string) string {
 	return a.PasswordHash
 }
 
-func (w *world) names(kind auth.Kind) (names []string) {
+func (w *fixture) names(kind auth.Kind) (names []string) {
 	w.t.Helper()
 	for a, err := range w.Accounts(w.t.Context(), kind) {
 		if err != nil {
@@ -62,7 +62,7 @@ func (w *world) names(kind auth.Kind) (names []string) {
 }
 
 func TestUsers(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	alice := w.addUser("alice", "dev", "ops")
 	found, err := w.AccountOf(ctx, "alice")
@@ -99,9 +99,9 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// TestBadNames: a bad name, group or password adds nothing and changes nothing.
+// TestBadNames checks that a bad name, group or password adds nothing and changes nothing.
 func TestBadNames(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	alice := w.addUser("alice")
 	for _, c := range []struct {
 		name     string
@@ -128,12 +128,12 @@ func TestBadNames(t *testing.T) {
 	}
 }
 
-// TestSetPassword: a new password revokes the tokens unless they are kept.
+// TestSetPassword checks that a new password revokes the tokens unless keepTokens is set.
 func TestSetPassword(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	alice := w.addUser("alice")
 	scope, _ := auth.ParseScope("repository:a:pull")
-	if _, _, err := w.CreateToken(t.Context(), alice, NewToken{Scope: scope, Lifetime: time.Hour}); err != nil {
+	if _, _, err := w.CreateToken(t.Context(), alice, TokenOptions{Scope: scope, Lifetime: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	for _, keep := range []bool{true, false} {
@@ -148,9 +148,10 @@ func TestSetPassword(t *testing.T) {
 	}
 }
 
-// TestAccountsInPages lists more accounts than a page has, and ends when the caller has enough.
+// TestAccountsInPages lists more accounts than one page has, and checks that the caller may stop
+// early.
 func TestAccountsInPages(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	const all = pageSize + 1
 	err := w.rows.Tx(t.Context(), func(tx *rows.Tx) error {
 		for i := range all {
@@ -173,7 +174,7 @@ func TestAccountsInPages(t *testing.T) {
 }
 
 func TestFirstUser(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	password, err := w.AddFirstUser(t.Context())
 	if err != nil || len(password) < 20 {
 		t.Fatalf("the first user has %d characters of password, %v", len(password), err)
@@ -189,9 +190,9 @@ func TestFirstUser(t *testing.T) {
 	}
 }
 
-// TestDatabaseFails: what the database cannot do is an error that says what was tried.
+// TestDatabaseFails checks that an error of the database names the operation that failed.
 func TestDatabaseFails(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	alice := w.addUser("alice")
 	if err := w.db.Close(); err != nil {
 		t.Fatal(err)
@@ -202,7 +203,7 @@ func TestDatabaseFails(t *testing.T) {
 		"reading the users":        func(ctx context.Context) error { _, err := w.Tokens(ctx); return err },
 		"changing the account":     func(ctx context.Context) error { return w.Remove(ctx, alice) },
 		"making the user admin":    func(ctx context.Context) error { _, err := w.AddFirstUser(ctx); return err },
-		"creating the token":       func(ctx context.Context) error { _, _, err := w.CreateToken(ctx, alice, NewToken{}); return err },
+		"creating the token":       func(ctx context.Context) error { _, _, err := w.CreateToken(ctx, alice, TokenOptions{}); return err },
 		"revoking token 1":         func(ctx context.Context) error { return w.Revoke(ctx, 1) },
 		"adding the user": func(ctx context.Context) error {
 			_, err := w.AddUser(ctx, "bob", nil, "correct horse")

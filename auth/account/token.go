@@ -18,26 +18,26 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// DefaultLifetime is how long a token lasts unless its owner asks for another time.
+	// DefaultLifetime is the lifetime of a token whose owner sets none, for ParseLifetime.
 	DefaultLifetime = "90d"
 	maxLifetime     = 366 * day
 
 	maxTokenName = 128 // bytes
 )
 
-// NewToken is what the owner of a new token decides.
-type NewToken struct {
-	Name     string         // for lists; may be empty
-	Scope    auth.Scope     // what the token may do at most
+// TokenOptions are the properties of a new token that its owner chooses.
+type TokenOptions struct {
+	Name     string         // shown in lists; may be empty
+	Scope    auth.Scope     // limits what the token may do
 	Lifetime time.Duration  // see ParseLifetime
-	Networks []netip.Prefix // where the token may be used from; none means everywhere
+	Networks []netip.Prefix // networks that the token may be used from; none means everywhere
 }
 
-// Token is a personal or robot token, or the login session of a CI job. It has no secret.
+// Token is a personal or robot token, or the login session of a CI job, without its secret.
 type Token struct {
 	ID       int64
 	Kind     string
-	Owner    string // the user name of its account; "" for a session
+	Owner    string // the user name of its account; "" for a login session
 	Name     string
 	Scope    string
 	Networks []string
@@ -46,8 +46,8 @@ type Token struct {
 	LastUsed time.Time // zero if it was never used
 }
 
-// ParseLifetime reads how long a token lasts: days ("90d"), or a duration as Go writes it. It is a
-// minute at least and 366 days at most.
+// ParseLifetime parses the lifetime of a token: a number of days ("90d"), or a duration in the form
+// of time.ParseDuration. A valid lifetime is from one minute to 366 days.
 func ParseLifetime(text string) (time.Duration, error) {
 	lifetime, err := time.ParseDuration(text)
 	if days, ok := strings.CutSuffix(text, "d"); ok {
@@ -64,7 +64,7 @@ func ParseLifetime(text string) (time.Duration, error) {
 	return lifetime, nil
 }
 
-// CheckTokenName returns what is wrong with the name of a token.
+// CheckTokenName returns nil if name is valid for a token.
 func CheckTokenName(name string) error {
 	if len(name) > maxTokenName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return fmt.Errorf("expected at most %d printable characters", maxTokenName)
@@ -72,15 +72,15 @@ func CheckTokenName(name string) error {
 	return nil
 }
 
-// CreateToken makes a token of an account and returns it with its secret, which is not kept.
+// CreateToken creates a token for an account and returns it with its secret, which is not stored.
 // Errors: those of CheckTokenName.
-func (s *Service) CreateToken(ctx context.Context, owner Account, t NewToken) (Token, string, error) {
+func (s *Service) CreateToken(ctx context.Context, owner Account, t TokenOptions) (Token, string, error) {
 	return s.createToken(ctx, owner, t, func(*rows.Tx) (int64, error) { return owner.id, nil })
 }
 
-// CreateRobot makes a robot with a token, which it returns with its secret.
+// CreateRobot creates a robot with a token, and returns the token with its secret.
 // Errors: ErrExists; those of CheckNames and CheckTokenName.
-func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t NewToken) (Token, string, error) {
+func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t TokenOptions) (Token, string, error) {
 	if err := CheckNames(name, groups); err != nil {
 		return Token{}, "", err
 	}
@@ -96,9 +96,10 @@ func (s *Service) CreateRobot(ctx context.Context, name string, groups []string,
 	return token, secret, err
 }
 
-// createToken makes a token of an account. ownerID returns the id of the account's row.
+// createToken creates a token for an account. ownerID returns the id of the account's row, which it
+// may insert in the same transaction.
 func (s *Service) createToken(
-	ctx context.Context, owner Account, t NewToken, ownerID func(*rows.Tx) (int64, error),
+	ctx context.Context, owner Account, t TokenOptions, ownerID func(*rows.Tx) (int64, error),
 ) (Token, string, error) {
 	if err := CheckTokenName(t.Name); err != nil {
 		return Token{}, "", err
@@ -140,7 +141,7 @@ func tokenFromRow(t rows.AuthToken, owner string) Token {
 	return token
 }
 
-// Tokens returns the tokens and sessions of all, in the order in which they were made.
+// Tokens returns the tokens of all accounts and all login sessions, in the order of their creation.
 func (s *Service) Tokens(ctx context.Context) ([]Token, error) {
 	owners := make(map[int64]string)
 	for _, kind := range []auth.Kind{auth.User, auth.Robot} {
@@ -156,15 +157,15 @@ func (s *Service) Tokens(ctx context.Context) ([]Token, error) {
 	})
 }
 
-// TokensOf returns the tokens of an account, in the order in which they were made.
+// TokensOf returns the tokens of an account in the order of their creation.
 func (s *Service) TokensOf(ctx context.Context, owner Account) ([]Token, error) {
 	return readTokens(map[int64]string{owner.id: owner.userName()}, func(last int64) ([]rows.AuthToken, error) {
 		return s.rows.AuthTokensOf(ctx, owner.id, last, pageSize)
 	})
 }
 
-// readTokens reads tokens page by page. owners has the user names of their accounts, by id, and
-// next returns the page after a token.
+// readTokens reads tokens page by page. owners maps the ids of accounts to user names. next returns
+// the page after the token with the id last.
 func readTokens(owners map[int64]string, next func(last int64) ([]rows.AuthToken, error)) ([]Token, error) {
 	var list []Token
 	for last := int64(0); ; {
@@ -182,13 +183,13 @@ func readTokens(owners map[int64]string, next func(last int64) ([]rows.AuthToken
 	}
 }
 
-// Revoke revokes a token, or ends a session, for good.
+// Revoke deletes a token or a login session.
 // Errors: ErrUnknown.
 func (s *Service) Revoke(ctx context.Context, id int64) error {
 	err := s.rows.Tx(ctx, func(tx *rows.Tx) error { return tx.DeleteAuthToken(id) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &problem{ErrUnknown, fmt.Sprintf("there is no token %d", id)}
+		return &userError{ErrUnknown, fmt.Sprintf("there is no token %d", id)}
 	case err != nil:
 		return fmt.Errorf("revoking token %d: %w", id, err)
 	}

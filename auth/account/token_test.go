@@ -27,13 +27,13 @@ func TestParseLifetime(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	alice := w.addUser("alice")
 	scope, err := auth.ParseScope("repository:team/**:pull")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted := NewToken{
+	wanted := TokenOptions{
 		Name: "laptop", Scope: scope, Lifetime: time.Hour, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	}
 	token, secret, err := w.CreateToken(t.Context(), alice, wanted)
@@ -75,16 +75,16 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestBadTokens: what is wrong with a token leaves no robot behind.
+// TestBadTokens checks that a bad name, group or token name creates no robot.
 func TestBadTokens(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	for name, groups := range map[string][]string{"Bad Name": nil, "good": {"Bad Group"}} {
-		if _, _, err := w.CreateRobot(t.Context(), name, groups, NewToken{Lifetime: time.Hour}); err == nil {
+		if _, _, err := w.CreateRobot(t.Context(), name, groups, TokenOptions{Lifetime: time.Hour}); err == nil {
 			t.Errorf("%q in %q is made", name, groups)
 		}
 	}
 	for _, name := range []string{"a\nb", strings.Repeat("a", maxTokenName+1)} {
-		if _, _, err := w.CreateRobot(t.Context(), "robot", nil, NewToken{Name: name, Lifetime: time.Hour}); err == nil {
+		if _, _, err := w.CreateRobot(t.Context(), "robot", nil, TokenOptions{Name: name, Lifetime: time.Hour}); err == nil {
 			t.Errorf("a token is called %q", name)
 		}
 	}

@@ -12,13 +12,12 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// A4: what another process changes of an account counts from the next request on, for whatever it
-// was logged in with.
+// A4: a change of an account by another process acts on the next request, whatever the credential.
 func TestA4AccountChanges(t *testing.T) {
 	for _, c := range []struct {
 		what            string
 		change          func(tx *rows.Tx, account, token int64) error
-		password, token bool // is alive afterwards
+		password, token bool // remains valid
 	}{
 		{"removed", func(tx *rows.Tx, a, _ int64) error { return tx.DeleteAccount(a) }, false, false},
 		{"disabled", func(tx *rows.Tx, a, _ int64) error { return tx.SetDisabled(a, true) }, false, false},
@@ -41,7 +40,7 @@ func TestA4AccountChanges(t *testing.T) {
 					f.dead(c.what, id)
 				}
 			}
-			for range 2 { // also when it is remembered
+			for range 2 { // the second time from the cache
 				check(byPassword, true)
 				check(byToken, true)
 			}
@@ -57,7 +56,7 @@ func TestA4AccountChanges(t *testing.T) {
 	}
 }
 
-// A4: groups are those of now.
+// A4: groups are the current ones.
 func TestA4Groups(t *testing.T) {
 	f := newFixture(t, nil)
 	account := f.addUser("alice", "p", 10, "old")
@@ -72,7 +71,7 @@ func TestA4Groups(t *testing.T) {
 	}
 }
 
-// N2: who gets a name after its removal is not who had it, with whatever was proved before.
+// N2: a new owner of a name gets nothing of the old owner, by any credential proved before.
 func TestN2NameGivenAgain(t *testing.T) {
 	f := newFixture(t, nil)
 	account := f.addUser("alice", "p", 10)
@@ -87,7 +86,7 @@ func TestN2NameGivenAgain(t *testing.T) {
 	f.refused("alice", secret, auth.ErrCredentials)
 	f.mustLogin("alice", "p")
 
-	// A robot's name is not a user's, nor the other way round.
+	// A robot does not pass for a user of the same name, nor the other way round.
 	robot := f.addRobot("bob")
 	f.addUser("bob", "p", 10)
 	token, _ := f.addToken(RobotToken, robot, someScope, time.Hour)
@@ -97,7 +96,7 @@ func TestN2NameGivenAgain(t *testing.T) {
 	f.mustLogin("bob", "p")
 }
 
-// Identities that were put together otherwise are not taken for those of the same credential.
+// Identities that differ in one field are not confused, even with the same credential.
 func TestCurrentComparesIdentities(t *testing.T) {
 	f := newFixture(t, nil)
 	alice, bob := f.addUser("alice", "p", 10), f.addUser("bob", "p", 10)
@@ -118,7 +117,7 @@ func TestCurrentComparesIdentities(t *testing.T) {
 			other := id
 			change(&other)
 			if what == "both" && id.Credential == "password" {
-				continue // is bob
+				continue // that is bob
 			}
 			f.dead(what+" of "+id.Credential, other)
 		}
@@ -138,7 +137,7 @@ func TestCurrentAnonymous(t *testing.T) {
 	}
 }
 
-// While the version stays, an identity costs no look at the rows.
+// While the version stays the same, Current reads no rows.
 func TestCurrentIsRemembered(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10, "team")
@@ -162,7 +161,7 @@ func TestCurrentIsRemembered(t *testing.T) {
 	}
 }
 
-// L1: neither log nor errors hold a secret, whatever happens to it.
+// L1: neither log nor errors contain a secret, whatever happens to it.
 func TestL1NoSecretIsTold(t *testing.T) {
 	f := newFixture(t, nil, "filed:"+fakeHash("filed-pass", 10))
 	alice := f.addUser("alice", "right-pass", 10)
@@ -181,7 +180,7 @@ func TestL1NoSecretIsTold(t *testing.T) {
 			fmt.Fprintf(&told, "%v %+v %#v %s\n", c, c, c, c)
 			s, err := f.Exchange(t.Context(), secret, home, 0)
 			fmt.Fprintf(&told, "%v %v\n", s, err)
-			f.advance(10 * oneMore)
+			f.advance(10 * refill)
 		}
 	}
 	for _, secret := range secrets {

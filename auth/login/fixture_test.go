@@ -30,24 +30,24 @@ var (
 	there = netip.MustParseAddr("198.51.100.1")
 )
 
-// fixture is a service whose clock stands still and whose bcrypt runs are counted, and a second
-// handle on its rows, by which changes come as from another process.
+// fixture is a Service with a clock that stands still and a counter of bcrypt runs. A second handle
+// on the database makes changes as another process would.
 type fixture struct {
 	*Service
 	t     *testing.T
-	db    *db.DB // of the service
+	db    *db.DB // the service's
 	other *rows.DB
-	dir   string // of htpasswd files
+	dir   string // for htpasswd files
 	ci    *ci
 	log   *syncBuffer
 
 	mu   sync.Mutex
 	time time.Time
 	runs []int        // costs of the comparisons
-	slow func(func()) // when set, is called with what counts and compares
+	slow func(func()) // if set, called with the function that counts the run
 }
 
-// newFixture opens a service. Each file is the text of an htpasswd file.
+// newFixture makes a fixture. Each file is the text of an htpasswd file.
 func newFixture(t *testing.T, change func(o *Options), files ...string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir(), ci: &ci{}, log: &syncBuffer{}, time: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
@@ -71,7 +71,7 @@ func newFixture(t *testing.T, change func(o *Options), files ...string) *fixture
 	return f
 }
 
-// writeHtpasswd replaces the i-th htpasswd file.
+// writeHtpasswd replaces htpasswd file i.
 func (f *fixture) writeHtpasswd(i int, text string) string {
 	f.t.Helper()
 	path := filepath.Join(f.dir, fmt.Sprint("users", i))
@@ -93,12 +93,12 @@ func (f *fixture) advance(d time.Duration) {
 	f.time = f.time.Add(d)
 }
 
-// fakeHash looks like bcrypt's and costs nothing, whatever cost it speaks of.
+// fakeHash returns a text in the form of a bcrypt hash with this cost, which is cheap to compute.
 func fakeHash(password string, cost int) string {
 	return fmt.Sprintf("$2a$%02d$%x", cost, sha256.Sum256([]byte(password)))[:60]
 }
 
-// compare is right for fakeHash, and remembers what the run would have cost.
+// compare compares with a fakeHash, and records the cost that bcrypt would have had.
 func (f *fixture) compare(hash, password []byte) error {
 	cost, err := bcrypt.Cost(hash)
 	if err != nil {
@@ -129,7 +129,7 @@ func (f *fixture) spent() []int {
 	return runs
 }
 
-// work is what runs of these costs take, in runs of cost 0.
+// work returns the work of runs with these costs; a run of cost 0 is 1.
 func work(costs []int) (sum int) {
 	for _, cost := range costs {
 		sum += 1 << cost
@@ -137,7 +137,7 @@ func work(costs []int) (sum int) {
 	return sum
 }
 
-// write changes the rows as another process does.
+// write changes rows as another process would.
 func (f *fixture) write(change func(tx *rows.Tx) error) {
 	f.t.Helper()
 	if err := f.other.Tx(context.Background(), change); err != nil {
@@ -163,7 +163,7 @@ func (f *fixture) addRobot(name string) (id int64) {
 	return id
 }
 
-// addToken makes a token for an account and returns its secret.
+// addToken adds a token to an account and returns its secret.
 func (f *fixture) addToken(kind TokenKind, account int64, scope string, ttl time.Duration, cidrs ...string) (secret string, id int64) {
 	f.t.Helper()
 	secret, hash := NewSecret(kind)
@@ -182,7 +182,7 @@ func (f *fixture) login(name, secret string) (auth.Identity, error) {
 	return f.Login(context.Background(), auth.Credentials{Name: name, Secret: secret, From: home})
 }
 
-// mustLogin logs in with what must be right.
+// mustLogin logs in from home, which must succeed.
 func (f *fixture) mustLogin(name, secret string) auth.Identity {
 	f.t.Helper()
 	id, err := f.login(name, secret)
@@ -192,7 +192,7 @@ func (f *fixture) mustLogin(name, secret string) auth.Identity {
 	return id
 }
 
-// refused checks that a login has this error, and no identity.
+// refused checks that a login fails with this error, and without an identity.
 func (f *fixture) refused(name, secret string, want error) {
 	f.t.Helper()
 	id, err := f.login(name, secret)
@@ -204,7 +204,7 @@ func (f *fixture) refused(name, secret string, want error) {
 	}
 }
 
-// is asks what an identity is now.
+// is returns the current state of an identity.
 func (f *fixture) is(id auth.Identity) (auth.Identity, error) {
 	f.t.Helper()
 	v, err := f.Version(f.t.Context())
@@ -214,7 +214,7 @@ func (f *fixture) is(id auth.Identity) (auth.Identity, error) {
 	return f.Current(context.Background(), id, v)
 }
 
-// dead checks that an identity is no more.
+// dead checks that an identity is no longer valid.
 func (f *fixture) dead(what string, id auth.Identity) {
 	f.t.Helper()
 	if now, err := f.is(id); !errors.Is(err, auth.ErrCredentials) || now.Subject() != "" {
@@ -222,7 +222,7 @@ func (f *fixture) dead(what string, id auth.Identity) {
 	}
 }
 
-// over checks that an identity's credential has ended, and that nothing else is wrong with it.
+// over checks that an identity's credential has expired and is otherwise valid.
 func (f *fixture) over(what string, id auth.Identity) {
 	f.t.Helper()
 	if now, err := f.is(id); !errors.Is(err, auth.ErrExpired) || !errors.Is(err, auth.ErrCredentials) || now.Owner() != id.Owner() {
@@ -230,7 +230,7 @@ func (f *fixture) over(what string, id auth.Identity) {
 	}
 }
 
-// alive checks that an identity is what it was, and returns it.
+// alive checks that an identity is still valid, and returns its current state.
 func (f *fixture) alive(what string, id auth.Identity) auth.Identity {
 	f.t.Helper()
 	now, err := f.is(id)
@@ -240,9 +240,8 @@ func (f *fixture) alive(what string, id auth.Identity) auth.Identity {
 	return now
 }
 
-// ci is a source of CI identities: the id_token "job.1.x" is of the job "job", and once it was
-// verified each job is as long as it is not removed. It is real oidc's place, whose own tests are
-// its own.
+// ci is a fake for auth/oidc. The id token "job.1.x" belongs to the job "job", which is valid until
+// it is removed.
 type ci struct {
 	mu      sync.Mutex
 	removed []string
@@ -295,7 +294,7 @@ func (c *ci) remove(job string) {
 	c.removed = append(c.removed, job)
 }
 
-// syncBuffer is a log that goroutines share.
+// syncBuffer is a buffer for a log, safe for concurrent use.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

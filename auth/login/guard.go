@@ -15,42 +15,43 @@ import (
 )
 
 const (
-	rightFor = 5 * time.Minute // a password that was right is not worked out again for
-	wrongFor = time.Minute     // a secret that was wrong is not, nor counted, for
+	goodTTL = 5 * time.Minute // how long a verified password is remembered
+	badTTL  = time.Minute     // how long a refused secret is remembered, and not counted again
 
-	burst      = 10              // attempts that a network may fail in a row
-	oneMore    = 6 * time.Second // after which it has another
-	maxRefused = 100             // refusals of a network out of attempts, until it has all of them back
-	maxProofs  = 16384           // remembered of each kind
-	maxOrigins = 16384           // networks whose attempts are counted
+	burst           = 10              // failed attempts that a network may make in a row
+	refill          = 6 * time.Second // time after which it regains one attempt
+	maxRefused      = 100             // refusals after which a network without attempts counts as guessing
+	maxFingerprints = 16384           // in each cache
+	maxNetworks     = 16384           // in the cache of allowances
 )
 
-// guard counts the attempts of each network, and remembers for a while which secrets
-// were right or wrong, by a hash whose key is in this process's memory alone.
+// guard counts failed attempts for each network, and remembers for a while which credentials were
+// good or bad. It stores no secrets, only MACs of them under a key that exists in this process
+// alone.
 type guard struct {
-	key          [32]byte
-	right, wrong *lru.Cache[proof, time.Time] // until when
-	shown        *lru.Cache[shown, time.Time] // of those that are right
-	now          func() time.Time
+	key       [32]byte
+	good, bad *lru.Cache[fingerprint, time.Time] // the value is the end
+	admitted  *lru.Cache[admission, time.Time]   // of good ones
+	now       func() time.Time
 
-	mu      sync.Mutex
-	origins *lru.Cache[netip.Prefix, *allowance]
+	mu         sync.Mutex
+	allowances *lru.Cache[netip.Prefix, *allowance]
 }
 
-// proof is a name with a secret for it, and with the hash that it was compared to.
-type proof [sha256.Size]byte
+// fingerprint is a MAC of a user name, a secret, and the hash that the secret is compared with.
+type fingerprint [sha256.Size]byte
 
-// shown is a proof and where it came from.
-type shown struct {
-	proof proof
-	from  netip.Prefix
+// admission is a good fingerprint, and a network that presented it.
+type admission struct {
+	fingerprint fingerprint
+	network     netip.Prefix
 }
 
-// allowance is what attempts a network had left at a time.
+// allowance is the number of attempts that a network had left at the time updated.
 type allowance struct {
 	attempts float64
-	refused  int // for want of attempts, since it had all of them
-	at       time.Time
+	refused  int // attempts refused since the network last had all attempts
+	updated  time.Time
 }
 
 func newGuard(now func() time.Time) (g *guard, err error) {
@@ -58,106 +59,107 @@ func newGuard(now func() time.Time) (g *guard, err error) {
 	if _, err := rand.Read(g.key[:]); err != nil {
 		return nil, err
 	}
-	if g.right, err = lru.New[proof, time.Time](maxProofs); err != nil {
+	if g.good, err = lru.New[fingerprint, time.Time](maxFingerprints); err != nil {
 		return nil, err
 	}
-	if g.wrong, err = lru.New[proof, time.Time](maxProofs); err != nil {
+	if g.bad, err = lru.New[fingerprint, time.Time](maxFingerprints); err != nil {
 		return nil, err
 	}
-	if g.shown, err = lru.New[shown, time.Time](maxProofs); err != nil {
+	if g.admitted, err = lru.New[admission, time.Time](maxFingerprints); err != nil {
 		return nil, err
 	}
-	g.origins, err = lru.New[netip.Prefix, *allowance](maxOrigins)
+	g.allowances, err = lru.New[netip.Prefix, *allowance](maxNetworks)
 	return g, err
 }
 
-// proof of credentials against a hash, "" where there is none.
-func (g *guard) proof(c auth.Credentials, hash string) (p proof) {
+// fingerprint returns the fingerprint of credentials. hash is "" if there is none to compare with.
+func (g *guard) fingerprint(c auth.Credentials, hash string) (p fingerprint) {
 	mac := hmac.New(sha256.New, g.key[:])
 	fmt.Fprintf(mac, "%s\x00%s\x00%s", c.Name, c.Secret, hash)
 	mac.Sum(p[:0])
 	return p
 }
 
-// recall returns what was found out about a proof a moment ago, wherever it came from. Where
-// a right one is news it must cost an attempt: see known.
-func (g *guard) recall(p proof) (right, remembered bool) {
+// recall returns what is remembered of a fingerprint, from any network. A caller that would act on
+// a good one must have taken an attempt for it: see recallFrom.
+func (g *guard) recall(p fingerprint) (good, remembered bool) {
 	now := g.now()
-	if until, ok := g.right.Get(p); ok && now.Before(until) {
+	if until, ok := g.good.Get(p); ok && now.Before(until) {
 		return true, true
 	}
-	until, ok := g.wrong.Get(p)
+	until, ok := g.bad.Get(p)
 	return false, ok && now.Before(until)
 }
 
-// known returns what is known about a proof without an attempt. A right one is known only where it
-// came from before. Otherwise a network that is out of attempts could try passwords until it hits
-// one that was used elsewhere. It is not known to a network with so many refusals that someone
-// there must be guessing.
-func (g *guard) known(p proof, from netip.Addr) (right, remembered bool) {
-	if right, remembered = g.recall(p); !right {
+// recallFrom returns what is remembered of a fingerprint, at no cost of an attempt. A good one is
+// only recalled for a network that presented it before. Otherwise a network without attempts could
+// try passwords until it hits one that is in use elsewhere. It is not recalled either for a network
+// that is guessing.
+func (g *guard) recallFrom(p fingerprint, from netip.Addr) (good, remembered bool) {
+	if good, remembered = g.recall(p); !good {
 		return false, remembered
 	}
-	until, ok := g.shown.Get(shown{p, auth.ClientNetwork(from)})
-	right = ok && g.now().Before(until) && !g.floods(from)
-	return right, right
+	until, ok := g.admitted.Get(admission{p, auth.ClientNetwork(from)})
+	good = ok && g.now().Before(until) && !g.guessing(from)
+	return good, good
 }
 
-// floods reports whether a network was refused too often while it was out of attempts.
-func (g *guard) floods(from netip.Addr) bool {
+// guessing reports whether a network was refused so often while it had no attempts that a client
+// there must be guessing passwords.
+func (g *guard) guessing(from netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.allowance(from).refused >= maxRefused
+	return g.allowanceOf(from).refused >= maxRefused
 }
 
-// admit lets a right proof be known where it came from, for as long as it is remembered.
-func (g *guard) admit(p proof, from netip.Addr) {
-	if until, ok := g.right.Get(p); ok {
-		g.shown.Add(shown{p, auth.ClientNetwork(from)}, until)
+// admit makes recallFrom return a good fingerprint for this network.
+func (g *guard) admit(p fingerprint, from netip.Addr) {
+	if until, ok := g.good.Get(p); ok {
+		g.admitted.Add(admission{p, auth.ClientNetwork(from)}, until)
 	}
 }
 
-// remember records what was found out.
-func (g *guard) remember(p proof, right bool) {
-	if right {
-		g.right.Add(p, g.now().Add(rightFor))
+// remember stores the result of a verification.
+func (g *guard) remember(p fingerprint, good bool) {
+	if good {
+		g.good.Add(p, g.now().Add(goodTTL))
 		return
 	}
-	g.wrong.Add(p, g.now().Add(wrongFor))
+	g.bad.Add(p, g.now().Add(badTTL))
 }
 
-// attempt takes one attempt from a network, or is a *auth.TooManyError.
+// attempt takes one attempt from a network, or returns a *auth.TooManyError.
 func (g *guard) attempt(from netip.Addr) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.allowance(from)
+	a := g.allowanceOf(from)
 	if a.attempts < 1 {
 		a.refused++
-		return &auth.TooManyError{Wait: time.Duration((1 - a.attempts) * float64(oneMore))}
+		return &auth.TooManyError{Wait: time.Duration((1 - a.attempts) * float64(refill))}
 	}
 	a.attempts--
 	return nil
 }
 
-// giveBack gives a network back an attempt that was none to count.
-func (g *guard) giveBack(from netip.Addr) {
+// refund gives back an attempt that turned out not to be a failed one.
+func (g *guard) refund(from netip.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.allowance(from)
+	a := g.allowanceOf(from)
 	a.attempts = min(burst, a.attempts+1)
 }
 
-// allowance of a network now. g.mu is held.
-func (g *guard) allowance(from netip.Addr) *allowance {
+// allowanceOf returns the current allowance of a network. g.mu must be held.
+func (g *guard) allowanceOf(from netip.Addr) *allowance {
 	now := g.now()
-	a, ok := g.origins.Get(auth.ClientNetwork(from))
+	a, ok := g.allowances.Get(auth.ClientNetwork(from))
 	if !ok {
-		a = &allowance{attempts: burst, at: now}
-		g.origins.Add(auth.ClientNetwork(from), a)
+		a = &allowance{attempts: burst, updated: now}
+		g.allowances.Add(auth.ClientNetwork(from), a)
 	}
-	if elapsed := now.Sub(a.at); elapsed > 0 {
-		a.attempts = min(burst, a.attempts+float64(elapsed)/float64(oneMore))
-		a.at = now
+	if elapsed := now.Sub(a.updated); elapsed > 0 {
+		a.attempts = min(burst, a.attempts+float64(elapsed)/float64(refill))
+		a.updated = now
 		if a.attempts == burst {
 			a.refused = 0
 		}
@@ -165,18 +167,19 @@ func (g *guard) allowance(from netip.Addr) *allowance {
 	return a
 }
 
-// missed counts an attempt that could not succeed and returns its refusal.
-func (g *guard) missed(from netip.Addr) error {
+// refuse takes an attempt for credentials that cannot be valid, and returns auth.ErrCredentials, or
+// a *auth.TooManyError if the network has no attempts.
+func (g *guard) refuse(from netip.Addr) error {
 	if err := g.attempt(from); err != nil {
 		return err
 	}
 	return auth.ErrCredentials
 }
 
-// refused counts a refusal, once while the same credentials keep coming, and answers
-// with it, or with *auth.TooManyError where the network had no attempt left.
-func (g *guard) refused(c auth.Credentials, refusal error) error {
-	p := g.proof(c, "")
+// refuseRepeated returns refusal, or a *auth.TooManyError if the network has no attempts.
+// Credentials that are repeated within badTTL take one attempt in all.
+func (g *guard) refuseRepeated(c auth.Credentials, refusal error) error {
+	p := g.fingerprint(c, "")
 	if _, remembered := g.recall(p); remembered {
 		return refusal
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// A network is an IPv4 address however it is written, or 64 bits of an IPv6 one.
+// A network is an IPv4 address in any notation, or 64 bits of an IPv6 address.
 func TestNetworksAreCounted(t *testing.T) {
 	for _, c := range []struct {
 		one, other string
@@ -39,7 +39,7 @@ func TestNetworksAreCounted(t *testing.T) {
 	}
 }
 
-// Attempts come back one by one, never more than there were.
+// Attempts are regained one by one, up to burst.
 func TestAttemptsComeBack(t *testing.T) {
 	f := newFixture(t, nil)
 	left := func(want int) {
@@ -53,56 +53,56 @@ func TestAttemptsComeBack(t *testing.T) {
 		}
 	}
 	left(burst)
-	f.advance(oneMore - time.Nanosecond)
+	f.advance(refill - time.Nanosecond)
 	left(0)
 	f.advance(time.Nanosecond)
 	left(1)
-	f.advance(3 * oneMore)
+	f.advance(3 * refill)
 	left(3)
 	f.advance(1000 * time.Hour)
-	f.guard.giveBack(home)
+	f.guard.refund(home)
 	left(burst)
-	f.advance(-time.Hour) // a clock that was set back takes nothing away and gives nothing
+	f.advance(-time.Hour) // a clock set back changes nothing
 	left(0)
 }
 
-// The wait that is asked for is long enough, and no longer than that.
+// The wait in a TooManyError is long enough, and no longer than needed.
 func TestWait(t *testing.T) {
 	f := newFixture(t, nil)
 	for f.guard.attempt(home) == nil {
 	}
 	f.advance(2 * time.Second)
 	var tooMany *auth.TooManyError
-	if err := f.guard.attempt(home); !errors.As(err, &tooMany) || tooMany.Wait.Round(time.Millisecond) != oneMore-2*time.Second {
+	if err := f.guard.attempt(home); !errors.As(err, &tooMany) || tooMany.Wait.Round(time.Millisecond) != refill-2*time.Second {
 		t.Errorf("%v", err)
 	}
 }
 
-// However many networks come, only so many are remembered.
+// The number of networks that are remembered is bounded.
 func TestGuardIsBounded(t *testing.T) {
 	f := newFixture(t, nil)
-	for i := range 2 * max(maxOrigins, maxProofs) {
+	for i := range 2 * max(maxNetworks, maxFingerprints) {
 		from := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if err := f.guard.refused(auth.Credentials{Name: fmt.Sprint(i), Secret: "x", From: from}, auth.ErrCredentials); !errors.Is(err, auth.ErrCredentials) {
+		if err := f.guard.refuseRepeated(auth.Credentials{Name: fmt.Sprint(i), Secret: "x", From: from}, auth.ErrCredentials); !errors.Is(err, auth.ErrCredentials) {
 			t.Fatal(err)
 		}
 	}
-	if origins, proofs := f.guard.origins.Len(), f.guard.wrong.Len(); origins != maxOrigins || proofs != maxProofs {
+	if origins, proofs := f.guard.allowances.Len(), f.guard.bad.Len(); origins != maxNetworks || proofs != maxFingerprints {
 		t.Errorf("%d networks, %d proofs", origins, proofs)
 	}
 }
 
-// No part of a proof can be taken for a part of another.
-func TestProof(t *testing.T) {
+// A fingerprint changes if bytes move from one of its parts to another.
+func TestFingerprint(t *testing.T) {
 	g, err := newGuard(time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := make(map[proof]string)
+	seen := make(map[fingerprint]string)
 	for _, c := range [][3]string{{"a", "b", "c"}, {"ab", "", "c"}, {"", "ab", "c"}, {"a", "bc", ""}, {"abc", "", ""}, {"a", "", "bc"}} {
-		p := g.proof(auth.Credentials{Name: c[0], Secret: c[1]}, c[2])
+		p := g.fingerprint(auth.Credentials{Name: c[0], Secret: c[1]}, c[2])
 		if other, ok := seen[p]; ok {
-			t.Errorf("%q has the proof of %s", c, other)
+			t.Errorf("%q has the fingerprint of %s", c, other)
 		}
 		seen[p] = fmt.Sprintf("%q", c)
 	}
@@ -110,7 +110,7 @@ func TestProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := seen[other.proof(auth.Credentials{Name: "a", Secret: "b"}, "c")]; ok {
+	if _, ok := seen[other.fingerprint(auth.Credentials{Name: "a", Secret: "b"}, "c")]; ok {
 		t.Error("another process has the same key")
 	}
 }

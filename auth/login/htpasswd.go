@@ -17,48 +17,48 @@ import (
 )
 
 const (
-	htpasswdID = "htpasswd" // the ID of who is in such a file
+	htpasswdID = "htpasswd" // Identity.ID of the users of htpasswd files
 
-	maxHtpasswd  = 16 << 20 // bytes of a file
-	maxComplaint = 10       // lines named in one error
+	maxFileSize   = 16 << 20 // in bytes
+	maxLineErrors = 10       // in one error
 )
 
-// files are the users of htpasswd files.
-type files struct {
+// htpasswdFiles holds the users of htpasswd files.
+type htpasswdFiles struct {
 	paths []string
 	log   *slog.Logger
 	users atomic.Pointer[fileUsers]
 
-	reloading sync.Mutex
+	reloadMu sync.Mutex
 }
 
-// fileUsers is what was in the files at one time.
+// fileUsers are the users of all files, as they were when they were loaded.
 type fileUsers struct {
-	generation uint64
-	byName     map[string]fileUser
-	highest    int      // cost of a password
-	told       sync.Map // names that warnShadowed has logged
+	generation  uint64
+	byName      map[string]fileUser
+	highestCost int      // of bcrypt
+	warned      sync.Map // names for which warnShadowed has logged
 }
 
-// fileUser is a line of a file.
+// fileUser is one line of a file.
 type fileUser struct {
-	hash, place string // place is FILE:LINE
+	hash, position string // position is FILE:LINE
 }
 
-// openFiles reads htpasswd files.
-func openFiles(paths []string, log *slog.Logger) (*files, error) {
-	f := &files{paths: paths, log: log}
+// openHtpasswd reads htpasswd files.
+func openHtpasswd(paths []string, log *slog.Logger) (*htpasswdFiles, error) {
+	f := &htpasswdFiles{paths: paths, log: log}
 	f.users.Store(&fileUsers{})
 	return f, f.reload()
 }
 
-// reload reads the files again. On an error what was read before stays.
-func (f *files) reload() error {
-	f.reloading.Lock()
-	defer f.reloading.Unlock()
+// reload reads the files again. After an error the users stay as they were.
+func (f *htpasswdFiles) reload() error {
+	f.reloadMu.Lock()
+	defer f.reloadMu.Unlock()
 	u := &fileUsers{generation: f.generation() + 1, byName: make(map[string]fileUser)}
 	for _, path := range f.paths {
-		data, err := readFile(path)
+		data, err := readHtpasswd(path)
 		if err == nil {
 			err = u.add(path, data)
 		}
@@ -70,43 +70,42 @@ func (f *files) reload() error {
 	return nil
 }
 
-// readFile reads a file that is not absurdly large.
-func readFile(path string) ([]byte, error) {
+// readHtpasswd reads a file of at most maxFileSize.
+func readHtpasswd(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("htpasswd file: %w", err)
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxHtpasswd+1))
+	data, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("htpasswd file: %w", err)
-	case len(data) > maxHtpasswd:
-		return nil, fmt.Errorf("%s is larger than the %d MiB that an htpasswd file may have", path, maxHtpasswd>>20)
+	case len(data) > maxFileSize:
+		return nil, fmt.Errorf("%s is larger than the %d MiB that an htpasswd file may have", path, maxFileSize>>20)
 	}
 	return data, nil
 }
 
-// add reads the users of a file. Its error names each line that is not right, but none
-// of what stands there.
+// add adds the users of a file. The error names each faulty line, and quotes none of it.
 func (u *fileUsers) add(path string, data []byte) error {
 	var errs []error
 	for i, line := range bytes.Split(data, []byte("\n")) {
 		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		place := fmt.Sprintf("%s:%d", path, i+1)
-		if err := u.addLine(string(line), place); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", place, err))
+		position := fmt.Sprintf("%s:%d", path, i+1)
+		if err := u.addLine(string(line), position); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", position, err))
 		}
-		if len(errs) == maxComplaint {
+		if len(errs) == maxLineErrors {
 			break
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (u *fileUsers) addLine(line, place string) error {
+func (u *fileUsers) addLine(line, position string) error {
 	name, hash, ok := strings.Cut(line, ":")
 	if !ok {
 		return errors.New("expected NAME:HASH")
@@ -115,18 +114,19 @@ func (u *fileUsers) addLine(line, place string) error {
 		return errors.New("the name is not one that a user can have: letters, digits and . - _ @, beginning with a letter or a digit, and no reserved word")
 	}
 	if other, taken := u.byName[name]; taken {
-		return fmt.Errorf("the name stands at %s already", other.place)
+		return fmt.Errorf("the name stands at %s already", other.position)
 	}
 	cost, err := checkHash(hash)
 	if err != nil {
 		return err
 	}
-	u.byName[name] = fileUser{hash: hash, place: place}
-	u.highest = max(u.highest, cost)
+	u.byName[name] = fileUser{hash: hash, position: position}
+	u.highestCost = max(u.highestCost, cost)
 	return nil
 }
 
-// checkHash returns the cost of a bcrypt hash, or an error if it is none.
+// checkHash returns the cost of a bcrypt hash. It returns an error for any other text, and for a
+// cost out of bounds.
 func checkHash(hash string) (cost int, err error) {
 	const (
 		length  = 60
@@ -146,30 +146,30 @@ func checkHash(hash string) (cost int, err error) {
 	return cost, nil
 }
 
-// find returns the user of a name.
-func (f *files) find(name string) (user, bool) {
+// find returns the user with this name.
+func (f *htpasswdFiles) find(name string) (user, bool) {
 	line, ok := f.users.Load().byName[name]
 	if !ok {
 		return user{}, false
 	}
-	id := auth.Identity{Kind: auth.User, Name: name, ID: htpasswdID, Credential: byPassword, Stamp: shortHash(line.hash)}
+	id := auth.Identity{Kind: auth.User, Name: name, ID: htpasswdID, Credential: passwordCredential, Stamp: hashStamp(line.hash)}
 	return user{id: id, hash: line.hash}, true
 }
 
 // warnShadowed logs once that a database user shadows the htpasswd user of the same name.
-func (f *files) warnShadowed(name string) {
+func (f *htpasswdFiles) warnShadowed(name string) {
 	u := f.users.Load()
 	line, ok := u.byName[name]
 	if !ok {
 		return
 	}
-	if _, told := u.told.LoadOrStore(name, true); !told {
-		f.log.Warn("a user of the database has the name of one in an htpasswd file, who cannot log in", "user", name, "place", line.place)
+	if _, warned := u.warned.LoadOrStore(name, true); !warned {
+		f.log.Warn("a user of the database has the name of one in an htpasswd file, who cannot log in", "user", name, "place", line.position)
 	}
 }
 
-// highestCost of the passwords in the files, 0 where there are none.
-func (f *files) highestCost() int { return f.users.Load().highest }
+// highestCost returns the highest bcrypt cost in the files; 0 without users.
+func (f *htpasswdFiles) highestCost() int { return f.users.Load().highestCost }
 
-// generation changes with each reload.
-func (f *files) generation() uint64 { return f.users.Load().generation }
+// generation returns a number that changes with each reload.
+func (f *htpasswdFiles) generation() uint64 { return f.users.Load().generation }

@@ -73,14 +73,14 @@ func TestHtpasswdRefuses(t *testing.T) {
 	}
 }
 
-// All lines that are not right are named, but a file that is something else does not fill the log.
+// All faulty lines are named, up to a limit for a file that is not an htpasswd file at all.
 func TestHtpasswdNamesEachLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	if err := os.WriteFile(path, []byte(strings.Repeat("x\n", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := openFiles([]string{path}, nil)
-	if err == nil || strings.Count(err.Error(), path) != maxComplaint {
+	_, err := openHtpasswd([]string{path}, nil)
+	if err == nil || strings.Count(err.Error(), path) != maxLineErrors {
 		t.Errorf("%v", err)
 	}
 }
@@ -91,7 +91,7 @@ func TestHtpasswdMissing(t *testing.T) {
 	}
 }
 
-// A file that does not load leaves all users as they were.
+// A file that cannot be loaded leaves all users as they were.
 func TestHtpasswdReload(t *testing.T) {
 	line := func(name, password string) string { return name + ":" + fakeHash(password, 10) + "\n" }
 	f := newFixture(t, nil, line("alice", "old"), line("bob", "bobs"))
@@ -119,9 +119,9 @@ func TestHtpasswdReload(t *testing.T) {
 	f.mustLogin("carol", "carols")
 }
 
-// Who has a name in rows is who has it, from when the row is there until it goes; the log says so
-// once.
-func TestHtpasswdOutdone(t *testing.T) {
+// A database user shadows the htpasswd user of the same name for as long as its row exists. The log
+// says so once.
+func TestHtpasswdShadowed(t *testing.T) {
 	f := newFixture(t, nil, "alice:"+fakeHash("files", 10))
 	inFile := f.mustLogin("alice", "files")
 	id := f.addUser("alice", "rows", 10)
@@ -140,8 +140,8 @@ func TestHtpasswdOutdone(t *testing.T) {
 	f.mustLogin("alice", "files")
 }
 
-// FuzzHtpasswd: whatever a file holds, it is read or refused, its users are well-formed, and an
-// error shows nothing of it.
+// FuzzHtpasswd: any file is loaded or refused. Loaded users are well-formed, and an error quotes
+// nothing of the file.
 func FuzzHtpasswd(f *testing.F) {
 	good := fakeHash("p", 10)
 	for _, text := range []string{
@@ -155,17 +155,17 @@ func FuzzHtpasswd(f *testing.F) {
 		err := u.add("F", data)
 		for name, line := range u.byName {
 			cost, bad := checkHash(line.hash)
-			if bad != nil || cost > u.highest || auth.CheckAccountName(name) != nil || !strings.HasPrefix(line.place, "F:") {
-				t.Errorf("%q with %q at %s was taken", name, line.hash, line.place)
+			if bad != nil || cost > u.highestCost || auth.CheckAccountName(name) != nil || !strings.HasPrefix(line.position, "F:") {
+				t.Errorf("%q with %q at %s was taken", name, line.hash, line.position)
 			}
 		}
 		if err == nil {
 			return
 		}
-		if !utf8.ValidString(err.Error()) || strings.Count(err.Error(), "\n") >= maxComplaint {
+		if !utf8.ValidString(err.Error()) || strings.Count(err.Error(), "\n") >= maxLineErrors {
 			t.Errorf("the error is %q", err)
 		}
-		// The error is the same for a file with the same faults in other words.
+		// Each message of the error names a line, and begins like one of the known messages.
 		known := []string{"expected NAME:HASH", "the name ", "the hash "}
 		for complaint := range strings.SplitSeq(err.Error(), "\n") {
 			var number int

@@ -1,10 +1,15 @@
-// Package login authenticates callers: users with passwords, from rows and htpasswd files, and the
-// holders of personal, robot and session tokens. CI jobs it leaves to the source that it is given.
+// Package login authenticates callers: users by password, from the database and from htpasswd
+// files, and holders of personal tokens, robot tokens and login sessions. The id tokens of CI jobs
+// are verified by a source that it is given.
 //
-// What it guarantees: neither its answer, nor the work for an answer, tells whether a name exists.
-// Attempts are counted for their address, never for the user that they name. A valid token, or a
-// password that was right from there a moment ago, is accepted from an address that is out of
-// attempts. Changes of accounts and tokens by any process are seen by the next Current.
+// Guarantees:
+//
+//   - Neither an answer nor the work for it discloses whether a user name exists.
+//   - Failed attempts count against the network of the client, never against the user.
+//   - A network that is out of attempts can still log in with a valid token, or with a password
+//     that was verified from there a moment ago.
+//   - A change of an account or token, by any process, is seen by Current with a version that was
+//     read after it.
 package login
 
 import (
@@ -26,78 +31,81 @@ import (
 const (
 	defaultSessionTTL = time.Hour
 
-	// maxName and maxSecret bound what is looked at, in bytes. An id_token has some 3 KiB.
+	// maxName and maxSecret limit the credentials that are looked at, in bytes. An id token has
+	// about 3 KiB.
 	maxName   = 256
 	maxSecret = 16 << 10
 
-	// maxCurrent is how many identities Current remembers.
-	maxCurrent = 8192
+	// maxCached is the number of identities that Current caches.
+	maxCached = 8192
 )
 
 // Options configure New.
 type Options struct {
 	Rows     *rows.DB
-	Htpasswd []string // files of further users
+	Htpasswd []string // paths of htpasswd files
 
-	// CI proves the identities of CI jobs, and CITokens what they exchange for
-	// sessions. nil: there are none.
+	// CI authenticates CI jobs, and CITokens verifies the id tokens that Exchange takes. Both are
+	// nil if no issuer is configured.
 	CI       auth.Source
 	CITokens IDTokens
-	// SessionTTL is how long a session lasts at most: up to 6 hours. 0 means one.
+	// SessionTTL is the longest lifetime of a login session: up to 6 hours. 0 means one hour.
 	SessionTTL time.Duration
 
-	// BcryptRuns is how many passwords are checked at once; 0 means half the processors.
+	// BcryptRuns is the number of bcrypt comparisons at once; 0 means half the number of
+	// processors.
 	BcryptRuns int
-	// Compare is nil unless the hash is right for the password; nil means bcrypt's. Tests count by
-	// it.
+	// Compare returns nil if the password matches the hash. The default is bcrypt's comparison.
+	// Tests replace it to count the calls.
 	Compare func(hash, password []byte) error
 
-	Now func() time.Time // nil: time.Now
-	Log *slog.Logger     // nil: none
+	Now func() time.Time // nil means time.Now
+	Log *slog.Logger     // nil means that nothing is logged
 }
 
-// IDTokens verifies id_tokens.
+// IDTokens verifies the id tokens of CI jobs.
 type IDTokens interface {
 	Verify(ctx context.Context, idToken string) (oidc.IDToken, error)
 }
 
 // Service authenticates callers. It is safe for concurrent use.
 type Service struct {
-	rows       *rows.DB
-	files      *files
-	tokens     []auth.Source // which are asked before the passwords
-	passwords  *passwords
-	ids        IDTokens
-	sessionTTL time.Duration
-	guard      *guard
-	current    *lru.Cache[credential, known]
-	now        func() time.Time
+	rows         *rows.DB
+	files        *htpasswdFiles
+	tokenSources []auth.Source // asked in this order, before passwords
+	passwords    *passwordSource
+	idTokens     IDTokens
+	sessionTTL   time.Duration
+	guard        *guard
+	cache        *lru.Cache[identityKey, cachedIdentity]
+	now          func() time.Time
 }
 
-// credential is what Current knows an identity by.
-type credential struct {
+// identityKey is the key of an identity in the cache of Current.
+type identityKey struct {
 	kind                        auth.Kind
 	name, id, credential, stamp string
 }
 
-// known is what an identity was at a version of the rows and the files.
-type known struct {
-	at state
+// cachedIdentity is an identity, as it was at these versions.
+type cachedIdentity struct {
+	at versions
 	id auth.Identity
 }
 
-type state struct {
+// versions are the states of the database and of the htpasswd files.
+type versions struct {
 	rows  auth.Version
 	files uint64
 }
 
-// New returns a service. It reads the htpasswd files, whose line its error names where one is not
-// right, and no rows yet.
+// New returns a Service. It reads the htpasswd files, and does not use the database yet. An error
+// names the faulty line of a file.
 func New(_ context.Context, o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	files, err := openFiles(o.Htpasswd, o.Log)
+	files, err := openHtpasswd(o.Htpasswd, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -105,27 +113,27 @@ func New(_ context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	current, err := lru.New[credential, known](maxCurrent)
+	cache, err := lru.New[identityKey, cachedIdentity](maxCached)
 	if err != nil {
 		return nil, err
 	}
-	touched, err := lru.New[int64, int64](maxCurrent)
+	recorded, err := lru.New[int64, int64](maxCached)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
-		rows: o.Rows, files: files, ids: o.CITokens, sessionTTL: o.SessionTTL, guard: guard, current: current, now: o.Now,
-		passwords: newPasswords(o, files, guard),
+		rows: o.Rows, files: files, idTokens: o.CITokens, sessionTTL: o.SessionTTL, guard: guard, cache: cache, now: o.Now,
+		passwords: newPasswordSource(o, files, guard),
 	}
-	uses := &uses{rows: o.Rows, touched: touched, log: o.Log}
-	s.tokens = append(s.tokens, &tokens{rows: o.Rows, now: o.Now, uses: uses}, &sessions{rows: o.Rows, ci: o.CI, now: o.Now, uses: uses})
+	recorder := &useRecorder{rows: o.Rows, recorded: recorded, log: o.Log}
+	s.tokenSources = append(s.tokenSources, &tokenSource{rows: o.Rows, now: o.Now, recorder: recorder}, &sessionSource{rows: o.Rows, ci: o.CI, now: o.Now, recorder: recorder})
 	if o.CI != nil {
-		s.tokens = append(s.tokens, o.CI)
+		s.tokenSources = append(s.tokenSources, o.CI)
 	}
 	return s, nil
 }
 
-// complete checks the options and fills in what was left out.
+// complete checks the options and sets defaults.
 func (o *Options) complete() error {
 	if o.SessionTTL == 0 {
 		o.SessionTTL = defaultSessionTTL
@@ -148,7 +156,9 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Version returns the version of the accounts and tokens. It is read once for each request.
+// Version returns the current version of the accounts and tokens. Callers read it once for each
+// request.
+//
 // Errors: auth.ErrUnavailable.
 func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	v, err := s.rows.AuthVersion(ctx)
@@ -158,39 +168,40 @@ func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	return auth.Version(v), nil
 }
 
-// Reload reads the htpasswd files again. Its error names the line that is not right;
-// then all of them stay in force as they were.
+// Reload reads the htpasswd files again. If one is faulty, the error names the line and the users
+// stay as they were.
 func (s *Service) Reload() error { return s.files.reload() }
 
-// Login returns the identity that c belongs to.
-// Errors: auth.ErrCredentials, perhaps with a reason that is for the log only;
-// *auth.TooManyError; auth.ErrUnavailable.
+// Login returns the identity that the credentials prove.
+//
+// Errors: auth.ErrCredentials, perhaps with a reason that is only for the log; *auth.TooManyError;
+// auth.ErrUnavailable.
 func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if len(c.Name) > maxName || len(c.Secret) > maxSecret {
-		return auth.Identity{}, s.guard.missed(c.From)
+		return auth.Identity{}, s.guard.refuse(c.From)
 	}
-	for _, source := range s.tokens {
+	for _, source := range s.tokenSources {
 		id, err := source.Authenticate(ctx, c)
 		switch {
 		case err == nil:
 			return id, nil
 		case errors.Is(err, auth.ErrCredentials):
-			return auth.Identity{}, s.guard.refused(c, err)
+			return auth.Identity{}, s.guard.refuseRepeated(c, err)
 		case !errors.Is(err, auth.ErrNotMine):
 			return auth.Identity{}, err
 		}
 	}
 	id, err := s.passwords.Authenticate(ctx, c)
 	if errors.Is(err, auth.ErrNotMine) {
-		return auth.Identity{}, s.guard.refused(c, auth.ErrCredentials)
+		return auth.Identity{}, s.guard.refuseRepeated(c, auth.ErrCredentials)
 	}
 	return id, err
 }
 
-// Knows reports whether credentials may come with this user name: that of a user or robot that
-// exists, or one that all tokens go with. It is for the log alone: no client may learn it.
-func (s *Service) Knows(ctx context.Context, name string) bool {
-	if name == anyToken || name == sessionName {
+// KnowsUserName reports whether name is a user name that can log in: that of a user or robot, or
+// one of those reserved for tokens. It is only for the log: no client may learn the result.
+func (s *Service) KnowsUserName(ctx context.Context, name string) bool {
+	if name == tokenUserName || name == sessionUserName {
 		return true
 	}
 	if kind, robot := ParseUserName(name); kind == auth.Robot {
@@ -201,32 +212,33 @@ func (s *Service) Knows(ctx context.Context, name string) bool {
 	return err == nil && u.hash != ""
 }
 
-// Current returns what an identity, proved before, is at version v. Errors: auth.ErrCredentials
-// when account or credential is gone, disabled or changed, perhaps with a reason that is for the
-// log only; auth.ErrExpired, with the identity, when the credential has ended and nothing else is
-// wrong; auth.ErrUnavailable.
+// Current returns the identity as it is at version v. The argument was authenticated before.
+//
+// Errors: auth.ErrCredentials if the account or credential is gone, disabled or changed, perhaps
+// with a reason that is only for the log; auth.ErrExpired, with the identity, if the credential has
+// expired and is otherwise valid; auth.ErrUnavailable.
 func (s *Service) Current(ctx context.Context, id auth.Identity, v auth.Version) (auth.Identity, error) {
 	if id.Kind == auth.Anonymous {
 		return id, nil
 	}
-	key := credential{id.Kind, id.Name, id.ID, id.Credential, id.Stamp}
-	at := state{v, s.files.generation()}
-	if k, ok := s.current.Get(key); ok && k.at == at && !expired(k.id.Expires, s.now()) {
+	key := identityKey{id.Kind, id.Name, id.ID, id.Credential, id.Stamp}
+	at := versions{v, s.files.generation()}
+	if k, ok := s.cache.Get(key); ok && k.at == at && !expired(k.id.Expires, s.now()) {
 		return k.id, nil
 	}
-	now, err := s.ask(ctx, id)
+	now, err := s.recheck(ctx, id)
 	if err != nil {
 		return now, err
 	}
-	if id.Kind != auth.CI { // of which rows are not the whole truth
-		s.current.Add(key, known{at, now})
+	if id.Kind != auth.CI { // which the configured issuers decide too
+		s.cache.Add(key, cachedIdentity{at, now})
 	}
 	return now, nil
 }
 
-// ask asks the source that an identity is from.
-func (s *Service) ask(ctx context.Context, id auth.Identity) (auth.Identity, error) {
-	for _, source := range append(s.tokens[:len(s.tokens):len(s.tokens)], s.passwords) {
+// recheck asks the source of an identity for its current state.
+func (s *Service) recheck(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	for _, source := range append(s.tokenSources[:len(s.tokenSources):len(s.tokenSources)], s.passwords) {
 		now, err := source.Current(ctx, id)
 		if !errors.Is(err, auth.ErrNotMine) {
 			return now, err
@@ -235,16 +247,17 @@ func (s *Service) ask(ctx context.Context, id auth.Identity) (auth.Identity, err
 	return auth.Identity{}, fmt.Errorf("%w: no source knows %s proved by %q", auth.ErrCredentials, id.Subject(), id.Credential)
 }
 
-// expired reports whether a credential has ended. The zero time means never.
+// expired reports whether a credential has expired. The zero time means that it never does.
 func expired(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// unavailable returns the error for rows that cannot be read. It says nothing about a credential.
+// unavailable returns an auth.ErrUnavailable: the database could not be read, so the credential is
+// neither accepted nor refused.
 func unavailable(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", auth.ErrUnavailable, doing, err)
 }
 
-// shortHash tells hashes apart and gives none away.
-func shortHash(hash string) string {
+// hashStamp returns a stamp that changes with the hash and does not disclose it.
+func hashStamp(hash string) string {
 	sum := sha256.Sum256([]byte(hash))
 	return fmt.Sprintf("%x", sum[:8])
 }

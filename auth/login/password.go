@@ -22,65 +22,66 @@ const (
 	minCost     = 8
 	maxCost     = 14
 
-	maxPassword = 72 // bytes that bcrypt looks at
+	maxPasswordBytes = 72 // the input limit of bcrypt
 
-	// runWait is how long a password waits to be checked.
-	runWait = 2 * time.Second
+	// slotWait is the longest wait for a slot to check a password in.
+	slotWait = 2 * time.Second
 
-	byPassword = "password" // the Credential of who showed one
+	passwordCredential = "password" // Identity.Credential of a user with a password
 )
 
-// passwords proves users by their passwords. Every check of a wrong one costs the same
-// work, that of the highest cost there is, wherever the user is, or is not.
-type passwords struct {
+// passwordSource is the auth.Source of users with passwords. To refuse a password takes the same
+// work, one bcrypt run of the highest cost in use, for all users and for unknown names.
+type passwordSource struct {
 	rows    *rows.DB
-	files   *files
+	files   *htpasswdFiles
 	guard   *guard
-	flights singleflight.Group // of the same credentials from the same address
-	runs    chan struct{}      // holds one for each check that runs
-	wait    time.Duration
+	flights singleflight.Group // keyed by fingerprint and network
+	slots   chan struct{}      // one element for each check in progress
 	compare func(hash, password []byte) error
 }
 
-// user is a user with a password.
+// user is a user who can log in with a password.
 type user struct {
 	id       auth.Identity
-	hash     string // "" if there is no such user
+	hash     string // "" if the user does not exist
 	disabled bool
 }
 
-func newPasswords(o Options, files *files, g *guard) *passwords {
-	return &passwords{rows: o.Rows, files: files, guard: g, runs: make(chan struct{}, o.BcryptRuns), wait: runWait, compare: o.Compare}
+func newPasswordSource(o Options, files *htpasswdFiles, g *guard) *passwordSource {
+	return &passwordSource{rows: o.Rows, files: files, guard: g, slots: make(chan struct{}, o.BcryptRuns), compare: o.Compare}
 }
 
 // Name returns "password".
-func (p *passwords) Name() string { return byPassword }
+func (p *passwordSource) Name() string { return passwordCredential }
 
-// Authenticate takes what can be the name of a user, with a password.
-func (p *passwords) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
+// Authenticate accepts a user name with a password. Names that no user can have, and secrets with
+// the prefix of a token, are auth.ErrNotMine.
+func (p *passwordSource) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if isToken(c.Secret) || auth.CheckAccountName(c.Name) != nil {
 		return auth.Identity{}, auth.ErrNotMine
 	}
 	if checkPassword(c.Secret) != nil {
-		return auth.Identity{}, p.guard.refused(c, auth.ErrCredentials)
+		return auth.Identity{}, p.guard.refuseRepeated(c, auth.ErrCredentials)
 	}
 	u, err := p.find(ctx, c.Name)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	right, err := p.verify(ctx, c, u)
+	good, err := p.verify(ctx, c, u)
 	switch {
 	case err != nil:
 		return auth.Identity{}, err
-	case !right || u.disabled || u.hash == "":
+	case !good || u.disabled || u.hash == "":
 		return auth.Identity{}, auth.ErrCredentials
 	}
 	return u.id, nil
 }
 
-// Current compares a user with the one that the password proved.
-func (p *passwords) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
-	if id.Kind != auth.User || id.Credential != byPassword {
+// Current returns the identity as it is now, unless the user was removed or disabled or the
+// password was changed.
+func (p *passwordSource) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	if id.Kind != auth.User || id.Credential != passwordCredential {
 		return auth.Identity{}, auth.ErrNotMine
 	}
 	u, err := p.find(ctx, id.Name)
@@ -97,9 +98,9 @@ func (p *passwords) Current(ctx context.Context, id auth.Identity) (auth.Identit
 	return u.id, nil
 }
 
-// find returns the user of a name, one without a hash where there is none. A user in
-// rows wins over one in a file.
-func (p *passwords) find(ctx context.Context, name string) (user, error) {
+// find returns the user with this name; without a hash if there is none. A user of the database
+// shadows the user of the same name in a file.
+func (p *passwordSource) find(ctx context.Context, name string) (user, error) {
 	a, err := p.rows.Account(ctx, string(auth.User), name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -110,84 +111,85 @@ func (p *passwords) find(ctx context.Context, name string) (user, error) {
 	}
 	p.files.warnShadowed(name)
 	id := accountIdentity(a)
-	id.Credential, id.Stamp = byPassword, strconv.FormatInt(a.Stamp, 10)
+	id.Credential, id.Stamp = passwordCredential, strconv.FormatInt(a.Stamp, 10)
 	return user{id: id, hash: a.PasswordHash, disabled: a.Disabled}, nil
 }
 
-// accountIdentity is what the holder of any credential of an account is.
+// accountIdentity returns the part of the identity that all credentials of an account share.
 func accountIdentity(a rows.Account) auth.Identity {
 	return auth.Identity{Kind: auth.Kind(a.Kind), Name: a.Name, ID: strconv.FormatInt(a.ID, 10), Groups: a.Groups}
 }
 
-// verify reports whether a password is right. What was found a moment ago is not worked
-// out again, and neither is what another request is waiting for.
-func (p *passwords) verify(ctx context.Context, c auth.Credentials, u user) (bool, error) {
-	proof := p.guard.proof(c, u.hash)
-	if right, remembered := p.guard.known(proof, c.From); remembered {
-		return right, nil
+// verify reports whether the password is correct. It uses a remembered result if there is one, and
+// shares the work with concurrent requests for the same credentials and network.
+func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user) (bool, error) {
+	fp := p.guard.fingerprint(c, u.hash)
+	if good, remembered := p.guard.recallFrom(fp, c.From); remembered {
+		return good, nil
 	}
-	key := string(proof[:]) + auth.ClientNetwork(c.From).String()
-	ctx = context.WithoutCancel(ctx) // others wait for it too
-	right, err, _ := p.flights.Do(key, func() (any, error) { return p.check(ctx, c, u, proof) })
+	key := string(fp[:]) + auth.ClientNetwork(c.From).String()
+	ctx = context.WithoutCancel(ctx) // other requests share the result
+	good, err, _ := p.flights.Do(key, func() (any, error) { return p.verifyCounted(ctx, c, u, fp) })
 	if err != nil {
 		return false, err
 	}
-	return right.(bool), nil
+	return good.(bool), nil
 }
 
-// check reports whether a password is right, once the address may make an attempt. Only one that
-// was wrong, and was not so a moment ago, has cost it.
-func (p *passwords) check(ctx context.Context, c auth.Credentials, u user, proof proof) (bool, error) {
+// verifyCounted takes an attempt and verifies the password. It gives the attempt back unless the
+// password is wrong and was not remembered as wrong.
+func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, u user, fp fingerprint) (bool, error) {
 	if err := p.guard.attempt(c.From); err != nil {
 		return false, err
 	}
-	right, remembered := p.guard.recall(proof)
+	good, remembered := p.guard.recall(fp)
 	var err error
 	if !remembered {
-		right, remembered, err = p.workOut(ctx, u, []byte(c.Secret), proof)
+		good, remembered, err = p.verifyInSlot(ctx, u, []byte(c.Secret), fp)
 	}
-	if right || remembered || err != nil {
-		p.guard.giveBack(c.From)
+	if good || remembered || err != nil {
+		p.guard.refund(c.From)
 	}
-	if right {
-		p.guard.admit(proof, c.From)
+	if good {
+		p.guard.admit(fp, c.From)
 	}
-	return right, err
+	return good, err
 }
 
-// workOut finds out whether a password is right, once there is a processor for it. It is
-// remembered when another request was faster.
-func (p *passwords) workOut(ctx context.Context, u user, password []byte, proof proof) (right, remembered bool, err error) {
-	if !p.enter() {
-		return false, false, &auth.TooManyError{Wait: p.wait}
+// verifyInSlot compares the password when there is a slot for it. remembered reports that another
+// request did so meanwhile.
+func (p *passwordSource) verifyInSlot(ctx context.Context, u user, password []byte, fp fingerprint) (good, remembered bool, err error) {
+	if !p.acquireSlot() {
+		return false, false, &auth.TooManyError{Wait: slotWait}
 	}
-	defer func() { <-p.runs }()
-	// Meanwhile the same may have come from elsewhere.
-	if right, remembered = p.guard.recall(proof); remembered {
-		return right, true, nil
+	defer func() { <-p.slots }()
+	// Another request may have checked the same password meanwhile.
+	if good, remembered = p.guard.recall(fp); remembered {
+		return good, true, nil
 	}
-	if right, err = p.run(ctx, u, password); err == nil {
-		p.guard.remember(proof, right)
+	if good, err = p.comparePadded(ctx, u, password); err == nil {
+		p.guard.remember(fp, good)
 	}
-	return right, false, err
+	return good, false, err
 }
 
-// enter waits for one of the places in which passwords are checked.
-func (p *passwords) enter() bool {
-	timeout := time.NewTimer(p.wait)
+// acquireSlot takes a slot. It reports false if none becomes free within slotWait.
+func (p *passwordSource) acquireSlot() bool {
+	timeout := time.NewTimer(slotWait)
 	defer timeout.Stop()
 	select {
-	case p.runs <- struct{}{}:
+	case p.slots <- struct{}{}:
 		return true
 	case <-timeout.C:
 		return false
 	}
 }
 
-// run compares a password with a user's hash. If that fails, it has cost what
-// the highest cost of all does: a cost is twice the one below it, so what is missing
-// from one to the highest is one run of each cost from there to just below it.
-func (p *passwords) run(ctx context.Context, u user, password []byte) (right bool, err error) {
+// comparePadded compares a password with a user's hash. If it refuses, the work is that of one run
+// with the highest cost in use. Each cost takes twice the work of the cost below it. So after a run
+// of cost c, one dummy run each of c, c+1, … up to the one below the highest makes the sum the
+// same.
+func (p *passwordSource) comparePadded(ctx context.Context, u user, password []byte) (good bool, err error) {
 	highest, err := p.highestCost(ctx)
 	if err != nil {
 		return false, err
@@ -200,9 +202,9 @@ func (p *passwords) run(ctx context.Context, u user, password []byte) (right boo
 		return false, unavailable("reading the hash of "+u.id.Subject(), err)
 	}
 	if p.compare([]byte(u.hash), password) == nil {
-		right = true
+		good = true
 	}
-	if right && !u.disabled {
+	if good && !u.disabled {
 		return true, nil
 	}
 	for ; cost < highest; cost++ {
@@ -210,20 +212,20 @@ func (p *passwords) run(ctx context.Context, u user, password []byte) (right boo
 			return false, err
 		}
 	}
-	return right, nil
+	return good, nil
 }
 
 // dummyCompare spends the time of one bcrypt comparison, so that unknown users cost as much as
 // known ones.
-func (p *passwords) dummyCompare(cost int, password []byte) error {
+func (p *passwordSource) dummyCompare(cost int, password []byte) error {
 	if p.compare(fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", 53)), password) == nil {
 		return fmt.Errorf("%w: a password fits the hash that none does", auth.ErrUnavailable)
 	}
 	return nil
 }
 
-// highestCost is the highest cost of all passwords.
-func (p *passwords) highestCost(ctx context.Context) (int, error) {
+// highestCost returns the highest bcrypt cost in use; DefaultCost without any passwords.
+func (p *passwordSource) highestCost(ctx context.Context) (int, error) {
 	cost, err := p.rows.HighestPasswordCost(ctx)
 	if err != nil {
 		return 0, unavailable("reading the cost of passwords", err)
@@ -234,8 +236,8 @@ func (p *passwords) highestCost(ctx context.Context) (int, error) {
 	return cost, nil
 }
 
-// HashPassword makes the hash of a new password. Its error says why there can be none;
-// cost is 8 to 14.
+// HashPassword returns the bcrypt hash of a new password; cost is 8 to 14. The error says why the
+// password or the cost is refused.
 func HashPassword(password string, cost int) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
@@ -250,13 +252,13 @@ func HashPassword(password string, cost int) (string, error) {
 	return string(hash), err
 }
 
-// checkPassword returns why a text cannot be a password, or nil.
+// checkPassword returns an error that says why a text cannot be a password.
 func checkPassword(password string) error {
 	switch {
 	case password == "":
 		return errors.New("the password is empty")
-	case len(password) > maxPassword:
-		return fmt.Errorf("the password has %d bytes: bcrypt takes no more than %d, and would ignore the rest", len(password), maxPassword)
+	case len(password) > maxPasswordBytes:
+		return fmt.Errorf("the password has %d bytes: bcrypt takes no more than %d, and would ignore the rest", len(password), maxPasswordBytes)
 	case strings.ContainsRune(password, 0):
 		return errors.New("the password has a zero byte, at which some programs would end it")
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -32,8 +33,8 @@ func TestPassword(t *testing.T) {
 	f.refused("Alice", "alices", auth.ErrCredentials)
 }
 
-// A1: a wrong login costs the same for who exists and who does not, wherever users are and whatever
-// their own costs.
+// A1: a refused login takes the same work for existing and unknown users, wherever they are stored
+// and whatever the cost of their hashes.
 func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	f := newFixture(t, nil, "low:"+fakeHash("p", 8)+"\nhigh:"+fakeHash("p", 12)+"\n", "second:"+fakeHash("p", 12)+"\n")
 	f.addUser("rows", "p", 12)
@@ -41,10 +42,10 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	disabled := f.addUser("disabled", "p", 9)
 	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(disabled, true) })
 	for _, c := range []struct{ name, password string }{
-		{"rows", "wrong"}, {"high", "wrong"}, {"second", "wrong"}, {"unknown", "wrong"}, {"unknown2", "p"}, // one run of 12
-		{"rowslow", "wrong"}, {"low", "wrong"}, {"disabled", "wrong"}, {"disabled", "p"}, // filled up to that
+		{"rows", "wrong"}, {"high", "wrong"}, {"second", "wrong"}, {"unknown", "wrong"}, {"unknown2", "p"}, // one run of cost 12
+		{"rowslow", "wrong"}, {"low", "wrong"}, {"disabled", "wrong"}, {"disabled", "p"}, // padded to the same work
 	} {
-		f.advance(time.Hour) // so that nothing is remembered and no attempt is missing
+		f.advance(time.Hour) // nothing is remembered, and all attempts are regained
 		f.refused(c.name, c.password, auth.ErrCredentials)
 		runs := f.spent()
 		if work(runs) != 1<<12 {
@@ -60,8 +61,8 @@ func TestA1UnknownUserCostsTheSame(t *testing.T) {
 	}
 }
 
-// Where all users have one cost there is one run of it, right or wrong; where there are no users,
-// one all the same.
+// If all users have the same cost there is one run of it, for a correct or a wrong password.
+// Without users there is one as well.
 func TestA1OneRun(t *testing.T) {
 	f := newFixture(t, nil)
 	f.refused("nobody", "p", auth.ErrCredentials)
@@ -82,35 +83,36 @@ func TestA1OneRun(t *testing.T) {
 	}
 }
 
-// A2: however many come, no more than BcryptRuns passwords are checked at once, and who waits too
-// long is told to come back.
-func TestA2RunsAreBounded(t *testing.T) {
-	const runs, clients = 3, 500
+// A2: no more than BcryptRuns passwords are compared at once. A request that waits too long for a
+// slot is told to come back.
+func TestA2RunsAreBounded(t *testing.T) { synctest.Test(t, testRunsAreBounded) }
+
+func testRunsAreBounded(t *testing.T) {
+	const runs, clients, wait = 3, 500, 2 * time.Second
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = runs })
 	f.addUser("alice", "right", 10)
-	if f.passwords.wait > 2*time.Second {
-		t.Errorf("a password waits %v to be checked", f.passwords.wait)
-	}
-	f.passwords.wait = 10 * time.Millisecond
 	started, release := make(chan struct{}, clients), make(chan struct{})
 	f.slow = func(count func()) {
 		count()
 		started <- struct{}{}
 		<-release
 	}
-	results := make(chan error, clients)
+	results, began := make(chan error, clients), time.Now()
 	for i := range clients {
 		go func() {
-			from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) // each a network of its own
+			from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) // each in another network
 			_, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: fmt.Sprint("wrong", i), From: from})
 			results <- err
 		}()
 	}
 	for range clients - runs {
 		var tooMany *auth.TooManyError
-		if err := <-results; !errors.As(err, &tooMany) || tooMany.Wait <= 0 {
+		if err := <-results; !errors.As(err, &tooMany) || tooMany.Wait != wait {
 			t.Fatalf("one that waited: %v", err)
 		}
+	}
+	if waited := time.Since(began); waited != wait {
+		t.Errorf("waited %v for a slot, want %v", waited, wait)
 	}
 	if n := len(started); n != runs {
 		t.Errorf("%d runs at once, want %d", n, runs)
@@ -125,28 +127,29 @@ func TestA2RunsAreBounded(t *testing.T) {
 	f.mustLogin("alice", "right")
 }
 
-// Who had to wait too long has made no attempt.
+// A request that waited too long for a slot has made no attempt.
 func TestWaitingIsNoAttempt(t *testing.T) {
-	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
-	f.addUser("alice", "right", 10)
-	f.passwords.wait = time.Millisecond
-	f.passwords.runs <- struct{}{} // somebody else's
-	for i := range 2 * burst {
-		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrTooMany)
-	}
-	<-f.passwords.runs
-	f.refused("alice", "wrong", auth.ErrCredentials)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
+		f.addUser("alice", "right", 10)
+		f.passwords.slots <- struct{}{} // another request's
+		for i := range 2 * burst {
+			f.refused("alice", fmt.Sprint("wrong", i), auth.ErrTooMany)
+		}
+		<-f.passwords.slots
+		f.refused("alice", "wrong", auth.ErrCredentials)
+	})
 }
 
 // The same wrong password from two addresses at once is one run, and counted once.
-func TestRunsAreSharedAcrossAddresses(t *testing.T) {
+func TestRunsAreSharedAcrossAddresses(t *testing.T) { synctest.Test(t, testRunsAreShared) }
+
+func testRunsAreShared(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = 1 })
-	f.passwords.wait = time.Hour
 	f.addUser("alice", "right", 10)
-	started, release := make(chan struct{}), make(chan struct{})
+	release := make(chan struct{})
 	f.slow = func(count func()) {
 		count()
-		close(started)
 		<-release
 	}
 	results := make(chan error, 2)
@@ -157,13 +160,14 @@ func TestRunsAreSharedAcrossAddresses(t *testing.T) {
 	left := func(from netip.Addr) float64 {
 		f.guard.mu.Lock()
 		defer f.guard.mu.Unlock()
-		return f.guard.allowance(from).attempts
+		return f.guard.allowanceOf(from).attempts
 	}
-	go login(home)
-	<-started
-	go login(there)
-	for left(there) == burst { // until it waits for its turn
-		time.Sleep(time.Millisecond)
+	for _, from := range []netip.Addr{home, there} {
+		go login(from)
+		synctest.Wait() // the first compares, the second waits for its slot
+	}
+	if left(home) != burst-1 || left(there) != burst-1 {
+		t.Errorf("%v and %v attempts left meanwhile", left(home), left(there))
 	}
 	close(release)
 	for range 2 {
@@ -176,8 +180,8 @@ func TestRunsAreSharedAcrossAddresses(t *testing.T) {
 	}
 }
 
-// A2: attempts cost their address alone. The user gets in from elsewhere, and from there too with
-// what was right there.
+// A2: attempts count against their network. The user can log in from elsewhere, and also from there
+// with a credential that was verified there before.
 func TestA2LockOut(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "right", 10)
@@ -193,7 +197,7 @@ func TestA2LockOut(t *testing.T) {
 		switch {
 		case errors.As(err, &e):
 			tooMany++
-			if e.Wait <= 0 || e.Wait > oneMore {
+			if e.Wait <= 0 || e.Wait > refill {
 				t.Errorf("come back after %v", e.Wait)
 			}
 		case !errors.Is(err, auth.ErrCredentials):
@@ -203,21 +207,21 @@ func TestA2LockOut(t *testing.T) {
 	if runs := len(f.spent()); tooMany != tries-burst || runs != burst {
 		t.Errorf("%d of %d were too many, %d ran", tooMany, tries, runs)
 	}
-	f.refused("bob", "bobs", auth.ErrTooMany) // right, but that would have to be found out
-	f.mustLogin("alice", "right")             // that was found out before
+	f.refused("bob", "bobs", auth.ErrTooMany) // correct, but not verified yet
+	f.mustLogin("alice", "right")             // verified before
 	f.mustLogin("alice", token)
 	if _, err := f.Login(t.Context(), auth.Credentials{Name: "bob", Secret: "bobs", From: there}); err != nil {
 		t.Errorf("from another address: %v", err)
 	}
-	f.refused("bob", "bobs", auth.ErrTooMany) // or one could go on guessing what others log in with
-	f.advance(oneMore)
-	f.mustLogin("bob", "bobs") // which cost no attempt
+	f.refused("bob", "bobs", auth.ErrTooMany) // else one could guess passwords that others use
+	f.advance(refill)
+	f.mustLogin("bob", "bobs") // whose attempt is refunded
 	f.refused("alice", "wrong again", auth.ErrCredentials)
 	f.refused("alice", "and again", auth.ErrTooMany)
 }
 
-// A2: an address that is out of attempts does not get in with a password that was right elsewhere,
-// and learns nothing of it.
+// A2: a network without attempts cannot log in with a password that was verified elsewhere, and
+// learns nothing about it.
 func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", "right", 10)
@@ -233,23 +237,23 @@ func TestA2NoGuessingWhileLockedOut(t *testing.T) {
 		f.refused("alice", "right", auth.ErrTooMany)
 		f.refused("alice", "wrong", auth.ErrTooMany)
 	}
-	f.advance(oneMore)
+	f.advance(refill)
 	f.mustLogin("alice", "right")
-	f.refused("alice", "wrong", auth.ErrCredentials) // the attempt was given back
+	f.refused("alice", "wrong", auth.ErrCredentials) // the attempt was refunded
 	f.refused("alice", "another", auth.ErrTooMany)
 	f.mustLogin("alice", "right")
 	if runs := f.spent(); len(runs) != 1 {
 		t.Errorf("%d runs, want that of the wrong password", len(runs))
 	}
-	f.advance(rightFor - oneMore)
+	f.advance(goodTTL - refill)
 	f.mustLogin("alice", "right")
 	if runs := f.spent(); len(runs) != 1 {
 		t.Errorf("%d runs once what was found out elsewhere is forgotten, want 1", len(runs))
 	}
 }
 
-// A2: neither does one that goes on guessing the password of somebody at the same address, until it
-// has been quiet for as long as it takes to have all attempts back.
+// A2: the same holds for a network from which somebody guesses the password of a user who is there
+// too, until it has regained all attempts.
 func TestA2NoGuessingBesideItsUser(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", "right", 10)
@@ -262,14 +266,14 @@ func TestA2NoGuessingBesideItsUser(t *testing.T) {
 		f.refused("alice", fmt.Sprint("guess", i), auth.ErrTooMany)
 	}
 	f.refused("alice", "right", auth.ErrTooMany)
-	f.advance(burst*oneMore - 1)
-	f.mustLogin("alice", "right") // at the price of an attempt, given back
+	f.advance(burst*refill - 1)
+	f.mustLogin("alice", "right") // takes an attempt and refunds it
 	f.refused("alice", "one more", auth.ErrCredentials)
-	f.advance((burst + 1) * oneMore)
+	f.advance((burst + 1) * refill)
 	f.mustLogin("alice", "right")
 }
 
-// A3: a wrong password that keeps coming is checked and counted once a minute.
+// A3: a wrong password that is repeated is compared and counted once a minute.
 func TestA3StalePassword(t *testing.T) {
 	f := newFixture(t, nil, "bob:"+fakeHash("bobs", 10))
 	f.addUser("alice", "right", 10)
@@ -281,15 +285,15 @@ func TestA3StalePassword(t *testing.T) {
 			if runs := f.spent(); len(runs) != 1 {
 				t.Errorf("%s, minute %d: %d runs", name, minute, len(runs))
 			}
-			f.advance(wrongFor)
+			f.advance(badTTL)
 		}
 	}
-	for i := range burst { // nine attempts went, and had time to come back
+	for i := range burst { // nine attempts were taken, and are regained
 		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
 	}
 }
 
-// A3, for what is no password: it is counted once as well.
+// A3: other credentials that are repeated are counted once as well.
 func TestA3StaleToken(t *testing.T) {
 	f := newFixture(t, nil)
 	gone, _ := NewSecret(PersonalToken)
@@ -311,7 +315,7 @@ func TestA3StaleToken(t *testing.T) {
 	f.refused("alice", "one too many", auth.ErrTooMany)
 }
 
-// The requests that one push makes at once cost one run, also while it is going on.
+// The concurrent requests of one push share one run.
 func TestPasswordsShareRuns(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BcryptRuns = 100 })
 	f.addUser("alice", "right", 10)
@@ -337,7 +341,7 @@ func TestPasswordsShareRuns(t *testing.T) {
 	}
 }
 
-// A right password is remembered for five minutes, and for no longer than it is right.
+// A correct password is remembered for five minutes, but not beyond a change of the user.
 func TestRightPasswordIsRemembered(t *testing.T) {
 	f := newFixture(t, nil)
 	id := f.addUser("alice", "right", 10)
@@ -349,7 +353,7 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 		}
 	}
 	logins("right", 1)
-	f.advance(rightFor - 1)
+	f.advance(goodTTL - 1)
 	logins("right", 0)
 	f.advance(1)
 	logins("right", 1)
@@ -363,7 +367,7 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 	logins("new", 0)
 }
 
-// A password that was wrong is not remembered beyond the hash it was wrong for.
+// A wrong password is remembered only for the hash that it was compared with.
 func TestWrongPasswordTurnsRight(t *testing.T) {
 	f := newFixture(t, nil)
 	f.refused("alice", "soon", auth.ErrCredentials)
@@ -373,7 +377,7 @@ func TestWrongPasswordTurnsRight(t *testing.T) {
 	f.mustLogin("alice", "soon")
 }
 
-// A2: what cannot be a password or a name is refused without a run of bcrypt, for any user.
+// A2: a text that cannot be a password or a user name is refused without a run of bcrypt.
 func TestA2OddCredentials(t *testing.T) {
 	f := newFixture(t, nil)
 	f.addUser("alice", strings.Repeat("x", 72), 10)
@@ -392,12 +396,12 @@ func TestA2OddCredentials(t *testing.T) {
 			t.Errorf("%.20q with %.20q: runs %v", c.Name, c.Secret, runs)
 		}
 	}
-	f.refused("alice", "\xff\xfe", auth.ErrCredentials) // could be one, in some other encoding
+	f.refused("alice", "\xff\xfe", auth.ErrCredentials) // could be a password in another encoding
 	f.mustLogin("bob", "a:b:c")
 	f.mustLogin("alice", strings.Repeat("x", 72))
 }
 
-// N1: no user passes for another kind of identity, whatever the name.
+// N1: no user passes for another kind of identity by any name.
 func TestN1KindsAreNotInNames(t *testing.T) {
 	f := newFixture(t, nil)
 	robot := f.addRobot("deployer")
@@ -442,8 +446,8 @@ func TestHashPassword(t *testing.T) {
 	}
 }
 
-// With bcrypt itself: what HashPassword made lets in, nothing else does, and the dummy hash is one
-// that it runs for.
+// With bcrypt itself: hashes of HashPassword match their passwords only, and bcrypt does run for
+// the dummy hash.
 func TestBcrypt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Compare = nil }, "php:$2y$"+mustHash(t, "phps")[4:]+"\n")
 	f.write(func(tx *rows.Tx) error {
@@ -469,7 +473,7 @@ func mustHash(t *testing.T, password string) string {
 	return hash
 }
 
-// Rows that cannot be read say nothing of a password.
+// If rows cannot be read, a password is neither accepted nor refused.
 func TestUnavailable(t *testing.T) {
 	f := newFixture(t, nil)
 	user := f.addUser("alice", "right", 10)

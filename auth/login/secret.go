@@ -9,7 +9,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TokenKind is what a token stands for, as its row has it.
+// TokenKind is the kind of a token, as it is stored in its row.
 type TokenKind string
 
 const (
@@ -18,9 +18,9 @@ const (
 	SessionToken  TokenKind = "session"  // of a CI job
 )
 
-// A secret is a prefix, by which people and scanners know it for what it is, 30 random
-// characters (178 bits), and a checksum of all that, so that a typing error or a
-// truncated copy is noticed without a look at the database.
+// A secret consists of a prefix, by which people and secret scanners recognize it; 30 random
+// characters (178 bits); and a checksum of both. With the checksum a mistyped or truncated secret
+// is detected without the database.
 const (
 	randomChars   = 30
 	checksumChars = 6
@@ -29,7 +29,7 @@ const (
 	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// prefix of the kind's secrets.
+// prefix returns the prefix of the kind's secrets.
 func (k TokenKind) prefix() string {
 	switch k {
 	case RobotToken:
@@ -41,36 +41,36 @@ func (k TokenKind) prefix() string {
 	}
 }
 
-// NewSecret makes the secret of a new token, which is to be shown once and never kept,
-// and its hash, which is.
+// NewSecret returns the secret of a new token and its hash. The secret is shown once and never
+// stored; the hash is what is stored.
 func NewSecret(kind TokenKind) (secret string, hash []byte) {
 	b := append(make([]byte, 0, prefixChars+randomChars+checksumChars), kind.prefix()...)
 	for len(b) < prefixChars+randomChars {
 		var random [1]byte
-		rand.Read(random[:]) // never fails: it would end the program
-		// The highest multiple of 62 in a byte, so that no character comes up more often.
+		rand.Read(random[:]) // never returns an error
+		// Only bytes below 4 × 62 are used, so that all characters are equally likely.
 		if random[0] < 248 {
 			b = append(b, base62[random[0]%62])
 		}
 	}
 	secret = string(b) + checksum(string(b))
-	return secret, Hash(secret)
+	return secret, hashSecret(secret)
 }
 
-// Hash returns the hash by which the rows know a secret. It needs no salt: 178 random bits cannot
-// be guessed.
-func Hash(secret string) []byte {
+// hashSecret returns the hash under which a secret is stored. It has no salt: 178 random bits
+// cannot be guessed.
+func hashSecret(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
 }
 
 // isToken reports whether text has the prefix of a token.
 func isToken(text string) bool {
-	_, ok := kindOf(text)
+	_, ok := kindByPrefix(text)
 	return ok
 }
 
-func kindOf(text string) (TokenKind, bool) {
+func kindByPrefix(text string) (TokenKind, bool) {
 	for _, kind := range []TokenKind{PersonalToken, RobotToken, SessionToken} {
 		if strings.HasPrefix(text, kind.prefix()) {
 			return kind, true
@@ -80,10 +80,11 @@ func kindOf(text string) (TokenKind, bool) {
 }
 
 // ParseSecret returns the kind of a secret.
-// Errors: auth.ErrNotMine for what does not look like one; auth.ErrCredentials for one
-// that cannot have been made here.
+//
+// Errors: auth.ErrNotMine if it has no prefix of a token; auth.ErrCredentials if its form or its
+// checksum is wrong.
 func ParseSecret(secret string) (TokenKind, error) {
-	kind, ok := kindOf(secret)
+	kind, ok := kindByPrefix(secret)
 	if !ok {
 		return "", auth.ErrNotMine
 	}
@@ -96,7 +97,7 @@ func ParseSecret(secret string) (TokenKind, error) {
 	return kind, nil
 }
 
-// checksum is the CRC-32 of a text in base 62.
+// checksum returns the CRC-32 of a text in base 62.
 func checksum(text string) string {
 	sum := crc32.ChecksumIEEE([]byte(text))
 	var digits [checksumChars]byte

@@ -17,7 +17,7 @@ func TestNewSecret(t *testing.T) {
 		seen := make(map[string]bool)
 		for range 200 {
 			secret, hash := NewSecret(kind)
-			if sum := sha256.Sum256([]byte(secret)); !bytes.Equal(hash, sum[:]) || !bytes.Equal(hash, Hash(secret)) {
+			if sum := sha256.Sum256([]byte(secret)); !bytes.Equal(hash, sum[:]) || !bytes.Equal(hash, hashSecret(secret)) {
 				t.Error("the hash is another one's")
 			}
 			if !strings.HasPrefix(secret, prefix) || len(secret) != 43 || seen[secret] || !isToken(secret) {
@@ -31,8 +31,8 @@ func TestNewSecret(t *testing.T) {
 	}
 }
 
-// Every character is as likely as any other: χ² over 62 of them stays below what one run in a
-// million exceeds.
+// All characters are equally likely: χ² over 62 of them stays below what one run in a million
+// exceeds.
 func TestSecretIsUniform(t *testing.T) {
 	counts := make(map[rune]float64)
 	const secrets = 4000
@@ -52,8 +52,8 @@ func TestSecretIsUniform(t *testing.T) {
 	}
 }
 
-// The checksum is that of GitHub's format: CRC-32 in base 62, six digits. Computed here with
-// another program.
+// The checksum is that of GitHub's format: CRC-32 in base 62, six digits. The values were computed
+// with another program.
 func TestChecksum(t *testing.T) {
 	for text, want := range map[string]string{"": "000000", "berthp_" + strings.Repeat("0", 30): "3PGQ9u"} {
 		if got := checksum(text); got != want {
@@ -62,7 +62,7 @@ func TestChecksum(t *testing.T) {
 	}
 }
 
-// Any character that is changed, added or left out is noticed without a look at the rows.
+// A character that is changed, added or left out is detected without the database.
 func TestParseSecretNoticesErrors(t *testing.T) {
 	secret, _ := NewSecret(PersonalToken)
 	check := func(damaged string) {
@@ -87,7 +87,7 @@ func TestParseSecretNoticesErrors(t *testing.T) {
 	check(strings.ToUpper(secret))
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	for range 1000 { // two characters swapped, as fingers do
+	for range 1000 { // two characters swapped
 		i := prefixChars + r.IntN(randomChars+checksumChars-1)
 		b := []byte(secret)
 		b[i], b[i+1] = b[i+1], b[i]
@@ -98,7 +98,7 @@ func TestParseSecretNoticesErrors(t *testing.T) {
 	}
 }
 
-// FuzzParseSecret: what is taken for a secret is one, to the letter.
+// FuzzParseSecret: only texts of exactly the right form are accepted.
 func FuzzParseSecret(f *testing.F) {
 	for _, kind := range []TokenKind{PersonalToken, RobotToken, SessionToken} {
 		secret := kind.prefix() + strings.Repeat("a", randomChars)
@@ -123,7 +123,7 @@ func FuzzParseSecret(f *testing.F) {
 		case !errors.Is(err, auth.ErrCredentials) || !isToken(text):
 			t.Errorf("%q: %v", text, err)
 		}
-		// An answer to the right shape with a checksum put right.
+		// Any text of the right form is accepted with its checksum.
 		if len(text) >= 37 && isToken(text) && strings.Trim(text[7:37], base62) == "" {
 			if _, err := ParseSecret(text[:37] + checksum(text[:37])); err != nil {
 				t.Errorf("%q with its checksum: %v", text[:37], err)

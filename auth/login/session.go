@@ -16,46 +16,47 @@ import (
 )
 
 const (
-	bySession   = "session:" // begins the Credential of who showed the secret of one
-	sessionName = "oidc"     // the user name that sessions go with, beside "_token"
+	sessionCredential = "session:" // prefix of Identity.Credential; the id of the session follows
+	sessionUserName   = "oidc"     // user name for the secret of a session, like "_token"
 
-	// rememberFor is how long after its end an id_token is remembered as used, which
-	// is longer than any clock is trusted to be wrong.
-	rememberFor = time.Hour
-	// forgetAtOnce is how many expired rows a new session clears away.
-	forgetAtOnce = 100
+	// idTokenRetention is how long after its end an id token is remembered as used. It exceeds any
+	// acceptable error of a clock.
+	idTokenRetention = time.Hour
+	// maxForget is the number of expired rows that one Exchange removes at most.
+	maxForget = 100
 )
 
-// Session is what a CI job gets for its id_token: a secret to log in with until it expires.
+// Session is a login session of a CI job: a secret to log in with until it expires.
 type Session struct {
 	Secret   string
 	Identity auth.Identity
 	Expires  time.Time
 }
 
-// String does not show the secret.
+// String returns a text without the secret.
 func (s Session) String() string { return s.Identity.Credential }
 
-// GoString does not either.
+// GoString returns a text without the secret.
 func (s Session) GoString() string { return s.String() }
 
-// Exchange makes a session for what an id_token proves, which lasts for ttl, or for
-// Options.SessionTTL if that is shorter or ttl is 0. An id_token can be exchanged once.
-// Errors: auth.ErrCredentials, perhaps with a reason that is for the log only;
-// *auth.TooManyError; auth.ErrUnavailable.
+// Exchange makes a login session for the CI job that an id token proves. The session lasts for ttl,
+// or for Options.SessionTTL if that is shorter or ttl is 0. An id token can be exchanged once.
+//
+// Errors: auth.ErrCredentials, perhaps with a reason that is only for the log; *auth.TooManyError;
+// auth.ErrUnavailable.
 func (s *Service) Exchange(ctx context.Context, idToken string, from netip.Addr, ttl time.Duration) (Session, error) {
-	if s.ids == nil || len(idToken) > maxSecret {
-		return Session{}, s.guard.missed(from)
+	if s.idTokens == nil || len(idToken) > maxSecret {
+		return Session{}, s.guard.refuse(from)
 	}
 	session, err := s.exchange(ctx, idToken, ttl)
 	if errors.Is(err, auth.ErrCredentials) {
-		return Session{}, s.guard.refused(auth.Credentials{Name: sessionName, Secret: idToken, From: from}, err)
+		return Session{}, s.guard.refuseRepeated(auth.Credentials{Name: sessionUserName, Secret: idToken, From: from}, err)
 	}
 	return session, err
 }
 
 func (s *Service) exchange(ctx context.Context, idToken string, ttl time.Duration) (Session, error) {
-	proved, err := s.ids.Verify(ctx, idToken)
+	proved, err := s.idTokens.Verify(ctx, idToken)
 	if err != nil {
 		return Session{}, err
 	}
@@ -79,13 +80,13 @@ func (s *Service) exchange(ctx context.Context, idToken string, ttl time.Duratio
 	return Session{Secret: secret, Identity: id, Expires: id.Expires}, err
 }
 
-// createSession makes the row of a session, if its id_token was not exchanged before.
+// createSession creates the row of a session, unless its id token was exchanged before.
 func (s *Service) createSession(ctx context.Context, row rows.AuthToken, proved oidc.IDToken) (id int64, err error) {
 	err = s.rows.Tx(ctx, func(tx *rows.Tx) error {
-		if err := tx.ForgetExpired(row.CreatedAt, forgetAtOnce); err != nil {
+		if err := tx.DeleteExpired(row.CreatedAt, maxForget); err != nil {
 			return err
 		}
-		if err := tx.UseIDToken(proved.Identity.Issuer, proved.ID, proved.Expires.Add(rememberFor).UnixMicro()); err != nil {
+		if err := tx.UseIDToken(proved.Identity.Issuer, proved.ID, proved.Expires.Add(idTokenRetention).UnixMicro()); err != nil {
 			return err
 		}
 		id, err = tx.CreateAuthToken(row)
@@ -100,37 +101,37 @@ func (s *Service) createSession(ctx context.Context, row rows.AuthToken, proved 
 	return id, nil
 }
 
-// sessions proves CI jobs by the sessions that they got for their id_tokens.
-type sessions struct {
-	rows *rows.DB
-	ci   auth.Source // nil: no session holds
-	now  func() time.Time
-	uses *uses
+// sessionSource is the auth.Source of CI jobs with login sessions.
+type sessionSource struct {
+	rows     *rows.DB
+	ci       auth.Source // nil: every session is refused
+	now      func() time.Time
+	recorder *useRecorder
 }
 
 // Name returns "session".
-func (s *sessions) Name() string { return "session" }
+func (s *sessionSource) Name() string { return "session" }
 
-// Authenticate takes the secret of a session with the user name "oidc" or "_token".
-func (s *sessions) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
-	row, err := findToken(ctx, s.rows, c.Secret, SessionToken)
+// Authenticate accepts the secret of a session with the user name "oidc" or "_token".
+func (s *sessionSource) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
+	row, err := tokenBySecret(ctx, s.rows, c.Secret, SessionToken)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	if c.Name != sessionName && c.Name != anyToken {
-		return auth.Identity{}, fmt.Errorf("%w: a session's user name is %s or %s", auth.ErrCredentials, sessionName, anyToken)
+	if c.Name != sessionUserName && c.Name != tokenUserName {
+		return auth.Identity{}, fmt.Errorf("%w: a session's user name is %s or %s", auth.ErrCredentials, sessionUserName, tokenUserName)
 	}
 	id, err := s.identity(ctx, row)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	s.uses.note(ctx, row, s.now())
+	s.recorder.record(ctx, row, s.now())
 	return id, nil
 }
 
-// Current reads the session again, and asks what its issuer demands now.
-func (s *sessions) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
-	row, err := readToken(ctx, s.rows, id.Credential, bySession)
+// Current reads the session again, and has its issuer's rules checked as they are now.
+func (s *sessionSource) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	row, err := tokenByCredential(ctx, s.rows, id.Credential, sessionCredential)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -144,8 +145,9 @@ func (s *sessions) Current(ctx context.Context, id auth.Identity) (auth.Identity
 	return now, err
 }
 
-// identity is what the holder of a session is now, also with auth.ErrExpired.
-func (s *sessions) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
+// identity returns the current identity of a session's holder. It also does so with
+// auth.ErrExpired.
+func (s *sessionSource) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
 	id, err := sessionIdentity(row)
 	switch {
 	case err != nil:
@@ -160,14 +162,14 @@ func (s *sessions) identity(ctx context.Context, row rows.AuthToken) (auth.Ident
 	return now, err
 }
 
-// sessionIdentity is the identity of a session's row.
+// sessionIdentity returns the identity that is stored in a session's row.
 func sessionIdentity(row rows.AuthToken) (auth.Identity, error) {
 	id, err := decodeIdentity(row.Identity)
-	id.Credential, id.Expires = bySession+strconv.FormatInt(row.ID, 10), time.UnixMicro(row.ExpiresAt)
+	id.Credential, id.Expires = sessionCredential+strconv.FormatInt(row.ID, 10), time.UnixMicro(row.ExpiresAt)
 	return id, err
 }
 
-// storedIdentity is the identity of a CI job in a row.
+// storedIdentity is the JSON form of a CI job's identity in a row.
 type storedIdentity struct {
 	Name   string              `json:"name"`
 	ID     string              `json:"id"`

@@ -14,7 +14,7 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// exchange makes a session that must be made.
+// exchange makes a session, which must succeed.
 func (f *fixture) exchange(idToken string) Session {
 	f.t.Helper()
 	s, err := f.Exchange(context.Background(), idToken, home, 0)
@@ -33,7 +33,7 @@ func TestExchange(t *testing.T) {
 	if !s.Expires.Equal(f.now().Add(time.Hour)) || !s.Identity.Expires.Equal(s.Expires) {
 		t.Errorf("it ends at %v, %v", s.Expires, s.Identity.Expires)
 	}
-	f.advance(30 * time.Minute) // the id_token has ended
+	f.advance(30 * time.Minute) // the id token has expired
 	for _, name := range []string{"oidc", "_token"} {
 		id := f.mustLogin(name, s.Secret)
 		if id.Kind != auth.CI || id.Subject() != "oidc:test/job" || id.ID != "https://ci.test/job" || id.Claims["ref"][0] != "refs/heads/main" ||
@@ -67,7 +67,7 @@ func TestExchangeLifetime(t *testing.T) {
 	}
 }
 
-// An id_token is exchanged once, however many try at once.
+// An id token is exchanged once, also by concurrent requests.
 func TestExchangeOnce(t *testing.T) {
 	f := newFixture(t, nil)
 	var good atomic.Int32
@@ -88,7 +88,7 @@ func TestExchangeOnce(t *testing.T) {
 	}
 	f.exchange("job.2")
 	f.advance(time.Hour)
-	f.exchange("job.3") // clears what is over away, but not what could still be replayed
+	f.exchange("job.3") // removes expired rows, but no id token that could still be replayed
 	if _, err := f.Exchange(t.Context(), "job.1", home, 0); !errors.Is(err, auth.ErrCredentials) {
 		t.Errorf("again: %v", err)
 	}
@@ -108,7 +108,7 @@ func TestExchangeRefuses(t *testing.T) {
 	if _, err := f.Exchange(t.Context(), "job.wronger", home, 0); !errors.Is(err, auth.ErrTooMany) {
 		t.Errorf("one too many: %v", err)
 	}
-	f.exchange("job.1") // a good one gets through
+	f.exchange("job.1") // a good one is accepted
 	f.ci.down = true
 	if _, err := f.Exchange(t.Context(), "job.2", home, 0); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("the issuer is down: %v", err)
@@ -122,8 +122,8 @@ func TestExchangeRefuses(t *testing.T) {
 	none.refused("oidc", "job.1", auth.ErrCredentials)
 }
 
-// A4: a session is over when it was ended, when its time is up, and when its issuer does not vouch
-// for the job any more.
+// A4: a session ends when it is revoked, when it expires, and when its issuer no longer vouches for
+// the job.
 func TestA4SessionEnds(t *testing.T) {
 	f := newFixture(t, nil)
 	ended, over, removed := f.exchange("ended.1"), f.exchange("over.2"), f.exchange("removed.3")
@@ -132,7 +132,7 @@ func TestA4SessionEnds(t *testing.T) {
 		ids[name] = f.mustLogin("oidc", s.Secret)
 		f.alive("all well", ids[name])
 	}
-	row, err := f.other.AuthTokenByHash(t.Context(), Hash(ended.Secret))
+	row, err := f.other.AuthTokenByHash(t.Context(), hashSecret(ended.Secret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestA4SessionEnds(t *testing.T) {
 	f.dead("over, and not vouched for", ids["over"])
 }
 
-// A new session clears away those that are over.
+// A new session removes expired ones.
 func TestExchangeForgets(t *testing.T) {
 	f := newFixture(t, nil)
 	for i := range 5 {

@@ -38,14 +38,14 @@ func TestSources(t *testing.T) {
 			f := newFixture(t, nil)
 			secret, id := f.addToken(PersonalToken, f.addUser("alice", "p", 10), someScope, time.Hour)
 			return authtest.Case{
-				Source: f.tokens[0], Good: auth.Credentials{Name: "alice", Secret: secret}, Bad: auth.Credentials{Name: "alice", Secret: unknown}, Other: password,
+				Source: f.tokenSources[0], Good: auth.Credentials{Name: "alice", Secret: secret}, Bad: auth.Credentials{Name: "alice", Secret: unknown}, Other: password,
 				Remove: func() { f.write(func(tx *rows.Tx) error { return tx.DeleteAuthToken(id) }) },
 			}
 		},
 		"session": func(t *testing.T) authtest.Case {
 			f := newFixture(t, nil)
 			return authtest.Case{
-				Source: f.tokens[1], Good: auth.Credentials{Name: "oidc", Secret: f.exchange("job.1").Secret}, Bad: auth.Credentials{Name: "oidc", Secret: unknownSession},
+				Source: f.tokenSources[1], Good: auth.Credentials{Name: "oidc", Secret: f.exchange("job.1").Secret}, Bad: auth.Credentials{Name: "oidc", Secret: unknownSession},
 				Other:  auth.Credentials{Name: "oidc", Secret: "job.2"},
 				Remove: func() { f.ci.remove("job") },
 			}

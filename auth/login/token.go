@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	anyToken = "_token" // the user name that every token goes with
-	byToken  = "token:" // begins the Credential of who showed a personal or robot token
+	tokenUserName   = "_token" // user name for any token
+	tokenCredential = "token:" // prefix of Identity.Credential; the id of the token follows
 )
 
-// robotPrefix begins the user name of a robot. No name of a user has a plus sign.
+// robotPrefix is the prefix of a robot's user name. Names of users have no plus sign.
 const robotPrefix = "robot+"
 
 // UserName returns the user name that an account logs in with.
@@ -42,20 +42,20 @@ func ParseUserName(userName string) (kind auth.Kind, name string) {
 	return auth.User, userName
 }
 
-// tokens proves users and robots by the tokens they were given.
-type tokens struct {
-	rows *rows.DB
-	now  func() time.Time
-	uses *uses
+// tokenSource is the auth.Source of users and robots with personal and robot tokens.
+type tokenSource struct {
+	rows     *rows.DB
+	now      func() time.Time
+	recorder *useRecorder
 }
 
 // Name returns "token".
-func (t *tokens) Name() string { return "token" }
+func (t *tokenSource) Name() string { return "token" }
 
-// Authenticate takes a personal or robot token, whose user name is its owner's
-// ("robot+" before a robot's) or "_token".
-func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
-	row, err := findToken(ctx, t.rows, c.Secret, PersonalToken, RobotToken)
+// Authenticate accepts a personal or robot token. The user name is its owner's, with "robot+"
+// before a robot's, or "_token".
+func (t *tokenSource) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
+	row, err := tokenBySecret(ctx, t.rows, c.Secret, PersonalToken, RobotToken)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -63,19 +63,19 @@ func (t *tokens) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	if c.Name != UserName(id.Kind, id.Name) && c.Name != anyToken {
+	if c.Name != UserName(id.Kind, id.Name) && c.Name != tokenUserName {
 		return auth.Identity{}, fmt.Errorf("%w: %s is not the user's whose name came with it", auth.ErrCredentials, id.Credential)
 	}
 	if !id.AllowedFrom(c.From) {
 		return auth.Identity{}, fmt.Errorf("%w: %s may not be used from this address", auth.ErrCredentials, id.Credential)
 	}
-	t.uses.note(ctx, row, t.now())
+	t.recorder.record(ctx, row, t.now())
 	return id, nil
 }
 
 // Current reads the token and its owner again.
-func (t *tokens) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
-	row, err := readToken(ctx, t.rows, id.Credential, byToken)
+func (t *tokenSource) Current(ctx context.Context, id auth.Identity) (auth.Identity, error) {
+	row, err := tokenByCredential(ctx, t.rows, id.Credential, tokenCredential)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -89,12 +89,12 @@ func (t *tokens) Current(ctx context.Context, id auth.Identity) (auth.Identity, 
 	return now, err
 }
 
-// identity is what the holder of a token is now, also with auth.ErrExpired.
-func (t *tokens) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
-	credential := byToken + strconv.FormatInt(row.ID, 10)
+// identity returns the current identity of a token's holder. It also does so with auth.ErrExpired.
+func (t *tokenSource) identity(ctx context.Context, row rows.AuthToken) (auth.Identity, error) {
+	credential := tokenCredential + strconv.FormatInt(row.ID, 10)
 	owner, err := t.rows.AccountByID(ctx, row.AccountID)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // between the two reads
+	case errors.Is(err, fs.ErrNotExist): // removed between the two reads
 		return auth.Identity{}, fmt.Errorf("%w: the owner of %s is gone", auth.ErrCredentials, credential)
 	case err != nil:
 		return auth.Identity{}, unavailable("reading the owner of a token", err)
@@ -106,7 +106,7 @@ func (t *tokens) identity(ctx context.Context, row rows.AuthToken) (auth.Identit
 	if id.Scope, err = auth.ParseScope(row.Scope); err != nil {
 		return auth.Identity{}, unavailable("reading "+credential, err)
 	}
-	if id.Networks, err = networks(row.CIDRs); err != nil {
+	if id.Networks, err = parseNetworks(row.CIDRs); err != nil {
 		return auth.Identity{}, unavailable("reading "+credential, err)
 	}
 	if expired(id.Expires, t.now()) {
@@ -115,18 +115,19 @@ func (t *tokens) identity(ctx context.Context, row rows.AuthToken) (auth.Identit
 	return id, nil
 }
 
-// findToken returns the row of a secret of one of these kinds.
+// tokenBySecret returns the row of a secret that has one of these kinds.
+//
 // Errors: auth.ErrNotMine for other secrets; auth.ErrCredentials; auth.ErrUnavailable.
-func findToken(ctx context.Context, db *rows.DB, secret string, kinds ...TokenKind) (rows.AuthToken, error) {
-	looks, _ := kindOf(secret)
-	if !slices.Contains(kinds, looks) {
+func tokenBySecret(ctx context.Context, db *rows.DB, secret string, kinds ...TokenKind) (rows.AuthToken, error) {
+	prefixKind, _ := kindByPrefix(secret)
+	if !slices.Contains(kinds, prefixKind) {
 		return rows.AuthToken{}, auth.ErrNotMine
 	}
 	kind, err := ParseSecret(secret)
 	if err != nil {
 		return rows.AuthToken{}, fmt.Errorf("%w: the token has a typing error", err)
 	}
-	row, err := db.AuthTokenByHash(ctx, Hash(secret))
+	row, err := db.AuthTokenByHash(ctx, hashSecret(secret))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && row.Kind != string(kind):
 		return rows.AuthToken{}, fmt.Errorf("%w: there is no such token", auth.ErrCredentials)
@@ -136,9 +137,10 @@ func findToken(ctx context.Context, db *rows.DB, secret string, kinds ...TokenKi
 	return row, nil
 }
 
-// readToken returns the row that a Credential names after a prefix.
-// Errors: auth.ErrNotMine for a Credential without it; auth.ErrCredentials; auth.ErrUnavailable.
-func readToken(ctx context.Context, db *rows.DB, credential, prefix string) (rows.AuthToken, error) {
+// tokenByCredential returns the row whose id follows prefix in an Identity.Credential.
+//
+// Errors: auth.ErrNotMine if it has another prefix; auth.ErrCredentials; auth.ErrUnavailable.
+func tokenByCredential(ctx context.Context, db *rows.DB, credential, prefix string) (rows.AuthToken, error) {
 	number, ok := strings.CutPrefix(credential, prefix)
 	if !ok {
 		return rows.AuthToken{}, auth.ErrNotMine
@@ -157,9 +159,9 @@ func readToken(ctx context.Context, db *rows.DB, credential, prefix string) (row
 	return row, nil
 }
 
-// networks reads the networks of a token. One that cannot be read is an error: it must
-// not come to mean everywhere.
-func networks(cidrs []string) ([]netip.Prefix, error) {
+// parseNetworks parses the networks that a token may be used from. A faulty one is an error, since
+// an empty list means that there is no restriction.
+func parseNetworks(cidrs []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
 	for _, cidr := range cidrs {
 		network, err := netip.ParsePrefix(cidr)
@@ -171,24 +173,24 @@ func networks(cidrs []string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-// uses records when tokens were used, to the hour.
-type uses struct {
-	rows    *rows.DB
-	touched *lru.Cache[int64, int64] // the hour in which a token's use was last recorded, or tried to be
-	log     *slog.Logger
+// useRecorder records when tokens were last used, to the hour.
+type useRecorder struct {
+	rows     *rows.DB
+	recorded *lru.Cache[int64, int64] // token id to the hour last recorded, or tried
+	log      *slog.Logger
 }
 
-// note records the use of a token, unless that was done in the same hour. What fails
-// is not worth a login.
-func (u *uses) note(ctx context.Context, row rows.AuthToken, now time.Time) {
+// record records the use of a token, at most once an hour. If that fails the login succeeds all the
+// same.
+func (u *useRecorder) record(ctx context.Context, row rows.AuthToken, now time.Time) {
 	hour := now.Truncate(time.Hour).UnixMicro()
 	if row.UsedAt >= hour {
 		return
 	}
-	if last, ok := u.touched.Get(row.ID); ok && last >= hour {
+	if last, ok := u.recorded.Get(row.ID); ok && last >= hour {
 		return
 	}
-	u.touched.Add(row.ID, hour)
+	u.recorded.Add(row.ID, hour)
 	err := u.rows.Tx(context.WithoutCancel(ctx), func(tx *rows.Tx) error { return tx.TouchAuthToken(row.ID, hour) })
 	if err != nil {
 		u.log.Warn("the use of a token was not recorded", "token", row.ID, "error", err)

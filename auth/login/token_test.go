@@ -39,7 +39,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// A token goes with its owner's name, or with _token, and with nothing else.
+// A token is accepted with its owner's user name or with _token, and with no other.
 func TestTokenInWrongName(t *testing.T) {
 	f := newFixture(t, nil)
 	alice, robot := f.addUser("alice", "p", 10), f.addRobot("deployer")
@@ -50,7 +50,7 @@ func TestTokenInWrongName(t *testing.T) {
 		{"bob", personal}, {"Alice", personal}, {"robot+alice", personal}, {"oidc", personal}, {"", personal}, {"nobody", personal},
 		{"deployer", robots}, {"robot+other", robots}, {"robot$deployer", robots}, {"oidc", robots}, {"", robots},
 	} {
-		f.advance(oneMore) // for one attempt each
+		f.advance(refill) // regains the attempt
 		f.refused(c.name, c.secret, auth.ErrCredentials)
 	}
 }
@@ -77,7 +77,7 @@ func TestTokenAddresses(t *testing.T) {
 	for from, good := range map[string]bool{
 		"192.0.2.77": true, "::ffff:192.0.2.77": true, "192.0.3.1": false, "2001:db8:1::1": true, "2001:db9::1": false, "fe80::1%eth0": false, "": false,
 	} {
-		addr, _ := netip.ParseAddr(from) // "" is no address
+		addr, _ := netip.ParseAddr(from) // "" gives the zero Addr
 		_, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: token, From: addr})
 		if good != (err == nil) || err != nil && !errors.Is(err, auth.ErrCredentials) {
 			t.Errorf("from %q: %v", from, err)
@@ -85,14 +85,14 @@ func TestTokenAddresses(t *testing.T) {
 	}
 }
 
-// S3: what a token may do is bounded by its scope, in Current too, for any owner.
+// S3: a token is bounded by its scope, also in Current, for any owner.
 func TestS3TokenKeepsItsScope(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10, "admins")
 	token, _ := f.addToken(PersonalToken, alice, someScope, time.Hour)
 	id := f.mustLogin("alice", token)
 	proved := id
-	proved.Scope = nil // as it comes out of a signed token, which has no scope
+	proved.Scope = nil // as in the grant of a registry token
 	for what, now := range map[string]auth.Identity{"login": id, "current": f.alive("current", proved), "again": f.alive("remembered", proved)} {
 		if now.Scope == nil || now.Scope.Allows(auth.Push, "team/app") || now.Scope.Allows(auth.Pull, "other/app") || !now.Scope.Allows(auth.Pull, "team/app") {
 			t.Errorf("%s: scope %v", what, now.Scope)
@@ -100,7 +100,7 @@ func TestS3TokenKeepsItsScope(t *testing.T) {
 	}
 }
 
-// A row whose scope cannot be read gives no rights, least of all all of them.
+// A row with a faulty scope gives no rights, rather than all.
 func TestTokenWithDamagedScope(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10)
@@ -110,8 +110,8 @@ func TestTokenWithDamagedScope(t *testing.T) {
 	}
 }
 
-// J5, here: a token is no password, and a session's secret no user's token; what is at rest is no
-// secret.
+// J5: a token is no password, and the secret of a session no personal token. Hashes in rows are no
+// secrets.
 func TestJ5SecretsAreOfOneKind(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10)
@@ -121,10 +121,10 @@ func TestJ5SecretsAreOfOneKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.refused("alice", string(row.Hash), auth.ErrCredentials)
-	// The same characters as another kind, put right.
+	// The same characters as another kind, with a valid checksum.
 	as := RobotToken.prefix() + token[prefixChars:prefixChars+randomChars]
 	f.refused("alice", as+checksum(as), auth.ErrCredentials)
-	// A row of one kind that is known by a secret of another.
+	// A row whose kind is not that of the secret's prefix.
 	secret, hash := NewSecret(RobotToken)
 	f.write(func(tx *rows.Tx) error {
 		_, err := tx.CreateAuthToken(rows.AuthToken{AccountID: alice, Kind: "personal", Hash: hash, Scope: someScope, ExpiresAt: f.now().Add(time.Hour).UnixMicro()})
@@ -134,7 +134,7 @@ func TestJ5SecretsAreOfOneKind(t *testing.T) {
 	f.refused("_token", secret, auth.ErrCredentials)
 }
 
-// When a token was last used is kept to the hour, and written once in it.
+// The last use of a token is recorded to the hour, and written once an hour.
 func TestTokenUse(t *testing.T) {
 	f := newFixture(t, nil)
 	alice := f.addUser("alice", "p", 10)
@@ -158,14 +158,14 @@ func TestTokenUse(t *testing.T) {
 	f.mustLogin("alice", token)
 	used(noon.Add(time.Hour))
 	f.advance(time.Hour)
-	f.refused("bob", token, auth.ErrCredentials) // is no use
+	f.refused("bob", token, auth.ErrCredentials) // does not count as a use
 	used(noon.Add(time.Hour))
 	if after, err := f.Version(f.t.Context()); after != before || err != nil {
 		t.Errorf("the use of a token changes the version: %d, %d, %v", before, after, err)
 	}
 }
 
-// countingRows are rows that count, and can refuse, write transactions.
+// countingRows counts write transactions, and can refuse them.
 type countingRows struct {
 	*rows.DB
 	begun  int
@@ -185,7 +185,8 @@ func newCountingRows(t *testing.T) *countingRows {
 	return c
 }
 
-// A use that cannot be recorded is not tried again with each login, and costs none.
+// A use that could not be recorded is not tried again in the same hour, and does not make a login
+// fail.
 func TestTokenUseFails(t *testing.T) {
 	rows := newCountingRows(t)
 	f := newFixture(t, func(o *Options) { o.Rows = rows.DB })
@@ -200,7 +201,7 @@ func TestTokenUseFails(t *testing.T) {
 	}
 }
 
-// A use that another process recorded is not recorded again.
+// A use that another process recorded in the same hour is not recorded again.
 func TestTokenUseIsRecordedOnce(t *testing.T) {
 	rows := newCountingRows(t)
 	var token string

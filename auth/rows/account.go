@@ -9,72 +9,74 @@ import (
 
 // Account is a user or a robot.
 type Account struct {
-	ID           int64  // never given to another account
+	ID           int64  // never reused
 	Kind         string // "user" or "robot"
 	Name         string
-	PasswordHash string // "" where no password lets in
-	PasswordCost int    // of the hash
+	PasswordHash string // "" for an account without a password
+	PasswordCost int    // the bcrypt cost of PasswordHash
 	Groups       []string
 	Disabled     bool
 	Stamp        int64 // counts the changes of the password
-	CreatedAt    int64
+	CreatedAt    int64 // in microseconds since 1970
 }
 
-// String does not show the hash.
+// accountColumns are the columns that scanAccount reads.
+const accountColumns = `id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at`
+
+// String returns a description without the hash.
 func (a Account) String() string { return fmt.Sprintf("%s %q", a.Kind, a.Name) }
 
-// GoString does not either.
+// GoString returns a description without the hash.
 func (a Account) GoString() string { return a.String() }
 
-// AuthEnabled reports whether authentication was ever on.
+// AuthEnabled reports whether authentication was ever enabled.
 func (d *DB) AuthEnabled(ctx context.Context) (bool, error) {
 	var enabled bool
 	err := d.queryRow(ctx, `SELECT enabled_at IS NOT NULL FROM auth WHERE id = 1`).Scan(&enabled)
 	return enabled, err
 }
 
-// EnableAuth records that authentication is on, which nothing takes back.
+// EnableAuth enables authentication at a time in microseconds since 1970. It cannot be undone.
 func (tx *Tx) EnableAuth(now int64) error {
 	_, err := tx.exec(`UPDATE auth SET enabled_at = $1, version = version + 1 WHERE id = 1 AND enabled_at IS NULL`, now)
 	return err
 }
 
-// HasAccounts reports whether there is any user or robot.
+// HasAccounts reports whether there is at least one user or robot.
 func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
 	var has bool
 	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
 	return has, err
 }
 
-// HighestPasswordCost returns the highest cost of all passwords, 0 where there are none.
+// HighestPasswordCost returns the highest bcrypt cost of all passwords, or 0 if there are none.
 func (d *DB) HighestPasswordCost(ctx context.Context) (int, error) {
 	var cost int
 	err := d.queryRow(ctx, `SELECT COALESCE(MAX(password_cost), 0) FROM accounts`).Scan(&cost)
 	return cost, err
 }
 
-// Account returns the account of a kind and name, or fs.ErrNotExist.
+// Account returns the account with a kind and name.
 func (d *DB) Account(ctx context.Context, kind, name string) (Account, error) {
-	return scanAccount(d.queryRow(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
-		FROM accounts WHERE kind = $1 AND name = $2`, kind, name))
+	return scanAccount(d.queryRow(ctx,
+		`SELECT `+accountColumns+` FROM accounts WHERE kind = $1 AND name = $2`, kind, name))
 }
 
-// AccountByID returns an account, or fs.ErrNotExist.
+// AccountByID returns the account with an id.
 func (d *DB) AccountByID(ctx context.Context, id int64) (Account, error) {
-	return scanAccount(d.queryRow(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
-		FROM accounts WHERE id = $1`, id))
+	return scanAccount(d.queryRow(ctx, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
 }
 
-// Accounts returns at most n accounts of a kind whose names come after last, in byte order.
+// Accounts returns at most n accounts of a kind whose names are after last, in byte order.
 func (d *DB) Accounts(ctx context.Context, kind, last string, n int) ([]Account, error) {
-	rows, err := d.query(ctx, `SELECT id, kind, name, password_hash, password_cost, groups, disabled, stamp, created_at
-		FROM accounts WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3`, kind, last, n)
+	rows, err := d.query(ctx,
+		`SELECT `+accountColumns+` FROM accounts WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3`, kind, last, n)
 	return scanAll(rows, err, scanAccount)
 }
 
-// CreateAccount makes an account, which has no ID and no Stamp yet, and returns its ID.
-// It is fs.ErrExist where the kind has one of that name. A user switches authentication
-// on (see EnableAuth).
+// CreateAccount creates an account and returns its ID; the ID and Stamp of a are ignored. If there
+// is an account with the kind and name, the error is fs.ErrExist. The first user enables
+// authentication (see EnableAuth).
 func (tx *Tx) CreateAccount(a Account) (int64, error) {
 	groups, err := encodeList(a.Groups)
 	if err != nil {
@@ -95,32 +97,32 @@ func (tx *Tx) CreateAccount(a Account) (int64, error) {
 			return 0, err
 		}
 	}
-	return id, tx.changeAuth()
+	return id, tx.raiseAuthVersion()
 }
 
-// SetPassword changes the hash of an account's password and its Stamp, or is fs.ErrNotExist.
+// SetPassword sets the password hash of an account and its bcrypt cost, and changes its Stamp.
 func (tx *Tx) SetPassword(id int64, hash string, cost int) error {
-	return tx.changeOne(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
+	return tx.finishChange(tx.exec(`UPDATE accounts SET password_hash = $2, password_cost = $3, stamp = stamp + 1
 		WHERE id = $1`, id, hash, cost))
 }
 
-// SetGroups changes the groups of an account, or is fs.ErrNotExist.
+// SetGroups replaces the groups of an account.
 func (tx *Tx) SetGroups(id int64, groups []string) error {
 	list, err := encodeList(groups)
 	if err != nil {
 		return err
 	}
-	return tx.changeOne(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
+	return tx.finishChange(tx.exec(`UPDATE accounts SET groups = $2 WHERE id = $1`, id, list))
 }
 
-// SetDisabled shuts an account out or lets it in again, or is fs.ErrNotExist.
+// SetDisabled disables or enables an account.
 func (tx *Tx) SetDisabled(id int64, disabled bool) error {
-	return tx.changeOne(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
+	return tx.finishChange(tx.exec(`UPDATE accounts SET disabled = $2 WHERE id = $1`, id, disabled))
 }
 
-// DeleteAccount removes an account and its tokens, or is fs.ErrNotExist.
+// DeleteAccount deletes an account and its tokens.
 func (tx *Tx) DeleteAccount(id int64) error {
-	return tx.changeOne(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
+	return tx.finishChange(tx.exec(`DELETE FROM accounts WHERE id = $1`, id))
 }
 
 func scanAccount(row scanner) (Account, error) {

@@ -11,10 +11,10 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-// openAuth opens a database, as another process would a second time.
+// openAuth opens a database. A second call with the same url is like another process.
 func openAuth(t *testing.T, url string) *DB { return New(dbtest.Open(t, url)) }
 
-// write runs fn in a transaction that must go well.
+// write runs fn in a transaction that must succeed.
 func write(t *testing.T, db *DB, fn func(*Tx) error) {
 	t.Helper()
 	if err := db.Tx(context.Background(), fn); err != nil {
@@ -22,8 +22,8 @@ func write(t *testing.T, db *DB, fn func(*Tx) error) {
 	}
 }
 
-// change reports whether the AuthVersion, as another connection to the same rows sees it,
-// changes with fn.
+// change runs fn in a transaction of db, and reports whether other, on the same database, sees
+// another AuthVersion afterwards.
 func change(t *testing.T, db, other *DB, fn func(*Tx) error) bool {
 	t.Helper()
 	before, err := other.AuthVersion(t.Context())
@@ -48,7 +48,7 @@ func newAccount(t *testing.T, db *DB, a Account) int64 {
 	return id
 }
 
-// Every change of an account is seen through another database handle on the file.
+// TestAccountChanges checks that another handle on the same file sees each change of an account.
 func TestAccountChanges(t *testing.T) {
 	url := dbtest.File(t)
 	db, other := openAuth(t, url), openAuth(t, url)
@@ -111,7 +111,7 @@ func TestAccountNotThere(t *testing.T) {
 	}
 }
 
-// A name is one account of its kind; a robot is another kind.
+// TestAccountNames checks that names are unique among users, but a robot may have the same name.
 func TestAccountNames(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	for i := range 5 {
@@ -154,7 +154,7 @@ func TestHighestPasswordCost(t *testing.T) {
 	}
 }
 
-// Authentication once on stays on, also without accounts.
+// TestEnableAuth checks that authentication stays enabled when the last user is removed.
 func TestEnableAuth(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	enabled := func(want bool) {

@@ -64,7 +64,7 @@ func TestAuthToken(t *testing.T) {
 	}
 }
 
-// Tokens go with their owner, and no others do.
+// TestAuthTokensOfAccount checks that exactly the tokens of an account are listed and deleted.
 func TestAuthTokensOfAccount(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	alice := newAccount(t, db, Account{Kind: "user", Name: "alice"})
@@ -102,7 +102,8 @@ func TestAuthTokensOfAccount(t *testing.T) {
 	check("without alice", ids[3])
 }
 
-// A token is of an account, and a session of none, whatever is asked for.
+// TestAuthTokenOwner checks that the schema refuses a token without an account and a login session
+// with one.
 func TestAuthTokenOwner(t *testing.T) {
 	db := openAuth(t, dbtest.Memory)
 	owner := newAccount(t, db, Account{Kind: "robot", Name: "r"})
@@ -151,12 +152,12 @@ func TestForgetExpired(t *testing.T) {
 			t.Errorf("%d used tokens are left (%v), want %d", used, err, want)
 		}
 	}
-	if change(t, db, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) }) {
+	if change(t, db, db, func(tx *Tx) error { return tx.DeleteExpired(3, 2) }) {
 		t.Error("what was expired changes the version")
 	}
 	left(3)
-	write(t, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) })
+	write(t, db, func(tx *Tx) error { return tx.DeleteExpired(3, 2) })
 	left(2)
-	write(t, db, func(tx *Tx) error { return tx.ForgetExpired(3, 2) })
-	left(2) // those of 3 and 4 hold
+	write(t, db, func(tx *Tx) error { return tx.DeleteExpired(3, 2) })
+	left(2) // those that expire at 3 and 4
 }

@@ -1,8 +1,8 @@
-// Package rows keeps the rows of accounts, their tokens, and the keys that sign Berth's own tokens.
-// Its SQL stands here alone: the database that it holds is not given out.
+// Package rows reads and writes the rows of accounts, of their tokens, and of the keys that sign
+// registry tokens. All SQL about them is in this package.
 //
-// What is not there is reported as fs.ErrNotExist. Every read takes a context, and ends with it
-// while it waits for a connection.
+// A method that reads, changes or deletes one row returns fs.ErrNotExist if the row does not exist.
+// A read that waits for a connection returns the error of its context when that ends.
 package rows
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// DB is the rows of accounts, tokens and keys. It is safe for concurrent use.
+// DB gives access to the rows in a database. It is safe for concurrent use.
 type DB struct{ db *db.DB }
 
-// New returns the rows in a database.
+// New returns the DB of a database.
 func New(d *db.DB) *DB { return &DB{d} }
 
 func (d *DB) queryRow(ctx context.Context, query string, args ...any) db.Row {
@@ -30,7 +30,7 @@ func (d *DB) query(ctx context.Context, query string, args ...any) (*db.Rows, er
 // Tx is a running write transaction: see db.Tx.
 type Tx struct{ tx *db.Tx }
 
-// Tx runs fn in a write transaction: see db.DB.
+// Tx runs fn in a write transaction: see db.DB.Tx.
 func (d *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 	return d.db.Tx(ctx, func(tx *db.Tx) error { return fn(&Tx{tx}) })
 }
@@ -41,36 +41,37 @@ func (tx *Tx) queryRow(query string, args ...any) db.Row { return tx.tx.QueryRow
 
 func (tx *Tx) query(query string, args ...any) (*db.Rows, error) { return tx.tx.Query(query, args...) }
 
-// AuthVersion returns a number that changes with each change of accounts, tokens and
-// signing keys, also by other processes. What was read after it returned a number
-// holds for as long as it returns the same.
+// AuthVersion returns a number that grows with each change of accounts, tokens and signing keys by
+// any process. Data that was read after AuthVersion had returned a number is valid as long as it
+// returns that number.
 func (d *DB) AuthVersion(ctx context.Context) (int64, error) {
 	var version int64
 	err := d.queryRow(ctx, `SELECT version FROM auth WHERE id = 1`).Scan(&version)
 	return version, err
 }
 
-// changeAuth lets the AuthVersion change with the commit.
-func (tx *Tx) changeAuth() error {
+// raiseAuthVersion raises the AuthVersion in the transaction.
+func (tx *Tx) raiseAuthVersion() error {
 	_, err := tx.exec(`UPDATE auth SET version = version + 1 WHERE id = 1`)
 	return err
 }
 
-// changeOne ends a change of n rows, of which there should be one.
-func (tx *Tx) changeOne(n int64, err error) error {
+// finishChange takes the result of a statement that changes one row. It returns fs.ErrNotExist if
+// the statement changed none, and otherwise raises the AuthVersion.
+func (tx *Tx) finishChange(n int64, err error) error {
 	if err != nil {
 		return err
 	}
 	if n == 0 {
 		return fs.ErrNotExist
 	}
-	return tx.changeAuth()
+	return tx.raiseAuthVersion()
 }
 
-// scanner is one row of a result.
+// scanner is a row: a db.Row, or the current row of a db.Rows.
 type scanner interface{ Scan(dest ...any) error }
 
-// scanAll scans each row of a result.
+// scanAll reads all rows of a result with scan. It returns err if that is not nil.
 func scanAll[T any](r *db.Rows, err error, scan func(scanner) (T, error)) ([]T, error) {
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func scanAll[T any](r *db.Rows, err error, scan func(scanner) (T, error)) ([]T, 
 	return all, nil
 }
 
-// encodeList makes a column's JSON array of a list.
+// encodeList returns a list as the JSON array of a column.
 func encodeList(list []string) (string, error) {
 	if len(list) == 0 {
 		return "[]", nil
@@ -95,7 +96,7 @@ func encodeList(list []string) (string, error) {
 	return string(text), err
 }
 
-// decodeList reads what encodeList made. An empty list is nil.
+// decodeList is the inverse of encodeList. It returns nil for an empty list.
 func decodeList(text string) ([]string, error) {
 	if text == "[]" {
 		return nil, nil

@@ -7,28 +7,29 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// SigningKey is a key that signs tokens, with its private part.
+// SigningKey is a key that signs registry tokens, with its private part. Times are in microseconds
+// since 1970.
 type SigningKey struct {
 	KID       string
 	State     string // "next", "active" or "retired"
 	PEM       string
 	CreatedAt int64
-	ActiveAt  int64 // when it becomes or became active; 0 where that is not known
-	RetiredAt int64 // 0 before
+	ActiveAt  int64 // when it becomes or became active; 0 if unknown
+	RetiredAt int64 // 0 if it is not retired
 }
 
-// String does not show the key.
+// String returns a description without the private part.
 func (k SigningKey) String() string { return fmt.Sprintf("%s key %s", k.State, k.KID) }
 
-// GoString does not either.
+// GoString returns a description without the private part.
 func (k SigningKey) GoString() string { return k.String() }
 
-// SigningKeys returns all keys, the oldest first.
+// SigningKeys returns all keys, oldest first.
 func (d *DB) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return scanSigningKeys(d.query(ctx, signingKeysSQL))
 }
 
-// SigningKeys is DB.SigningKeys inside the transaction.
+// SigningKeys is like DB.SigningKeys, in the transaction.
 func (tx *Tx) SigningKeys() ([]SigningKey, error) { return scanSigningKeys(tx.query(signingKeysSQL)) }
 
 const signingKeysSQL = `SELECT kid, state, pem, created_at, active_at, retired_at FROM signing_keys ORDER BY created_at, kid`
@@ -41,7 +42,7 @@ func scanSigningKeys(rows *db.Rows, err error) ([]SigningKey, error) {
 	})
 }
 
-// PutSigningKey makes a key, or replaces the one of the same KID.
+// PutSigningKey creates a key, or replaces the key with the same KID.
 func (tx *Tx) PutSigningKey(k SigningKey) error {
 	_, err := tx.exec(`INSERT INTO signing_keys (kid, state, pem, created_at, active_at, retired_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (kid) DO UPDATE SET state = excluded.state, pem = excluded.pem, created_at = excluded.created_at,
@@ -50,10 +51,10 @@ func (tx *Tx) PutSigningKey(k SigningKey) error {
 	if err != nil {
 		return err
 	}
-	return tx.changeAuth()
+	return tx.raiseAuthVersion()
 }
 
-// DeleteSigningKey removes a key, or is fs.ErrNotExist.
+// DeleteSigningKey deletes a key.
 func (tx *Tx) DeleteSigningKey(kid string) error {
-	return tx.changeOne(tx.exec(`DELETE FROM signing_keys WHERE kid = $1`, kid))
+	return tx.finishChange(tx.exec(`DELETE FROM signing_keys WHERE kid = $1`, kid))
 }

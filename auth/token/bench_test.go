@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// benchmark makes an issuer on a database in a file, as a server has it.
+// benchmark returns an issuer on a database file, as a server has it.
 func benchmark(b *testing.B) *world {
 	b.Helper()
 	w := &world{t: b, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(b, fileURL(b))}
@@ -27,14 +27,14 @@ func BenchmarkVerifyNew(b *testing.B) {
 	w := benchmark(b)
 	text, v := w.token(alice, pull("team/app")).Text, w.version()
 	for b.Loop() {
-		w.verified.Purge()
+		w.cache.Purge()
 		if _, err := w.Verify(w.t.Context(), text, v); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-func BenchmarkVerifyRemembered(b *testing.B) {
+func BenchmarkVerifyCached(b *testing.B) {
 	w := benchmark(b)
 	text, v := w.token(alice, pull("team/app")).Text, w.version()
 	for b.Loop() {

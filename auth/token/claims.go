@@ -13,27 +13,26 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// claims are those of our tokens, all of which must be there. Times are whole seconds since 1970.
+// claims are the claims of a registry token. All are required. Times are seconds since 1970.
 //
-// The audience is one JSON string: docker-registry 2.x refuses a list. There is no issued_at beside
-// iat in what clients get, since some of them would add to it and so mix two clocks.
+// The audience is a JSON string, since docker-registry 2.x refuses a list.
 type claims struct {
-	Issuer    string        `json:"iss"`
-	Subject   string        `json:"sub"` // "" for anonymous
-	Audience  string        `json:"aud"`
-	Expires   int64         `json:"exp"`
-	NotBefore int64         `json:"nbf"`
-	IssuedAt  int64         `json:"iat"`
-	ID        string        `json:"jti"`
-	Access    []auth.Access `json:"access"`
-	Identity  identity      `json:"id"`
+	Issuer    string         `json:"iss"`
+	Subject   string         `json:"sub"` // "" if anonymous
+	Audience  string         `json:"aud"`
+	Expires   int64          `json:"exp"`
+	NotBefore int64          `json:"nbf"`
+	IssuedAt  int64          `json:"iat"`
+	ID        string         `json:"jti"`
+	Access    []auth.Access  `json:"access"`
+	Identity  identityClaims `json:"id"`
 }
 
 var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access", "id"}
 
-// identity is what lets the policy be asked anew for each request. The scope of a personal
-// token is not in it: it is looked up, as it is then.
-type identity struct {
+// identityClaims is the part of an identity that the policy needs for each request. The scope of a
+// personal token is not in it: it is read again when the token is used.
+type identityClaims struct {
 	Kind       auth.Kind           `json:"k"`
 	Name       string              `json:"n,omitempty"`
 	ID         string              `json:"i,omitempty"`
@@ -44,11 +43,11 @@ type identity struct {
 	Claims     map[string][]string `json:"cl,omitempty"`
 }
 
-func identityOf(id auth.Identity) identity {
-	return identity{id.Kind, id.Name, id.ID, id.Issuer, id.Credential, id.Stamp, id.Groups, id.Claims}
+func identityClaimsOf(id auth.Identity) identityClaims {
+	return identityClaims{id.Kind, id.Name, id.ID, id.Issuer, id.Credential, id.Stamp, id.Groups, id.Claims}
 }
 
-func (i identity) identity() auth.Identity {
+func (i identityClaims) toIdentity() auth.Identity {
 	return auth.Identity{
 		Kind: i.Kind, Name: i.Name, ID: i.ID, Issuer: i.Issuer,
 		Credential: i.Credential, Stamp: i.Stamp, Groups: i.Groups, Claims: i.Claims,
@@ -57,9 +56,9 @@ func (i identity) identity() auth.Identity {
 
 var _ jwt.ClaimsValidator = (*claims)(nil)
 
-// Validate checks what jwt.Validator does not.
+// Validate checks what jwt.Validator does not. The library calls it.
 func (c *claims) Validate() error {
-	const latest = 1 << 40 // the sums below stay far from the ends of int64
+	const latest = 1 << 40 // keeps the sums below from overflowing
 	switch {
 	case min(c.IssuedAt, c.NotBefore, c.Expires) <= 0 || max(c.IssuedAt, c.NotBefore, c.Expires) > latest:
 		return errTimes
@@ -69,7 +68,7 @@ func (c *claims) Validate() error {
 		return errNoID
 	case !slices.Contains([]auth.Kind{auth.Anonymous, auth.User, auth.Robot, auth.CI}, c.Identity.Kind):
 		return errIdentity
-	case c.Subject != c.Identity.identity().Subject():
+	case c.Subject != c.Identity.toIdentity().Subject():
 		return errIdentity
 	}
 	return nil
@@ -83,7 +82,7 @@ var (
 	errJSON     = errors.New("it is not a JSON object of reasonable depth")
 )
 
-// UnmarshalJSON accepts no names but those that claims have, spelt so, and none twice.
+// UnmarshalJSON accepts only the names of claims, in exactly this spelling, and none of them twice.
 func (c *claims) UnmarshalJSON(data []byte) error {
 	type plain claims
 	if err := checkNames(data, claimNames...); err != nil {
@@ -92,29 +91,29 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*plain)(c))
 }
 
-// The rest is how the library asks for the claims.
+// The remaining methods implement jwt.Claims.
 
 func (c *claims) GetIssuer() (string, error)                   { return c.Issuer, nil }
 func (c *claims) GetSubject() (string, error)                  { return c.Subject, nil }
 func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return jwt.ClaimStrings{c.Audience}, nil }
-func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return date(c.Expires), nil }
-func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return date(c.NotBefore), nil }
-func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return date(c.IssuedAt), nil }
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.Expires), nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.NotBefore), nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return numericDate(c.IssuedAt), nil }
 
-// date is nil, which is missing, for the zero that a missing claim leaves.
-func date(seconds int64) *jwt.NumericDate {
+// numericDate converts a time of a claim. 0 means that the claim is missing, which is nil.
+func numericDate(seconds int64) *jwt.NumericDate {
 	if seconds == 0 {
 		return nil
 	}
 	return &jwt.NumericDate{Time: time.Unix(seconds, 0)}
 }
 
-// maxDepth is how deep our own tokens go at the most, and a little.
+// maxDepth limits the nesting of JSON values. Berth's own tokens stay below it.
 const maxDepth = 8
 
-// checkNames reports whether data is one JSON object with no names but those allowed, and in which
-// no object has a name twice: other parsers take the first where ours takes the last. Its errors
-// quote nothing.
+// checkNames returns an error unless data is one JSON object whose names are all allowed, and no
+// object in it has the same name twice. Other parsers take the first of two equal names, and
+// encoding/json the last. Errors quote nothing of data.
 func checkNames(data []byte, allowed ...string) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if first, err := d.Token(); err != nil || first != json.Delim('{') {
@@ -129,7 +128,8 @@ func checkNames(data []byte, allowed ...string) error {
 	return nil
 }
 
-// checkObject reads the rest of an object whose brace has been read. A nil list allows every name.
+// checkObject reads the rest of an object whose opening brace was read. If allowed is nil all names
+// are allowed.
 func checkObject(d *json.Decoder, allowed []string, depth int) error {
 	seen := map[string]bool{}
 	for d.More() {
@@ -149,7 +149,7 @@ func checkObject(d *json.Decoder, allowed []string, depth int) error {
 	return checkEnd(d)
 }
 
-// checkValue reads a value.
+// checkValue reads one value.
 func checkValue(d *json.Decoder, depth int) error {
 	t, err := d.Token()
 	switch {

@@ -10,125 +10,126 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// cycle is the life of a key among the rows. Its methods that take a transaction leave
-// exactly one key active, whatever they found.
-type cycle struct {
-	lead        time.Duration // how long a key is published before it signs
-	retention   time.Duration // how long a retired key verifies
-	rotateAfter time.Duration // how long a key signs; 0: until a command ends it
+// lifecycle holds the durations that move a key from state to state. The methods that take a
+// transaction leave exactly one active key, whatever rows they find.
+type lifecycle struct {
+	leadTime    time.Duration // from the publication of a key to its first signature
+	retention   time.Duration // how long a retired key still verifies
+	rotateAfter time.Duration // how long a key signs; 0 means until a command replaces it
 }
 
-func (o *Options) cycle() cycle {
-	return cycle{
-		lead: auth.KeyLeadTime(o.TTL),
-		// The last token, what serves its upload after it has ended, and the clocks.
+func (o *Options) lifecycle() lifecycle {
+	return lifecycle{
+		leadTime: auth.KeyLeadTime(o.TTL),
+		// The life of the last token, the tolerance of clocks, and the upload grace.
 		retention:   o.TTL + Leeway + o.UploadGrace,
 		rotateAfter: o.RotateAfter,
 	}
 }
 
-func (c cycle) check() error {
-	if c.rotateAfter != 0 && c.rotateAfter < c.lead {
-		return fmt.Errorf("signing keys cannot be rotated every %v: the next one is published %v before it signs (0: only by command)", c.rotateAfter, c.lead)
+func (c lifecycle) check() error {
+	if c.rotateAfter != 0 && c.rotateAfter < c.leadTime {
+		return fmt.Errorf("signing keys cannot be rotated every %v: the next one is published %v before it signs (0: only by command)", c.rotateAfter, c.leadTime)
 	}
 	return nil
 }
 
-// dead reports whether a key is good for nothing any more.
-func (c cycle) dead(k Key, now time.Time) bool {
+// ended reports whether a retired key has come to the end of its retention.
+func (c lifecycle) ended(k KeyInfo, now time.Time) bool {
 	return k.State == Retired && !k.Retired.IsZero() && !now.Before(k.Retired.Add(c.retention))
 }
 
-// due reports whether advance would change anything.
-func (c cycle) due(keys []Key, now time.Time) bool {
-	active, next := find(keys, Active), find(keys, Next)
-	return slices.ContainsFunc(keys, func(k Key) bool { return c.dead(k, now) }) ||
-		len(active) != 1 || c.ready(next, now) || len(next) == 0 && c.aged(active[0], now)
+// due reports whether advance would change a key.
+func (c lifecycle) due(keys []KeyInfo, now time.Time) bool {
+	active, next := inState(keys, Active), inState(keys, Next)
+	return slices.ContainsFunc(keys, func(k KeyInfo) bool { return c.ended(k, now) }) ||
+		len(active) != 1 || c.ready(next, now) || len(next) == 0 && c.needsSuccessor(active[0], now)
 }
 
-// ready reports whether the next key may sign.
-func (c cycle) ready(next []Key, now time.Time) bool {
+// ready reports whether the next key may become active.
+func (c lifecycle) ready(next []KeyInfo, now time.Time) bool {
 	return len(next) > 0 && !now.Before(next[0].Active)
 }
 
-// aged reports whether the successor of the active key is to be published.
-func (c cycle) aged(active Key, now time.Time) bool {
-	return c.rotateAfter > 0 && !now.Before(active.Active.Add(c.rotateAfter-c.lead))
+// needsSuccessor reports whether it is time to publish the successor of the active key.
+func (c lifecycle) needsSuccessor(active KeyInfo, now time.Time) bool {
+	return c.rotateAfter > 0 && !now.Before(active.Active.Add(c.rotateAfter-c.leadTime))
 }
 
-func find(keys []Key, s State) []Key {
-	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.State != s })
+func inState(keys []KeyInfo, s State) []KeyInfo {
+	return slices.DeleteFunc(slices.Clone(keys), func(k KeyInfo) bool { return k.State != s })
 }
 
-// advance does what time has brought.
-func (c cycle) advance(tx *rows.Tx, now time.Time) error {
-	keys, err := statesOf(tx)
+// advance makes all changes of state that are due.
+func (c lifecycle) advance(tx *rows.Tx, now time.Time) error {
+	keys, err := keysOf(tx)
 	if err != nil {
 		return err
 	}
 	for _, k := range keys {
-		if c.dead(k, now) {
+		if c.ended(k, now) {
 			if err := tx.DeleteSigningKey(k.KID); err != nil {
 				return err
 			}
 		}
 	}
-	active, next := find(keys, Active), find(keys, Next)
+	active, next := inState(keys, Active), inState(keys, Next)
 	switch {
 	case len(active) != 1 || c.ready(next, now):
 		return activate(tx, now)
-	case len(next) == 0 && c.aged(active[0], now):
+	case len(next) == 0 && c.needsSuccessor(active[0], now):
 		return c.publish(tx, now)
 	}
 	return nil
 }
 
-// rotate replaces the active key: at once, or when the next one has been published for long
-// enough. In the latter case it does nothing if there is a next one.
-func (c cycle) rotate(tx *rows.Tx, now time.Time, atOnce bool) error {
-	keys, err := statesOf(tx)
+// rotate replaces the active key: at once, or when the next key has been published for long enough.
+// In the latter case it does nothing if there is a next key already.
+func (c lifecycle) rotate(tx *rows.Tx, now time.Time, atOnce bool) error {
+	keys, err := keysOf(tx)
 	if err != nil {
 		return err
 	}
 	switch {
-	case atOnce || len(find(keys, Active)) != 1:
+	case atOnce || len(inState(keys, Active)) != 1:
 		return activate(tx, now)
-	case len(find(keys, Next)) == 0:
+	case len(inState(keys, Next)) == 0:
 		return c.publish(tx, now)
 	}
 	return nil
 }
 
-// revoke removes a key, or is fs.ErrNotExist.
-func (c cycle) revoke(tx *rows.Tx, now time.Time, kid string) error {
-	keys, err := statesOf(tx)
+// revoke removes a key. If it was the active one another becomes active. It returns fs.ErrNotExist
+// if there is no such key.
+func (c lifecycle) revoke(tx *rows.Tx, now time.Time, kid string) error {
+	keys, err := keysOf(tx)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid }) {
+	if !slices.ContainsFunc(keys, func(k KeyInfo) bool { return k.KID == kid }) {
 		return fs.ErrNotExist
 	}
 	if err := tx.DeleteSigningKey(kid); err != nil {
 		return err
 	}
-	keys = slices.DeleteFunc(keys, func(k Key) bool { return k.KID == kid })
-	if len(find(keys, Active)) != 1 {
+	keys = slices.DeleteFunc(keys, func(k KeyInfo) bool { return k.KID == kid })
+	if len(inState(keys, Active)) != 1 {
 		return activate(tx, now)
 	}
 	return nil
 }
 
-// publish adds a next key.
-func (c cycle) publish(tx *rows.Tx, now time.Time) error {
-	row, err := newRow(now)
+// publish adds a key in the state Next.
+func (c lifecycle) publish(tx *rows.Tx, now time.Time) error {
+	row, err := newKeyRow(now)
 	if err != nil {
 		return err
 	}
-	row.State, row.ActiveAt = string(Next), now.Add(c.lead).UnixMicro()
+	row.State, row.ActiveAt = string(Next), now.Add(c.leadTime).UnixMicro()
 	return tx.PutSigningKey(row)
 }
 
-// activate retires what is active and lets the oldest next key, or a new one, sign from now on.
+// activate retires the active key, and makes the oldest next key active, or a new one.
 func activate(tx *rows.Tx, now time.Time) error {
 	list, err := tx.SigningKeys()
 	if err != nil {
@@ -146,16 +147,16 @@ func activate(tx *rows.Tx, now time.Time) error {
 	var row rows.SigningKey
 	if at >= 0 {
 		row = list[at]
-	} else if row, err = newRow(now); err != nil {
+	} else if row, err = newKeyRow(now); err != nil {
 		return err
 	}
 	row.State, row.ActiveAt = string(Active), now.UnixMicro()
 	return tx.PutSigningKey(row)
 }
 
-// newRow makes a key. Its state is the caller's to set.
-func newRow(now time.Time) (rows.SigningKey, error) {
-	k, err := newKey()
+// newKeyRow returns a row with a new key. The caller sets its state.
+func newKeyRow(now time.Time) (rows.SigningKey, error) {
+	k, err := generateKey()
 	if err != nil {
 		return rows.SigningKey{}, err
 	}
@@ -163,15 +164,15 @@ func newRow(now time.Time) (rows.SigningKey, error) {
 	return rows.SigningKey{KID: k.kid, PEM: text, CreatedAt: now.UnixMicro()}, err
 }
 
-// statesOf returns the states of the rows' keys.
-func statesOf(tx *rows.Tx) ([]Key, error) {
+// keysOf returns the keys of all rows, without parsing them.
+func keysOf(tx *rows.Tx) ([]KeyInfo, error) {
 	list, err := tx.SigningKeys()
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]Key, len(list))
+	keys := make([]KeyInfo, len(list))
 	for i, row := range list {
-		keys[i] = describe(row)
+		keys[i] = infoOf(row)
 	}
 	return keys, nil
 }

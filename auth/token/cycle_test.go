@@ -22,7 +22,7 @@ import (
 
 const day = 24 * time.Hour
 
-// published returns the kids of the JWKS, the one that signs first.
+// published returns the kids of the JWKS, in its order.
 func (w *world) published() []string {
 	w.t.Helper()
 	data, err := w.JWKS(w.t.Context())
@@ -36,7 +36,7 @@ func (w *world) published() []string {
 	return kids
 }
 
-// states returns what the rows have, as "active next": the order does not matter.
+// states returns the sorted states of the rows: "active next".
 func (w *world) states() string {
 	w.t.Helper()
 	rows, err := w.db.SigningKeys(w.t.Context())
@@ -54,7 +54,7 @@ func (w *world) maintain() {
 	w.must(w.Maintain(w.t.Context()))
 }
 
-// kidOf is the key that a token names.
+// kidOf returns the kid in the header of a token.
 func (w *world) kidOf(s Signed) string {
 	w.t.Helper()
 	t, _, err := jwt.NewParser().ParseUnverified(s.Text, jwt.MapClaims{})
@@ -63,10 +63,10 @@ func (w *world) kidOf(s Signed) string {
 	return kid
 }
 
-// TestRotationByAge follows a key from its first signature to its end.
+// TestRotationByAge follows a key from its first signature to its removal.
 func TestRotationByAge(t *testing.T) {
 	w := newWorld(t)
-	lead, retention := auth.JWKSMaxAge+w.o.TTL, w.o.TTL+Leeway+w.o.UploadGrace
+	lead, retention := auth.JWKSMaxAge+w.options.TTL, w.options.TTL+Leeway+w.options.UploadGrace
 	first := w.signer().kid
 	if got := w.published(); !slices.Equal(got, []string{first}) {
 		t.Fatalf("published at first: %v", got)
@@ -95,10 +95,10 @@ func TestRotationByAge(t *testing.T) {
 		t.Fatalf("%s signs; %s", got, w.states())
 	}
 	w.want(last.Text, nil)
-	w.advance(w.o.TTL + w.o.UploadGrace - 2*time.Second)
+	w.advance(w.options.TTL + w.options.UploadGrace - 2*time.Second)
 	w.maintain()
 	w.want(last.Text, ErrExpired)
-	w.advance(retention - (w.o.TTL + w.o.UploadGrace - 2*time.Second))
+	w.advance(retention - (w.options.TTL + w.options.UploadGrace - 2*time.Second))
 	if got := w.published(); !slices.Equal(got, []string{second}) {
 		t.Fatalf("a key is published after its end: %v", got)
 	}
@@ -108,7 +108,8 @@ func TestRotationByAge(t *testing.T) {
 	}
 }
 
-// TestRetiredKeyEnds: a key whose time is over verifies nothing, removed or not.
+// TestRetiredKeyEnds: a key whose retention has ended verifies nothing, whether its row is removed
+// or not.
 func TestRetiredKeyEnds(t *testing.T) {
 	w := newWorld(t)
 	old := w.signer()
@@ -116,7 +117,7 @@ func TestRetiredKeyEnds(t *testing.T) {
 	w.must(err)
 	fresh := func() string { return w.forgeWith(old.private, parts{"kid": old.kid}, nil) }
 	w.want(fresh(), nil)
-	w.advance(w.o.TTL + Leeway + w.o.UploadGrace - time.Second)
+	w.advance(w.options.TTL + Leeway + w.options.UploadGrace - time.Second)
 	kept := fresh()
 	w.want(kept, nil)
 	w.advance(time.Second)
@@ -124,7 +125,7 @@ func TestRetiredKeyEnds(t *testing.T) {
 	w.want(kept, ErrInvalid)
 }
 
-// TestNoRotationByAge: without an age a key stays.
+// TestNoRotationByAge: with RotateAfter 0 a key is never replaced by age.
 func TestNoRotationByAge(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.RotateAfter = 0 })
 	w.advance(3650 * day)
@@ -134,22 +135,23 @@ func TestNoRotationByAge(t *testing.T) {
 	}
 }
 
-// TestCommandsBesideAServer changes keys by another connection to the file, as a command does.
+// TestCommandsBesideAServer changes keys over another connection to the database, as a command
+// does.
 func TestCommandsBesideAServer(t *testing.T) {
 	url := fileURL(t)
 	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
 	w.Issuer = w.open()
-	o := w.o
+	o := w.options
 	o.Rows = openDB(t, url)
 	command, err := NewManager(o)
 	w.must(err)
 
 	first := w.token(alice)
 	w.want(first.Text, nil)
-	for range 2 { // the second one finds that it is done
+	for range 2 { // the second call changes nothing
 		keys, err := command.Rotate(t.Context(), false)
 		w.must(err)
-		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(auth.JWKSMaxAge+w.o.TTL)) {
+		if len(keys) != 2 || keys[0].State != Active || keys[1].State != Next || !keys[1].Active.Equal(w.Now().Add(auth.JWKSMaxAge+w.options.TTL)) {
 			t.Fatalf("keys: %+v", keys)
 		}
 		if got := w.published(); !slices.Equal(got, []string{keys[0].KID, keys[1].KID}) {
@@ -168,7 +170,7 @@ func TestCommandsBesideAServer(t *testing.T) {
 
 	_, err = command.Revoke(t.Context(), w.kidOf(first))
 	w.must(err)
-	w.want(first.Text, ErrInvalid) // although it was remembered
+	w.want(first.Text, ErrInvalid) // although it is in the cache
 	w.want(second.Text, nil)
 	keys, err := command.Revoke(t.Context(), next)
 	w.must(err)
@@ -183,7 +185,7 @@ func TestCommandsBesideAServer(t *testing.T) {
 	}
 }
 
-// TestRevokeNext: the key that was to sign next is replaced when its time would have come.
+// TestRevokeNext: to revoke the next key leaves the active one signing.
 func TestRevokeNext(t *testing.T) {
 	w := newWorld(t)
 	m := w.manager()
@@ -196,7 +198,7 @@ func TestRevokeNext(t *testing.T) {
 	}
 }
 
-// TestOneActiveKey lets several processes start and rotate at the same time.
+// TestOneActiveKey has several processes start and rotate at the same time.
 func TestOneActiveKey(t *testing.T) {
 	url := fileURL(t)
 	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
@@ -245,10 +247,11 @@ func count(list []string, word string) int {
 	return len(list) - len(slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == word }))
 }
 
-// TestRepairsRows: whatever an operator's hand left, one key is active after the next minute.
+// TestRepairsRows: Maintain makes exactly one key active, whatever rows it finds. A damaged row is
+// an error.
 func TestRepairsRows(t *testing.T) {
 	w := newWorld(t)
-	second, err := newRow(w.Now().Add(time.Second))
+	second, err := newKeyRow(w.Now().Add(time.Second))
 	w.must(err)
 	second.State = string(Active)
 	w.must(w.db.Tx(t.Context(), func(tx *rows.Tx) error { return tx.PutSigningKey(second) }))
@@ -279,11 +282,11 @@ func TestRepairsRows(t *testing.T) {
 	}
 }
 
-// TestMaintainFails: an error of the database is told, and leaves the keys as they are.
+// TestMaintainFails: an error of the database is returned, and leaves the keys as they are.
 func TestMaintainFails(t *testing.T) {
 	d := dbtest.Open(t, dbtest.Memory)
 	w := newWorld(t, func(o *Options) { o.Rows = rows.New(d) })
-	w.db = w.o.Rows
+	w.db = w.options.Rows
 	w.advance(90 * day)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -300,10 +303,10 @@ func TestMaintainFails(t *testing.T) {
 	}
 }
 
-// TestRandomLives runs two servers and commands on one file in random order and checks what
-// everyone relies on: one key is active; a token verifies until its end and serves its upload until
-// the grace is over, unless its key was revoked; no key signs before it was published long enough,
-// unless a command said at once.
+// TestRandomLives runs two servers and commands on one database, in random order, and checks these
+// invariants: one key is active; a token is valid until its end, and for its upload until the grace
+// is over, unless its key was revoked; no key signs before it was published for long enough, unless
+// a command said at once.
 func TestRandomLives(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -321,7 +324,7 @@ func TestRandomLives(t *testing.T) {
 	}
 	var tokens []issued
 	revoked := map[string]bool{}
-	first := map[string]time.Time{servers[0].signer().kid: {}} // when a key was published; zero: it may sign whenever it likes
+	first := map[string]time.Time{servers[0].signer().kid: {}} // when a key was published; zero: it may sign at once
 	for range 250 {
 		s := servers[random.IntN(2)]
 		switch random.IntN(12) {
@@ -354,7 +357,7 @@ func TestRandomLives(t *testing.T) {
 		}
 		signed := s.token(alice)
 		kid := s.kidOf(signed)
-		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < auth.JWKSMaxAge+s.o.TTL {
+		if at := first[kid]; !at.IsZero() && w.Now().Sub(at) < auth.JWKSMaxAge+s.options.TTL {
 			t.Fatalf("a key signs %v after it was published", w.Now().Sub(at))
 		}
 		tokens = append(tokens, issued{signed, kid})
@@ -365,7 +368,7 @@ func TestRandomLives(t *testing.T) {
 		for _, i := range tokens {
 			var want error
 			switch age := w.Now().Sub(i.Expires); {
-			case revoked[i.kid] || age >= s.o.UploadGrace:
+			case revoked[i.kid] || age >= s.options.UploadGrace:
 				want = ErrInvalid
 			case age >= Leeway:
 				want = ErrExpired
@@ -377,7 +380,7 @@ func TestRandomLives(t *testing.T) {
 	}
 }
 
-// TestRevoked tells a key that was revoked from one that came to its end, also once their rows are
+// TestRevoked distinguishes a revoked key from one whose retention ended, also after their rows are
 // gone.
 func TestRevoked(t *testing.T) {
 	w := newWorld(t)
@@ -394,7 +397,7 @@ func TestRevoked(t *testing.T) {
 	_, err := w.manager().Rotate(t.Context(), true)
 	w.must(err)
 	check("a retired key", ended.kid, false)
-	w.advance(w.o.TTL + Leeway + w.o.UploadGrace)
+	w.advance(w.options.TTL + Leeway + w.options.UploadGrace)
 	w.maintain()
 	if w.states() != "active" {
 		t.Fatalf("rows: %s", w.states())

@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// FuzzVerify: no text but what was signed is ever accepted, nor does one make Verify fail in
-// another way than by ErrInvalid. Key, clock and signatures are always the same, so that mutations
-// start from good tokens, and the corpus goes on being signed well.
+// FuzzVerify: Verify accepts only the signed texts, and fails only with ErrInvalid. Key, clock and
+// signatures are the same in each process, so that mutations start from valid tokens and a saved
+// corpus stays valid.
 func FuzzVerify(f *testing.F) {
 	private := derive(f, big.NewInt(20261122))
 	file := filepath.Join(f.TempDir(), "key.pem")
@@ -46,8 +46,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// repeatable signs as RFC 6979 has it, so that the same text has the same signature in each process
-// of a fuzzing run.
+// repeatable signs deterministically, as in RFC 6979, so that a text has the same signature in each
+// process of a fuzzing run.
 func repeatable(t testing.TB, private *ecdsa.PrivateKey, text string) []byte {
 	t.Helper()
 	sum := sha256.Sum256([]byte(text))

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 )
 
-// jwk is a public key as RFC 7517 and 7518 have it.
+// jwk is a public key in the form of RFC 7517 and RFC 7518.
 type jwk struct {
 	Type      string `json:"kty"`
 	Curve     string `json:"crv"`
@@ -16,15 +16,16 @@ type jwk struct {
 	Use       string `json:"use"`
 }
 
-// JWKS returns the public keys by which others verify tokens, as a JSON Web Key Set: those that
-// sign, will sign or have signed. It may be kept for auth.JWKSMaxAge. Errors are the database's.
+// JWKS returns the public keys as a JSON Web Key Set, by which others verify tokens: the keys that
+// sign, will sign, or signed tokens that may be valid. It may be cached for auth.JWKSMaxAge. Errors
+// are those of the database.
 func (i *Issuer) JWKS(ctx context.Context) ([]byte, error) {
-	set, err := i.current(ctx)
+	set, err := i.currentKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
 	keys := []jwk{}
-	for _, k := range set.list(i.cycle, i.o.Now()) {
+	for _, k := range set.usableKeys(i.lifecycle, i.options.Now()) {
 		x, y := set.keys[k.KID].coordinates()
 		keys = append(keys, jwk{Type: "EC", Curve: "P-256", X: x, Y: y, KID: k.KID, Algorithm: algorithm, Use: "sig"})
 	}

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// algorithm is the one that a key of ours signs with: ECDSA on P-256.
+// algorithm is the only signature algorithm of Berth's keys: ECDSA on P-256 with SHA-256.
 const algorithm = "ES256"
 
 const (
@@ -25,40 +25,40 @@ const (
 	certificateBlock = "CERTIFICATE"
 )
 
-// key is a signing key. It does not change.
+// key is a signing key. It is immutable.
 type key struct {
 	kid         string // RFC 7638 thumbprint of the public key
 	private     *ecdsa.PrivateKey
 	point       []byte // x and y of the public key, 32 bytes each
-	certificate []byte // of the public key, signed by itself; DER
+	certificate []byte // self-signed, in DER
 }
 
-// String does not show the secret.
+// String returns a text without the private key.
 func (k *key) String() string { return "signing key " + k.kid }
 
-// GoString does not either.
+// GoString returns a text without the private key.
 func (k *key) GoString() string { return k.String() }
 
-// newKey makes a key that every verifier understands and every command line takes.
-func newKey() (*key, error) {
+// generateKey returns a new key that all verifiers accept, with a kid that command lines accept.
+func generateKey() (*key, error) {
 	for {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, fmt.Errorf("making a signing key: %w", err)
 		}
-		k, err := keyOf(private)
+		k, err := completeKey(private)
 		if err != nil {
 			return nil, err
 		}
-		// `berth key revoke -x` would be an option.
-		if !k.leadingZero() && !strings.HasPrefix(k.kid, "-") {
+		// In `berth key revoke -x` the kid -x would be taken for an option.
+		if !k.hasLeadingZero() && !strings.HasPrefix(k.kid, "-") {
 			return k, nil
 		}
 	}
 }
 
-// keyOf completes a private key on P-256.
-func keyOf(private *ecdsa.PrivateKey) (*key, error) {
+// completeKey returns the key of a private key on P-256, with its kid and a certificate.
+func completeKey(private *ecdsa.PrivateKey) (*key, error) {
 	uncompressed, err := private.PublicKey.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("a signing key: %w", err)
@@ -71,18 +71,18 @@ func keyOf(private *ecdsa.PrivateKey) (*key, error) {
 	return k, err
 }
 
-// coordinates are those of the public key as a JWK has them.
+// coordinates returns the coordinates of the public key, encoded as in a JWK.
 func (k *key) coordinates() (x, y string) {
 	return base64.RawURLEncoding.EncodeToString(k.point[:32]), base64.RawURLEncoding.EncodeToString(k.point[32:])
 }
 
-// leadingZero reports whether a coordinate begins with a zero byte. Distribution computes the
-// thumbprint of such a key without that byte, and then does not find it by ours.
-func (k *key) leadingZero() bool { return k.point[0] == 0 || k.point[32] == 0 }
+// hasLeadingZero reports whether a coordinate begins with a zero byte. docker-distribution leaves
+// such a byte out when it computes the thumbprint, and then does not find the key by its kid.
+func (k *key) hasLeadingZero() bool { return k.point[0] == 0 || k.point[32] == 0 }
 
-// selfSigned returns a certificate that is the same whenever it is made, so that what was
-// given to a verifier stays right for a key of which only the private half is kept. It
-// does not end: keys are rotated, and a verifier's list is what ends its trust.
+// selfSigned returns a certificate for a key. It is the same each time: a verifier may hold a copy
+// that was made from a private key stored without its certificate. It never expires, since trust
+// ends when the key is rotated and a verifier's list is changed.
 func selfSigned(private *ecdsa.PrivateKey, kid string) ([]byte, error) {
 	sum := sha256.Sum256([]byte(kid))
 	template := &x509.Certificate{
@@ -93,7 +93,7 @@ func selfSigned(private *ecdsa.PrivateKey, kid string) ([]byte, error) {
 		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, 4.1.2.5: no end
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
-	// Without a source of randomness an ECDSA signature is that of RFC 6979.
+	// Without a source of randomness CreateCertificate signs deterministically, as in RFC 6979.
 	der, err := x509.CreateCertificate(nil, template, template, &private.PublicKey, private)
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate of a signing key: %w", err)
@@ -101,7 +101,7 @@ func selfSigned(private *ecdsa.PrivateKey, kid string) ([]byte, error) {
 	return der, nil
 }
 
-// encode returns the key and its certificate as parseKeys reads them.
+// encode returns the key and its certificate in the form that parseKeys reads.
 func (k *key) encode() (string, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
@@ -115,8 +115,8 @@ func certificatePEM(der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: der}))
 }
 
-// parseKeys reads private keys in PKCS#8 PEM. One may be followed by its certificate, which
-// is used in place of the one that selfSigned would make.
+// parseKeys parses private keys in PKCS#8 PEM. A certificate after a key replaces the one that
+// selfSigned would make.
 func parseKeys(data []byte) ([]*key, error) {
 	var keys []*key
 	for {
@@ -136,7 +136,7 @@ func parseKeys(data []byte) ([]*key, error) {
 			if len(keys) == 0 {
 				return nil, errors.New("a certificate stands before the first private key: it belongs behind its key")
 			}
-			if err := keys[len(keys)-1].adopt(block.Bytes); err != nil {
+			if err := keys[len(keys)-1].setCertificate(block.Bytes); err != nil {
 				return nil, err
 			}
 		case "EC PRIVATE KEY":
@@ -156,7 +156,8 @@ func parseKeys(data []byte) ([]*key, error) {
 	return keys, nil
 }
 
-// parsePrivate reads a key in PKCS#8. The parser's own error might quote what it read.
+// parsePrivate parses a private key in PKCS#8. It hides the error of the parser, which might quote
+// the key.
 func parsePrivate(der []byte) (*key, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -166,11 +167,11 @@ func parsePrivate(der []byte) (*key, error) {
 	if !ok || private.Curve != elliptic.P256() {
 		return nil, errors.New("a private key is not on the curve P-256: tokens are signed with ES256 alone")
 	}
-	return keyOf(private)
+	return completeKey(private)
 }
 
-// adopt takes a certificate that was made for the key before.
-func (k *key) adopt(der []byte) error {
+// setCertificate replaces the certificate of the key, if it is for this key.
+func (k *key) setCertificate(der []byte) error {
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
 		return fmt.Errorf("the certificate of key %s: %w", k.kid, err)

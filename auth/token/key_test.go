@@ -25,7 +25,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// derive makes the key of a secret scalar, so that a test knows what it has.
+// derive returns the key with this secret scalar, so that its properties are known.
 func derive(t testing.TB, scalar *big.Int) *ecdsa.PrivateKey {
 	t.Helper()
 	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar.FillBytes(make([]byte, 32)))
@@ -35,23 +35,24 @@ func derive(t testing.TB, scalar *big.Int) *ecdsa.PrivateKey {
 	return private
 }
 
-// withLeadingZero finds a key one of whose coordinates begins with a zero byte.
+// withLeadingZero returns a key with a coordinate that begins with a zero byte.
 func withLeadingZero(t testing.TB) *key {
 	t.Helper()
 	for n := int64(1); ; n++ {
-		k, err := keyOf(derive(t, big.NewInt(n)))
+		k, err := completeKey(derive(t, big.NewInt(n)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k.leadingZero() {
+		if k.hasLeadingZero() {
 			return k
 		}
 	}
 }
 
-// TestThumbprint compares the kid with that of another implementation, for a padded coordinate too.
+// TestThumbprint compares the kid with the thumbprint of another implementation, also for a padded
+// coordinate.
 func TestThumbprint(t *testing.T) {
-	made, err := newKey()
+	made, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +64,9 @@ func TestThumbprint(t *testing.T) {
 	}
 }
 
-func TestNewKey(t *testing.T) {
-	for range 600 { // of which one in 128, and one in 64, would be others
-		k, err := newKey()
+func TestGenerateKey(t *testing.T) {
+	for range 600 { // without the checks about one in 128, and one in 64, would fail
+		k, err := generateKey()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestNewKey(t *testing.T) {
 			t.Fatalf("kid %s of %x, %v", k.kid, raw, err)
 		}
 	}
-	k, err := newKey()
+	k, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// TestJWKS reads the published keys with another implementation and verifies a token by them.
+// TestJWKS parses the published keys with another implementation, and verifies a token with them.
 func TestJWKS(t *testing.T) {
 	w := newWorld(t)
 	data, err := w.JWKS(w.t.Context())
@@ -114,7 +115,7 @@ func TestJWKS(t *testing.T) {
 	}
 }
 
-// TestX5C: the header has the certificate that commands print, and no other is accepted.
+// TestX5C: the header contains the certificate that commands print, and no other is accepted.
 func TestX5C(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.X5C = true })
 	head, _ := w.model()
@@ -142,8 +143,8 @@ func TestX5C(t *testing.T) {
 	}
 
 	w.want(w.forge(nil, nil), nil)
-	w.want(w.forge(parts{"x5c": nil}, nil), nil) // from before the option was set
-	other, err := newKey()
+	w.want(w.forge(parts{"x5c": nil}, nil), nil) // signed before the option was set
+	other, err := generateKey()
 	w.must(err)
 	for _, value := range []any{[]string{}, []string{other.x5c()}, []string{w.signer().x5c(), other.x5c()}, w.signer().x5c(), 1} {
 		w.want(w.forge(parts{"x5c": value}, nil), ErrInvalid)
@@ -153,7 +154,8 @@ func TestX5C(t *testing.T) {
 	without.want(w.token(alice).Text, ErrInvalid)
 }
 
-// TestKeyFile: the first key signs, all verify, and nothing but the file changes that.
+// TestKeyFile: the first key signs, all keys verify, and only a change of the file changes the
+// keys.
 func TestKeyFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key.pem")
 	writeKeys(t, file, elliptic.P256())
@@ -209,14 +211,14 @@ func TestKeyFile(t *testing.T) {
 	w.want(w.token(alice).Text, nil)
 }
 
-// TestCertificateOfAKeyFile: a key without a certificate has the same one after each start, and one
-// that has it keeps it.
+// TestCertificateOfAKeyFile: a key without a certificate gets the same one at each start. A key
+// with a certificate keeps it.
 func TestCertificateOfAKeyFile(t *testing.T) {
-	k, err := newKey()
+	k, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := newKey()
+	other, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +244,7 @@ func TestCertificateOfAKeyFile(t *testing.T) {
 }
 
 func TestParseKeysRefuses(t *testing.T) {
-	k, err := newKey()
+	k, err := generateKey()
 	if err != nil {
 		t.Fatal(err)
 	}

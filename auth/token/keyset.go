@@ -14,46 +14,48 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// State is what a key is used for.
+// State is the state of a signing key.
 type State string
 
 const (
-	// Next is published, so that others know it before it signs.
+	// Next is the state of a published key that does not sign yet, so that verifiers know it in
+	// time.
 	Next State = "next"
-	// Active signs. There is one.
+	// Active is the state of the one key that signs.
 	Active State = "active"
-	// Retired verifies what it signed while it was active.
+	// Retired is the state of a key that no longer signs, but still verifies.
 	Retired State = "retired"
 )
 
-// Key is what may be told about a signing key. Times that are not known are zero, as all
-// those of keys in a file are.
-type Key struct {
+// KeyInfo is the public information about a signing key. Times that are unknown are zero, as are
+// all times of keys from a file.
+type KeyInfo struct {
 	KID         string
 	State       State
 	Created     time.Time
-	Active      time.Time // since when it signs; of a Next one: from when on
-	Retired     time.Time // since when it does not any more
-	Certificate []byte    // of its public key, signed by itself; DER
+	Active      time.Time // when it began to sign; for a Next key: when it will
+	Retired     time.Time // when it stopped signing
+	Certificate []byte    // self-signed, in DER
 }
 
-// member is a key with its state.
-type member struct {
+// keyEntry is a key with the information about it.
+type keyEntry struct {
 	*key
-	Key
+	KeyInfo
 }
 
-// keySet is the keys as they were at a version of the rows. It does not change.
+// keySet holds the keys at one version of the rows. It is immutable.
 type keySet struct {
 	version auth.Version
 	signer  *key
-	keys    map[string]member // by kid
-	ended   map[string]bool   // kids that this process knew and that were removed at their end
+	keys    map[string]keyEntry // by kid
+	ended   map[string]bool     // kids that this process knew, and that were removed at the end of their retention
 }
 
-// readKeys reads the rows. Keys that old has are not parsed again: a kid is the digest of its key.
+// readKeys reads the keys from their rows. Keys of old are not parsed again: a kid identifies its
+// key, since it is a digest of it.
 func readKeys(ctx context.Context, db *rows.DB, old *keySet) (*keySet, error) {
-	v, err := db.AuthVersion(ctx) // before the keys: what changes meanwhile has another one
+	v, err := db.AuthVersion(ctx) // before the keys: a change in between then has a newer version
 	if err != nil {
 		return nil, err
 	}
@@ -61,17 +63,17 @@ func readKeys(ctx context.Context, db *rows.DB, old *keySet) (*keySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &keySet{version: auth.Version(v), keys: make(map[string]member, len(list))}
+	set := &keySet{version: auth.Version(v), keys: make(map[string]keyEntry, len(list))}
 	for _, row := range list {
 		k := old.keys[row.KID].key
 		if k == nil {
-			if k, err = keyOfRow(row); err != nil {
+			if k, err = keyFromRow(row); err != nil {
 				return nil, err
 			}
 		}
-		public := describe(row)
+		public := infoOf(row)
 		public.Certificate = k.certificate
-		set.keys[k.kid] = member{k, public}
+		set.keys[k.kid] = keyEntry{k, public}
 		if State(row.State) == Active {
 			set.signer = k
 		}
@@ -79,7 +81,7 @@ func readKeys(ctx context.Context, db *rows.DB, old *keySet) (*keySet, error) {
 	return set, nil
 }
 
-func keyOfRow(row rows.SigningKey) (*key, error) {
+func keyFromRow(row rows.SigningKey) (*key, error) {
 	keys, err := parseKeys([]byte(row.PEM))
 	switch {
 	case err != nil:
@@ -90,15 +92,17 @@ func keyOfRow(row rows.SigningKey) (*key, error) {
 	return keys[0], nil
 }
 
-// describe returns what is known of a row without parsing its key: all but the certificate.
-func describe(row rows.SigningKey) Key {
-	return Key{
+// infoOf returns the information in a row: all but the certificate, for which the key would have to
+// be parsed.
+func infoOf(row rows.SigningKey) KeyInfo {
+	return KeyInfo{
 		KID: row.KID, State: State(row.State),
-		Created: timeOf(row.CreatedAt), Active: timeOf(row.ActiveAt), Retired: timeOf(row.RetiredAt),
+		Created: timeFromMicros(row.CreatedAt), Active: timeFromMicros(row.ActiveAt), Retired: timeFromMicros(row.RetiredAt),
 	}
 }
 
-// readFile reads a key file: the first key signs, the others verify for as long as they are in it.
+// readFile reads a key file. The first key signs. The others verify as long as they are in the
+// file.
 func readFile(name string) (*keySet, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -108,8 +112,8 @@ func readFile(name string) (*keySet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", name, err)
 	}
-	// No version of the rows is newer than this.
-	set := &keySet{version: math.MaxInt64, signer: keys[0], keys: make(map[string]member, len(keys))}
+	// The highest version: keysAt then never reads rows.
+	set := &keySet{version: math.MaxInt64, signer: keys[0], keys: make(map[string]keyEntry, len(keys))}
 	for _, k := range keys {
 		if _, ok := set.keys[k.kid]; ok {
 			return nil, fmt.Errorf("key file %s: key %s is in it twice", name, k.kid)
@@ -118,22 +122,22 @@ func readFile(name string) (*keySet, error) {
 		if k == set.signer {
 			state = Active
 		}
-		set.keys[k.kid] = member{k, Key{KID: k.kid, State: state, Certificate: k.certificate}}
+		set.keys[k.kid] = keyEntry{k, KeyInfo{KID: k.kid, State: state, Certificate: k.certificate}}
 	}
 	return set, nil
 }
 
-// usable returns the key that kid names, if it may sign or verify now: retired ones do not
-// wait for their removal.
-func (s *keySet) usable(kid string, c cycle, now time.Time) (member, bool) {
+// usable returns the key with this kid if it may sign or verify now. A retired key stops to be
+// usable at the end of its retention, even before its row is removed.
+func (s *keySet) usable(kid string, c lifecycle, now time.Time) (keyEntry, bool) {
 	m, ok := s.keys[kid]
-	return m, ok && !c.dead(m.Key, now)
+	return m, ok && !c.ended(m.KeyInfo, now)
 }
 
-// list returns what may be told of the usable keys, the one that signs first, then by age.
-func (s *keySet) list(c cycle, now time.Time) []Key {
-	list := slices.DeleteFunc(s.states(), func(k Key) bool { return c.dead(k, now) })
-	slices.SortFunc(list, func(a, b Key) int {
+// usableKeys returns the information about the usable keys: the active one first, then by age.
+func (s *keySet) usableKeys(c lifecycle, now time.Time) []KeyInfo {
+	list := slices.DeleteFunc(s.infos(), func(k KeyInfo) bool { return c.ended(k, now) })
+	slices.SortFunc(list, func(a, b KeyInfo) int {
 		switch {
 		case a.State != b.State && a.State == Active:
 			return -1
@@ -149,12 +153,12 @@ func (s *keySet) list(c cycle, now time.Time) []Key {
 	return list
 }
 
-// remember notes which keys of an older set are gone because they had come to their end, and were
-// not revoked.
-func (s *keySet) remember(old *keySet, c cycle, now time.Time) {
+// noteEnded records which keys of an older set are gone because their retention ended. The others
+// that are gone were revoked.
+func (s *keySet) noteEnded(old *keySet, c lifecycle, now time.Time) {
 	s.ended = maps.Clone(old.ended)
 	for kid, m := range old.keys {
-		if _, there := s.keys[kid]; !there && c.dead(m.Key, now) {
+		if _, there := s.keys[kid]; !there && c.ended(m.KeyInfo, now) {
 			if s.ended == nil {
 				s.ended = make(map[string]bool)
 			}
@@ -163,18 +167,18 @@ func (s *keySet) remember(old *keySet, c cycle, now time.Time) {
 	}
 }
 
-func (s *keySet) states() []Key {
-	list := make([]Key, 0, len(s.keys))
+func (s *keySet) infos() []KeyInfo {
+	list := make([]KeyInfo, 0, len(s.keys))
 	for _, m := range s.keys {
-		list = append(list, m.Key)
+		list = append(list, m.KeyInfo)
 	}
 	return list
 }
 
 var errNoKey = errors.New("no signing key is active: the next minute makes one")
 
-// timeOf is the time of a row, in microseconds; 0 is none.
-func timeOf(micros int64) time.Time {
+// timeFromMicros converts a time of a row, in microseconds. 0 means none, which is the zero time.
+func timeFromMicros(micros int64) time.Time {
 	if micros == 0 {
 		return time.Time{}
 	}

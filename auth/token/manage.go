@@ -8,62 +8,64 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 )
 
-// Manager is for commands that look at the keys of a registry, or change them beside its
-// running server, which notices at its next request.
-type Manager struct{ o Options }
+// Manager lists and changes the keys of a registry, for commands. A running server sees the changes
+// at its next request.
+type Manager struct{ options Options }
 
-// NewManager returns a Manager of the keys that an Issuer with the same options uses. It
-// needs neither Issuer nor Service.
+// NewManager returns a Manager of the keys that an Issuer with the same options uses.
+// Options.Issuer and Options.Service are not needed.
 func NewManager(o Options) (*Manager, error) {
 	o.Issuer, o.Service = "-", "-" // nothing is signed
-	if err := o.check(); err != nil {
+	if err := o.complete(); err != nil {
 		return nil, err
 	}
 	return &Manager{o}, nil
 }
 
 // Keys returns the keys that may sign or verify: the active one first, then by age.
-func (m *Manager) Keys(ctx context.Context) ([]Key, error) {
+func (m *Manager) Keys(ctx context.Context) ([]KeyInfo, error) {
 	set, err := m.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return set.list(m.o.cycle(), m.o.Now()), nil
+	return set.usableKeys(m.options.lifecycle(), m.options.Now()), nil
 }
 
 func (m *Manager) read(ctx context.Context) (*keySet, error) {
-	if m.o.KeyFile != "" {
-		return readFile(m.o.KeyFile)
+	if m.options.KeyFile != "" {
+		return readFile(m.options.KeyFile)
 	}
-	return readKeys(ctx, m.o.Rows, &keySet{})
+	return readKeys(ctx, m.options.Rows, &keySet{})
 }
 
-// Rotate replaces the active key and returns the keys as they are then. The new key is published
-// first and signs when everyone who verifies tokens can know it; a server makes the change. With
-// atOnce it signs from now on, and others refuse its tokens until they ask for the keys again.
+// Rotate replaces the active key and returns the keys after that. The new key is published first.
+// When all verifiers have had time to fetch it, a server makes it active. With atOnce it is active
+// immediately, and other services refuse its tokens until they fetch the keys again.
+//
 // Errors: ErrKeyFile.
-func (m *Manager) Rotate(ctx context.Context, atOnce bool) ([]Key, error) {
-	return m.change(ctx, func(tx *rows.Tx, c cycle, now time.Time) error { return c.rotate(tx, now, atOnce) })
+func (m *Manager) Rotate(ctx context.Context, atOnce bool) ([]KeyInfo, error) {
+	return m.change(ctx, func(tx *rows.Tx, c lifecycle, now time.Time) error { return c.rotate(tx, now, atOnce) })
 }
 
-// Revoke removes a key: what it signed is refused from now on. If it was the active one
-// another takes its place.
+// Revoke removes a key and returns the keys after that. All tokens that it signed are refused from
+// now on. If it was the active key another becomes active.
+//
 // Errors: ErrKeyFile, fs.ErrNotExist.
-func (m *Manager) Revoke(ctx context.Context, kid string) ([]Key, error) {
-	return m.change(ctx, func(tx *rows.Tx, c cycle, now time.Time) error { return c.revoke(tx, now, kid) })
+func (m *Manager) Revoke(ctx context.Context, kid string) ([]KeyInfo, error) {
+	return m.change(ctx, func(tx *rows.Tx, c lifecycle, now time.Time) error { return c.revoke(tx, now, kid) })
 }
 
-func (m *Manager) change(ctx context.Context, f func(*rows.Tx, cycle, time.Time) error) ([]Key, error) {
-	if m.o.KeyFile != "" {
-		return nil, fmt.Errorf("%w (%s)", ErrKeyFile, m.o.KeyFile)
+func (m *Manager) change(ctx context.Context, f func(*rows.Tx, lifecycle, time.Time) error) ([]KeyInfo, error) {
+	if m.options.KeyFile != "" {
+		return nil, fmt.Errorf("%w (%s)", ErrKeyFile, m.options.KeyFile)
 	}
-	err := m.o.Rows.Tx(ctx, func(tx *rows.Tx) error { return f(tx, m.o.cycle(), m.o.Now()) })
+	err := m.options.Rows.Tx(ctx, func(tx *rows.Tx) error { return f(tx, m.options.lifecycle(), m.options.Now()) })
 	if err != nil {
 		return nil, err
 	}
 	return m.Keys(ctx)
 }
 
-// CertificatePEM is the key's certificate, for the rootcertbundle of a docker-registry 2.x
-// that verifies tokens with X5C.
-func (k Key) CertificatePEM() string { return certificatePEM(k.Certificate) }
+// CertificatePEM returns the key's certificate in PEM, for the rootcertbundle of a docker-registry
+// 2.x that verifies tokens with X5C.
+func (k KeyInfo) CertificatePEM() string { return certificatePEM(k.Certificate) }

@@ -12,38 +12,38 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// notBefore is how long before it was made a token is good already, for verifiers whose
-// clocks are a little late and who give no leeway.
-const notBefore = 10 * time.Second
+// notBeforeMargin is the time from the claim nbf to the claim iat, for verifiers whose clocks are
+// slow and that have no leeway.
+const notBeforeMargin = 10 * time.Second
 
-// Signed is a new token.
+// Signed is a token that was just signed.
 type Signed struct {
 	Text     string // a secret
-	ID       string // of the token, for logs: its jti
+	ID       string // the claim jti, for logs
 	Expires  time.Time
 	Lifetime time.Duration // from now, in whole seconds
 }
 
-// String does not show the token.
+// String returns a text without the token.
 func (s Signed) String() string { return "token " + s.ID }
 
-// GoString does not either.
+// GoString returns a text without the token.
 func (s Signed) GoString() string { return s.String() }
 
-// Sign makes a token by which id may use the access. It lives for the TTL, or less if the
-// identity's credential ends before.
+// Sign returns a token that gives id the access. The token lives for Options.TTL, or until the
+// identity's credential expires if that is sooner.
 //
-// Errors: ErrTooLarge; auth.ErrCredentials when the credential has ended; those of the database.
+// Errors: ErrTooLarge; auth.ErrCredentials if the credential has expired; those of the database.
 func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Access) (Signed, error) {
-	set, err := i.current(ctx)
+	set, err := i.currentKeys(ctx)
 	if err != nil {
 		return Signed{}, err
 	}
 	if set.signer == nil {
 		return Signed{}, errNoKey
 	}
-	now := i.o.Now().Truncate(time.Second)
-	expires := now.Add(i.o.TTL)
+	now := i.options.Now().Truncate(time.Second)
+	expires := now.Add(i.options.TTL)
 	if !id.Expires.IsZero() && id.Expires.Before(expires) {
 		expires = id.Expires.Truncate(time.Second)
 	}
@@ -51,12 +51,12 @@ func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Acces
 		return Signed{}, fmt.Errorf("%w: the credential has ended", auth.ErrCredentials)
 	}
 	c := &claims{
-		Issuer: i.o.Issuer, Subject: id.Subject(), Audience: i.o.Service,
-		Expires: expires.Unix(), NotBefore: now.Add(-notBefore).Unix(), IssuedAt: now.Unix(),
-		ID: rand.Text(), Access: access, Identity: identityOf(id),
+		Issuer: i.options.Issuer, Subject: id.Subject(), Audience: i.options.Service,
+		Expires: expires.Unix(), NotBefore: now.Add(-notBeforeMargin).Unix(), IssuedAt: now.Unix(),
+		ID: rand.Text(), Access: access, Identity: identityClaimsOf(id),
 	}
 	if c.Access == nil {
-		c.Access = []auth.Access{} // null is no list for others
+		c.Access = []auth.Access{} // other parsers do not take null for a list
 	}
 	text, err := i.sign(c, set.signer)
 	if err != nil {
@@ -68,7 +68,7 @@ func (i *Issuer) Sign(ctx context.Context, id auth.Identity, access []auth.Acces
 func (i *Issuer) sign(c *claims, k *key) (string, error) {
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
 	t.Header["kid"] = k.kid
-	if i.o.X5C {
+	if i.options.X5C {
 		t.Header["x5c"] = []string{k.x5c()}
 	}
 	text, err := t.SignedString(k.private)
@@ -81,5 +81,5 @@ func (i *Issuer) sign(c *claims, k *key) (string, error) {
 	return text, nil
 }
 
-// x5c is the certificate as a token's header has it (RFC 7515, 4.1.6).
+// x5c returns the certificate in the form of a token's header (RFC 7515, 4.1.6).
 func (k *key) x5c() string { return base64.StdEncoding.EncodeToString(k.certificate) }

@@ -12,8 +12,7 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// TestSignAndVerify: what is known of each kind of identity comes back, but what is to be asked
-// anew.
+// TestSignAndVerify: Verify returns the identity and the access that were signed.
 func TestSignAndVerify(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []auth.Identity{
@@ -38,7 +37,7 @@ func TestSignAndVerify(t *testing.T) {
 	}
 }
 
-// TestTokenForm holds the form that other verifiers were seen to accept.
+// TestTokenForm checks the form of a token, which other verifiers accept.
 func TestTokenForm(t *testing.T) {
 	w := newWorld(t)
 	head, body := w.model()
@@ -119,11 +118,11 @@ func TestSignTooLarge(t *testing.T) {
 		t.Errorf("%d scopes: %v", len(access), err)
 	}
 	s := w.token(alice, access[:40]...)
-	if len(s.Text) <= maxRemembered {
+	if len(s.Text) <= maxCachedSize {
 		t.Fatalf("%d bytes are not many", len(s.Text))
 	}
 	w.want(s.Text, nil)
-	if n := w.verified.Len(); n != 0 {
+	if n := w.cache.Len(); n != 0 {
 		t.Errorf("a long token is remembered")
 	}
 }

@@ -16,101 +16,101 @@ import (
 	"github.com/berth-registry/berth/auth"
 )
 
-// Grant is the content of a token. It may be shared: what its fields point at must not be changed.
+// Grant is the content of a token. It may be shared: do not change what its fields point to.
 type Grant struct {
-	// Identity has neither Scope nor Expires: what a credential is good for is asked of
-	// its source, as of now.
+	// Identity has no Scope and no Expires. Those of the credential have to be looked up.
 	Identity auth.Identity
 	Access   []auth.Access
-	ID       string // of the token, for logs: its jti
-	Key      string // that signed it: its kid
+	ID       string // the claim jti, for logs
+	KID      string // of the key that signed it
 	Expires  time.Time
 }
 
-// verified is a token that was found good in all but its time and the state of its key.
-type verified struct{ grant Grant }
+// verifiedToken is a token whose form, signature and claims were verified. Its end and the state of
+// its key have to be checked at each use.
+type verifiedToken struct{ grant Grant }
 
-// Revoked reports whether the key that signed a token, which Verify accepted before, was revoked
-// since, given the version of the rows. A key that was retired and has come to its end was not.
-// Errors are the database's.
-func (i *Issuer) Revoked(ctx context.Context, key string, v auth.Version) (bool, error) {
-	set, err := i.at(ctx, v)
+// Revoked reports whether a key was revoked after Verify accepted a token that it signed, at
+// version v of the rows. A key whose retention ended was not revoked. Errors are those of the
+// database.
+func (i *Issuer) Revoked(ctx context.Context, kid string, v auth.Version) (bool, error) {
+	set, err := i.keysAt(ctx, v)
 	if err != nil {
 		return false, err
 	}
-	_, there := set.keys[key]
-	return !there && !set.ended[key], nil
+	_, there := set.keys[kid]
+	return !there && !set.ended[kid], nil
 }
 
-// Verify returns what a token grants, given the version of the rows that the request goes by.
+// Verify returns the grant of a token, at version v of the rows.
 //
-// Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is good for its open upload
-// alone, from Leeway after its end until the upload grace is over; those of the database.
+// Errors: ErrInvalid with a reason; ErrExpired, with a Grant that is only valid for its open upload
+// session, from Leeway after the token's end until the upload grace is over; those of the database.
 func (i *Issuer) Verify(ctx context.Context, text string, v auth.Version) (Grant, error) {
 	if len(text) > MaxSize {
 		return Grant{}, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, MaxSize)
 	}
-	set, err := i.at(ctx, v)
+	set, err := i.keysAt(ctx, v)
 	if err != nil {
 		return Grant{}, err
 	}
-	now := i.o.Now()
+	now := i.options.Now()
 	sum := sha256.Sum256([]byte(text))
-	known, ok := i.verified.Get(sum)
+	checked, ok := i.cache.Get(sum)
 	if !ok {
-		if known, err = i.verify(text, set, now); err != nil {
+		if checked, err = i.verify(text, set, now); err != nil {
 			return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
-		if len(text) <= maxRemembered {
-			i.verified.Add(sum, known)
+		if len(text) <= maxCachedSize {
+			i.cache.Add(sum, checked)
 		}
 	}
-	// What was found good once is good no longer if its key was revoked since.
-	if _, ok := set.usable(known.grant.Key, i.cycle, now); !ok {
-		i.verified.Remove(sum)
-		return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errKey)
+	// A cached token is invalid if its key was revoked since.
+	if _, ok := set.usable(checked.grant.KID, i.lifecycle, now); !ok {
+		i.cache.Remove(sum)
+		return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errUnknownKey)
 	}
 	switch {
-	case now.Before(known.grant.Expires.Add(Leeway)):
-		return known.grant, nil
-	case now.Before(known.grant.Expires.Add(i.o.UploadGrace)):
-		return known.grant, ErrExpired
+	case now.Before(checked.grant.Expires.Add(Leeway)):
+		return checked.grant, nil
+	case now.Before(checked.grant.Expires.Add(i.options.UploadGrace)):
+		return checked.grant, ErrExpired
 	}
-	i.verified.Remove(sum)
+	i.cache.Remove(sum)
 	return Grant{}, fmt.Errorf("%w: %w", ErrInvalid, errEnded)
 }
 
 var (
-	errKey     = errors.New("its kid names no key of this registry")
-	errHeader  = errors.New("its header is not one of ours")
-	errBase64  = errors.New("it is not in base64url without padding")
-	errEnded   = errors.New("it has ended")
-	errUnknown = errors.New("it is not acceptable")
+	errUnknownKey = errors.New("its kid names no key of this registry")
+	errHeader     = errors.New("its header is not one of ours")
+	errBase64     = errors.New("it is not in base64url without padding")
+	errEnded      = errors.New("it has ended")
+	errOther      = errors.New("it is not acceptable")
 )
 
-// verify checks everything. Its errors quote nothing of the token.
-func (i *Issuer) verify(text string, set *keySet, now time.Time) (verified, error) {
+// verify checks form, signature and claims. Its errors quote nothing of the token.
+func (i *Issuer) verify(text string, set *keySet, now time.Time) (verifiedToken, error) {
 	k, err := i.keyFor(text, set, now)
 	if err != nil {
-		return verified{}, err
+		return verifiedToken{}, err
 	}
 	var c claims
 	if _, err := i.parser.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &k.private.PublicKey, nil }); err != nil {
-		return verified{}, reason(err)
+		return verifiedToken{}, reason(err)
 	}
-	err = i.timely.Validate(&c)
+	err = i.validator.Validate(&c)
 	if errors.Is(err, jwt.ErrTokenExpired) {
-		err = i.late.Validate(&c) // everything else must hold
+		err = i.graceValidator.Validate(&c) // all but the end must be valid
 	}
 	if err != nil {
-		return verified{}, reason(err)
+		return verifiedToken{}, reason(err)
 	}
-	return verified{grant: Grant{
-		Identity: c.Identity.identity(), Access: c.Access, ID: c.ID, Key: k.kid, Expires: time.Unix(c.Expires, 0),
+	return verifiedToken{grant: Grant{
+		Identity: c.Identity.toIdentity(), Access: c.Access, ID: c.ID, KID: k.kid, Expires: time.Unix(c.Expires, 0),
 	}}, nil
 }
 
-// header is that of our tokens.
+// header is the header of a registry token.
 type header struct {
 	Algorithm   string   `json:"alg"`
 	Type        string   `json:"typ"`
@@ -118,11 +118,11 @@ type header struct {
 	Certificate []string `json:"x5c"`
 }
 
-// keyFor finds the key that a token names. The header is held to the form that we write:
-// nothing in it can bring a key or a place to get one, or ask for anything that we do not know.
-// Where tokens carry a certificate it must be that of the key; it proves nothing.
+// keyFor returns the key that the header of a token names. The header must have the form that Sign
+// writes: nothing in it can supply a key, or an address to fetch one from, or require an extension.
+// If it has a certificate it must be that of the key; the certificate proves nothing.
 func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
-	// Decoders pass over line ends, strict ones too.
+	// Base64 decoders skip line ends, even strict ones.
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, errBase64
 	}
@@ -138,9 +138,9 @@ func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
 	if err := json.Unmarshal(data, &h); err != nil || h.Algorithm != algorithm || h.Type != "JWT" {
 		return nil, errHeader
 	}
-	m, ok := set.usable(h.KID, i.cycle, now)
+	m, ok := set.usable(h.KID, i.lifecycle, now)
 	if !ok {
-		return nil, errKey
+		return nil, errUnknownKey
 	}
 	if h.Certificate != nil && !slices.Equal(h.Certificate, []string{m.x5c()}) {
 		return nil, errHeader
@@ -149,13 +149,13 @@ func (i *Issuer) keyFor(text string, set *keySet, now time.Time) (*key, error) {
 }
 
 func (i *Issuer) headerNames() []string {
-	if i.o.X5C {
+	if i.options.X5C {
 		return []string{"alg", "typ", "kid", "x5c"}
 	}
 	return []string{"alg", "typ", "kid"}
 }
 
-// reasons are what the library and the claims find, the first that applies.
+// reasons maps errors of the library and of claims to reasons. The first that matches counts.
 var reasons = []struct{ err, reason error }{
 	{errNames, errNames},
 	{jwt.ErrTokenMalformed, errors.New("it is malformed")},
@@ -171,12 +171,12 @@ var reasons = []struct{ err, reason error }{
 	{jwt.ErrTokenExpired, errEnded},
 }
 
-// reason puts an error of the library in words that quote nothing of the token.
+// reason returns a reason that quotes nothing of the token.
 func reason(err error) error {
 	for _, r := range reasons {
 		if errors.Is(err, r.err) {
 			return r.reason
 		}
 	}
-	return errUnknown
+	return errOther
 }

@@ -28,13 +28,14 @@ func decode(segment string) (string, error) {
 	return string(data), err
 }
 
-// TestForge: what the forging tests change is what gets a token refused.
+// TestForge: without changes a forged token is accepted, so the other tests show the effect of
+// their changes.
 func TestForge(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.forge(nil, nil), nil)
 }
 
-// TestJ1 sends tokens that need no key, or one that is public.
+// TestJ1 verifies tokens that are signed without a key, or with one that is public.
 func TestJ1(t *testing.T) {
 	w := newWorld(t)
 	public := &w.signer().private.PublicKey
@@ -63,7 +64,8 @@ func TestJ1(t *testing.T) {
 	}
 }
 
-// TestJ2 sends tokens of other keys, and tokens that bring the key by which to verify them.
+// TestJ2 verifies tokens that are signed with other keys, or that carry the key to verify them
+// with.
 func TestJ2(t *testing.T) {
 	w := newWorld(t)
 	head, body := w.model()
@@ -71,7 +73,7 @@ func TestJ2(t *testing.T) {
 	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	w.must(err)
 	w.want(w.forgeWith(foreign, nil, nil), ErrInvalid)
-	other, err := keyOf(foreign)
+	other, err := completeKey(foreign)
 	w.must(err)
 	w.want(w.forgeWith(foreign, parts{"kid": other.kid}, nil), ErrInvalid)
 
@@ -91,7 +93,7 @@ func TestJ2(t *testing.T) {
 		"jwk": parts{"kty": "EC", "crv": "P-256", "x": x, "y": y}, "jku": "https://evil.test/jwks.json", "x5u": "https://evil.test/c.pem",
 		"x5c": []string{other.x5c()}, "x5t": "x", "crit": []string{"exp"}, "cty": "JWT", "b64": false, "zip": "DEF", "Alg": "ES256", "KID": other.kid,
 	} {
-		// Even where our own key signed.
+		// Refused even if an own key signed.
 		for _, key := range []*ecdsa.PrivateKey{foreign, w.signer().private} {
 			w.want(w.forgeWith(key, parts{name: value}, nil), ErrInvalid)
 		}
@@ -107,7 +109,7 @@ func TestJ2(t *testing.T) {
 	}
 }
 
-// TestJ3 sends tokens of other issuers and for other services.
+// TestJ3 verifies tokens of other issuers and for other services.
 func TestJ3(t *testing.T) {
 	w := newWorld(t)
 	for name, values := range map[string][]any{
@@ -130,7 +132,7 @@ func TestJ3(t *testing.T) {
 	w.want(elsewhere.token(alice).Text, ErrInvalid)
 }
 
-// TestJ4 holds the rules of time.
+// TestJ4 checks the rules for times.
 func TestJ4(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.UploadGrace = 0 })
 	now := w.Now().Unix()
@@ -172,7 +174,7 @@ func TestJ4(t *testing.T) {
 	}
 }
 
-// TestJ5 sends other things that clients have and that are no tokens.
+// TestJ5 verifies other texts that clients have, and that are not registry tokens.
 func TestJ5(t *testing.T) {
 	w := newWorld(t)
 	for _, text := range []string{
@@ -184,7 +186,7 @@ func TestJ5(t *testing.T) {
 	}
 }
 
-// TestJ6 bends the form of a good token.
+// TestJ6 alters the form of a valid token.
 func TestJ6(t *testing.T) {
 	w := newWorld(t)
 	good := w.token(alice, pull("team/app")).Text
@@ -227,8 +229,8 @@ func TestJ6(t *testing.T) {
 	}
 }
 
-// lastBits is another character of base64 whose leading four bits are those of c, as
-// decoders that are not strict take for the same 64th byte.
+// lastBits returns another base64 character with the same leading four bits as c. Lenient decoders
+// take both for the same 64th byte.
 func lastBits(c byte) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return string(alphabet[strings.IndexByte(alphabet, c)^1])
@@ -252,7 +254,8 @@ func (w *world) der(text string) []byte {
 	return signature
 }
 
-// TestNamesTwice: what another parser might read otherwise is refused although we signed it.
+// TestNamesTwice: a token that other parsers may read differently is refused, even if it is validly
+// signed.
 func TestNamesTwice(t *testing.T) {
 	w := newWorld(t)
 	segments := strings.Split(w.token(alice, pull("team/app")).Text, ".")
@@ -272,7 +275,7 @@ func TestNamesTwice(t *testing.T) {
 	}
 }
 
-// TestCheckNames holds what is read before a signature was verified.
+// TestCheckNames checks the function that reads a header before the signature is verified.
 func TestCheckNames(t *testing.T) {
 	nested := func(n int) string { return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
 	for text, want := range map[string]error{
@@ -288,8 +291,8 @@ func TestCheckNames(t *testing.T) {
 	}
 }
 
-// TestMalleableSignature: (r, n-s) is a signature too. It is another text and the same token,
-// which is why nothing is ever refused by the text of a token.
+// TestMalleableSignature: (r, n-s) is a valid signature too. It makes another text of the same
+// token, which is why tokens are not denied by their text.
 func TestMalleableSignature(t *testing.T) {
 	w := newWorld(t)
 	s := w.token(alice)
@@ -303,14 +306,14 @@ func TestMalleableSignature(t *testing.T) {
 	}
 }
 
-// TestU2 holds what an expired token is good for, first seen or remembered.
+// TestU2 checks what an expired token is valid for, both in the cache and new.
 func TestU2(t *testing.T) {
 	w := newWorld(t)
 	first := w.token(alice, pull("team/app"))
 	w.want(first.Text, nil)
-	fresh := func() *Issuer { return w.open() } // remembers nothing
+	fresh := func() *Issuer { return w.open() } // with an empty cache
 	for _, c := range []struct {
-		after time.Duration // the end of the token
+		after time.Duration // after the token's end
 		want  error
 	}{
 		{-time.Second, nil}, {59 * time.Second, nil}, {60 * time.Second, ErrExpired}, {59 * time.Minute, ErrExpired},
@@ -329,7 +332,7 @@ func TestU2(t *testing.T) {
 	}
 }
 
-// TestExpiredAndWrong: the grace forgives the end alone.
+// TestExpiredAndWrong: the upload grace excuses the expiry and nothing else.
 func TestExpiredAndWrong(t *testing.T) {
 	w := newWorld(t)
 	now := w.Now().Unix()
@@ -340,33 +343,33 @@ func TestExpiredAndWrong(t *testing.T) {
 	}
 }
 
-// TestRememberedTokensAreBounded: what clients send does not make memory grow.
-func TestRememberedTokensAreBounded(t *testing.T) {
+// TestCacheIsBounded: tokens that clients send do not make memory grow.
+func TestCacheIsBounded(t *testing.T) {
 	w := newWorld(t)
 	for range 20 {
 		w.want(w.token(alice).Text+"x", ErrInvalid)
 	}
-	if n := w.verified.Len(); n != 0 {
+	if n := w.cache.Len(); n != 0 {
 		t.Errorf("%d invalid tokens are remembered", n)
 	}
 	signed := w.token(alice)
 	for range 3 {
 		w.want(signed.Text, nil)
 	}
-	if n := w.verified.Len(); n != 1 {
+	if n := w.cache.Len(); n != 1 {
 		t.Errorf("one token is remembered %d times", n)
 	}
-	for n := range 2 * remembered {
-		w.verified.Add(sha256.Sum256([]byte{byte(n), byte(n >> 8)}), verified{})
+	for n := range 2 * maxCached {
+		w.cache.Add(sha256.Sum256([]byte{byte(n), byte(n >> 8)}), verifiedToken{})
 	}
-	if n := w.verified.Len(); n != remembered {
+	if n := w.cache.Len(); n != maxCached {
 		t.Errorf("%d tokens are remembered", n)
 	}
 	w.want(signed.Text, nil)
 }
 
-// TestConcurrentUse signs and verifies while keys change. What was signed by a key that is not
-// revoked is good.
+// TestConcurrentUse signs and verifies while keys change. Tokens of keys that are not revoked are
+// valid.
 func TestConcurrentUse(t *testing.T) {
 	w := newWorld(t)
 	var g sync.WaitGroup

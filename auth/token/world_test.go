@@ -24,7 +24,7 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-// clock is a clock that stands still unless it is told otherwise.
+// clock is a clock that moves only by advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -42,7 +42,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// world is an Issuer on a database of its own, and a clock.
+// world is an Issuer with its own database and clock.
 type world struct {
 	*Issuer
 	*clock
@@ -50,7 +50,7 @@ type world struct {
 	db *rows.DB
 }
 
-// newWorld makes an issuer with change applied to the options that the tests have in common.
+// newWorld returns a world. change is applied to the common options.
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, dbtest.Memory)}
@@ -58,7 +58,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	return w
 }
 
-// open makes another issuer on the same rows and the same clock.
+// open returns another Issuer with the same database and clock.
 func (w *world) open(change ...func(*Options)) *Issuer {
 	w.t.Helper()
 	o := Options{
@@ -80,15 +80,15 @@ func openDB(t testing.TB, url string) *rows.DB {
 	return rows.New(dbtest.Open(t, url))
 }
 
-// fileURL is a database that several processes, or Opens, can share.
+// fileURL returns the URL of a database that can be opened several times.
 func fileURL(t testing.TB) string {
 	return "sqlite:" + (&url.URL{Path: filepath.Join(t.TempDir(), "berth.db")}).EscapedPath()
 }
 
-// manager returns what a command in another process works with.
+// manager returns a Manager, as a command in another process uses it.
 func (w *world) manager() *Manager {
 	w.t.Helper()
-	m, err := NewManager(w.o)
+	m, err := NewManager(w.options)
 	w.must(err)
 	return m
 }
@@ -100,7 +100,7 @@ func (w *world) version() auth.Version {
 	return auth.Version(v)
 }
 
-// check verifies a token as a request that begins now would.
+// check verifies a token as a new request does.
 func (w *world) check(text string) (Grant, error) {
 	w.t.Helper()
 	return w.Verify(w.t.Context(), text, w.version())
@@ -113,7 +113,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// want checks what kind of error, or none, a token gets.
+// want checks the kind of error that a token gets, or nil.
 func (w *world) want(text string, kind error) Grant {
 	w.t.Helper()
 	g, err := w.check(text)
@@ -133,19 +133,19 @@ func (w *world) token(id auth.Identity, access ...auth.Access) Signed {
 	return s
 }
 
-// signer is the key that signs now.
+// signer returns the active key.
 func (w *world) signer() *key {
 	w.t.Helper()
-	set, err := w.current(w.t.Context())
+	set, err := w.currentKeys(w.t.Context())
 	w.must(err)
 	return set.signer
 }
 
-// parts are header and claims of a token that a test forges. A value that is a
-// json.RawMessage goes in as it is; nil takes the name out.
+// parts are the members of a header or of claims. A json.RawMessage is used verbatim; nil removes
+// the member.
 type parts map[string]any
 
-// forge signs header and claims that differ from those of a real token with the key of this world.
+// forge returns a token of this world's key whose header and claims are changed by h and c.
 func (w *world) forge(h, c parts) string {
 	w.t.Helper()
 	return w.forgeWith(w.signer().private, h, c)
@@ -157,7 +157,7 @@ func (w *world) forgeWith(private *ecdsa.PrivateKey, h, c parts) string {
 	return w.assemble(change(head, h), change(body, c), func(text string) []byte { return es256(w.t, private, text) })
 }
 
-// model is header and claims of a real token.
+// model returns the header and claims of a real token.
 func (w *world) model() (head, body parts) {
 	w.t.Helper()
 	segments := strings.Split(w.token(alice, pull("team/app")).Text, ".")
@@ -198,7 +198,7 @@ func es256(t testing.TB, private *ecdsa.PrivateKey, text string) []byte {
 	return signature
 }
 
-// change returns p with the names of by replaced.
+// change returns p with the members in by replaced.
 func change(p, by parts) parts {
 	changed := parts{}
 	for _, m := range []parts{p, by} {

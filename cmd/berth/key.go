@@ -30,7 +30,7 @@ type keyJSON struct {
 	Certificate string      `json:"certificate"` // PEM
 }
 
-func keysJSON(keys []token.Key) []keyJSON {
+func keysJSON(keys []token.KeyInfo) []keyJSON {
 	list := make([]keyJSON, 0, len(keys))
 	for _, k := range keys {
 		list = append(list, keyJSON{k.KID, k.State, k.Created.UTC(), k.Active.UTC(), k.Retired.UTC(), k.CertificatePEM()})
@@ -74,7 +74,7 @@ func (c *console) keyRotateCommand() *cobra.Command {
 			return err
 		}
 		// There is one active key after every change, and it comes first.
-		if at := slices.IndexFunc(list, func(k token.Key) bool { return k.State == token.Next }); at >= 0 {
+		if at := slices.IndexFunc(list, func(k token.KeyInfo) bool { return k.State == token.Next }); at >= 0 {
 			return c.say(cmd, keysJSON(list), "key %s is published and signs from %s on; until then %s does", list[at].KID, keyTime(list[at].Active), list[0].KID)
 		}
 		return c.say(cmd, keysJSON(list), "key %s signs from now on", list[0].KID)

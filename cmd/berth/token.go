@@ -44,7 +44,7 @@ func tokenFlags(flags *pflag.FlagSet) {
 }
 
 // newToken returns what tokenFlags say.
-func newToken(flags *pflag.FlagSet) (t account.NewToken, err error) {
+func newToken(flags *pflag.FlagSet) (t account.TokenOptions, err error) {
 	scopes, err := flags.GetStringArray(scopeFlag)
 	if err != nil {
 		return t, err

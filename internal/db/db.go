@@ -1,13 +1,14 @@
-// Package db is the SQL database below the rows of Berth. It knows no table and no engine's SQL.
+// Package db provides the SQL database that holds Berth's rows. It does not depend on any table,
+// nor on the SQL of any engine.
 //
 // A reader sees the last commit and does not wait for writers. A write transaction (DB.Tx) is
-// serializable: it sees all that was committed before it, and when Tx returns nil it survives the
-// loss of power.
+// serializable: it sees everything that was committed before it. When Tx returns nil, the changes
+// survive a power cut.
 //
 // Statements are literal SQL with the placeholders $1, $2, …, written once for all engines. An
-// engine prepares a statement once per connection and keeps it by its text, so the number of texts
-// must be bounded: what varies is an argument. Where engines differ in how many values travel as
-// one argument, DB.Each writes the SQL.
+// engine prepares each statement once per connection and keeps it by its text. So the number of
+// texts must be bounded: everything that varies is an argument. Engines differ in how one argument
+// carries a list of values; DB.ListTable returns the SQL for that.
 //
 // A missing row is reported as fs.ErrNotExist, a full disk as ErrNoSpace.
 package db
@@ -21,29 +22,29 @@ import (
 )
 
 var (
-	// ErrNoSpace reports that the disk of the database is full. Nothing was changed.
+	// ErrNoSpace means that the disk of the database is full. Nothing was changed.
 	ErrNoSpace = errors.New("no space left for the database")
-	// ErrUncertain reports that the connection failed during COMMIT, so that the transaction may or
-	// may not have happened. A later transaction can read what this one wrote to find out.
+	// ErrUncertain means that the connection failed during COMMIT: the transaction may or may not
+	// be committed. A later transaction can find out by reading what this one wrote.
 	ErrUncertain = errors.New("the transaction may or may not have been committed")
-	// ErrClosed reports that the database was closed.
+	// ErrClosed means that the database was closed.
 	ErrClosed = errors.New("the database is closed")
 )
 
-// Engine is one kind of database, which does what DB promises. It is safe for concurrent use. The
-// suite dbtest.Run tests these promises.
+// Engine implements DB for one kind of database. It is safe for concurrent use. The suite
+// dbtest.Run tests what DB guarantees.
 type Engine interface {
-	// Query implements DB.Query, and returns the first n rows only, or all if n is negative.
+	// Query implements DB.Query. It returns at most the first n rows, or all if n is negative.
 	Query(ctx context.Context, query string, args []any, n int) (*Rows, error)
 
 	// Scan implements DB.Scan.
 	Scan(ctx context.Context, query string, args []any, each func(Row) (more bool, err error)) error
 
-	// Tx implements DB.Tx by Run.
+	// Tx implements DB.Tx with RunTx.
 	Tx(ctx context.Context, fn func(tx *Tx) error) error
 
-	// Each implements DB.Each.
-	Each(n int, columns ...string) string
+	// ListTable implements DB.ListTable.
+	ListTable(n int, columns ...string) string
 
 	// Exclusive implements DB.Exclusive.
 	Exclusive() bool
@@ -52,15 +53,15 @@ type Engine interface {
 	Close() error
 }
 
-// Schema is the tables of a program, as an engine needs to know them when it opens a database.
+// Schema describes the tables of a program to an engine that opens a database.
 type Schema struct {
-	// Files has a directory for each engine, by its name, of numbered migrations.
+	// Files has a directory of numbered migrations for each engine, under the engine's name.
 	Files fs.FS
 	// Version is the number of the program's newest migration.
 	Version int
-	// Oldest is a query for one number: the version of the oldest program that may serve the
-	// database. An engine refuses a database that needs a newer program than this one.
-	Oldest string
+	// OldestProgramSQL is a query that returns one number: the Version of the oldest program that
+	// may use the database. An engine refuses a database if that is higher than Version.
+	OldestProgramSQL string
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -69,57 +70,57 @@ type DB struct {
 	collectors []prometheus.Collector
 }
 
-// New returns the database of an engine with the metrics that the engine has.
+// New returns the database of an engine. metrics are the engine's, for Collectors.
 func New(e Engine, metrics ...prometheus.Collector) *DB {
 	return &DB{engine: e, collectors: metrics}
 }
 
-// Query runs a query and reads its rows into memory, so that no connection is held afterwards:
-// a query should ask for a bounded number of rows. When ctx ends while it waits for a connection,
-// Query returns the error of ctx.
+// Query runs a query and reads its rows into memory, so that it holds no connection afterwards. The
+// query should limit the number of its rows. If ctx ends while Query waits for a connection, it
+// returns the error of ctx.
 func (db *DB) Query(ctx context.Context, query string, args ...any) (*Rows, error) {
 	return db.engine.Query(ctx, query, args, -1)
 }
 
-// QueryRow is Query for the first row of a result. Errors are those of Row.Scan.
+// QueryRow is like Query, for the first row of the result. Row.Scan returns the error.
 func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 	return firstRow(db.engine.Query(ctx, query, args, 1))
 }
 
-// Scan runs a query and calls each with one row after the other, until there are no more or each
-// returns false or an error. A row is valid only during the call. The connection is held meanwhile:
-// each must not wait for anything, nor use the database. Scans wait for each other, so that however
-// many there are, queries find a connection. When ctx ends while the scan waits, Scan returns the
-// error of ctx.
+// Scan runs a query and calls each for every row, until there are no more rows or each returns
+// false or an error. A row is valid only during the call. The scan holds a connection: each must
+// not wait for anything, and must not use the database. The number of scans that run at once is
+// limited, so that queries always find a connection; other scans wait. If ctx ends while Scan
+// waits, it returns the error of ctx.
 func (db *DB) Scan(ctx context.Context, query string, args []any, each func(Row) (more bool, err error)) error {
 	return db.engine.Scan(ctx, query, args, each)
 }
 
-// Tx runs fn in a write transaction. It returns nil when the transaction is durable, and otherwise
-// the error of fn, all changes undone. Only after ErrUncertain are they perhaps made.
+// Tx runs fn in a write transaction. It returns nil when the changes are committed and durable.
+// After any other result they are undone, except that after ErrUncertain they may have been
+// committed. If fn returns an error, Tx returns it.
 //
-// fn may run more than once, and in another goroutine than that of the caller, so it must set all
-// that it captured anew. It must not use the DB that it runs in. If it panics, Tx does.
+// fn may run more than once, so each run must set all the variables that it captured. It may run in
+// a goroutine other than the caller's. It must not use the DB. If fn panics, Tx panics.
 //
-// When ctx ends before fn was started, Tx returns its error and fn is never run; afterwards the
-// end of ctx may undo the transaction, but never leaves it half done.
+// If ctx ends before fn starts, fn is not run and Tx returns the error of ctx. If ctx ends later,
+// the transaction may be undone, but never in part.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error { return db.engine.Tx(ctx, fn) }
 
-// Each returns the table of the list that is argument $n of a statement, to be read in a FROM
-// clause under the name list. The argument is a slice. Without columns it is one of strings, and
-// the table has one column, value. With columns it is one of structs, and the table has a column
-// for each name and type that is given, as in "digest text": the field of that name (by its json
-// tag). Types are text, bigint and boolean.
-func (db *DB) Each(n int, columns ...string) string { return db.engine.Each(n, columns...) }
+// ListTable returns the SQL of a table for a FROM clause, named list, whose rows are the elements
+// of argument $n. The argument is a slice. Without columns, it is a slice of strings and the table
+// has one column, value. With columns, it is a slice of structs. Each column is a name and a type,
+// as in "digest text", and holds the field with that name in its json tag. Types are text, bigint
+// and boolean.
+func (db *DB) ListTable(n int, columns ...string) string { return db.engine.ListTable(n, columns...) }
 
-// Exclusive reports whether one process alone may have the database open for writing. Then what
-// was read holds until a transaction of this process changes it, so that it may be kept by the
-// versions of what it was read from.
+// Exclusive reports whether only one server at a time may use the database. If so, data that only
+// servers write stays valid until a transaction of this process changes it, and may be cached.
 func (db *DB) Exclusive() bool { return db.engine.Exclusive() }
 
-// Close waits for the transactions and queries that run or wait, and closes every connection.
-// Later calls return ErrClosed, but for Close, which returns nil.
+// Close waits for running queries and for running and waiting transactions, and closes every
+// connection. Later calls return ErrClosed, except Close, which returns nil.
 func (db *DB) Close() error { return db.engine.Close() }
 
-// Collectors returns the metrics of this database, to be registered once.
+// Collectors returns the metrics of this database. The caller registers them once.
 func (db *DB) Collectors() []prometheus.Collector { return db.collectors }

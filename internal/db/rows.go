@@ -6,16 +6,17 @@ import (
 	"reflect"
 )
 
-// Row is one row of a result, or the error in its place.
+// Row is one row of a result, or an error instead.
 type Row struct {
 	values []any
 	err    error
 }
 
-// NewRow returns a row of these values: each an int64, float64, string, []byte, or nil for NULL.
+// NewRow returns a row of values. Each is an int64, float64, string, []byte, or nil for NULL.
 func NewRow(values []any) Row { return Row{values: values} }
 
-// firstRow makes a row of a result and its error.
+// firstRow returns the first row of a result. Its error is err, or fs.ErrNotExist if the result is
+// empty.
 func firstRow(r *Rows, err error) Row {
 	switch {
 	case err != nil:
@@ -35,17 +36,17 @@ func (r Row) Scan(dest ...any) error {
 	return scan(dest, r.values)
 }
 
-// Rows is a result in memory. It holds no connection, so that it needs no closing, and reading it
-// cannot fail but by Scan.
+// Rows is a result in memory. It holds no connection, so it need not be closed, and only Scan can
+// fail.
 type Rows struct {
 	width   int
-	values  []any // of all rows
+	values  []any // of all rows, one after the other
 	current []any
-	next    int // index in values
+	next    int // index in values of the next row
 }
 
-// NewRows returns a result with so many columns, whose rows follow each other in values. For what
-// a value may be see NewRow.
+// NewRows returns a result with width columns. values holds the rows one after the other; NewRow
+// lists the types of a value.
 func NewRows(width int, values []any) *Rows { return &Rows{width: width, values: values} }
 
 // Next advances to the next row and reports whether there is one.
@@ -74,8 +75,8 @@ func scan(dest []any, values []any) error {
 	return nil
 }
 
-// assign stores a column's value where dest points to. Only conversions that lose nothing are made;
-// NULL goes into pointers, byte slices, any and what has sql.Scanner's method.
+// assign stores the value of a column in *dest. It makes only conversions that lose nothing. dest
+// may point to a pointer, a byte slice or an any, or be an sql.Scanner: only these take NULL.
 func assign(dest any, value any) error {
 	switch v := value.(type) {
 	case string:
@@ -90,7 +91,7 @@ func assign(dest any, value any) error {
 	case []byte:
 		switch d := dest.(type) {
 		case *[]byte:
-			*d = v // the driver made it for us
+			*d = v // the driver allocated it for this row
 			return nil
 		case *string:
 			*d = string(v)
@@ -124,8 +125,8 @@ func assign(dest any, value any) error {
 	return assignKind(dest, value)
 }
 
-// assignKind is assign for types known by their kind alone: int, defined
-// strings and integers, and pointers to what may be NULL.
+// assignKind is assign for types that need reflection: other sizes of integers, floats, defined
+// types, and pointers for columns that may be NULL.
 func assignKind(dest any, value any) error {
 	p := reflect.ValueOf(dest)
 	if p.Kind() != reflect.Pointer || p.IsNil() {

@@ -11,7 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// fakeConn has one row, whose column is the number of its statement, and fails the statement "bad".
+// fakeConn answers each query with one row that holds the number of statements so far. The
+// statement "bad" fails, and the query "none" has no row.
 type fakeConn struct{ asked []string }
 
 var errBad = errors.New("bad statement")
@@ -38,7 +39,7 @@ func TestRun(t *testing.T) {
 	c := &fakeConn{}
 	var kept *Tx
 	var called []int
-	committed, err := Run(c, func(tx *Tx) error {
+	committed, err := RunTx(c, func(tx *Tx) error {
 		kept = tx
 		for i := range 2 {
 			tx.OnCommit(func() { called = append(called, i) })
@@ -74,12 +75,13 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A statement that failed ends the transaction: its error is that of the rest, and of the whole.
+// TestRunFails checks that after a failed statement later ones fail with its error, and so does the
+// transaction.
 func TestRunFails(t *testing.T) {
 	wrong := errors.New("wrong")
 	for _, own := range []error{nil, wrong} {
 		c := &fakeConn{}
-		_, err := Run(c, func(tx *Tx) error {
+		_, err := RunTx(c, func(tx *Tx) error {
 			if n, err := tx.Exec("bad"); n != 7 || err != errBad {
 				t.Errorf("got %d, %v", n, err)
 			}
@@ -100,7 +102,7 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
-// fakeEngine records what it was asked.
+// fakeEngine records its last query.
 type fakeEngine struct {
 	Engine
 	asked string
@@ -111,8 +113,8 @@ func (e *fakeEngine) Query(_ context.Context, query string, args []any, n int) (
 	return NewRows(2, []any{int64(1), nil, int64(2), "b"}), nil
 }
 
-func (e *fakeEngine) Each(n int, columns ...string) string { return fmt.Sprint(n, columns) }
-func (e *fakeEngine) Exclusive() bool                      { return true }
+func (e *fakeEngine) ListTable(n int, columns ...string) string { return fmt.Sprint(n, columns) }
+func (e *fakeEngine) Exclusive() bool                           { return true }
 
 func TestDB(t *testing.T) {
 	e, counter := &fakeEngine{}, prometheus.NewCounter(prometheus.CounterOpts{Name: "n"})
@@ -134,7 +136,7 @@ func TestDB(t *testing.T) {
 	if n != 2 || text == nil || *text != "b" {
 		t.Errorf("the last row is %d, %v", n, text)
 	}
-	if got := d.Each(3, "a text", "b bigint"); got != "3 [a text b bigint]" {
+	if got := d.ListTable(3, "a text", "b bigint"); got != "3 [a text b bigint]" {
 		t.Errorf("each: %s", got)
 	}
 	if !d.Exclusive() || !slices.Equal(d.Collectors(), []prometheus.Collector{counter}) {

@@ -1,11 +1,11 @@
 // Package durable makes directories and files whose names and bytes survive a power cut.
 //
-// A file survives when its bytes were synced and the directory that names it was synced after the
-// name was made; a directory survives when the one above it was synced. Each function says above it
-// which system calls it makes, in their order. None is tried again when a sync failed, because the
-// kernel may have dropped the pages and would report success.
+// A file survives if it was synced, and if its directory was synced after the file got its name. A
+// directory survives if its parent was synced. The comment of each function lists its system calls
+// in order. After a failed sync no function tries again: the kernel may have dropped the pages, and
+// would report success.
 //
-// Windows cannot sync a directory and does not need to: NTFS journals names. There the syncs of
+// Windows cannot sync a directory, and need not: NTFS journals names. There the syncs of
 // directories do nothing.
 package durable
 
@@ -17,11 +17,12 @@ import (
 	"path/filepath"
 )
 
-// MakeDir makes the directory path with mode (before umask), and the parents that are missing.
+// MakeDir creates the directory path and its missing parents with mode (before umask). An existing
+// directory keeps its mode. A file in the place of a directory is an error.
 //
-// It syncs the parent of each directory that it makes, and that of the lowest one that exists: its
-// maker may have died before it did so. A parent that this process may not read was not made by it
-// and is left alone. A directory that exists keeps its mode. A file in the way is an error.
+// It syncs the parent of each directory that it creates. It also syncs the parent of the lowest
+// directory that exists, because the process that created that one may have died before the sync.
+// If this process may not read that parent, it did not create the directory, and skips the sync.
 //
 //	stat(path)
 //	... the same for the parent, if path does not exist
@@ -55,8 +56,8 @@ func MakeDir(path string, mode fs.FileMode) error {
 	return SyncDir(parent) // durable: made directory
 }
 
-// MakeDirsIn makes directories with mode (before umask) in parent, which exists, and syncs parent
-// once for all. Those that exist stay as they are.
+// MakeDirsIn creates directories with mode (before umask) in the existing directory parent, and
+// syncs parent once. Existing directories keep their mode.
 //
 //	mkdir(parent/name), for each name
 //	open(parent)
@@ -71,9 +72,9 @@ func MakeDirsIn(parent string, names iter.Seq[string], mode fs.FileMode) error {
 	return SyncDir(parent) // durable: all directories
 }
 
-// PublishNew syncs the finished file temp and gives it the name file, in the same directory. A file
-// that has the name already is not replaced: the error is fs.ErrExist. With an error temp may or
-// may not be there, and file may have been made.
+// PublishNew syncs the complete file temp and gives it the name file, in the same directory. An
+// existing file of that name is not replaced: the error is fs.ErrExist. After an error temp may or
+// may not exist, and file may exist.
 //
 //	open(temp)
 //	fsync(temp)
@@ -84,7 +85,8 @@ func MakeDirsIn(parent string, names iter.Seq[string], mode fs.FileMode) error {
 //	fsync(directory)
 //	close(directory)
 //
-// Where the file system has no links, rename(temp, file) stands for link and unlink, and replaces.
+// On a file system without hard links, rename(temp, file) takes the place of link and unlink. Then
+// an existing file is replaced.
 func PublishNew(temp, file string) error {
 	if err := syncFile(temp); err != nil { // durable: published file
 		return err
@@ -95,7 +97,7 @@ func PublishNew(temp, file string) error {
 	return SyncDir(filepath.Dir(file)) // durable: published name
 }
 
-// linkOrRename gives temp the name file, unless another file has it.
+// linkOrRename gives temp the name file.
 func linkOrRename(temp, file string) error {
 	err := os.Link(temp, file)
 	switch {
@@ -122,7 +124,7 @@ func SyncDir(path string) error {
 
 // syncFile makes the bytes of the file path durable.
 func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) // Windows syncs only what may be written
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // for writing, as a sync on Windows needs
 	if err != nil {
 		return err
 	}

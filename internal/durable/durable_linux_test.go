@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A parent that cannot be read was not made by this process, and its sync is left out.
+// TestMakeDirBelowAnUnreadableParent checks that MakeDir skips the sync of a parent that the
+// process may not read, unless it has created a directory there.
 func TestMakeDirBelowAnUnreadableParent(t *testing.T) {
 	top := t.TempDir()
 	parent := filepath.Join(top, "parent")
@@ -32,7 +33,8 @@ func TestMakeDirBelowAnUnreadableParent(t *testing.T) {
 	}
 }
 
-// asOrdinaryUser makes the rest of the test touch files as a user who is not root and owns these.
+// asOrdinaryUser makes the rest of the test access files as a user other than root. That user owns
+// the paths in own.
 func asOrdinaryUser(t *testing.T, own ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -44,7 +46,7 @@ func asOrdinaryUser(t *testing.T, own ...string) {
 			t.Fatal(err)
 		}
 	}
-	runtime.LockOSThread() // the user is the thread's
+	runtime.LockOSThread() // setfsuid changes only this thread
 	if _, err := unix.SetfsuidRetUid(user); err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func TestPublishNew(t *testing.T) {
 		t.Errorf("over another file: %v", err)
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "first" {
-		t.Errorf("%q, %v, want what was there", text, err)
+		t.Errorf("%q, %v, want the first text", text, err)
 	}
 	if err := PublishNew(filepath.Join(dir, "none"), filepath.Join(dir, "other")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a file: %v", err)

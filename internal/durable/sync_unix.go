@@ -4,9 +4,9 @@ package durable
 
 import "os"
 
-// SyncOpenDir makes the names in an open directory durable. An error of writing them back is
-// reported once to each descriptor that was open at the time, so open one before the change, for
-// each change.
+// SyncOpenDir makes the names in an open directory durable. The kernel reports a failed write of
+// the directory once to each descriptor that is open at the time. So open a new descriptor for each
+// change, before the change.
 //
 //	fsync(dir)
 //

@@ -1,23 +1,23 @@
-// Package bucket is the contract of the stores that keep the registry's bytes: objects that are
-// written once, read, and deleted, under keys that are never used again. Store is the contract,
-// [github.com/berth-registry/berth/storage/bucket/dir] keeps it on a directory and
-// [github.com/berth-registry/berth/storage/bucket/cloud] on gocloud. The suite of
-// storage/bucket/buckettest tests it.
+// Package bucket defines the interface of the stores that hold the registry's bytes. Objects are
+// written once, read, and deleted, and keys are never reused. Package
+// [github.com/berth-registry/berth/storage/bucket/dir] implements Store in a directory, and
+// [github.com/berth-registry/berth/storage/bucket/cloud] on gocloud. The suite in
+// storage/bucket/buckettest tests implementations.
 //
-// What a Store guarantees:
+// A Store guarantees:
 //
-//   - When Put returned without an error, the object is whole and survives a power cut. The same
-//     holds for what Delete removed.
-//   - An object must not be read before its Put returned: until then a part of it may be there. A
-//     reader that fails, a context that ends, a full disk or an error of the disk leave nothing
-//     under the key. A process that dies may leave a part, so the caller of Put records the key
-//     before, and deletes what is recorded and was not acknowledged.
-//   - A Put that fails may nevertheless have happened. So the key of a failed Put is deleted too.
-//   - Memory follows neither the size of a body nor, beyond 32 KiB for each, the number of Puts:
-//     large buffers are lent from Options.Buffers, to bodies that come fast.
+//   - When Put has returned nil, the object is complete and survives a power cut. When Delete has
+//     returned nil, the removal survives a power cut.
+//   - Before Put returns, an incomplete object may be under the key, so it must not be read. If src
+//     fails, ctx ends, or the disk is full or fails, Put removes it. If the process dies, it stays.
+//     So the caller records the key before Put, and deletes the recorded keys whose Put did not
+//     succeed.
+//   - A Put that returns an error may have happened, so the caller deletes its key too.
+//   - The memory for buffers does not depend on the size of the bodies. Each Put has 32 KiB. Large
+//     buffers are lent to fast bodies, within Options.Buffers.
 //
-// What every store needs stands here too: the shapes of keys and URLs, the buffers of a Put, and
-// wrappers that leave space free and that measure.
+// The package also has what all stores share: the forms of keys and URLs, the buffers of Put, and
+// wrappers that keep space free and that record metrics.
 package bucket
 
 import (
@@ -27,62 +27,60 @@ import (
 	"iter"
 )
 
-// ErrNoSpace is the error of a Put to a disk that is full or has less free space than LimitSpace
-// leaves, or of a quota that is used up.
+// ErrNoSpace means that the disk is full, that a quota is used up, or that less space is free than
+// LimitSpace requires.
 var ErrNoSpace = errors.New("no space left for uploads")
 
-// Store is a bucket. Its methods may be called from several goroutines.
+// Store is a bucket. It is safe for concurrent use.
 type Store interface {
-	// Put writes what src has, until io.EOF, to key, and gives every byte in order to sum as well
-	// (of large bodies from a second goroutine, which has ended when Put returns). n is the number
-	// of bytes that src gave and sum got, also when Put fails.
+	// Put writes src, until io.EOF, to the object with the key. It also writes the same bytes in
+	// order to sum. For large bodies a second goroutine does that; it has ended when Put returns. n
+	// is the number of bytes that were read from src and written to sum, also after an error.
 	//
-	// Without an error the object is there and durable. With one it is not there, except that it
-	// may be when the last step failed. The key must be new: what a Put to one that exists does is
-	// not defined. Errors:
-	//   - ErrNoSpace for a full disk, also in mid-body
-	//   - ErrKey for a key of another shape
-	//   - the error of src, or of ctx when that ended: ctx is looked at between two reads of src,
-	//     and cannot cut a read short
+	// When Put returns nil, the object exists and is durable. After an error it does not exist,
+	// except that it may if the last step failed. The key must be new: a Put to an existing key has
+	// no defined result. Errors:
+	//   - ErrNoSpace if the disk is full, also in the middle of a body
+	//   - ErrKey if the key is malformed
+	//   - the error of src
+	//   - the error of ctx; it is checked between reads of src, and does not interrupt a read
 	//   - fs.ErrClosed after Close
-	//   - others are those of the disk
+	//   - other errors of the disk
 	Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error)
 
-	// CheckSpace returns the error with which Put would refuse an object now for want of space, as
-	// far as that is known before the first byte: a full disk may show itself only to Put.
-	// Errors: ErrNoSpace, and those of looking at the file system.
+	// CheckSpace returns nil if there seems to be enough space for a Put. A full disk may show only
+	// in Put.
+	// Errors: ErrNoSpace, and those of measuring the free space.
 	CheckSpace() error
 
-	// Get opens the object of that key for reading; the caller closes it. An object that is deleted
-	// meanwhile stays readable to the end. Errors:
-	//   - fs.ErrNotExist when there is none
-	//   - ErrKey for a key of another shape
+	// Get opens an object for reading; the caller closes it. An object that is deleted while it is
+	// open stays readable. Errors:
+	//   - fs.ErrNotExist if there is no such object
+	//   - ErrKey if the key is malformed
 	//   - fs.ErrClosed after Close
 	Get(ctx context.Context, key string) (io.ReadSeekCloser, error)
 
-	// Delete removes the objects of those keys, durably: after a power cut they are still gone. A
-	// key without an object is no error. With an error some may be gone and others not, and some
-	// may come back with the next power cut: it is safe, and needed, to call Delete again with the
-	// same keys. One key's error does not keep the others from being removed.
+	// Delete removes objects durably. A missing object is not an error. An error for one key does
+	// not stop the removal of the others. After an error any of the objects may be gone, and may be
+	// there again after a power cut: the caller must call Delete with the same keys again.
 	Delete(ctx context.Context, keys ...string) error
 
-	// Keys yields every key in byte order, for checks of the whole bucket: it costs as much as the
-	// bucket is large. An error ends it. Objects that come or go meanwhile, or are being written,
-	// may or may not be among them.
+	// Keys yields all keys in byte order. It is for checks of the whole bucket, because its cost
+	// grows with the number of objects. An error ends the sequence. Objects that are written or
+	// deleted at the same time may or may not be included.
 	Keys(ctx context.Context) iter.Seq2[string, error]
 
-	// Close makes later calls fail with fs.ErrClosed. Objects that are being read stay readable; a
-	// Put that is running may finish.
+	// Close makes later calls fail with fs.ErrClosed. Open objects stay readable, and a running Put
+	// may complete.
 	Close() error
 }
 
 // Options are the settings of a Store. The zero value works.
 type Options struct {
-	// BufferSize is the size in bytes of the large buffers of a Put, 0 for 256 KiB. Bodies over 32
-	// KiB use one, bodies over BufferSize two, as long as they come fast.
+	// BufferSize is the size of a large buffer in bytes; 0 means 256 KiB. A fast body larger than
+	// 32 KiB uses one, and one larger than BufferSize uses two.
 	BufferSize int
-	// Buffers bounds the memory for buffers, in bytes, 0 for 36 MiB: a Put is lent a large one only
-	// while those of all Puts, the small ones included, stay within it. Otherwise it goes on with
-	// the 32 KiB that it always has.
+	// Buffers limits the memory for the small and large buffers of all Puts, in bytes; 0 means 36
+	// MiB. A Put that would exceed it gets no large buffer, and goes on with its 32 KiB.
 	Buffers int64
 }

@@ -11,21 +11,21 @@ import (
 
 const (
 	defaultBuffer = 256 << 10
-	// So that 64 bodies at once have all that they can use.
+	// Enough for the small buffer and two large ones of 64 bodies at once.
 	defaultBuffers = 36 << 20
-	// Most bodies of a small push (configs, manifests' blobs) fit into the first buffer, which is
-	// smaller so that many of them at once cost little.
+	// The first buffer is small, so that many small bodies at once cost little memory. Most bodies
+	// of a small push fit into it.
 	firstBuffer = 32 << 10
 )
 
-// Buffers lends the buffers of a store's Puts. Its methods may be called from several goroutines.
+// Buffers lends buffers to the Puts of a store. It is safe for concurrent use.
 type Buffers struct {
-	size         int       // of a large one
+	size         int       // of a large buffer
 	first, large sync.Pool // of *[]byte
-	budget       budget    // of those that are in use
+	budget       budget    // for the buffers in use
 }
 
-// NewBuffers returns the buffers of a store with these options.
+// NewBuffers returns the Buffers of a store with options o.
 func NewBuffers(o Options) *Buffers {
 	if o.BufferSize <= 0 {
 		o.BufferSize = defaultBuffer
@@ -40,15 +40,15 @@ func NewBuffers(o Options) *Buffers {
 	return b
 }
 
-// Copy gives what src has, until io.EOF, to sum and to write, in order, and returns how many bytes
-// src gave and sum got, also when it fails. It never writes what came with an error of src. Both
-// are given the same bytes at the same time by two goroutines where a body is large and comes fast;
-// none is left when Copy returns. The errors are those of src, sum and write, and of ctx when that
-// ended, which is looked at between two reads of src.
+// Copy copies src, until io.EOF, to both sum and write. It returns the number of bytes that were
+// read from src and written to sum, also after an error. Bytes that src returned together with an
+// error are not passed to write. For a large and fast body, a second goroutine writes to sum; it
+// has ended when Copy returns. The errors are those of src, sum and write, and of ctx, which is
+// checked between reads of src.
 //
-// It has a small buffer for as long as it lasts, and large ones while the body comes fast and the
-// budget has some: it never waits for them. A client that stops sending holds them for no longer
-// than its Read lasts.
+// Copy has a small buffer all the time, and large ones while the body is fast and the budget allows
+// it. It never waits for a buffer. A client that stops sending keeps the large ones only until its
+// Read returns.
 func (b *Buffers) Copy(
 	ctx context.Context, src io.Reader, sum io.Writer, write func([]byte) error,
 ) (n int64, err error) {
@@ -57,26 +57,26 @@ func (b *Buffers) Copy(
 	return s.n, err
 }
 
-// stream is the way of one body from its reader to the object and to the hash.
+// stream is one body: its source, and the hash and the object that it is copied to.
 type stream struct {
 	src   io.Reader
 	sum   io.Writer
 	write func(p []byte) error
 
-	n int64 // bytes given to sum
+	n int64 // bytes written to sum
 }
 
-// fillTime is how long a body may take to fill its buffer, to be given large ones and to keep them.
-// Slower ones gain nothing from them.
+// fillTime is the time in which a fast body fills a buffer. Slower bodies get no large buffers, and
+// would not gain from them.
 const fillTime = time.Second
 
-// budget bounds the bytes of the buffers that Puts hold.
+// budget limits the bytes of the buffers in use.
 type budget struct {
 	max  int64
 	used atomic.Int64
 }
 
-// take reserves n bytes and reports whether there were so many.
+// take takes n bytes and reports whether the budget allows it.
 func (b *budget) take(n int) bool {
 	if b.used.Add(int64(n)) <= b.max {
 		return true
@@ -85,18 +85,18 @@ func (b *budget) take(n int) bool {
 	return false
 }
 
-// release gives back n bytes.
+// release returns n bytes.
 func (b *budget) release(n int) { b.used.Add(-int64(n)) }
 
-// copy passes the whole body on.
+// copy copies the whole body.
 func (b *Buffers) copy(ctx context.Context, s *stream) error {
 	buf := b.first.Get().(*[]byte)
 	defer b.first.Put(buf)
-	b.budget.used.Add(int64(len(*buf))) // there or not
+	b.budget.used.Add(int64(len(*buf))) // even if that exceeds the budget
 	defer b.budget.release(len(*buf))
 	for {
 		p, slow, end := s.fill(ctx, *buf, true)
-		if err := s.pass(p, end); err != nil || end != nil {
+		if err := s.hashAndWrite(p, end); err != nil || end != nil {
 			return err
 		}
 		if slow {
@@ -108,9 +108,9 @@ func (b *Buffers) copy(ctx context.Context, s *stream) error {
 	}
 }
 
-// copyLarge passes the body on through large buffers, and reports whether it has ended. If not, it
-// has become slow, or the budget is used up. What ends in the first one is hashed and written one
-// after the other: a second goroutine would cost more than it gains.
+// copyLarge copies the body through large buffers and reports whether it has ended. If not, the
+// body has become slow, or the budget is used up. If the body ends in the first large buffer, no
+// second goroutine is started: it would cost more than it gains.
 func (b *Buffers) copyLarge(ctx context.Context, s *stream) (done bool, err error) {
 	one := b.takeLarge()
 	if one == nil {
@@ -119,17 +119,17 @@ func (b *Buffers) copyLarge(ctx context.Context, s *stream) (done bool, err erro
 	defer b.releaseLarge(one)
 	p, slow, end := s.fill(ctx, *one, false)
 	if slow || end != nil {
-		return end != nil, s.pass(p, end)
+		return end != nil, s.hashAndWrite(p, end)
 	}
 	two := b.takeLarge()
 	if two == nil {
-		return false, s.pass(p, nil)
+		return false, s.hashAndWrite(p, nil)
 	}
 	defer b.releaseLarge(two)
 	return s.overlap(ctx, *one, *two)
 }
 
-// takeLarge returns a large buffer, or nil if the budget has none.
+// takeLarge returns a large buffer, or nil if the budget does not allow one.
 func (b *Buffers) takeLarge() *[]byte {
 	if !b.budget.take(b.size) {
 		return nil
@@ -142,8 +142,8 @@ func (b *Buffers) releaseLarge(buf *[]byte) {
 	b.budget.release(b.size)
 }
 
-// fill reads until buf is full or, unless whole, the body turns out to be slow. The error is that
-// of src, io.EOF included, or of ctx; it comes with the bytes read before it.
+// fill reads src until buf is full. Unless whole is set, it also stops when the body is slow. end
+// is the error of src, which may be io.EOF, or of ctx; p holds the bytes that were read before it.
 func (s *stream) fill(ctx context.Context, buf []byte, whole bool) (p []byte, slow bool, end error) {
 	start := time.Now()
 	n, empty := 0, 0
@@ -166,17 +166,18 @@ func (s *stream) fill(ctx context.Context, buf []byte, whole bool) (p []byte, sl
 	return buf[:n], slow, nil
 }
 
-// pass hashes and writes p, after which src ended with end, or goes on if that is nil.
-func (s *stream) pass(p []byte, end error) error {
+// hashAndWrite hashes and writes p. end is the error that src returned after p, or nil.
+func (s *stream) hashAndWrite(p []byte, end error) error {
 	s.n += int64(len(p))
 	if _, err := s.sum.Write(p); err != nil {
 		return sumError(err)
 	}
-	return s.put(p, end)
+	return s.writeUnlessFailed(p, end)
 }
 
-// put writes p, unless src failed after it, in which case the object will be discarded.
-func (s *stream) put(p []byte, end error) error {
+// writeUnlessFailed writes p, unless src failed after it: then the object is discarded anyway. It
+// returns that error.
+func (s *stream) writeUnlessFailed(p []byte, end error) error {
 	if end != nil && end != io.EOF {
 		return end
 	}
@@ -186,18 +187,18 @@ func (s *stream) put(p []byte, end error) error {
 	return s.write(p)
 }
 
-// overlap passes on the full buffer one and the rest of src, and reports whether src has ended; if
-// not, it has become slow. While a buffer is hashed by a second goroutine, this one writes it and
-// reads the other, so that a body takes as long as the slower of the two, not as both.
+// overlap copies the full buffer one and the rest of src, and reports whether src has ended; if
+// not, it has become slow. While a second goroutine hashes one buffer, this one writes it and fills
+// the other. So a body takes the longer of the two times, not their sum.
 func (s *stream) overlap(ctx context.Context, one, two []byte) (done bool, err error) {
 	h := startHasher(s.sum)
-	defer h.stop() // before the buffers go back to the pool
+	defer h.stop() // before the buffers are released
 	p, next := one, two
 	var end error
 	for {
 		s.n += int64(len(p))
 		h.work <- p
-		err := s.put(p, end)
+		err := s.writeUnlessFailed(p, end)
 		var (
 			q    []byte
 			slow bool
@@ -213,16 +214,16 @@ func (s *stream) overlap(ctx context.Context, one, two []byte) (done bool, err e
 			return true, err
 		}
 		if slow {
-			return qEnd != nil, s.pass(q, qEnd)
+			return qEnd != nil, s.hashAndWrite(q, qEnd)
 		}
 		p, next, end = q, p[:cap(p)], qEnd
 	}
 }
 
-// hasher is a goroutine that hashes, one buffer at a time.
+// hasher is a goroutine that hashes one buffer at a time.
 type hasher struct {
 	work chan []byte
-	done chan error // one for each buffer; closed when the goroutine ends
+	done chan error // receives one result for each buffer; closed when the goroutine ends
 }
 
 func startHasher(sum io.Writer) hasher {
@@ -237,7 +238,7 @@ func startHasher(sum io.Writer) hasher {
 	return h
 }
 
-// stop waits until the goroutine has ended.
+// stop ends the goroutine and waits for it.
 func (h hasher) stop() {
 	close(h.work)
 	for range h.done {

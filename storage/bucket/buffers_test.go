@@ -12,22 +12,21 @@ import (
 	"time"
 )
 
-// paced is a body that comes in pieces, each after a pause.
-type paced struct {
+// pacedReader is a body whose pieces arrive each after a pause.
+type pacedReader struct {
 	t      *testing.T
 	bytes  *bytes.Reader
 	pieces []piece
 }
 
-// piece is so many bytes, what the bucket's buffers in use are to be while they are waited for, and
-// for how long.
+// piece is a part of the body of a pacedReader.
 type piece struct {
 	bytes int
-	pause time.Duration
-	used  func() // nil for no look
+	pause time.Duration // before the first byte
+	used  func()        // if not nil, called before the pause to check the buffers in use
 }
 
-func (p *paced) Read(buf []byte) (int, error) {
+func (p *pacedReader) Read(buf []byte) (int, error) {
 	if len(p.pieces) == 0 {
 		return 0, io.EOF
 	}
@@ -45,8 +44,8 @@ func (p *paced) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// TestD9SlowBodies: a body has large buffers only while it comes fast, and loses nothing by their
-// change.
+// TestD9SlowBodies checks that a body has large buffers only while it is fast, and that no byte is
+// lost when the buffers change.
 func TestD9SlowBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBuffers(Options{})
@@ -59,13 +58,13 @@ func TestD9SlowBodies(t *testing.T) {
 			}
 		}
 		const first, both = firstBuffer, firstBuffer + 2*defaultBuffer
-		src := &paced{t: t, pieces: []piece{
+		src := &pacedReader{t: t, pieces: []piece{
 			{bytes: firstBuffer, used: used(first)},
 			{bytes: 3*defaultBuffer + 1000, used: used(first + defaultBuffer)},
-			{bytes: 1, pause: time.Minute, used: used(both)},  // nobody knew that it would be late
-			{bytes: 1, pause: time.Minute, used: used(first)}, // but now they do
+			{bytes: 1, pause: time.Minute, used: used(both)},  // found to be slow
+			{bytes: 1, pause: time.Minute, used: used(first)}, // known to be slow
 			{bytes: firstBuffer - 1, pause: time.Minute, used: used(first)},
-			{bytes: firstBuffer, used: used(first)}, // the one before was slow
+			{bytes: firstBuffer, used: used(first)}, // after a slow piece
 			{bytes: 2 * defaultBuffer, used: used(first + defaultBuffer)},
 			{bytes: 10, used: used(both)},
 			{bytes: 10, pause: fillTime + 1, used: used(both)},
@@ -87,8 +86,8 @@ func TestD9SlowBodies(t *testing.T) {
 	})
 }
 
-// TestD9BuffersAreBounded: the large buffers of all Puts stay within the budget, and those that
-// find nothing left go on without.
+// TestD9BuffersAreBounded checks that the large buffers of all Puts stay within the budget, and
+// that a Put without a large buffer still completes.
 func TestD9BuffersAreBounded(t *testing.T) {
 	const puts, most = 40, 2 << 20
 	b := NewBuffers(Options{Buffers: most})
@@ -97,7 +96,7 @@ func TestD9BuffersAreBounded(t *testing.T) {
 	release := make(chan struct{})
 	arrived.Add(puts)
 	for range puts {
-		// The first MiB comes at once, the rest when all have that.
+		// The first MiB arrives at once, the rest after all bodies have read that.
 		src := io.MultiReader(bytes.NewReader(content[:1<<20]), readerFunc(func([]byte) (int, error) {
 			arrived.Done()
 			<-release
@@ -126,8 +125,8 @@ func TestD9BuffersAreBounded(t *testing.T) {
 	}
 }
 
-// Each write of a large body goes on while its bytes are still being hashed: here the hash waits
-// for the write.
+// TestHashingOverlapsWriting checks that a large body is written while it is being hashed: here the
+// hash waits for the write.
 func TestHashingOverlapsWriting(t *testing.T) {
 	wrote := make(chan struct{}, 100)
 	chunk := 0
@@ -161,7 +160,7 @@ func body(n int) []byte {
 	return p
 }
 
-// appendTo returns a Put's way to its object.
+// appendTo returns a write function for Copy that appends to b.
 func appendTo(b *bytes.Buffer) func([]byte) error {
 	return func(p []byte) error { _, err := b.Write(p); return err }
 }

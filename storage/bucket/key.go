@@ -7,23 +7,22 @@ import (
 	"strings"
 )
 
-// Marker is the key of the object that says whose bucket this is.
+// Marker is the key of the marker, the object that ties the bucket to its database.
 const Marker = "berth.json"
 
-// ContentDir is where all other objects are, in 256 directories, content/00 to content/ff.
+// ContentDir is the directory of all other objects. It has 256 subdirectories, 00 to ff.
 const ContentDir = "content"
 
-// ErrKey says that a key has neither of the two shapes that this package takes. It is a mistake of
-// the caller.
+// ErrKey means that a key is malformed, which is a mistake of the caller.
 var ErrKey = errors.New("not a key of this bucket")
 
-// maxName is the longest last element of a key, in bytes. Temporary files have 21 more, and file
-// systems end at 255.
+// maxName is the maximum length of the last element of a key, in bytes. A temporary name has 21
+// bytes more, and the limit of file systems is 255.
 const maxName = 200
 
-// CheckKey returns ErrKey unless key is content/<2 hex>/<id>-<n> or berth.json, where the id is of
-// letters, digits, "_" and "-". So no key leaves the bucket's directory, is taken for a temporary
-// file, or needs escaping in a file's name.
+// CheckKey returns nil if key is "berth.json" or has the form content/<2 hex>/<id>-<n>, where the
+// id has letters, digits, "_" and "-". Otherwise it returns ErrKey. So no key leaves the directory
+// of the bucket, is taken for a temporary file, or needs escaping in the name of a file.
 func CheckKey(key string) error {
 	if key == Marker {
 		return nil
@@ -64,8 +63,8 @@ func isHex(s string) bool {
 	return s != ""
 }
 
-// Directories yields the directories that can hold keys, in byte order of the keys: "." and those
-// of ContentDirs.
+// Directories yields the directories that can hold keys, in byte order of the keys: first ".", then
+// the subdirectories of ContentDir.
 func Directories() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if !yield(".") {
@@ -79,7 +78,7 @@ func Directories() iter.Seq[string] {
 	}
 }
 
-// ContentDirs yields the names of the directories in ContentDir, in byte order.
+// ContentDirs yields the names of the subdirectories of ContentDir, in byte order.
 func ContentDirs() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range 256 {
@@ -90,8 +89,9 @@ func ContentDirs() iter.Seq[string] {
 	}
 }
 
-// KeysOf yields the keys that list returns for each of Directories, in their order, until an error.
-func KeysOf(list func(dir string) ([]string, error)) iter.Seq2[string, error] {
+// WalkKeys calls list for each of Directories and yields the keys that it returns. An error ends
+// the sequence.
+func WalkKeys(list func(dir string) ([]string, error)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for dir := range Directories() {
 			keys, err := list(dir)

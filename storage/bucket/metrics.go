@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Instrumented is a Store that measures another one.
+// Instrumented is a Store that records metrics of another one.
 type Instrumented struct {
 	Store
 	seconds *prometheus.HistogramVec
@@ -18,15 +18,15 @@ type Instrumented struct {
 	put, get, del outcomes
 }
 
-// outcomes are the histograms of one operation, looked up once.
+// outcomes are the histograms of one operation.
 type outcomes struct {
 	ok      prometheus.Observer
-	failed  prometheus.Observer // by the bucket
-	aborted prometheus.Observer // by the caller: its reader failed, or its context ended
+	failed  prometheus.Observer // the bucket failed
+	aborted prometheus.Observer // the caller's reader failed, or its context ended
 }
 
-// Instrument returns s with metrics of its operations. Calls with a wrong key, with a context that
-// has ended, or after Close are not counted.
+// Instrument returns s with metrics of its operations. Calls with a malformed key, with an ended
+// context, or after Close are not counted.
 func Instrument(s Store) *Instrumented {
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "berth_bucket_operation_seconds",
@@ -44,7 +44,7 @@ func Instrument(s Store) *Instrumented {
 	return &Instrumented{Store: s, seconds: seconds, put: of("put"), get: of("get"), del: of("delete")}
 }
 
-// Collectors returns the metrics, to be registered once.
+// Collectors returns the metrics. The caller registers them once.
 func (m *Instrumented) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.seconds}
 }
@@ -65,14 +65,14 @@ func (m *Instrumented) Put(ctx context.Context, key string, src io.Reader, sum i
 	return n, err
 }
 
-// timedReader notes how long its source took, and whether it failed.
+// timedReader records how long the reads of src took, and whether the last one failed.
 type timedReader struct {
 	src    io.Reader
 	waited time.Duration
 	failed bool
 }
 
-// Read reads and takes the time.
+// Read implements io.Reader.
 func (r *timedReader) Read(p []byte) (int, error) {
 	start := time.Now()
 	n, err := r.src.Read(p)
@@ -107,7 +107,7 @@ func (m *Instrumented) Delete(ctx context.Context, keys ...string) error {
 	return err
 }
 
-// observe counts an operation of the store's own doing.
+// observe records an operation that was not aborted, unless its key is malformed or s is closed.
 func (o outcomes) observe(d time.Duration, err error) {
 	switch {
 	case err == nil:

@@ -10,56 +10,56 @@ import (
 )
 
 const (
-	// spaceInterval is how many bytes of a body are taken at once from what may be written.
-	spaceInterval = 1 << 20
-	// spaceAge is how long a look at the free space holds: others write to the file system too.
-	spaceAge = 100 * time.Millisecond
-	// bytesPerInode is how many bytes of min_free stand for one inode: as many as mkfs.ext4 gives
-	// each.
+	// takeInterval is the number of bytes of a body after which they are taken from a spaceLimit.
+	takeInterval = 1 << 20
+	// maxSpaceAge is how long a measurement is used, since others write to the file system too.
+	maxSpaceAge = 100 * time.Millisecond
+	// bytesPerInode is the number of bytes of min_free that require one free inode. mkfs.ext4 has
+	// the same ratio.
 	bytesPerInode = 16 << 10
 )
 
-// LimitSpace returns s with a Put that fails with ErrNoSpace, before and during a body, when fewer
-// than minFree bytes are free on the file system of one of the paths. Of inodes, where a file
-// system counts them, one for each 16 KiB of minFree must stay free, or 5 % if that is less. 0
-// turns the checks off.
+// LimitSpace returns s with a Put that fails with ErrNoSpace, before or during a body, when fewer
+// than minFree bytes are free on the file system of any of the paths. If a file system counts
+// inodes, one for each 16 KiB of minFree must be free too, or 5 % of all if that is less. If
+// minFree is 0, LimitSpace returns s.
 //
-// The file systems are looked at when the last look is 100 ms old, or when what it found has been
-// written since: what others take within 100 ms is not seen.
+// The free space is measured again after 100 ms, or when the space that was found has been written.
+// So what other programs write within 100 ms is not noticed.
 func LimitSpace(s Store, minFree int64, paths ...string) Store {
 	if minFree <= 0 {
 		return s
 	}
-	return &limited{s, &space{minFree: minFree, paths: paths, look: freeRoom}}
+	return &limitedStore{s, &spaceLimit{minFree: minFree, paths: paths, measure: readFreeSpace}}
 }
 
-// limited is a Store with a limit on its space.
-type limited struct {
+// limitedStore is the Store that LimitSpace returns.
+type limitedStore struct {
 	Store
-	space *space
+	space *spaceLimit
 }
 
 // CheckSpace implements [Store].
-func (l *limited) CheckSpace() error { return l.space.take(0, 0) }
+func (l *limitedStore) CheckSpace() error { return l.space.take(0, 0) }
 
 // Put implements [Store].
-func (l *limited) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
+func (l *limitedStore) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
 	if err := l.space.take(0, 1); err != nil {
 		return 0, fmt.Errorf("bucket: put %s: %w", key, err)
 	}
 	return l.Store.Put(ctx, key, &limitedReader{src: src, space: l.space}, sum)
 }
 
-// limitedReader is a body that fails where the space ends.
+// limitedReader is a body that fails when too little space is left.
 type limitedReader struct {
 	src   io.Reader
-	space *space
-	n     int64 // bytes that were read and not taken yet
+	space *spaceLimit
+	n     int64 // bytes that were read and not yet taken from space
 }
 
-// Read reads unless too little space is left for what was read before.
+// Read fails if too little space is left for the bytes that were read before.
 func (r *limitedReader) Read(p []byte) (int, error) {
-	if r.n > spaceInterval {
+	if r.n > takeInterval {
 		if err := r.space.take(r.n, 0); err != nil {
 			return 0, err
 		}
@@ -67,40 +67,41 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.src.Read(p)
 	if r.n += int64(n); err != nil {
-		r.space.took(r.n)
+		r.space.subtract(r.n)
 		r.n = 0
 	}
 	return n, err
 }
 
-// room is what an ordinary user may still take of a file system.
-type room struct {
-	bytes  int64
-	inodes int64
-	all    int64 // inodes, free or not; 0 where they are not counted
+// freeSpace is the space on a file system that is free for an ordinary user.
+type freeSpace struct {
+	bytes     int64
+	inodes    int64
+	allInodes int64 // free and used; 0 if the file system does not count inodes
 }
 
-// space is what may be written to file systems.
-type space struct {
+// spaceLimit keeps count of the bytes and inodes that may be written until the next measurement.
+type spaceLimit struct {
 	minFree int64
 	paths   []string
-	look    func(path string) (room, error)
+	measure func(path string) (freeSpace, error)
 
-	mu            sync.Mutex // guards what follows
-	looked        time.Time  // zero when the last look found too little
-	bytes, inodes int64      // what may be taken until the next look
+	mu            sync.Mutex // guards the fields below
+	measured      time.Time  // zero if the last measurement failed or found too little
+	bytes, inodes int64      // left until the next measurement
 }
 
-// take takes bytes and inodes of what may be written. Errors: ErrNoSpace, those of looking.
+// take takes bytes and inodes from the space that is left, and measures it again if needed.
+// Errors: ErrNoSpace; those of measure.
 //
-// The others wait while one looks, which is at most ten times a second as long as there is much
-// space. If they did not, what they take meanwhile would have to be counted, although the look may
-// have seen it.
-func (s *space) take(bytes, inodes int64) error {
+// The lock is held during a measurement. Otherwise what another goroutine takes meanwhile would
+// have to be subtracted from the result, which may include it already. With enough space there are
+// at most ten measurements a second.
+func (s *spaceLimit) take(bytes, inodes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bytes < bytes || s.inodes < inodes || s.looked.IsZero() || time.Since(s.looked) >= spaceAge {
-		if err := s.lookAtAll(); err != nil {
+	if s.bytes < bytes || s.inodes < inodes || s.measured.IsZero() || time.Since(s.measured) >= maxSpaceAge {
+		if err := s.measureAll(); err != nil {
 			return err
 		}
 	}
@@ -109,19 +110,19 @@ func (s *space) take(bytes, inodes int64) error {
 	return nil
 }
 
-// took notes bytes that were written.
-func (s *space) took(bytes int64) {
+// subtract takes bytes that were written, without a check.
+func (s *spaceLimit) subtract(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes -= bytes
 }
 
-// lookAtAll looks at each file system, and fails where one has too little.
-func (s *space) lookAtAll() error {
-	s.looked = time.Time{}
+// measureAll measures each file system, and returns an error if one has too little space.
+func (s *spaceLimit) measureAll() error {
+	s.measured = time.Time{}
 	s.bytes, s.inodes = math.MaxInt64, math.MaxInt64
 	for _, path := range s.paths {
-		free, err := s.look(path)
+		free, err := s.measure(path)
 		if err != nil {
 			return fmt.Errorf("free space of %s: %w", path, err)
 		}
@@ -129,16 +130,16 @@ func (s *space) lookAtAll() error {
 			return fmt.Errorf("%w: %d bytes are free on the file system of %s, %d must be",
 				ErrNoSpace, free.bytes, path, s.minFree)
 		}
-		least := min(s.minFree/bytesPerInode, free.all/20)
+		least := min(s.minFree/bytesPerInode, free.allInodes/20)
 		if free.inodes < least {
 			return fmt.Errorf("%w: %d inodes are free on the file system of %s, %d must be",
 				ErrNoSpace, free.inodes, path, least)
 		}
 		s.bytes = min(s.bytes, free.bytes-s.minFree)
-		if free.all > 0 {
+		if free.allInodes > 0 {
 			s.inodes = min(s.inodes, free.inodes-least)
 		}
 	}
-	s.looked = time.Now()
+	s.measured = time.Now()
 	return nil
 }

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeRoom returns what is left of the file system of path.
-func freeRoom(path string) (room, error) {
+// readFreeSpace returns the free space on the file system of path.
+func readFreeSpace(path string) (freeSpace, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return room{}, os.NewSyscallError("statfs", err)
+		return freeSpace{}, os.NewSyscallError("statfs", err)
 	}
 	high, free := bits.Mul64(st.Bavail, uint64(st.Bsize))
 	if high != 0 {
 		free = math.MaxInt64
 	}
-	return room{counted(free), counted(st.Ffree), counted(st.Files)}, nil
+	return freeSpace{counted(free), counted(st.Ffree), counted(st.Files)}, nil
 }

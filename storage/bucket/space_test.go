@@ -11,30 +11,31 @@ import (
 	"time"
 )
 
-// disk is a file system that counts how often it is looked at.
-type disk struct {
-	room
-	looks int
+// fakeDisk is a file system that counts how many times it is measured.
+type fakeDisk struct {
+	freeSpace
+	measured int
 }
 
-func (d *disk) look(string) (room, error) {
-	d.looks++
-	return d.room, nil
+func (d *fakeDisk) measure(string) (freeSpace, error) {
+	d.measured++
+	return d.freeSpace, nil
 }
 
-func (d *disk) wantLooks(t *testing.T, n int) {
+func (d *fakeDisk) wantMeasured(t *testing.T, n int) {
 	t.Helper()
-	if d.looks != n {
-		t.Errorf("looked %d times, want %d", d.looks, n)
+	if d.measured != n {
+		t.Errorf("measured %d times, want %d", d.measured, n)
 	}
 }
 
-// The file system is looked at once in 100 ms, as long as what it had is not used up.
-func TestSpaceIsLookedAtOnce(t *testing.T) {
+// TestSpaceIsMeasuredOnce checks that a file system is measured once in 100 ms, unless the space
+// that was found is used up.
+func TestSpaceIsMeasuredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const minFree = 16 << 20
-		d := &disk{room: room{bytes: minFree + 3<<20, inodes: 1 << 20, all: 1 << 20}}
-		s := &space{minFree: minFree, paths: []string{"x"}, look: d.look}
+		d := &fakeDisk{freeSpace: freeSpace{bytes: minFree + 3<<20, inodes: 1 << 20, allInodes: 1 << 20}}
+		s := &spaceLimit{minFree: minFree, paths: []string{"x"}, measure: d.measure}
 		take := func(bytes, inodes int64, want error) {
 			t.Helper()
 			if err := s.take(bytes, inodes); !errors.Is(err, want) {
@@ -45,68 +46,69 @@ func TestSpaceIsLookedAtOnce(t *testing.T) {
 			take(1<<20, 1, nil)
 			take(0, 0, nil)
 		}
-		d.wantLooks(t, 1)
-		time.Sleep(spaceAge - time.Nanosecond)
+		d.wantMeasured(t, 1)
+		time.Sleep(maxSpaceAge - time.Nanosecond)
 		take(0, 1, nil)
-		d.wantLooks(t, 1)
+		d.wantMeasured(t, 1)
 		time.Sleep(time.Nanosecond)
 		take(0, 1, nil)
-		d.wantLooks(t, 2)
+		d.wantMeasured(t, 2)
 
-		// More than it had, of bytes and of inodes.
+		// More bytes or inodes are taken than were found.
 		d.bytes = minFree - 1
 		take(4<<20, 0, ErrNoSpace)
-		d.wantLooks(t, 3)
+		d.wantMeasured(t, 3)
 		d.bytes, d.inodes = math.MaxInt64, minFree/bytesPerInode+2
 		for range 2 {
 			take(0, 1, nil)
-			d.wantLooks(t, 4)
+			d.wantMeasured(t, 4)
 		}
 		d.inodes -= 3
 		take(0, 1, ErrNoSpace)
-		d.wantLooks(t, 5)
+		d.wantMeasured(t, 5)
 
-		// Too little is not remembered.
+		// A measurement that found too little is not used again.
 		d.inodes++
 		take(0, 0, nil)
-		d.wantLooks(t, 6)
-		s.took(math.MaxInt64)
+		d.wantMeasured(t, 6)
+		s.subtract(math.MaxInt64)
 		take(0, 0, nil)
-		d.wantLooks(t, 7)
+		d.wantMeasured(t, 7)
 	})
 }
 
-// A file system that counts no inodes has enough of them.
+// TestSpaceWithoutInodes checks that a file system that counts no inodes never lacks them.
 func TestSpaceWithoutInodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &disk{room: room{bytes: math.MaxInt64}}
-		s := &space{minFree: 1 << 30, paths: []string{"x", "y"}, look: d.look}
+		d := &fakeDisk{freeSpace: freeSpace{bytes: math.MaxInt64}}
+		s := &spaceLimit{minFree: 1 << 30, paths: []string{"x", "y"}, measure: d.measure}
 		for range 10 {
 			if err := s.take(0, 1); err != nil {
 				t.Error(err)
 			}
 		}
-		d.wantLooks(t, 2) // one for each path
+		d.wantMeasured(t, 2) // one for each path
 	})
 }
 
-// discarding is a Store whose Put keeps nothing.
-type discarding struct {
+// discardingStore is a Store whose Put stores nothing.
+type discardingStore struct {
 	Store
 	buffers *Buffers
 }
 
-func (s discarding) Put(ctx context.Context, _ string, src io.Reader, sum io.Writer) (int64, error) {
+func (s discardingStore) Put(ctx context.Context, _ string, src io.Reader, sum io.Writer) (int64, error) {
 	return s.buffers.Copy(ctx, src, sum, func([]byte) error { return nil })
 }
 
-// What small bodies take is counted as well, so that many of them within 100 ms are not too many.
+// TestSpaceOfSmallBodies checks that small bodies are counted too, so that many of them within 100
+// ms do not exceed the limit.
 func TestSpaceOfSmallBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const minFree = 16 << 20
-		d := &disk{room: room{bytes: minFree + 1<<20}}
-		inner := discarding{buffers: NewBuffers(Options{})}
-		s := &limited{inner, &space{minFree: minFree, paths: []string{"x"}, look: d.look}}
+		d := &fakeDisk{freeSpace: freeSpace{bytes: minFree + 1<<20}}
+		inner := discardingStore{buffers: NewBuffers(Options{})}
+		s := &limitedStore{inner, &spaceLimit{minFree: minFree, paths: []string{"x"}, measure: d.measure}}
 		put := func(want error) {
 			t.Helper()
 			if _, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
@@ -115,21 +117,22 @@ func TestSpaceOfSmallBodies(t *testing.T) {
 		}
 		put(nil)
 		put(nil)
-		d.wantLooks(t, 1)
+		d.wantMeasured(t, 1)
 		d.bytes -= 1200 << 10
 		put(ErrNoSpace)
-		d.wantLooks(t, 2)
+		d.wantMeasured(t, 2)
 	})
 }
 
-// In mid-body too, at least once in each MiB: here the space is gone after the first bytes.
+// TestSpaceEndsInMidBody checks that a Put fails in the middle of a body, at most one MiB and its
+// buffers after the space is gone.
 func TestSpaceEndsInMidBody(t *testing.T) {
 	for _, buffer := range []int{100 << 10, 1 << 20, 4 << 20} {
 		var free atomic.Int64
 		free.Store(100)
-		look := func(string) (room, error) { return room{bytes: free.Load()}, nil }
-		inner := discarding{buffers: NewBuffers(Options{BufferSize: buffer})}
-		s := &limited{inner, &space{minFree: 1, paths: []string{"x"}, look: look}}
+		look := func(string) (freeSpace, error) { return freeSpace{bytes: free.Load()}, nil }
+		inner := discardingStore{buffers: NewBuffers(Options{BufferSize: buffer})}
+		s := &limitedStore{inner, &spaceLimit{minFree: 1, paths: []string{"x"}, measure: look}}
 		var summed atomic.Int64
 		_, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 32<<20), writerFunc(func(p []byte) (int, error) {
 			free.Store(0)
@@ -139,7 +142,7 @@ func TestSpaceEndsInMidBody(t *testing.T) {
 		if !errors.Is(err, ErrNoSpace) {
 			t.Errorf("%v", err)
 		}
-		if most := int64(spaceInterval + 2*buffer); summed.Load() > most {
+		if most := int64(takeInterval + 2*buffer); summed.Load() > most {
 			t.Errorf("went on for %d bytes, want at most %d", summed.Load(), most)
 		}
 	}

@@ -4,6 +4,6 @@ package bucket
 
 import "math"
 
-// counted returns what a file system counts as an int64. Some say all bits for more than they can
-// tell.
+// counted returns a number of statfs as an int64. Some file systems report the highest uint64 where
+// they have no number.
 func counted(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Kind is where a bucket keeps its bytes. It is the scheme of the bucket's URL.
+// Kind is a kind of bucket. It is the scheme of the bucket's URL.
 type Kind string
 
 // The kinds of buckets.
@@ -18,28 +18,28 @@ const (
 	Memory    Kind = "mem"
 )
 
-// KindOf returns the kind of a bucket's URL, and whether it is one of those above. It does not
-// check the rest of the URL.
+// KindOf returns the scheme of a bucket's URL as a Kind. known reports whether it is Directory or
+// Memory. The rest of the URL is not checked.
 func KindOf(rawURL string) (kind Kind, known bool) {
 	scheme, _, ok := strings.Cut(rawURL, "://")
 	kind = Kind(scheme)
 	return kind, ok && (kind == Directory || kind == Memory)
 }
 
-// Location is what a bucket's URL names.
+// Location is a parsed URL of a bucket.
 type Location struct {
 	Kind Kind
-	Dir  string // the absolute path of a Directory
+	Dir  string // the absolute path, if Kind is Directory
 }
 
-// ParseURL reads the URL of a bucket:
+// ParseURL parses the URL of a bucket:
 //
 //   - file:///an/absolute/directory, or file://./a/relative/one
 //   - mem://, a new and empty bucket in memory, for tests and demonstrations
 //
-// Parameters of the URL that ask for what the stores do anyway are accepted (metadata=skip,
-// no_tmp_dir, create_dir; nomd5), any others are an error. Errors do not show the parameters'
-// values.
+// Parameters of gocloud's URLs that ask for what Berth always does are accepted: metadata=skip,
+// no_tmp_dir and create_dir for file, nomd5 for mem. Any others are an error. Errors do not contain
+// the values of parameters.
 func ParseURL(rawURL string) (Location, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -55,13 +55,13 @@ func ParseURL(rawURL string) (Location, error) {
 		err = fmt.Errorf("no bucket of the kind %q: use file:///directory or mem://", u.Scheme)
 	}
 	if err != nil {
-		u.RawQuery = "" // there may be secrets
+		u.RawQuery = "" // it may contain secrets
 		return Location{}, fmt.Errorf("bucket: open %s: %w", u.Redacted(), err)
 	}
 	return l, nil
 }
 
-// FileURL returns the URL of the directory dir, which may be relative and have any characters.
+// FileURL returns the URL of the directory dir, which may be relative and contain any characters.
 func FileURL(dir string) (string, error) {
 	path, err := filepath.Abs(dir)
 	if err != nil {
@@ -76,7 +76,7 @@ func FileURL(dir string) (string, error) {
 
 // directory returns the absolute path that a file:// URL names.
 func directory(u *url.URL) (string, error) {
-	// What gocloud's own opener needs to be told, and what this package does in any case.
+	// gocloud needs these parameters; Berth always does what they ask for.
 	err := checkParameters(u, map[string]string{"metadata": "skip", "no_tmp_dir": "", "create_dir": ""})
 	if err != nil {
 		return "", err
@@ -90,7 +90,7 @@ func directory(u *url.URL) (string, error) {
 			path = strings.TrimPrefix(path, "/")
 		}
 	default:
-		// gocloud ignores the host, so that file://data/blobs would be /blobs.
+		// gocloud ignores the host: it would read file://data/blobs as /blobs.
 		return "", fmt.Errorf("%q is where a host would be: write file:///%[1]s%s, or file://./%[1]s%[2]s for a relative directory", u.Host, u.Path)
 	}
 	if path == "" || u.Fragment != "" {
@@ -99,8 +99,8 @@ func directory(u *url.URL) (string, error) {
 	return filepath.Abs(filepath.FromSlash(path))
 }
 
-// checkParameters refuses parameters that are not in known, or that have another value than known
-// wants ("" takes any).
+// checkParameters returns an error if a parameter of u is not in known, or has another value than
+// in known, where "" stands for any value.
 func checkParameters(u *url.URL, known map[string]string) error {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {

@@ -51,7 +51,7 @@ func TestURLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLocation(t, u, Directory, strange)
-	// What gocloud's own documentation has people write.
+	// The URL that gocloud's documentation recommends.
 	wantLocation(t, u+"?metadata=skip&no_tmp_dir=1&create_dir=1", Directory, strange)
 	wantLocation(t, "mem://?nomd5", Memory, "")
 	for _, rawURL := range []string{"", "s3://bucket", "file:relative", "/a/directory"} {

@@ -58,7 +58,7 @@ func TestLimitSpace(t *testing.T) {
 	}
 }
 
-// A Store with wrappers is one.
+// TestWrappers runs the suite on a Store with all wrappers.
 func TestWrappers(t *testing.T) {
 	buckettest.Run(t, func(t testing.TB, o bucket.Options) bucket.Store {
 		s := cloud.OpenMemory(o)
@@ -74,7 +74,7 @@ func TestMetrics(t *testing.T) {
 	buckettest.WantObject(t, b, testKey, []byte("x"))
 	b.Get(t.Context(), bucket.Marker)
 	b.Put(t.Context(), bucket.Marker, iotest.ErrReader(io.ErrUnexpectedEOF), io.Discard)
-	faulty.Read = func(_ string, err error) error { return errors.New("broken") }
+	faulty.ReplaceReadError = func(_ string, err error) error { return errors.New("broken") }
 	b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
 	b.Delete(t.Context(), testKey)
 

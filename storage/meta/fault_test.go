@@ -71,7 +71,7 @@ func (f *faulty) Scan(ctx context.Context, query string, args []any, each func(d
 // Tx implements db.Engine.
 func (f *faulty) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	return f.DB.Tx(ctx, func(tx *db.Tx) error {
-		committed, err := db.Run(faultyConn{f, tx}, fn)
+		committed, err := db.RunTx(faultyConn{f, tx}, fn)
 		tx.OnCommit(committed)
 		return err
 	})

@@ -8,6 +8,16 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
+// createUploads inserts sessions that differ in their ids alone.
+func createUploads(tx *Tx, u Upload, ids ...string) error {
+	for _, u.ID = range ids {
+		if err := tx.CreateUpload(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // TestD9UsageIsRead: open sessions and allowances count for a caller, and are read from indexes
 // alone.
 func TestD9UsageIsRead(t *testing.T) {
@@ -29,10 +39,10 @@ func TestD9UsageIsRead(t *testing.T) {
 	}
 
 	write(t, db, func(tx *Tx) error {
-		if err := tx.CreateUploads(Upload{Repository: "a", Charged: "alice", NextPart: 1}, []string{"1", "2", "3"}); err != nil {
+		if err := createUploads(tx, Upload{Repository: "a", Charged: "alice", NextPart: 1}, "1", "2", "3"); err != nil {
 			return err
 		}
-		return tx.CreateUploads(Upload{Repository: "a", Charged: "bob", NextPart: 1}, []string{"4"})
+		return createUploads(tx, Upload{Repository: "a", Charged: "bob", NextPart: 1}, "4")
 	})
 	write(t, db, func(tx *Tx) error { return tx.ReserveObject("k", "1", 1, 100, Allowance{"alice", 1000}) })
 	write(t, db, func(tx *Tx) error { return tx.ReserveObject("l", "4", 1, 100, Allowance{"bob", 5}) })

@@ -67,4 +67,4 @@ func (tx *Tx) queryRow(query string, args ...any) db.Row { return tx.tx.QueryRow
 func (tx *Tx) query(query string, args ...any) (*db.Rows, error) { return tx.tx.Query(query, args...) }
 
 // each is db.DB.Each.
-func (tx *Tx) each(n int, columns ...string) string { return tx.db.Each(n, columns...) }
+func (tx *Tx) each(n int, columns ...string) string { return tx.db.ListTable(n, columns...) }

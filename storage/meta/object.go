@@ -41,22 +41,6 @@ func (tx *Tx) SetAllowance(key string, a Allowance) error {
 	return err
 }
 
-// ReserveFirstObjects reserves the first object of each of several uploads, as ReserveObject does,
-// without an allowance. uploads has the id of the upload for each key.
-func (tx *Tx) ReserveFirstObjects(uploads map[string]string, leaseEnd int64) error {
-	type object struct {
-		Key    string `json:"key"`
-		Upload string `json:"upload"`
-	}
-	objects := make([]object, 0, len(uploads))
-	for key, upload := range uploads {
-		objects = append(objects, object{key, upload})
-	}
-	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until)
-		SELECT key, upload, 0, $2 FROM `+tx.each(1, "key text", "upload text"), objects, leaseEnd)
-	return err
-}
-
 // RenewLease extends the lease of an object that is being written, and records that its upload was
 // used now. It returns fs.ErrNotExist if the object is no longer the upload's.
 func (tx *Tx) RenewLease(key, upload string, leaseEnd, now int64) error {

@@ -15,9 +15,6 @@ func (s *suite) testObjectWriters() {
 	reserve := func(key, upload string, a Allowance) func(*Tx) (any, error) {
 		return nothing(func(tx *Tx) error { return tx.ReserveObject(key, upload, 5, 300, a) })
 	}
-	reserveAll := func(first map[string]string) func(*Tx) (any, error) {
-		return nothing(func(tx *Tx) error { return tx.ReserveFirstObjects(first, 300) })
-	}
 	allowed := func(key, upload string) func(*Tx) (any, error) {
 		return func(tx *Tx) (any, error) { return tx.Allowed(key, upload) }
 	}
@@ -29,12 +26,6 @@ func (s *suite) testObjectWriters() {
 		{what: "reserve without an allowance", call: reserve("k", "new", Allowance{}), rows: []string{"+object k attempts=0 claimed=0 seq=5 until=300 upload=new"}},
 		{what: "reserve a key that is there", call: reserve("gone/a", "new", Allowance{}), err: errRefused},
 		{what: "reserve for no upload", call: reserve("k", "none", Allowance{}), err: errRefused},
-
-		{what: "reserve two", call: reserveAll(map[string]string{"k": "open", "l": "new"}), rows: []string{
-			"+object k attempts=0 seq=0 until=300 upload=open", "+object l attempts=0 seq=0 until=300 upload=new",
-		}},
-		{what: "reserve none", call: reserveAll(nil)},
-		{what: "reserve two, one for no upload", call: reserveAll(map[string]string{"k": "open", "l": "none"}), err: errRefused},
 
 		{what: "allowed", call: allowed("open/c", "open"), value: int64(1000)},
 		{what: "allowed nothing", call: allowed("new/a", "new"), value: int64(0)},

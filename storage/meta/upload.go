@@ -20,21 +20,11 @@ type Upload struct {
 	UpdatedAt      int64  // when it was last used
 }
 
-// CreateUploads inserts an open session without bytes for each id, which is like u otherwise.
-func (tx *Tx) CreateUploads(u Upload, ids []string) error {
+// CreateUpload inserts an open session without bytes.
+func (tx *Tx) CreateUpload(u Upload) error {
 	_, err := tx.exec(`INSERT INTO uploads (id, repository, owner, charged, algorithm, size, next_part, created_at, updated_at)
-		SELECT value, $2, $3, $4, $5, 0, $6, $7, $7 FROM `+tx.each(1),
-		ids, u.Repository, u.Owner, u.Charged, u.Algorithm, u.NextPart, u.UpdatedAt)
-	return err
-}
-
-// RemoveUnusedUploads removes sessions that have received no bytes, with the rows of the keys that
-// they reserved. It fails if a session has a recorded object.
-func (tx *Tx) RemoveUnusedUploads(ids []string) error {
-	if _, err := tx.exec(`DELETE FROM objects WHERE size IS NULL AND upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids); err != nil {
-		return err
-	}
-	_, err := tx.exec(`DELETE FROM uploads WHERE id IN (SELECT value FROM `+tx.each(1)+`)`, ids)
+		VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $7)`,
+		u.ID, u.Repository, u.Owner, u.Charged, u.Algorithm, u.NextPart, u.UpdatedAt)
 	return err
 }
 

@@ -1,4 +1,4 @@
-// Package webtest is what tests of packages that answer HTTP share.
+// Package webtest offers helpers for tests of packages that answer HTTP.
 package webtest
 
 import (
@@ -8,21 +8,21 @@ import (
 	"sync"
 )
 
-// Listener is a listener in memory, for tests in a bubble of testing/synctest, where the clock
-// stands still while anything can go on. TCP would not do: what is in the kernel keeps the clock
-// from moving. Its connections hold no bytes between their ends.
+// Listener is a net.Listener in memory, for tests in a bubble of testing/synctest. The clock of a
+// bubble moves only while all its goroutines are durably blocked, and one that reads from a TCP
+// connection is not. The connections are unbuffered pipes.
 type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-// NewListener returns a listener whose connections Dial makes.
+// NewListener returns a Listener. Dial makes its connections.
 func NewListener() *Listener {
 	return &Listener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// Accept waits for the next connection.
+// Accept returns the next connection that Dial makes.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
@@ -32,13 +32,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends Accept and Dial, and leaves connections as they are.
+// Close makes Accept and Dial fail. Open connections stay open.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-// Addr returns an address that says nothing.
+// Addr returns a placeholder.
 func (l *Listener) Addr() net.Addr { return pipeAddr{} }
 
 type pipeAddr struct{}
@@ -46,27 +46,27 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
 
-// addressed is a connection from an address.
-type addressed struct {
+// connFrom is a connection with a given remote address.
+type connFrom struct {
 	net.Conn
 	from string
 }
 
-func (c addressed) RemoteAddr() net.Addr {
+func (c connFrom) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from))
 }
 
-// ReadFrom sends src, so that net/http hands a file on as it does to TCP. Where a deadline ends it,
-// as on TCP, it returns what was sent, and the connection goes on.
-func (c addressed) ReadFrom(src io.Reader) (int64, error) {
+// ReadFrom sends src. With it net/http passes files as it does to TCP. If a write deadline passes,
+// it returns the number of bytes sent, and the connection stays usable.
+func (c connFrom) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c.Conn}, src)
 }
 
-// Dial opens a connection that comes from an address, "192.0.2.1:1".
+// Dial returns the client's end of a new connection. from is the client's address: "192.0.2.1:1".
 func (l *Listener) Dial(from string) (net.Conn, error) {
 	server, client := net.Pipe()
 	select {
-	case l.conns <- addressed{server, from}:
+	case l.conns <- connFrom{server, from}:
 		return client, nil
 	case <-l.closed:
 		return nil, net.ErrClosed

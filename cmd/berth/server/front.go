@@ -129,7 +129,7 @@ func (s *server) showAPI() *http.Server { return s.front.show(api.New(s.registry
 func (s *server) openMain(context.Context) error {
 	s.main.Server = s.showAPI()
 	if s.certificate != nil {
-		web.BoundHTTP2(s.main.Server, s.certificate.config())
+		web.LimitHTTP2(s.main.Server, s.certificate.config())
 	}
 	return nil
 }

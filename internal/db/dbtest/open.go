@@ -1,5 +1,5 @@
-// Package dbtest opens databases for the tests of other packages, and has the suite that every
-// engine of package db passes.
+// Package dbtest opens databases for the tests of other packages. It also has the test suite for
+// the engines of package db.
 package dbtest
 
 import (
@@ -18,16 +18,16 @@ import (
 // Memory is the URL of a new database in memory.
 const Memory = "sqlite::memory:"
 
-// File returns the URL of a database in a temporary directory, which Open makes.
+// File returns the URL of a new database in a temporary directory. Open creates the file.
 func File(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "berth.db") }
 
-// Open opens a database with the program's schema and closes it when the test ends.
+// Open opens a database with the current schema and closes it when the test ends.
 func Open(t testing.TB, url string) *db.DB {
 	t.Helper()
 	return OpenFaulty(t, url, nil)
 }
 
-// OpenFaulty is Open for a database whose commits fault may fail: see sqlite.Options.
+// OpenFaulty is like Open, with faults in commits: see sqlite.Options.Fault.
 func OpenFaulty(t testing.TB, url string, fault func(step string) error) *db.DB {
 	t.Helper()
 	d, err := sqlite.Open(t.Context(), url, schema.Current(), sqlite.Options{Fault: fault})
@@ -42,7 +42,7 @@ func OpenFaulty(t testing.TB, url string, fault func(step string) error) *db.DB 
 	return d
 }
 
-// OldSchema returns the schema of a program that has the first migrations alone, up to a version.
+// OldSchema returns the schema of an older program: its migrations end with version.
 func OldSchema(t testing.TB, version int) db.Schema {
 	t.Helper()
 	s := schema.Current()

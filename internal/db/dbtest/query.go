@@ -23,12 +23,12 @@ func (s *suite) testNoRow() {
 		if n, err := tx.Exec(`UPDATE items SET name = 'b'`); n != 0 || err != nil {
 			s.Errorf("changed %d, %v", n, err)
 		}
-		return insert(tx, "a") // no row is no failure
+		return insert(tx, "a") // the transaction goes on after a query without rows
 	}))
 	s.wantNames("a")
 }
 
-// Columns have the values that they were given.
+// testValues checks that values of each type are read as they were written.
 func (s *suite) testValues() {
 	for i, want := range []struct {
 		size   *int64
@@ -55,7 +55,7 @@ func (s *suite) testValues() {
 			s.Errorf("%q came back as %q", name, back)
 		}
 	}
-	// Placeholders go by their numbers.
+	// Placeholders refer to arguments by number.
 	var first, second string
 	s.must(s.db.QueryRow(context.Background(), `SELECT name, $2 || $1 FROM items WHERE name <> $1 ORDER BY name LIMIT 1`, "a", "b").Scan(&first, &second))
 	if second != "ba" {
@@ -63,12 +63,12 @@ func (s *suite) testValues() {
 	}
 }
 
-// A list of strings is one argument.
+// testLists passes a list of strings as one argument.
 func (s *suite) testLists() {
 	strange := `'"\ä` + "\u2028<&>"
 	names := []string{"a", "b", strange}
 	s.must(s.tx(func(tx *db.Tx) error {
-		n, err := tx.Exec(`INSERT INTO items (name, size) SELECT value, $2 FROM `+s.db.Each(1), names, 7)
+		n, err := tx.Exec(`INSERT INTO items (name, size) SELECT value, $2 FROM `+s.db.ListTable(1), names, 7)
 		if n != 3 {
 			s.Errorf("inserted %d", n)
 		}
@@ -80,8 +80,8 @@ func (s *suite) testLists() {
 		want int
 	}{{names, 3}, {[]string{"b", "b", "c"}, 1}, {[]string{}, 0}, {nil, 0}} {
 		var in, joined int
-		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(*) FROM items WHERE name IN (SELECT value FROM `+s.db.Each(1)+`)`, test.list).Scan(&in))
-		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(DISTINCT i.id) FROM `+s.db.Each(1)+`
+		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(*) FROM items WHERE name IN (SELECT value FROM `+s.db.ListTable(1)+`)`, test.list).Scan(&in))
+		s.must(s.db.QueryRow(context.Background(), `SELECT COUNT(DISTINCT i.id) FROM `+s.db.ListTable(1)+`
 			JOIN items i ON i.name = list.value WHERE i.size = $2`, test.list, 7).Scan(&joined))
 		if in != test.want || joined != test.want {
 			s.Errorf("of %q: %d and %d are there, want %d", test.list, in, joined, test.want)
@@ -98,7 +98,7 @@ func (s *suite) testListsOfStructs() {
 	put := func(items []item) (n int64) {
 		s.must(s.tx(func(tx *db.Tx) (err error) {
 			n, err = tx.Exec(`INSERT INTO items (name, size, listed)
-				SELECT name, size + $2, listed FROM `+s.db.Each(1, "name text", "size bigint", "listed boolean")+`
+				SELECT name, size + $2, listed FROM `+s.db.ListTable(1, "name text", "size bigint", "listed boolean")+`
 				WHERE true ON CONFLICT (name) DO NOTHING`, items, 1)
 			return err
 		}))
@@ -119,7 +119,8 @@ func (s *suite) testListsOfStructs() {
 	}
 }
 
-// A scan has rows in their order until it is told to stop, and gives its connection back.
+// testScan checks that a scan returns rows in order, stops when it is told to, and releases its
+// connection.
 func (s *suite) testScan() {
 	s.insert("a", "b", "c")
 	wrong := errors.New("wrong")
@@ -145,7 +146,7 @@ func (s *suite) testScan() {
 	}
 }
 
-// A scan that waits for others ends with its context.
+// testScansWait checks that a waiting scan ends when its context ends.
 func (s *suite) testScansWait() {
 	release := make(chan struct{})
 	var wg sync.WaitGroup
@@ -163,7 +164,7 @@ func (s *suite) testScansWait() {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	var err error
-	for err == nil { // until the others hold every connection
+	for err == nil { // until the other scans occupy all slots
 		err = s.db.Scan(ended, `SELECT 1`, nil, func(db.Row) (bool, error) { return true, nil })
 	}
 	if !errors.Is(err, context.Canceled) {

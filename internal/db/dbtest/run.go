@@ -11,16 +11,16 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Engine is an engine as the suite needs to know it.
+// Engine describes an engine to the suite.
 type Engine struct {
-	// Open opens a new database with a schema and closes it when the test ends.
+	// Open opens a new database with schema s and closes it when the test ends.
 	Open func(t testing.TB, s db.Schema) *db.DB
-	// Unique and ForeignKey report whether an error is a constraint of that kind that a statement
-	// or a commit violated.
-	Unique, ForeignKey func(err error) bool
+	// IsUnique and IsForeignKey report whether err means that a statement or a commit violated a
+	// constraint of that kind.
+	IsUnique, IsForeignKey func(err error) bool
 }
 
-// Run tests what package db promises of every engine.
+// Run tests that an engine keeps the guarantees of package db.
 func Run(t *testing.T, e Engine) {
 	for name, test := range map[string]func(*suite){
 		"undone":              (*suite).testUndone,
@@ -48,17 +48,17 @@ func Run(t *testing.T, e Engine) {
 //go:embed schema
 var suiteFiles embed.FS
 
-// suiteSchema returns the tables of the suite, which has migrations of its own for each engine.
+// suiteSchema returns the schema of the suite. It has its own migrations for each engine.
 func suiteSchema(t *testing.T) db.Schema {
 	t.Helper()
 	files, err := fs.Sub(suiteFiles, "schema")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return db.Schema{Files: files, Version: 1, Oldest: `SELECT 1`}
+	return db.Schema{Files: files, Version: 1, OldestProgramSQL: `SELECT 1`}
 }
 
-// suite is one test of the suite with its database.
+// suite is the state of one test of the suite.
 type suite struct {
 	*testing.T
 	Engine
@@ -90,7 +90,7 @@ func (s *suite) insert(names ...string) {
 	}))
 }
 
-// wantNames checks which items there are.
+// wantNames checks that the table items has exactly these names.
 func (s *suite) wantNames(want ...string) {
 	s.Helper()
 	rows, err := s.db.Query(context.Background(), `SELECT name FROM items ORDER BY name`)

@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// A transaction whose function fails is undone, and its error comes back.
+// testUndone checks that an error of the function undoes the transaction and is returned.
 func (s *suite) testUndone() {
 	s.insert("a")
 	wrong := errors.New("wrong")
@@ -28,7 +28,8 @@ func (s *suite) testUndone() {
 	s.wantNames("a")
 }
 
-// After a failed statement nothing of the transaction is kept, even if its function does not mind.
+// testFailedStatement checks that a failed statement undoes the transaction, even if the function
+// ignores the error.
 func (s *suite) testFailedStatement() {
 	s.insert("a")
 	var kept *db.Tx
@@ -37,12 +38,12 @@ func (s *suite) testFailedStatement() {
 		for _, name := range []string{"b", "a"} { // the second fails
 			_ = insert(tx, name)
 		}
-		if err := insert(tx, "c"); !s.Unique(err) {
+		if err := insert(tx, "c"); !s.IsUnique(err) {
 			s.Errorf("after the failed statement: %v", err)
 		}
 		return nil
 	})
-	if !s.Unique(err) {
+	if !s.IsUnique(err) {
 		s.Errorf("got %v", err)
 	}
 	s.wantNames("a")
@@ -51,8 +52,8 @@ func (s *suite) testFailedStatement() {
 	}
 }
 
-// A statement whose first row alone is read has made all its changes, and its foreign keys were
-// checked.
+// testReturning checks that a statement makes all its changes and checks its foreign keys, even if
+// only its first row is read.
 func (s *suite) testReturning() {
 	s.must(s.tx(func(tx *db.Tx) error {
 		if n, err := tx.Exec(`INSERT INTO parents (id) VALUES (1), (2)`); n != 2 || err != nil {
@@ -73,7 +74,7 @@ func (s *suite) testReturning() {
 		`INSERT INTO items (name, parent) VALUES ('orphan', 7) RETURNING id`,
 		`INSERT INTO items (name, parent) VALUES ('b', 2), ('orphan', 7) RETURNING id`,
 	} {
-		if err := returned(query); !s.ForeignKey(err) {
+		if err := returned(query); !s.IsForeignKey(err) {
 			s.Errorf("%s: got %v", query, err)
 		}
 	}
@@ -81,7 +82,8 @@ func (s *suite) testReturning() {
 	s.wantNames("b", "c", "child", "d")
 }
 
-// What only COMMIT finds wrong undoes the transaction, and that is known.
+// testDeferredConstraint checks that a constraint that only COMMIT checks undoes the transaction,
+// and that the error is not ErrUncertain.
 func (s *suite) testDeferredConstraint() {
 	called := false
 	err := s.tx(func(tx *db.Tx) error {
@@ -89,7 +91,7 @@ func (s *suite) testDeferredConstraint() {
 		_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 		return err
 	})
-	if !s.ForeignKey(err) || errors.Is(err, db.ErrUncertain) || called {
+	if !s.IsForeignKey(err) || errors.Is(err, db.ErrUncertain) || called {
 		s.Errorf("got %v; OnCommit was called: %v", err, called)
 	}
 	s.wantNames()
@@ -104,7 +106,8 @@ func (s *suite) testEndedContext() {
 	}
 }
 
-// A panic reaches the caller of Tx with its value and its stack, and undoes the transaction.
+// testPanic checks that a panic undoes the transaction and reaches the caller of Tx with its value
+// and stack.
 func (s *suite) testPanic() {
 	cause := errors.New("boom")
 	func() {
@@ -126,7 +129,8 @@ func (s *suite) testPanic() {
 	s.wantNames("b")
 }
 
-// A function that ends its goroutine, as FailNow does, leaves a database that works.
+// testGoexit checks that the database still works after a function has ended its goroutine, as
+// FailNow does.
 func (s *suite) testGoexit() {
 	ended := make(chan struct{})
 	go func() {
@@ -142,8 +146,8 @@ func (s *suite) testGoexit() {
 	s.wantNames("b")
 }
 
-// Transactions behave as if they ran one after the other: no change that builds on what was read is
-// lost.
+// testSerializable checks that no update is lost between concurrent transactions that read a value
+// and write a new one.
 func (s *suite) testSerializable() {
 	const workers, each = 8, 10
 	s.must(s.tx(func(tx *db.Tx) error {
@@ -177,7 +181,8 @@ func increment(tx *db.Tx) error {
 	return err
 }
 
-// Many readers and writers get along, and a reader never sees half a transaction.
+// testReaders runs many readers and writers, and checks that no reader sees a part of a
+// transaction.
 func (s *suite) testReaders() {
 	const pairs, each = 16, 20
 	var wg sync.WaitGroup
@@ -198,7 +203,7 @@ func (s *suite) testReaders() {
 		})
 		wg.Go(func() {
 			for range 50 {
-				if err := s.readWhole(); err != nil {
+				if err := s.checkPairs(); err != nil {
 					s.Error(err)
 					return
 				}
@@ -213,8 +218,9 @@ func (s *suite) testReaders() {
 	}
 }
 
-// readWhole counts the items, which come in pairs, and runs a query inside the loop over another.
-func (s *suite) readWhole() error {
+// checkPairs checks that the number of items is even, since transactions insert two at a time. It
+// also runs queries inside a loop over the rows of another query.
+func (s *suite) checkPairs() error {
 	ctx := context.Background()
 	var n int
 	if err := s.db.QueryRow(ctx, `SELECT COUNT(*) FROM items`).Scan(&n); err != nil || n%2 != 0 {
@@ -237,8 +243,8 @@ func (s *suite) readWhole() error {
 	return nil
 }
 
-// What OnCommit was given is called in its order, once, for committed transactions alone, and
-// before their callers hear of it.
+// testOnCommit checks that the functions of OnCommit are called in order, once, only if the
+// transaction is committed, and before Tx returns.
 func (s *suite) testOnCommit() {
 	wrong := errors.New("wrong")
 	var wg sync.WaitGroup

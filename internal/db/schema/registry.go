@@ -6,21 +6,21 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Registry is the identity of the registry that these rows belong to.
+// Registry identifies the registry that a database belongs to.
 type Registry struct {
-	ID          string // made once
-	Incarnation string // changes when the rows were restored beside another bucket
+	ID          string // never changes
+	Incarnation string // changes when the database is restored beside another bucket
 }
 
-// ReadRegistry returns the identity, or fs.ErrNotExist in a new database.
+// ReadRegistry returns the identity of the registry. In a new database the error is fs.ErrNotExist.
 func ReadRegistry(ctx context.Context, d *db.DB) (Registry, error) {
 	var r Registry
 	err := d.QueryRow(ctx, `SELECT registry_id, incarnation FROM registry WHERE id = 1`).Scan(&r.ID, &r.Incarnation)
 	return r, err
 }
 
-// oldestProgram is the schema version of the oldest program that may serve a database of this
-// one's: uploads look different to those before.
+// oldestProgram is the schema version of the oldest program that may use a database with this
+// schema. Earlier programs look for a column of uploads that is no longer there.
 const oldestProgram = 5
 
 // CreateRegistry gives a new database its identity.

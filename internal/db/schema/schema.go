@@ -1,5 +1,5 @@
-// Package schema is the schema of Berth's database: the tables of the registry's rows and of the
-// accounts' rows in one sequence of migrations, and what is asked of the database as a whole.
+// Package schema defines the schema of Berth's database. One sequence of migrations makes the
+// tables of the registry and of the accounts. Queries about the database as a whole are here too.
 package schema
 
 import (
@@ -9,10 +9,11 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// version is the schema that this program was written for: the number of the newest migration. A
-// database serves programs from its row registry.oldest_program on, so that an older program may go
-// on beside one that has migrated already, or come back after it. So migrations add first, and take
-// away a release later, when they raise oldest_program too.
+// version is the number of the newest migration, and so the schema version of this program.
+//
+// Programs of an older version, down to registry.oldest_program, may use the database too: beside a
+// program that has already migrated it, or after a return to an older release. So a migration only
+// adds. A later release removes what is no longer used, and raises oldest_program.
 const version = 5
 
 //go:embed sqlite/*.sql
@@ -20,11 +21,11 @@ var files embed.FS
 
 // Current returns the schema of this program.
 func Current() db.Schema {
-	return db.Schema{Files: files, Version: version, Oldest: `SELECT COALESCE(MAX(oldest_program), 0) FROM registry`}
+	return db.Schema{Files: files, Version: version, OldestProgramSQL: `SELECT COALESCE(MAX(oldest_program), 0) FROM registry`}
 }
 
-// Empty reports whether the database has no repository, not even an unlisted one, no upload and no
-// account.
+// Empty reports whether the database has no account, no upload and no repository, listed or
+// unlisted.
 func Empty(ctx context.Context, d *db.DB) (bool, error) {
 	var empty bool
 	err := d.QueryRow(ctx, `SELECT NOT EXISTS (SELECT 1 FROM repositories) AND NOT EXISTS (SELECT 1 FROM uploads)

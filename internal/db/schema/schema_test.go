@@ -37,8 +37,8 @@ func TestVersionIsNewestMigration(t *testing.T) {
 	}
 }
 
-// A new database has no identity; the one that it is given stays, and it is only for programs that
-// know the schema.
+// TestRegistry checks that a new database has no identity, that the first identity stays, and that
+// older programs are refused.
 func TestRegistry(t *testing.T) {
 	url := dbtest.File(t)
 	d := dbtest.Open(t, url)
@@ -58,7 +58,7 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	var oldest int
-	if err := again.QueryRow(t.Context(), schema.Current().Oldest).Scan(&oldest); oldest != 5 || err != nil {
+	if err := again.QueryRow(t.Context(), schema.Current().OldestProgramSQL).Scan(&oldest); oldest != 5 || err != nil {
 		t.Errorf("the oldest program is %d, %v", oldest, err)
 	}
 }
@@ -70,7 +70,7 @@ func TestEmpty(t *testing.T) {
 	for what, use := range map[string]func(context.Context, *db.DB) error{
 		"repository": ofRegistry(func(tx *meta.Tx) error { _, err := tx.EnsureRepo("a"); return err }),
 		"upload": ofRegistry(func(tx *meta.Tx) error {
-			return tx.CreateUploads(meta.Upload{Repository: "a"}, []string{"1"})
+			return tx.CreateUpload(meta.Upload{ID: "1", Repository: "a"})
 		}),
 		"account": func(ctx context.Context, d *db.DB) error {
 			return rows.New(d).Tx(ctx, func(tx *rows.Tx) error {

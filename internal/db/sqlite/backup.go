@@ -12,11 +12,12 @@ import (
 	"github.com/berth-registry/berth/internal/durable"
 )
 
-// Backup writes a consistent copy of the database that url names to file, which must not
-// exist (fs.ErrExist), in a directory that must. The copy is whole and durable when
-// Backup returns nil; otherwise there is none. The database must exist; it is
-// opened for reading only and not migrated. Another process may serve it: readers and writers go
-// on meanwhile.
+// Backup writes a consistent copy of the database that url names to a new file. The directory of
+// file must exist. If file exists, the error is fs.ErrExist. The copy is complete and durable when
+// Backup returns nil; otherwise Backup leaves no copy.
+//
+// The database must exist. It is opened for reading only, and is not migrated. Another process may
+// read and write it at the same time.
 func Backup(ctx context.Context, url, file string) error {
 	path, err := ParseURL(url)
 	if err != nil {
@@ -50,15 +51,14 @@ func backup(ctx context.Context, c *conn, file string) error {
 	}
 	if err != nil {
 		os.Remove(temp)
-		return classify(fmt.Errorf("backing up to %s: %w", file, err))
+		return wrapNoSpace(fmt.Errorf("backing up to %s: %w", file, err))
 	}
 	return nil
 }
 
-// copyTo writes the copy to a new file. The copy is compact and in rollback
-// mode, one file without a log; Open makes it a database like any other.
+// copyTo writes a compact copy to a new file. The copy has no write-ahead log until Open opens it.
 func copyTo(ctx context.Context, c *conn, file string) error {
-	// VACUUM INTO takes an empty file; making it here sets who may read it.
+	// VACUUM INTO accepts an empty file. It is created here to set its permissions.
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

@@ -47,11 +47,12 @@ func TestBackup(t *testing.T) {
 	mustInsert(t, d, "c")
 }
 
-// A copy made beside writers, as another process would, has whole transactions only.
+// TestBackupWhileWriting checks that a copy that is made beside writers has only complete
+// transactions.
 func TestBackupWhileWriting(t *testing.T) {
 	url := fileURL(t)
 	d := openTest(t, url, Options{})
-	d.batchTime = batchTime
+	d.maxBatchTime = maxBatchTime
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() {
 		var err error
@@ -91,7 +92,8 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 }
 
-// A stopped database can be copied too; one that is not there is not made.
+// TestBackupOfStopped copies a database that nothing has open, and checks that a missing one is not
+// created.
 func TestBackupOfStopped(t *testing.T) {
 	url, dir := fileURL(t), t.TempDir()
 	if err := Backup(context.Background(), url, filepath.Join(dir, "a")); !errors.Is(err, fs.ErrNotExist) {

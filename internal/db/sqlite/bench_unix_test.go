@@ -14,8 +14,8 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// cpu reports the processor time of the process per operation, which in a
-// database with fsync is not its duration.
+// cpu adds a metric to a benchmark: the processor time of the process per operation. The duration
+// of an operation is mostly the wait for fsync.
 func cpu(b *testing.B) {
 	used := func() time.Duration {
 		var r syscall.Rusage
@@ -29,10 +29,10 @@ func cpu(b *testing.B) {
 	b.Cleanup(func() { b.ReportMetric(float64((used()-before).Microseconds())/float64(b.N), "cpu-µs/op") })
 }
 
-// benchmarkDB has n items with 700 bytes each, the size of a small manifest.
+// benchmarkDB returns a database with n items of 700 bytes, the size of a small manifest.
 func benchmarkDB(b *testing.B, n int) *testDB {
 	d := openTest(b, fileURL(b), Options{})
-	d.batchTime = batchTime
+	d.maxBatchTime = maxBatchTime
 	err := d.Tx(context.Background(), func(tx *db.Tx) error {
 		for i := range n {
 			_, err := tx.Exec(`INSERT INTO items (name, data) VALUES ($1, $2)`, fmt.Sprintf("team/app%d", i), make([]byte, 700))

@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// bind appends the arguments of a statement to to, as the driver wants them.
-// A slice, but for one of bytes, is a list as each reads it. Times are refused: columns hold
-// integers.
+// bind converts the arguments of a statement for the driver and appends them to to. A slice other
+// than []byte becomes a list for listTable. A time is an error: columns hold integers.
 func bind(to []driver.NamedValue, args []any) ([]driver.NamedValue, error) {
 	for i, arg := range args {
 		var v driver.Value
@@ -33,7 +32,7 @@ func bind(to []driver.NamedValue, args []any) ([]driver.NamedValue, error) {
 	return to, nil
 }
 
-// convert returns what the driver takes for an argument of a less usual type.
+// convert converts an argument of a less common type.
 func convert(arg any) (driver.Value, error) {
 	if t := reflect.TypeOf(arg); t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
 		return encodeList(arg)
@@ -48,14 +47,14 @@ func convert(arg any) (driver.Value, error) {
 // encodeList returns a slice as a JSON array.
 func encodeList(list any) (driver.Value, error) {
 	if reflect.ValueOf(list).Len() == 0 {
-		return "[]", nil // nil would be null, which json_each takes for a list of one NULL
+		return "[]", nil // a nil slice would be null, which json_each reads as a list of one NULL
 	}
 	text, err := json.Marshal(list)
 	return string(text), err
 }
 
-// each implements db.Engine.Each for lists that bind has encoded.
-func each(n int, columns []string) string {
+// listTable implements db.Engine.ListTable for lists that bind has encoded.
+func listTable(n int, columns []string) string {
 	table := "json_each($" + strconv.Itoa(n) + ")"
 	if len(columns) == 0 {
 		return table + " AS list"

@@ -9,7 +9,7 @@ import (
 
 type kind string
 
-// Every kind of argument comes back as it was.
+// TestArguments checks that an argument of each type is read as it was bound.
 func TestArguments(t *testing.T) {
 	d := openTest(t, "sqlite::memory:", Options{})
 	for _, arg := range []any{"", "a\x00b", "ä", int64(-1), int64(1) << 62, []byte{0, 255}, nil} {

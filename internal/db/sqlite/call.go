@@ -7,44 +7,44 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// call is a function that waits to run in a write transaction.
+// call is one run of a function in a write transaction.
 type call struct {
 	fn    func(*db.Tx) error
-	alone bool // shares no commit with others
+	alone bool // must not share its commit
 
-	// wake receives true when the caller is now the leader. It receives false when the function has
-	// run, or will not run any more, and the fields below hold the result.
+	// wake receives true when the call becomes the leader. It receives false when the call is
+	// finished and the fields below hold its result.
 	wake      chan bool
-	committed func() // owned by the leader: to be called when the transaction is committed
+	committed func() // from db.RunTx; owned by the leader
 	err       error
 	panicked  *panicError
 	finished  bool // owned by the leader
 }
 
-// run calls the function of a call.
+// run runs the function in the transaction of conn.
 func (c *call) run(conn *conn) (err error) {
-	defer c.keepPanic()
-	c.committed, err = db.Run(txConn{conn}, c.fn)
+	defer c.recoverPanic()
+	c.committed, err = db.RunTx(txConn{conn}, c.fn)
 	return err
 }
 
-// commit calls the functions of OnCommit: the call is committed, or may be.
-func (c *call) commit() {
-	defer c.keepPanic()
+// runOnCommit calls the functions of OnCommit.
+func (c *call) runOnCommit() {
+	defer c.recoverPanic()
 	c.committed()
 }
 
-// keepPanic makes a panic a part of the result.
-func (c *call) keepPanic() {
+// recoverPanic stores a panic in the result. It must be deferred.
+func (c *call) recoverPanic() {
 	if v := recover(); v != nil {
 		c.panicked = &panicError{value: v, stack: debug.Stack()}
 	}
 }
 
-// panicError carries a panic of a transaction's function to the goroutine of its caller.
+// panicError carries a panic from the leader's goroutine to the caller of Tx.
 type panicError struct {
 	value any
-	stack []byte // of the goroutine where it happened
+	stack []byte // of the goroutine that panicked
 }
 
 func (e *panicError) Error() string {

@@ -1,7 +1,7 @@
-// Package sqlite is the engine of package db on SQLite.
+// Package sqlite implements the engine of package db on SQLite.
 //
-// One connection writes, and transactions that wait together share one commit (group commit: see
-// tx.go). Readers have connections of their own.
+// One connection writes. Transactions that wait at the same time share one commit (group commit:
+// see tx.go). Readers have their own connections.
 package sqlite
 
 import (
@@ -13,40 +13,41 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Options configure Open. The zero value is what a server uses.
+// Options configure Open. A server uses the zero value.
 type Options struct {
-	// ReadConns is how many connections serve readers; 0 means 4. A database in memory always has
-	// one connection.
+	// ReadConns is the number of connections for readers; 0 means 4. A database in memory always
+	// has one connection.
 	ReadConns int
-	// MaxBatch is how many transactions may share one commit; 0 means 256.
+	// MaxBatch is the maximum number of transactions that share one commit; 0 means 256.
 	MaxBatch int
-	// Fault, when set, is called before each step of a commit and may fail it, for tests:
+	// Fault is for tests. If it is set, it is called before each step of a commit, and an error
+	// fails the step:
 	//   - "begin": the transaction does not begin,
 	//   - "commit": the commit fails and did not happen,
 	//   - "committed": the commit fails although it happened.
-	// Faults of the last two reach the caller as ErrUncertain, but for an
-	// ErrNoSpace at "commit", which is never in doubt.
+	//
+	// The last two reach the caller as ErrUncertain, except ErrNoSpace at "commit": then the commit
+	// certainly did not happen.
 	Fault func(step string) error
 }
 
 // engine is an open database.
 type engine struct {
-	memory  bool // there is one connection, that of readers, for everything
-	readers *pool
-	scans   chan struct{} // has an element for each scan that runs; half of the readers are for others
-	queue   queue
-	connect func() (*conn, error) // opens a writer
-	writer  *conn                 // owned by the leader of the queue; nil when it is to be opened
+	memory    bool // the readers' only connection also writes
+	readers   *pool
+	scanSlots chan struct{} // one element for each running scan; at most half of the readers
+	queue     queue
+	connect   func() (*conn, error) // opens a connection that writes
+	writer    *conn                 // owned by the leader of the queue; nil if it must be opened
 
-	maxBatch  int
-	batchTime time.Duration
-	fault     func(step string) error
-	metrics   *metrics
+	maxBatch     int
+	maxBatchTime time.Duration
+	fault        func(step string) error
+	metrics      *metrics
 }
 
-// Open opens the database that url names, "sqlite:<path>" or
-// "sqlite::memory:", makes it if need be, and brings its schema up to date.
-// It refuses a database that asks for a newer program.
+// Open opens the database that url names: "sqlite:<path>" or "sqlite::memory:". It creates a
+// missing file and runs the missing migrations. A database that needs a newer program is an error.
 func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, error) {
 	e, err := open(ctx, url, s, o)
 	if err != nil {
@@ -67,22 +68,22 @@ func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, err
 		return nil, err
 	}
 	e := &engine{
-		memory:   path == "",
-		scans:    make(chan struct{}, max(o.ReadConns/2, 1)),
-		maxBatch: o.MaxBatch, batchTime: batchTime, fault: o.Fault, metrics: newMetrics(),
+		memory:    path == "",
+		scanSlots: make(chan struct{}, max(o.ReadConns/2, 1)),
+		maxBatch:  o.MaxBatch, maxBatchTime: maxBatchTime, fault: o.Fault, metrics: newMetrics(),
 	}
 	if !e.memory {
 		if err := createFile(path); err != nil {
-			return nil, classify(err)
+			return nil, wrapNoSpace(err)
 		}
 	}
 	e.connect = func() (*conn, error) { return connect(path, writeMode) }
 	c, err := e.connect()
 	if err != nil {
-		return nil, classify(err)
+		return nil, wrapNoSpace(err)
 	}
 	if err := migrate(ctx, c, s); err != nil {
-		return nil, errors.Join(classify(err), c.close())
+		return nil, errors.Join(wrapNoSpace(err), c.close())
 	}
 	if e.memory {
 		e.readers = newPool(1, e.connect)
@@ -100,8 +101,8 @@ func (e *engine) Close() error {
 		return nil
 	}
 	err := e.readers.close()
-	// The writer goes last: the connection that closes last folds the write-ahead log into the
-	// database, which a reader may not do.
+	// The writer is closed last: the last connection copies the write-ahead log into the database,
+	// which a reader may not do.
 	if e.writer != nil {
 		err = errors.Join(err, e.writer.close())
 		e.writer = nil
@@ -109,40 +110,39 @@ func (e *engine) Close() error {
 	return err
 }
 
-// Exclusive implements db.Engine. The file may be written to by other processes too, such as a
-// command beside a server; but of servers there is one, which alone writes what is kept by
-// versions.
+// Exclusive implements db.Engine. A command may write to the file beside the server, but there is
+// only one server, and only it writes the data that is cached.
 func (e *engine) Exclusive() bool { return true }
 
-// Each implements db.Engine by json_each.
-func (e *engine) Each(n int, columns ...string) string { return each(n, columns) }
+// ListTable implements db.Engine with json_each.
+func (e *engine) ListTable(n int, columns ...string) string { return listTable(n, columns) }
 
-// Query implements db.Engine on a connection of the pool.
+// Query implements db.Engine.
 func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r *db.Rows, err error) {
-	err = e.lend(ctx, func(c *conn) (err error) {
+	err = e.withReader(ctx, func(c *conn) (err error) {
 		r, err = c.query(query, args, n)
 		return err
 	})
 	return r, err
 }
 
-// Scan implements db.Engine on a connection of the pool.
+// Scan implements db.Engine.
 func (e *engine) Scan(ctx context.Context, query string, args []any, each func(db.Row) (bool, error)) error {
 	select {
-	case e.scans <- struct{}{}:
+	case e.scanSlots <- struct{}{}:
 	default:
 		select {
-		case e.scans <- struct{}{}:
+		case e.scanSlots <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	defer func() { <-e.scans }()
-	return e.lend(ctx, func(c *conn) error { return c.scan(query, args, each) })
+	defer func() { <-e.scanSlots }()
+	return e.withReader(ctx, func(c *conn) error { return c.scan(query, args, each) })
 }
 
-// lend runs f with a connection of the pool.
-func (e *engine) lend(ctx context.Context, f func(*conn) error) error {
+// withReader runs f with a connection for readers.
+func (e *engine) withReader(ctx context.Context, f func(*conn) error) error {
 	start := time.Now()
 	c, err := e.readers.get(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func (e *engine) lend(ctx context.Context, f func(*conn) error) error {
 	}
 	defer e.readers.put(c)
 	if err := f(c); err != nil {
-		return classify(err)
+		return wrapNoSpace(err)
 	}
 	e.metrics.read.Observe(time.Since(start).Seconds())
 	return nil

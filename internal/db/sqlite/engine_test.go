@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// testDB is an engine with what tests write less with.
+// testDB is an engine with shorter methods for tests.
 type testDB struct{ *engine }
 
 func (d *testDB) queryRow(query string, args ...any) db.Row {
@@ -21,7 +21,7 @@ func (d *testDB) query(query string, args ...any) (*db.Rows, error) {
 	return d.Query(context.Background(), query, args, -1)
 }
 
-// The engine is tested on a schema of its own.
+// testSchema is the schema of the tests: its migrations by file name.
 var testSchema = map[string]string{
 	"00001_init.sql": `-- +goose Up
 CREATE TABLE registry (oldest_program INTEGER NOT NULL);
@@ -41,18 +41,18 @@ UPDATE registry SET oldest_program = 2;`,
 CREATE TABLE more (id INTEGER PRIMARY KEY);`,
 }
 
-// schemaUpTo are the first n migrations of the test schema, and the program that knows them.
+// schemaUpTo returns the test schema of a program that has only the first n migrations.
 func schemaUpTo(n int) db.Schema {
 	files := fstest.MapFS{}
 	for name, text := range testSchema {
 		if int(name[4]-'0') <= n {
-			files[filesDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
+			files[migrationsDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
 		}
 	}
-	return db.Schema{Files: files, Version: n, Oldest: `SELECT oldest_program FROM registry`}
+	return db.Schema{Files: files, Version: n, OldestProgramSQL: `SELECT oldest_program FROM registry`}
 }
 
-// openTest opens a database for one test. Its batches are not ended by time.
+// openTest opens a database for one test. Its batches have no time limit.
 func openTest(t testing.TB, url string, o Options) *testDB {
 	t.Helper()
 	e, err := open(context.Background(), url, schemaUpTo(1), o)
@@ -60,7 +60,7 @@ func openTest(t testing.TB, url string, o Options) *testDB {
 		t.Fatal(err)
 	}
 	d := &testDB{e}
-	d.batchTime = time.Hour
+	d.maxBatchTime = time.Hour
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Errorf("closing: %v", err)
@@ -72,7 +72,7 @@ func openTest(t testing.TB, url string, o Options) *testDB {
 func fileURL(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "test.db") }
 
 // onBoth runs a test on a file and in memory.
-func onBoth(t *testing.T, o Options, test func(t *testing.T, d *testDB)) {
+func onFileAndMemory(t *testing.T, o Options, test func(t *testing.T, d *testDB)) {
 	t.Run("file", func(t *testing.T) { test(t, openTest(t, fileURL(t), o)) })
 	t.Run("memory", func(t *testing.T) { test(t, openTest(t, "sqlite::memory:", o)) })
 }
@@ -107,7 +107,7 @@ func names(t testing.TB, d *testDB) []string {
 	return list
 }
 
-// waitFor waits until n calls wait behind the leader.
+// waitFor returns when n calls wait behind the leader.
 func waitFor(d *testDB, n int) {
 	for {
 		d.queue.mu.Lock()
@@ -120,14 +120,14 @@ func waitFor(d *testDB, n int) {
 	}
 }
 
-// held is a transaction that runs until it is let go, so that others gather behind it.
-type held struct {
+// heldTx is a transaction that runs until finish, so that other calls wait behind it.
+type heldTx struct {
 	release chan struct{}
 	done    chan error
 }
 
-func hold(d *testDB, fn func(*db.Tx) error) *held {
-	h := &held{release: make(chan struct{}), done: make(chan error, 1)}
+func startHeld(d *testDB, fn func(*db.Tx) error) *heldTx {
+	h := &heldTx{release: make(chan struct{}), done: make(chan error, 1)}
 	started := make(chan struct{})
 	go func() {
 		first := true
@@ -144,13 +144,13 @@ func hold(d *testDB, fn func(*db.Tx) error) *held {
 	return h
 }
 
-func (h *held) finish() error {
+func (h *heldTx) finish() error {
 	close(h.release)
 	return <-h.done
 }
 
-// behind starts transactions one after another, which wait in this order.
-func behind(d *testDB, fns ...func(*db.Tx) error) []chan error {
+// startBehind starts transactions that wait behind the leader in this order.
+func startBehind(d *testDB, fns ...func(*db.Tx) error) []chan error {
 	results := make([]chan error, len(fns))
 	for i, fn := range fns {
 		result := make(chan error, 1)

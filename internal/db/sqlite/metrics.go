@@ -2,13 +2,13 @@ package sqlite
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics are those of one database.
+// metrics are the metrics of one database.
 type metrics struct {
 	seconds *prometheus.HistogramVec
 	batch   prometheus.Histogram
 	retries prometheus.Counter
 
-	// The parts of seconds, looked up once.
+	// Elements of seconds.
 	read, transaction, commit prometheus.Observer
 }
 

@@ -12,22 +12,22 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// filesDir is where the migrations of this engine are among the files of a schema.
-const filesDir = "sqlite"
+// migrationsDir is the directory in db.Schema.Files with the migrations for this engine.
+const migrationsDir = "sqlite"
 
-// migrate brings the database of c up to date, unless it is, and then refuses it
-// if it is for newer programs only.
+// migrate runs the migrations that are missing in the database of c. It returns an error if the
+// database needs a newer program.
 func migrate(ctx context.Context, c *conn, s db.Schema) error {
 	version, err := schemaVersion(c)
 	if err != nil {
 		return err
 	}
 	if version < s.Version {
-		if err := up(ctx, c, s); err != nil {
+		if err := runMigrations(ctx, c, s); err != nil {
 			return fmt.Errorf("migrating from version %d: %w", version, err)
 		}
 	}
-	program, err := c.number(s.Oldest)
+	program, err := c.queryInt(s.OldestProgramSQL)
 	if err != nil {
 		return fmt.Errorf("reading which programs may serve: %w", err)
 	}
@@ -38,13 +38,13 @@ func migrate(ctx context.Context, c *conn, s db.Schema) error {
 	return nil
 }
 
-// up runs the migrations that are missing, each in a transaction.
-func up(ctx context.Context, c *conn, s db.Schema) error {
-	files, err := fs.Sub(s.Files, filesDir)
+// runMigrations runs the migrations that are missing, each in a transaction.
+func runMigrations(ctx context.Context, c *conn, s db.Schema) error {
+	files, err := fs.Sub(s.Files, migrationsDir)
 	if err != nil {
 		return err
 	}
-	db := sql.OpenDB(lender{c.conn})
+	db := sql.OpenDB(sharedConnector{c.conn})
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
@@ -55,16 +55,16 @@ func up(ctx context.Context, c *conn, s db.Schema) error {
 	return err
 }
 
-// schemaVersion is the number of the newest migration that ran, 0 in a new database.
+// schemaVersion returns the number of the newest migration that ran, or 0 in a new database.
 func schemaVersion(c *conn) (int, error) {
-	if has, err := c.number(hasTableSQL, goose.DefaultTablename); err != nil || has == 0 {
+	if has, err := c.queryInt(hasTableSQL, goose.DefaultTablename); err != nil || has == 0 {
 		return 0, err
 	}
-	return c.number(`SELECT COALESCE(MAX(version_id), 0) FROM ` + goose.DefaultTablename)
+	return c.queryInt(`SELECT COALESCE(MAX(version_id), 0) FROM ` + goose.DefaultTablename)
 }
 
-// number returns the one number that a query is for.
-func (c *conn) number(query string, args ...any) (n int, err error) {
+// queryInt runs a query that returns one number.
+func (c *conn) queryInt(query string, args ...any) (n int, err error) {
 	rows, err := c.query(query, args, 1)
 	if err != nil {
 		return 0, err
@@ -76,16 +76,19 @@ func (c *conn) number(query string, args ...any) (n int, err error) {
 	return n, err
 }
 
-// lender is a connector whose only connection is lent from elsewhere: closing it does nothing.
-type lender struct{ conn driver.Conn }
+// sharedConnector lets database/sql, which goose needs, use an open connection. Closing the sql.DB
+// leaves the connection open.
+type sharedConnector struct{ conn driver.Conn }
 
-// Connect lends the connection.
-func (l lender) Connect(context.Context) (driver.Conn, error) { return lent{l.conn}, nil }
+// Connect returns the open connection.
+func (l sharedConnector) Connect(context.Context) (driver.Conn, error) {
+	return sharedConn{l.conn}, nil
+}
 
-// Driver is there for the interface; nothing opens by it.
-func (l lender) Driver() driver.Driver { return nil }
+// Driver returns nil. Only sql.DB.Driver would call it.
+func (l sharedConnector) Driver() driver.Driver { return nil }
 
-type lent struct{ driver.Conn }
+type sharedConn struct{ driver.Conn }
 
-// Close leaves the connection to its owner.
-func (lent) Close() error { return nil }
+// Close does nothing: the owner closes the connection.
+func (sharedConn) Close() error { return nil }

@@ -9,7 +9,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// reopen opens a database with the program of the first n migrations and closes it again.
+// reopen opens a database as a program would that has only the first n migrations, and closes it.
 func reopen(t *testing.T, url string, n int) error {
 	t.Helper()
 	d, err := open(context.Background(), url, schemaUpTo(n), Options{})
@@ -32,7 +32,7 @@ func TestMigrateForward(t *testing.T) {
 	}
 }
 
-// An older program may serve a newer schema just as far as the schema says.
+// TestNewerDatabase checks that the database decides which older programs may use it.
 func TestNewerDatabase(t *testing.T) {
 	url := fileURL(t)
 	if err := reopen(t, url, 3); err != nil {
@@ -45,13 +45,13 @@ func TestNewerDatabase(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "schema version 3 and needs a program for version 2 or later, this one is for version 1") {
 		t.Errorf("program 1: %v", err)
 	}
-	// A refusal changes nothing.
+	// The refused program has changed nothing.
 	if err := reopen(t, url, 3); err != nil {
 		t.Error(err)
 	}
 }
 
-// A migration that fails leaves the database as it was.
+// TestMigrationFails checks that a migration that fails changes nothing.
 func TestMigrationFails(t *testing.T) {
 	url := fileURL(t)
 	if err := reopen(t, url, 1); err != nil {
@@ -79,7 +79,7 @@ func overlay(s db.Schema, files map[string]string) db.Schema {
 		all[name] = file
 	}
 	for name, text := range files {
-		all[filesDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
+		all[migrationsDir+"/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
 	s.Files = all
 	return s

@@ -8,11 +8,11 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// pool lends connections. It prefers the one used last, whose cache is warm,
-// and opens another only when all that are open are lent.
+// pool lends connections. It prefers the one that was used last, because its cache is warm. It
+// opens another one only when all open ones are lent.
 type pool struct {
 	connect func() (*conn, error)
-	lent    chan struct{} // has an element for each connection that is lent; its capacity bounds them
+	lent    chan struct{} // one element for each lent connection; the capacity is the maximum
 	closed  chan struct{} // closed by close
 
 	mu   sync.Mutex
@@ -23,11 +23,11 @@ func newPool(max int, connect func() (*conn, error)) *pool {
 	return &pool{connect: connect, lent: make(chan struct{}, max), closed: make(chan struct{})}
 }
 
-// adopt adds a connection that is open already, before any is lent.
+// adopt adds an open connection. It must be called before get.
 func (p *pool) adopt(c *conn) { p.free = append(p.free, c) }
 
-// get returns a connection, which the caller gives back with put. While all are lent it waits,
-// until ctx ends: without a wait the end of ctx changes nothing.
+// get returns a connection, which the caller returns with put. While all are lent, it waits until
+// ctx ends. If it need not wait, it succeeds even if ctx has ended.
 func (p *pool) get(ctx context.Context) (*conn, error) {
 	select {
 	case <-p.closed:
@@ -62,7 +62,7 @@ func (p *pool) take() (*conn, error) {
 	c, err := p.connect()
 	if err != nil {
 		<-p.lent
-		return nil, classify(err)
+		return nil, wrapNoSpace(err)
 	}
 	return c, nil
 }
@@ -74,11 +74,11 @@ func (p *pool) put(c *conn) {
 	<-p.lent
 }
 
-// close waits until every connection came back, and closes them. It is called once.
+// close waits for all lent connections to be returned and closes them. It must be called once.
 func (p *pool) close() error {
 	close(p.closed)
 	for range cap(p.lent) {
-		p.lent <- struct{}{} // and keeps it: none is lent any more
+		p.lent <- struct{}{} // never received: afterwards no connection is lent
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,18 +8,19 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// queue lets one caller at a time be the leader, who owns the writer's
-// connection and runs the functions of those that wait.
+// queue makes one call at a time the leader. The leader owns the connection that writes, and runs
+// the functions of the calls that wait.
 type queue struct {
 	mu      sync.Mutex
 	waiting []*call
 	leading bool
 	closed  bool
-	idle    chan struct{} // closed when the last leader is done after close
+	idle    chan struct{} // made by close, and closed when there is no leader any more
 }
 
-// join waits until the call has run, or until its caller is the leader and
-// has to run it. When ctx ends before, the call leaves the queue and has not run.
+// join waits until a leader has finished the call, or until the call is itself the leader and the
+// caller must run it. If ctx ends first, the call leaves the queue, does not run, and join returns
+// the error of ctx.
 func (q *queue) join(ctx context.Context, c *call) (leader bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -52,7 +53,7 @@ func (q *queue) join(ctx context.Context, c *call) (leader bool, err error) {
 	return false, nil
 }
 
-// leave takes a call out of the queue, if it is still there.
+// leave removes a call from the queue and reports whether it was still there.
 func (q *queue) leave(c *call) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -64,9 +65,9 @@ func (q *queue) leave(c *call) bool {
 	return true
 }
 
-// follower takes the next call for the batch of the leader, or nil if there is none that may join
-// it.
-func (q *queue) follower() *call {
+// nextFollower removes the next call for the leader's batch from the queue. It returns nil if there
+// is none, or if the next one must not share a commit.
+func (q *queue) nextFollower() *call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == 0 || q.waiting[0].alone {
@@ -82,8 +83,8 @@ func (q *queue) pop() *call {
 	return c
 }
 
-// handOff makes the call that waits longest the next leader, so that no caller works for the others
-// for ever.
+// handOff makes the longest waiting call the next leader, so that no caller leads batches
+// indefinitely.
 func (q *queue) handOff() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -97,8 +98,8 @@ func (q *queue) handOff() {
 	}
 }
 
-// close waits until the calls in the queue have run, and lets no others in. It returns false if the
-// queue was closed before.
+// close closes the queue for new calls and waits until the calls in it have run. It returns false
+// if the queue was closed before.
 func (q *queue) close() bool {
 	q.mu.Lock()
 	if q.closed {

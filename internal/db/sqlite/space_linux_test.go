@@ -15,7 +15,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// smallDisk is a directory on a file system of its own of 2 MiB.
+// smallDisk returns a directory that is a file system of 2 MiB.
 func smallDisk(t *testing.T) string {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
@@ -32,8 +32,8 @@ func smallDisk(t *testing.T) string {
 	return dir
 }
 
-// A full disk fails the transactions that need space with db.ErrNoSpace and
-// nothing else; when space is back, so is everything.
+// TestDiskFull checks that a full disk fails only the transactions that need space, with
+// db.ErrNoSpace, and that all works again when there is space.
 func TestDiskFull(t *testing.T) {
 	dir := smallDisk(t)
 	url := "sqlite:" + filepath.Join(dir, "test.db")
@@ -76,7 +76,7 @@ func TestDiskFull(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := names(t, d); len(got) != len(kept) { // readers go on
+		if got := names(t, d); len(got) != len(kept) { // readers still work
 			t.Errorf("%d items, want %d", len(got), len(kept))
 		}
 	}
@@ -107,7 +107,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// A database cannot be opened on a full disk, and can afterwards.
+// TestOpenOnFullDisk checks that Open fails on a full disk, and succeeds when there is space again.
 func TestOpenOnFullDisk(t *testing.T) {
 	dir := smallDisk(t)
 	ballast := filepath.Join(dir, "ballast")

@@ -17,8 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/durable"
 )
 
-// What is SQLite's own stands in this file: how a database is named, made and
-// opened, and what its errors mean.
+// This file holds what is specific to SQLite: URLs, files, pragmas and result codes.
 
 const (
 	beginSQL      = `BEGIN IMMEDIATE`
@@ -30,16 +29,16 @@ const (
 	hasTableSQL   = `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)`
 )
 
-// mode is what a connection may do.
+// mode selects what a connection may do.
 type mode int
 
 const (
 	writeMode  mode = iota
-	readMode        // a reader beside a writer of this process
-	backupMode      // opens the file itself for reading only
+	readMode        // only queries; the file is open for writing, as WAL needs it
+	backupMode      // the file is open for reading only
 )
 
-// ParseURL returns the absolute path of the file that a database URL names, or "" for one in
+// ParseURL returns the absolute path of the file that a database URL names, or "" for a database in
 // memory.
 func ParseURL(url string) (path string, err error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
@@ -52,10 +51,9 @@ func ParseURL(url string) (path string, err error) {
 	return filepath.Abs(path)
 }
 
-// createFile makes the file of a database, readable by its owner alone, with
-// the directories above it, so that neither is lost with the power. An
-// existing file is not even opened: closing it would take away the locks that
-// SQLite holds on it elsewhere in this process.
+// createFile creates the file of a database and missing parent directories, accessible only to the
+// owner and durable. An existing file is not opened: closing it would release the locks that SQLite
+// holds on it elsewhere in this process.
 func createFile(path string) error {
 	dir := filepath.Dir(path)
 	if err := durable.MakeDir(dir, 0o700); err != nil {
@@ -71,11 +69,11 @@ func createFile(path string) error {
 			return err
 		}
 	}
-	// Also when the file was there: the process that made it may have died before this.
+	// Also for an existing file: the process that created it may have died before this.
 	return durable.SyncDir(dir)
 }
 
-// connect opens a connection to the database at path, or to a new one in memory if it is "".
+// connect opens a connection to the database at path, or to a new one in memory if path is "".
 func connect(path string, m mode) (*conn, error) {
 	connector, err := sqlite.NewConnector(dsn(path, m))
 	if err != nil {
@@ -88,13 +86,13 @@ func connect(path string, m mode) (*conn, error) {
 	return newConn(c), nil
 }
 
-// dsn is the data source name of a connection, which sets all that SQLite keeps per connection.
+// dsn returns the data source name of a connection, with all settings that SQLite keeps for each.
 func dsn(path string, m mode) string {
 	q := url.Values{
-		"_dqs":      {"0"}, // a "misspelt" column is an error and not a string
+		"_dqs":      {"0"}, // a "misspelt" column is an error, not a string
 		"_error_rc": {"1"},
 		"_pragma": {
-			"busy_timeout(5000)", // ms; for other processes, this one has a single writer
+			"busy_timeout(5000)", // ms, to wait for other processes: this one has a single writer
 			"foreign_keys(ON)",
 			"trusted_schema(OFF)",
 			"temp_store(MEMORY)",
@@ -106,11 +104,11 @@ func dsn(path string, m mode) string {
 	case writeMode:
 		add("journal_mode(WAL)",
 			"synchronous(FULL)",            // each commit syncs the log
-			"wal_autocheckpoint(4000)",     // pages of 4 KiB; those that change all the time are copied less often
-			"journal_size_limit(67108864)") // bytes that a log which grew beside a long reader shrinks to
+			"wal_autocheckpoint(4000)",     // pages of 4 KiB; pages that change often are copied less
+			"journal_size_limit(67108864)") // bytes; truncates a log that grew beside a long reader
 	case readMode:
-		// No mmap_size: a point query among 50,000 rows would take a third less time, but when the
-		// disk cannot be read the process would die of it instead of reporting it.
+		// No mmap_size: a point query among 50,000 rows would take a third less time, but an error
+		// of the disk would kill the process instead of failing the query.
 		add("synchronous(FULL)", "query_only(ON)")
 	case backupMode:
 		add("synchronous(FULL)")
@@ -138,8 +136,8 @@ func resultCode(err error) int {
 	return 0
 }
 
-// classify wraps an error that means a full disk in db.ErrNoSpace.
-func classify(err error) error {
+// wrapNoSpace wraps an error that means a full disk in db.ErrNoSpace, and returns others unchanged.
+func wrapNoSpace(err error) error {
 	if err == nil || errors.Is(err, db.ErrNoSpace) {
 		return err
 	}
@@ -153,9 +151,9 @@ func classify(err error) error {
 	return err
 }
 
-// retryable reports whether a transaction that failed with err may succeed when it is run again. In
-// SQLite transactions run one by one, so that a violated constraint is no race and would only be
-// violated again.
+// retryable reports whether a transaction that failed with err may succeed when it runs again. A
+// violated constraint is not retryable: transactions in SQLite run one after the other, so the
+// constraint would be violated again.
 func retryable(err error) bool {
 	switch resultCode(err) & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
@@ -165,9 +163,9 @@ func retryable(err error) bool {
 	return errors.As(err, &shared)
 }
 
-// failed reports whether a COMMIT that returned err certainly did not happen.
-// A full disk is certain: the frame that commits is the last one written.
-func failed(err error) bool {
+// notCommitted reports whether a COMMIT that returned err certainly did not happen. With a full
+// disk it did not: the frame of the log that commits is written last.
+func notCommitted(err error) bool {
 	switch resultCode(err) & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_ERROR:
 		return true
@@ -175,8 +173,8 @@ func failed(err error) bool {
 	return errors.Is(err, db.ErrNoSpace)
 }
 
-// ended reports whether a ROLLBACK failed because SQLite had rolled back by itself, as it does on a
-// full disk.
-func ended(err error) bool {
+// alreadyRolledBack reports whether a ROLLBACK failed with err because SQLite had already rolled
+// back by itself, as it does on a full disk.
+func alreadyRolledBack(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "no transaction is active")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Durability and integrity hang on settings that SQLite keeps per connection.
+// TestPragmas checks the settings of each connection, on which durability and integrity depend.
 func TestPragmas(t *testing.T) {
 	want := map[string]any{
 		"synchronous": int64(2), "foreign_keys": int64(1), "journal_mode": "wal", "busy_timeout": int64(5000),
@@ -53,7 +53,8 @@ func TestPragmas(t *testing.T) {
 	check(t, "memory", c)
 }
 
-// After an uncertain commit the writer is another connection, set up like the first.
+// TestWriterIsReopened checks that after an uncertain commit the writer is a new connection with
+// the same settings.
 func TestWriterIsReopened(t *testing.T) {
 	c := commits{fail: map[string]error{"commit": errors.New("input/output error")}}
 	d := openTest(t, fileURL(t), Options{Fault: c.fault})
@@ -83,7 +84,8 @@ func TestReadersCannotWrite(t *testing.T) {
 	}
 }
 
-// The database is its owner's alone, wherever its path leads.
+// TestOpenMakesFiles checks that only the owner can access the files of a database, and that a path
+// may contain any characters.
 func TestOpenMakesFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "deep er", "a?b=c&d#%41ä.db")
 	d := openTest(t, "sqlite:"+path, Options{})
@@ -125,7 +127,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// A database opens, here and again.
+// TestOpen opens a new database, and the same one again.
 func TestOpen(t *testing.T) {
 	url := fileURL(t)
 	for range 2 {
@@ -142,7 +144,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// The log does not grow with what was written.
+// TestLogIsBounded checks that the write-ahead log does not grow with the number of writes.
 func TestLogIsBounded(t *testing.T) {
 	url := fileURL(t)
 	d := openTest(t, url, Options{})

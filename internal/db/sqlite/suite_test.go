@@ -28,8 +28,8 @@ func TestEngine(t *testing.T) {
 					t.Cleanup(func() { d.Close() })
 					return d
 				},
-				Unique:     isCode(sqlite3.SQLITE_CONSTRAINT_UNIQUE),
-				ForeignKey: isCode(sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY),
+				IsUnique:     isCode(sqlite3.SQLITE_CONSTRAINT_UNIQUE),
+				IsForeignKey: isCode(sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY),
 			})
 		})
 	}

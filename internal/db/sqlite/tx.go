@@ -10,33 +10,35 @@ import (
 )
 
 const (
-	// batchTime ends a batch, so that its first transaction is not
-	// kept from its commit by those that came later.
-	batchTime = 10 * time.Millisecond
-	// maxAttempts is how often a transaction is run when it may be run again.
+	// maxBatchTime is how long a batch takes further calls. It bounds how long the first call waits
+	// for its commit.
+	maxBatchTime = 10 * time.Millisecond
+	// maxAttempts is how many times a transaction runs if its errors are retryable.
 	maxAttempts = 5
 )
 
-// Group commit: transactions that wait for the writer share one commit, each in a savepoint. The
-// first of them is the leader, and runs the functions of the others in its goroutine.
+// Group commit: transactions that wait for the connection that writes share one COMMIT. The first
+// call is the leader. Its goroutine runs the functions of the other calls too, each in a savepoint,
+// so that an error undoes only its own changes. If the shared transaction is lost because of one
+// call, the others run again, each alone.
 
-// Tx implements db.Engine. Once fn was started, the end of ctx changes nothing.
+// Tx implements db.Engine. After fn has started, the end of ctx has no effect.
 func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	start := time.Now()
 	defer func() { e.metrics.transaction.Observe(time.Since(start).Seconds()) }()
 	alone := false
 	for attempt := 1; ; attempt++ {
-		err := e.try(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
+		err := e.runOnce(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
 		if err == nil || attempt == maxAttempts || !retryable(err) {
-			return classify(err)
+			return wrapNoSpace(err)
 		}
 		alone = true
 		e.metrics.retries.Inc()
 	}
 }
 
-// try runs a call once.
-func (e *engine) try(ctx context.Context, c *call) error {
+// runOnce runs a call once, as the leader or by waiting for it.
+func (e *engine) runOnce(ctx context.Context, c *call) error {
 	leader, err := e.queue.join(ctx, c)
 	if err != nil {
 		return err
@@ -50,14 +52,14 @@ func (e *engine) try(ctx context.Context, c *call) error {
 	return c.err
 }
 
-// lead runs a batch: the leader's own call, and those that wait or come while it runs.
+// lead runs a batch: the leader's own call, and the calls that wait or arrive while it runs.
 func (e *engine) lead(ctx context.Context, own *call) {
 	b := &batch{engine: e}
-	// A function that ends its goroutine (runtime.Goexit, which a test's
-	// FailNow calls) must not take the writer with it.
+	// Deferred, because a function may end this goroutine with runtime.Goexit, as a test's FailNow
+	// does. The writer must be released all the same.
 	defer func() {
 		b.abandon(errors.New("a transaction that shared the commit ended its goroutine"))
-		b.giveBack()
+		b.releaseWriter()
 		e.queue.handOff()
 	}()
 	if err := b.takeWriter(ctx); err != nil {
@@ -65,8 +67,8 @@ func (e *engine) lead(ctx context.Context, own *call) {
 		b.finish(own, err)
 		return
 	}
-	deadline := time.Now().Add(e.batchTime)
-	for next := own; next != nil; next = e.queue.follower() {
+	deadline := time.Now().Add(e.maxBatchTime)
+	for next := own; next != nil; next = e.queue.nextFollower() {
 		b.calls = append(b.calls, next)
 		b.run(next)
 		if own.alone || b.broken || len(b.calls) >= e.maxBatch || time.Now().After(deadline) {
@@ -76,18 +78,18 @@ func (e *engine) lead(ctx context.Context, own *call) {
 	b.commit()
 }
 
-// batch is the calls that share a commit. It belongs to the leader.
+// batch is a group of calls that share a commit. Only the leader uses it.
 type batch struct {
-	engine *engine
-	conn   *conn
-	calls  []*call // all that were taken from the queue
-	ready  []*call // those that ran well in the open transaction
-	open   bool    // BEGIN was executed
-	broken bool    // the connection is not to be used any more
+	engine    *engine
+	conn      *conn
+	calls     []*call // all calls of the batch; the leader's own is the first
+	succeeded []*call // calls whose changes are in the open transaction
+	open      bool    // a transaction is open
+	broken    bool    // the state of the connection is unknown; it must be closed
 }
 
-// sharedError is the result of a call whose transaction was undone because of another one in its
-// batch. It is run again, alone.
+// sharedError is the error of a call that was undone because of another call in its batch. The call
+// runs again, alone.
 type sharedError struct{ cause error }
 
 func (e *sharedError) Error() string {
@@ -96,7 +98,7 @@ func (e *sharedError) Error() string {
 
 func (e *sharedError) Unwrap() error { return e.cause }
 
-// takeWriter gets the connection that writes.
+// takeWriter sets conn to the connection that writes, and opens it if necessary.
 func (b *batch) takeWriter(ctx context.Context) (err error) {
 	if b.engine.memory {
 		b.conn, err = b.engine.readers.get(ctx)
@@ -111,23 +113,22 @@ func (b *batch) takeWriter(ctx context.Context) (err error) {
 	return nil
 }
 
-// giveBack ends the use of the connection. One whose state is not known is
-// closed, which undoes what it had open; in memory the connection is the
-// database, and is kept.
-func (b *batch) giveBack() {
+// releaseWriter ends the use of the connection. A broken one is closed, which undoes its open
+// transaction. A connection in memory is kept, because the database would be lost with it.
+func (b *batch) releaseWriter() {
 	switch {
 	case b.conn == nil:
 	case b.engine.memory:
 		b.engine.readers.put(b.conn)
 	case b.broken:
-		b.conn.close() // nothing more can be done about an error
+		b.conn.close() // an error changes nothing: it is broken already
 		b.engine.writer = nil
 	}
 	b.conn = nil
 }
 
-// run runs the function of a call: the first directly in the transaction,
-// others in a savepoint, which costs a little.
+// run runs the function of a call. The first one runs directly in the transaction, because a
+// savepoint has a small cost. The others run in a savepoint.
 func (b *batch) run(c *call) {
 	if !b.open {
 		if err := b.begin(); err != nil {
@@ -135,7 +136,7 @@ func (b *batch) run(c *call) {
 			return
 		}
 	}
-	nested := len(b.ready) > 0
+	nested := len(b.succeeded) > 0
 	if nested {
 		if _, err := b.conn.exec(savepointSQL); err != nil {
 			b.abandon(err)
@@ -147,7 +148,7 @@ func (b *batch) run(c *call) {
 	case err != nil || c.panicked != nil:
 		b.finish(c, err)
 		if nested {
-			b.undo()
+			b.undoSavepoint()
 		} else {
 			b.rollback()
 		}
@@ -158,11 +159,11 @@ func (b *batch) run(c *call) {
 			return
 		}
 	}
-	b.ready = append(b.ready, c)
+	b.succeeded = append(b.succeeded, c)
 }
 
 func (b *batch) begin() error {
-	if err := b.inject("begin"); err != nil {
+	if err := b.injectFault("begin"); err != nil {
 		return err
 	}
 	_, err := b.conn.exec(beginSQL)
@@ -174,9 +175,9 @@ func (b *batch) begin() error {
 	return nil
 }
 
-// undo goes back to the savepoint. Some errors make SQLite undo the whole
-// transaction instead, those of the others included.
-func (b *batch) undo() {
+// undoSavepoint undoes the changes since the savepoint. After some errors SQLite has already undone
+// the whole transaction, with the other calls; then the batch is abandoned.
+func (b *batch) undoSavepoint() {
 	_, err := b.conn.exec(rollbackToSQL)
 	if err == nil {
 		_, err = b.conn.exec(releaseSQL)
@@ -186,18 +187,18 @@ func (b *batch) undo() {
 	}
 }
 
-// rollback undoes the transaction. Its calls must be finished by the caller.
+// rollback undoes the open transaction. The caller must finish the calls.
 func (b *batch) rollback() {
 	if !b.open {
 		return
 	}
-	b.open, b.ready = false, nil
-	if _, err := b.conn.exec(rollbackSQL); err != nil && !ended(err) {
+	b.open, b.succeeded = false, nil
+	if _, err := b.conn.exec(rollbackSQL); err != nil && !alreadyRolledBack(err) {
 		b.broken = true
 	}
 }
 
-// abandon undoes the transaction because of one call. The others that took part must run again.
+// abandon undoes the transaction and lets all unfinished calls run again.
 func (b *batch) abandon(cause error) {
 	if b.conn != nil {
 		b.rollback()
@@ -209,48 +210,48 @@ func (b *batch) abandon(cause error) {
 	}
 }
 
-// commit makes the transactions of the batch durable and tells their callers.
+// commit commits the transaction and finishes its calls.
 func (b *batch) commit() {
-	ready := b.ready
-	if len(ready) == 0 {
+	succeeded := b.succeeded
+	if len(succeeded) == 0 {
 		b.rollback()
 		return
 	}
-	b.engine.metrics.batch.Observe(float64(len(ready)))
+	b.engine.metrics.batch.Observe(float64(len(succeeded)))
 	start := time.Now()
-	err := b.inject("commit")
+	err := b.injectFault("commit")
 	if err == nil {
 		_, err = b.conn.exec(commitSQL)
 		if err == nil {
-			err = b.inject("committed")
+			err = b.injectFault("committed")
 			b.open = false
 		}
 	}
 	b.engine.metrics.commit.Observe(time.Since(start).Seconds())
 	switch {
 	case err == nil:
-	case !failed(err) || !b.open:
-		// The connection's own idea of what was written is not to be trusted either.
+	case !notCommitted(err) || !b.open:
+		// What the connection has cached may differ from the file, so it is not used again.
 		b.rollback()
 		b.broken = true
 		err = fmt.Errorf("%w: %w", db.ErrUncertain, err)
-	case len(ready) > 1:
-		// One may have been too much (a disk nearly full, a deferred constraint): each for itself.
+	case len(succeeded) > 1:
+		// One call may be the cause (a disk nearly full, a deferred constraint): each runs alone.
 		b.rollback()
 		err = &sharedError{err}
 	default:
 		b.rollback()
 	}
-	b.ready = nil
-	for _, c := range ready {
+	b.succeeded = nil
+	for _, c := range succeeded {
 		if err == nil || errors.Is(err, db.ErrUncertain) {
-			c.commit() // before its caller is woken
+			c.runOnCommit() // before finish wakes its caller
 		}
 		b.finish(c, err)
 	}
 }
 
-// finish gives a call its result and wakes its caller, unless that is the leader itself.
+// finish sets the result of a call and wakes its caller. The leader's own caller is this goroutine.
 func (b *batch) finish(c *call, err error) {
 	c.err, c.finished = err, true
 	if c != b.calls[0] {
@@ -258,8 +259,8 @@ func (b *batch) finish(c *call, err error) {
 	}
 }
 
-// inject calls the tests' fault point.
-func (b *batch) inject(step string) error {
+// injectFault returns the fault that a test sets for a step.
+func (b *batch) injectFault(step string) error {
 	if b.engine.fault == nil {
 		return nil
 	}

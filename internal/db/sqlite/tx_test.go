@@ -18,7 +18,7 @@ import (
 // commits counts the commits of a database and can fail them.
 type commits struct {
 	n    atomic.Int32
-	fail map[string]error // by step, each once
+	fail map[string]error // by step; each is returned once
 }
 
 func (c *commits) fault(step string) error {
@@ -32,10 +32,10 @@ func (c *commits) fault(step string) error {
 
 func TestBatchSharesCommit(t *testing.T) {
 	var c commits
-	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 		c.n.Store(0)
 		wrong := errors.New("wrong")
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		fns := make([]func(*db.Tx) error, 63)
 		for i := range fns {
 			fns[i] = func(tx *db.Tx) error {
@@ -48,7 +48,7 @@ func TestBatchSharesCommit(t *testing.T) {
 				return nil
 			}
 		}
-		results := behind(d, fns...)
+		results := startBehind(d, fns...)
 		if err := leader.finish(); err != nil {
 			t.Errorf("leader: %v", err)
 		}
@@ -73,10 +73,10 @@ func TestBatchSharesCommit(t *testing.T) {
 }
 
 func TestBatchAfterFailedFirst(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		wrong := errors.New("wrong")
-		leader := hold(d, func(tx *db.Tx) error { return errors.Join(insert(tx, "leader"), wrong) })
-		results := behind(d,
+		leader := startHeld(d, func(tx *db.Tx) error { return errors.Join(insert(tx, "leader"), wrong) })
+		results := startBehind(d,
 			func(tx *db.Tx) error { return errors.Join(insert(tx, "a"), wrong) },
 			func(tx *db.Tx) error { return insert(tx, "b") },
 			func(tx *db.Tx) error { return insert(tx, "b") },
@@ -100,12 +100,12 @@ func TestBatchAfterFailedFirst(t *testing.T) {
 func TestMaxBatch(t *testing.T) {
 	var c commits
 	d := openTest(t, fileURL(t), Options{MaxBatch: 4, Fault: c.fault})
-	leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+	leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 	var fns []func(*db.Tx) error
 	for i := range 8 {
 		fns = append(fns, func(tx *db.Tx) error { return insert(tx, fmt.Sprint(i)) })
 	}
-	results := behind(d, fns...)
+	results := startBehind(d, fns...)
 	if err := leader.finish(); err != nil {
 		t.Error(err)
 	}
@@ -119,13 +119,13 @@ func TestMaxBatch(t *testing.T) {
 	}
 }
 
-// A batch also ends by time: the leader of one that lasts leads only itself.
+// TestBatchTime checks that a batch takes no further calls after its time limit.
 func TestBatchTime(t *testing.T) {
 	var c commits
 	d := openTest(t, fileURL(t), Options{Fault: c.fault})
-	d.batchTime = 0
-	leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
-	results := behind(d,
+	d.maxBatchTime = 0
+	leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+	results := startBehind(d,
 		func(tx *db.Tx) error { return insert(tx, "a") },
 		func(tx *db.Tx) error { return insert(tx, "b") })
 	if err := errors.Join(leader.finish(), <-results[0], <-results[1]); err != nil {
@@ -137,9 +137,9 @@ func TestBatchTime(t *testing.T) {
 }
 
 func TestContextEndsWhileWaiting(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		ctx, cancel := context.WithCancel(context.Background())
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		ran := false
 		waiting := make(chan error, 1)
 		go func() { waiting <- d.Tx(ctx, func(*db.Tx) error { ran = true; return nil }) }()
@@ -161,7 +161,8 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	})
 }
 
-// A call whose context ends in the moment that it is made leader passes the leadership on.
+// TestContextEndsWhenNamedLeader checks that a call whose context ends just as it becomes the
+// leader hands the leadership on.
 func TestContextEndsWhenNamedLeader(t *testing.T) {
 	var q queue
 	first, second := &call{wake: make(chan bool, 1)}, &call{wake: make(chan bool, 1)}
@@ -172,7 +173,7 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 	results := make(chan error, 1)
 	go func() {
 		leader, err := q.join(ctx, first)
-		if leader { // the wake won: there is nothing to run
+		if leader { // it became the leader before it saw the end of ctx
 			q.handOff()
 			err = context.Canceled
 		}
@@ -201,7 +202,7 @@ func TestContextEndsWhenNamedLeader(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		cause := errors.New("boom")
 		try := func(name string) (err error) {
 			defer func() {
@@ -220,7 +221,7 @@ func TestPanic(t *testing.T) {
 		if err := try("first"); err != nil {
 			t.Error(err)
 		}
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		follower := make(chan error, 1)
 		go func() { follower <- try("follower") }()
 		waitFor(d, 1)
@@ -234,9 +235,10 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// A function that ends its goroutine, as FailNow does, leaves the others alone.
+// TestGoexit checks that a function that ends its goroutine, as FailNow does, does not affect other
+// calls.
 func TestGoexit(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		end := func(tx *db.Tx) error {
 			if err := insert(tx, "gone"); err != nil {
 				return err
@@ -244,14 +246,14 @@ func TestGoexit(t *testing.T) {
 			runtime.Goexit()
 			return nil
 		}
-		leader := hold(d, end)
-		results := behind(d, func(tx *db.Tx) error { return insert(tx, "a") })
+		leader := startHeld(d, end)
+		results := startBehind(d, func(tx *db.Tx) error { return insert(tx, "a") })
 		close(leader.release)
 		if err := <-results[0]; err != nil {
 			t.Error(err)
 		}
-		// A follower ends the goroutine of its leader and, when it is run again, its own.
-		leader = hold(d, func(tx *db.Tx) error { return insert(tx, "lost with its caller") })
+		// A follower ends the goroutine of its leader and, when it runs again, its own.
+		leader = startHeld(d, func(tx *db.Tx) error { return insert(tx, "lost with its caller") })
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -267,21 +269,21 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
-// A commit may fail without having happened, and fail having happened. Both
-// look the same to the callers, and those who share it share the doubt.
+// TestUncertainCommit checks that a commit that fails with an unknown outcome, whether it happened
+// or not, is ErrUncertain for all its calls.
 func TestUncertainCommit(t *testing.T) {
 	for step, happened := range map[string]bool{"commit": false, "committed": true} {
 		t.Run(step, func(t *testing.T) {
 			c := commits{fail: map[string]error{}}
-			onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
+			onFileAndMemory(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 				cause := errors.New("input/output error")
 				c.fail[step] = cause
 				told := 0
-				leader := hold(d, func(tx *db.Tx) error {
+				leader := startHeld(d, func(tx *db.Tx) error {
 					tx.OnCommit(func() { told++ })
 					return insert(tx, "a")
 				})
-				results := behind(d, func(tx *db.Tx) error {
+				results := startBehind(d, func(tx *db.Tx) error {
 					tx.OnCommit(func() { told++ })
 					return insert(tx, "b")
 				})
@@ -308,7 +310,7 @@ func TestUncertainCommit(t *testing.T) {
 
 func TestBeginFails(t *testing.T) {
 	c := commits{fail: map[string]error{}}
-	onBoth(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{Fault: c.fault}, func(t *testing.T, d *testDB) {
 		cause := errors.New("cannot")
 		c.fail["begin"] = cause
 		if err := d.Tx(context.Background(), func(tx *db.Tx) error { return insert(tx, "a") }); err != cause {
@@ -318,11 +320,12 @@ func TestBeginFails(t *testing.T) {
 	})
 }
 
-// What only COMMIT finds wrong hurts the one who did it.
+// TestDeferredConstraint checks that a constraint that only COMMIT checks fails only the call that
+// violated it.
 func TestDeferredConstraint(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
-		results := behind(d,
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		results := startBehind(d,
 			func(tx *db.Tx) error {
 				_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 				return err
@@ -353,7 +356,7 @@ func TestRetry(t *testing.T) {
 		}
 		return nil
 	}
-	onBoth(t, Options{Fault: fault}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{Fault: fault}, func(t *testing.T, d *testDB) {
 		attempts, failures = 0, 2
 		mustInsert(t, d, "a")
 		if attempts != 3 {
@@ -370,7 +373,7 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-// busyError is what SQLite answers when another process writes.
+// busyError returns the error of SQLite when another process writes.
 func busyError(t *testing.T) error {
 	d := openTest(t, fileURL(t), Options{})
 	other, err := d.connect()
@@ -393,9 +396,9 @@ func busyError(t *testing.T) error {
 }
 
 func TestClose(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
-		results := behind(d, func(tx *db.Tx) error { return insert(tx, "a") })
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		results := startBehind(d, func(tx *db.Tx) error { return insert(tx, "a") })
 		closed := make(chan error, 1)
 		go func() { closed <- d.Close() }()
 		for open := true; open; runtime.Gosched() {
@@ -415,7 +418,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// isUnique reports whether err is a violated UNIQUE or PRIMARY KEY constraint.
+// isUnique reports whether err means that a UNIQUE or PRIMARY KEY constraint was violated.
 func isUnique(err error) bool {
 	switch resultCode(err) {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
@@ -424,16 +427,15 @@ func isUnique(err error) bool {
 	return false
 }
 
-// isForeignKey reports whether err is a violated foreign key: something named is
-// not there, or something removed is named elsewhere.
+// isForeignKey reports whether err means that a foreign key was violated.
 func isForeignKey(err error) bool {
 	return resultCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
-// A transaction that is undone with others and run again is told of its commit once, and not of the
-// commit that failed.
+// TestOnCommitOfShared checks that after a failed shared commit the functions of OnCommit are
+// called only for the calls that are committed when they run again.
 func TestOnCommitOfShared(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		var told []string
 		put := func(name string) func(*db.Tx) error {
 			return func(tx *db.Tx) error {
@@ -441,8 +443,8 @@ func TestOnCommitOfShared(t *testing.T) {
 				return insert(tx, name)
 			}
 		}
-		leader := hold(d, put("leader"))
-		results := behind(d, put("b"), func(tx *db.Tx) error {
+		leader := startHeld(d, put("leader"))
+		results := startBehind(d, put("b"), func(tx *db.Tx) error {
 			tx.OnCommit(func() { told = append(told, "orphan") })
 			_, err := tx.Exec(`INSERT INTO items (name, deferred) VALUES ('orphan', 7)`)
 			return err
@@ -460,12 +462,12 @@ func TestOnCommitOfShared(t *testing.T) {
 	})
 }
 
-// What OnCommit was given may panic: the transaction is committed, those that shared the commit
-// hear of it, and its caller panics.
+// TestOnCommitPanics checks that a panic in a function of OnCommit reaches the caller of its
+// transaction, which is committed, and that the other calls return.
 func TestOnCommitPanics(t *testing.T) {
-	onBoth(t, Options{}, func(t *testing.T, d *testDB) {
+	onFileAndMemory(t, Options{}, func(t *testing.T, d *testDB) {
 		cause := errors.New("boom")
-		leader := hold(d, func(tx *db.Tx) error { return insert(tx, "leader") })
+		leader := startHeld(d, func(tx *db.Tx) error { return insert(tx, "leader") })
 		recovered := make(chan any, 1)
 		go func() {
 			defer func() { recovered <- recover() }()

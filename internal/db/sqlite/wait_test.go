@@ -10,7 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// occupy holds a connection, and a scan's slot, until it is released.
+// occupy holds a connection and the slot of a scan until release is called.
 func occupy(t *testing.T, d *testDB) (release func()) {
 	t.Helper()
 	held, done := make(chan struct{}), make(chan error)
@@ -30,7 +30,8 @@ func occupy(t *testing.T, d *testDB) (release func()) {
 	}
 }
 
-// Whatever waits for a connection, or for the slot of a scan, ends with its context.
+// TestWaitsEndWithContext checks that waits for a connection, or for the slot of a scan, end when
+// the context ends.
 func TestWaitsEndWithContext(t *testing.T) {
 	none := func(db.Row) (bool, error) { return true, nil }
 	for name, wait := range map[string]func(ctx context.Context, d *testDB) error{
@@ -43,7 +44,7 @@ func TestWaitsEndWithContext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				urls := []string{"sqlite::memory:"}
-				if name != "transaction" { // which needs no reader of a file
+				if name != "transaction" { // which does not wait for a reader of a file
 					urls = append(urls, fileURL(t))
 				}
 				for _, url := range urls {
@@ -59,7 +60,7 @@ func TestWaitsEndWithContext(t *testing.T) {
 					if err := d.queryRow(`SELECT 1`).Scan(new(int)); err != nil {
 						t.Errorf("%s: afterwards: %v", url, err)
 					}
-					// A read that need not wait runs although its context has ended.
+					// A read that need not wait succeeds although its context has ended.
 					if err := wait(ctx, d); err != nil && name != "transaction" {
 						t.Errorf("%s: without a wait: %v", url, err)
 					}
@@ -69,7 +70,7 @@ func TestWaitsEndWithContext(t *testing.T) {
 	}
 }
 
-// While many scans run, queries find a connection.
+// TestScansLeaveConnections checks that queries find a connection while many scans run.
 func TestScansLeaveConnections(t *testing.T) {
 	d := openTest(t, fileURL(t), Options{})
 	const scans = 20
@@ -83,14 +84,14 @@ func TestScansLeaveConnections(t *testing.T) {
 			})
 		}()
 	}
-	for range cap(d.scans) {
+	for range cap(d.scanSlots) {
 		<-running
 	}
 	if err := d.queryRow(`SELECT 1`).Scan(new(int)); err != nil {
 		t.Error(err)
 	}
 	if n := len(running); n != 0 {
-		t.Errorf("%d scans more than %d run", n, cap(d.scans))
+		t.Errorf("%d scans more than %d run", n, cap(d.scanSlots))
 	}
 	close(release)
 	for range scans {
@@ -100,7 +101,8 @@ func TestScansLeaveConnections(t *testing.T) {
 	}
 }
 
-// Those who wait for a connection when the database is closed are told so.
+// TestCloseEndsWaits checks that a query that waits for a connection returns ErrClosed when the
+// database is closed.
 func TestCloseEndsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := openTest(t, fileURL(t), Options{ReadConns: 1})

@@ -32,7 +32,7 @@ func testFailingReader(t *testing.T, open Open) {
 			WantKeys(t, b)
 		}
 	}
-	_, err := b.Put(t.Context(), testKey, stuck{}, io.Discard)
+	_, err := b.Put(t.Context(), testKey, stuckReader{}, io.Discard)
 	if !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("a reader that gives nothing: %v", err)
 	}
@@ -52,7 +52,7 @@ func testEndedContext(t *testing.T, open Open) {
 		sum.Want(t, content, n)
 		WantKeys(t, b)
 	}
-	// It ends with the last byte of a body that is otherwise whole.
+	// The context ends with the last byte of a body that is otherwise complete.
 	ctx, cancel := context.WithCancel(t.Context())
 	src := &Hook{io.LimitReader(Endless{}, 100), 100, cancel}
 	if _, err := b.Put(ctx, testKey, src, io.Discard); !errors.Is(err, context.Canceled) {
@@ -68,7 +68,7 @@ func testEndedContext(t *testing.T, open Open) {
 func testFailingHash(t *testing.T, open Open) {
 	b := open(t, bucket.Options{})
 	for _, at := range offsets {
-		_, err := b.Put(t.Context(), testKey, io.LimitReader(Endless{}, 41<<20), &failingSum{left: at})
+		_, err := b.Put(t.Context(), testKey, io.LimitReader(Endless{}, 41<<20), &failingHash{left: at})
 		if !errors.Is(err, errSum) {
 			t.Errorf("after %d bytes: %v", at, err)
 		}
@@ -89,11 +89,12 @@ func testPanickingReader(t *testing.T, open Open) {
 		}()
 		WantKeys(t, b)
 	}
-	MustPut(t, b, testKey, Body(10)) // the buffers are in order
+	MustPut(t, b, testKey, Body(10)) // checks that the buffers were released correctly
 	WantObject(t, b, testKey, Body(10))
 }
 
-// The goroutine that hashes has ended when Put returns: a bubble in which one is left fails.
+// testGoroutines checks that the goroutine that hashes has ended when Put returns: synctest fails
+// if a goroutine is left.
 func testGoroutines(t *testing.T, open Open) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, bucket.Options{})
@@ -108,12 +109,13 @@ func testGoroutines(t *testing.T, open Open) {
 					b.Put(t.Context(), testKey, src, NewDigest())
 				}()
 			}
-			b.Put(t.Context(), testKey, Endless{}, &failingSum{left: size})
+			b.Put(t.Context(), testKey, Endless{}, &failingHash{left: size})
 		}
 	})
 }
 
-// While a Put is running, its key may have a part of the object or none. Nothing else is changed.
+// testUnfinished checks that during a Put its key has no object or the beginning of it, and that no
+// other key changes.
 func testUnfinished(t *testing.T, open Open) {
 	b := open(t, bucket.Options{})
 	const other = "content/5e/abc-0"
@@ -140,7 +142,7 @@ func testUnfinished(t *testing.T, open Open) {
 	}
 }
 
-// wantPart checks that the object of testKey is not there, or is the beginning of content.
+// wantPart checks that testKey has no object, or the beginning of content.
 func wantPart(t *testing.T, b bucket.Store, content []byte) {
 	t.Helper()
 	r, err := b.Get(t.Context(), testKey)
@@ -159,15 +161,15 @@ func wantPart(t *testing.T, b bucket.Store, content []byte) {
 
 var errSum = errors.New("cannot hash")
 
-type failingSum struct{ left int64 }
+type failingHash struct{ left int64 }
 
-func (f *failingSum) Write(p []byte) (int, error) {
+func (f *failingHash) Write(p []byte) (int, error) {
 	if f.left -= int64(len(p)); f.left < 0 {
 		return 0, errSum
 	}
 	return len(p), nil
 }
 
-type stuck struct{}
+type stuckReader struct{}
 
-func (stuck) Read([]byte) (int, error) { return 0, nil }
+func (stuckReader) Read([]byte) (int, error) { return 0, nil }

@@ -8,15 +8,16 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Faulty is a Store that fails where a test wants it to.
+// Faulty is a Store whose calls a test can make fail.
 type Faulty struct {
 	bucket.Store
-	// Fail, where set, is asked before each "put", "get" and "delete", with the first key. An error
-	// fails the call, which where happens is true, other than a "get", is done all the same.
+	// Fail, if set, is called before each "put", "get" and "delete", with the first key. An error
+	// fails the call. If happens is true, a "put" or "delete" is done nevertheless.
 	Fail func(op, key string) (happens bool, err error)
-	// Read, where set, is given the error of each read of the body of a Put, and returns the one
-	// that the Put gets: so it fails in mid-body (nil), or before the object is published (io.EOF).
-	Read func(key string, err error) error
+	// ReplaceReadError, if set, is called with the error of each read of a Put's body, and its
+	// result is returned instead. So a test can fail a Put in the middle of the body, where err is
+	// nil, or at its end, where err is io.EOF.
+	ReplaceReadError func(key string, err error) error
 }
 
 func (f *Faulty) fail(op, key string) (bool, error) {
@@ -32,8 +33,8 @@ func (f *Faulty) Put(ctx context.Context, key string, src io.Reader, sum io.Writ
 	if !happens {
 		return 0, err
 	}
-	if f.Read != nil {
-		src = &faultyReader{src, func(err error) error { return f.Read(key, err) }}
+	if f.ReplaceReadError != nil {
+		src = &faultyReader{src, func(err error) error { return f.ReplaceReadError(key, err) }}
 	}
 	n, perr := f.Store.Put(ctx, key, src, sum)
 	return n, errors.Join(perr, err)
@@ -41,13 +42,13 @@ func (f *Faulty) Put(ctx context.Context, key string, src io.Reader, sum io.Writ
 
 type faultyReader struct {
 	io.Reader
-	instead func(error) error
+	replace func(error) error
 }
 
-// Read reads and replaces the error.
+// Read implements io.Reader.
 func (r *faultyReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
-	return n, r.instead(err)
+	return n, r.replace(err)
 }
 
 // Get implements [bucket.Store].

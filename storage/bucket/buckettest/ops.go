@@ -54,7 +54,7 @@ func testGet(t *testing.T, open Open) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Open readers survive the deletion of their object.
+	// An open object stays readable when it is deleted.
 	if err := b.Delete(t.Context(), bucket.Marker); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func testDelete(t *testing.T, open Open) {
 
 func testKeys(t *testing.T, open Open) {
 	b := open(t, bucket.Options{})
-	// fileblob's own flat lists go wrong over these.
+	// fileblob's own flat lists are wrong for these keys.
 	all := []string{bucket.Marker, "content/0a/a-0", "content/0a/a-1", "content/0a/a-1-1", "content/0a/a-10",
 		"content/0b/A-1", "content/f0/a_b-1"}
 	for _, key := range all {

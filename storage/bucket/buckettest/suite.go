@@ -1,5 +1,5 @@
-// Package buckettest is the suite of tests that each implementation of [bucket.Store] passes, and
-// what tests of buckets share.
+// Package buckettest has the test suite for implementations of [bucket.Store], and helpers for
+// other tests of buckets.
 package buckettest
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Open returns a new and empty store.
+// Open returns a new, empty store.
 type Open func(t testing.TB, o bucket.Options) bucket.Store
 
-// Run tests the stores that open makes.
+// Run tests the stores that open returns.
 func Run(t *testing.T, open Open) {
 	for name, test := range map[string]func(*testing.T, Open){
 		"PutGet":          testPutGet,
@@ -42,10 +42,10 @@ func Run(t *testing.T, open Open) {
 const (
 	testKey = "content/5e/abc-1"
 
-	smallBuffer = 32 << 10 // which a Put always has
+	smallBuffer = 32 << 10 // size of the buffer that each Put has
 )
 
-// Body returns n bytes that are the same for the same n.
+// Body returns n pseudorandom bytes, the same for each call with the same n.
 func Body(n int) []byte {
 	p := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(p)
@@ -61,7 +61,7 @@ func MustPut(t testing.TB, s bucket.Store, key string, content []byte) {
 	}
 }
 
-// WantObject checks that an object has this content.
+// WantObject checks that an object has the given content.
 func WantObject(t testing.TB, s bucket.Store, key string, content []byte) {
 	t.Helper()
 	r, err := s.Get(context.Background(), key)
@@ -75,7 +75,7 @@ func WantObject(t testing.TB, s bucket.Store, key string, content []byte) {
 	}
 }
 
-// WantKeys checks that the store holds these objects and no others.
+// WantKeys checks that the store holds exactly these objects.
 func WantKeys(t testing.TB, s bucket.Store, want ...string) {
 	t.Helper()
 	got := []string{}
@@ -91,17 +91,17 @@ func WantKeys(t testing.TB, s bucket.Store, want ...string) {
 	}
 }
 
-// Digest is a hash that counts. It has no lock, so that the race detector sees a Put that returns
-// too early.
+// Digest is a hash that counts its bytes. It has no lock, so that the race detector finds a Put
+// that returns before its second goroutine has ended.
 type Digest struct {
 	hash.Hash
 	n int64
 }
 
-// NewDigest returns a Digest of nothing.
+// NewDigest returns a Digest of no bytes.
 func NewDigest() *Digest { return &Digest{Hash: sha256.New()} }
 
-// Write adds p.
+// Write adds p to the hash.
 func (d *Digest) Write(p []byte) (int, error) {
 	d.n += int64(len(p))
 	return d.Hash.Write(p)
@@ -116,7 +116,7 @@ func (d *Digest) Want(t testing.TB, content []byte, n int64) {
 	}
 }
 
-// Endless is a source of zeros.
+// Endless is a reader of zeros that never ends.
 type Endless struct{}
 
 // Read fills p.
@@ -125,14 +125,14 @@ func (Endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Hook is a reader that calls Do once before the byte at an offset, and then goes on.
+// Hook is a reader that calls Do once, before it reads the byte at the offset At.
 type Hook struct {
 	io.Reader
 	At int64
 	Do func()
 }
 
-// Read reads up to the offset, calls Do, and reads on.
+// Read implements io.Reader.
 func (h *Hook) Read(p []byte) (int, error) {
 	if h.Do != nil && h.At == 0 {
 		h.Do()

@@ -1,5 +1,5 @@
-// Package cloud keeps a bucket in one of gocloud. What it keeps is as durable as gocloud's driver
-// makes it.
+// Package cloud implements a bucket on gocloud. Its objects are as durable as gocloud's driver
+// makes them.
 package cloud
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Store is a bucket of gocloud.
+// Store is a bucket on gocloud.
 type Store struct {
 	blobs   *blob.Bucket
 	buffers *bucket.Buffers
@@ -45,7 +45,7 @@ func (s *Store) Close() error {
 	return s.blobs.Close()
 }
 
-// usable is asked at the start of every call.
+// usable returns the error of a call that must not start.
 func (s *Store) usable(ctx context.Context) error {
 	if s.closed.Load() {
 		return fs.ErrClosed
@@ -53,7 +53,7 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Put implements [bucket.Store]. Until it returns, nothing is under the key.
+// Put implements [bucket.Store]. The object appears only when it is complete.
 func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return 0, err
@@ -68,11 +68,10 @@ func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Write
 }
 
 func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
-	// A writer whose context has ended discards the object when it is closed; any other one commits
-	// it.
+	// Close of the writer discards the object if the context has ended, and commits it otherwise.
 	wctx, discard := context.WithCancel(ctx)
 	defer discard()
-	o := &blob.WriterOptions{ContentType: "application/octet-stream"} // else gocloud sniffs one
+	o := &blob.WriterOptions{ContentType: "application/octet-stream"} // otherwise gocloud would detect one
 	w, err := s.blobs.NewWriter(wctx, key, o)
 	if err != nil {
 		return 0, err
@@ -81,7 +80,7 @@ func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Write
 	defer func() {
 		if !closed {
 			discard()
-			w.Close() // reports only that it was discarded
+			w.Close() // its error only says that the object was discarded
 		}
 	}()
 	n, err = s.buffers.Copy(ctx, src, sum, func(p []byte) error { _, err := w.Write(p); return err })
@@ -92,10 +91,10 @@ func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Write
 	return n, err
 }
 
-// CheckSpace implements [bucket.Store]. A bucket of gocloud tells no limit.
+// CheckSpace implements [bucket.Store]. gocloud has no method for the free space.
 func (s *Store) CheckSpace() error { return nil }
 
-// Get implements [bucket.Store]. The object is read whole into memory.
+// Get implements [bucket.Store]. It reads the whole object into memory.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return nil, err
@@ -106,7 +105,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 	content, err := s.blobs.ReadAll(ctx, key)
 	switch {
 	case err == nil:
-		return memory{bytes.NewReader(content)}, nil
+		return openObject{bytes.NewReader(content)}, nil
 	case isNotExist(err):
 		return nil, &fs.PathError{Op: "get", Path: key, Err: fs.ErrNotExist}
 	default:
@@ -114,11 +113,11 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 	}
 }
 
-// memory is an open object.
-type memory struct{ *bytes.Reader }
+// openObject is an object that is open for reading.
+type openObject struct{ *bytes.Reader }
 
 // Close does nothing.
-func (memory) Close() error { return nil }
+func (openObject) Close() error { return nil }
 
 // Delete implements [bucket.Store].
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
@@ -145,11 +144,11 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 
 // Keys implements [bucket.Store].
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
-	return bucket.KeysOf(func(dir string) ([]string, error) { return s.keysOf(ctx, dir) })
+	return bucket.WalkKeys(func(dir string) ([]string, error) { return s.keysIn(ctx, dir) })
 }
 
-// keysOf returns the keys in one of the directories, sorted.
-func (s *Store) keysOf(ctx context.Context, dir string) (keys []string, err error) {
+// keysIn returns the keys in one directory, sorted.
+func (s *Store) keysIn(ctx context.Context, dir string) (keys []string, err error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}

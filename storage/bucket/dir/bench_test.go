@@ -17,7 +17,7 @@ func benchStore(b *testing.B) (*Store, bucket.Store) {
 	return s, bucket.Instrument(bucket.LimitSpace(s, 1, s.root))
 }
 
-// Against the least that a durable write can do.
+// BenchmarkPut compares Put with a floor, the minimum that a durable write must do.
 func BenchmarkPut(b *testing.B) {
 	for _, size := range []int64{1 << 10, 1 << 20, 64 << 20} {
 		b.Run(fmt.Sprintf("%dKiB/put", size>>10), func(b *testing.B) {

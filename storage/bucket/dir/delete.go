@@ -41,7 +41,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	return errors.Join(errs...)
 }
 
-// deleteIn removes keys of one directory and makes that durable.
+// deleteIn removes objects from one directory durably.
 func (s *Store) deleteIn(ctx context.Context, dir string, keys []string) error {
 	opened, err := s.disk.openDir(s.path(dir)) // before the removal, as in Put
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *Store) deleteIn(ctx context.Context, dir string, keys []string) error {
 			errs = append(errs, err)
 		}
 	}
-	// Also if no key had an object: an earlier Delete may have removed it and then failed here.
+	// Also if no file was removed: an earlier Delete may have removed it and then failed here.
 	err = s.disk.syncDir(opened) // durable: deletion
 	return errors.Join(append(errs, err)...)
 }

@@ -1,17 +1,16 @@
-// Package dir keeps a bucket in a directory of a file system.
+// Package dir implements a bucket in a directory of a file system.
 //
-// An object is one file, whose path below the directory is its key, written under that name from
-// its first byte; only the marker, whose key is known to everyone, is written under another name
-// and renamed. So a file that is there may be a part: see [bucket.Store]. What a process leaves
-// that dies in a Put stays until its key is deleted.
+// An object is one file, whose path below the directory is its key. It is written under that name
+// from its first byte, so an existing file may be incomplete: see [bucket.Store]. If the process
+// dies during a Put, the incomplete file stays until its key is deleted. Only the marker is written
+// under a temporary name and renamed, because readers know its key before it exists.
 //
-// When Put returns, the file and the directory that names it are fsynced. The directories
-// themselves are made and fsynced by Open. After a failed fsync nothing is tried again, because the
-// kernel may have dropped the pages. The steps whose failure would lose data are marked "durable:
-// …" at the end of the line.
+// When Put returns, the file and its directory are synced. Open creates and syncs the directories.
+// After a failed fsync nothing is tried again, because the kernel may have dropped the pages. Each
+// step whose failure would lose data has the comment "durable: …" at the end of its line.
 //
-// What Get returns is an *os.File, so that net/http can serve it by sendfile. The directory is one
-// that gocloud's fileblob reads, with metadata=skip.
+// Get returns an *os.File, so that net/http can use sendfile. gocloud's fileblob can read the
+// directory, with metadata=skip.
 package dir
 
 import (
@@ -25,7 +24,7 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// dirMode keeps other users of the machine from the images, whatever the umask.
+// dirMode denies access to other users of the machine, whatever the umask is.
 const dirMode fs.FileMode = 0o750
 
 // Store is a bucket in a directory.
@@ -38,9 +37,8 @@ type Store struct {
 
 var _ bucket.Store = (*Store)(nil)
 
-// Open opens the bucket in the directory root. The directory, its missing parents and the 256
-// directories below content/ are made, and their entries are durable when Open returns: that spares
-// every Put an fsync of content/.
+// Open opens the bucket in the directory root. It creates the directory, its missing parents and
+// the 256 directories in content/ and makes them durable, so that Put need not sync content/.
 func Open(root string, o bucket.Options) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err == nil {
@@ -68,7 +66,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// usable is asked at the start of every call.
+// usable returns the error of a call that must not start.
 func (s *Store) usable(ctx context.Context) error {
 	if s.closed.Load() {
 		return fs.ErrClosed
@@ -76,13 +74,14 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// path is where the object, or the directory, of that key is.
+// path returns the path of the file or directory that key names.
 func (s *Store) path(key string) string {
 	return filepath.Join(s.root, filepath.FromSlash(key))
 }
 
-// noSpace adds bucket.ErrNoSpace to an error of a full disk or a used up quota.
-func noSpace(err error) error {
+// wrapNoSpace wraps an error that means a full disk or a used up quota in bucket.ErrNoSpace, and
+// returns others unchanged.
+func wrapNoSpace(err error) error {
 	if err != nil && isDiskFull(err) {
 		return fmt.Errorf("%w: %w", bucket.ErrNoSpace, err)
 	}

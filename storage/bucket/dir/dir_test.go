@@ -25,13 +25,13 @@ import (
 const (
 	testKey = "content/5e/abc-1"
 
-	firstBuffer, defaultBuffer = 32 << 10, 256 << 10 // of a Put
+	firstBuffer, defaultBuffer = 32 << 10, 256 << 10 // sizes of the buffers of a Put
 )
 
 func TestStore(t *testing.T) {
 	buckettest.Run(t, func(t testing.TB, o bucket.Options) bucket.Store {
 		b := openDir(t, t.TempDir(), o)
-		t.Cleanup(func() { // no other files are left
+		t.Cleanup(func() { // checks that no other files are left
 			reopened := openDir(t, b.root, o)
 			wantFiles(t, reopened, keysOf(t, reopened)...)
 		})
@@ -60,7 +60,7 @@ func keysOf(t testing.TB, b *Store) (keys []string) {
 	return keys
 }
 
-// wantFiles checks that the bucket holds these objects and no other file at all.
+// wantFiles checks that the bucket holds these objects, and that there are no other files.
 func wantFiles(t testing.TB, b *Store, want ...string) {
 	t.Helper()
 	buckettest.WantKeys(t, b, want...)
@@ -127,7 +127,7 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%s: %v, without %s", root, err, says)
 		}
 	}
-	// The object's own directories, too.
+	// A file in the place of the directory of all objects.
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, bucket.ContentDir), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// fileblob reads what Put wrote, and Get what fileblob wrote.
+// TestGocloudReadsTheDirectory checks that Berth and fileblob can read each other's objects.
 func TestGocloudReadsTheDirectory(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	other, err := fileblob.OpenBucket(b.root, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
@@ -194,7 +194,7 @@ func TestGetReturnsAFile(t *testing.T) {
 	}
 }
 
-// A key is used once: a Put to one that is taken fails and leaves the object as it is.
+// TestKeysAreNotReused checks that a Put to an existing key fails and does not change the object.
 func TestKeysAreNotReused(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	buckettest.MustPut(t, b, testKey, buckettest.Body(10))
@@ -204,8 +204,8 @@ func TestKeysAreNotReused(t *testing.T) {
 	buckettest.WantObject(t, b, testKey, buckettest.Body(10))
 }
 
-// The marker's key is known before its first byte, so it appears whole, and replaces what was
-// there.
+// TestMarkerAppearsWhole checks that the marker appears only when it is complete, and that it
+// replaces an earlier one.
 func TestMarkerAppearsWhole(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	look := func(content []byte) func() {
@@ -256,8 +256,9 @@ func temporaryFiles(t *testing.T, b *Store) (found int) {
 	return found
 }
 
-// What fileblob names its temporary files, which earlier versions of Berth left, is not written
-// down anywhere but in its code. Put makes none but the marker's.
+// TestTemporaryNames checks that isTemporary knows the temporary names of fileblob, which earlier
+// versions of Berth used. fileblob does not document them. It also checks that Put has a temporary
+// name only for the marker.
 func TestTemporaryNames(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	other, err := fileblob.OpenBucket(b.root, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
@@ -338,7 +339,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// A directory that went missing is not made anew, without an fsync, by a Put.
+// TestMissingDirectory checks that Put does not create a missing directory.
 func TestMissingDirectory(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	dir := b.path("content/5e")
@@ -356,7 +357,8 @@ func TestMissingDirectory(t *testing.T) {
 	}
 }
 
-// Whatever is a key stays where it should be.
+// FuzzKey checks that the file of a valid key is in the bucket's directory, has the key as its path
+// there, and is not taken for a temporary file.
 func FuzzKey(f *testing.F) {
 	for _, key := range []string{
 		bucket.Marker, testKey, "content/00/..-1", "../content/00/a-1", "content/00/a-1.0123456789abcdef.tmp",
@@ -375,7 +377,8 @@ func FuzzKey(f *testing.F) {
 	})
 }
 
-// What Puts allocate does not depend on the size of the bodies.
+// TestMemoryIsBounded checks that the memory that a Put allocates does not depend on the size of
+// the body.
 func TestMemoryIsBounded(t *testing.T) {
 	const puts, size = 4, 64 << 20
 	b := openDir(t, t.TempDir(), bucket.Options{})
@@ -394,7 +397,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if got, most := allocated()-before, uint64(puts*(2*defaultBuffer+firstBuffer+(64<<10))); got > most {
 		t.Errorf("%d Puts of %d bytes allocated %d bytes, want at most %d", puts, size, got, most)
 	}
-	// And a small one takes no large buffer.
+	// A small body uses no large buffer.
 	before = allocated()
 	for i := range 10 {
 		buckettest.MustPut(t, b, fmt.Sprintf("content/01/m-%d", i), nil)

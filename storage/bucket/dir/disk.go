@@ -7,9 +7,9 @@ import (
 	"github.com/berth-registry/berth/internal/durable"
 )
 
-// disk is what a Store asks of the operating system, so that a test can let each call fail.
+// disk has the operations that a Store needs. Tests replace it, so that each can fail.
 type disk interface {
-	create(path string) (*os.File, error) // a file that is new
+	create(path string) (*os.File, error) // fs.ErrExist if path exists
 	write(f *os.File, p []byte) error
 	sync(f *os.File) error
 	rename(from, to string) error
@@ -19,10 +19,10 @@ type disk interface {
 	open(path string) (*os.File, error)
 }
 
-// fileMode is what fileblob gives its files. Their directories keep other users from them.
+// fileMode is the mode that fileblob uses (before umask). dirMode denies access to other users.
 const fileMode fs.FileMode = 0o666
 
-// system is the operating system.
+// system implements disk on the operating system.
 type system struct{}
 
 func (system) create(path string) (*os.File, error) {

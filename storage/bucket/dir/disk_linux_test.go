@@ -18,7 +18,7 @@ import (
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
 )
 
-// tmpfs mounts a file system with those options.
+// tmpfs mounts a tmpfs with options and returns its directory.
 func tmpfs(t *testing.T, options string) string {
 	t.Helper()
 	cannot := t.Skip
@@ -42,7 +42,7 @@ func tmpfs(t *testing.T, options string) string {
 	return dir
 }
 
-// noCollector keeps the garbage collector from closing the files that a test should find open.
+// noCollector stops the garbage collector, so that it does not close files that a test leaks.
 func noCollector(t *testing.T) {
 	percent := debug.SetGCPercent(-1)
 	t.Cleanup(func() { debug.SetGCPercent(percent) })
@@ -61,9 +61,9 @@ func TestFullDisk(t *testing.T) {
 		}
 		wantFiles(t, b, bucket.Marker)
 	}
-	// What did not fit has left its space.
+	// The failed objects take no space any more.
 	buckettest.MustPut(t, b, testKey, buckettest.Body(7<<20))
-	// Reading and deleting go on, and then there is space again.
+	// A full disk still allows reading and deleting, which makes space again.
 	_, err := b.Put(t.Context(), "content/00/x-1", io.LimitReader(buckettest.Endless{}, 2<<20), io.Discard)
 	if !errors.Is(err, bucket.ErrNoSpace) {
 		t.Error(err)
@@ -82,7 +82,7 @@ func TestNoInodes(t *testing.T) {
 		keys []string
 		err  error
 	)
-	for i := 0; err == nil && i < 1000; i++ { // how many inodes a file takes is tmpfs's affair
+	for i := 0; err == nil && i < 1000; i++ { // the number of inodes per file depends on tmpfs
 		key := "content/00/x-" + strconv.Itoa(i)
 		if _, err = b.Put(t.Context(), key, bytes.NewReader(nil), io.Discard); err == nil {
 			keys = append(keys, key)
@@ -125,8 +125,8 @@ func TestMinFreeLeavesSpace(t *testing.T) {
 	buckettest.MustPut(t, limited, testKey, buckettest.Body(11<<20))
 }
 
-// TestD9InodesAreLeft: small objects stop where inodes become few, and others can still be read and
-// deleted.
+// TestD9InodesAreLeft checks that small objects fail when few inodes are left, and that objects can
+// still be read and deleted.
 func TestD9InodesAreLeft(t *testing.T) {
 	const all = 2000
 	for minFree, want := range map[int64]int64{1 << 20: 64, 8 << 20: all / 20} {
@@ -219,7 +219,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all() // the runtime opens descriptors of its own the first time
+	all() // the first time the runtime opens descriptors for itself
 	before := openFiles(t)
 	for range 5 {
 		all()

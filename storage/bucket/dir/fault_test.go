@@ -17,10 +17,10 @@ import (
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
 )
 
-// faultyDisk is the operating system, with calls that fail and a list of all.
+// faultyDisk is a system whose calls can fail, with a list of the calls.
 type faultyDisk struct {
 	system
-	before func(step, path string) error // nil, or called before each step
+	before func(step, path string) error // if not nil, called before each step and may fail it
 
 	mu    sync.Mutex
 	fail  map[string]error
@@ -39,7 +39,7 @@ func (d *faultyDisk) step(step, path string) error {
 	return d.fail[step]
 }
 
-// set lets a step fail from now on, and begins a new list.
+// set makes a step fail from now on, and empties the list.
 func (d *faultyDisk) set(step string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -155,7 +155,8 @@ func TestPutFaults(t *testing.T) {
 	}
 }
 
-// Where the context ends once the object has its key, the Put still makes it durable.
+// TestContextEndsAfterPublishing checks that a Put succeeds if its context ends after the object
+// has its final name.
 func TestContextEndsAfterPublishing(t *testing.T) {
 	b, d := openFaulty(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -185,7 +186,7 @@ func TestNoSpaceFaults(t *testing.T) {
 			}
 		}
 	}
-	// What the client's reader says is not the disk's.
+	// The same error of the client's reader does not mean a full disk.
 	d.set("", nil)
 	_, err := b.Put(t.Context(), testKey, iotest.ErrReader(diskFullErrors[0]), io.Discard)
 	if errors.Is(err, bucket.ErrNoSpace) || !errors.Is(err, diskFullErrors[0]) {
@@ -222,7 +223,7 @@ func TestDeleteAndReadFaults(t *testing.T) {
 		} else {
 			wantFiles(t, b) // failed, but it happened
 		}
-		// The repetition makes the directories durable although nothing is left to remove.
+		// The second Delete syncs the directories although nothing is left to remove.
 		d.before = nil
 		d.set("", nil)
 		if err := b.Delete(t.Context(), one, two); err != nil {

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// openFile is os.OpenFile without its look whether the file can be polled, which regular files and
-// directories cannot: two system calls instead of six.
+// openFile is like os.OpenFile, but does not try to register the file with the poller, which fails
+// for regular files and directories: two system calls instead of six.
 //
 //	open(path, flag|O_CLOEXEC, mode)
 //	fcntl(F_GETFL)

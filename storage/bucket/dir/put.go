@@ -12,8 +12,8 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Put implements [bucket.Store]. A key that has an object already is fs.ErrExist, except the
-// marker's, which is replaced.
+// Put implements [bucket.Store]. If the key exists, the error is fs.ErrExist; only the marker is
+// replaced.
 //
 //	open(directory)
 //	open(file, O_CREAT|O_EXCL)
@@ -24,9 +24,9 @@ import (
 //	fsync(directory)
 //	close(directory)
 //
-// The directory is opened before the file is made and by each Put anew, because an error of writing
-// it back is reported once to every descriptor that was open at the time: one shared by all Puts
-// would tell one of them.
+// Each Put opens the directory itself, before it creates the file. The kernel reports a failed
+// write of the directory once to each descriptor that is open at the time. With a shared descriptor
+// only one of several Puts would see the error.
 func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return 0, err
@@ -51,13 +51,13 @@ func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Write
 	return n, nil
 }
 
-// CheckSpace implements [bucket.Store]. A full disk shows itself to Put.
+// CheckSpace implements [bucket.Store]. It checks nothing: only Put finds that the disk is full.
 func (s *Store) CheckSpace() error { return nil }
 
-// object is one that is being written.
-type object struct {
+// objectWriter writes one object.
+type objectWriter struct {
 	disk disk
-	file *os.File // nil when it is closed
+	file *os.File // nil after it is closed
 	dir  *os.File // the directory that names it
 
 	path      string // of the file
@@ -65,53 +65,53 @@ type object struct {
 	published bool   // the object is there, if perhaps not durably
 }
 
-// create makes the file of an object. Where the directory of its key went missing it fails: a new
-// one would not be durable, or lie below the mount point of a disk that is gone.
-func (s *Store) create(key string) (*object, error) {
-	o := &object{disk: s.disk, final: s.path(key)}
+// create creates the file of an object. It does not create a missing directory: that would not be
+// durable, or might be below the mount point of a disk that is not mounted.
+func (s *Store) create(key string) (*objectWriter, error) {
+	o := &objectWriter{disk: s.disk, final: s.path(key)}
 	o.path = o.final
 	if key == bucket.Marker {
 		o.path += temporarySuffix()
 	}
 	var err error
 	if o.dir, err = s.disk.openDir(s.path(path.Dir(key))); err != nil {
-		return nil, noSpace(err)
+		return nil, wrapNoSpace(err)
 	}
 	if o.file, err = s.disk.create(o.path); err != nil {
 		o.dir.Close()
-		return nil, noSpace(err)
+		return nil, wrapNoSpace(err)
 	}
 	return o, nil
 }
 
 // write appends p.
-func (o *object) write(p []byte) error {
-	return noSpace(o.disk.write(o.file, p))
+func (o *objectWriter) write(p []byte) error {
+	return wrapNoSpace(o.disk.write(o.file, p))
 }
 
-// publish makes the bytes durable, gives them their key where they have another name, and makes
-// that durable.
-func (o *object) publish() error {
+// publish makes the file durable, renames it if it has a temporary name, and makes its name
+// durable.
+func (o *objectWriter) publish() error {
 	if err := o.disk.sync(o.file); err != nil { // durable: file
-		return noSpace(err)
+		return wrapNoSpace(err)
 	}
 	err := o.file.Close()
 	o.file = nil
 	if err != nil {
-		return noSpace(err)
+		return wrapNoSpace(err)
 	}
 	if o.path != o.final {
 		if err := o.disk.rename(o.path, o.final); err != nil {
-			return noSpace(err)
+			return wrapNoSpace(err)
 		}
 	}
 	o.published = true
-	return noSpace(o.disk.syncDir(o.dir)) // durable: directory
+	return wrapNoSpace(o.disk.syncDir(o.dir)) // durable: directory
 }
 
-// close removes the object unless it was published, and lets go of all that create took. Without an
-// fsync, since the key of a Put that failed will be deleted.
-func (o *object) close() {
+// close closes the file and the directory, and removes the file unless it was published. The
+// removal is not synced, because the caller deletes the key of a failed Put.
+func (o *objectWriter) close() {
 	if o.file != nil {
 		o.file.Close()
 	}
@@ -121,7 +121,7 @@ func (o *object) close() {
 	o.dir.Close()
 }
 
-// temporarySuffix is what a name has more while it is temporary, as fileblob makes them.
+// temporarySuffix returns a random suffix of a temporary name, in the form that fileblob uses.
 func temporarySuffix() string {
 	var b [8]byte
 	rand.Read(b[:]) // never fails

@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Get implements [bucket.Store]. What it returns is an *os.File.
+// Get implements [bucket.Store]. It returns an *os.File.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return nil, err
@@ -32,13 +32,13 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 	}
 }
 
-// Keys implements [bucket.Store]. Temporary and foreign files are not among the keys.
+// Keys implements [bucket.Store]. It skips temporary files and files that are not Berth's.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
-	return bucket.KeysOf(func(dir string) ([]string, error) { return s.keysOf(ctx, dir) })
+	return bucket.WalkKeys(func(dir string) ([]string, error) { return s.keysIn(ctx, dir) })
 }
 
-// keysOf returns the keys in one of the directories, sorted.
-func (s *Store) keysOf(ctx context.Context, dir string) (keys []string, err error) {
+// keysIn returns the keys in one directory, sorted.
+func (s *Store) keysIn(ctx context.Context, dir string) (keys []string, err error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}

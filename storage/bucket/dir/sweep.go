@@ -10,10 +10,10 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Sweep removes the temporary files that a process left which died, and returns how many: the
-// marker's, and those of any object where earlier versions of Berth, or fileblob, wrote. It cannot
-// tell them from those of a Put that is running, in this or another process: call it before the
-// first one, under the lock of the data directory.
+// Sweep removes temporary files that a process left when it died, and returns their number. They
+// belong to the marker or, after earlier versions of Berth or fileblob, to any object. Sweep would
+// also remove the temporary file of a running Put of any process. So call it before the first Put,
+// and under the lock of the data directory.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	for dir := range bucket.Directories() {
 		if err := s.usable(ctx); err != nil {
@@ -37,7 +37,7 @@ func (s *Store) sweepIn(dir string) (removed int, err error) {
 		if !e.Type().IsRegular() || !isTemporary(dir, e.Name()) {
 			continue
 		}
-		// No fsync: one that comes back after a power cut is swept at the next start.
+		// No fsync: a file that is there again after a power cut is removed at the next start.
 		if err := s.disk.remove(s.path(path.Join(dir, e.Name()))); err != nil {
 			return removed, err
 		}
@@ -46,8 +46,8 @@ func (s *Store) sweepIn(dir string) (removed int, err error) {
 	return removed, nil
 }
 
-// isTemporary reports whether the file name of the directory dir (relative to the bucket, with
-// slashes) is that of a temporary file, "<key>.<16 hex>.tmp".
+// isTemporary reports whether the name of a file in dir is that of a temporary file, "<key>.<16
+// hex>.tmp". dir is relative to the bucket, with slashes.
 func isTemporary(dir, name string) bool {
 	rest, ok := strings.CutSuffix(name, ".tmp")
 	if !ok || len(rest) < 18 {
