@@ -47,7 +47,7 @@ func newRegistryWithRepos(t *testing.T, n int) *rowCounter {
 			if err != nil {
 				return err
 			}
-			if err := repo.List(1); err != nil {
+			if err := repo.SetListed(1); err != nil {
 				return err
 			}
 		}

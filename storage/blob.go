@@ -87,7 +87,7 @@ func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, wrong er
 	}
 	var marked bool
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
-		marked, err = tx.DamageBlob(b.id, key, r.now())
+		marked, err = tx.RecordBlobDamaged(b.id, key, r.now())
 		return err
 	})
 	if err == nil && marked {
@@ -117,7 +117,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 			if child && c.ManifestID != 0 {
 				break // the index means the manifest
 			}
-			namer, err := in.Namer(d.String(), child)
+			namer, err := in.ReferencedBy(d.String(), child)
 			if err == nil {
 				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", namer)
 			}

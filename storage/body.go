@@ -13,12 +13,12 @@ type body struct {
 	src    io.Reader
 	keep   bool         // end the object well where the client failed
 	renew  func() error // extends the writer's lease
-	claim  func(n int64) (allowed int64, err error)
+	extend func(n int64) (allowed int64, err error)
 	next   time.Time // when to renew
 	now    func() time.Time
 	failed error // the client's error
 
-	received, allowed int64 // bytes; claim is asked for more
+	received, allowed int64 // bytes; extend is asked for more
 }
 
 // Read implements io.Reader.
@@ -35,9 +35,9 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if b.received += int64(n); b.received > b.allowed {
-		var claimErr error
-		if b.allowed, claimErr = b.claim(b.received); claimErr != nil {
-			return n, claimErr
+		var extendErr error
+		if b.allowed, extendErr = b.extend(b.received); extendErr != nil {
+			return n, extendErr
 		}
 	}
 	if b.renew != nil && err == nil {

@@ -94,7 +94,7 @@ func (r *Registry) check(ctx context.Context, b Blob) error {
 	if wrong != nil {
 		return r.markDamaged(ctx, b, objects[0].Key, wrong)
 	}
-	return r.tx(ctx, func(tx *meta.Tx) error { return tx.CheckBlob(b.id, objects[0].Key, now) })
+	return r.tx(ctx, func(tx *meta.Tx) error { return tx.RecordBlobChecked(b.id, objects[0].Key, now) })
 }
 
 // compare returns what is wrong with the objects of a blob, or nil.

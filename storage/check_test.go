@@ -126,7 +126,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 				_, err = w.Commit(t.Context(), "", "b", w.session("b", "hel"), digest.FromString("hello"), chunk("lo"))
 				w.want(test.want, err)
 			}
-			open, err := w.db.OpenUploads(w.t.Context())
+			open, err := w.db.CountOpenUploads(w.t.Context())
 			w.must(err)
 			if test.want != nil && open != 1 {
 				t.Errorf("%d sessions are open, want that of the chunks alone", open)
@@ -207,7 +207,7 @@ func TestI1HealedMeanwhile(t *testing.T) {
 			b, err := w.Blob(t.Context(), "a", digest.FromString("hello"))
 			w.must(err)
 			w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error {
-				_, err := tx.DamageBlob(b.id, old, w.now())
+				_, err := tx.RecordBlobDamaged(b.id, old, w.now())
 				return err
 			}))
 			w.push("b", "hello")

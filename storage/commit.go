@@ -87,7 +87,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 	sum := newHash(d.Algorithm())
 	var p part
 	if has {
-		err = r.claimLength(ctx, up, key, &c)
+		err = r.allowLength(ctx, up, key, &c)
 	}
 	if has && err == nil {
 		p, _, err = r.fill(ctx, up, key, c, sum, false)
@@ -193,7 +193,7 @@ func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, 
 	case b.Whole:
 		err = tx.ReleaseObject(p.key, now) // it is not being written any more: at once
 	case b.Damaged:
-		err = errors.Join(tx.ReleaseBlob(b.ID, now+r.opts.DeleteDelay.Microseconds()), tx.HealBlob(b.ID, now))
+		err = errors.Join(tx.ReleaseBlob(b.ID, now+r.opts.DeleteDelay.Microseconds()), tx.RecordBlobHealed(b.ID, now))
 	}
 	if err == nil && !b.Whole {
 		moved, err = tx.GiveToBlob(up.ID, p.key, p.size, b.ID)

@@ -333,7 +333,7 @@ func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
 		const key = "content/00/died-1"
 		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
 			lease := w.clock.Add(writerLease).UnixMicro()
-			return tx.ReserveObject(key, up.ID, 7, lease, meta.Claim{Charged: "alice", Bytes: 100})
+			return tx.ReserveObject(key, up.ID, 7, lease, meta.Allowance{Charged: "alice", Bytes: 100})
 		}))
 		_, err = w.bucket.Put(ctx, key, strings.NewReader("wor"), io.Discard)
 		w.must(err)
@@ -349,7 +349,7 @@ func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
 		}
 		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
 			if u, err := tx.Usage("alice", w.now()); err != nil || u != (meta.Usage{}) {
-				t.Errorf("the dead writer's claim counts: %+v, %v", u, err)
+				t.Errorf("the dead writer's allowance counts: %+v, %v", u, err)
 			}
 			return nil
 		}))

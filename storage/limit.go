@@ -11,15 +11,16 @@ import (
 )
 
 // What one caller may have in progress is decided by rows, in the transaction that opens a session
-// or reserves the key of a chunk: a chunk claims its announced length there, or as much as it is
-// given when nothing was announced, and asks again when it has received that. Only the first body
-// of a session, whose key was reserved with it, asks for nothing while it is small. So a caller may
-// exceed the limit by unasked bytes for each of the sessions that are remembered (see reserved).
+// or reserves the key of a chunk: a chunk is allowed its announced length there, or as much as it
+// is given when nothing was announced, and asks again when it has received that. Only the first
+// body of a session, whose key was reserved with it, asks for nothing while it is small. So a
+// caller may exceed the limit by unasked bytes for each of the sessions that are remembered (see
+// reserved).
 
 // unaskedPart is which part of the limit a first body may have without asking.
 const unaskedPart = 16384
 
-// unasked is how many bytes the first body of a session may have before it claims any.
+// unasked is how many bytes the first body of a session may have before it asks for more.
 func (r *Registry) unasked() int64 {
 	if r.opts.MaxInProgress == 0 {
 		return math.MaxInt64
@@ -92,23 +93,23 @@ func (r *Registry) tooManyBytes(used, more int64) error {
 	return errorf(ErrTooManyUploads, "%s, and %d is the most that one caller may have: finish or cancel some, or wait until they expire", text, r.opts.MaxInProgress)
 }
 
-// claimed is the claim of a request that may receive so many bytes.
-func (r *Registry) claimed(charged string, allowed int64) meta.Claim {
+// allowance is that of a request that may receive so many bytes.
+func (r *Registry) allowance(charged string, allowed int64) meta.Allowance {
 	switch {
 	case r.opts.MaxInProgress > 0:
-		return meta.Claim{Charged: charged, Bytes: allowed}
+		return meta.Allowance{Charged: charged, Bytes: allowed}
 	case r.opts.MaxSessions > 0:
-		return meta.Claim{Charged: charged}
+		return meta.Allowance{Charged: charged}
 	}
-	return meta.Claim{}
+	return meta.Allowance{}
 }
 
-// extend extends the claim of the request that writes an upload's object, to at least need bytes in
-// all, and returns how many they are now.
+// extend extends the allowance of the request that writes an upload's object, to at least need
+// bytes in all, and returns how many they are now.
 // Errors: ErrTooManyUploads, ErrUploadUnknown.
 func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
 	err = r.tx(ctx, func(tx *meta.Tx) error {
-		has, err := tx.Claimed(key, up.ID)
+		has, err := tx.Allowed(key, up.ID)
 		if err != nil {
 			return err
 		}
@@ -121,7 +122,7 @@ func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need,
 			return err
 		}
 		allowed = has + more
-		return tx.ClaimObject(key, r.claimed(up.Charged, allowed))
+		return tx.SetAllowance(key, r.allowance(up.Charged, allowed))
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		err = uploadUnknown(up.ID)
@@ -129,8 +130,9 @@ func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need,
 	return allowed, err
 }
 
-// claimLength claims the announced length of a session's first body, unless it is small.
-func (r *Registry) claimLength(ctx context.Context, up meta.Upload, key string, c *Chunk) (err error) {
+// allowLength allows the first body of a session its announced length, which has to be asked for
+// unless it is small.
+func (r *Registry) allowLength(ctx context.Context, up meta.Upload, key string, c *Chunk) (err error) {
 	if c.allowed = r.unasked(); c.Length > c.allowed {
 		c.allowed, err = r.extend(ctx, up, key, c.Length, c.Length)
 	}

@@ -58,7 +58,7 @@ func (w *world) close(caller, repo string, ids []string) {
 // wantOpen checks how many upload sessions are open.
 func (w *world) wantOpen(n int64) {
 	w.t.Helper()
-	got, err := w.db.OpenUploads(w.t.Context())
+	got, err := w.db.CountOpenUploads(w.t.Context())
 	w.must(err)
 	if got != n {
 		w.t.Fatalf("%d sessions are open, want %d", got, n)

@@ -90,7 +90,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 			return err
 		}
 		if len(awaited) > 0 {
-			if err := in.Await(awaited, now); err != nil {
+			if err := in.AddPlaceholders(awaited, now); err != nil {
 				return err
 			}
 		}
@@ -108,7 +108,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 				return err
 			}
 		}
-		return in.List(now)
+		return in.SetListed(now)
 	})
 	if err == nil {
 		r.damagedPayloads.take(id)
@@ -231,7 +231,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 		if err != nil {
 			return unknown(err)
 		}
-		index, err := in.Namer(d.String(), true)
+		index, err := in.ReferencedBy(d.String(), true)
 		if err == nil {
 			return errorf(ErrDenied, "the index %s lists the manifest: delete that first", index)
 		}

@@ -17,7 +17,7 @@ func newStats(db *meta.DB) stats {
 	return stats{uploads: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
 	}, func() float64 {
-		n, err := db.OpenUploads(context.Background())
+		n, err := db.CountOpenUploads(context.Background())
 		if err != nil {
 			return -1
 		}

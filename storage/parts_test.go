@@ -126,7 +126,7 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 			p, err := w.findParts(w.t.Context(), b, 0)
 			w.must(err)
 			w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
-				_, err := tx.DamageBlob(b.id, p.objects[0].Key, w.now())
+				_, err := tx.RecordBlobDamaged(b.id, p.objects[0].Key, w.now())
 				return err
 			}))
 			size := (len(whole) + again - 1) / again

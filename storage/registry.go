@@ -129,7 +129,7 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 func (r *Registry) releaseUnfinished(ctx context.Context) error {
 	var n int64
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
-		n, err = tx.ReleaseUnfinished(r.now())
+		n, err = tx.ReleaseUnrecorded(r.now())
 		return err
 	})
 	switch {

@@ -46,7 +46,7 @@ func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, 
 		if !reserve {
 			return nil
 		}
-		return tx.ReserveObject(first.key, first.up.ID, 0, now.Add(writerLease).UnixMicro(), meta.Claim{})
+		return tx.ReserveObject(first.key, first.up.ID, 0, now.Add(writerLease).UnixMicro(), meta.Allowance{})
 	})
 	return first, err
 }
@@ -69,7 +69,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		if err := checkOffset(first.up, *c); err != nil {
 			return first.up, first.key, err
 		}
-		return first.up, first.key, r.claimLength(ctx, first.up, first.key, c)
+		return first.up, first.key, r.allowLength(ctx, first.up, first.key, c)
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
@@ -90,7 +90,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 			return err
 		}
 		key = r.newKey(up.NextPart - 1)
-		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.claimed(up.Charged, c.allowed))
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.allowance(up.Charged, c.allowed))
 	})
 	return up, key, err
 }
@@ -101,7 +101,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 func (r *Registry) renew(ctx context.Context, id, key string) error {
 	now := r.opts.Now()
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		return tx.RenewObject(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
+		return tx.RenewLease(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return uploadUnknown(id)

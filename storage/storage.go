@@ -170,7 +170,7 @@ type Chunk struct {
 	// up. A session stays as it was.
 	Confirm func() error
 
-	allowed int64 // bytes that may come before more are claimed
+	allowed int64 // bytes that may come before more are asked for
 }
 
 // Condition is what a tag has to be for a write to happen (RFC 9110, 13.1).

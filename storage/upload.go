@@ -170,7 +170,7 @@ func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk
 	b := &body{src: c.Body, keep: keep, now: r.opts.Now, next: r.opts.Now().Add(renewEvery)}
 	b.renew = func() error { return r.renew(ctx, up.ID, key) }
 	b.allowed = c.allowed
-	b.claim = func(n int64) (int64, error) { return r.extend(ctx, up, key, n, n+max(n/4, r.unasked())) }
+	b.extend = func(n int64) (int64, error) { return r.extend(ctx, up, key, n, n+max(n/4, r.unasked())) }
 	size, err := r.bytes.Put(ctx, key, b, hash)
 	switch clientErr = b.clientError(); {
 	case clientErr != nil && !keep:

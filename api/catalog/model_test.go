@@ -58,7 +58,7 @@ func (w *world) listRepositories() {
 			if err != nil {
 				return err
 			}
-			if err := repo.List(1); err != nil {
+			if err := repo.SetListed(1); err != nil {
 				return err
 			}
 		}

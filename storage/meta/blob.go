@@ -11,7 +11,7 @@ type Blob struct {
 	Digest  string
 	Size    int64
 	Damaged bool
-	Object  Object // where the blob is one object, else empty
+	Object  Object // empty unless the blob has exactly one object
 }
 
 // Blob returns a blob that the repository has, or fs.ErrNotExist.
@@ -39,18 +39,20 @@ func (d *DB) Blob(ctx context.Context, repo, digest string) (Blob, error) {
 	return b, nil
 }
 
-// SavedBlob is the row of a blob as SaveBlob made or found it.
+// SavedBlob is the row that SaveBlob inserted or found.
 type SavedBlob struct {
 	ID        int64
-	Whole     bool  // it has its bytes already, so that new ones are not needed
-	Damaged   bool  // it has some that are not to be trusted
-	CheckedAt int64 // when its bytes were last hashed, as they were written or read back
+	Whole     bool  // the blob has objects and is not damaged: it needs no new bytes
+	Damaged   bool  // stored bytes of the blob are gone or wrong
+	CheckedAt int64 // when its bytes were last hashed, while they were written or read back
 }
 
-// SaveBlob makes the row of a blob, or finds the one of the same digest.
+// SaveBlob inserts a blob, unless there is one with its digest, and returns the row. A row that is
+// there stays as it is.
 func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
 	var b SavedBlob
-	// What is there stays as it is: the update is for RETURNING, and writes no page.
+	// A row that is there has to be returned too, hence the update. It changes nothing and writes
+	// no page.
 	err := tx.queryRow(`INSERT INTO blobs (digest, size, checked_at, created_at) VALUES ($1, $2, $3, $3)
 		ON CONFLICT (digest) DO UPDATE SET checked_at = blobs.checked_at
 		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL, checked_at`,
@@ -58,31 +60,34 @@ func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
 	return b, err
 }
 
-// CheckBlob records that the blob's stored bytes were read and are those of its digest, unless the
-// object is no longer the blob's.
-func (tx *Tx) CheckBlob(id int64, key string, now int64) error {
+// RecordBlobChecked records that the blob's stored bytes were read and are those of its digest. It
+// changes nothing if the object is no longer the blob's.
+func (tx *Tx) RecordBlobChecked(id int64, key string, now int64) error {
 	_, err := tx.exec(`UPDATE blobs SET checked_at = $3
 		WHERE id = $1 AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
 	return err
 }
 
-// HealBlob records that the blob has got bytes that were hashed as they were written.
-func (tx *Tx) HealBlob(id, now int64) error {
+// RecordBlobHealed records that the blob has new bytes, which were hashed while they were written.
+// It marks all repositories as changed.
+func (tx *Tx) RecordBlobHealed(id, now int64) error {
 	tx.markChanged(everyRepository)
 	_, err := tx.exec(`UPDATE blobs SET damaged_at = NULL, checked_at = $2 WHERE id = $1`, id, now)
 	return err
 }
 
-// DamageBlob records that an object of the blob is gone or wrong, unless the object
-// is no longer the blob's.
-func (tx *Tx) DamageBlob(id int64, key string, now int64) (bool, error) {
+// RecordBlobDamaged records that an object of the blob is gone or wrong, and reports whether that
+// is new: it changes nothing if the blob is damaged already, or the object is no longer the blob's.
+// It marks all repositories as changed.
+func (tx *Tx) RecordBlobDamaged(id int64, key string, now int64) (bool, error) {
 	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3
 		WHERE id = $1 AND damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
 	tx.markChanged(everyRepository)
 	return n > 0, err
 }
 
-// BlobIn returns a blob if the repository has it whole, else fs.ErrNotExist.
+// BlobIn returns a blob that the repository has and that is not damaged, without its objects, or
+// fs.ErrNotExist.
 func (tx *Tx) BlobIn(repo, digest string) (Blob, error) {
 	b := Blob{Digest: digest}
 	err := tx.queryRow(`SELECT b.id, b.size
@@ -93,8 +98,8 @@ func (tx *Tx) BlobIn(repo, digest string) (Blob, error) {
 	return b, err
 }
 
-// BlobRepositories returns the names of at most n repositories that have a blob whole, in the order
-// of their ids.
+// BlobRepositories returns the names of at most n repositories that have a blob, in the order of
+// their ids. A damaged blob has none.
 func (d *DB) BlobRepositories(ctx context.Context, digest string, n int) ([]string, error) {
 	return scanNames(d.query(ctx, `SELECT r.name
 		FROM blobs b

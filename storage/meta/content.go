@@ -5,20 +5,20 @@ import (
 	"io/fs"
 )
 
-// Content is what a repository has under a digest. With neither blob nor
-// manifest it is what a sparse manifest waits for.
+// Content is what a repository has under a digest: a blob, a manifest, or both. With neither it is
+// a placeholder for what a sparse manifest links.
 type Content struct {
 	Digest     string `json:"digest"`
-	BlobID     int64  `json:"-"` // 0 for none
-	ManifestID int64  `json:"-"` // 0 for none
-	Size       int64  `json:"size"`
+	BlobID     int64  `json:"-"`    // 0 for none
+	ManifestID int64  `json:"-"`    // 0 for none
+	Size       int64  `json:"size"` // in bytes; -1 in a placeholder whose size no manifest states
 }
 
-// Present reports whether the repository has it.
+// Present reports whether the repository has a blob or a manifest: c is no placeholder.
 func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
 
-// Contents returns those of the digests that the repository has or waits for. What
-// is hidden or damaged counts as waited for.
+// Contents returns the contents of the repository under some digests, placeholders too. A damaged
+// blob counts as missing, and hidden content is left out.
 func (r Repo) Contents(digests []string) (map[string]Content, error) {
 	rows, err := r.tx.query(`SELECT c.digest, COALESCE(b.id, 0), COALESCE(c.manifest_id, 0), c.size
 		FROM `+r.tx.each(2)+`
@@ -39,7 +39,8 @@ func (r Repo) Contents(digests []string) (map[string]Content, error) {
 	return found, nil
 }
 
-// Content returns what the repository has or waits for under one digest, or fs.ErrNotExist.
+// Content returns the content of the repository under a digest, which may be a placeholder or a
+// damaged blob, or fs.ErrNotExist.
 func (r Repo) Content(digest string) (Content, error) {
 	c := Content{Digest: digest}
 	err := r.tx.queryRow(`SELECT COALESCE(blob_id, 0), COALESCE(manifest_id, 0), size
@@ -48,8 +49,8 @@ func (r Repo) Content(digest string) (Content, error) {
 	return c, err
 }
 
-// AddBlob gives a blob to a repository, whose row it makes if need be. If a sparse manifest waited
-// for the digest with another size, promised is that size, else -1.
+// AddBlob adds a blob to a repository, which it creates if it is missing. promised is the size that
+// a placeholder stated, if it differs from the blob's, else -1.
 func (tx *Tx) AddBlob(repo string, b Blob, now int64) (promised int64, err error) {
 	tx.markChanged(repo)
 	// One statement where the repository is there and the blob is new to it, as in nearly every
@@ -67,7 +68,7 @@ func (tx *Tx) AddBlob(repo string, b Blob, now int64) (promised int64, err error
 	return r.addContent(Content{Digest: b.Digest, BlobID: b.ID, Size: b.Size}, now)
 }
 
-// AddManifest gives a manifest to a repository; promised is as for AddBlob.
+// AddManifest adds a manifest to a repository; promised is as for AddBlob.
 func (r Repo) AddManifest(digest string, manifest, size, now int64) (promised int64, err error) {
 	return r.addContent(Content{Digest: digest, ManifestID: manifest, Size: size}, now)
 }
@@ -93,28 +94,27 @@ func (r Repo) addContent(c Content, now int64) (promised int64, err error) {
 	return promised, err
 }
 
-// Await makes a place for each content that the repository does not have yet.
-func (r Repo) Await(contents []Content, now int64) error {
+// AddPlaceholders adds a placeholder with digest and size of each content, unless the repository
+// has a content under the digest, if only a hidden one.
+func (r Repo) AddPlaceholders(contents []Content, now int64) error {
 	_, err := r.exec(`INSERT INTO repository_contents (repository_id, digest, size, touched_at)
 		SELECT $1, digest, size, $3 FROM `+r.tx.each(2, "digest text", "size bigint")+` WHERE true
 		ON CONFLICT (repository_id, digest) DO NOTHING`, r.id, contents, now)
 	return err
 }
 
-// RemoveBlob takes the blob under a digest from a repository.
+// RemoveBlob removes the blob under a digest from a repository. A placeholder stays if a manifest
+// links the digest.
 func (r Repo) RemoveBlob(digest string) error {
 	_, err := r.exec(`UPDATE repository_contents SET blob_id = NULL WHERE repository_id = $1 AND digest = $2`, r.id, digest)
 	if err != nil {
 		return err
 	}
-	return r.dropAbsent([]string{digest})
+	return r.dropPlaceholders([]string{digest})
 }
 
-// dropAbsent removes the places of digests that hold nothing and that no manifest names.
-func (r Repo) dropAbsent(digests []string) error {
-	if len(digests) == 0 {
-		return nil
-	}
+// dropPlaceholders removes placeholders that no manifest links.
+func (r Repo) dropPlaceholders(digests []string) error {
 	_, err := r.exec(`DELETE FROM repository_contents
 		WHERE repository_id = $1 AND digest IN (SELECT value FROM `+r.tx.each(2)+`)
 		AND blob_id IS NULL AND manifest_id IS NULL

@@ -18,7 +18,7 @@ func createUploads(tx *Tx, u Upload, ids ...string) error {
 	return nil
 }
 
-// TestD9UsageIsRead: what counts for a caller is what is open and claimed, and is read from indexes
+// TestD9UsageIsRead: open sessions and allowances count for a caller, and are read from indexes
 // alone.
 func TestD9UsageIsRead(t *testing.T) {
 	db := openDB(t, dbtest.Memory)
@@ -44,8 +44,8 @@ func TestD9UsageIsRead(t *testing.T) {
 		}
 		return createUploads(tx, Upload{Repository: "a", Charged: "bob", NextPart: 1}, "4")
 	})
-	write(t, db, func(tx *Tx) error { return tx.ReserveObject("k", "1", 1, 100, Claim{"alice", 1000}) })
-	write(t, db, func(tx *Tx) error { return tx.ReserveObject("l", "4", 1, 100, Claim{"bob", 5}) })
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("k", "1", 1, 100, Allowance{"alice", 1000}) })
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("l", "4", 1, 100, Allowance{"bob", 5}) })
 	write(t, db, func(tx *Tx) error { _, err := tx.AdvanceUpload("2", "sha256", 0, 30, nil, 9); return err })
 	write(t, db, func(tx *Tx) error { _, err := tx.FinishUpload("3", 0, "sha256:1"); return err })
 	want := func(now int64, want Usage) {

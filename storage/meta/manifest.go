@@ -15,7 +15,7 @@ type Manifest struct {
 	Size         int64
 }
 
-// ManifestByTag returns what a tag points at, or fs.ErrNotExist.
+// ManifestByTag returns the manifest that a tag points at, or fs.ErrNotExist.
 func (d *DB) ManifestByTag(ctx context.Context, repo, tag string) (Manifest, error) {
 	var m Manifest
 	err := d.queryRow(ctx, `SELECT m.id, m.digest, m.media_type, m.artifact_type, m.size
@@ -50,16 +50,16 @@ func (r Repo) ManifestID(digest string) (int64, error) {
 	return id, err
 }
 
-// SaveManifest makes the row of a manifest, or renews the media type of the one with this digest,
-// and returns its id and size. A signed schema 1 manifest whose digest is there with other
-// signatures keeps those it has. A payload that is not that of its digest any more is replaced.
+// SaveManifest inserts a manifest, or sets the media type of the one with its digest, and returns
+// the row's id and size. A signed schema 1 manifest may come again with other signatures: then the
+// row stays as it is. A stored payload that does not match the digest is replaced.
 func (r Repo) SaveManifest(m *manifest.Manifest, now int64) (id, size int64, err error) {
 	annotations, descriptorSize, err := describe(m)
 	if err != nil {
 		return 0, 0, err
 	}
 	var same bool
-	r.tx.markChanged(r.name) // which exec does elsewhere
+	r.tx.markChanged(r.name) // queryRow does not
 	err = r.tx.queryRow(`INSERT INTO manifests
 		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
 		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9, $10)
@@ -84,8 +84,8 @@ func (r Repo) SaveManifest(m *manifest.Manifest, now int64) (id, size int64, err
 	return id, int64(len(m.Payload)), err
 }
 
-// describe returns what a row keeps of a manifest for lists of referrers: the annotations that its
-// descriptor has there, and the length of the descriptor's JSON in bytes.
+// describe returns the columns of a manifest that lists of referrers need: the annotations of its
+// descriptor, and the length of the descriptor's JSON in bytes.
 func describe(m *manifest.Manifest) (annotations string, size int, err error) {
 	d, err := m.Descriptor()
 	if err != nil {
@@ -101,8 +101,8 @@ func describe(m *manifest.Manifest) (annotations string, size int, err error) {
 	return string(d.Annotations), len(text), nil
 }
 
-// AddReferences records what a manifest names. Each digest must have its place
-// among the repository's contents.
+// AddReferences records the links of a manifest. The repository must have a content under each
+// digest, if only a placeholder.
 func (r Repo) AddReferences(manifestID int64, links []manifest.Link) error {
 	type reference struct {
 		Digest string `json:"digest"`
@@ -118,24 +118,25 @@ func (r Repo) AddReferences(manifestID int64, links []manifest.Link) error {
 	return err
 }
 
-// Namer returns the digest of a manifest that names a digest, as a child of an
-// index or otherwise, or fs.ErrNotExist.
-func (r Repo) Namer(digest string, child bool) (string, error) {
+// ReferencedBy returns the digest of a manifest that links a digest: of an index that lists it if
+// child is true, else of a manifest that links it otherwise. It returns fs.ErrNotExist if there is
+// none.
+func (r Repo) ReferencedBy(digest string, child bool) (string, error) {
 	var namer string
 	err := r.tx.queryRow(`SELECT m.digest FROM manifest_references f JOIN manifests m ON m.id = f.manifest_id
 		WHERE f.repository_id = $1 AND f.digest = $2 AND f.child = $3 LIMIT 1`, r.id, digest, child).Scan(&namer)
 	return namer, err
 }
 
-// DeleteManifest removes a manifest that no tag points at and no index lists,
-// and touches what it named.
+// DeleteManifest removes a manifest and its links, and touches the contents that it linked. It
+// fails if a tag points at the manifest. Placeholders that no manifest links any more go too.
 func (r Repo) DeleteManifest(id int64, digest string, now int64) error {
 	_, err := r.exec(`UPDATE repository_contents SET touched_at = $3
 		WHERE repository_id = $1 AND digest IN (SELECT digest FROM manifest_references WHERE manifest_id = $2)`, r.id, id, now)
 	if err != nil {
 		return err
 	}
-	absent, err := r.absentReferences(id)
+	absent, err := r.linkedPlaceholders(id)
 	if err != nil {
 		return err
 	}
@@ -148,11 +149,11 @@ func (r Repo) DeleteManifest(id int64, digest string, now int64) error {
 			return err
 		}
 	}
-	return r.dropAbsent(append(absent, digest))
+	return r.dropPlaceholders(append(absent, digest))
 }
 
-// absentReferences returns what a manifest names and its repository waits for.
-func (r Repo) absentReferences(id int64) ([]string, error) {
+// linkedPlaceholders returns the digests of the placeholders that a manifest links.
+func (r Repo) linkedPlaceholders(id int64) ([]string, error) {
 	// CROSS JOIN: without statistics SQLite would begin with the whole repository.
 	return scanNames(r.tx.query(`SELECT f.digest FROM manifest_references f
 		CROSS JOIN repository_contents c

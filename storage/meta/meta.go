@@ -1,8 +1,10 @@
-// Package meta keeps the rows of the registry: everything that is true about its bytes. Its SQL
-// stands here alone: the database that it holds is not given out.
+// Package meta keeps the rows of the registry: repositories with their contents, manifests and
+// tags, blobs, upload sessions, and the objects of the bucket. All SQL on these tables is here: the
+// database is not exported.
 //
-// What is not there is reported as fs.ErrNotExist. Every read takes a context, and ends with it
-// while it waits for a connection.
+// A missing row is reported as fs.ErrNotExist. Every read of DB takes a context: when it ends while
+// the read waits for a connection, the read returns the error of the context. A method of Tx or
+// Repo runs in its transaction. Times are microseconds since 1970, in UTC.
 package meta
 
 import (
@@ -11,17 +13,18 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// DB is the rows of a registry. It is safe for concurrent use.
+// DB gives access to the rows of a registry. It is safe for concurrent use.
 type DB struct {
 	db       *db.DB
 	versions *versions
 }
 
-// New returns the rows of a registry in a database. A process makes one for each database: Version
-// knows of the changes by this one only.
+// New returns the rows of a registry in a database. A process makes one DB for each database:
+// Version counts only the changes that are made through its own DB.
 func New(d *db.DB) *DB { return &DB{db: d, versions: newVersions()} }
 
-// Exclusive reports whether Version may be relied on: see db.DB.
+// Exclusive reports whether Version counts all changes, because no other process makes any: see
+// db.DB.Exclusive.
 func (d *DB) Exclusive() bool { return d.db.Exclusive() }
 
 func (d *DB) queryRow(ctx context.Context, query string, args ...any) db.Row {
@@ -36,11 +39,11 @@ func (d *DB) query(ctx context.Context, query string, args ...any) (*db.Rows, er
 type Tx struct {
 	tx      *db.Tx
 	db      *db.DB
-	changed []string // names of repositories, see markChanged
+	changed []string // the arguments of markChanged
 }
 
-// Tx runs fn in a write transaction: see db.DB. Versions of the repositories that fn changes grow
-// before Tx returns.
+// Tx runs fn in a write transaction: see db.DB.Tx. The versions of the repositories that fn changes
+// grow before Tx returns.
 func (d *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 	return d.db.Tx(ctx, func(plain *db.Tx) error {
 		tx := &Tx{tx: plain, db: d.db}
@@ -49,10 +52,10 @@ func (d *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 	})
 }
 
-// markChanged makes the version of a repository, or of every one, grow when the transaction
-// commits.
+// markChanged makes the version of a repository, or with everyRepository those of all, grow when
+// the transaction commits.
 func (tx *Tx) markChanged(repo string) {
-	if n := len(tx.changed); n == 0 || tx.changed[n-1] != repo { // most change one, by several statements
+	if n := len(tx.changed); n == 0 || tx.changed[n-1] != repo { // several statements often change the same one
 		tx.changed = append(tx.changed, repo)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
-// openDB opens a database, as another process would a second time.
+// openDB opens a database. A second DB of one file is like that of another process.
 func openDB(t *testing.T, url string) *DB { return New(dbtest.Open(t, url)) }
 
 // openOld opens a database as the program of an older schema does.

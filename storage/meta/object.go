@@ -7,43 +7,44 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Object is an object of the bucket that holds a part of a blob or an upload.
+// Object is an object of the bucket: a part of a blob or of an upload.
 type Object struct {
 	Key  string
 	Size int64
 }
 
-// Claim is bytes that a request may receive, and for whom it counts. The zero value is none.
-type Claim struct {
+// Allowance is the number of bytes that a request may receive, and the caller against whose limits
+// they count. The zero value counts against none.
+type Allowance struct {
 	Charged string
 	Bytes   int64
 }
 
-// ReserveObject makes the row of an object that an upload's request is about to
-// write. Until writerUntil the object is not deleted, and the claim counts.
-func (tx *Tx) ReserveObject(key, upload string, seq, writerUntil int64, c Claim) error {
+// ReserveObject inserts the object that a request to an upload is about to write, with the number
+// seq among the upload's. Until leaseEnd the object is not deleted, and the allowance counts.
+func (tx *Tx) ReserveObject(key, upload string, seq, leaseEnd int64, a Allowance) error {
 	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until, charged, claimed)
-		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6)`, key, upload, seq, writerUntil, c.Charged, c.Bytes)
+		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6)`, key, upload, seq, leaseEnd, a.Charged, a.Bytes)
 	return err
 }
 
-// Claimed returns how many bytes the claim on an upload's object has. It is fs.ErrNotExist when the
-// object is no longer the upload's.
-func (tx *Tx) Claimed(key, upload string) (bytes int64, err error) {
+// Allowed returns the number of bytes that the request may receive that writes an upload's object,
+// or fs.ErrNotExist if the object is no longer the upload's.
+func (tx *Tx) Allowed(key, upload string) (bytes int64, err error) {
 	err = tx.queryRow(`SELECT COALESCE(claimed, 0) FROM objects WHERE key = $1 AND upload_id = $2`, key, upload).Scan(&bytes)
 	return bytes, err
 }
 
-// ClaimObject changes the claim on an object that is being written.
-func (tx *Tx) ClaimObject(key string, c Claim) error {
-	_, err := tx.exec(`UPDATE objects SET charged = $2, claimed = $3 WHERE key = $1`, key, c.Charged, c.Bytes)
+// SetAllowance changes the allowance of the request that writes an object.
+func (tx *Tx) SetAllowance(key string, a Allowance) error {
+	_, err := tx.exec(`UPDATE objects SET charged = $2, claimed = $3 WHERE key = $1`, key, a.Charged, a.Bytes)
 	return err
 }
 
-// RenewObject extends the time in which only its writer may touch an object, and keeps its upload
-// from expiring. It is fs.ErrNotExist when the object is no longer the upload's.
-func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
-	n, err := tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, writerUntil)
+// RenewLease extends the lease of an object that is being written, and records that its upload was
+// used now. It returns fs.ErrNotExist if the object is no longer the upload's.
+func (tx *Tx) RenewLease(key, upload string, leaseEnd, now int64) error {
+	n, err := tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, leaseEnd)
 	if err == nil && n == 0 {
 		err = fs.ErrNotExist
 	}
@@ -54,14 +55,16 @@ func (tx *Tx) RenewObject(key, upload string, writerUntil, now int64) error {
 	return err
 }
 
-// RecordObject records that an upload's object is complete, and its size.
+// RecordObject sets the size of an upload's object, which is complete. The lease and the allowance
+// end.
 func (tx *Tx) RecordObject(key string, size int64) error {
 	_, err := tx.exec(`UPDATE objects SET size = $2, writer_until = NULL, charged = NULL, claimed = NULL WHERE key = $1`, key, size)
 	return err
 }
 
-// ReleaseObject gives an object that its writer gives up to the deletion worker, also one whose row
-// the worker forgot already because the writer was late. An empty key is none.
+// ReleaseObject gives an object that its writer abandons to the deletion worker. An object whose
+// row is gone, because its writer was late and the worker has deleted it already, gets a row again.
+// A blob's object stays the blob's. An empty key stands for no object.
 func (tx *Tx) ReleaseObject(key string, after int64) error {
 	if key == "" {
 		return nil
@@ -72,18 +75,18 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 	return err
 }
 
-// ReleaseUpload gives all objects of an upload to the deletion worker, those that are still being
-// written not before their writer's time is over. Until then claims count: the writer may still
-// receive.
+// ReleaseUpload gives all objects of an upload to the deletion worker. An object that is being
+// written is not deleted before its lease ends. Until then its allowance counts, because its writer
+// may still receive bytes.
 func (tx *Tx) ReleaseUpload(upload string, now int64) error {
 	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = MAX($2, COALESCE(writer_until, 0)) WHERE upload_id = $1`, upload, now)
 	return err
 }
 
-// ReleaseUnfinished gives the objects of all uploads that are being written to the deletion worker,
-// and ends the claims on them. Recorded objects stay the upload's. It is for the start of the only
-// process that serves the database, when no writer is left. It returns how many objects they were.
-func (tx *Tx) ReleaseUnfinished(now int64) (int64, error) {
+// ReleaseUnrecorded gives the objects of all uploads that are not recorded to the deletion worker,
+// and ends their leases and allowances. It returns their number. It is for the start of the only
+// process that serves the database, when no writer is left.
+func (tx *Tx) ReleaseUnrecorded(now int64) (int64, error) {
 	return tx.exec(`UPDATE objects SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = $1
 		WHERE upload_id IS NOT NULL AND size IS NULL`, now)
 }
@@ -95,8 +98,9 @@ func (tx *Tx) ReleaseBlob(blob, after int64) error {
 	return err
 }
 
-// GiveToBlob moves the recorded objects of an upload to a blob, and with them the one of key, which
-// has size bytes and was not recorded yet; key may be empty. It returns how many it moved.
+// GiveToBlob makes the recorded objects of an upload a blob's. If key is not empty, the upload's
+// object of that key, which is not recorded yet and has size bytes, becomes the blob's too. It
+// returns the number of these objects.
 func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
 	return tx.exec(`UPDATE objects SET upload_id = NULL, blob_id = $4, writer_until = NULL, charged = NULL, claimed = NULL, size = COALESCE(size, $3)
 		WHERE upload_id = $1 AND (size IS NOT NULL OR key = $2)`, upload, key, size, blob)
@@ -110,8 +114,8 @@ func (d *DB) BlobObjects(ctx context.Context, blob int64) ([]Object, error) {
 // Mark is a place in a blob: the object with the number Seq begins at the byte Start.
 type Mark struct{ Seq, Start int64 }
 
-// BlobMarks returns the marks of every n-th object of a blob, in the order of its bytes, and the
-// key of the first one. It reads the rows of all objects.
+// BlobMarks returns the key of the first object of a blob, and a mark for every n-th object from
+// the first on, in the order of the bytes. It reads the rows of all objects.
 func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, marks []Mark, err error) {
 	rows, err := d.query(ctx, `SELECT key, seq, start FROM (
 			SELECT key, seq, SUM(size) OVER parts - size AS start, ROW_NUMBER() OVER parts AS number
@@ -134,9 +138,9 @@ func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, ma
 	return first, marks, nil
 }
 
-// BlobObjectsFrom returns at most n objects of a blob from the number seq on, in the order of its
-// bytes. There are none where first, an object that the caller knows, is no longer the blob's: then
-// it has others altogether.
+// BlobObjectsFrom returns at most n objects of a blob, from the one with the number seq on, in the
+// order of its bytes. first is the key of any object that the caller knows to be the blob's. If it
+// is no longer, the blob has got new objects, and the result is empty.
 func (d *DB) BlobObjectsFrom(ctx context.Context, blob int64, first string, seq int64, n int) ([]Object, error) {
 	return scanObjects(d.query(ctx, blobObjectsFromSQL, blob, first, seq, n))
 }
@@ -150,7 +154,8 @@ func (d *DB) UploadObjects(ctx context.Context, upload string) ([]Object, error)
 	return scanObjects(d.query(ctx, `SELECT key, size FROM objects WHERE upload_id = $1 AND size IS NOT NULL ORDER BY seq`, upload))
 }
 
-// Deletable returns at most n objects whose time to be deleted has come.
+// Deletable returns at most n objects that may be deleted now, those that have waited longest
+// first. The size of an object that was never recorded is 0.
 func (d *DB) Deletable(ctx context.Context, now int64, n int) ([]Object, error) {
 	return scanObjects(d.query(ctx, `SELECT key, COALESCE(size, 0) FROM objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2`, now, n))
 }
@@ -170,13 +175,15 @@ func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 	return objects, nil
 }
 
-// ForgetObjects removes the rows of objects that are deleted.
+// ForgetObjects removes the rows of deleted objects. Rows of another owner than the deletion worker
+// stay.
 func (tx *Tx) ForgetObjects(keys []string) error {
 	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys)
 	return err
 }
 
-// PostponeObjects notes that objects could not be deleted, and when to try again.
+// PostponeObjects records that an attempt to delete objects failed, and sets the time of the next
+// one.
 func (tx *Tx) PostponeObjects(keys []string, until int64) error {
 	_, err := tx.exec(`UPDATE objects SET attempts = attempts + 1, delete_after = $2
 		WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys, until)

@@ -14,23 +14,23 @@ const (
 	referrersPage = 64 << 10
 	// lengthsStep is how many lengths are read at once.
 	lengthsStep = 1000
-	// noAnnotations is what the column annotations has for a descriptor without.
+	// noAnnotations is the value of the column annotations for a descriptor without annotations.
 	noAnnotations = "null"
 )
 
-// ReferrerQuery selects the manifests of a repository that have a subject.
+// ReferrerQuery selects the referrers of a subject in a repository.
 type ReferrerQuery struct {
 	Repository   string
 	Subject      string // a digest
 	ArtifactType string // "" for all
 }
 
-// Extent is the part of a list of referrers that one answer has: those up to a digest that were
-// there when it was made.
+// Extent is the part of a list of referrers that one answer has: the referrers up to a digest,
+// without those that were added after the extent was made.
 type Extent struct {
-	End    string // a digest; "" where there are none
-	More   bool   // others follow
-	Newest int64  // id of a manifest; those that came later are not in the list
+	End    string // the digest of the last referrer; "" if there is none
+	More   bool   // whether other referrers follow
+	Newest int64  // the id of the newest manifest that may be in the list
 }
 
 const (
@@ -38,7 +38,7 @@ const (
 		WHERE r.name = $1 AND m.subject_digest = $2 AND m.digest > $3 AND m.id <= $4 `
 	ofTypeSQL = ` AND m.artifact_type = $6 `
 
-	// Of both an index has all columns but the name.
+	// An index has all columns of these two but the name of the repository.
 	lengthsSQL       = `SELECT m.digest, m.descriptor_size` + referrersSQL + ` ORDER BY m.digest LIMIT $5`
 	lengthsOfTypeSQL = `SELECT m.digest, m.descriptor_size` + referrersSQL + ofTypeSQL + ` ORDER BY m.digest LIMIT $5`
 
@@ -47,9 +47,9 @@ const (
 	descriptorsOfTypeSQL = descriptorColumns + referrersSQL + ofTypeSQL + ` AND m.digest <= $5 ORDER BY m.digest`
 )
 
-// Extent returns how far an answer goes that begins after a digest. It has at most n descriptors,
-// which must be at least 1, and at most so many bytes of their JSON, with a comma for each. The
-// first descriptor always fits.
+// Extent returns the extent of an answer that begins after the digest last. The answer has at most
+// n descriptors, where n is at least 1, and at most so many bytes of their JSON, counting a comma
+// for each. The first descriptor always fits.
 func (d *DB) Extent(ctx context.Context, q ReferrerQuery, last string, n, bytes int) (e Extent, err error) {
 	if err := d.queryRow(ctx, `SELECT COALESCE(MAX(id), 0) FROM manifests`).Scan(&e.Newest); err != nil {
 		return e, err
@@ -75,8 +75,9 @@ func (d *DB) Extent(ctx context.Context, q ReferrerQuery, last string, n, bytes 
 	return e, nil
 }
 
-// Referrers returns the descriptors of an extent after a digest, in the order of their digests:
-// 64 KiB of JSON at most, or one. After the last of the extent it returns none.
+// Referrers returns the next descriptors of an extent after the digest last, in the order of their
+// digests: as many as have 64 KiB of JSON, or one that is longer. After the end of the extent it
+// returns none.
 func (d *DB) Referrers(ctx context.Context, q ReferrerQuery, last string, e Extent) (page []manifest.Descriptor, err error) {
 	bytes := 0
 	err = d.scanReferrers(ctx, q, descriptorsSQL, descriptorsOfTypeSQL, last, e.Newest, e.End, func(row db.Row) (bool, error) {
@@ -100,8 +101,8 @@ func (d *DB) Referrers(ctx context.Context, q ReferrerQuery, last string, e Exte
 	return page, err
 }
 
-// scanReferrers scans those after a digest that are not newer than a manifest. bound is the
-// argument $5 of both queries.
+// scanReferrers scans the referrers after the digest last whose id is not greater than newest.
+// bound is the argument $5 of both queries.
 func (d *DB) scanReferrers(
 	ctx context.Context, q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(db.Row) (bool, error),
 ) error {

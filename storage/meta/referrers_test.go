@@ -124,8 +124,8 @@ func requireListed(t *testing.T, db *DB, manifests []*manifest.Manifest) {
 	}
 }
 
-// TestMigrateDescriptors migrates a database of schema 2: its lists are those that this
-// program would have written itself, and so are the lengths.
+// TestMigrateDescriptors migrates a database of schema 2: the lists and the lengths are those that
+// this program would have written itself.
 func TestMigrateDescriptors(t *testing.T) {
 	url := dbtest.File(t)
 	old, stop := openOld(t, url, 2)
@@ -279,4 +279,14 @@ func queries(t *testing.T, db *DB) int {
 	}
 	t.Fatal("no metric counts the queries")
 	return 0
+}
+
+// descriptorLength returns the length of a manifest's descriptor in JSON.
+func descriptorLength(t *testing.T, m *manifest.Manifest) int {
+	t.Helper()
+	d, err := m.Descriptor()
+	must(t, err)
+	text, err := d.JSON()
+	must(t, err)
+	return len(text)
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Repo is a repository in a transaction. Its content, manifests and tags change by its methods
-// alone, and each of these marks the change, so that what is cached by DB.Version cannot outlive
-// it. To take a Repo, and to read, marks nothing. A Repo is of no use after its transaction: the id
-// of a repository that went may be another's.
+// Repo is a repository in a transaction. The contents, manifests and tags of one repository change
+// through these methods alone, and through Tx.AddBlob. Each of them marks the repository as
+// changed, so that no cache by DB.Version outlives a change. Getting a Repo and reading mark
+// nothing. A Repo must not be used after its transaction: the id of a removed repository may be
+// given to another.
 type Repo struct {
 	tx   *Tx
 	name string
@@ -25,7 +26,7 @@ func (tx *Tx) Repo(name string) (Repo, error) {
 	return r, err
 }
 
-// EnsureRepo returns a repository, whose row it makes if need be.
+// EnsureRepo returns a repository, which it creates if it is missing.
 func (tx *Tx) EnsureRepo(name string) (Repo, error) {
 	r, err := tx.Repo(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,22 +35,22 @@ func (tx *Tx) EnsureRepo(name string) (Repo, error) {
 	return r, err
 }
 
-// exec runs a statement that changes the repository.
+// exec runs a statement that changes the repository, and marks it as changed.
 func (r Repo) exec(query string, args ...any) (int64, error) {
 	r.tx.markChanged(r.name)
 	return r.tx.exec(query, args...)
 }
 
-// DropUnlisted removes the repository if it was never listed and has nothing any more.
+// DropUnlisted removes the repository if it is not listed and has no content.
 func (r Repo) DropUnlisted() error {
 	_, err := r.exec(`DELETE FROM repositories WHERE id = $1 AND listed_at IS NULL
 		AND NOT EXISTS (SELECT 1 FROM repository_contents WHERE repository_id = $1)`, r.id)
 	return err
 }
 
-// List makes the repository one that exists for clients, from now on. The first time raises the
-// version of the list.
-func (r Repo) List(now int64) error {
+// SetListed makes the repository a listed one. If it was not listed yet, the version of the list
+// grows.
+func (r Repo) SetListed(now int64) error {
 	n, err := r.exec(`UPDATE catalog SET version = version + 1
 		WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND listed_at IS NULL)`, r.id)
 	if err != nil || n == 0 {
@@ -79,8 +80,8 @@ func (d *DB) ListVersion(ctx context.Context) (int64, error) {
 	return version, err
 }
 
-// Listed returns the names of at most n repositories that were listed after a version, the earliest
-// first, and the version of the last of them; since where there is none.
+// Listed returns the names of at most n repositories that were listed after the version since, the
+// earliest first, and the version of the last of them, or since if there is none.
 func (d *DB) Listed(ctx context.Context, since int64, n int) (names []string, version int64, err error) {
 	rows, err := d.query(ctx, `SELECT name, listed_version FROM repositories WHERE listed_version > $1 ORDER BY listed_version LIMIT $2`, since, n)
 	if err != nil {
@@ -97,8 +98,8 @@ func (d *DB) Listed(ctx context.Context, since int64, n int) (names []string, ve
 	return names, version, nil
 }
 
-// Tags returns the names of at most n tags after last, in byte order, or
-// fs.ErrNotExist when the repository is not listed.
+// Tags returns the names of at most n tags after last, in byte order, or fs.ErrNotExist if the
+// repository is not listed.
 func (d *DB) Tags(ctx context.Context, repo, last string, n int) ([]string, error) {
 	var id int64
 	err := d.queryRow(ctx, `SELECT id FROM repositories WHERE name = $1 AND listed_at IS NOT NULL`, repo).Scan(&id)

@@ -24,8 +24,7 @@ func (r Repo) SetTag(name string, manifest int64, digest, actor string, now int6
 	return err
 }
 
-// DeleteTag removes a tag and notes it in the tag's history. It is false when
-// there was none.
+// DeleteTag removes a tag, adds that to the tag's history, and reports whether there was a tag.
 func (r Repo) DeleteTag(name, actor string, now int64) (bool, error) {
 	n, err := r.exec(`DELETE FROM tags WHERE repository_id = $1 AND name = $2`, r.id, name)
 	if err != nil || n == 0 {
@@ -36,7 +35,8 @@ func (r Repo) DeleteTag(name, actor string, now int64) (bool, error) {
 	return true, err
 }
 
-// DeleteTagsOf removes every tag that points at a manifest of the repository.
+// DeleteTagsOf removes every tag of the repository that points at a manifest, and adds that to the
+// history of each.
 func (r Repo) DeleteTagsOf(manifest int64, actor string, now int64) error {
 	_, err := r.exec(`INSERT INTO tag_history (repository_id, name, actor, changed_at)
 		SELECT repository_id, name, $3, $4 FROM tags WHERE repository_id = $1 AND manifest_id = $2`, r.id, manifest, actor, now)

@@ -1,7 +1,9 @@
 package meta
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,8 +12,118 @@ import (
 	"github.com/berth-registry/berth/internal/db/sqlite"
 )
 
-// Uploads that are under way when the program is replaced go on, with all their objects.
-// Repositories that have nothing go, and the program before does not come back.
+// openUpload is the session open of the fixture.
+func openUpload() Upload {
+	return Upload{
+		ID: "open", Repository: "a", Owner: "alice", Charged: "net", Algorithm: "sha256",
+		Size: 5, HashState: []byte("state"), NextPart: 3, UpdatedAt: 50,
+	}
+}
+
+func (s *suite) testUploads() {
+	s.fill()
+	create := Upload{ID: "x", Repository: "c", Owner: "bob", Charged: "net", Algorithm: "sha512", Size: 9, NextPart: 1, UpdatedAt: 70}
+	with := func(u Upload, change func(u *Upload)) Upload {
+		change(&u)
+		return u
+	}
+	s.changes([]change{
+		{what: "create", call: nothing(func(tx *Tx) error { return tx.CreateUpload(create) }), rows: []string{
+			"+upload x algorithm=sha512 charged=net created=70 next=1 owner=bob repository=c size=0 updated=70",
+		}},
+		{what: "create an id that is there", call: nothing(func(tx *Tx) error { return tx.CreateUpload(openUpload()) }), err: errRefused},
+
+		{what: "get", call: func(tx *Tx) (any, error) { return tx.Upload("a", "open") }, value: openUpload()},
+		{what: "get of another repository", call: func(tx *Tx) (any, error) { return tx.Upload("b", "open") }, err: fs.ErrNotExist},
+
+		{what: "begin a part", call: func(tx *Tx) (any, error) { return tx.BeginPart("a", "open", 70) },
+			value: with(openUpload(), func(u *Upload) { u.NextPart, u.UpdatedAt = 4, 70 }), rows: []string{"upload open next=4 updated=70"}},
+		{what: "begin a part in another repository", call: func(tx *Tx) (any, error) { return tx.BeginPart("b", "open", 70) }, err: fs.ErrNotExist},
+		{what: "begin a part of a finished one", call: func(tx *Tx) (any, error) { return tx.BeginPart("b", "done", 70) }, err: fs.ErrNotExist},
+
+		{what: "advance", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("open", "sha512", 5, 8, []byte("more"), 70) },
+			value: true, rows: []string{"upload open algorithm=sha512 hash=more size=8 updated=70"}},
+		{what: "advance from another size", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("open", "sha256", 4, 8, nil, 70) }, value: false},
+		{what: "advance a finished one", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("done", "sha256", 3, 8, nil, 70) }, value: false},
+		{what: "advance none", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("none", "sha256", 0, 8, nil, 70) }, value: false},
+
+		{what: "finish", call: func(tx *Tx) (any, error) { return tx.FinishUpload("open", 5, "many") },
+			value: true, rows: []string{"upload open finished=many hash="}},
+		{what: "finish another size", call: func(tx *Tx) (any, error) { return tx.FinishUpload("open", 4, "many") }, value: false},
+		{what: "finish twice", call: func(tx *Tx) (any, error) { return tx.FinishUpload("done", 3, "many") }, value: false},
+		{what: "finish none", call: func(tx *Tx) (any, error) { return tx.FinishUpload("none", 0, "many") }, value: false},
+
+		{what: "touch", call: nothing(func(tx *Tx) error { return tx.TouchUpload("open", 70) }), rows: []string{"upload open updated=70"}},
+		{what: "touch none", call: nothing(func(tx *Tx) error { return tx.TouchUpload("none", 70) })},
+
+		{what: "delete", call: func(tx *Tx) (any, error) { return tx.DeleteUpload("done") }, value: true, rows: []string{"-upload done"}},
+		{what: "delete none", call: func(tx *Tx) (any, error) { return tx.DeleteUpload("none") }, value: false},
+		{what: "delete one with objects", call: func(tx *Tx) (any, error) { return tx.DeleteUpload("open") }, err: errRefused},
+	})
+}
+
+func (s *suite) testUploadReads() {
+	s.fill()
+	upload := func(repo, id string) func(context.Context) (any, error) {
+		return func(ctx context.Context) (any, error) { return s.db.Upload(ctx, repo, id) }
+	}
+	idle := func(openBefore, finishedBefore int64, n int) func(context.Context) (any, error) {
+		return func(ctx context.Context) (any, error) { return s.db.IdleUploads(ctx, openBefore, finishedBefore, n) }
+	}
+	s.reads([]read{
+		{"open", upload("a", "open"), openUpload(), nil},
+		{"without bytes", upload("a", "new"), Upload{ID: "new", Repository: "a", Owner: "bob", Charged: "bob", Algorithm: "sha512", NextPart: 1, UpdatedAt: 60}, nil},
+		{"finished", upload("b", "done"), Upload{
+			ID: "done", Repository: "b", Owner: "alice", Charged: "net", Algorithm: "sha256", Size: 3, NextPart: 1, FinishedDigest: "one", UpdatedAt: 55,
+		}, nil},
+		{"of another repository", upload("b", "open"), nil, fs.ErrNotExist},
+		{"none", upload("a", "none"), nil, fs.ErrNotExist},
+
+		{"all are idle, the longest first", idle(61, 61, 9), []string{"open", "done", "new"}, nil},
+		{"at most two", idle(61, 61, 2), []string{"open", "done"}, nil},
+		{"bounds are exclusive", idle(50, 55, 9), []string(nil), nil},
+		{"an open one alone", idle(51, 55, 9), []string{"open"}, nil},
+		{"a finished one alone", idle(50, 61, 9), []string{"done"}, nil},
+
+		{"open ones are counted", func(ctx context.Context) (any, error) { return s.db.CountOpenUploads(ctx) }, int64(2), nil},
+	})
+}
+
+// An upload expires only while it is idle. Then its objects are the deletion worker's, which leaves
+// an object alone until its lease ends.
+func (s *suite) testUploadExpiry() {
+	s.fill()
+	expire := func(id string, openBefore, finishedBefore int64) func(*Tx) (any, error) {
+		return nothing(func(tx *Tx) error { return tx.ExpireUpload(id, openBefore, finishedBefore, 70) })
+	}
+	s.changes([]change{
+		{what: "idle", call: expire("open", 51, 51), rows: []string{
+			"-upload open", "object open/a after=70 upload=", "object open/b after=70 upload=", "object open/c after=100 upload=",
+		}},
+		{what: "used meanwhile", call: expire("open", 50, 60)},
+		{what: "finished", call: expire("done", 10, 56), rows: []string{"-upload done"}},
+		{what: "finished a moment ago", call: expire("done", 10, 55)},
+		{what: "none", call: expire("none", 99, 99)},
+	})
+}
+
+// Usage counts what a caller has in open sessions and in requests whose lease has not ended.
+func (s *suite) testUsage() {
+	s.fill()
+	usage := func(charged string, now int64) func(*Tx) (any, error) {
+		return func(tx *Tx) (any, error) { return tx.Usage(charged, now) }
+	}
+	s.changes([]change{
+		{what: "with a request", call: usage("net", 99), value: Usage{Sessions: 1, Bytes: 5 + 3*partBytes + 1000, Requests: 1}},
+		{what: "after its lease", call: usage("net", 100), value: Usage{Sessions: 1, Bytes: 5 + 3*partBytes}},
+		{what: "without a request", call: usage("bob", 1), value: Usage{Sessions: 1, Bytes: partBytes}},
+		{what: "of a session that is gone", call: usage("carol", 99), value: Usage{Bytes: 7, Requests: 1}},
+		{what: "of nothing", call: usage("alice", 1), value: Usage{}},
+	})
+}
+
+// TestUploadsMigrate: the migration keeps uploads with all their objects and removes unlisted
+// repositories without content. Older programs refuse the database then.
 func TestUploadsMigrate(t *testing.T) {
 	url := dbtest.File(t)
 	old, stop := openOld(t, url, 2)
@@ -49,9 +161,9 @@ func TestUploadsMigrate(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", query, got, err, want)
 		}
 	}
-	// The table of objects still means that of uploads.
-	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99, Claim{}) })
-	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99, Claim{}) }); err == nil || !strings.Contains(err.Error(), "FOREIGN KEY") {
+	// The foreign key of objects still refers to the new table of uploads.
+	write(t, db, func(tx *Tx) error { return tx.ReserveObject("e", "open", 2, 99, Allowance{}) })
+	if err := db.Tx(t.Context(), func(tx *Tx) error { return tx.ReserveObject("f", "none", 2, 99, Allowance{}) }); err == nil || !strings.Contains(err.Error(), "FOREIGN KEY") {
 		t.Errorf("an object of no upload: %v", err)
 	}
 	if _, err := sqlite.Open(t.Context(), url, dbtest.OldSchema(t, 2), sqlite.Options{}); err == nil || !strings.Contains(err.Error(), "needs a program for version 5") {

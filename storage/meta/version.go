@@ -5,15 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// everyRepository stands for all of them where a change is not one repository's.
+// everyRepository is the argument of markChanged for a change that concerns all repositories.
 const everyRepository = ""
 
-// versions counts the changes of repositories, so that what was read from rows can be known to hold
-// still. It sees the transactions of this process: the one that may serve an SQLite database.
+// versions counts the changes of repositories, so that a cache of rows can be validated. It counts
+// the transactions of this process, which are all if the engine is exclusive.
 type versions struct {
 	seed  maphash.Seed
 	every atomic.Uint64
-	some  [4096]atomic.Uint64 // repositories share one now and then, and lose a little by it
+	some  [4096]atomic.Uint64 // by hash: a repository may share its counter, and grow with another
 }
 
 func newVersions() *versions { return &versions{seed: maphash.MakeSeed()} }
@@ -32,9 +32,9 @@ func (v *versions) change(repos []string) {
 	}
 }
 
-// Version returns a number that grows with each change of a repository's content, before the change
-// is acknowledged. What was read after Version returned a number holds for as long as it returns
-// the same.
+// Version returns a number that grows with each change of a repository's contents, manifests or
+// tags, before the caller of Tx learns that the change is committed. What is read after Version
+// returned a number is valid for as long as Version returns the same number.
 func (d *DB) Version(repo string) uint64 {
 	return d.versions.of(repo).Load() + d.versions.every.Load()
 }

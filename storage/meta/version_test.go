@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// in runs f on a repository of a transaction, which it makes if need be.
+// in returns a transaction that runs f on a repository, which it creates if it is missing.
 func in(name string, f func(r Repo) error) func(*Tx) error {
 	return func(tx *Tx) error {
 		r, err := tx.EnsureRepo(name)
@@ -23,8 +23,8 @@ func in(name string, f func(r Repo) error) func(*Tx) error {
 	}
 }
 
-// The version of a repository grows with what changes it, before Tx returns and also where it is
-// not known whether the transaction was committed; that of all grows with what may be everywhere.
+// TestVersion: the version of a repository grows with each change, before Tx returns, also where it
+// is not known whether the transaction was committed. Changes of blobs make all versions grow.
 func TestVersion(t *testing.T) {
 	cause := errors.New("input/output error")
 	fail := ""
@@ -34,7 +34,7 @@ func TestVersion(t *testing.T) {
 		}
 		return nil
 	}))
-	change := in("a", func(r Repo) error { return r.List(1) })
+	change := in("a", func(r Repo) error { return r.SetListed(1) })
 	undo := func(tx *Tx) error { return errors.Join(change(tx), cause) }
 	for _, c := range []struct {
 		what  string
@@ -50,7 +50,7 @@ func TestVersion(t *testing.T) {
 		{"an undone change", "", undo, cause, false, false},
 		{"a repository is taken", "", in("a", func(Repo) error { return nil }), nil, false, false},
 		{"a session", "", func(tx *Tx) error { return tx.TouchUpload("none", 1) }, nil, false, false},
-		{"a blob is given", "", func(tx *Tx) error {
+		{"a blob is added", "", func(tx *Tx) error {
 			b, err := tx.SaveBlob("sha256:a", 1, 1)
 			if err != nil {
 				return err
@@ -58,9 +58,9 @@ func TestVersion(t *testing.T) {
 			_, err = tx.AddBlob("a", Blob{ID: b.ID, Digest: "sha256:a", Size: 1}, 1)
 			return err
 		}, nil, true, false},
-		{"a blob is healed", "", func(tx *Tx) error { return tx.HealBlob(1, 1) }, nil, true, true},
-		{"a blob is damaged", "", func(tx *Tx) error { _, err := tx.DamageBlob(1, "k", 1); return err }, nil, true, true},
-		{"a blob's objects go", "", func(tx *Tx) error { return tx.ReleaseBlob(1, 1) }, nil, true, true},
+		{"a blob is healed", "", func(tx *Tx) error { return tx.RecordBlobHealed(1, 1) }, nil, true, true},
+		{"a blob is damaged", "", func(tx *Tx) error { _, err := tx.RecordBlobDamaged(1, "k", 1); return err }, nil, true, true},
+		{"a blob's objects are released", "", func(tx *Tx) error { return tx.ReleaseBlob(1, 1) }, nil, true, true},
 	} {
 		fail = c.fail
 		a, of := d.Version("a"), d.Version("of")
@@ -73,8 +73,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestRepoMarks has a call for each method of Repo, so that a new one comes with an answer to
-// whether it changes the repository: those that read mark nothing, all others do.
+// TestRepoMarks calls each method of Repo: those that read mark nothing, all others mark a change.
+// A new method makes it fail until it has a row here.
 func TestRepoMarks(t *testing.T) {
 	d := openDB(t, dbtest.Memory)
 	m := &manifest.Manifest{Digest: digest.FromString("{}"), Payload: []byte("{}")}
@@ -87,17 +87,17 @@ func TestRepoMarks(t *testing.T) {
 	}{
 		{"SaveManifest", true, func(r Repo) (err error) { id, _, err = r.SaveManifest(m, 1); return err }},
 		{"AddManifest", true, func(r Repo) error { _, err := r.AddManifest(m.Digest.String(), id, 2, 1); return err }},
-		{"Await", true, func(r Repo) error { return r.Await([]Content{{Digest: blob, Size: -1}}, 1) }},
+		{"AddPlaceholders", true, func(r Repo) error { return r.AddPlaceholders([]Content{{Digest: blob, Size: -1}}, 1) }},
 		{"AddReferences", true, func(r Repo) error {
 			return r.AddReferences(id, []manifest.Link{{Digest: digest.Digest(blob)}})
 		}},
 		{"SetTag", true, func(r Repo) error { return r.SetTag("v1", id, m.Digest.String(), "", 1) }},
-		{"List", true, func(r Repo) error { return r.List(1) }},
+		{"SetListed", true, func(r Repo) error { return r.SetListed(1) }},
 		{"TagDigest", false, func(r Repo) error { _, err := r.TagDigest("v1"); return err }},
 		{"ManifestID", false, func(r Repo) error { _, err := r.ManifestID(m.Digest.String()); return err }},
 		{"Content", false, func(r Repo) error { _, err := r.Content(blob); return err }},
 		{"Contents", false, func(r Repo) error { _, err := r.Contents([]string{blob}); return err }},
-		{"Namer", false, func(r Repo) error { _, err := r.Namer(blob, false); return err }},
+		{"ReferencedBy", false, func(r Repo) error { _, err := r.ReferencedBy(blob, false); return err }},
 		{"DeleteTag", true, func(r Repo) error { _, err := r.DeleteTag("v1", "", 1); return err }},
 		{"DeleteTagsOf", true, func(r Repo) error { return r.DeleteTagsOf(id, "", 1) }},
 		{"DeleteManifest", true, func(r Repo) error { return r.DeleteManifest(id, m.Digest.String(), 1) }},
