@@ -11,8 +11,8 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// reservation is the key that the first bytes of a session go to, if they come soon. It is reserved
-// in the transaction that opens the session, which saves the first bytes a transaction of their own.
+// reservation is the key that the first bytes of a session go to, if they come soon. The transaction
+// that opens the session reserves it, which saves the first bytes a transaction of their own.
 // No other process knows the key, so a session has a reservation only where the database is
 // exclusive to this process.
 type reservation struct {
