@@ -13,8 +13,8 @@ import (
 
 	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/dbtest"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
-	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 func TestCacheIsBounded(t *testing.T) {
@@ -116,7 +116,7 @@ func (shared) Exclusive() bool { return false }
 // neither is answered from memory.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
-	bytes := storagetest.OpenBucket(t, "mem://")
+	bytes := testbucket.Open(t, "mem://")
 	open := func() *world {
 		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
 		if err != nil {

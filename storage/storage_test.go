@@ -22,8 +22,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
-	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // world is a registry on a real bucket and database, whose clock, bytes and
@@ -74,7 +74,7 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 	t.Helper()
 	ctx := t.Context()
 	w := &world{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
-	w.bucket = storagetest.OpenBucket(t, bucketURL)
+	w.bucket = testbucket.Open(t, bucketURL)
 	fault := func(step string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -240,7 +240,7 @@ func TestMarker(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	open := func(b, d string) error {
-		bkt := storagetest.OpenBucket(t, "file://"+filepath.Join(dir, b))
+		bkt := testbucket.Open(t, "file://"+filepath.Join(dir, b))
 		r, err := Open(ctx, meta.New(dbtest.Open(t, "sqlite:"+filepath.Join(dir, d))), bkt, Options{})
 		if err == nil {
 			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))
