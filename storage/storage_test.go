@@ -2,10 +2,8 @@ package storage
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
@@ -227,15 +225,6 @@ func tag(name string) manifest.Reference { return manifest.Reference{Tag: name} 
 
 func byDigest(d digest.Digest) manifest.Reference { return manifest.Reference{Digest: d} }
 
-func jsonOf(t *testing.T, v any) string {
-	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 func TestMarker(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -267,39 +256,4 @@ func TestMarker(t *testing.T) {
 	if err := open("one", "one.db"); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged marker: %v", err)
 	}
-}
-
-func TestParts(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, by(""), "a", "")
-		w.must(err)
-		whole := ""
-		for i := range 5 {
-			part := strings.Repeat(fmt.Sprint(i), 1000+i)
-			whole += part
-			_, err = w.Append(ctx, "", "a", up.ID, chunk(part))
-			w.must(err)
-		}
-		d := digest.FromString(whole)
-		b, err := w.Commit(ctx, "", "a", up.ID, d, Chunk{Offset: -1, Length: -1})
-		w.must(err)
-		w.wantBlob("a", whole)
-		f, err := b.Open(ctx)
-		w.must(err)
-		defer f.Close()
-		for offset := 0; offset <= len(whole); offset += 333 {
-			_, err := f.Seek(int64(offset), io.SeekStart)
-			w.must(err)
-			got, err := io.ReadAll(f)
-			w.must(err)
-			if sha256.Sum256(got) != sha256.Sum256([]byte(whole[offset:])) {
-				t.Fatalf("from byte %d on: other bytes", offset)
-			}
-		}
-		if _, err := f.Seek(-1, io.SeekStart); err == nil {
-			t.Error("a seek to -1 succeeded")
-		}
-		w.settle(5)
-	})
 }
