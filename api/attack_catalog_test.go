@@ -13,8 +13,8 @@ import (
 
 	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/storage"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
-	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // rowCounter is a registry that counts the rows of its lists of repositories.
@@ -40,7 +40,7 @@ func newRegistryWithRepos(t *testing.T, n int) *rowCounter {
 	t.Helper()
 	ctx := context.Background()
 	db := newDB(t)
-	registry := registryOn(t, db, storagetest.OpenBucket(t, "mem://"), storage.Options{})
+	registry := registryOn(t, db, testbucket.Open(t, "mem://"), storage.Options{})
 	err := db.Tx(ctx, func(tx *meta.Tx) error {
 		for i := range n {
 			repo, err := tx.EnsureRepo(fmt.Sprintf("r/%07d", i))

@@ -13,7 +13,7 @@ import (
 
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
-	"github.com/berth-registry/berth/storage/storagetest"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 )
 
 // countingBucket is a bucket that counts the objects opened and the bytes read.
@@ -52,7 +52,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 // newCountingSite serves a registry on a directory.
 func newCountingSite(t *testing.T, dir string) (*site, *countingBucket) {
 	t.Helper()
-	counting := &countingBucket{Store: storagetest.OpenBucket(t, "file://"+filepath.ToSlash(dir))}
+	counting := &countingBucket{Store: testbucket.Open(t, "file://"+filepath.ToSlash(dir))}
 	return serveRegistry(t, registryOn(t, newDB(t), counting, storage.Options{}), Options{}), counting
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
-	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // site is an API on a real registry, served over real connections.
@@ -75,7 +75,7 @@ func (l *logBuffer) await(parts ...string) string {
 // newRegistry returns a registry on an empty bucket and database.
 func newRegistry(t testing.TB, bucketURL string, o storage.Options) *storage.Registry {
 	t.Helper()
-	return registryOn(t, newDB(t), storagetest.OpenBucket(t, bucketURL), o)
+	return registryOn(t, newDB(t), testbucket.Open(t, bucketURL), o)
 }
 
 // newDB returns an empty database.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage"
+	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // mirror is a registry that gets missing content from elsewhere, like a pull-through cache.
@@ -55,5 +56,13 @@ func TestWrapper(t *testing.T) {
 			WantCode: 206, WantBody: "from"},
 		{Name: "manifest", Method: "GET", URL: "/v2/a/manifests/" + digest.FromString(image).String(), WantCode: 200, WantBody: image},
 		{Name: "neither", Method: "GET", URL: "/v2/a/blobs/" + digest.FromString("x").String(), WantCode: 404},
+	})
+}
+
+// TestWrapperIsRegistry: what has more than a registry is still one.
+func TestWrapperIsRegistry(t *testing.T) {
+	elsewhere := map[digest.Digest]string{digest.FromString("elsewhere"): "elsewhere"}
+	storagetest.Run(t, func(t testing.TB) storagetest.Registry {
+		return mirror{newRegistry(t, "mem://", storage.Options{CacheBytes: 1 << 20}), elsewhere}
 	})
 }

@@ -22,7 +22,8 @@ const project = "github.com/berth-registry/berth"
 // table. A directory without a row breaks the rule, unless it is below one with a row, so that a
 // new package needs a decision on its place. A package may always import packages below its own row
 // that have no own row. No row has auth/authtest, api/web/webtest, internal/db/dbtest,
-// storage/bucket/buckettest or storage/storagetest, which only tests import.
+// storage/bucket/buckettest, storage/bucket/testbucket or storage/storagetest, which only tests
+// import.
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
@@ -55,7 +56,8 @@ var layers = map[string][]string{
 	"storage/bucket/dir":        {"internal/durable", "storage/bucket"},
 	"storage/bucket/cloud":      {"storage/bucket"},
 	"storage/bucket/buckettest": {"storage/bucket"},
-	"storage/storagetest":       {"storage/bucket", "storage/bucket/cloud", "storage/bucket/dir"},
+	"storage/bucket/testbucket": {"storage/bucket", "storage/bucket/cloud", "storage/bucket/dir"},
+	"storage/storagetest":       {"storage", "manifest"},
 
 	"internal/db":        {},
 	"internal/db/schema": {"internal/db"},
@@ -71,7 +73,7 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
-	"testing":                              {"auth/authtest", "internal/db/dbtest", "storage/bucket/buckettest", "storage/storagetest"},
+	"testing":                              {"auth/authtest", "internal/db/dbtest", "storage/bucket/buckettest", "storage/bucket/testbucket", "storage/storagetest"},
 	"database/sql":                         {"internal/db/sqlite"},
 	"modernc.org/sqlite":                   {"internal/db/sqlite"},
 	"github.com/pressly/goose/v3":          {"internal/db/sqlite"},
@@ -114,7 +116,7 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 	want := []string{
 		"api/handler.go: imports storage/meta, which api may not",
-		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, storage/bucket/buckettest, storage/storagetest may",
+		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, storage/bucket/buckettest, storage/bucket/testbucket, storage/storagetest may",
 		"api/util/util.go: package util: a name that says nothing",
 		"api/web/web.go: imports api/web/webtest, which api/web may not",
 		"api/web/web.go: imports auth, which api/web may not",

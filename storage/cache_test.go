@@ -3,18 +3,15 @@ package storage
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/dbtest"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
-	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 func TestCacheIsBounded(t *testing.T) {
@@ -36,73 +33,6 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// What was acknowledged is what every later read sees, although reads are answered from memory:
-// readers check that a tag never goes back, while writers move and delete it.
-func TestReadsSeeAcknowledgedWrites(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	each(t, Options{}, func(w *world) {
-		ctx := t.Context()
-		w.push("a", "config")
-		images := map[digest.Digest]int{}
-		var mu sync.Mutex // guards acknowledged
-		acknowledged := -1
-		done := make(chan struct{})
-		const writes = 60
-		for i := range writes {
-			images[w.image(fmt.Sprint(i), "config").Digest] = i
-		}
-		var readers sync.WaitGroup
-		for r := range 4 {
-			random := rand.New(rand.NewPCG(seed, uint64(r)))
-			readers.Go(func() {
-				for {
-					select {
-					case <-done:
-						return
-					default:
-					}
-					mu.Lock()
-					least := acknowledged
-					mu.Unlock()
-					m, err := w.Manifest(ctx, "a", tag("t"))
-					if least >= 0 && err != nil {
-						t.Errorf("after write %d the tag is not there: %v", least, err)
-						return
-					}
-					if err == nil && images[m.Digest] < least {
-						t.Errorf("after write %d the tag is that of write %d", least, images[m.Digest])
-						return
-					}
-					time.Sleep(time.Duration(random.IntN(200)) * time.Microsecond)
-				}
-			})
-		}
-		for i := range writes {
-			w.put("a", w.image(fmt.Sprint(i), "config"), "t")
-			mu.Lock()
-			acknowledged = i
-			mu.Unlock()
-		}
-		close(done)
-		readers.Wait()
-		for i := range 20 { // each change at once
-			text := fmt.Sprint("blob ", i)
-			d := digest.FromString(text)
-			_, err := w.Blob(ctx, "b", d)
-			w.want(ErrBlobUnknown, err)
-			w.push("b", text)
-			w.wantBlob("b", text)
-			w.must(w.DeleteBlob(ctx, "", "b", d))
-			_, err = w.Blob(ctx, "b", d)
-			w.want(ErrBlobUnknown, err)
-		}
-		w.must(w.DeleteTag(ctx, "", "a", "t", Condition{}))
-		_, err := w.Manifest(ctx, "a", tag("t"))
-		w.want(ErrManifestUnknown, err)
-	})
-}
-
 // shared is a database that other processes may change too.
 type shared struct{ *db.DB }
 
@@ -116,7 +46,7 @@ func (shared) Exclusive() bool { return false }
 // neither is answered from memory.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
-	bytes := storagetest.OpenBucket(t, "mem://")
+	bytes := testbucket.Open(t, "mem://")
 	open := func() *world {
 		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
 		if err != nil {

@@ -11,6 +11,8 @@
 // What a method acknowledges by returning nil is durable: it survives the death
 // of the process and the loss of power. The exception is Append, whose bytes
 // survive the process.
+//
+// The suite storagetest.Run tests what the interfaces promise, of a Registry and of what wraps one.
 package storage
 
 import (

@@ -2,10 +2,8 @@ package storage
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
@@ -22,8 +20,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
-	"github.com/berth-registry/berth/storage/storagetest"
 )
 
 // world is a registry on a real bucket and database, whose clock, bytes and
@@ -74,7 +72,7 @@ func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
 	t.Helper()
 	ctx := t.Context()
 	w := &world{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
-	w.bucket = storagetest.OpenBucket(t, bucketURL)
+	w.bucket = testbucket.Open(t, bucketURL)
 	fault := func(step string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -227,20 +225,11 @@ func tag(name string) manifest.Reference { return manifest.Reference{Tag: name} 
 
 func byDigest(d digest.Digest) manifest.Reference { return manifest.Reference{Digest: d} }
 
-func jsonOf(t *testing.T, v any) string {
-	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 func TestMarker(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	open := func(b, d string) error {
-		bkt := storagetest.OpenBucket(t, "file://"+filepath.Join(dir, b))
+		bkt := testbucket.Open(t, "file://"+filepath.Join(dir, b))
 		r, err := Open(ctx, meta.New(dbtest.Open(t, "sqlite:"+filepath.Join(dir, d))), bkt, Options{})
 		if err == nil {
 			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))
@@ -267,39 +256,4 @@ func TestMarker(t *testing.T) {
 	if err := open("one", "one.db"); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged marker: %v", err)
 	}
-}
-
-func TestParts(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		ctx := t.Context()
-		up, err := w.CreateUpload(ctx, by(""), "a", "")
-		w.must(err)
-		whole := ""
-		for i := range 5 {
-			part := strings.Repeat(fmt.Sprint(i), 1000+i)
-			whole += part
-			_, err = w.Append(ctx, "", "a", up.ID, chunk(part))
-			w.must(err)
-		}
-		d := digest.FromString(whole)
-		b, err := w.Commit(ctx, "", "a", up.ID, d, Chunk{Offset: -1, Length: -1})
-		w.must(err)
-		w.wantBlob("a", whole)
-		f, err := b.Open(ctx)
-		w.must(err)
-		defer f.Close()
-		for offset := 0; offset <= len(whole); offset += 333 {
-			_, err := f.Seek(int64(offset), io.SeekStart)
-			w.must(err)
-			got, err := io.ReadAll(f)
-			w.must(err)
-			if sha256.Sum256(got) != sha256.Sum256([]byte(whole[offset:])) {
-				t.Fatalf("from byte %d on: other bytes", offset)
-			}
-		}
-		if _, err := f.Seek(-1, io.SeekStart); err == nil {
-			t.Error("a seek to -1 succeeded")
-		}
-		w.settle(5)
-	})
 }

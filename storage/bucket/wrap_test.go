@@ -17,7 +17,7 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/bucket/buckettest"
 	"github.com/berth-registry/berth/storage/bucket/cloud"
-	"github.com/berth-registry/berth/storage/storagetest"
+	"github.com/berth-registry/berth/storage/bucket/testbucket"
 )
 
 const testKey = "content/5e/abc-1"
@@ -30,8 +30,8 @@ func TestLimitSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, b := range map[string]bucket.Store{
-		"its own":   bucket.LimitSpace(storagetest.OpenBucket(t, rootURL), math.MaxInt64, root),
-		"another's": bucket.LimitSpace(storagetest.OpenBucket(t, "mem://"), math.MaxInt64, path),
+		"its own":   bucket.LimitSpace(testbucket.Open(t, rootURL), math.MaxInt64, root),
+		"another's": bucket.LimitSpace(testbucket.Open(t, "mem://"), math.MaxInt64, path),
 	} {
 		if _, err := b.Put(t.Context(), testKey, unread, io.Discard); !errors.Is(err, bucket.ErrNoSpace) {
 			t.Errorf("%s: %v", name, err)
@@ -44,15 +44,15 @@ func TestLimitSpace(t *testing.T) {
 			t.Errorf("%s: Delete needs space: %v", name, err)
 		}
 	}
-	b := bucket.LimitSpace(storagetest.OpenBucket(t, rootURL), 1, root, path)
+	b := bucket.LimitSpace(testbucket.Open(t, rootURL), 1, root, path)
 	buckettest.MustPut(t, b, testKey, buckettest.Body(3<<20))
 	buckettest.WantObject(t, b, testKey, buckettest.Body(3<<20))
-	b = bucket.LimitSpace(storagetest.OpenBucket(t, "mem://"), 1, filepath.Join(path, "none"))
+	b = bucket.LimitSpace(testbucket.Open(t, "mem://"), 1, filepath.Join(path, "none"))
 	_, err = b.Put(t.Context(), testKey, unread, io.Discard)
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrNoSpace) {
 		t.Errorf("a path that is not there: %v", err)
 	}
-	b = storagetest.OpenBucket(t, "mem://")
+	b = testbucket.Open(t, "mem://")
 	if bucket.LimitSpace(b, 0, filepath.Join(path, "none")) != b || b.CheckSpace() != nil {
 		t.Error("no limit is one")
 	}
@@ -68,7 +68,7 @@ func TestWrappers(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	faulty := &buckettest.Faulty{Store: storagetest.OpenBucket(t, "mem://")}
+	faulty := &buckettest.Faulty{Store: testbucket.Open(t, "mem://")}
 	b := bucket.Instrument(faulty)
 	buckettest.MustPut(t, b, testKey, []byte("x"))
 	buckettest.WantObject(t, b, testKey, []byte("x"))

@@ -1,6 +1,6 @@
-// Package storagetest opens buckets for the tests of storage and of what stands on it. The package
+// Package testbucket opens buckets for the tests of storage and of what stands on it. The package
 // buckettest cannot: the tests of the stores import that.
-package storagetest
+package testbucket
 
 import (
 	"testing"
@@ -10,8 +10,8 @@ import (
 	"github.com/berth-registry/berth/storage/bucket/dir"
 )
 
-// OpenBucket opens the bucket of a URL until the test ends.
-func OpenBucket(t testing.TB, rawURL string) bucket.Store {
+// Open opens the bucket of a URL until the test ends.
+func Open(t testing.TB, rawURL string) bucket.Store {
 	t.Helper()
 	l, err := bucket.ParseURL(rawURL)
 	if err != nil {

@@ -1,0 +1,197 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage"
+)
+
+// ended returns a context that has ended.
+func (s *suite) ended() context.Context {
+	ctx, cancel := context.WithCancel(s.Context())
+	cancel()
+	return ctx
+}
+
+// wantCanceled checks an error of a call whose context was canceled.
+func (s *suite) wantCanceled(name string, err error) {
+	s.Helper()
+	if !errors.Is(err, context.Canceled) {
+		s.Errorf("%s with an ended context: %v", name, err)
+	}
+}
+
+// testReadsEndedContext: what is there is found, or the error is that of the context: it is never
+// said to be unknown.
+func testReadsEndedContext(s *suite) {
+	config := s.push("a", "config")
+	m := s.image("", "config")
+	s.put("a", m, "1")
+	referrer := s.refer("a", m.Digest, "application/x", `{}`)
+	id := s.session("a", "hello")
+	q := storage.ReferrerQuery{Repo: "a", Subject: m.Digest}
+	extent, err := s.ReferrersExtent(s.Context(), q, "", 9, math.MaxInt)
+	s.must(err)
+	blob, err := s.Blob(s.Context(), "a", config)
+	s.must(err)
+	found, err := s.Manifest(s.Context(), "a", byTag("1"))
+	s.must(err)
+	for name, read := range map[string]func(ctx context.Context) (any, error){
+		"Manifest": func(ctx context.Context) (any, error) {
+			got, err := s.Manifest(ctx, "a", byTag("1"))
+			return got.Digest, err
+		},
+		"Manifest by digest": func(ctx context.Context) (any, error) {
+			got, err := s.Manifest(ctx, "a", byDigest(referrer.Digest))
+			return got.Digest, err
+		},
+		"Payload": func(ctx context.Context) (any, error) { return found.Payload(ctx) },
+		"Blob": func(ctx context.Context) (any, error) {
+			got, err := s.Blob(ctx, "a", config)
+			return got.Digest, err
+		},
+		"Open": func(ctx context.Context) (any, error) {
+			f, err := blob.Open(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer f.Close()
+			return io.ReadAll(f)
+		},
+		"BlobRepositories": func(ctx context.Context) (any, error) { return s.BlobRepositories(ctx, config, 9) },
+		"Upload":           func(ctx context.Context) (any, error) { return s.Upload(ctx, alice, "a", id) },
+		"Repositories":     func(ctx context.Context) (any, error) { return s.Repositories(ctx, "", "", 9) },
+		"ListVersion":      func(ctx context.Context) (any, error) { return s.ListVersion(ctx) },
+		"Listed": func(ctx context.Context) (any, error) {
+			repos, version, err := s.Listed(ctx, 0, 9)
+			return fmt.Sprint(repos, version), err
+		},
+		"Tags":            func(ctx context.Context) (any, error) { return s.Tags(ctx, "a", "", 9) },
+		"ReferrersExtent": func(ctx context.Context) (any, error) { return s.ReferrersExtent(ctx, q, "", 9, math.MaxInt) },
+		"Referrers":       func(ctx context.Context) (any, error) { return s.Referrers(ctx, q, "", extent) },
+	} {
+		got, err := read(s.ended())
+		if err != nil {
+			s.wantCanceled(name, err)
+			continue
+		}
+		if want, err := read(s.Context()); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+			s.Errorf("%s with an ended context returns %v, else %v and %v", name, got, want, err)
+		}
+	}
+}
+
+// testWritesEndedContext: a change is made and acknowledged, or the error is that of the context
+// and nothing has changed.
+func testWritesEndedContext(s *suite) {
+	ctx := s.Context()
+	hello, config := s.push("a", "hello"), s.push("a", "config")
+	one, two, three := s.image("1", "config"), s.image("2", "config"), s.image("3", "config")
+	s.put("a", one, "1")
+	s.put("a", two, "2")
+	id := s.session("a", "hello")
+	manifestAt := func(ref manifest.Reference) func() error {
+		return func() error { _, err := s.Manifest(ctx, "a", ref); return err }
+	}
+	blobIn := func(repo string, d digest.Digest) func() error {
+		return func() error { _, err := s.Blob(ctx, repo, d); return err }
+	}
+	for name, test := range map[string]struct {
+		write     func(ctx context.Context) error
+		look      func() error
+		unchanged bool // look returns nil where nothing was changed
+	}{
+		"PutManifest": {func(ctx context.Context) error {
+			return s.PutManifest(ctx, alice, "a", three, []string{"3"}, storage.Condition{})
+		}, manifestAt(byTag("3")), false},
+		"DeleteManifest": {func(ctx context.Context) error { return s.DeleteManifest(ctx, alice, "a", one.Digest) },
+			manifestAt(byDigest(one.Digest)), true},
+		"DeleteTag": {func(ctx context.Context) error { return s.DeleteTag(ctx, alice, "a", "2", storage.Condition{}) },
+			manifestAt(byTag("2")), true},
+		"DeleteBlob": {func(ctx context.Context) error { return s.DeleteBlob(ctx, alice, "a", hello) }, blobIn("a", hello), true},
+		"Mount": {func(ctx context.Context) error { _, err := s.Mount(ctx, alice, "b", config, "a"); return err },
+			blobIn("b", config), false},
+		"CancelUpload": {func(ctx context.Context) error { return s.CancelUpload(ctx, alice, "a", id) },
+			func() error { _, err := s.Upload(ctx, alice, "a", id); return err }, true},
+	} {
+		err := test.write(s.ended())
+		if err != nil {
+			s.wantCanceled(name, err)
+		}
+		if changed := (test.look() == nil) != test.unchanged; changed != (err == nil) {
+			s.Errorf("%s with an ended context returns %v; changed: %v", name, err, changed)
+		}
+		if err != nil {
+			s.must(test.write(ctx))
+		}
+	}
+}
+
+// testUploadsEndedContext: the context of a request ends with its client, in mid-body or when the
+// body is whole. What arrived of a chunk is kept all the same, and a commit can be repeated whether
+// it was made or not.
+func testUploadsEndedContext(s *suite) {
+	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		id := s.session("a")
+		ctx, body := s.leaving("hello ", errConnection)
+		up, err := s.Append(ctx, alice, "a", id, storage.Chunk{Body: body, Offset: 0, Length: 11})
+		s.want(storage.ErrClientBody, err)
+		if up.Size != 6 {
+			s.Errorf("of a client that left after 6 bytes %d were kept", up.Size)
+		}
+		s.wantSession("a", id, 6)
+		d := alg.FromString("hello world")
+		ctx, body = s.leaving("wor", errConnection)
+		_, err = s.Commit(ctx, alice, "a", id, d, storage.Chunk{Body: body, Offset: 6, Length: 5})
+		s.want(storage.ErrClientBody, err)
+		s.wantSession("a", id, 6)
+		ctx, body = s.leaving("world", io.EOF)
+		if _, err = s.Commit(ctx, alice, "a", id, d, storage.Chunk{Body: body, Offset: 6, Length: 5}); err != nil {
+			s.wantCanceled("Commit", err)
+		}
+		b, err := s.Commit(s.Context(), alice, "a", id, d, chunkAt(6, "world"))
+		s.must(err)
+		if got, err := s.read(b); got != "hello world" {
+			s.Errorf("read %q and %v", got, err)
+		}
+		d = alg.FromString("hello")
+		ctx, body = s.leaving("hello", io.EOF)
+		if b, err = s.PutBlob(ctx, by(alice), "a", d, storage.Chunk{Body: body, Offset: -1, Length: 5}); err != nil {
+			s.wantCanceled("PutBlob", err)
+			b, err = s.PutBlob(s.Context(), by(alice), "a", d, chunk("hello"))
+			s.must(err)
+		}
+		if got, err := s.read(b); got != "hello" {
+			s.Errorf("read %q and %v", got, err)
+		}
+	}
+	up, err := s.CreateUpload(s.ended(), by(alice), "a", "")
+	if err != nil {
+		s.wantCanceled("CreateUpload", err)
+		return
+	}
+	s.wantSession("a", up.ID, 0)
+}
+
+// leaving returns a body that ends with an error, and a context that ends with it.
+func (s *suite) leaving(text string, err error) (context.Context, io.Reader) {
+	ctx, cancel := context.WithCancel(s.Context())
+	s.Cleanup(cancel)
+	return ctx, io.MultiReader(strings.NewReader(text), readerFunc(func([]byte) (int, error) {
+		cancel()
+		return 0, err
+	}))
+}
+
+type readerFunc func(p []byte) (int, error)
+
+// Read calls f.
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
