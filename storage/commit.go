@@ -73,23 +73,17 @@ func (r *Registry) repeated(ctx context.Context, repo string, up meta.Upload, d 
 // PutBlob implements [Blobs]. The session that owns the object while it is written is known to this
 // call alone, and goes with the commit.
 func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
-	has, err := c.hasBytes()
-	if err != nil {
-		return Blob{}, err
-	}
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
-	first, err := r.openSession(ctx, caller, repo, d.Algorithm(), true)
+	up, err := r.openSession(ctx, caller, repo, d.Algorithm())
 	if err != nil {
 		return Blob{}, err
 	}
-	up, key := first.up, first.key
+	id := up.ID
+	up, key, err := r.begin(ctx, caller.Owner, repo, id, &c)
 	sum := newHash(d.Algorithm())
 	var p part
-	if has {
-		err = r.allowLength(ctx, up, key, &c)
-	}
-	if has && err == nil {
+	if err == nil && key != "" {
 		p, _, err = r.fill(ctx, up, key, c, sum, false)
 	}
 	if err == nil {
@@ -99,14 +93,14 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 		err = checkDigest(d, sum)
 	}
 	if err != nil {
-		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, up.ID, key))
+		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, key))
 	}
 	won, b, err := r.commit(request, repo, up, p, d, false)
 	if errors.Is(err, ErrUnavailable) {
-		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, up.ID, p.key))
+		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
 	if err == nil && !won { // it was idle for longer than a session may be
-		err = uploadUnknown(up.ID)
+		err = uploadUnknown(id)
 	}
 	return b, err
 }
@@ -136,9 +130,10 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 // changes nothing: the error is errUnchecked, and b the blob to check.
 func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool, checkedSince int64) (won bool, b Blob, err error) {
 	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
+	defer r.pool.forget(up.ID)
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
 		b, promised, whole = Blob{}, -1, false
-		if won, err = tx.FinishUpload(up.ID, up.Size, d.String()); err != nil {
+		if won, err = tx.FinishUpload(up, d.String()); err != nil {
 			return err
 		}
 		if !won {

@@ -135,6 +135,7 @@ func TestCommitFails(t *testing.T) {
 			d := digest.FromString("hello")
 			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
 			w.must(err)
+			w.must(w.retireSpares(ctx)) // so that a POST needs a commit
 			w.failCommits(func(s string) error {
 				if s == step {
 					return errFault
@@ -158,7 +159,8 @@ func TestCommitFails(t *testing.T) {
 			w.wantBlob("a", "hello")
 			w.put("a", m, "t")
 			w.push("a", "x")
-			w.settle(3)
+			w.close("", "a", w.open("", "a", "", 5)) // the sessions of the pool are there
+			w.settle(8)
 			w.wantBlob("a", "hello")
 			w.wantBlob("a", "x")
 		})

@@ -19,16 +19,26 @@ const (
 	afterFailure = 10 * time.Second
 )
 
-// RunJobs deletes released objects and expires idle upload sessions, until ctx ends. What fails is
-// logged and tried again later.
+// RunJobs deletes released objects, and removes idle and spare upload sessions, until ctx ends. What
+// fails is logged and tried again later.
 func (r *Registry) RunJobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.repeat(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
-	g.Go(func() error { return r.repeat(ctx, "expire uploads", expireEvery, nil, r.expireUploads) })
+	g.Go(func() error {
+		defer r.retireAtStop(ctx)
+		return r.repeat(ctx, "expire uploads", expireEvery, nil, r.expireUploads)
+	})
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// retireAtStop removes the spare sessions when the jobs end. Those that it cannot remove expire.
+func (r *Registry) retireAtStop(ctx context.Context) {
+	if err := r.retireSpares(ctx); err != nil {
+		r.log.Warn("spare upload sessions were not removed and will expire", "error", err)
+	}
 }
 
 // wake tells the deletion worker that there is work.
@@ -107,9 +117,12 @@ func (r *Registry) deleteSingly(ctx context.Context, keys []string) (deleted, fa
 	return deleted, failed
 }
 
-// expireUploads ends the sessions that nobody used for too long, and forgets those
+// expireUploads ends sessions that were not used for too long, and removes spare sessions and those
 // that finished a while ago.
 func (r *Registry) expireUploads(ctx context.Context) error {
+	if err := r.retireSpares(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		now := r.opts.Now()
 		open := now.Add(-r.opts.UploadExpiry).UnixMicro()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"time"
 
 	"github.com/berth-registry/berth/storage/meta"
 )
@@ -28,21 +29,20 @@ func (r *Registry) unasked() int64 {
 	return r.opts.MaxInProgress / unaskedPart
 }
 
-// usage is what counts for somebody, where there are limits.
+// limited reports whether callers have limits.
+func (r *Registry) limited() bool { return r.opts.MaxSessions > 0 || r.opts.MaxInProgress > 0 }
+
+// usage returns what counts for a caller, where there are limits.
 func (r *Registry) usage(tx *meta.Tx, charged string) (meta.Usage, error) {
-	if r.opts.MaxSessions == 0 && r.opts.MaxInProgress == 0 {
+	if !r.limited() {
 		return meta.Usage{}, nil
 	}
 	return tx.Usage(charged, r.now())
 }
 
-// admit checks that a caller may open another session.
+// admit checks that a caller with this usage may open another session.
 // Errors: ErrTooManyUploads.
-func (r *Registry) admit(tx *meta.Tx, charged string) error {
-	used, err := r.usage(tx, charged)
-	if err != nil {
-		return err
-	}
+func (r *Registry) admit(used meta.Usage) error {
 	if r.opts.MaxInProgress > 0 && used.Bytes >= r.opts.MaxInProgress {
 		return r.tooManyBytes(used.Bytes, 0)
 	}
@@ -51,6 +51,33 @@ func (r *Registry) admit(tx *meta.Tx, charged string) error {
 			used.Sessions, r.opts.MaxSessions)
 	}
 	return nil
+}
+
+// admitToPool checks that a client may open another session. What counts for it is read once a
+// batch, and when it may have reached its limit: no other process opens sessions. The caller holds
+// the turn.
+// Errors: ErrTooManyUploads.
+func (r *Registry) admitToPool(ctx context.Context, charged string, now time.Time) error {
+	p := r.pool
+	if !r.limited() {
+		return nil
+	}
+	if p.left[charged] > 0 {
+		p.left[charged]--
+		return nil
+	}
+	taken := p.sessions() // before the rows: a session that changes meanwhile counts twice, not never
+	used, err := r.db.Usage(ctx, charged, now.UnixMicro())
+	if err != nil {
+		return err
+	}
+	for _, up := range taken {
+		if up.Charged == charged {
+			used.Sessions++
+		}
+	}
+	p.left[charged] = r.opts.MaxSessions - used.Sessions - 1
+	return r.admit(used)
 }
 
 // admitRequest returns how many bytes the request that begins may receive before it asks again: its

@@ -13,15 +13,16 @@ type stats struct {
 	uploads prometheus.Collector
 }
 
-func newStats(db *meta.DB) stats {
+func newStats(db *meta.DB, pool *sessionPool) stats {
 	return stats{uploads: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
 	}, func() float64 {
+		taken := len(pool.sessions())
 		n, err := db.CountOpenUploads(context.Background())
 		if err != nil {
 			return -1
 		}
-		return float64(n)
+		return float64(n) + float64(taken)
 	})}
 }
 

@@ -65,7 +65,8 @@ type Registry struct {
 	damagedPayloads *cache[int64, struct{}] // by the manifest's row
 
 	reserved *cache[string, reservation] // by the upload's id
-	marks    *cache[int64, partMarks]    // by the blob's id
+	pool     *sessionPool
+	marks    *cache[int64, partMarks] // by the blob's id
 	checks   checks
 	rehashes chan struct{} // has an element for each that runs
 	stats    stats
@@ -107,10 +108,11 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
 		reserved: newCache[string, reservation](reservationBytes),
+		pool:     newSessionPool(),
 		marks:    newCache[int64, partMarks](marksBytes),
 		rehashes: make(chan struct{}, maxRehashes),
 	}
-	r.stats = newStats(db)
+	r.stats = newStats(db, r.pool)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]

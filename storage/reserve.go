@@ -11,10 +11,10 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// reservation is the key that the first bytes of a session go to, if they come soon. The transaction
-// that opens the session reserves it, which saves the first bytes a transaction of their own.
-// No other process knows the key, so a session has a reservation only where the database is
-// exclusive to this process.
+// reservation is the key that the first bytes of a session go to, if they come soon. It was reserved
+// when the session was made, which saves the first bytes a transaction of their own. No other
+// process knows the key, so a session has a reservation only where the database is exclusive to this
+// process.
 type reservation struct {
 	up    meta.Upload
 	key   string
@@ -25,30 +25,29 @@ type reservation struct {
 // makes another.
 const reservationBytes = 1 << 20
 
-// openSession opens a session. With reserve, the same transaction reserves the key of its first
-// bytes.
+// openSession opens a session. Its row is durable.
 // Errors: ErrTooManyUploads.
-func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm, reserve bool) (reservation, error) {
+func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (meta.Upload, error) {
 	now := r.opts.Now()
-	first := reservation{
-		up: meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged,
-			Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(now)},
-		key:   r.newKey(0),
-		until: now.Add(min(writerLease/2, r.opts.UploadExpiry/4)),
+	up := meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged,
+		Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
+	if !r.db.Exclusive() {
+		return up, r.tx(ctx, func(tx *meta.Tx) error {
+			used, err := r.usage(tx, up.Charged)
+			if err == nil {
+				err = r.admit(used)
+			}
+			if err != nil {
+				return err
+			}
+			return tx.CreateUpload(up)
+		})
 	}
-	err := r.tx(ctx, func(tx *meta.Tx) error {
-		if err := r.admit(tx, caller.Charged); err != nil {
-			return err
-		}
-		if err := tx.CreateUpload(first.up); err != nil {
-			return err
-		}
-		if !reserve {
-			return nil
-		}
-		return tx.ReserveObject(first.key, first.up.ID, 0, now.Add(writerLease).UnixMicro(), meta.Allowance{})
-	})
-	return first, err
+	first, err := r.takeSession(ctx, up, now)
+	if err == nil {
+		r.reserved.add(first.up.ID, first, len(first.up.ID)+len(repo)+len(first.key))
+	}
+	return first.up, err
 }
 
 // begin finds an open session of the caller for a request. If the chunk has bytes, the row of the
@@ -56,6 +55,7 @@ func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, 
 func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
 	has, err := c.hasBytes()
 	if err != nil {
+		up, _ = r.openUpload(ctx, caller, repo, id) // its size tells the client where to go on
 		return up, "", err
 	}
 	if !has {
@@ -72,11 +72,15 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		return first.up, first.key, r.allowLength(ctx, first.up, first.key, c)
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		if up, err = tx.BeginPart(repo, id, r.sessionTime(now)); err != nil {
+		session, ok := r.pool.session(id)
+		if !ok {
+			session = orphan(caller, repo, id)
+		}
+		if up, err = tx.BeginPart(session, r.sessionTime(now)); err != nil {
 			up = meta.Upload{}
 			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
 		}
-		if up.Owner != caller {
+		if up.Owner != caller || up.Repository != repo {
 			up = meta.Upload{}
 			return uploadUnknown(id)
 		}
@@ -92,6 +96,9 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 		key = r.newKey(up.NextPart - 1)
 		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.allowance(up.Charged, c.allowed))
 	})
+	if err == nil {
+		r.pool.forget(id)
+	}
 	return up, key, err
 }
 

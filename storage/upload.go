@@ -44,16 +44,11 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	if err := r.bytes.CheckSpace(); err != nil {
 		return Upload{}, spaceError(err)
 	}
-	// Where another process may take the first bytes, it would not know of a reservation.
-	reserve := r.db.Exclusive()
-	first, err := r.openSession(ctx, caller, repo, alg, reserve)
+	up, err := r.openSession(ctx, caller, repo, alg)
 	if err != nil {
 		return Upload{}, err
 	}
-	if reserve {
-		r.reserved.add(first.up.ID, first, len(first.up.ID)+len(repo)+len(first.key))
-	}
-	return asUpload(first.up), nil
+	return asUpload(up), nil
 }
 
 // Upload implements [Uploads].
@@ -73,14 +68,27 @@ func uploadUnknown(id string) error {
 // ownUpload returns a session of the caller, also a finished one. To other
 // callers there is none.
 func (r *Registry) ownUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
-	up, err := r.db.Upload(ctx, repo, id)
-	if err == nil && up.Owner != caller {
+	up, ok := r.pool.session(id)
+	var err error
+	if !ok {
+		up, err = r.db.Upload(ctx, repo, id)
+	}
+	if err == nil && up.Repository == "" {
+		up = orphan(caller, repo, id)
+	}
+	if err == nil && (up.Owner != caller || up.Repository != repo) {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
 		return meta.Upload{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
 	}
 	return up, nil
+}
+
+// orphan returns the session of a spare row that this process gave to no caller: an earlier process
+// did, and died before the row had its caller. Only that caller knows the id.
+func orphan(caller, repo, id string) meta.Upload {
+	return meta.Upload{ID: id, Repository: repo, Owner: caller, Charged: caller, Algorithm: digest.SHA256.String(), NextPart: 1}
 }
 
 // openUpload returns a session of the caller that is not finished.
@@ -116,8 +124,9 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	}
 	won := false
 	now := r.now()
+	defer r.pool.forget(id)
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		won, err = tx.AdvanceUpload(id, up.Algorithm, up.Size, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
+		won, err = tx.AdvanceUpload(up, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
 		if err != nil {
 			return err
 		}
@@ -204,6 +213,7 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 	r.reserved.take(id)
 	defer r.wake()
+	defer r.pool.forget(id)
 	var open bool
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		if err := tx.ReleaseObject(key, r.now()); err != nil { // also when another request ended the session

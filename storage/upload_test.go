@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-registry/berth/manifest"
-	"github.com/berth-registry/berth/storage/meta"
 )
 
 // broken gives its text and then fails as a connection does.
@@ -61,10 +60,7 @@ func TestLostHashStateIsReadBack(t *testing.T) {
 		w.must(err)
 		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
 		w.must(err)
-		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
-			_, err := tx.AdvanceUpload(up.ID, "sha256", 6, 6, []byte("no state"), w.now())
-			return err
-		}))
+		w.loseHashState("a", up.ID)
 		_, err = w.Commit(ctx, "", "a", up.ID, digest.FromString("hello world"), chunk("world"))
 		w.must(err)
 		w.wantBlob("a", "hello world")

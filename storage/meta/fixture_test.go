@@ -8,7 +8,7 @@ package meta
 //   - Blobs: one has one object, many has two, bad is damaged, bare has no object, hid is hidden in
 //     a.
 //   - Uploads: open has two recorded objects and one that is written, new has one that is reserved,
-//     done is finished.
+//     done is finished, spare is spare and has one that is reserved.
 //   - Objects of the deletion worker: gone/a, /b, /c, and gone/d, whose request may still receive.
 //   - Manifests: in a the image img, which the index idx lists; in b another img.
 var fixture = []struct {
@@ -24,7 +24,8 @@ var fixture = []struct {
 	{`INSERT INTO uploads (id, repository, owner, charged, algorithm, size, hash_state, next_part, finished_digest, created_at, updated_at) VALUES
 		('open', 'a', 'alice', 'net', 'sha256', 5, $1, 3, NULL, 20, 50),
 		('new', 'a', 'bob', 'bob', 'sha512', 0, NULL, 1, NULL, 20, 60),
-		('done', 'b', 'alice', 'net', 'sha256', 3, NULL, 1, 'one', 20, 55)`, []any{[]byte("state")}},
+		('done', 'b', 'alice', 'net', 'sha256', 3, NULL, 1, 'one', 20, 55),
+		('spare', '', '', '', '', 0, NULL, 1, NULL, 20, 65)`, []any{[]byte("state")}},
 	{`INSERT INTO objects (key, upload_id, blob_id, seq, size, writer_until, delete_after, attempts, charged, claimed) VALUES
 		('one/0', NULL, 1001, 0, 3, NULL, NULL, 0, NULL, NULL),
 		('many/b', NULL, 1002, 0, 2, NULL, NULL, 0, NULL, NULL),
@@ -35,6 +36,7 @@ var fixture = []struct {
 		('open/a', 'open', NULL, 1, 3, NULL, NULL, 0, NULL, NULL),
 		('open/c', 'open', NULL, 2, NULL, 100, NULL, 0, 'net', 1000),
 		('new/a', 'new', NULL, 0, NULL, 200, NULL, 0, NULL, NULL),
+		('spare/a', 'spare', NULL, 0, NULL, 300, NULL, 0, NULL, NULL),
 		('gone/b', NULL, NULL, 0, 8, NULL, 30, 0, NULL, NULL),
 		('gone/a', NULL, NULL, 0, NULL, NULL, 40, 0, NULL, NULL),
 		('gone/c', NULL, NULL, 0, 1, NULL, 50, 2, NULL, NULL),

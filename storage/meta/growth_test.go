@@ -46,8 +46,14 @@ func TestD9UsageIsRead(t *testing.T) {
 	})
 	write(t, db, func(tx *Tx) error { return tx.ReserveObject("k", "1", 1, 100, Allowance{"alice", 1000}) })
 	write(t, db, func(tx *Tx) error { return tx.ReserveObject("l", "4", 1, 100, Allowance{"bob", 5}) })
-	write(t, db, func(tx *Tx) error { _, err := tx.AdvanceUpload("2", "sha256", 0, 30, nil, 9); return err })
-	write(t, db, func(tx *Tx) error { _, err := tx.FinishUpload("3", 0, "sha256:1"); return err })
+	write(t, db, func(tx *Tx) error {
+		_, err := tx.AdvanceUpload(Upload{ID: "2", Repository: "a", Charged: "alice"}, 30, nil, 9)
+		return err
+	})
+	write(t, db, func(tx *Tx) error {
+		_, err := tx.FinishUpload(Upload{ID: "3", Repository: "a"}, "sha256:1")
+		return err
+	})
 	want := func(now int64, want Usage) {
 		t.Helper()
 		write(t, db, func(tx *Tx) error {

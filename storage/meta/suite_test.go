@@ -38,6 +38,7 @@ func TestSuite(t *testing.T) {
 		for subject, test := range map[string]func(*suite){
 			"registry":            (*suite).testRegistry,
 			"uploads":             (*suite).testUploads,
+			"spare uploads":       (*suite).testSpareUploads,
 			"upload reads":        (*suite).testUploadReads,
 			"upload expiry":       (*suite).testUploadExpiry,
 			"usage":               (*suite).testUsage,

@@ -6,7 +6,8 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Upload is the row of an upload session.
+// Upload is the row of an upload session. A spare one was made in advance and belongs to no caller
+// yet: Repository, Owner, Charged and Algorithm are empty.
 type Upload struct {
 	ID             string
 	Repository     string
@@ -28,52 +29,107 @@ func (tx *Tx) CreateUpload(u Upload) error {
 	return err
 }
 
-// Upload returns a session of the repository, open or finished, or fs.ErrNotExist.
+// CreateSpareUploads inserts spare sessions, each with the object that its first bytes may go to.
+// keys has the id of each session by the key of its object, which is not deleted before
+// writerUntil.
+func (tx *Tx) CreateSpareUploads(keys map[string]string, now, writerUntil int64) error {
+	type session struct {
+		ID  string `json:"id"`
+		Key string `json:"key"`
+	}
+	sessions := make([]session, 0, len(keys))
+	for key, id := range keys {
+		sessions = append(sessions, session{id, key})
+	}
+	if _, err := tx.exec(`INSERT INTO uploads (id, repository, owner, charged, algorithm, size, next_part, created_at, updated_at)
+		SELECT id, '', '', '', '', 0, 1, $2, $2 FROM `+tx.each(1, "id text"), sessions, now); err != nil {
+		return err
+	}
+	_, err := tx.exec(`INSERT INTO objects (key, upload_id, seq, writer_until)
+		SELECT key, id, 0, $2 FROM `+tx.each(1, "id text", "key text"), sessions, writerUntil)
+	return err
+}
+
+// AssignUploads gives spare sessions to callers. It changes no session that is not spare.
+func (tx *Tx) AssignUploads(uploads []Upload) error {
+	type session struct {
+		ID         string `json:"id"`
+		Repository string `json:"repository"`
+		Owner      string `json:"owner"`
+		Charged    string `json:"charged"`
+		Algorithm  string `json:"algorithm"`
+	}
+	sessions := make([]session, len(uploads))
+	for i, u := range uploads {
+		sessions[i] = session{u.ID, u.Repository, u.Owner, u.Charged, u.Algorithm}
+	}
+	_, err := tx.exec(`UPDATE uploads SET repository = list.repository, owner = list.owner, charged = list.charged, algorithm = list.algorithm
+		FROM `+tx.each(1, "id text", "repository text", "owner text", "charged text", "algorithm text")+`
+		WHERE uploads.id = list.id AND uploads.repository = ''`, sessions)
+	return err
+}
+
+// RemoveSpareUploads removes those of the sessions that are spare, with the rows of their objects.
+func (tx *Tx) RemoveSpareUploads(ids []string) error {
+	if _, err := tx.exec(`DELETE FROM objects WHERE upload_id IN (SELECT id FROM uploads
+		WHERE repository = '' AND id IN (SELECT value FROM `+tx.each(1)+`))`, ids); err != nil {
+		return err
+	}
+	_, err := tx.exec(`DELETE FROM uploads WHERE repository = '' AND id IN (SELECT value FROM `+tx.each(1)+`)`, ids)
+	return err
+}
+
+// Upload returns a session of the repository, open or finished, or a spare one, or fs.ErrNotExist.
 func (d *DB) Upload(ctx context.Context, repo, id string) (Upload, error) {
-	return scanUpload(d.queryRow(ctx, uploadSQL, id, repo), repo, id)
+	return scanUpload(d.queryRow(ctx, uploadSQL, id, repo), id)
 }
 
 // Upload is DB.Upload inside the transaction.
 func (tx *Tx) Upload(repo, id string) (Upload, error) {
-	return scanUpload(tx.queryRow(uploadSQL, id, repo), repo, id)
+	return scanUpload(tx.queryRow(uploadSQL, id, repo), id)
 }
 
-const uploadSQL = `SELECT owner, charged, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
-	FROM uploads WHERE id = $1 AND repository = $2`
+const uploadSQL = `SELECT repository, owner, charged, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
+	FROM uploads WHERE id = $1 AND repository IN ($2, '')`
 
-func scanUpload(row db.Row, repo, id string) (Upload, error) {
-	u := Upload{ID: id, Repository: repo}
-	err := row.Scan(&u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
+func scanUpload(row db.Row, id string) (Upload, error) {
+	u := Upload{ID: id}
+	err := row.Scan(&u.Repository, &u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
 	return u, err
 }
 
-// BeginPart takes the number of the next part of an open session: NextPart-1 of the row that it
-// returns. It returns fs.ErrNotExist if the repository has no such session, or the session is
-// finished.
-func (tx *Tx) BeginPart(repo, id string, now int64) (Upload, error) {
-	u := Upload{ID: id, Repository: repo, UpdatedAt: now}
-	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3
-		WHERE id = $1 AND finished_digest IS NULL AND repository = $2
-		RETURNING owner, charged, algorithm, size, hash_state, next_part`, id, repo, now).
+// BeginPart takes the number of the next part of u, an open session: NextPart-1 of the row that it
+// returns. A spare session becomes that of u's owner. It returns fs.ErrNotExist if u's repository
+// has no such session, or the session is finished.
+func (tx *Tx) BeginPart(u Upload, now int64) (Upload, error) {
+	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3, repository = $2,
+			owner = CASE repository WHEN '' THEN $4 ELSE owner END,
+			charged = CASE repository WHEN '' THEN $5 ELSE charged END,
+			algorithm = CASE repository WHEN '' THEN $6 ELSE algorithm END
+		WHERE id = $1 AND finished_digest IS NULL AND repository IN ($2, '')
+		RETURNING owner, charged, algorithm, size, hash_state, next_part`,
+		u.ID, u.Repository, now, u.Owner, u.Charged, u.Algorithm).
 		Scan(&u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart)
+	u.UpdatedAt = now
 	return u, err
 }
 
-// AdvanceUpload sets the size and the hash state of an open session whose size is from. It reports
-// whether it did: it changes nothing if the session has ended, or another request advanced it
-// first.
-func (tx *Tx) AdvanceUpload(id, algorithm string, from, to int64, hashState []byte, now int64) (bool, error) {
-	n, err := tx.exec(`UPDATE uploads SET size = $3, hash_state = $4, algorithm = $5, updated_at = $6
-		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, from, to, hashState, algorithm, now)
+// AdvanceUpload sets the size and the hash state of u, an open session whose row has u's size, and
+// whose it is. It reports whether it did: it changes nothing if the session has ended, or another
+// request advanced it first.
+func (tx *Tx) AdvanceUpload(u Upload, size int64, hashState []byte, now int64) (bool, error) {
+	n, err := tx.exec(`UPDATE uploads SET size = $3, hash_state = $4, algorithm = $5, updated_at = $6, repository = $7, owner = $8, charged = $9
+		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`,
+		u.ID, u.Size, size, hashState, u.Algorithm, now, u.Repository, u.Owner, u.Charged)
 	return n > 0, err
 }
 
-// FinishUpload makes an open session of this size a finished one, whose blob has the digest. It
-// reports whether it did: it changes nothing if the session has ended, or another request changed
-// it first.
-func (tx *Tx) FinishUpload(id string, size int64, digest string) (bool, error) {
-	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL
-		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, id, size, digest)
+// FinishUpload makes u, an open session whose row has u's size, a finished one, whose blob has the
+// digest, and sets whose it is. It reports whether it did: it changes nothing if the session has
+// ended, or another request changed it first.
+func (tx *Tx) FinishUpload(u Upload, digest string) (bool, error) {
+	n, err := tx.exec(`UPDATE uploads SET finished_digest = $3, hash_state = NULL, repository = $4, owner = $5
+		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`, u.ID, u.Size, digest, u.Repository, u.Owner)
 	return n > 0, err
 }
 
@@ -131,15 +187,21 @@ const usageSQL = `SELECT COUNT(*), COALESCE(SUM(size + next_part * $3), 0)
 		(SELECT COUNT(*) FROM objects WHERE charged = $1 AND writer_until > $2)
 	FROM uploads WHERE charged = $1 AND finished_digest IS NULL`
 
+// Usage is Tx.Usage outside of a transaction.
+func (d *DB) Usage(ctx context.Context, charged string, now int64) (u Usage, err error) {
+	err = d.queryRow(ctx, usageSQL, charged, now, partBytes).Scan(&u.Sessions, &u.Bytes, &u.Requests)
+	return u, err
+}
+
 // Usage returns the usage of a caller. A request runs until the lease of its object ends.
 func (tx *Tx) Usage(charged string, now int64) (u Usage, err error) {
 	err = tx.queryRow(usageSQL, charged, now, partBytes).Scan(&u.Sessions, &u.Bytes, &u.Requests)
 	return u, err
 }
 
-// CountOpenUploads returns the number of open sessions.
+// CountOpenUploads returns the number of open sessions that are not spare.
 func (d *DB) CountOpenUploads(ctx context.Context) (int64, error) {
 	var n int64
-	err := d.queryRow(ctx, `SELECT COUNT(*) FROM uploads WHERE finished_digest IS NULL`).Scan(&n)
+	err := d.queryRow(ctx, `SELECT COUNT(*) FROM uploads WHERE finished_digest IS NULL AND repository <> ''`).Scan(&n)
 	return n, err
 }

@@ -20,6 +20,46 @@ func openUpload() Upload {
 	}
 }
 
+// spareUpload is the session spare of the fixture.
+func spareUpload() Upload { return Upload{ID: "spare", NextPart: 1, UpdatedAt: 65} }
+
+// assigned is a spare session after it was given to bob.
+func assigned(id string) Upload {
+	return Upload{ID: id, Repository: "c", Owner: "bob", Charged: "net", Algorithm: "sha512", NextPart: 1}
+}
+
+func advance(u Upload, size int64, state string) func(*Tx) (any, error) {
+	return func(tx *Tx) (any, error) { return tx.AdvanceUpload(u, size, []byte(state), 70) }
+}
+
+func finish(u Upload) func(*Tx) (any, error) {
+	return func(tx *Tx) (any, error) { return tx.FinishUpload(u, "many") }
+}
+
+// A spare session belongs to no caller. It is made and removed with its object, and assigned once.
+func (s *suite) testSpareUploads() {
+	s.fill()
+	s.changes([]change{
+		{what: "create", call: nothing(func(tx *Tx) error { return tx.CreateSpareUploads(map[string]string{"k": "x", "l": "y"}, 70, 400) }),
+			rows: []string{
+				"+object k attempts=0 seq=0 until=400 upload=x", "+object l attempts=0 seq=0 until=400 upload=y",
+				"+upload x algorithm='' charged='' created=70 next=1 owner='' repository='' size=0 updated=70",
+				"+upload y algorithm='' charged='' created=70 next=1 owner='' repository='' size=0 updated=70",
+			}},
+		{what: "create none", call: nothing(func(tx *Tx) error { return tx.CreateSpareUploads(nil, 70, 400) })},
+		{what: "create an id that is there", call: nothing(func(tx *Tx) error { return tx.CreateSpareUploads(map[string]string{"k": "open"}, 70, 400) }),
+			err: errRefused},
+		{what: "assign", call: nothing(func(tx *Tx) error {
+			return tx.AssignUploads([]Upload{assigned("spare"), assigned("open"), assigned("none")})
+		}),
+			rows: []string{"upload spare algorithm=sha512 charged=net owner=bob repository=c"}},
+		{what: "assign none", call: nothing(func(tx *Tx) error { return tx.AssignUploads(nil) })},
+		{what: "remove", call: nothing(func(tx *Tx) error { return tx.RemoveSpareUploads([]string{"spare", "new", "none"}) }),
+			rows: []string{"-object spare/a", "-upload spare"}},
+		{what: "remove none", call: nothing(func(tx *Tx) error { return tx.RemoveSpareUploads(nil) })},
+	})
+}
+
 func (s *suite) testUploads() {
 	s.fill()
 	create := Upload{ID: "x", Repository: "c", Owner: "bob", Charged: "net", Algorithm: "sha512", Size: 9, NextPart: 1, UpdatedAt: 70}
@@ -36,22 +76,31 @@ func (s *suite) testUploads() {
 		{what: "get", call: func(tx *Tx) (any, error) { return tx.Upload("a", "open") }, value: openUpload()},
 		{what: "get of another repository", call: func(tx *Tx) (any, error) { return tx.Upload("b", "open") }, err: fs.ErrNotExist},
 
-		{what: "begin a part", call: func(tx *Tx) (any, error) { return tx.BeginPart("a", "open", 70) },
+		{what: "get a spare one", call: func(tx *Tx) (any, error) { return tx.Upload("b", "spare") }, value: spareUpload()},
+
+		{what: "begin a part", call: func(tx *Tx) (any, error) { return tx.BeginPart(Upload{ID: "open", Repository: "a", Owner: "eve"}, 70) },
 			value: with(openUpload(), func(u *Upload) { u.NextPart, u.UpdatedAt = 4, 70 }), rows: []string{"upload open next=4 updated=70"}},
-		{what: "begin a part in another repository", call: func(tx *Tx) (any, error) { return tx.BeginPart("b", "open", 70) }, err: fs.ErrNotExist},
-		{what: "begin a part of a finished one", call: func(tx *Tx) (any, error) { return tx.BeginPart("b", "done", 70) }, err: fs.ErrNotExist},
+		{what: "begin a part of a spare one", call: func(tx *Tx) (any, error) { return tx.BeginPart(assigned("spare"), 70) },
+			value: with(assigned("spare"), func(u *Upload) { u.NextPart, u.UpdatedAt = 2, 70 }),
+			rows:  []string{"upload spare algorithm=sha512 charged=net next=2 owner=bob repository=c updated=70"}},
+		{what: "begin a part in another repository", call: func(tx *Tx) (any, error) { return tx.BeginPart(Upload{ID: "open", Repository: "b"}, 70) },
+			err: fs.ErrNotExist},
+		{what: "begin a part of a finished one", call: func(tx *Tx) (any, error) { return tx.BeginPart(Upload{ID: "done", Repository: "b"}, 70) },
+			err: fs.ErrNotExist},
 
-		{what: "advance", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("open", "sha512", 5, 8, []byte("more"), 70) },
+		{what: "advance", call: advance(with(openUpload(), func(u *Upload) { u.Algorithm = "sha512" }), 8, "more"),
 			value: true, rows: []string{"upload open algorithm=sha512 hash=more size=8 updated=70"}},
-		{what: "advance from another size", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("open", "sha256", 4, 8, nil, 70) }, value: false},
-		{what: "advance a finished one", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("done", "sha256", 3, 8, nil, 70) }, value: false},
-		{what: "advance none", call: func(tx *Tx) (any, error) { return tx.AdvanceUpload("none", "sha256", 0, 8, nil, 70) }, value: false},
+		{what: "advance a spare one", call: advance(assigned("spare"), 8, "more"),
+			value: true, rows: []string{"upload spare algorithm=sha512 charged=net hash=more owner=bob repository=c size=8 updated=70"}},
+		{what: "advance from another size", call: advance(with(openUpload(), func(u *Upload) { u.Size = 4 }), 8, ""), value: false},
+		{what: "advance a finished one", call: advance(Upload{ID: "done", Repository: "b", Size: 3}, 8, ""), value: false},
+		{what: "advance none", call: advance(Upload{ID: "none"}, 8, ""), value: false},
 
-		{what: "finish", call: func(tx *Tx) (any, error) { return tx.FinishUpload("open", 5, "many") },
-			value: true, rows: []string{"upload open finished=many hash="}},
-		{what: "finish another size", call: func(tx *Tx) (any, error) { return tx.FinishUpload("open", 4, "many") }, value: false},
-		{what: "finish twice", call: func(tx *Tx) (any, error) { return tx.FinishUpload("done", 3, "many") }, value: false},
-		{what: "finish none", call: func(tx *Tx) (any, error) { return tx.FinishUpload("none", 0, "many") }, value: false},
+		{what: "finish", call: finish(openUpload()), value: true, rows: []string{"upload open finished=many hash="}},
+		{what: "finish a spare one", call: finish(assigned("spare")), value: true, rows: []string{"upload spare finished=many owner=bob repository=c"}},
+		{what: "finish another size", call: finish(with(openUpload(), func(u *Upload) { u.Size = 4 })), value: false},
+		{what: "finish twice", call: finish(Upload{ID: "done", Repository: "b", Size: 3}), value: false},
+		{what: "finish none", call: finish(Upload{ID: "none"}), value: false},
 
 		{what: "touch", call: nothing(func(tx *Tx) error { return tx.TouchUpload("open", 70) }), rows: []string{"upload open updated=70"}},
 		{what: "touch none", call: nothing(func(tx *Tx) error { return tx.TouchUpload("none", 70) })},
@@ -77,6 +126,7 @@ func (s *suite) testUploadReads() {
 			ID: "done", Repository: "b", Owner: "alice", Charged: "net", Algorithm: "sha256", Size: 3, NextPart: 1, FinishedDigest: "one", UpdatedAt: 55,
 		}, nil},
 		{"of another repository", upload("b", "open"), nil, fs.ErrNotExist},
+		{"spare", upload("b", "spare"), spareUpload(), nil},
 		{"none", upload("a", "none"), nil, fs.ErrNotExist},
 
 		{"all are idle, the longest first", idle(61, 61, 9), []string{"open", "done", "new"}, nil},
@@ -85,6 +135,7 @@ func (s *suite) testUploadReads() {
 		{"an open one alone", idle(51, 55, 9), []string{"open"}, nil},
 		{"a finished one alone", idle(50, 61, 9), []string{"done"}, nil},
 
+		{"usage", func(ctx context.Context) (any, error) { return s.db.Usage(ctx, "bob", 1) }, Usage{Sessions: 1, Bytes: partBytes}, nil},
 		{"open ones are counted", func(ctx context.Context) (any, error) { return s.db.CountOpenUploads(ctx) }, int64(2), nil},
 	})
 }

@@ -1,0 +1,139 @@
+package storage
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/berth-registry/berth/storage/meta"
+)
+
+// A POST is answered when the rows of its session are durable. Where the database is exclusive to
+// this process, one transaction makes the rows of many sessions in advance. These spare sessions
+// belong to no caller, and no client knows their ids. A POST takes one and writes nothing. Its caller
+// is written by the first transaction that changes the session, or by the next one of the pool. If
+// the process dies before that, the session belongs to the caller that presents its id: it is empty.
+
+const (
+	maxSpares  = 64              // how many sessions one transaction makes at most
+	spareLife  = time.Minute     // how long a session may be spare; less if sessions expire soon
+	retireTime = 5 * time.Second // for the transaction of a stop
+)
+
+// sessionPool has the spare sessions of one process. turn is held by the request that takes one, or
+// by the transaction that changes the pool.
+type sessionPool struct {
+	turn chan struct{}    // has an element while it is held
+	free []reservation    // needs turn
+	size int              // needs turn: how many sessions the last transaction made
+	left map[string]int64 // needs turn: how many more a client may open before it is counted again
+
+	mu    sync.Mutex
+	taken map[string]meta.Upload // guarded by mu: open sessions whose rows are still spare, by id
+}
+
+func newSessionPool() *sessionPool {
+	return &sessionPool{turn: make(chan struct{}, 1), left: map[string]int64{}, taken: map[string]meta.Upload{}}
+}
+
+// session returns an open session whose row is still spare.
+func (p *sessionPool) session(id string) (meta.Upload, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	up, ok := p.taken[id]
+	return up, ok
+}
+
+// sessions returns all open sessions whose rows are still spare, by id.
+func (p *sessionPool) sessions() map[string]meta.Upload {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.taken)
+}
+
+// forget is called after a transaction that wrote whose session it is, also if it failed: the
+// session of a row that is still spare belongs to the caller that presents its id.
+func (p *sessionPool) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.taken, id)
+}
+
+// takeSession opens a session that was made in advance, and makes more if there is none.
+// Errors: ErrTooManyUploads.
+func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Time) (reservation, error) {
+	p := r.pool
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return reservation{}, ctx.Err()
+	}
+	if err := r.admitToPool(ctx, up.Charged, now); err != nil {
+		return reservation{}, err
+	}
+	if len(p.free) == 0 {
+		// At most as many sessions are made in vain as were used.
+		if err := r.changePool(ctx, max(1, min(2*p.size, maxSpares)), now); err != nil {
+			return reservation{}, err
+		}
+	}
+	first := p.free[len(p.free)-1]
+	p.free = p.free[:len(p.free)-1]
+	up.ID, up.UpdatedAt = first.up.ID, first.up.UpdatedAt
+	first.up = up
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken[up.ID] = up
+	return first, nil
+}
+
+// changePool writes the callers of the sessions that were taken, and replaces the spare sessions by
+// size new ones. The caller holds the turn.
+func (r *Registry) changePool(ctx context.Context, size int, now time.Time) error {
+	p := r.pool
+	taken, old := p.sessions(), make([]string, len(p.free))
+	for i, spare := range p.free {
+		old[i] = spare.up.ID
+	}
+	p.free, p.size = nil, size // the outcome of a transaction may be unknown
+	clear(p.left)
+	made, keys := make([]reservation, size), make(map[string]string, size)
+	for i := range made {
+		up := meta.Upload{ID: r.uploadID(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
+		made[i] = reservation{up: up, key: r.newKey(0), until: now.Add(min(writerLease/2, r.opts.UploadExpiry/4))}
+		keys[made[i].key] = up.ID
+	}
+	err := r.tx(ctx, func(tx *meta.Tx) error {
+		if err := tx.AssignUploads(slices.Collect(maps.Values(taken))); err != nil {
+			return err
+		}
+		if err := tx.RemoveSpareUploads(old); err != nil {
+			return err
+		}
+		return tx.CreateSpareUploads(keys, r.sessionTime(now), now.Add(writerLease).UnixMicro())
+	})
+	if err != nil {
+		return err
+	}
+	for id := range taken {
+		p.forget(id)
+	}
+	p.free = made
+	return nil
+}
+
+// retireSpares removes the spare sessions, so that none expires in the pool. It also runs when ctx has ended:
+// after a stop no spare session is left, and the row of each open one has its caller.
+func (r *Registry) retireSpares(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTime)
+	defer cancel()
+	r.pool.turn <- struct{}{}
+	defer func() { <-r.pool.turn }()
+	if len(r.pool.free) == 0 && len(r.pool.sessions()) == 0 {
+		return nil
+	}
+	return r.changePool(ctx, 0, r.opts.Now())
+}
