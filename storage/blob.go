@@ -31,16 +31,16 @@ func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob
 
 // openBlob implements [Blob.Open].
 func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
-	p := &parts{
-		size: b.Size,
-		find: func(offset int64) (page, error) { return r.findParts(ctx, b, offset) },
-		open: func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
-		gone: func(key string) error { return r.damaged(ctx, b, key) },
+	p := &blobReader{
+		size:   b.Size,
+		find:   func(offset int64) (objectSpan, error) { return r.findSpan(ctx, b, offset) },
+		open:   func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
+		onGone: func(key string) error { return r.markGone(ctx, b, key) },
 	}
 	if b.object.Key != "" {
-		p.known = page{objects: []meta.Object{b.object}}
+		p.span = objectSpan{objects: []meta.Object{b.object}}
 	}
-	return p.whole()
+	return p.openWhole()
 }
 
 // errGone: an object is not there, or not as long as its row says.
@@ -70,7 +70,7 @@ func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeek
 }
 
 // damaged marks a blob of which an object is gone, and says so.
-func (r *Registry) damaged(ctx context.Context, b Blob, key string) error {
+func (r *Registry) markGone(ctx context.Context, b Blob, key string) error {
 	if err := r.markDamaged(ctx, b, key, errGone); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *Registry) damaged(ctx context.Context, b Blob, key string) error {
 // markDamaged marks a blob for what is wrong with its objects, of which key is one, so that the
 // next push heals it. If the bucket cannot be read at all, nothing is known of the blob: it stays
 // as it is, and the error is ErrUnavailable.
-func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, wrong error) error {
+func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, cause error) error {
 	if err := r.checkMarker(ctx); err != nil {
 		r.log.Error("the bucket cannot be read", "error", err)
 		return errorf(ErrUnavailable, "the bucket of the registry cannot be read at present")
@@ -91,7 +91,7 @@ func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, wrong er
 		return err
 	})
 	if err == nil && marked {
-		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", wrong)
+		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", cause)
 	}
 	return err
 }
@@ -117,9 +117,9 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 			if child && c.ManifestID != 0 {
 				break // the index means the manifest
 			}
-			namer, err := in.ReferencedBy(d.String(), child)
+			parent, err := in.ReferencedBy(d.String(), child)
 			if err == nil {
-				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", namer)
+				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", parent)
 			}
 			if !errors.Is(err, fs.ErrNotExist) {
 				return err

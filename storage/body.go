@@ -10,27 +10,27 @@ import (
 // body is a request's body on its way into an object. It keeps the client's errors
 // apart from those of the bucket.
 type body struct {
-	src    io.Reader
-	keep   bool         // end the object well where the client failed
-	renew  func() error // extends the writer's lease
-	extend func(n int64) (allowed int64, err error)
-	next   time.Time // when to renew
-	now    func() time.Time
-	failed error // the client's error
+	src       io.Reader
+	keep      bool         // end the object well where the client failed
+	renew     func() error // extends the writer's lease
+	extend    func(n int64) (allowed int64, err error)
+	next      time.Time // when to renew
+	now       func() time.Time
+	clientErr error // the client's error
 
 	received, allowed int64 // bytes; extend is asked for more
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	if b.failed != nil {
-		return 0, b.end()
+	if b.clientErr != nil {
+		return 0, b.endErr()
 	}
 	n, err := b.src.Read(p)
 	if err != nil && err != io.EOF {
-		b.failed = err
+		b.clientErr = err
 		if n == 0 {
-			return 0, b.end()
+			return 0, b.endErr()
 		}
 		return n, nil
 	}
@@ -51,19 +51,19 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *body) end() error {
+func (b *body) endErr() error {
 	if b.keep {
 		return io.EOF
 	}
-	return b.failed
+	return b.clientErr
 }
 
 // clientError is the client's failure as callers see it, or nil.
 func (b *body) clientError() error {
-	if b.failed == nil {
+	if b.clientErr == nil {
 		return nil
 	}
-	return errorf(ErrClientBody, "the request's body ended early: %v", b.failed)
+	return errorf(ErrClientBody, "the request's body ended early: %v", b.clientErr)
 }
 
 // confirmed asks whether the chunk may be recorded, now that it is complete.

@@ -29,42 +29,42 @@ var errUnchecked = errors.New("the stored bytes are to be compared first")
 
 // checks bounds the comparisons: they run one by one, and read checkRate bytes a minute on the
 // average. The zero value is ready for use.
-type checks struct {
-	mu      sync.Mutex // guards what follows
-	running bool
-	bytes   float64   // that may be read: checkRate at most, and less than 0 after a blob that is larger
-	at      time.Time // when bytes was right
+type checkLimiter struct {
+	mu        sync.Mutex // guards what follows
+	running   bool
+	available float64   // that may be read: checkRate at most, and less than 0 after a blob that is larger
+	updatedAt time.Time // when bytes was right
 }
 
 // ready reports whether a blob of this size may be compared now. One of more than checkRate bytes
 // may when nothing was compared for a while.
-func (c *checks) ready(size int64, now time.Time) bool {
+func (c *checkLimiter) ready(size int64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.readyLocked(size, now)
 }
 
-func (c *checks) readyLocked(size int64, now time.Time) bool {
-	if passed := now.Sub(c.at); passed > 0 {
-		c.bytes = min(checkRate, c.bytes+checkRate*passed.Minutes())
+func (c *checkLimiter) readyLocked(size int64, now time.Time) bool {
+	if passed := now.Sub(c.updatedAt); passed > 0 {
+		c.available = min(checkRate, c.available+checkRate*passed.Minutes())
 	}
-	c.at = now
-	return !c.running && c.bytes >= float64(min(size, checkRate))
+	c.updatedAt = now
+	return !c.running && c.available >= float64(min(size, checkRate))
 }
 
 // begin is ready for the one that then compares, and calls end.
-func (c *checks) begin(size int64, now time.Time) bool {
+func (c *checkLimiter) begin(size int64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.readyLocked(size, now) {
 		return false
 	}
 	c.running = true
-	c.bytes -= float64(size)
+	c.available -= float64(size)
 	return true
 }
 
-func (c *checks) end() {
+func (c *checkLimiter) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running = false
@@ -85,20 +85,20 @@ func (r *Registry) check(ctx context.Context, b Blob) error {
 	if err != nil || len(objects) == 0 {
 		return err
 	}
-	wrong := r.compare(ctx, b.Digest, objects)
+	cause := r.verifyObjects(ctx, b.Digest, objects)
 	if ctx.Err() != nil {
 		return nil
 	}
 	// The blob may have got other objects meanwhile. The first stands for all that were read.
 	ctx = context.WithoutCancel(ctx)
-	if wrong != nil {
-		return r.markDamaged(ctx, b, objects[0].Key, wrong)
+	if cause != nil {
+		return r.markDamaged(ctx, b, objects[0].Key, cause)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error { return tx.RecordBlobChecked(b.id, objects[0].Key, now) })
 }
 
 // compare returns what is wrong with the objects of a blob, or nil.
-func (r *Registry) compare(ctx context.Context, d digest.Digest, objects []meta.Object) error {
+func (r *Registry) verifyObjects(ctx context.Context, d digest.Digest, objects []meta.Object) error {
 	sum := newHash(d.Algorithm())
 	if err := r.hashObjects(ctx, objects, sum); err != nil {
 		return err

@@ -14,14 +14,14 @@ import (
 )
 
 // filesWorld is a world on files, whose objects are below the directory.
-func filesWorld(t *testing.T, o Options) (w *world, objects string) {
+func newFileWorld(t *testing.T, o Options) (w *world, objects string) {
 	t.Helper()
 	dir := t.TempDir()
 	return newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), o), filepath.Join(dir, "blobs")
 }
 
 // rot changes a byte of a file.
-func rot(path string) error {
+func corrupt(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -60,10 +60,10 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 		"sha512":                {d512, whole(d512), chunks(d512), 0, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, dir := filesWorld(t, Options{DeleteDelay: time.Minute})
+			w, dir := newFileWorld(t, Options{DeleteDelay: time.Minute})
 			w.must(test.first(w))
 			w.must(w.deleteObjects(t.Context()))
-			w.must(rot(filepath.Join(dir, w.objects()[test.object])))
+			w.must(corrupt(filepath.Join(dir, w.objects()[test.object])))
 			w.advance(25 * time.Hour)
 			w.must(test.heal(w))
 			got, err := w.read("b", test.d)
@@ -113,7 +113,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 		}, ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, dir := filesWorld(t, Options{})
+			w, dir := newFileWorld(t, Options{})
 			w.push("a", "hello")
 			w.advance(25 * time.Hour)
 			w.must(test.damage(w, filepath.Join(dir, w.objects()[0])))
@@ -170,7 +170,7 @@ func TestI1OneAtATime(t *testing.T) {
 		w.push("a", "hello")
 		w.push("a", "world")
 		w.advance(25 * time.Hour)
-		g := w.stopReads()
+		g := w.blockReads()
 		done := make(chan error, 1)
 		go func() {
 			_, err := w.PutBlob(t.Context(), by(""), "b", digest.FromString("hello"), chunk("hello"))
@@ -195,10 +195,10 @@ func TestI1OneAtATime(t *testing.T) {
 
 // A blob that is healed while it is compared is not marked damaged for what it was.
 func TestI1HealedMeanwhile(t *testing.T) {
-	w, dir := filesWorld(t, Options{})
+	w, dir := newFileWorld(t, Options{})
 	w.push("a", "hello")
 	old := w.objects()[0]
-	w.must(rot(filepath.Join(dir, old)))
+	w.must(corrupt(filepath.Join(dir, old)))
 	w.advance(25 * time.Hour)
 	healed := false
 	w.bytes.Fail = func(op, key string) (bool, error) {
@@ -229,7 +229,7 @@ func TestI1ClientLeaves(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
 		w.advance(25 * time.Hour)
-		g := w.stopReads()
+		g := w.blockReads()
 		reads := w.countReads()
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
@@ -256,7 +256,7 @@ func TestI1ClientLeaves(t *testing.T) {
 
 // Comparisons read checkRate bytes a minute, and a larger blob now and then.
 func TestI1ComparisonsAreBounded(t *testing.T) {
-	var c checks
+	var c checkLimiter
 	now := time.Unix(1700000000, 0)
 	const half, huge = checkRate / 2, 10 * checkRate
 	for i, step := range []struct {

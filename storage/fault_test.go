@@ -93,7 +93,7 @@ func TestPutStepsFail(t *testing.T) {
 		},
 	} {
 		t.Run(step, func(t *testing.T) {
-			w, _ := filesWorld(t, Options{})
+			w, _ := newFileWorld(t, Options{})
 			fail(w.bytes)
 			ctx := t.Context()
 			up, err := w.CreateUpload(ctx, by(""), "a", "")

@@ -16,7 +16,7 @@ import (
 // Manifest implements [Manifests].
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
 	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
-		row, err := r.row(ctx, repo, ref)
+		row, err := r.manifestRow(ctx, repo, ref)
 		return Manifest{
 			Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size,
 			id: row.ID, repo: repo, source: r,
@@ -24,13 +24,13 @@ func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Refer
 	})
 	if err == nil {
 		if _, damaged := r.damagedPayloads.get(m.id); damaged {
-			err = payloadDamaged(m.Digest)
+			err = damagedPayloadError(m.Digest)
 		}
 	}
 	return m, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
 }
 
-func (r *Registry) row(ctx context.Context, repo string, ref manifest.Reference) (meta.Manifest, error) {
+func (r *Registry) manifestRow(ctx context.Context, repo string, ref manifest.Reference) (meta.Manifest, error) {
 	if ref.Digest != "" {
 		return r.db.ManifestByDigest(ctx, repo, ref.Digest.String())
 	}
@@ -56,7 +56,7 @@ func (r *Registry) payload(ctx context.Context, m Manifest) ([]byte, error) {
 			r.damagedPayloads.add(m.id, struct{}{}, 0)
 			r.log.Error("the payload of a manifest is damaged: a push of it heals it", "repository", m.repo, "digest", m.Digest.String())
 		}
-		return nil, payloadDamaged(m.Digest)
+		return nil, damagedPayloadError(m.Digest)
 	}
 	r.payloads.add(m.id, payload, len(payload))
 	return payload, nil
@@ -68,7 +68,7 @@ const damagedPayloadsBytes = 256 << 10
 
 // payloadDamaged is the error of a manifest whose payload must not be served. Clients that look for
 // the manifest before they push then push it, which heals it.
-func payloadDamaged(d digest.Digest) error {
+func damagedPayloadError(d digest.Digest) error {
 	return errorf(ErrManifestUnknown, "the payload of manifest %s is damaged: push it again", d)
 }
 
@@ -85,12 +85,12 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 				return err
 			}
 		}
-		awaited, err := r.checkLinks(in, m)
+		placeholders, err := r.checkLinks(in, m)
 		if err != nil {
 			return err
 		}
-		if len(awaited) > 0 {
-			if err := in.AddPlaceholders(awaited, now); err != nil {
+		if len(placeholders) > 0 {
+			if err := in.AddPlaceholders(placeholders, now); err != nil {
 				return err
 			}
 		}
@@ -119,7 +119,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 
 // checkLinks makes sure that the repository has what a manifest names, as it is
 // described, and returns what it may wait for.
-func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (awaited []meta.Content, err error) {
+func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (placeholders []meta.Content, err error) {
 	if len(m.Links) == 0 {
 		return nil, nil
 	}
@@ -135,25 +135,25 @@ func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (awaited []met
 	for _, l := range m.Links {
 		c, known := contents[l.Digest.String()]
 		switch {
-		case known && has(c, l.Kind):
+		case known && hasContent(c, l.Kind):
 			if l.Size >= 0 && l.Size != c.Size {
 				return nil, errorf(manifest.ErrManifestInvalid, "the descriptor of %s says %d bytes, the repository has %d", l.Digest, l.Size, c.Size)
 			}
-		case l.Optional || r.mayMiss(l):
+		case l.Optional || r.mayBeMissing(l):
 			if !known {
-				awaited = append(awaited, meta.Content{Digest: l.Digest.String(), Size: l.Size})
+				placeholders = append(placeholders, meta.Content{Digest: l.Digest.String(), Size: l.Size})
 			}
 		default:
 			missing = append(missing, l.Digest.String())
 		}
 	}
 	if missing != nil {
-		return nil, missingContent(missing)
+		return nil, missingContentError(missing)
 	}
-	return awaited, nil
+	return placeholders, nil
 }
 
-func has(c meta.Content, kind manifest.LinkKind) bool {
+func hasContent(c meta.Content, kind manifest.LinkKind) bool {
 	switch kind {
 	case manifest.LinkBlob:
 		return c.BlobID != 0
@@ -164,7 +164,7 @@ func has(c meta.Content, kind manifest.LinkKind) bool {
 	}
 }
 
-func (r *Registry) mayMiss(l manifest.Link) bool {
+func (r *Registry) mayBeMissing(l manifest.Link) bool {
 	switch r.opts.AllowMissing {
 	case MissingAll:
 		return true
@@ -179,11 +179,11 @@ func (r *Registry) mayMiss(l manifest.Link) bool {
 // some kilobytes of an error.
 const maxMissing = 20
 
-func missingContent(digests []string) error {
-	type named struct {
+func missingContentError(digests []string) error {
+	type digestDetail struct {
 		Digest string `json:"digest"`
 	}
-	detail := make([]named, min(len(digests), maxMissing))
+	detail := make([]digestDetail, min(len(digests), maxMissing))
 	for i := range detail {
 		detail[i].Digest = digests[i]
 	}
@@ -202,17 +202,17 @@ func (c Condition) check(in meta.Repo, tag string) error {
 	if !c.IfNoneMatch && !c.IfMatchAny && c.IfMatch == nil {
 		return nil
 	}
-	is, err := in.TagDigest(tag)
+	current, err := in.TagDigest(tag)
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !absent:
 		return err
 	case c.IfNoneMatch && !absent:
-		return errorf(ErrPrecondition, "the tag %s exists already: it is %s", tag, is)
+		return errorf(ErrPrecondition, "the tag %s exists already: it is %s", tag, current)
 	case absent && (c.IfMatchAny || c.IfMatch != nil):
 		return errorf(ErrPrecondition, "the tag %s does not exist", tag)
-	case c.IfMatch != nil && !slices.Contains(c.IfMatch, digest.Digest(is)):
-		return errorf(ErrPrecondition, "the tag %s is %s", tag, is)
+	case c.IfMatch != nil && !slices.Contains(c.IfMatch, digest.Digest(current)):
+		return errorf(ErrPrecondition, "the tag %s is %s", tag, current)
 	}
 	return nil
 }

@@ -14,27 +14,27 @@ import (
 // parts reads the objects of a blob one after another as one. It looks each up when it comes to it,
 // so that a few bytes of a blob of many objects cost no more than those of another, and holds at
 // most one of them open.
-type parts struct {
-	size int64
-	find func(offset int64) (page, error) // looks up the object that has the byte at offset
-	open func(meta.Object) (io.ReadSeekCloser, error)
-	gone func(key string) error // what it means for the blob that an object is gone
+type blobReader struct {
+	size   int64
+	find   func(offset int64) (objectSpan, error) // looks up the object that has the byte at offset
+	open   func(meta.Object) (io.ReadSeekCloser, error)
+	onGone func(key string) error // what it means for the blob that an object is gone
 
-	known  page              // what was looked up last
-	offset int64             // of the next byte
-	cur    io.ReadSeekCloser // nil, or the object that offset lies in, at its place
-	left   int64             // bytes to read from cur
+	span      objectSpan        // what was looked up last
+	offset    int64             // of the next byte
+	cur       io.ReadSeekCloser // nil, or the object that offset lies in, at its place
+	remaining int64             // bytes to read from cur
 }
 
 // page is some objects that follow one another in a blob, the first of which begins at start.
-type page struct {
+type objectSpan struct {
 	start   int64
 	objects []meta.Object
 }
 
 // at returns the object that has the byte at offset, if it is on the page, and where in the blob
 // that object begins.
-func (p page) at(offset int64) (o meta.Object, start int64, found bool) {
+func (p objectSpan) objectAt(offset int64) (o meta.Object, start int64, found bool) {
 	start = p.start
 	for _, o := range p.objects {
 		if start <= offset && offset < start+o.Size {
@@ -46,23 +46,23 @@ func (p page) at(offset int64) (o meta.Object, start int64, found bool) {
 }
 
 // whole returns the object of a blob that is one object, and else the parts.
-func (p *parts) whole() (io.ReadSeekCloser, error) {
+func (p *blobReader) openWhole() (io.ReadSeekCloser, error) {
 	if p.size == 0 {
 		return p, nil
 	}
-	if p.known.objects == nil {
+	if p.span.objects == nil {
 		var err error
-		if p.known, err = p.find(0); err != nil {
+		if p.span, err = p.find(0); err != nil {
 			return nil, err
 		}
 	}
-	if o, _, _ := p.known.at(0); o.Size != p.size {
+	if o, _, _ := p.span.objectAt(0); o.Size != p.size {
 		return p, nil
 	}
-	if err := p.enter(); err != nil {
+	if err := p.openCurrent(); err != nil {
 		return nil, err
 	}
-	if p.left != p.size { // the blob has got other objects meanwhile
+	if p.remaining != p.size { // the blob has got other objects meanwhile
 		return p, nil
 	}
 	return p.cur, nil
@@ -70,23 +70,23 @@ func (p *parts) whole() (io.ReadSeekCloser, error) {
 
 // Read implements io.Reader. It never ends before all bytes were read. An empty buf makes it open
 // the object of the next byte.
-func (p *parts) Read(buf []byte) (int, error) {
+func (p *blobReader) Read(buf []byte) (int, error) {
 	if p.offset >= p.size {
 		return 0, io.EOF
 	}
 	if p.cur == nil {
-		if err := p.enter(); err != nil {
+		if err := p.openCurrent(); err != nil {
 			return 0, err
 		}
 	}
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	n, err := p.cur.Read(buf[:min(int64(len(buf)), p.left)])
+	n, err := p.cur.Read(buf[:min(int64(len(buf)), p.remaining)])
 	p.offset += int64(n)
-	p.left -= int64(n)
-	if p.left == 0 {
-		return n, p.leave()
+	p.remaining -= int64(n)
+	if p.remaining == 0 {
+		return n, p.closeCurrent()
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -96,15 +96,15 @@ func (p *parts) Read(buf []byte) (int, error) {
 
 // enter opens the object that the offset lies in. One that is gone is looked up once more: another
 // push may have given the blob other objects.
-func (p *parts) enter() error {
-	o, start, found := p.known.at(p.offset)
+func (p *blobReader) openCurrent() error {
+	o, start, found := p.span.objectAt(p.offset)
 	for try := 0; ; try++ {
 		if !found || try > 0 {
 			var err error
-			if p.known, err = p.find(p.offset); err != nil {
+			if p.span, err = p.find(p.offset); err != nil {
 				return err
 			}
-			if o, start, found = p.known.at(p.offset); !found {
+			if o, start, found = p.span.objectAt(p.offset); !found {
 				return fmt.Errorf("the byte at %d lies in no object", p.offset)
 			}
 		}
@@ -113,17 +113,17 @@ func (p *parts) enter() error {
 		case errors.Is(err, errGone) && try == 0:
 			continue
 		case errors.Is(err, errGone):
-			return p.gone(o.Key)
+			return p.onGone(o.Key)
 		case err != nil:
 			return err
 		}
-		p.cur, p.left = f, start+o.Size-p.offset
+		p.cur, p.remaining = f, start+o.Size-p.offset
 		_, err = f.Seek(p.offset-start, io.SeekStart)
 		return err
 	}
 }
 
-func (p *parts) leave() error {
+func (p *blobReader) closeCurrent() error {
 	if p.cur == nil {
 		return nil
 	}
@@ -133,7 +133,7 @@ func (p *parts) leave() error {
 }
 
 // Seek implements io.Seeker. It opens nothing.
-func (p *parts) Seek(offset int64, whence int) (int64, error) {
+func (p *blobReader) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
 		offset += p.offset
@@ -147,48 +147,48 @@ func (p *parts) Seek(offset int64, whence int) (int64, error) {
 		return offset, nil
 	}
 	p.offset = offset
-	return offset, p.leave()
+	return offset, p.closeCurrent()
 }
 
 // Close implements io.Closer.
-func (p *parts) Close() error { return p.leave() }
+func (p *blobReader) Close() error { return p.closeCurrent() }
 
 const (
 	// pageParts is how many objects of a blob are looked up at once.
-	pageParts = 64
+	spanObjects = 64
 	// marksBytes bounds the memory for marks. Those of a blob that was forgotten are read again.
 	marksBytes = 1 << 20
 )
 
 // partMarks say where every pageParts-th object of a blob begins, so that finding one does not read
 // the rows of all that come before it. They hold for as long as the blob has the first object.
-type partMarks struct {
-	first string // its key
-	marks []meta.Mark
+type objectMarks struct {
+	firstKey string // its key
+	marks    []meta.Mark
 }
 
 // findParts looks up the object of a blob that has the byte at offset, with those around it.
-func (r *Registry) findParts(ctx context.Context, b Blob, offset int64) (page, error) {
+func (r *Registry) findSpan(ctx context.Context, b Blob, offset int64) (objectSpan, error) {
 	known, ok := r.marks.get(b.id)
 	for range 3 { // the blob may get other objects meanwhile
 		if !ok {
 			var err error
-			if known.first, known.marks, err = r.db.BlobMarks(ctx, b.id, pageParts); err != nil {
-				return page{}, err
+			if known.firstKey, known.marks, err = r.db.BlobMarks(ctx, b.id, spanObjects); err != nil {
+				return objectSpan{}, err
 			}
-			r.marks.add(b.id, known, len(known.first)+16*len(known.marks))
+			r.marks.add(b.id, known, len(known.firstKey)+16*len(known.marks))
 		}
-		if p, err := r.pageAt(ctx, b, known, offset); err != nil || len(p.objects) > 0 {
+		if p, err := r.spanByMarks(ctx, b, known, offset); err != nil || len(p.objects) > 0 {
 			return p, err
 		}
 		ok = false
 	}
-	return page{}, errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
+	return objectSpan{}, errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
 }
 
 // pageAt is findParts with marks. It finds nothing where the blob has other objects than they speak
 // of.
-func (r *Registry) pageAt(ctx context.Context, b Blob, known partMarks, offset int64) (page, error) {
+func (r *Registry) spanByMarks(ctx context.Context, b Blob, known objectMarks, offset int64) (objectSpan, error) {
 	i, exact := slices.BinarySearchFunc(known.marks, offset, func(m meta.Mark, offset int64) int {
 		return cmp.Compare(m.Start, offset)
 	})
@@ -196,8 +196,8 @@ func (r *Registry) pageAt(ctx context.Context, b Blob, known partMarks, offset i
 		i--
 	}
 	if i < 0 {
-		return page{}, nil
+		return objectSpan{}, nil
 	}
-	objects, err := r.db.BlobObjectsFrom(ctx, b.id, known.first, known.marks[i].Seq, pageParts)
-	return page{known.marks[i].Start, objects}, err
+	objects, err := r.db.BlobObjectsFrom(ctx, b.id, known.firstKey, known.marks[i].Seq, spanObjects)
+	return objectSpan{known.marks[i].Start, objects}, err
 }

@@ -71,14 +71,14 @@ func TestD6RowsOfTheRange(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		b, whole := w.manyParts("a", 300)
 		for offset := range int64(len(whole)) {
-			p, err := w.findParts(w.t.Context(), b, offset)
+			p, err := w.findSpan(w.t.Context(), b, offset)
 			w.must(err)
-			if _, _, found := p.at(offset); !found || len(p.objects) > pageParts {
+			if _, _, found := p.objectAt(offset); !found || len(p.objects) > spanObjects {
 				t.Fatalf("the page for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
 			}
 		}
 		known, ok := w.marks.get(b.id)
-		if want := (300 + pageParts - 1) / pageParts; !ok || len(known.marks) != want {
+		if want := (300 + spanObjects - 1) / spanObjects; !ok || len(known.marks) != want {
 			t.Errorf("%d marks are remembered, want %d", len(known.marks), want)
 		}
 	})
@@ -89,7 +89,7 @@ func TestD6LaterPartIsGone(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
 	b, whole := w.manyParts("a", 3)
-	p, err := w.findParts(w.t.Context(), b, 0)
+	p, err := w.findSpan(w.t.Context(), b, 0)
 	w.must(err)
 	w.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
 	f, err := b.Open(t.Context())
@@ -123,14 +123,14 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 			defer f.Close()
 			got, err := readAt(f, 0, 100)
 			w.must(err)
-			p, err := w.findParts(w.t.Context(), b, 0)
+			p, err := w.findSpan(w.t.Context(), b, 0)
 			w.must(err)
 			w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
 				_, err := tx.RecordBlobDamaged(b.id, p.objects[0].Key, w.now())
 				return err
 			}))
 			size := (len(whole) + again - 1) / again
-			id := w.session("a", slices.Collect(pieces(whole, size))...)
+			id := w.session("a", slices.Collect(chunksOf(whole, size))...)
 			_, err = w.Commit(ctx, "", "a", id, b.Digest, none)
 			w.must(err)
 			w.must(w.deleteObjects(ctx))
@@ -144,7 +144,7 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 }
 
 // pieces cuts a text.
-func pieces(text string, size int) iter.Seq[string] {
+func chunksOf(text string, size int) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for len(text) > 0 {
 			n := min(size, len(text))

@@ -12,7 +12,7 @@ import (
 )
 
 // inRows changes rows behind the registry's back.
-func inRows(t *testing.T, database, query string, args ...any) {
+func execSQL(t *testing.T, database, query string, args ...any) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+database)
 	if err != nil {
@@ -35,12 +35,12 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			w, dir := filesWorld(t, Options{})
+			w, dir := newFileWorld(t, Options{})
 			w.push("team/app", "config")
 			m, other := w.image("good", "config"), w.image("other", "config")
 			w.put("team/app", m, "1")
 			w.put("team/app", other, "2")
-			inRows(t, filepath.Join(filepath.Dir(dir), "berth.db"), damage+` WHERE digest = ?`, m.Digest.String())
+			execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), damage+` WHERE digest = ?`, m.Digest.String())
 			for range 2 {
 				got, err := w.Manifest(ctx, "team/app", tag("1"))
 				if err == nil {
@@ -79,10 +79,10 @@ func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
 }
 
 // signed is a schema 1 manifest without layers and with a signature, which is not looked at.
-func (w *world) signed(tag, signature string) *manifest.Manifest {
+func (w *world) signedSchema1(tag, signature string) *manifest.Manifest {
 	w.t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
-	unsigned := w.unsigned(tag)
+	unsigned := w.unsignedSchema1(tag)
 	body := strings.TrimSuffix(string(unsigned.Payload), "}")
 	protected := fmt.Sprintf(`{"formatLength":%d,"formatTail":"%s"}`, len(body), encode([]byte("}")))
 	m := w.parse(manifest.MediaTypeSchema1Signed, []byte(fmt.Sprintf(`%s,"signatures":[{"header":{},"signature":"%s","protected":"%s"}]}`,
@@ -93,7 +93,7 @@ func (w *world) signed(tag, signature string) *manifest.Manifest {
 	return m
 }
 
-func (w *world) unsigned(tag string) *manifest.Manifest {
+func (w *world) unsignedSchema1(tag string) *manifest.Manifest {
 	w.t.Helper()
 	return w.parse(manifest.MediaTypeSchema1, []byte(`{"schemaVersion":1,"name":"a","tag":"`+tag+`","fsLayers":[],"history":[]}`))
 }
@@ -101,15 +101,15 @@ func (w *world) unsigned(tag string) *manifest.Manifest {
 // A schema 1 manifest keeps the signatures that it has, and the media type that fits them, until
 // they are damaged.
 func TestI2Signatures(t *testing.T) {
-	w, dir := filesWorld(t, Options{})
-	one, two, none := w.signed("1", "one"), w.signed("1", "longer than one"), w.unsigned("1")
+	w, dir := newFileWorld(t, Options{})
+	one, two, none := w.signedSchema1("1", "one"), w.signedSchema1("1", "longer than one"), w.unsignedSchema1("1")
 	w.put("a", one, "1")
 	for _, m := range []*manifest.Manifest{two, none} {
 		w.put("a", m, "1")
 		w.payloads.take(1)
 		w.wantPayload("a", "1", one)
 	}
-	inRows(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
+	execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
 	w.payloads.take(1)
 	got, err := w.Manifest(t.Context(), "a", tag("1"))
 	w.must(err)

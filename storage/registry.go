@@ -65,8 +65,8 @@ type Registry struct {
 	damagedPayloads *cache[int64, struct{}] // by the manifest's row
 
 	reserved *cache[string, reservation] // by the upload's id
-	marks    *cache[int64, partMarks]    // by the blob's id
-	checks   checks
+	marks    *cache[int64, objectMarks]  // by the blob's id
+	checks   checkLimiter
 	rehashes chan struct{} // has an element for each that runs
 	stats    stats
 
@@ -107,14 +107,14 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
 		reserved: newCache[string, reservation](reservationBytes),
-		marks:    newCache[int64, partMarks](marksBytes),
+		marks:    newCache[int64, objectMarks](marksBytes),
 		rehashes: make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(db)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]
-	if err := r.claim(ctx); err != nil {
+	if err := r.ensureMarker(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.releaseUnfinished(ctx); err != nil {
@@ -144,15 +144,15 @@ func (r *Registry) releaseUnfinished(ctx context.Context) error {
 
 // claim gives the database an identity and the bucket a marker that says the
 // same, or checks that they do.
-func (r *Registry) claim(ctx context.Context) error {
+func (r *Registry) ensureMarker(ctx context.Context) error {
 	id, err := r.db.Registry(ctx)
-	fresh := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !fresh {
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !isNew {
 		return err
 	}
 	marker, err := r.readMarker(ctx)
 	switch {
-	case err == nil && fresh:
+	case err == nil && isNew:
 		return fmt.Errorf("the bucket belongs to registry %s, but the database is new: restore its database, or use an empty bucket", marker.ID)
 	case err == nil && marker != id:
 		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s), the database to %s (%s): one of them is a copy or from elsewhere",
@@ -163,7 +163,7 @@ func (r *Registry) claim(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("reading %s of the bucket: %w", bucket.Marker, err)
 	}
-	if fresh {
+	if isNew {
 		id = schema.Registry{ID: randomID(), Incarnation: randomID()}
 		if err := r.db.Tx(ctx, func(tx *meta.Tx) error { return tx.CreateRegistry(id) }); err != nil {
 			return err

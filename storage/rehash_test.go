@@ -17,19 +17,19 @@ import (
 )
 
 // countingBytes counts what is read of the bucket, without the marker.
-type countingBytes struct {
+type countingStore struct {
 	bucket.Store
 	opened, read atomic.Int64
 }
 
 // countReads counts what is read from now on.
-func (w *world) countReads() *countingBytes {
-	c := &countingBytes{Store: w.bytes.Store}
+func (w *world) countReads() *countingStore {
+	c := &countingStore{Store: w.bytes.Store}
 	w.bytes.Store = c
 	return c
 }
 
-func (c *countingBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (c *countingStore) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	f, err := c.Store.Get(ctx, key)
 	if err != nil || key == bucket.Marker {
 		return f, err
@@ -40,7 +40,7 @@ func (c *countingBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser,
 
 type countingReader struct {
 	io.ReadSeekCloser
-	c *countingBytes
+	c *countingStore
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
@@ -62,7 +62,7 @@ func (w *world) session(repo string, chunks ...string) string {
 }
 
 // loseHashState spoils the state of a session's hash.
-func (w *world) loseHashState(id string, size int64) {
+func (w *world) corruptHashState(id string, size int64) {
 	w.t.Helper()
 	w.must(w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
 		_, err := tx.AdvanceUpload(id, "sha256", size, size, []byte("no state"), w.now())
@@ -90,7 +90,7 @@ func TestD3BrokenBodyReadsNothing(t *testing.T) {
 				ctx := t.Context()
 				id := w.session("a", old[:50_000], old[50_000:])
 				if alg == digest.SHA256 {
-					w.loseHashState(id, 100_000)
+					w.corruptHashState(id, 100_000)
 				}
 				reads := w.countReads()
 				for range 10 {
@@ -149,7 +149,7 @@ type gate struct {
 }
 
 // stopReads puts a gate before the bucket's objects.
-func (w *world) stopReads() *gate {
+func (w *world) blockReads() *gate {
 	g := &gate{make(chan struct{}, 100), make(chan struct{})}
 	w.bytes.Fail = func(op, key string) (bool, error) {
 		if op == "get" && key != bucket.Marker {
@@ -166,7 +166,7 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 	for _, last := range []Chunk{none, chunk("world")} {
 		each(t, Options{}, func(w *world) {
 			id := w.session("a", "hello ")
-			g := w.stopReads()
+			g := w.blockReads()
 			reads := w.countReads()
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()

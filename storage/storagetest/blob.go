@@ -45,7 +45,7 @@ func testBlobRanges(s *suite) {
 		chunks = append(chunks, text)
 	}
 	whole := strings.Join(chunks, "")
-	_, err := s.Commit(s.Context(), alice, "many", s.session("many", chunks...), digest.FromString(whole), none)
+	_, err := s.Commit(s.Context(), alice, "many", s.session("many", chunks...), digest.FromString(whole), emptyChunk)
 	s.must(err)
 	s.wantRanges("many", whole)
 	for _, text := range []string{"one " + whole, "0"} {
@@ -116,14 +116,14 @@ func testPutBlob(s *suite) {
 		want error
 	}{
 		{d, chunk("hallo"), manifest.ErrDigestInvalid},
-		{d, none, manifest.ErrDigestInvalid},
+		{d, emptyChunk, manifest.ErrDigestInvalid},
 		{digest.SHA512.FromString("hello"), chunk("hell"), manifest.ErrDigestInvalid},
 		{d, storage.Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: 4}, storage.ErrSizeInvalid},
 		{d, storage.Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: 6}, storage.ErrSizeInvalid},
-		{d, broken("hel", 5), storage.ErrClientBody},
-		{d, broken("hello", 6), storage.ErrClientBody},
-		{d, broken("hello", -1), storage.ErrClientBody},
-		{d, broken("", -1), storage.ErrClientBody},
+		{d, brokenChunk("hel", 5), storage.ErrClientBody},
+		{d, brokenChunk("hello", 6), storage.ErrClientBody},
+		{d, brokenChunk("hello", -1), storage.ErrClientBody},
+		{d, brokenChunk("", -1), storage.ErrClientBody},
 	} {
 		_, err := s.PutBlob(ctx, by(alice), "a", test.d, test.c)
 		s.want(test.want, err)
@@ -139,7 +139,7 @@ func testPutBlob(s *suite) {
 		}
 	}
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
-		b, err := s.PutBlob(ctx, by(alice), "a", alg.FromString(""), none)
+		b, err := s.PutBlob(ctx, by(alice), "a", alg.FromString(""), emptyChunk)
 		s.must(err)
 		if got, err := s.read(b); got != "" || err != nil || b.Size != 0 {
 			s.Errorf("the empty blob is %+v, read %q and %v", b, got, err)
@@ -209,25 +209,25 @@ func testMount(s *suite) {
 	for _, repo := range []string{"b", "c", "private/a", "b"} {
 		b, err := s.Mount(ctx, alice, repo, d, "private/a")
 		s.must(err)
-		s.wantIs(b, "hello")
+		s.wantBlobValue(b, "hello")
 		if got, err := s.read(b); got != "hello" {
 			s.Errorf("read %q and %v of a mounted blob", got, err)
 		}
 		s.wantBlob(repo, "hello")
 	}
 	for n, want := range map[int][]string{1: {"private/a"}, 2: {"private/a", "b"}, 3: {"private/a", "b", "c"}, 10: {"private/a", "b", "c"}} {
-		s.wantHolders(d, n, want...)
+		s.wantBlobRepositories(d, n, want...)
 	}
 	s.must(s.DeleteBlob(ctx, alice, "private/a", d))
 	s.wantBlob("b", "hello")
-	s.wantHolders(d, 10, "b", "c")
-	s.wantHolders(digest.FromString("x"), 10)
+	s.wantBlobRepositories(d, 10, "b", "c")
+	s.wantBlobRepositories(digest.FromString("x"), 10)
 	_, err = s.Mount(ctx, alice, "d", d, "private/a")
 	s.want(storage.ErrBlobUnknown, err)
 }
 
 // wantHolders checks which repositories have a blob, the oldest first.
-func (s *suite) wantHolders(d digest.Digest, n int, want ...string) {
+func (s *suite) wantBlobRepositories(d digest.Digest, n int, want ...string) {
 	s.Helper()
 	got, err := s.BlobRepositories(s.Context(), d, n)
 	s.wantNames(got, err, want...)

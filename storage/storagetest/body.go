@@ -16,7 +16,7 @@ import (
 var errConnection = errors.New("connection reset")
 
 // broken returns a chunk whose body fails after a text, as that of a connection does.
-func broken(text string, length int64) storage.Chunk {
+func brokenChunk(text string, length int64) storage.Chunk {
 	body := io.MultiReader(strings.NewReader(text), iotest.ErrReader(errConnection))
 	return storage.Chunk{Body: body, Offset: -1, Length: length}
 }
@@ -25,12 +25,12 @@ func broken(text string, length int64) storage.Chunk {
 func testWrongDigest(s *suite) {
 	ctx := s.Context()
 	other := digest.FromString("other")
-	for _, last := range []storage.Chunk{chunk(" world"), none} {
+	for _, last := range []storage.Chunk{chunk(" world"), emptyChunk} {
 		id := s.session("a", "hello")
 		_, err := s.Commit(ctx, alice, "a", id, other, last)
 		s.want(manifest.ErrDigestInvalid, err)
-		s.wantEnded("a", id)
-		_, err = s.Commit(ctx, alice, "a", id, digest.FromString("hello"), none)
+		s.wantSessionUnknown("a", id)
+		_, err = s.Commit(ctx, alice, "a", id, digest.FromString("hello"), emptyChunk)
 		s.want(storage.ErrUploadUnknown, err)
 	}
 	_, err := s.PutBlob(ctx, by(alice), "a", other, chunk("hello"))
@@ -38,9 +38,9 @@ func testWrongDigest(s *suite) {
 	s.wantNoBlob("a", other)
 	// A blob that another repository has is no short cut.
 	d := s.push("b", "hello")
-	_, err = s.PutBlob(ctx, by(alice), "a", d, none)
+	_, err = s.PutBlob(ctx, by(alice), "a", d, emptyChunk)
 	s.want(manifest.ErrDigestInvalid, err)
-	_, err = s.Commit(ctx, alice, "a", s.session("a"), d, none)
+	_, err = s.Commit(ctx, alice, "a", s.session("a"), d, emptyChunk)
 	s.want(manifest.ErrDigestInvalid, err)
 	s.wantNoBlob("a", d)
 }
@@ -55,7 +55,7 @@ func testBrokenBody(s *suite) {
 		text   string
 		length int64
 	}{{"hel", 100}, {"", 100}, {"lo", -1}, {" ", 1 << 40}} {
-		up, err := s.Append(ctx, alice, "a", id, broken(body.text, body.length))
+		up, err := s.Append(ctx, alice, "a", id, brokenChunk(body.text, body.length))
 		s.want(storage.ErrClientBody, err)
 		if kept += int64(len(body.text)); up.Size != kept {
 			s.Errorf("after %q of %d bytes the session has %d, want %d", body.text, body.length, up.Size, kept)
@@ -65,7 +65,7 @@ func testBrokenBody(s *suite) {
 	d := digest.FromString("hello world")
 	for _, length := range []int64{6, -1} {
 		for _, text := range []string{"wor", "world", ""} {
-			_, err := s.Commit(ctx, alice, "a", id, d, broken(text, length))
+			_, err := s.Commit(ctx, alice, "a", id, d, brokenChunk(text, length))
 			s.want(storage.ErrClientBody, err)
 			s.wantSession("a", id, kept)
 		}

@@ -32,7 +32,7 @@ func (s *suite) image(note string, blobs ...string) *manifest.Manifest {
 }
 
 // changed returns a manifest with other text in its payload.
-func (s *suite) changed(m *manifest.Manifest, from, to string) *manifest.Manifest {
+func (s *suite) withReplaced(m *manifest.Manifest, from, to string) *manifest.Manifest {
 	s.Helper()
 	if n := strings.Count(string(m.Payload), from); n != 1 {
 		s.Fatalf("%q is %d times in %s", from, n, m.Payload)
@@ -51,7 +51,7 @@ func (s *suite) index(children ...manifest.Descriptor) *manifest.Manifest {
 }
 
 // describe returns the descriptor that an index has of a manifest.
-func describe(m *manifest.Manifest) manifest.Descriptor {
+func descriptorOf(m *manifest.Manifest) manifest.Descriptor {
 	return manifest.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Payload))}
 }
 
@@ -68,7 +68,7 @@ func (s *suite) put(repo string, m *manifest.Manifest, tags ...string) {
 }
 
 // refer puts an artifact that refers to a digest, with annotations as JSON.
-func (s *suite) refer(repo string, subject digest.Digest, artifactType, annotations string) *manifest.Manifest {
+func (s *suite) putReferrer(repo string, subject digest.Digest, artifactType, annotations string) *manifest.Manifest {
 	s.Helper()
 	text := strings.Replace(string(s.image("", "config").Payload), `{"note":""}`, annotations, 1)
 	text = strings.TrimSuffix(text, "}") + fmt.Sprintf(`,"artifactType":%q,"subject":{"mediaType":%q,"digest":%q,"size":1}}`,

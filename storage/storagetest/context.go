@@ -15,7 +15,7 @@ import (
 )
 
 // ended returns a context that has ended.
-func (s *suite) ended() context.Context {
+func (s *suite) canceledContext() context.Context {
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()
 	return ctx
@@ -35,7 +35,7 @@ func testReadsEndedContext(s *suite) {
 	config := s.push("a", "config")
 	m := s.image("", "config")
 	s.put("a", m, "1")
-	referrer := s.refer("a", m.Digest, "application/x", `{}`)
+	referrer := s.putReferrer("a", m.Digest, "application/x", `{}`)
 	id := s.session("a", "hello")
 	q := storage.ReferrerQuery{Repo: "a", Subject: m.Digest}
 	extent, err := s.ReferrersExtent(s.Context(), q, "", 9, math.MaxInt)
@@ -78,7 +78,7 @@ func testReadsEndedContext(s *suite) {
 		"ReferrersExtent": func(ctx context.Context) (any, error) { return s.ReferrersExtent(ctx, q, "", 9, math.MaxInt) },
 		"Referrers":       func(ctx context.Context) (any, error) { return s.Referrers(ctx, q, "", extent) },
 	} {
-		got, err := read(s.ended())
+		got, err := read(s.canceledContext())
 		if err != nil {
 			s.wantCanceled(name, err)
 			continue
@@ -122,7 +122,7 @@ func testWritesEndedContext(s *suite) {
 		"CancelUpload": {func(ctx context.Context) error { return s.CancelUpload(ctx, alice, "a", id) },
 			func() error { _, err := s.Upload(ctx, alice, "a", id); return err }, true},
 	} {
-		err := test.write(s.ended())
+		err := test.write(s.canceledContext())
 		if err != nil {
 			s.wantCanceled(name, err)
 		}
@@ -141,7 +141,7 @@ func testWritesEndedContext(s *suite) {
 func testUploadsEndedContext(s *suite) {
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		id := s.session("a")
-		ctx, body := s.leaving("hello ", errConnection)
+		ctx, body := s.leavingClient("hello ", errConnection)
 		up, err := s.Append(ctx, alice, "a", id, storage.Chunk{Body: body, Offset: 0, Length: 11})
 		s.want(storage.ErrClientBody, err)
 		if up.Size != 6 {
@@ -149,11 +149,11 @@ func testUploadsEndedContext(s *suite) {
 		}
 		s.wantSession("a", id, 6)
 		d := alg.FromString("hello world")
-		ctx, body = s.leaving("wor", errConnection)
+		ctx, body = s.leavingClient("wor", errConnection)
 		_, err = s.Commit(ctx, alice, "a", id, d, storage.Chunk{Body: body, Offset: 6, Length: 5})
 		s.want(storage.ErrClientBody, err)
 		s.wantSession("a", id, 6)
-		ctx, body = s.leaving("world", io.EOF)
+		ctx, body = s.leavingClient("world", io.EOF)
 		if _, err = s.Commit(ctx, alice, "a", id, d, storage.Chunk{Body: body, Offset: 6, Length: 5}); err != nil {
 			s.wantCanceled("Commit", err)
 		}
@@ -163,7 +163,7 @@ func testUploadsEndedContext(s *suite) {
 			s.Errorf("read %q and %v", got, err)
 		}
 		d = alg.FromString("hello")
-		ctx, body = s.leaving("hello", io.EOF)
+		ctx, body = s.leavingClient("hello", io.EOF)
 		if b, err = s.PutBlob(ctx, by(alice), "a", d, storage.Chunk{Body: body, Offset: -1, Length: 5}); err != nil {
 			s.wantCanceled("PutBlob", err)
 			b, err = s.PutBlob(s.Context(), by(alice), "a", d, chunk("hello"))
@@ -173,7 +173,7 @@ func testUploadsEndedContext(s *suite) {
 			s.Errorf("read %q and %v", got, err)
 		}
 	}
-	up, err := s.CreateUpload(s.ended(), by(alice), "a", "")
+	up, err := s.CreateUpload(s.canceledContext(), by(alice), "a", "")
 	if err != nil {
 		s.wantCanceled("CreateUpload", err)
 		return
@@ -182,7 +182,7 @@ func testUploadsEndedContext(s *suite) {
 }
 
 // leaving returns a body that ends with an error, and a context that ends with it.
-func (s *suite) leaving(text string, err error) (context.Context, io.Reader) {
+func (s *suite) leavingClient(text string, err error) (context.Context, io.Reader) {
 	ctx, cancel := context.WithCancel(s.Context())
 	s.Cleanup(cancel)
 	return ctx, io.MultiReader(strings.NewReader(text), readerFunc(func([]byte) (int, error) {

@@ -31,7 +31,7 @@ func testManifest(s *suite) {
 			s.wantNoManifest("a", ref)
 		}
 	}
-	artifact := s.refer("a", m.Digest, "application/x", `{}`)
+	artifact := s.putReferrer("a", m.Digest, "application/x", `{}`)
 	s.wantManifest("a", byDigest(artifact.Digest), artifact)
 }
 
@@ -74,12 +74,12 @@ func testMissingContent(s *suite) {
 	m := s.image("", "config", "layer")
 	refused("a", m)
 	s.wantMissing("a", m, 1, "layer")
-	refused("a", s.index(describe(m)))
+	refused("a", s.index(descriptorOf(m)))
 	s.wantRepositories("", "", 10)
 	s.push("a", "layer")
 	s.put("a", m, "2")
 	refused("b", m)
-	refused("b", s.index(describe(m)))
+	refused("b", s.index(descriptorOf(m)))
 	var layers []string
 	for i := range 25 {
 		layers = append(layers, fmt.Sprint("layer ", i))
@@ -110,9 +110,9 @@ func testDescriptorSize(s *suite) {
 	s.push("a", "config")
 	m := s.image("", "config")
 	s.put("a", m)
-	wrongChild := describe(m)
+	wrongChild := descriptorOf(m)
 	wrongChild.Size++
-	for _, wrong := range []*manifest.Manifest{s.changed(m, `"size":6`, `"size":7`), s.index(wrongChild)} {
+	for _, wrong := range []*manifest.Manifest{s.withReplaced(m, `"size":6`, `"size":7`), s.index(wrongChild)} {
 		err := s.PutManifest(s.Context(), alice, "a", wrong, []string{"1"}, storage.Condition{})
 		s.want(manifest.ErrManifestInvalid, err)
 		s.wantNoManifest("a", byDigest(wrong.Digest))
@@ -123,7 +123,7 @@ func testDescriptorSize(s *suite) {
 // testForeignLayer: what is to be had elsewhere may be missing.
 func testForeignLayer(s *suite) {
 	s.push("a", "config")
-	m := s.changed(s.image("", "config", "layer"), `"size":5`, `"size":5,"urls":["https://example.com/layer"]`)
+	m := s.withReplaced(s.image("", "config", "layer"), `"size":5`, `"size":5,"urls":["https://example.com/layer"]`)
 	s.put("a", m, "1")
 	s.wantManifest("a", byTag("1"), m)
 	s.wantNoBlob("a", digest.FromString("layer"))
@@ -139,7 +139,7 @@ func testDeleteManifest(s *suite) {
 	s.put("a", child, "child")
 	s.put("a", other, "other")
 	s.put("b", child, "child")
-	index := s.index(describe(child))
+	index := s.index(descriptorOf(child))
 	s.put("a", index, "index", "latest")
 	s.want(storage.ErrDenied, s.DeleteManifest(ctx, alice, "a", child.Digest))
 	s.wantManifest("a", byTag("child"), child)

@@ -100,7 +100,7 @@ func (s *suite) want(kind, err error) {
 const alice = "user:alice#1"
 
 // none is a chunk without bytes.
-var none = storage.Chunk{Offset: -1, Length: -1}
+var emptyChunk = storage.Chunk{Offset: -1, Length: -1}
 
 func chunk(text string) storage.Chunk { return chunkAt(-1, text) }
 
@@ -139,12 +139,12 @@ func (s *suite) push(repo, text string) digest.Digest {
 	d := digest.FromString(text)
 	b, err := s.PutBlob(s.Context(), by(alice), repo, d, chunk(text))
 	s.must(err)
-	s.wantIs(b, text)
+	s.wantBlobValue(b, text)
 	return d
 }
 
 // wantIs checks a blob that was returned, whose digest is SHA-256.
-func (s *suite) wantIs(b storage.Blob, text string) {
+func (s *suite) wantBlobValue(b storage.Blob, text string) {
 	s.Helper()
 	if b.Digest != digest.FromString(text) || b.Size != int64(len(text)) {
 		s.Fatalf("the blob is %+v, want %s of %d bytes", b, digest.FromString(text), len(text))
@@ -167,7 +167,7 @@ func (s *suite) wantBlob(repo, text string) {
 	s.Helper()
 	b, err := s.Blob(s.Context(), repo, digest.FromString(text))
 	s.must(err)
-	s.wantIs(b, text)
+	s.wantBlobValue(b, text)
 	if got, err := s.read(b); got != text {
 		s.Fatalf("read %.40q and %v, want %.40q", got, err, text)
 	}

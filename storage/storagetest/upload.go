@@ -34,29 +34,29 @@ func testUpload(s *suite) {
 		s.want(storage.ErrRangeInvalid, err)
 		s.wantSession("team/app", up.ID, 6)
 	}
-	after, err = s.Append(ctx, alice, "team/app", up.ID, none)
+	after, err = s.Append(ctx, alice, "team/app", up.ID, emptyChunk)
 	s.must(err)
 	if after.Size != 6 {
 		s.Fatalf("after a chunk without bytes the session has %d", after.Size)
 	}
 	s.wantNoBlob("team/app", digest.FromString("hello "))
 	d := digest.FromString("hello world")
-	for _, c := range []storage.Chunk{chunkAt(6, "world"), chunk("world"), chunkAt(6, "world"), chunk("x"), none} { // whatever its body
+	for _, c := range []storage.Chunk{chunkAt(6, "world"), chunk("world"), chunkAt(6, "world"), chunk("x"), emptyChunk} { // whatever its body
 		b, err := s.Commit(ctx, alice, "team/app", up.ID, d, c)
 		s.must(err)
-		s.wantIs(b, "hello world")
+		s.wantBlobValue(b, "hello world")
 	}
-	s.wantEnded("team/app", up.ID)
+	s.wantSessionUnknown("team/app", up.ID)
 	s.wantBlob("team/app", "hello world")
 }
 
 // wantEnded checks that alice cannot go on with a session.
-func (s *suite) wantEnded(repo, id string) {
+func (s *suite) wantSessionUnknown(repo, id string) {
 	s.Helper()
 	ctx := s.Context()
 	_, err := s.Upload(ctx, alice, repo, id)
 	s.want(storage.ErrUploadUnknown, err)
-	for _, c := range []storage.Chunk{none, chunk("x"), chunkAt(0, "x")} {
+	for _, c := range []storage.Chunk{emptyChunk, chunk("x"), chunkAt(0, "x")} {
 		_, err = s.Append(ctx, alice, repo, id, c)
 		s.want(storage.ErrUploadUnknown, err)
 		_, err = s.Commit(ctx, alice, repo, id, digest.FromString("other"), c)
@@ -100,7 +100,7 @@ func testUploadEndings(s *suite) {
 func testUploadUnknown(s *suite) {
 	id := s.session("a", "hello")
 	for _, session := range [][2]string{{"b", id}, {"a/b", id}, {"a", "unknown"}, {"a", ""}, {"a", id + "0"}, {"a", id[1:]}} {
-		s.wantEnded(session[0], session[1])
+		s.wantSessionUnknown(session[0], session[1])
 		seen, err := s.Append(s.Context(), alice, session[0], session[1], chunk("x"))
 		s.want(storage.ErrUploadUnknown, err)
 		if seen != (storage.Upload{}) {
@@ -118,7 +118,7 @@ func testUploadOfAnother(s *suite) {
 	id := s.session("a")
 	refused := func(caller string) {
 		s.Helper()
-		for _, c := range []storage.Chunk{none, chunk("hello world"), chunkAt(0, "hello world")} {
+		for _, c := range []storage.Chunk{emptyChunk, chunk("hello world"), chunkAt(0, "hello world")} {
 			seen, err := s.Append(ctx, caller, "a", id, c)
 			s.want(storage.ErrUploadUnknown, err)
 			if seen != (storage.Upload{}) {
@@ -151,7 +151,7 @@ func testUploadOfAnother(s *suite) {
 	for _, caller := range others { // when it is finished
 		refused(caller)
 	}
-	_, err = s.Commit(ctx, alice, "a", id, d, none)
+	_, err = s.Commit(ctx, alice, "a", id, d, emptyChunk)
 	s.must(err)
 	s.wantBlob("a", "hello world")
 }
@@ -162,9 +162,9 @@ func testCancelUpload(s *suite) {
 	fresh, id, kept := s.session("a"), s.session("a", "hello"), s.session("a", "hello ")
 	for _, id := range []string{fresh, id} {
 		s.must(s.CancelUpload(ctx, alice, "a", id))
-		s.wantEnded("a", id)
+		s.wantSessionUnknown("a", id)
 	}
-	_, err := s.Commit(ctx, alice, "a", id, digest.FromString("hello"), none)
+	_, err := s.Commit(ctx, alice, "a", id, digest.FromString("hello"), emptyChunk)
 	s.want(storage.ErrUploadUnknown, err)
 	s.wantNoBlob("a", digest.FromString("hello"))
 	s.wantRepositories("", "", 10)
