@@ -18,7 +18,7 @@ func (r *Registry) Repositories(ctx context.Context, after, before string, n int
 func (r *Registry) ListVersion(ctx context.Context) (int64, error) { return r.db.ListVersion(ctx) }
 
 // Listed implements [Lists].
-func (r *Registry) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
+func (r *Registry) ListedSince(ctx context.Context, since int64, n int) ([]string, int64, error) {
 	return r.db.Listed(ctx, since, n)
 }
 

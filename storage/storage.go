@@ -114,7 +114,7 @@ type Lists interface {
 	// Listed lists the repositories that came after a version of the list, in the
 	// order in which they came, and returns the version with the last of them.
 	// There are no more once it returns less than n.
-	Listed(ctx context.Context, since int64, n int) (repos []string, version int64, err error)
+	ListedSince(ctx context.Context, since int64, n int) (repos []string, version int64, err error)
 
 	// Tags lists the tags of a repository.
 	// Errors: ErrNameUnknown.

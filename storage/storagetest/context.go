@@ -70,8 +70,8 @@ func testReadsEndedContext(s *suite) {
 		"Upload":           func(ctx context.Context) (any, error) { return s.Upload(ctx, alice, "a", id) },
 		"Repositories":     func(ctx context.Context) (any, error) { return s.Repositories(ctx, "", "", 9) },
 		"ListVersion":      func(ctx context.Context) (any, error) { return s.ListVersion(ctx) },
-		"Listed": func(ctx context.Context) (any, error) {
-			repos, version, err := s.Listed(ctx, 0, 9)
+		"ListedSince": func(ctx context.Context) (any, error) {
+			repos, version, err := s.ListedSince(ctx, 0, 9)
 			return fmt.Sprint(repos, version), err
 		},
 		"Tags":            func(ctx context.Context) (any, error) { return s.Tags(ctx, "a", "", 9) },

@@ -95,7 +95,7 @@ func testRepositories(s *suite) {
 }
 
 // testListed follows the list of repositories as it grows.
-func testListed(s *suite) {
+func testListedSince(s *suite) {
 	ctx := s.Context()
 	version, err := s.ListVersion(ctx)
 	s.must(err)
@@ -117,11 +117,11 @@ func testListed(s *suite) {
 	}
 	list("a", false)
 	s.push("blobs", "config")
-	s.wantListed(first, 9, version, names...)
-	s.wantListed(first, 4, version, names...)
+	s.wantListedSince(first, 9, version, names...)
+	s.wantListedSince(first, 4, version, names...)
 	var got []string
 	for since := first; ; {
-		page, now, err := s.Listed(ctx, since, 3)
+		page, now, err := s.ListedSince(ctx, since, 3)
 		s.must(err)
 		if len(page) > 0 && now <= since {
 			s.Fatalf("the version after %q is %d, after %d", page, now, since)
@@ -132,16 +132,16 @@ func testListed(s *suite) {
 		}
 	}
 	s.wantNames(got, nil, names...)
-	s.wantListed(version, 9, version)
+	s.wantListedSince(version, 9, version)
 	before := version
 	list("new", true)
-	s.wantListed(before, 9, version, "new")
+	s.wantListedSince(before, 9, version, "new")
 }
 
 // wantListed checks which repositories came after a version, up to another.
-func (s *suite) wantListed(since int64, n int, until int64, want ...string) {
+func (s *suite) wantListedSince(since int64, n int, until int64, want ...string) {
 	s.Helper()
-	got, version, err := s.Listed(s.Context(), since, n)
+	got, version, err := s.ListedSince(s.Context(), since, n)
 	s.wantNames(got, err, want...)
 	if version != until {
 		s.Fatalf("the version after %q is %d, want %d", got, version, until)

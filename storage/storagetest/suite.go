@@ -61,7 +61,7 @@ func Run(t *testing.T, open Open) {
 		"AcknowledgedWrites":  testAcknowledgedWrites,
 		"Tags":                testTags,
 		"Repositories":        testRepositories,
-		"Listed":              testListed,
+		"ListedSince":         testListedSince,
 		"Referrers":           testReferrers,
 		"ReferrersExtent":     testReferrersExtent,
 		"ReferrersPages":      testReferrersPages,
