@@ -33,7 +33,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// shared is a database that other processes may change too.
+// sharedEngine is an engine whose database other processes may change.
 type sharedEngine struct{ *db.DB }
 
 func (s sharedEngine) Query(ctx context.Context, query string, args []any, _ int) (*db.Rows, error) {
@@ -42,8 +42,8 @@ func (s sharedEngine) Query(ctx context.Context, query string, args []any, _ int
 
 func (sharedEngine) Exclusive() bool { return false }
 
-// TestSharedDatabaseIsNotRemembered: where another process may move a tag or write to a session too,
-// neither is answered from memory.
+// TestSharedDatabaseIsNotRemembered checks that nothing is cached of a database that other
+// processes may change: neither tags nor upload sessions.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(sharedEngine{dbtest.Open(t, dbtest.Memory)})
 	bytes := testbucket.Open(t, "mem://")
@@ -79,8 +79,8 @@ func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	there.wantBlob("a", "xxx")
 }
 
-// TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds
-// no room beside them is not kept.
+// TestCachePins checks that pinned values stay in the cache and count, whatever is added, and that
+// a value for which they leave no room is not kept.
 func TestCachePins(t *testing.T) {
 	const size = 1000
 	c := newCache[int, string](16 * (entryOverhead + size))

@@ -13,14 +13,14 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// filesWorld is a world on files, whose objects are below the directory.
+// newFileWorld returns a world on files, and the directory of its bucket.
 func newFileWorld(t *testing.T, o Options) (w *world, objects string) {
 	t.Helper()
 	dir := t.TempDir()
 	return newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), o), filepath.Join(dir, "blobs")
 }
 
-// rot changes a byte of a file.
+// corrupt changes a byte of a file.
 func corrupt(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -30,8 +30,8 @@ func corrupt(path string) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// A blob whose stored bytes are no longer those of its digest is healed by a push, in each way that
-// there is.
+// TestI1RottenBlobIsHealed checks that a push heals a blob whose stored bytes have changed, for
+// each way of pushing and each object.
 func TestI1RottenBlobIsHealed(t *testing.T) {
 	const text = "hello world"
 	d256, d512 := digest.FromString(text), digest.SHA512.FromString(text)
@@ -50,7 +50,7 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 	for name, test := range map[string]struct {
 		d           digest.Digest
 		first, heal func(w *world) error
-		object      int // of those that the first push made, by key
+		object      int // index, by key, of the object to corrupt
 		remain      int // objects in the end
 	}{
 		"one object":            {d256, whole(d256), whole(d256), 0, 1},
@@ -84,8 +84,8 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 	}
 }
 
-// What cannot be read at all counts as damaged, unless the bucket as a whole cannot be read: then
-// the push is not acknowledged.
+// TestI1UnreadableBlobIsHealed checks that a blob counts as damaged if it cannot be read. If the
+// bucket as a whole cannot be read, the push is not acknowledged.
 func TestI1UnreadableBlobIsHealed(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage func(w *world, path string) error
@@ -139,7 +139,8 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 	}
 }
 
-// Stored bytes are read at most once a day, and not on the day they were written.
+// TestI1ComparedOnceADay checks that stored bytes are read at most once a day, and not on the day
+// on which they were written.
 func TestI1ComparedOnceADay(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
@@ -163,8 +164,8 @@ func TestI1ComparedOnceADay(t *testing.T) {
 	})
 }
 
-// Of two pushes one compares. The other is answered at once, as if it had compared, and the next
-// one makes up for it.
+// TestI1OneAtATime checks that only one of two pushes at once compares stored bytes. The other is
+// answered at once, and the next push of its blob compares.
 func TestI1OneAtATime(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
@@ -193,7 +194,8 @@ func TestI1OneAtATime(t *testing.T) {
 	})
 }
 
-// A blob that is healed while it is compared is not marked damaged for what it was.
+// TestI1HealedMeanwhile checks that a blob is not recorded as damaged if it is healed during the
+// comparison.
 func TestI1HealedMeanwhile(t *testing.T) {
 	w, dir := newFileWorld(t, Options{})
 	w.push("a", "hello")
@@ -224,7 +226,8 @@ func TestI1HealedMeanwhile(t *testing.T) {
 	w.settle(1)
 }
 
-// A client that leaves ends the comparison. What it pushed counts as before.
+// TestI1ClientLeaves checks that the comparison ends when the client disconnects, and that the push
+// still counts.
 func TestI1ClientLeaves(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
@@ -254,7 +257,8 @@ func TestI1ClientLeaves(t *testing.T) {
 	})
 }
 
-// Comparisons read checkRate bytes a minute, and a larger blob now and then.
+// TestI1ComparisonsAreBounded checks that comparisons read checkRate bytes a minute, and that a
+// larger blob is compared when the whole allowance is there.
 func TestI1ComparisonsAreBounded(t *testing.T) {
 	var c checkLimiter
 	now := time.Unix(1700000000, 0)
@@ -265,10 +269,10 @@ func TestI1ComparisonsAreBounded(t *testing.T) {
 		begin bool
 	}{
 		{0, half, true}, {0, half, true}, {0, 1, false}, {30 * time.Second, half + 1, false}, {0, half, true},
-		{59 * time.Second, huge, false}, {time.Second, huge, true}, // all is there: it leaves a debt of nine minutes
+		{59 * time.Second, huge, false}, {time.Second, huge, true}, // the whole minute is available; nine minutes are owed after it
 		{9*time.Minute - time.Second, 1, false}, {32 * time.Second, half, true},
 		{-time.Hour, half, false}, {30 * time.Second, half, true}, // the clock was set back
-		{24 * time.Hour, checkRate, true}, {0, 1, false}, // no more than a minute's is saved
+		{24 * time.Hour, checkRate, true}, {0, 1, false}, // no more than a minute's bytes accumulate
 	} {
 		now = now.Add(step.after)
 		if c.ready(step.size, now) != step.begin || c.begin(step.size, now) != step.begin {

@@ -62,12 +62,13 @@ func (r *Registry) payload(ctx context.Context, m Manifest) ([]byte, error) {
 	return payload, nil
 }
 
-// damagedPayloadsBytes bounds the memory for which payloads are damaged. A forgotten one is found
-// again when it is read next.
+// damagedPayloadsBytes is the size of the cache of damaged payloads. A payload that is evicted from
+// it is found damaged again when it is next read.
 const damagedPayloadsBytes = 256 << 10
 
-// payloadDamaged is the error of a manifest whose payload must not be served. Clients that look for
-// the manifest before they push then push it, which heals it.
+// damagedPayloadError returns the error for a manifest whose payload is damaged. It is an
+// ErrManifestUnknown, so that clients that look for the manifest before they push it do push it,
+// which heals it.
 func damagedPayloadError(d digest.Digest) error {
 	return errorf(ErrManifestUnknown, "the payload of manifest %s is damaged: push it again", d)
 }
@@ -117,8 +118,8 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 	return err
 }
 
-// checkLinks makes sure that the repository has what a manifest names, as it is
-// described, and returns what it may wait for.
+// checkLinks checks that the repository has the content that a manifest links, with the sizes of
+// its descriptors. It returns placeholders for content that may be missing.
 func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (placeholders []meta.Content, err error) {
 	if len(m.Links) == 0 {
 		return nil, nil
@@ -153,6 +154,7 @@ func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (placeholders 
 	return placeholders, nil
 }
 
+// hasContent reports whether c has the content that a link of the kind needs.
 func hasContent(c meta.Content, kind manifest.LinkKind) bool {
 	switch kind {
 	case manifest.LinkBlob:
@@ -164,6 +166,7 @@ func hasContent(c meta.Content, kind manifest.LinkKind) bool {
 	}
 }
 
+// mayBeMissing reports whether AllowMissing lets the content of a link be missing.
 func (r *Registry) mayBeMissing(l manifest.Link) bool {
 	switch r.opts.AllowMissing {
 	case MissingAll:
@@ -175,8 +178,8 @@ func (r *Registry) mayBeMissing(l manifest.Link) bool {
 	}
 }
 
-// maxMissing is how many missing digests an error tells. Clients read no more than
-// some kilobytes of an error.
+// maxMissing is the maximum number of missing digests in an error. Clients read only some kilobytes
+// of an error.
 const maxMissing = 20
 
 func missingContentError(digests []string) error {
@@ -197,7 +200,7 @@ func missingContentError(digests []string) error {
 	return &manifest.Error{Kind: ErrManifestBlobUnknown, Message: message, Detail: detail}
 }
 
-// check compares a tag, as it is inside the transaction, with the condition.
+// check checks the condition on a tag inside the transaction.
 func (c Condition) check(in meta.Repo, tag string) error {
 	if !c.IfNoneMatch && !c.IfMatchAny && c.IfMatch == nil {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// manyParts pushes a blob that came in n chunks of 1 to 3 bytes, and returns it with its text.
+// manyParts pushes a blob in n chunks of 1 to 3 bytes, and returns it with its text.
 func (w *world) manyParts(repo string, n int) (Blob, string) {
 	w.t.Helper()
 	chunks := make([]string, n)
@@ -41,7 +41,8 @@ func readAt(f io.ReadSeeker, offset, n int64) (string, error) {
 	return string(text), err
 }
 
-// Of a blob of many objects only those are opened that hold what is read.
+// TestD6PartsOfTheRange checks that a read of a blob of many objects opens only the objects of the
+// range.
 func TestD6PartsOfTheRange(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -66,7 +67,8 @@ func TestD6PartsOfTheRange(t *testing.T) {
 	})
 }
 
-// The rows of a blob of many objects are read once; then a byte takes a page of them.
+// TestD6RowsOfTheRange checks that all rows of a blob of many objects are read once, and then only
+// a span of them for each byte.
 func TestD6RowsOfTheRange(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		b, whole := w.manyParts("a", 300)
@@ -84,7 +86,8 @@ func TestD6RowsOfTheRange(t *testing.T) {
 	})
 }
 
-// What is gone is found when the reader comes to it, and by an empty Read before any byte.
+// TestD6LaterPartIsGone checks that a missing object is found when the reader reaches it, and by an
+// empty Read before any of its bytes.
 func TestD6LaterPartIsGone(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
@@ -112,7 +115,8 @@ func TestD6LaterPartIsGone(t *testing.T) {
 	w.want(ErrBlobUnknown, err)
 }
 
-// A blob that gets other objects while it is read goes on with those.
+// TestD6OtherPartsMeanwhile checks that a reader continues with the new objects of a blob that is
+// healed while it is read.
 func TestD6OtherPartsMeanwhile(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -143,7 +147,7 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 	})
 }
 
-// pieces cuts a text.
+// chunksOf returns consecutive pieces of a text, each of at most size bytes.
 func chunksOf(text string, size int) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for len(text) > 0 {

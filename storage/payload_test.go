@@ -11,7 +11,7 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// inRows changes rows behind the registry's back.
+// execSQL changes rows on a connection that the registry does not know.
 func execSQL(t *testing.T, database, query string, args ...any) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+database)
@@ -24,7 +24,8 @@ func execSQL(t *testing.T, database, query string, args ...any) {
 	}
 }
 
-// A payload that is no longer that of its digest is not served, and healed by a push.
+// TestI2RottenPayloadIsHealed checks that a payload that does not have its digest is not served,
+// and that a push heals it.
 func TestI2RottenPayloadIsHealed(t *testing.T) {
 	for name, damage := range map[string]string{
 		"a byte":      `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`,
@@ -48,7 +49,7 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 				}
 				w.want(ErrManifestUnknown, err)
 			}
-			// Also for those who do not ask for the payload.
+			// Also without a read of the payload.
 			_, err := w.Manifest(ctx, "team/app", byDigest(m.Digest))
 			w.want(ErrManifestUnknown, err)
 			if n := strings.Count(w.log.String(), "is damaged"); n != 1 {
@@ -66,7 +67,7 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 	}
 }
 
-// wantPayload wants a tag to have a manifest.
+// wantPayload checks that a tag resolves to a manifest with its payload.
 func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
 	w.t.Helper()
 	got, err := w.Manifest(w.t.Context(), repo, tag(name))
@@ -78,7 +79,7 @@ func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
 	}
 }
 
-// signed is a schema 1 manifest without layers and with a signature, which is not looked at.
+// signedSchema1 returns a schema 1 manifest without layers, with a signature that is not verified.
 func (w *world) signedSchema1(tag, signature string) *manifest.Manifest {
 	w.t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -93,13 +94,14 @@ func (w *world) signedSchema1(tag, signature string) *manifest.Manifest {
 	return m
 }
 
+// unsignedSchema1 returns the same manifest without a signature.
 func (w *world) unsignedSchema1(tag string) *manifest.Manifest {
 	w.t.Helper()
 	return w.parse(manifest.MediaTypeSchema1, []byte(`{"schemaVersion":1,"name":"a","tag":"`+tag+`","fsLayers":[],"history":[]}`))
 }
 
-// A schema 1 manifest keeps the signatures that it has, and the media type that fits them, until
-// they are damaged.
+// TestI2Signatures checks that a schema 1 manifest keeps its first signatures, and the media type
+// that fits them, until they are damaged.
 func TestI2Signatures(t *testing.T) {
 	w, dir := newFileWorld(t, Options{})
 	one, two, none := w.signedSchema1("1", "one"), w.signedSchema1("1", "longer than one"), w.unsignedSchema1("1")

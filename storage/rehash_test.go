@@ -16,13 +16,13 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// countingBytes counts what is read of the bucket, without the marker.
+// countingStore counts the objects that are opened and the bytes that are read, without the marker.
 type countingStore struct {
 	bucket.Store
 	opened, read atomic.Int64
 }
 
-// countReads counts what is read from now on.
+// countReads counts the reads of the bucket from now on.
 func (w *world) countReads() *countingStore {
 	c := &countingStore{Store: w.bytes.Store}
 	w.bytes.Store = c
@@ -49,7 +49,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// session opens an upload session and puts chunks into it.
+// session opens an upload session and appends chunks to it.
 func (w *world) session(repo string, chunks ...string) string {
 	w.t.Helper()
 	up, err := w.CreateUpload(w.t.Context(), by(""), repo, "")
@@ -61,7 +61,7 @@ func (w *world) session(repo string, chunks ...string) string {
 	return up.ID
 }
 
-// loseHashState spoils the state of a session's hash.
+// corruptHashState replaces the saved hash state of a session.
 func (w *world) corruptHashState(id string, size int64) {
 	w.t.Helper()
 	w.must(w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
@@ -79,8 +79,8 @@ func (w *world) wantSize(repo, id string, size int64) {
 	}
 }
 
-// A request whose body does not come whole costs no reading of what the session has, whichever
-// digest it names and whatever the session's hash is worth.
+// TestD3BrokenBodyReadsNothing checks that a request with a broken body reads no recorded bytes of
+// the session, for each algorithm and also if the hash state is lost.
 func TestD3BrokenBodyReadsNothing(t *testing.T) {
 	old := strings.Repeat("x", 100_000)
 	whole := old + "hello world"
@@ -122,7 +122,8 @@ func TestD3BrokenBodyReadsNothing(t *testing.T) {
 	}
 }
 
-// After one wrong digest there is no session left to read.
+// TestD3OneRehashForEachSession checks that a wrong digest ends the session, so that a rehash
+// cannot be repeated.
 func TestD3OneRehashForEachSession(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -142,13 +143,13 @@ func TestD3OneRehashForEachSession(t *testing.T) {
 	})
 }
 
-// gate stops those who open objects until it is opened.
+// gate blocks calls that open objects until open is closed.
 type gate struct {
-	entered chan struct{} // has an element for each that is stopped
+	entered chan struct{} // has an element for each blocked call
 	open    chan struct{}
 }
 
-// stopReads puts a gate before the bucket's objects.
+// blockReads blocks reads of the bucket's objects with a gate.
 func (w *world) blockReads() *gate {
 	g := &gate{make(chan struct{}, 100), make(chan struct{})}
 	w.bytes.Fail = func(op, key string) (bool, error) {
@@ -161,7 +162,8 @@ func (w *world) blockReads() *gate {
 	return g
 }
 
-// A client that leaves ends the reading, and its session is as it was before.
+// TestD3RehashEndsWithTheClient checks that a rehash ends when the client disconnects, and that the
+// session stays as it was.
 func TestD3RehashEndsWithTheClient(t *testing.T) {
 	for _, last := range []Chunk{none, chunk("world")} {
 		each(t, Options{}, func(w *world) {
@@ -199,7 +201,8 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 	}
 }
 
-// Few are at it together, and who waits for that may leave.
+// TestD3RehashesAtOnce checks that maxRehashes run at once, and that a client may disconnect while
+// its request waits for one of them to end.
 func TestD3RehashesAtOnce(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		const requests = 8
@@ -260,7 +263,7 @@ func TestD3RehashesAtOnce(t *testing.T) {
 	})
 }
 
-// openHook calls before opening an object and after closing it.
+// openHook calls before when an object is opened, and after when it is closed.
 type openHook struct {
 	bucket.Store
 	before, after func()
@@ -289,7 +292,8 @@ func (h closeHook) Close() error {
 	return h.ReadSeekCloser.Close()
 }
 
-// A session that ends or goes on while it is read is answered for what it is then.
+// TestD3SessionChangesUnderRehash checks that the answer is for the current state of a session that
+// another request changes during the rehash.
 func TestD3SessionChangesUnderRehash(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(w *world, id string) error

@@ -1,5 +1,6 @@
-// Package testbucket opens buckets for the tests of storage and of what stands on it. The package
-// buckettest cannot: the tests of the stores import that.
+// Package testbucket opens buckets for the tests of storage and of the packages that use it. This
+// cannot be in package buckettest: the tests of dir and cloud import buckettest, and testbucket
+// imports dir and cloud.
 package testbucket
 
 import (
