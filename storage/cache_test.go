@@ -95,21 +95,21 @@ func TestCachePins(t *testing.T) {
 	}
 	c.add(16, "y", size)
 	if _, ok := c.get(16); ok || c.bytes > c.maxBytes {
-		t.Errorf("a value was kept beside those that are held: %d of %d bytes", c.bytes, c.maxBytes)
+		t.Errorf("a value was kept beside pinned ones: %d of %d bytes", c.bytes, c.maxBytes)
 	}
 	c.add(3, "z", size)
 	if v, _ := c.get(3); v != "x" || c.bytes > c.maxBytes {
-		t.Errorf("a value that is held was replaced by %q: %d of %d bytes", v, c.bytes, c.maxBytes)
+		t.Errorf("a pinned value was replaced by %q: %d of %d bytes", v, c.bytes, c.maxBytes)
 	}
 	releases[7]()
 	c.add(16, "y", size)
 	if _, _, ok := c.pin(7); ok {
-		t.Error("the one that was let go stayed")
+		t.Error("the released value stayed")
 	}
 	if _, ok := c.get(16); !ok || c.bytes != c.maxBytes {
-		t.Errorf("there was no room for a value after one was let go: %d of %d bytes", c.bytes, c.maxBytes)
+		t.Errorf("there was no room for a value after a release: %d of %d bytes", c.bytes, c.maxBytes)
 	}
 	if _, _, ok := c.pin(99); ok {
-		t.Error("a value that was never there is held")
+		t.Error("a value that was never added is pinned")
 	}
 }

@@ -69,7 +69,7 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 			got, err := w.read("b", test.d)
 			w.must(err)
 			if got != text {
-				t.Errorf("after a push of the right bytes %q is read", got)
+				t.Errorf("after a push of the right bytes the blob is %q", got)
 			}
 			if !strings.Contains(w.log.String(), "is damaged") || !strings.Contains(w.log.String(), test.d.String()) {
 				t.Errorf("the damage is not in the log: %s", w.log)
@@ -78,7 +78,7 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 			got, err = w.read("b", test.d)
 			w.must(err)
 			if got != text {
-				t.Errorf("at last %q is read", got)
+				t.Errorf("in the end the blob is %q", got)
 			}
 		})
 	}
@@ -185,11 +185,11 @@ func TestI1OneAtATime(t *testing.T) {
 		reads := w.countReads()
 		w.push("b", "hello")
 		if n := reads.read.Load(); n != 0 {
-			t.Errorf("what was compared is read again: %d bytes", n)
+			t.Errorf("the compared blob is read again: %d bytes", n)
 		}
 		w.push("b", "world")
 		if n := reads.read.Load(); n != 5 {
-			t.Errorf("%d bytes were read of what was not compared, want 5", n)
+			t.Errorf("%d bytes of the other blob were read, want 5", n)
 		}
 	})
 }
@@ -247,7 +247,7 @@ func TestI1ClientLeaves(t *testing.T) {
 		w.must(<-done)
 		w.bytes.Fail = nil
 		if n := reads.read.Load(); n != 0 {
-			t.Errorf("%d bytes were read for a client that had left", n)
+			t.Errorf("%d bytes were read after the client had disconnected", n)
 		}
 		w.wantBlob("b", "hello")
 		w.push("b", "hello")

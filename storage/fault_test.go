@@ -170,7 +170,7 @@ func TestDeleteFails(t *testing.T) {
 		each(t, Options{}, func(w *world) {
 			ctx := t.Context()
 			w.push("a", "hello")
-			w.push("b", "hello") // a second copy for the worker
+			w.push("b", "hello") // leaves a second object to the deletion worker
 			w.bytes.Fail = func(op, key string) (bool, error) {
 				if op == "delete" {
 					return happens, errFault

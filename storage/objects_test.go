@@ -75,13 +75,13 @@ func (w *world) uploadOfOthers() {
 			w.want(ErrUploadUnknown, err)
 		}
 	}
-	refused() // the key of the first bytes is reserved
+	refused() // while a key is reserved for the first bytes
 	_, err = w.Append(ctx, "user:alice#1", "a", up.ID, chunk("hello "))
 	w.must(err)
-	refused() // no key is reserved
+	refused() // while no key is reserved
 	_, err = w.Commit(ctx, "user:alice#1", "a", up.ID, d, chunk("world"))
 	w.must(err)
-	refused() // the session is finished
+	refused() // when the session is finished
 }
 
 func (w *world) wrongDigests() {

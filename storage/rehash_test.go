@@ -186,12 +186,12 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 			close(g.open)
 			w.want(context.Canceled, <-done)
 			if n := reads.read.Load(); n != 0 {
-				t.Errorf("%d bytes were read for a client that had left", n)
+				t.Errorf("%d bytes were read after the client had disconnected", n)
 			}
 			w.wantSize("a", id, 6)
 			w.must(w.deleteObjects(t.Context()))
 			if n := len(w.objects()); n != 1 {
-				t.Errorf("%d objects are there, want the session's alone", n)
+				t.Errorf("%d objects are there, want only the session's", n)
 			}
 			w.bytes.Fail = nil
 			_, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
@@ -255,7 +255,7 @@ func TestD3RehashesAtOnce(t *testing.T) {
 			w.must(<-results)
 		}
 		if n := most.Load(); n != maxRehashes {
-			t.Errorf("%d were read at once, want %d", n, maxRehashes)
+			t.Errorf("%d rehashes ran at once, want %d", n, maxRehashes)
 		}
 		for _, id := range ids[maxRehashes:] {
 			w.wantSize("a", id, 6)

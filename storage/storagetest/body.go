@@ -15,13 +15,15 @@ import (
 
 var errConnection = errors.New("connection reset")
 
-// broken returns a chunk whose body fails after a text, as that of a connection does.
+// brokenChunk returns a chunk whose body fails after a text, as the body of a broken connection
+// does.
 func brokenChunk(text string, length int64) storage.Chunk {
 	body := io.MultiReader(strings.NewReader(text), iotest.ErrReader(errConnection))
 	return storage.Chunk{Body: body, Offset: -1, Length: length}
 }
 
-// testWrongDigest: a wrong digest ends the session, and a right one needs its bytes.
+// testWrongDigest checks that a wrong digest ends the session, and that a digest without its bytes
+// gives no blob.
 func testWrongDigest(s *suite) {
 	ctx := s.Context()
 	other := digest.FromString("other")
@@ -36,7 +38,7 @@ func testWrongDigest(s *suite) {
 	_, err := s.PutBlob(ctx, by(alice), "a", other, chunk("hello"))
 	s.want(manifest.ErrDigestInvalid, err)
 	s.wantNoBlob("a", other)
-	// A blob that another repository has is no short cut.
+	// The bytes are needed also if another repository has the blob.
 	d := s.push("b", "hello")
 	_, err = s.PutBlob(ctx, by(alice), "a", d, emptyChunk)
 	s.want(manifest.ErrDigestInvalid, err)
@@ -45,8 +47,8 @@ func testWrongDigest(s *suite) {
 	s.wantNoBlob("a", d)
 }
 
-// testBrokenBody: a chunk keeps what arrived of it, so that its client can go on there. A commit
-// does not, for clients repeat it whole.
+// testBrokenBody checks that a broken chunk keeps the bytes that arrived, so that its client can
+// continue. A broken commit keeps none, since clients repeat it whole.
 func testBrokenBody(s *suite) {
 	ctx := s.Context()
 	id := s.session("a")
@@ -76,7 +78,7 @@ func testBrokenBody(s *suite) {
 	s.wantBlob("a", "hello world")
 }
 
-// testAnnouncedLength: no more and no fewer bytes are taken than were announced.
+// testAnnouncedLength checks that a body has to have the announced length.
 func testAnnouncedLength(s *suite) {
 	ctx := s.Context()
 	d := digest.FromString("hello world")
@@ -96,7 +98,7 @@ func testAnnouncedLength(s *suite) {
 	s.wantBlob("a", "hello world")
 }
 
-// testConfirm refuses what is complete: nothing is recorded of it, and a session stays as it was.
+// testConfirm refuses complete bodies. None is recorded, and a session stays as it was.
 func testConfirm(s *suite) {
 	ctx := s.Context()
 	refusal := errors.New("not any more")
@@ -136,8 +138,8 @@ func testConfirm(s *suite) {
 	s.wantBlob("a", "hello, world")
 }
 
-// testTwoWriters: of chunks that come at once for the same place one is taken, and the same commit
-// succeeds however often it comes at once.
+// testTwoWriters checks that one of several chunks for the same offset is accepted, and that a
+// commit succeeds however often it is made at once.
 func testTwoWriters(s *suite) {
 	ctx := s.Context()
 	id := s.session("a")

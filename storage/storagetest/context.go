@@ -14,14 +14,14 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// ended returns a context that has ended.
+// canceledContext returns a context that is canceled already.
 func (s *suite) canceledContext() context.Context {
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()
 	return ctx
 }
 
-// wantCanceled checks an error of a call whose context was canceled.
+// wantCanceled checks the error of a call with a canceled context.
 func (s *suite) wantCanceled(name string, err error) {
 	s.Helper()
 	if !errors.Is(err, context.Canceled) {
@@ -29,8 +29,8 @@ func (s *suite) wantCanceled(name string, err error) {
 	}
 }
 
-// testReadsEndedContext: what is there is found, or the error is that of the context: it is never
-// said to be unknown.
+// testReadsEndedContext checks that a read with a canceled context returns its result or the
+// context's error. It never reports existing content as unknown.
 func testReadsEndedContext(s *suite) {
 	config := s.push("a", "config")
 	m := s.image("", "config")
@@ -89,8 +89,8 @@ func testReadsEndedContext(s *suite) {
 	}
 }
 
-// testWritesEndedContext: a change is made and acknowledged, or the error is that of the context
-// and nothing has changed.
+// testWritesEndedContext checks that a write with a canceled context is made and acknowledged, or
+// returns the context's error and changes nothing.
 func testWritesEndedContext(s *suite) {
 	ctx := s.Context()
 	hello, config := s.push("a", "hello"), s.push("a", "config")
@@ -107,7 +107,7 @@ func testWritesEndedContext(s *suite) {
 	for name, test := range map[string]struct {
 		write     func(ctx context.Context) error
 		look      func() error
-		unchanged bool // look returns nil where nothing was changed
+		unchanged bool // look returns nil before the change
 	}{
 		"PutManifest": {func(ctx context.Context) error {
 			return s.PutManifest(ctx, alice, "a", three, []string{"3"}, storage.Condition{})
@@ -135,9 +135,9 @@ func testWritesEndedContext(s *suite) {
 	}
 }
 
-// testUploadsEndedContext: the context of a request ends with its client, in mid-body or when the
-// body is whole. What arrived of a chunk is kept all the same, and a commit can be repeated whether
-// it was made or not.
+// testUploadsEndedContext cancels the context in the middle of a body and at its end, as a client
+// that disconnects does. The bytes of a chunk are kept all the same. A commit can be repeated,
+// whether it was made or not.
 func testUploadsEndedContext(s *suite) {
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		id := s.session("a")
@@ -145,7 +145,7 @@ func testUploadsEndedContext(s *suite) {
 		up, err := s.Append(ctx, alice, "a", id, storage.Chunk{Body: body, Offset: 0, Length: 11})
 		s.want(storage.ErrClientBody, err)
 		if up.Size != 6 {
-			s.Errorf("of a client that left after 6 bytes %d were kept", up.Size)
+			s.Errorf("of a client that disconnected after 6 bytes %d were kept", up.Size)
 		}
 		s.wantSession("a", id, 6)
 		d := alg.FromString("hello world")
@@ -181,7 +181,7 @@ func testUploadsEndedContext(s *suite) {
 	s.wantSession("a", up.ID, 0)
 }
 
-// leaving returns a body that ends with an error, and a context that ends with it.
+// leavingClient returns a body that ends with err, and a context that is canceled at that moment.
 func (s *suite) leavingClient(text string, err error) (context.Context, io.Reader) {
 	ctx, cancel := context.WithCancel(s.Context())
 	s.Cleanup(cancel)

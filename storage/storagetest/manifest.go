@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testManifest: a manifest is found by its digest and tags in its repository alone.
+// testManifest checks that a manifest is found by its digest and its tags, in its repository alone.
 func testManifest(s *suite) {
 	s.push("a", "config")
 	s.push("a", "layer")
@@ -21,7 +21,7 @@ func testManifest(s *suite) {
 	s.put("a", m, "1", "2")
 	s.put("a", m, "3")
 	s.put("a", untagged)
-	for range 2 { // an implementation may remember what it was asked for
+	for range 2 { // an implementation may cache the first answers
 		for _, ref := range []manifest.Reference{byTag("1"), byTag("2"), byTag("3"), byDigest(m.Digest)} {
 			s.wantManifest("a", ref, m)
 			s.wantNoManifest("b", ref)
@@ -35,7 +35,7 @@ func testManifest(s *suite) {
 	s.wantManifest("a", byDigest(artifact.Digest), artifact)
 }
 
-// testManifestReadLate: the bytes of a manifest never change after it was looked up.
+// testManifestReadLate checks that the payload of a manifest that was looked up never changes.
 func testManifestReadLate(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
@@ -59,8 +59,8 @@ func testManifestReadLate(s *suite) {
 	}
 }
 
-// testMissingContent: a manifest that names what the repository does not have is refused and leaves
-// nothing behind.
+// testMissingContent checks that a manifest is refused whose content is not in the repository, and
+// that it leaves nothing behind.
 func testMissingContent(s *suite) {
 	ctx := s.Context()
 	refused := func(repo string, m *manifest.Manifest) {
@@ -87,7 +87,7 @@ func testMissingContent(s *suite) {
 	s.wantMissing("a", s.image("", append([]string{"config"}, layers...)...), 20, layers...)
 }
 
-// wantMissing checks that the detail of a refused manifest has n digests, all of missing texts.
+// wantMissing checks that the error for a manifest names n digests, all of them of missing texts.
 func (s *suite) wantMissing(repo string, m *manifest.Manifest, n int, texts ...string) {
 	s.Helper()
 	err := s.PutManifest(s.Context(), alice, repo, m, nil, storage.Condition{})
@@ -105,7 +105,7 @@ func (s *suite) wantMissing(repo string, m *manifest.Manifest, n int, texts ...s
 	}
 }
 
-// testDescriptorSize: a descriptor has the size of what the repository has.
+// testDescriptorSize checks that the size in a descriptor has to be that of the content.
 func testDescriptorSize(s *suite) {
 	s.push("a", "config")
 	m := s.image("", "config")
@@ -120,7 +120,7 @@ func testDescriptorSize(s *suite) {
 	}
 }
 
-// testForeignLayer: what is to be had elsewhere may be missing.
+// testForeignLayer checks that a layer with URLs may be missing.
 func testForeignLayer(s *suite) {
 	s.push("a", "config")
 	m := s.withReplaced(s.image("", "config", "layer"), `"size":5`, `"size":5,"urls":["https://example.com/layer"]`)
@@ -129,7 +129,7 @@ func testForeignLayer(s *suite) {
 	s.wantNoBlob("a", digest.FromString("layer"))
 }
 
-// testDeleteManifest: a manifest goes with its tags, unless an index lists it.
+// testDeleteManifest checks that a manifest is deleted with its tags, unless an index lists it.
 func testDeleteManifest(s *suite) {
 	ctx := s.Context()
 	for _, repo := range []string{"a", "b"} {
@@ -157,7 +157,7 @@ func testDeleteManifest(s *suite) {
 	s.wantManifest("b", byTag("child"), child)
 	s.must(s.DeleteManifest(ctx, alice, "a", other.Digest))
 	s.wantTags("a", "", 10)
-	s.wantRepositories("", "", 10, "a", "b") // although it is empty
+	s.wantRepositories("", "", 10, "a", "b") // a is still listed
 	s.put("a", child, "again")
 	s.wantManifest("a", byTag("again"), child)
 	s.wantNoManifest("a", byTag("child"))

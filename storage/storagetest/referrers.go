@@ -13,7 +13,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// list reads a list of referrers, page by page, and checks what holds for every one.
+// listReferrers reads an extent of a list of referrers page by page, and checks its order and
+// limits.
 func (s *suite) listReferrers(q storage.ReferrerQuery, last digest.Digest, n, bytes int) (all []manifest.Descriptor, e storage.Extent) {
 	s.Helper()
 	e, err := s.ReferrersExtent(s.Context(), q, last, n, bytes)
@@ -43,7 +44,7 @@ func (s *suite) listReferrers(q storage.ReferrerQuery, last digest.Digest, n, by
 	return all, e
 }
 
-// lengthOf returns the length of descriptors' JSON, without commas.
+// lengthOf returns the length of the descriptors' JSON, without commas.
 func (s *suite) lengthOf(descs []manifest.Descriptor) (n int) {
 	s.Helper()
 	for _, d := range descs {
@@ -61,7 +62,7 @@ func digestsOf(descs []manifest.Descriptor) (digests []digest.Digest) {
 	return digests
 }
 
-// testReferrers lists the manifests that name a subject, which the repository may lack.
+// testReferrers lists the referrers of a subject that the repository does not have.
 func testReferrers(s *suite) {
 	s.push("a", "config")
 	subject := digest.FromString("subject")
@@ -104,8 +105,8 @@ func testReferrers(s *suite) {
 	}
 }
 
-// testReferrersExtent asks for parts of a list that are bounded by number and by length,
-// around the numbers where one more just fits.
+// testReferrersExtent asks for extents that are limited by number and by length, at and around the
+// limits at which one more referrer fits.
 func testReferrersExtent(s *suite) {
 	s.push("a", "config")
 	q := storage.ReferrerQuery{Repo: "a", Subject: digest.FromString("subject"), ArtifactType: "application/x"}
@@ -141,7 +142,7 @@ func testReferrersExtent(s *suite) {
 	}
 }
 
-// testReferrersPages: a list of large descriptors is read in small pages.
+// testReferrersPages checks that a list of large descriptors is read in small pages.
 func testReferrersPages(s *suite) {
 	s.push("a", "config")
 	q := storage.ReferrerQuery{Repo: "a", Subject: digest.FromString("subject")}
@@ -157,8 +158,8 @@ func testReferrersPages(s *suite) {
 	}
 }
 
-// testLargeAnnotations: annotations of more than 64 KiB are in the manifest, byte for
-// byte, and not in lists.
+// testLargeAnnotations checks that annotations of more than 64 KiB are kept in the manifest and
+// left out of lists.
 func testLargeAnnotations(s *suite) {
 	s.push("a", "config")
 	subject := digest.FromString("subject")
@@ -188,7 +189,7 @@ func testLargeAnnotations(s *suite) {
 	}
 }
 
-// testReferrersMeanwhile deletes and adds referrers between the pages of a list.
+// testReferrersMeanwhile deletes and adds referrers between the extent and its pages.
 func testReferrersMeanwhile(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
@@ -205,7 +206,7 @@ func testReferrersMeanwhile(s *suite) {
 		put(100 + i)
 	}
 	s.must(s.DeleteManifest(ctx, alice, "a", was[1]))
-	s.must(s.DeleteManifest(ctx, alice, "a", was[4])) // where the extent ends
+	s.must(s.DeleteManifest(ctx, alice, "a", was[4])) // the end of the extent
 	page, err := s.Referrers(ctx, q, "", e)
 	s.must(err)
 	if want := []digest.Digest{was[0], was[2], was[3]}; !slices.Equal(digestsOf(page), want) {

@@ -8,7 +8,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testUpload takes a session from its opening to its commit, which can be repeated.
+// testUpload takes a session from its opening to its commit, which it repeats.
 func testUpload(s *suite) {
 	ctx := s.Context()
 	up, err := s.CreateUpload(ctx, by(alice), "team/app", "")
@@ -50,7 +50,7 @@ func testUpload(s *suite) {
 	s.wantBlob("team/app", "hello world")
 }
 
-// wantEnded checks that alice cannot go on with a session.
+// wantSessionUnknown checks that alice cannot use a session.
 func (s *suite) wantSessionUnknown(repo, id string) {
 	s.Helper()
 	ctx := s.Context()
@@ -65,8 +65,8 @@ func (s *suite) wantSessionUnknown(repo, id string) {
 	s.want(storage.ErrUploadUnknown, s.CancelUpload(ctx, alice, repo, id))
 }
 
-// testUploadEndings commits sessions of each algorithm by digests of each. The bytes are in the
-// chunks, in the commit or in both, or there are none.
+// testUploadEndings commits sessions of each algorithm with digests of each algorithm. The bytes
+// are in chunks, in the commit, in both, or nowhere.
 func testUploadEndings(s *suite) {
 	ctx := s.Context()
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
@@ -96,7 +96,7 @@ func testUploadEndings(s *suite) {
 	}
 }
 
-// testUploadUnknown asks for sessions that never were, and for one in other repositories.
+// testUploadUnknown uses ids of no session, and the id of a session in another repository.
 func testUploadUnknown(s *suite) {
 	id := s.session("a", "hello")
 	for _, session := range [][2]string{{"b", id}, {"a/b", id}, {"a", "unknown"}, {"a", ""}, {"a", id + "0"}, {"a", id[1:]}} {
@@ -110,8 +110,8 @@ func testUploadUnknown(s *suite) {
 	s.wantSession("a", id, 5)
 }
 
-// testUploadOfAnother: to other callers, a session is one that never was, for as long as it is
-// remembered.
+// testUploadOfAnother checks that a session is unknown to callers that do not own it, from its
+// opening until after its commit.
 func testUploadOfAnother(s *suite) {
 	ctx := s.Context()
 	d := digest.FromString("hello world")
@@ -156,7 +156,7 @@ func testUploadOfAnother(s *suite) {
 	s.wantBlob("a", "hello world")
 }
 
-// testCancelUpload ends one of two sessions. The repository has nothing else, so it is not listed.
+// testCancelUpload cancels two of three sessions. The repository has no manifest and is not listed.
 func testCancelUpload(s *suite) {
 	ctx := s.Context()
 	fresh, id, kept := s.session("a"), s.session("a", "hello"), s.session("a", "hello ")
