@@ -103,11 +103,11 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 		return orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.Repo(repo)
+		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
 		}
-		c, err := in.Content(d.String())
+		c, err := repoRows.Content(d.String())
 		if err == nil && c.BlobID == 0 {
 			err = fs.ErrNotExist
 		}
@@ -118,7 +118,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 			if child && c.ManifestID != 0 {
 				break // an index that lists the digest links the manifest, not the blob
 			}
-			parent, err := in.ReferencedBy(d.String(), child)
+			parent, err := repoRows.ReferencedBy(d.String(), child)
 			if err == nil {
 				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", parent)
 			}
@@ -126,10 +126,10 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 				return err
 			}
 		}
-		if err := in.RemoveBlob(d.String()); err != nil {
+		if err := repoRows.RemoveBlob(d.String()); err != nil {
 			return err
 		}
-		return in.DropUnlisted()
+		return repoRows.DropUnlisted()
 	})
 }
 

@@ -75,11 +75,11 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 
 // changed reports whether another request has ended the session or written to it since up was read.
 func (r *Registry) changed(ctx context.Context, up meta.Upload) bool {
-	now, err := r.db.Upload(ctx, up.Repository, up.ID)
+	current, err := r.db.Upload(ctx, up.Repository, up.ID)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	return now.FinishedDigest != "" || now.Size != up.Size
+	return current.FinishedDigest != "" || current.Size != up.Size
 }
 
 // hashObjects writes the bytes of objects, one after another, to sum. It ends with ctx.

@@ -77,39 +77,39 @@ func damagedPayloadError(d digest.Digest) error {
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
 	now, id, size, promised := r.now(), int64(0), int64(0), int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.EnsureRepo(repo)
+		repoRows, err := tx.EnsureRepo(repo)
 		if err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if err := cond.check(in, tag); err != nil {
+			if err := cond.check(repoRows, tag); err != nil {
 				return err
 			}
 		}
-		placeholders, err := r.checkLinks(in, m)
+		placeholders, err := r.checkLinks(repoRows, m)
 		if err != nil {
 			return err
 		}
 		if len(placeholders) > 0 {
-			if err := in.AddPlaceholders(placeholders, now); err != nil {
+			if err := repoRows.AddPlaceholders(placeholders, now); err != nil {
 				return err
 			}
 		}
-		if id, size, err = in.SaveManifest(m, now); err != nil {
+		if id, size, err = repoRows.SaveManifest(m, now); err != nil {
 			return err
 		}
-		if promised, err = in.AddManifest(m.Digest.String(), id, size, now); err != nil {
+		if promised, err = repoRows.AddManifest(m.Digest.String(), id, size, now); err != nil {
 			return err
 		}
-		if err := in.AddReferences(id, m.Links); err != nil {
+		if err := repoRows.AddReferences(id, m.Links); err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if err := in.SetTag(tag, id, m.Digest.String(), caller, now); err != nil {
+			if err := repoRows.SetTag(tag, id, m.Digest.String(), caller, now); err != nil {
 				return err
 			}
 		}
-		return in.SetListed(now)
+		return repoRows.SetListed(now)
 	})
 	if err == nil {
 		r.damagedPayloads.take(id)
@@ -120,7 +120,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 
 // checkLinks checks that the repository has the content that a manifest links, with the sizes of
 // its descriptors. It returns placeholders for content that may be missing.
-func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (placeholders []meta.Content, err error) {
+func (r *Registry) checkLinks(repoRows meta.Repo, m *manifest.Manifest) (placeholders []meta.Content, err error) {
 	if len(m.Links) == 0 {
 		return nil, nil
 	}
@@ -128,7 +128,7 @@ func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (placeholders 
 	for i, l := range m.Links {
 		digests[i] = l.Digest.String()
 	}
-	contents, err := in.Contents(digests)
+	contents, err := repoRows.Contents(digests)
 	if err != nil {
 		return nil, err
 	}
@@ -201,11 +201,11 @@ func missingContentError(digests []string) error {
 }
 
 // check checks the condition on a tag inside the transaction.
-func (c Condition) check(in meta.Repo, tag string) error {
+func (c Condition) check(repoRows meta.Repo, tag string) error {
 	if !c.IfNoneMatch && !c.IfMatchAny && c.IfMatch == nil {
 		return nil
 	}
-	current, err := in.TagDigest(tag)
+	current, err := repoRows.TagDigest(tag)
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !absent:
@@ -226,15 +226,15 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 		return orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", d)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.Repo(repo)
+		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
 		}
-		id, err := in.ManifestID(d.String())
+		id, err := repoRows.ManifestID(d.String())
 		if err != nil {
 			return unknown(err)
 		}
-		index, err := in.ReferencedBy(d.String(), true)
+		index, err := repoRows.ReferencedBy(d.String(), true)
 		if err == nil {
 			return errorf(ErrDenied, "the index %s lists the manifest: delete that first", index)
 		}
@@ -242,24 +242,24 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 			return err
 		}
 		now := r.now()
-		if err := in.DeleteTagsOf(id, caller, now); err != nil {
+		if err := repoRows.DeleteTagsOf(id, caller, now); err != nil {
 			return err
 		}
-		return in.DeleteManifest(id, d.String(), now)
+		return repoRows.DeleteManifest(id, d.String(), now)
 	})
 }
 
 // DeleteTag implements [Manifests].
 func (r *Registry) DeleteTag(ctx context.Context, caller, repo, tag string, cond Condition) error {
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.Repo(repo)
+		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return orUnknown(err, ErrManifestUnknown, "the repository has no tag %s", tag)
 		}
-		if err := cond.check(in, tag); err != nil {
+		if err := cond.check(repoRows, tag); err != nil {
 			return err
 		}
-		deleted, err := in.DeleteTag(tag, caller, r.now())
+		deleted, err := repoRows.DeleteTag(tag, caller, r.now())
 		if err == nil && !deleted {
 			err = errorf(ErrManifestUnknown, "the repository has no tag %s", tag)
 		}

@@ -28,7 +28,7 @@ func testUpload(s *suite) {
 		after, err = s.Append(ctx, alice, "team/app", up.ID, chunkAt(offset, "x"))
 		s.want(storage.ErrRangeInvalid, err)
 		if after.Size != 6 {
-			s.Fatalf("after a chunk at byte %d the session is said to have %d bytes", offset, after.Size)
+			s.Fatalf("after a chunk at byte %d the returned session has %d bytes", offset, after.Size)
 		}
 		_, err = s.Commit(ctx, alice, "team/app", up.ID, digest.FromString("hello world"), chunkAt(offset, "x"))
 		s.want(storage.ErrRangeInvalid, err)
@@ -104,7 +104,7 @@ func testUploadUnknown(s *suite) {
 		seen, err := s.Append(s.Context(), alice, session[0], session[1], chunk("x"))
 		s.want(storage.ErrUploadUnknown, err)
 		if seen != (storage.Upload{}) {
-			s.Errorf("%q tells of %+v", session, seen)
+			s.Errorf("Append with the unknown session %q returns %+v", session, seen)
 		}
 	}
 	s.wantSession("a", id, 5)
@@ -122,7 +122,7 @@ func testUploadOfAnother(s *suite) {
 			seen, err := s.Append(ctx, caller, "a", id, c)
 			s.want(storage.ErrUploadUnknown, err)
 			if seen != (storage.Upload{}) {
-				s.Errorf("%q is told of a session of another: %+v", caller, seen)
+				s.Errorf("Append by %q to another caller's session returns %+v", caller, seen)
 			}
 			_, err = s.Commit(ctx, caller, "a", id, d, c)
 			s.want(storage.ErrUploadUnknown, err)
@@ -134,7 +134,7 @@ func testUploadOfAnother(s *suite) {
 		_, unknown := s.Upload(ctx, caller, "a", never)
 		s.want(storage.ErrUploadUnknown, unknown)
 		if want := strings.ReplaceAll(unknown.Error(), never, id); err.Error() != want {
-			s.Errorf("a session of another is %q, one that never was %q", err, want)
+			s.Errorf("another caller's session gives the error %q, want %q as for an unknown one", err, want)
 		}
 	}
 	others := []string{"user:bob#2", "user:alice#3", ""}
