@@ -33,7 +33,7 @@ type checkLimiter struct {
 	mu        sync.Mutex // guards the fields below
 	running   bool
 	available float64   // bytes that may be read, at most checkRate; negative after a larger blob
-	updatedAt time.Time // the time that available is of
+	updatedAt time.Time // when available was last computed
 }
 
 // ready reports whether a blob of this size may be checked now. A blob of more than checkRate bytes

@@ -129,7 +129,7 @@ func TestD9RepositoriesRace(t *testing.T) {
 							err = w.DeleteBlob(ctx, "", repo, d)
 						}
 					}
-					expired := errors.Is(err, ErrUploadUnknown) || errors.Is(err, ErrRangeInvalid) // before or during the commit
+					expired := errors.Is(err, ErrUploadUnknown) || errors.Is(err, ErrRangeInvalid) // the expiry is committed, or about to be
 					if err != nil && !expired {
 						t.Errorf("client %d, upload %d: %v", client, i, err)
 					}

@@ -76,7 +76,7 @@ func TestD6RowsOfTheRange(t *testing.T) {
 			p, err := w.findSpan(w.t.Context(), b, offset)
 			w.must(err)
 			if _, _, found := p.objectAt(offset); !found || len(p.objects) > spanObjects {
-				t.Fatalf("the page for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
+				t.Fatalf("the span for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
 			}
 		}
 		known, ok := w.marks.get(b.id)
