@@ -67,7 +67,7 @@ type Registry struct {
 
 	damagedPayloads *cache[int64, struct{}] // by the id of the manifest's row
 
-	reserved *cache[string, reservation] // by upload id
+	reserved *cache[string, reservation] // by the upload's id
 	marks    *cache[int64, objectMarks]  // by blob id
 	checks   checkLimiter
 	rehashes chan struct{} // has an element for each running rehash

@@ -61,8 +61,8 @@ func (w *world) session(repo string, chunks ...string) string {
 	return up.ID
 }
 
-// corruptHashState replaces the saved hash state of a session.
-func (w *world) corruptHashState(id string, size int64) {
+// loseHashState spoils the state of a session's hash.
+func (w *world) loseHashState(id string, size int64) {
 	w.t.Helper()
 	w.must(w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
 		_, err := tx.AdvanceUpload(id, "sha256", size, size, []byte("no state"), w.now())
@@ -90,7 +90,7 @@ func TestD3BrokenBodyReadsNothing(t *testing.T) {
 				ctx := t.Context()
 				id := w.session("a", old[:50_000], old[50_000:])
 				if alg == digest.SHA256 {
-					w.corruptHashState(id, 100_000)
+					w.loseHashState(id, 100_000)
 				}
 				reads := w.countReads()
 				for range 10 {
