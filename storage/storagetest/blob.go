@@ -13,8 +13,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testBlob checks that the repositories have a blob to which it was pushed, under the digest of the
-// push.
+// testBlob checks that a blob is in the repositories that it was pushed to, and in no other, under
+// the digest of the push.
 func testBlob(s *suite) {
 	d := digest.FromString("hello")
 	s.wantNoBlob("a", d)

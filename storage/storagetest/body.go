@@ -98,7 +98,8 @@ func testAnnouncedLength(s *suite) {
 	s.wantBlob("a", "hello world")
 }
 
-// testConfirm refuses complete bodies. None is recorded, and a session stays as it was.
+// testConfirm checks that nothing is recorded of a complete body that Confirm refuses, and that a
+// session stays as it was.
 func testConfirm(s *suite) {
 	ctx := s.Context()
 	refusal := errors.New("not any more")
