@@ -29,8 +29,8 @@ func (c *rowCounter) Repositories(ctx context.Context, after, before string, n i
 	return names, err
 }
 
-func (c *rowCounter) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
-	names, version, err := c.Registry.Listed(ctx, since, n)
+func (c *rowCounter) ListedSince(ctx context.Context, since int64, n int) ([]string, int64, error) {
+	names, version, err := c.Registry.ListedSince(ctx, since, n)
 	c.rows.Add(int64(len(names)))
 	return names, version, err
 }

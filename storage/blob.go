@@ -31,22 +31,22 @@ func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob
 
 // openBlob implements [Blob.Open].
 func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
-	p := &parts{
-		size: b.Size,
-		find: func(offset int64) (page, error) { return r.findParts(ctx, b, offset) },
-		open: func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
-		gone: func(key string) error { return r.damaged(ctx, b, key) },
+	reader := &blobReader{
+		size:   b.Size,
+		find:   func(offset int64) (objectSpan, error) { return r.findSpan(ctx, b, offset) },
+		open:   func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
+		onGone: func(key string) error { return r.markGone(ctx, b, key) },
 	}
 	if b.object.Key != "" {
-		p.known = page{objects: []meta.Object{b.object}}
+		reader.span = objectSpan{objects: []meta.Object{b.object}}
 	}
-	return p.whole()
+	return reader.openWhole()
 }
 
-// errGone: an object is not there, or not as long as its row says.
+// errGone is the error for an object that is missing, or not as long as its row says.
 var errGone = errors.New("object gone or cut short")
 
-// openObject opens an object that is as long as its row says.
+// openObject opens an object and checks its size.
 func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeekCloser, error) {
 	f, err := b.Get(ctx, o.Key)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,18 +69,19 @@ func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeek
 	return f, nil
 }
 
-// damaged marks a blob of which an object is gone, and says so.
-func (r *Registry) damaged(ctx context.Context, b Blob, key string) error {
+// markGone records that a blob is damaged because an object of it is gone, and returns the error
+// for its reader.
+func (r *Registry) markGone(ctx context.Context, b Blob, key string) error {
 	if err := r.markDamaged(ctx, b, key, errGone); err != nil {
 		return err
 	}
 	return errorf(ErrBlobUnknown, "the bytes of blob %s are damaged: push it again", b.Digest)
 }
 
-// markDamaged marks a blob for what is wrong with its objects, of which key is one, so that the
-// next push heals it. If the bucket cannot be read at all, nothing is known of the blob: it stays
-// as it is, and the error is ErrUnavailable.
-func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, wrong error) error {
+// markDamaged records that a blob is damaged, so that the next push heals it. cause is what is
+// wrong with its objects, of which key is one. If the bucket cannot be read at all, nothing is
+// recorded and the error is ErrUnavailable.
+func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, cause error) error {
 	if err := r.checkMarker(ctx); err != nil {
 		r.log.Error("the bucket cannot be read", "error", err)
 		return errorf(ErrUnavailable, "the bucket of the registry cannot be read at present")
@@ -91,7 +92,7 @@ func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, wrong er
 		return err
 	})
 	if err == nil && marked {
-		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", wrong)
+		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", cause)
 	}
 	return err
 }
@@ -102,11 +103,11 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 		return orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.Repo(repo)
+		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
 		}
-		c, err := in.Content(d.String())
+		c, err := repoRows.Content(d.String())
 		if err == nil && c.BlobID == 0 {
 			err = fs.ErrNotExist
 		}
@@ -115,20 +116,20 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 		}
 		for _, child := range []bool{false, true} {
 			if child && c.ManifestID != 0 {
-				break // the index means the manifest
+				break // an index that lists the digest links the manifest, not the blob
 			}
-			namer, err := in.ReferencedBy(d.String(), child)
+			parent, err := repoRows.ReferencedBy(d.String(), child)
 			if err == nil {
-				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", namer)
+				return errorf(ErrDenied, "the manifest %s names the blob: delete that first", parent)
 			}
 			if !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
-		if err := in.RemoveBlob(d.String()); err != nil {
+		if err := repoRows.RemoveBlob(d.String()); err != nil {
 			return err
 		}
-		return in.DropUnlisted()
+		return repoRows.DropUnlisted()
 	})
 }
 

@@ -7,30 +7,31 @@ import (
 	"time"
 )
 
-// body is a request's body on its way into an object. It keeps the client's errors
-// apart from those of the bucket.
+// body reads a request's body for an object. It keeps the client's error apart from the bucket's.
 type body struct {
-	src    io.Reader
-	keep   bool         // end the object well where the client failed
+	src io.Reader
+	// keep ends the body with io.EOF at the client's error, so that the object keeps the bytes
+	// before it.
+	keep   bool
 	renew  func() error // extends the writer's lease
 	extend func(n int64) (allowed int64, err error)
-	next   time.Time // when to renew
+	next   time.Time // when renew is due
 	now    func() time.Time
-	failed error // the client's error
+	srcErr error // what src returned, unless it was io.EOF
 
-	received, allowed int64 // bytes; extend is asked for more
+	received, allowed int64 // bytes; beyond allowed, extend is called
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	if b.failed != nil {
-		return 0, b.end()
+	if b.srcErr != nil {
+		return 0, b.endErr()
 	}
 	n, err := b.src.Read(p)
 	if err != nil && err != io.EOF {
-		b.failed = err
+		b.srcErr = err
 		if n == 0 {
-			return 0, b.end()
+			return 0, b.endErr()
 		}
 		return n, nil
 	}
@@ -51,22 +52,23 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *body) end() error {
+// endErr returns the error that ends the body after the client's error.
+func (b *body) endErr() error {
 	if b.keep {
 		return io.EOF
 	}
-	return b.failed
+	return b.srcErr
 }
 
-// clientError is the client's failure as callers see it, or nil.
+// clientError returns the client's error as an ErrClientBody, or nil.
 func (b *body) clientError() error {
-	if b.failed == nil {
+	if b.srcErr == nil {
 		return nil
 	}
-	return errorf(ErrClientBody, "the request's body ended early: %v", b.failed)
+	return errorf(ErrClientBody, "the request's body ended early: %v", b.srcErr)
 }
 
-// confirmed asks whether the chunk may be recorded, now that it is complete.
+// confirmed calls Confirm, if there is one.
 func (c *Chunk) confirmed() error {
 	if c.Confirm == nil {
 		return nil
@@ -74,8 +76,8 @@ func (c *Chunk) confirmed() error {
 	return c.Confirm()
 }
 
-// hasBytes reports whether a chunk has any, reading the first where nothing was said of its
-// length, and returns the body with that byte in it.
+// hasBytes reports whether the chunk has any bytes. If no length was announced, it reads the first
+// byte and puts it back.
 func (c *Chunk) hasBytes() (bool, error) {
 	if c.Body == nil || c.Length == 0 {
 		return false, nil

@@ -7,25 +7,25 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// cache keeps the values that were used last, up to a number of bytes.
+// cache keeps the most recently used values, up to a number of bytes.
 type cache[K comparable, V any] struct {
-	max int64
+	maxBytes int64
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	bytes int64
 	byKey map[K]*list.Element
-	order *list.List // of *entry[K, V]; the front was used last
+	lru   *list.List // of *entry[K, V]; the most recently used is at the front
 }
 
 type entry[K comparable, V any] struct {
-	key   K
-	value V
-	bytes int64
-	pins  int // how many use the value; while some do it stays
+	key      K
+	value    V
+	bytes    int64
+	pinCount int // callers that hold the value; it is not evicted unless this is 0
 }
 
 func newCache[K comparable, V any](max int64) *cache[K, V] {
-	return &cache[K, V]{max: max, byKey: map[K]*list.Element{}, order: list.New()}
+	return &cache[K, V]{maxBytes: max, byKey: map[K]*list.Element{}, lru: list.New()}
 }
 
 func (c *cache[K, V]) get(key K) (value V, ok bool) {
@@ -35,12 +35,12 @@ func (c *cache[K, V]) get(key K) (value V, ok bool) {
 	if !ok {
 		return value, false
 	}
-	c.order.MoveToFront(e)
+	c.lru.MoveToFront(e)
 	return e.Value.(*entry[K, V]).value, true
 }
 
-// pin is get for a value that the caller holds on to. It stays in the cache, and is counted there,
-// until release is called.
+// pin is like get for a value that the caller holds on to. The value stays in the cache, and
+// counts, until release is called.
 func (c *cache[K, V]) pin(key K) (value V, release func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,19 +48,19 @@ func (c *cache[K, V]) pin(key K) (value V, release func(), ok bool) {
 	if !ok {
 		return value, nil, false
 	}
-	c.order.MoveToFront(e)
+	c.lru.MoveToFront(e)
 	held := e.Value.(*entry[K, V])
-	held.pins++
+	held.pinCount++
 	return held.value, func() { c.unpin(held) }, true
 }
 
 func (c *cache[K, V]) unpin(held *entry[K, V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held.pins--
+	held.pinCount--
 }
 
-// take returns a value and forgets it.
+// take returns a value and removes it.
 func (c *cache[K, V]) take(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,84 +73,84 @@ func (c *cache[K, V]) take(key K) (value V, ok bool) {
 	return value, true
 }
 
-// entryOverhead is about what an entry takes beside its value, in bytes.
+// entryOverhead is the approximate size of an entry without its value, in bytes.
 const entryOverhead = 300
 
-// add remembers a value, in place of an older one. It does not where the value is so large that it
-// would push out many, or where those that are pinned leave no room for it.
+// add adds a value of so many bytes, or replaces an older one. The value is not kept if it is
+// larger than a sixteenth of the cache, if an older one is pinned, or if pinned values leave no
+// room for it.
 func (c *cache[K, V]) add(key K, value V, bytes int) {
 	size := int64(bytes) + entryOverhead
-	if size > c.max/16 {
+	if size > c.maxBytes/16 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.byKey[key]; ok {
-		if old.Value.(*entry[K, V]).pins > 0 {
+		if old.Value.(*entry[K, V]).pinCount > 0 {
 			return
 		}
 		c.remove(old)
 	}
-	c.byKey[key] = c.order.PushFront(&entry[K, V]{key: key, value: value, bytes: size})
+	c.byKey[key] = c.lru.PushFront(&entry[K, V]{key: key, value: value, bytes: size})
 	c.bytes += size
 	c.evict()
 }
 
-// evict removes what was not used for longest, until the rest fits. It is called with the lock
-// held.
+// evict removes the least recently used values until the rest fits. The caller holds mu.
 func (c *cache[K, V]) evict() {
-	for e := c.order.Back(); e != nil && c.bytes > c.max; {
+	for e := c.lru.Back(); e != nil && c.bytes > c.maxBytes; {
 		before := e.Prev()
-		if e.Value.(*entry[K, V]).pins == 0 {
+		if e.Value.(*entry[K, V]).pinCount == 0 {
 			c.remove(e)
 		}
 		e = before
 	}
 }
 
-// remove is called with the lock held.
+// remove removes an entry. The caller holds mu.
 func (c *cache[K, V]) remove(e *list.Element) {
-	old := c.order.Remove(e).(*entry[K, V])
+	old := c.lru.Remove(e).(*entry[K, V])
 	delete(c.byKey, old.key)
 	c.bytes -= old.bytes
 }
 
-// place is where something is asked for: a tag or digest of a repository.
-type place struct {
+// refKey is a tag or digest of a repository.
+type refKey struct {
 	repo string
 	ref  string
 }
 
-// found is what a place held at a version of its repository.
-type found[V any] struct {
+// versioned is a value that was read at a version of its repository.
+type versioned[V any] struct {
 	value   V
 	version uint64
 }
 
-// resolver answers from memory what the rows said, for as long as the repository did not change.
-// Where other processes may change it too it remembers nothing.
+// resolver caches what tags and digests resolve to, for as long as the version of the repository
+// does not change. It caches nothing if other processes may change the database.
 type resolver[V any] struct {
 	version func(repo string) uint64
-	cache   *cache[place, found[V]]
+	cache   *cache[refKey, versioned[V]]
 }
 
 func newResolver[V any](db *meta.DB, max int64) *resolver[V] {
 	if !db.Exclusive() {
 		max = 0
 	}
-	return &resolver[V]{version: db.Version, cache: newCache[place, found[V]](max)}
+	return &resolver[V]{version: db.Version, cache: newCache[refKey, versioned[V]](max)}
 }
 
-// resolve returns what is at a place, from look where it is not known.
-func (r *resolver[V]) resolve(repo, ref string, look func() (V, error)) (V, error) {
-	version := r.version(repo) // before looking: what changes meanwhile has another one
-	at := place{repo, ref}
-	if f, ok := r.cache.get(at); ok && f.version == version {
+// resolve returns the value of a tag or digest, from load if it is not cached.
+func (r *resolver[V]) resolve(repo, ref string, load func() (V, error)) (V, error) {
+	version := r.version(repo) // before load, so that a change during load makes the entry stale
+	key := refKey{repo, ref}
+	if f, ok := r.cache.get(key); ok && f.version == version {
 		return f.value, nil
 	}
-	value, err := look()
+	value, err := load()
 	if err == nil {
-		r.cache.add(at, found[V]{value, version}, len(repo)+len(ref))
+		r.cache.add(key, versioned[V]{value, version}, len(repo)+len(ref))
 	}
 	return value, err
 }

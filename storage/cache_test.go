@@ -20,7 +20,7 @@ func TestCacheIsBounded(t *testing.T) {
 		c.add(i, "x", 100)
 		c.get(0) // stays, because it is used
 	}
-	if _, ok := c.get(0); !ok || len(c.byKey) != 16 || c.order.Len() != 16 || c.bytes != c.max {
+	if _, ok := c.get(0); !ok || len(c.byKey) != 16 || c.lru.Len() != 16 || c.bytes != c.maxBytes {
 		t.Errorf("%d entries of %d bytes, the first is there: %v", len(c.byKey), c.bytes, ok)
 	}
 	c.add(1000, "x", 101)
@@ -28,24 +28,24 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Error("a value too large was kept")
 	}
 	c.add(0, "y", 50)
-	if v, _ := c.get(0); v != "y" || c.bytes != c.max-50 {
+	if v, _ := c.get(0); v != "y" || c.bytes != c.maxBytes-50 {
 		t.Errorf("a value added again is %q, %d bytes in all", v, c.bytes)
 	}
 }
 
-// shared is a database that other processes may change too.
-type shared struct{ *db.DB }
+// sharedEngine is an engine whose database other processes may change.
+type sharedEngine struct{ *db.DB }
 
-func (s shared) Query(ctx context.Context, query string, args []any, _ int) (*db.Rows, error) {
+func (s sharedEngine) Query(ctx context.Context, query string, args []any, _ int) (*db.Rows, error) {
 	return s.DB.Query(ctx, query, args...)
 }
 
-func (shared) Exclusive() bool { return false }
+func (sharedEngine) Exclusive() bool { return false }
 
-// TestSharedDatabaseIsNotRemembered: where another process may move a tag or write to a session too,
-// neither is answered from memory.
+// TestSharedDatabaseIsNotRemembered checks that nothing is cached of a database that other
+// processes may change: neither tags nor upload sessions.
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
-	d := db.New(shared{dbtest.Open(t, dbtest.Memory)})
+	d := db.New(sharedEngine{dbtest.Open(t, dbtest.Memory)})
 	bytes := testbucket.Open(t, "mem://")
 	open := func() *world {
 		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
@@ -79,8 +79,8 @@ func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	there.wantBlob("a", "xxx")
 }
 
-// TestCachePins holds on to values: they stay, and are counted, whatever is added, and what finds
-// no room beside them is not kept.
+// TestCachePins checks that pinned values stay in the cache and count, whatever is added, and that
+// a value for which they leave no room is not kept.
 func TestCachePins(t *testing.T) {
 	const size = 1000
 	c := newCache[int, string](16 * (entryOverhead + size))
@@ -94,22 +94,22 @@ func TestCachePins(t *testing.T) {
 		releases = append(releases, release)
 	}
 	c.add(16, "y", size)
-	if _, ok := c.get(16); ok || c.bytes > c.max {
-		t.Errorf("a value was kept beside those that are held: %d of %d bytes", c.bytes, c.max)
+	if _, ok := c.get(16); ok || c.bytes > c.maxBytes {
+		t.Errorf("a value was kept beside pinned ones: %d of %d bytes", c.bytes, c.maxBytes)
 	}
 	c.add(3, "z", size)
-	if v, _ := c.get(3); v != "x" || c.bytes > c.max {
-		t.Errorf("a value that is held was replaced by %q: %d of %d bytes", v, c.bytes, c.max)
+	if v, _ := c.get(3); v != "x" || c.bytes > c.maxBytes {
+		t.Errorf("a pinned value was replaced by %q: %d of %d bytes", v, c.bytes, c.maxBytes)
 	}
 	releases[7]()
 	c.add(16, "y", size)
 	if _, _, ok := c.pin(7); ok {
-		t.Error("the one that was let go stayed")
+		t.Error("the released value stayed")
 	}
-	if _, ok := c.get(16); !ok || c.bytes != c.max {
-		t.Errorf("there was no room for a value after one was let go: %d of %d bytes", c.bytes, c.max)
+	if _, ok := c.get(16); !ok || c.bytes != c.maxBytes {
+		t.Errorf("there was no room for a value after a release: %d of %d bytes", c.bytes, c.maxBytes)
 	}
 	if _, _, ok := c.pin(99); ok {
-		t.Error("a value that was never there is held")
+		t.Error("a value that was never added is pinned")
 	}
 }

@@ -12,66 +12,66 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// A push of a blob that is there throws the new bytes away, which were hashed a moment ago, and
-// trusts the stored ones. So it looks at those first, unless that was done lately or much is being
-// read already:
+// A push of a blob that the registry has already drops the new bytes, which were just hashed, in
+// favour of the stored ones. So the push first checks the stored bytes against the digest:
 //
-//	not looked at for checkAge -> the same: the new bytes are not needed
-//	                           -> other bytes, or none: the new ones take their place
+//	checked within checkAge, or no check may run -> the stored bytes are trusted
+//	they match the digest                        -> the stored bytes are kept
+//	they do not, or cannot be read               -> the new bytes replace them
 
 const (
-	checkAge  = 24 * time.Hour // for how long stored bytes are trusted that were hashed
-	checkRate = 1 << 30        // bytes a minute that are read for comparison
+	checkAge  = 24 * time.Hour // how long stored bytes are trusted after they were hashed
+	checkRate = 1 << 30        // bytes a minute that checks may read
 )
 
-// errUnchecked ends a commit before it trusts stored bytes that were not looked at for long.
+// errUnchecked ends a commit whose stored bytes have to be checked first.
 var errUnchecked = errors.New("the stored bytes are to be compared first")
 
-// checks bounds the comparisons: they run one by one, and read checkRate bytes a minute on the
+// checkLimiter limits checks: one runs at a time, and they read checkRate bytes a minute on
 // average. The zero value is ready for use.
-type checks struct {
-	mu      sync.Mutex // guards what follows
-	running bool
-	bytes   float64   // that may be read: checkRate at most, and less than 0 after a blob that is larger
-	at      time.Time // when bytes was right
+type checkLimiter struct {
+	mu        sync.Mutex // guards the fields below
+	running   bool
+	available float64   // bytes that may be read, at most checkRate; negative after a larger blob
+	updatedAt time.Time // when available was last computed
 }
 
-// ready reports whether a blob of this size may be compared now. One of more than checkRate bytes
-// may when nothing was compared for a while.
-func (c *checks) ready(size int64, now time.Time) bool {
+// ready reports whether a blob of this size may be checked now. A blob of more than checkRate bytes
+// may be checked after a minute without checks.
+func (c *checkLimiter) ready(size int64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.readyLocked(size, now)
 }
 
-func (c *checks) readyLocked(size int64, now time.Time) bool {
-	if passed := now.Sub(c.at); passed > 0 {
-		c.bytes = min(checkRate, c.bytes+checkRate*passed.Minutes())
+func (c *checkLimiter) readyLocked(size int64, now time.Time) bool {
+	if passed := now.Sub(c.updatedAt); passed > 0 {
+		c.available = min(checkRate, c.available+checkRate*passed.Minutes())
 	}
-	c.at = now
-	return !c.running && c.bytes >= float64(min(size, checkRate))
+	c.updatedAt = now
+	return !c.running && c.available >= float64(min(size, checkRate))
 }
 
-// begin is ready for the one that then compares, and calls end.
-func (c *checks) begin(size int64, now time.Time) bool {
+// begin is like ready, and if it returns true, it has begun a check that the caller has to end.
+func (c *checkLimiter) begin(size int64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.readyLocked(size, now) {
 		return false
 	}
 	c.running = true
-	c.bytes -= float64(size)
+	c.available -= float64(size)
 	return true
 }
 
-func (c *checks) end() {
+func (c *checkLimiter) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running = false
 }
 
-// check compares the stored bytes of a blob with its digest, and marks the blob damaged if they are
-// others or cannot be read. It does nothing where another comparison runs, or when ctx ends.
+// check compares the stored bytes of a blob with its digest, and records that they are good or
+// damaged. It does nothing if another check runs, or when ctx ends.
 func (r *Registry) check(ctx context.Context, b Blob) error {
 	if !r.checks.begin(b.Size, r.opts.Now()) {
 		return nil
@@ -85,20 +85,21 @@ func (r *Registry) check(ctx context.Context, b Blob) error {
 	if err != nil || len(objects) == 0 {
 		return err
 	}
-	wrong := r.compare(ctx, b.Digest, objects)
+	cause := r.verifyObjects(ctx, b.Digest, objects)
 	if ctx.Err() != nil {
 		return nil
 	}
-	// The blob may have got other objects meanwhile. The first stands for all that were read.
+	// A push may have replaced the objects meanwhile. The first key identifies the ones that were
+	// read.
 	ctx = context.WithoutCancel(ctx)
-	if wrong != nil {
-		return r.markDamaged(ctx, b, objects[0].Key, wrong)
+	if cause != nil {
+		return r.markDamaged(ctx, b, objects[0].Key, cause)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error { return tx.RecordBlobChecked(b.id, objects[0].Key, now) })
 }
 
-// compare returns what is wrong with the objects of a blob, or nil.
-func (r *Registry) compare(ctx context.Context, d digest.Digest, objects []meta.Object) error {
+// verifyObjects returns an error if the objects of a blob cannot be read or do not have its digest.
+func (r *Registry) verifyObjects(ctx context.Context, d digest.Digest, objects []meta.Object) error {
 	sum := newHash(d.Algorithm())
 	if err := r.hashObjects(ctx, objects, sum); err != nil {
 		return err

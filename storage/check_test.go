@@ -13,15 +13,15 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// filesWorld is a world on files, whose objects are below the directory.
-func filesWorld(t *testing.T, o Options) (w *world, objects string) {
+// newFileWorld returns a world on files, and the directory of its bucket.
+func newFileWorld(t *testing.T, o Options) (w *world, objects string) {
 	t.Helper()
 	dir := t.TempDir()
 	return newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), o), filepath.Join(dir, "blobs")
 }
 
-// rot changes a byte of a file.
-func rot(path string) error {
+// corrupt changes a byte of a file.
+func corrupt(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -30,8 +30,8 @@ func rot(path string) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// A blob whose stored bytes are no longer those of its digest is healed by a push, in each way that
-// there is.
+// TestI1RottenBlobIsHealed checks that a push heals a blob whose stored bytes have changed, for
+// each way of pushing and each object.
 func TestI1RottenBlobIsHealed(t *testing.T) {
 	const text = "hello world"
 	d256, d512 := digest.FromString(text), digest.SHA512.FromString(text)
@@ -50,7 +50,7 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 	for name, test := range map[string]struct {
 		d           digest.Digest
 		first, heal func(w *world) error
-		object      int // of those that the first push made, by key
+		object      int // index, by key, of the object to corrupt
 		remain      int // objects in the end
 	}{
 		"one object":            {d256, whole(d256), whole(d256), 0, 1},
@@ -60,16 +60,16 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 		"sha512":                {d512, whole(d512), chunks(d512), 0, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, dir := filesWorld(t, Options{DeleteDelay: time.Minute})
+			w, dir := newFileWorld(t, Options{DeleteDelay: time.Minute})
 			w.must(test.first(w))
 			w.must(w.deleteObjects(t.Context()))
-			w.must(rot(filepath.Join(dir, w.objects()[test.object])))
+			w.must(corrupt(filepath.Join(dir, w.objects()[test.object])))
 			w.advance(25 * time.Hour)
 			w.must(test.heal(w))
 			got, err := w.read("b", test.d)
 			w.must(err)
 			if got != text {
-				t.Errorf("after a push of the right bytes %q is read", got)
+				t.Errorf("after a push of the right bytes the blob is %q", got)
 			}
 			if !strings.Contains(w.log.String(), "is damaged") || !strings.Contains(w.log.String(), test.d.String()) {
 				t.Errorf("the damage is not in the log: %s", w.log)
@@ -78,14 +78,14 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 			got, err = w.read("b", test.d)
 			w.must(err)
 			if got != text {
-				t.Errorf("at last %q is read", got)
+				t.Errorf("in the end the blob is %q", got)
 			}
 		})
 	}
 }
 
-// What cannot be read at all counts as damaged, unless the bucket as a whole cannot be read: then
-// the push is not acknowledged.
+// TestI1UnreadableBlobIsHealed checks that a blob counts as damaged if it cannot be read. If the
+// bucket as a whole cannot be read, the push is not acknowledged.
 func TestI1UnreadableBlobIsHealed(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage func(w *world, path string) error
@@ -113,7 +113,7 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 		}, ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, dir := filesWorld(t, Options{})
+			w, dir := newFileWorld(t, Options{})
 			w.push("a", "hello")
 			w.advance(25 * time.Hour)
 			w.must(test.damage(w, filepath.Join(dir, w.objects()[0])))
@@ -139,7 +139,8 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 	}
 }
 
-// Stored bytes are read at most once a day, and not on the day they were written.
+// TestI1ComparedOnceADay checks that stored bytes are read at most once a day, and not on the day
+// on which they were written.
 func TestI1ComparedOnceADay(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
@@ -163,14 +164,14 @@ func TestI1ComparedOnceADay(t *testing.T) {
 	})
 }
 
-// Of two pushes one compares. The other is answered at once, as if it had compared, and the next
-// one makes up for it.
+// TestI1OneAtATime checks that only one of two pushes at once compares stored bytes. The other is
+// answered at once, and the next push of its blob compares.
 func TestI1OneAtATime(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
 		w.push("a", "world")
 		w.advance(25 * time.Hour)
-		g := w.stopReads()
+		g := w.blockReads()
 		done := make(chan error, 1)
 		go func() {
 			_, err := w.PutBlob(t.Context(), by(""), "b", digest.FromString("hello"), chunk("hello"))
@@ -184,21 +185,22 @@ func TestI1OneAtATime(t *testing.T) {
 		reads := w.countReads()
 		w.push("b", "hello")
 		if n := reads.read.Load(); n != 0 {
-			t.Errorf("what was compared is read again: %d bytes", n)
+			t.Errorf("the compared blob is read again: %d bytes", n)
 		}
 		w.push("b", "world")
 		if n := reads.read.Load(); n != 5 {
-			t.Errorf("%d bytes were read of what was not compared, want 5", n)
+			t.Errorf("%d bytes of the other blob were read, want 5", n)
 		}
 	})
 }
 
-// A blob that is healed while it is compared is not marked damaged for what it was.
+// TestI1HealedMeanwhile checks that a blob is not recorded as damaged if it is healed during the
+// comparison.
 func TestI1HealedMeanwhile(t *testing.T) {
-	w, dir := filesWorld(t, Options{})
+	w, dir := newFileWorld(t, Options{})
 	w.push("a", "hello")
 	old := w.objects()[0]
-	w.must(rot(filepath.Join(dir, old)))
+	w.must(corrupt(filepath.Join(dir, old)))
 	w.advance(25 * time.Hour)
 	healed := false
 	w.bytes.Fail = func(op, key string) (bool, error) {
@@ -224,12 +226,13 @@ func TestI1HealedMeanwhile(t *testing.T) {
 	w.settle(1)
 }
 
-// A client that leaves ends the comparison. What it pushed counts as before.
+// TestI1ClientLeaves checks that the comparison ends when the client disconnects, and that the push
+// still counts.
 func TestI1ClientLeaves(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.push("a", "hello")
 		w.advance(25 * time.Hour)
-		g := w.stopReads()
+		g := w.blockReads()
 		reads := w.countReads()
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
@@ -244,7 +247,7 @@ func TestI1ClientLeaves(t *testing.T) {
 		w.must(<-done)
 		w.bytes.Fail = nil
 		if n := reads.read.Load(); n != 0 {
-			t.Errorf("%d bytes were read for a client that had left", n)
+			t.Errorf("%d bytes were read after the client had disconnected", n)
 		}
 		w.wantBlob("b", "hello")
 		w.push("b", "hello")
@@ -254,9 +257,10 @@ func TestI1ClientLeaves(t *testing.T) {
 	})
 }
 
-// Comparisons read checkRate bytes a minute, and a larger blob now and then.
+// TestI1ComparisonsAreBounded checks that comparisons read checkRate bytes a minute, and that a
+// larger blob is compared when the whole allowance is there.
 func TestI1ComparisonsAreBounded(t *testing.T) {
-	var c checks
+	var c checkLimiter
 	now := time.Unix(1700000000, 0)
 	const half, huge = checkRate / 2, 10 * checkRate
 	for i, step := range []struct {
@@ -265,10 +269,10 @@ func TestI1ComparisonsAreBounded(t *testing.T) {
 		begin bool
 	}{
 		{0, half, true}, {0, half, true}, {0, 1, false}, {30 * time.Second, half + 1, false}, {0, half, true},
-		{59 * time.Second, huge, false}, {time.Second, huge, true}, // all is there: it leaves a debt of nine minutes
+		{59 * time.Second, huge, false}, {time.Second, huge, true}, // the whole minute is available; nine minutes are owed after it
 		{9*time.Minute - time.Second, 1, false}, {32 * time.Second, half, true},
 		{-time.Hour, half, false}, {30 * time.Second, half, true}, // the clock was set back
-		{24 * time.Hour, checkRate, true}, {0, 1, false}, // no more than a minute's is saved
+		{24 * time.Hour, checkRate, true}, {0, 1, false}, // no more than a minute's bytes accumulate
 	} {
 		now = now.Add(step.after)
 		if c.ready(step.size, now) != step.begin || c.begin(step.size, now) != step.begin {

@@ -20,8 +20,8 @@ import (
 
 var errFault = errors.New("injected fault")
 
-// Every write of the bucket is tried as failed, and as failed although it happened: what was not
-// acknowledged may be pushed again, and no object is left behind without an owner.
+// TestPutFails fails each Put, without and with its effect. An unacknowledged push may be repeated,
+// and no object is left without an owner.
 func TestPutFails(t *testing.T) {
 	for _, happens := range []bool{false, true} {
 		each(t, Options{}, func(w *world) {
@@ -71,7 +71,7 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// A Put fails at each of its steps, in each kind of push.
+// TestPutStepsFail fails a Put at each of its steps, in each kind of push.
 func TestPutStepsFail(t *testing.T) {
 	for step, fail := range map[string]func(b *buckettest.Faulty){
 		"before the first byte": func(b *buckettest.Faulty) {
@@ -93,7 +93,7 @@ func TestPutStepsFail(t *testing.T) {
 		},
 	} {
 		t.Run(step, func(t *testing.T) {
-			w, _ := filesWorld(t, Options{})
+			w, _ := newFileWorld(t, Options{})
 			fail(w.bytes)
 			ctx := t.Context()
 			up, err := w.CreateUpload(ctx, by(""), "a", "")
@@ -114,7 +114,7 @@ func TestPutStepsFail(t *testing.T) {
 	}
 }
 
-// putFault is errFault for each Put of an object.
+// putFault returns errFault for each Put of an object.
 func putFault(op, key string) error {
 	if op == "put" && key != bucket.Marker {
 		return errFault
@@ -122,8 +122,8 @@ func putFault(op, key string) error {
 	return nil
 }
 
-// A commit of the database that fails, and one that fails although it happened: either way nothing
-// acknowledged is lost, and the client's second try succeeds.
+// TestCommitFails fails each database commit, without and with its effect. Nothing acknowledged is
+// lost, and the client's second try succeeds.
 func TestCommitFails(t *testing.T) {
 	for _, step := range []string{"commit", "committed"} {
 		each(t, Options{}, func(w *world) {
@@ -172,7 +172,7 @@ func TestDeleteFails(t *testing.T) {
 		each(t, Options{}, func(w *world) {
 			ctx := t.Context()
 			w.push("a", "hello")
-			w.push("b", "hello") // a second copy for the worker
+			w.push("b", "hello") // leaves a second object to the deletion worker
 			w.bytes.Fail = func(op, key string) (bool, error) {
 				if op == "delete" {
 					return happens, errFault
@@ -188,7 +188,8 @@ func TestDeleteFails(t *testing.T) {
 	}
 }
 
-// The worker keeps its hands off a bucket that is not its own.
+// TestForeignBucketIsNotDeleted checks that the deletion worker deletes nothing in a bucket without
+// the registry's marker.
 func TestForeignBucketIsNotDeleted(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
@@ -208,7 +209,8 @@ func TestForeignBucketIsNotDeleted(t *testing.T) {
 	}
 }
 
-// A blob whose object is gone or cut short is 404 from then on, and healed by a push.
+// TestDamagedBlob checks that a blob whose object is gone or cut short is unknown once that is
+// noticed, and that a push heals it.
 func TestDamagedBlob(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{
 		"gone":      os.Remove,
@@ -222,7 +224,7 @@ func TestDamagedBlob(t *testing.T) {
 			b, err := w.Blob(ctx, "a", d)
 			w.must(err)
 			object := filepath.Join(dir, "blobs", w.objects()[0])
-			// While the bucket as a whole cannot be read nothing is known.
+			// While the bucket as a whole cannot be read, the blob is not recorded as damaged.
 			w.bytes.Fail = func(op, key string) (bool, error) {
 				if key == bucket.Marker {
 					return false, errFault
@@ -250,7 +252,7 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
-// Of a blob of several objects each may be the damaged one.
+// TestDamagedPart damages one object of a blob of two.
 func TestDamagedPart(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
@@ -277,7 +279,8 @@ func TestDamagedPart(t *testing.T) {
 	w.settle(1)
 }
 
-// A blob whose session was gone when its bytes were there is not acknowledged.
+// TestPutBlobOutlivesItsSession checks that a blob is not acknowledged if its session expired
+// before its bytes were complete.
 func TestPutBlobOutlivesItsSession(t *testing.T) {
 	each(t, Options{UploadExpiry: time.Minute}, func(w *world) {
 		ctx := t.Context()
@@ -293,16 +296,17 @@ func TestPutBlobOutlivesItsSession(t *testing.T) {
 		w.want(ErrUploadUnknown, err)
 		_, err = w.Blob(ctx, "a", d)
 		w.want(ErrBlobUnknown, err)
-		w.settle(0) // the object appeared after its row was forgotten, and went all the same
+		w.settle(0) // the object appeared after its row was deleted, and is deleted too
 	})
 }
 
-// An object that cannot be deleted keeps no other from it.
+// TestOneObjectCannotBeDeleted checks that an object that cannot be deleted does not stop the
+// deletion of the others.
 func TestOneObjectCannotBeDeleted(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
 		for _, repo := range []string{"a", "b", "c", "d"} {
-			w.push(repo, "hello") // three copies for the worker
+			w.push(repo, "hello") // leaves three objects to the deletion worker
 		}
 		rows, err := w.db.Deletable(w.t.Context(), w.now(), 10)
 		w.must(err)
@@ -322,8 +326,8 @@ func TestOneObjectCannotBeDeleted(t *testing.T) {
 	})
 }
 
-// A process that died left a part of an object. The next one deletes it, and the session goes on
-// with what it has recorded.
+// TestUnfinishedObjectsOfADeadProcess opens a registry whose earlier process died during a write.
+// The unfinished object is deleted, and the session continues from its recorded part.
 func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -363,7 +367,8 @@ func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
 	})
 }
 
-// A full disk does not keep a registry from starting, since a start lets objects be deleted.
+// TestStartOnAFullDisk checks that a registry starts on a full disk, where it has to run to delete
+// objects.
 func TestStartOnAFullDisk(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		w.failCommits(func(string) error { return db.ErrNoSpace })

@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// wantRows wants each of the repositories to have a row, or none of them.
+// wantRows checks that each of the repositories has a row, or that none of them has.
 func (w *world) wantRows(want bool, repos ...string) {
 	w.t.Helper()
 	for _, repo := range repos {
@@ -27,8 +27,8 @@ func (w *world) wantRows(want bool, repos ...string) {
 	}
 }
 
-// TestD9RepositoriesWithoutContent: however an upload ends, a repository that got nothing by it
-// leaves nothing behind.
+// TestD9RepositoriesWithoutContent checks that a repository that gets no content has no row,
+// however its uploads end.
 func TestD9RepositoriesWithoutContent(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -79,8 +79,8 @@ func TestD9RepositoriesWithoutContent(t *testing.T) {
 	})
 }
 
-// TestD9RepositoryComesAgain: an upload ends in the repository that it began in, also when that
-// went meanwhile and its row's id is another's.
+// TestD9RepositoryComesAgain checks that an upload ends in the repository in which it began, also
+// if that repository was deleted meanwhile and another one has the id of its row.
 func TestD9RepositoryComesAgain(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -93,7 +93,7 @@ func TestD9RepositoryComesAgain(t *testing.T) {
 		w.must(err)
 		w.must(w.DeleteBlob(ctx, "", "a", digest.FromString("first")))
 		w.wantRows(false, "a")
-		w.push("b", "second") // its row has the id of the other
+		w.push("b", "second") // its row has the id that the row of a had
 		for _, end := range []struct{ id, last, whole string }{{up.ID, "world", "hello world"}, {unused.ID, "unused", "unused"}} {
 			_, err = w.Commit(ctx, "", "a", end.id, digest.FromString(end.whole), chunk(end.last))
 			w.must(err)
@@ -107,7 +107,7 @@ func TestD9RepositoryComesAgain(t *testing.T) {
 }
 
 // TestD9RepositoriesRace opens, finishes, cancels and expires uploads in repositories that come and
-// go all the time. What is acknowledged is where it belongs, and nothing else happens to anybody.
+// go all the time. Acknowledged blobs are in their repository, and no row is left in the end.
 func TestD9RepositoriesRace(t *testing.T) {
 	each(t, Options{UploadExpiry: time.Minute}, func(w *world) {
 		ctx := t.Context()
@@ -129,7 +129,7 @@ func TestD9RepositoriesRace(t *testing.T) {
 							err = w.DeleteBlob(ctx, "", repo, d)
 						}
 					}
-					expired := errors.Is(err, ErrUploadUnknown) || errors.Is(err, ErrRangeInvalid) // which is in the commit that comes next
+					expired := errors.Is(err, ErrUploadUnknown) || errors.Is(err, ErrRangeInvalid) // the expiry is committed, or about to be
 					if err != nil && !expired {
 						t.Errorf("client %d, upload %d: %v", client, i, err)
 					}

@@ -17,14 +17,14 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// hashing is what an upload's hash can do: its state is kept in the row.
+// hashing is a hash whose state can be saved in the row of an upload.
 type hashing interface {
 	hash.Hash
 	encoding.BinaryMarshaler
 	encoding.BinaryUnmarshaler
 }
 
-// newHash returns a hash of one of the algorithms that manifest.ParseAlgorithm takes.
+// newHash returns a new hash of an algorithm that manifest.ParseAlgorithm accepts.
 func newHash(alg digest.Algorithm) hashing {
 	if alg == digest.SHA512 {
 		return sha512.New().(hashing)
@@ -32,8 +32,8 @@ func newHash(alg digest.Algorithm) hashing {
 	return sha256.New().(hashing)
 }
 
-// resumeHash returns the hash of the bytes that the session recorded, or nil where the row has no
-// state of this algorithm: a rehash makes it.
+// resumeHash returns the hash of the recorded bytes of an upload, or nil if the row has no state of
+// this algorithm. Then rehash makes it.
 func resumeHash(up meta.Upload, alg digest.Algorithm) hashing {
 	sum := newHash(alg)
 	if up.Size == 0 || alg.String() == up.Algorithm && sum.UnmarshalBinary(up.HashState) == nil {
@@ -42,12 +42,12 @@ func resumeHash(up meta.Upload, alg digest.Algorithm) hashing {
 	return nil
 }
 
-// maxRehashes is how many rehashes run at once.
+// maxRehashes is the maximum number of rehashes at once.
 const maxRehashes = 2
 
-// rehash reads what the session has recorded, and the last part, for their hash. A few bytes of a
-// request make it read a whole upload, so few do at once. It ends with ctx, also while it waits for
-// its turn.
+// rehash returns the hash of the recorded bytes of an upload and of its last part, which it reads.
+// A small request can make it read a large upload, so at most maxRehashes run at once. It ends with
+// ctx, also while it waits to run.
 func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg digest.Algorithm) (hashing, error) {
 	select {
 	case r.rehashes <- struct{}{}:
@@ -73,17 +73,16 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 	return sum, r.hashObjects(ctx, objects, sum)
 }
 
-// changed reports whether a session is no longer as up says: another request ended it or wrote to
-// it.
+// changed reports whether another request has ended the session or written to it since up was read.
 func (r *Registry) changed(ctx context.Context, up meta.Upload) bool {
-	now, err := r.db.Upload(ctx, up.Repository, up.ID)
+	current, err := r.db.Upload(ctx, up.Repository, up.ID)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	return now.FinishedDigest != "" || now.Size != up.Size
+	return current.FinishedDigest != "" || current.Size != up.Size
 }
 
-// hashObjects gives the bytes of objects, one after the other, to sum. It ends with ctx.
+// hashObjects writes the bytes of objects, one after another, to sum. It ends with ctx.
 func (r *Registry) hashObjects(ctx context.Context, objects []meta.Object, sum io.Writer) error {
 	for _, o := range objects {
 		if err := r.hashObject(ctx, o, sum); err != nil {
@@ -110,7 +109,7 @@ func (r *Registry) hashObject(ctx context.Context, o meta.Object, sum io.Writer)
 	return ctx.Err()
 }
 
-// checkDigest compares what was pushed with what was promised.
+// checkDigest compares the digest of the pushed bytes with the announced one.
 func checkDigest(d digest.Digest, sum hashing) error {
 	if got := digest.NewDigest(d.Algorithm(), sum); got != d {
 		return &manifest.Error{Kind: manifest.ErrDigestInvalid,

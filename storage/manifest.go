@@ -16,7 +16,7 @@ import (
 // Manifest implements [Manifests].
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
 	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
-		row, err := r.row(ctx, repo, ref)
+		row, err := r.manifestRow(ctx, repo, ref)
 		return Manifest{
 			Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size,
 			id: row.ID, repo: repo, source: r,
@@ -24,13 +24,13 @@ func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Refer
 	})
 	if err == nil {
 		if _, damaged := r.damagedPayloads.get(m.id); damaged {
-			err = payloadDamaged(m.Digest)
+			err = damagedPayloadError(m.Digest)
 		}
 	}
 	return m, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
 }
 
-func (r *Registry) row(ctx context.Context, repo string, ref manifest.Reference) (meta.Manifest, error) {
+func (r *Registry) manifestRow(ctx context.Context, repo string, ref manifest.Reference) (meta.Manifest, error) {
 	if ref.Digest != "" {
 		return r.db.ManifestByDigest(ctx, repo, ref.Digest.String())
 	}
@@ -56,19 +56,20 @@ func (r *Registry) payload(ctx context.Context, m Manifest) ([]byte, error) {
 			r.damagedPayloads.add(m.id, struct{}{}, 0)
 			r.log.Error("the payload of a manifest is damaged: a push of it heals it", "repository", m.repo, "digest", m.Digest.String())
 		}
-		return nil, payloadDamaged(m.Digest)
+		return nil, damagedPayloadError(m.Digest)
 	}
 	r.payloads.add(m.id, payload, len(payload))
 	return payload, nil
 }
 
-// damagedPayloadsBytes bounds the memory for which payloads are damaged. A forgotten one is found
-// again when it is read next.
+// damagedPayloadsBytes is the size of the cache of damaged payloads. A payload that is evicted from
+// it is found damaged again when it is next read.
 const damagedPayloadsBytes = 256 << 10
 
-// payloadDamaged is the error of a manifest whose payload must not be served. Clients that look for
-// the manifest before they push then push it, which heals it.
-func payloadDamaged(d digest.Digest) error {
+// damagedPayloadError returns the error for a manifest whose payload is damaged. It is an
+// ErrManifestUnknown, so that clients that look for the manifest before they push it do push it,
+// which heals it.
+func damagedPayloadError(d digest.Digest) error {
 	return errorf(ErrManifestUnknown, "the payload of manifest %s is damaged: push it again", d)
 }
 
@@ -76,39 +77,39 @@ func payloadDamaged(d digest.Digest) error {
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
 	now, id, size, promised := r.now(), int64(0), int64(0), int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.EnsureRepo(repo)
+		repoRows, err := tx.EnsureRepo(repo)
 		if err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if err := cond.check(in, tag); err != nil {
+			if err := cond.check(repoRows, tag); err != nil {
 				return err
 			}
 		}
-		awaited, err := r.checkLinks(in, m)
+		placeholders, err := r.checkLinks(repoRows, m)
 		if err != nil {
 			return err
 		}
-		if len(awaited) > 0 {
-			if err := in.AddPlaceholders(awaited, now); err != nil {
+		if len(placeholders) > 0 {
+			if err := repoRows.AddPlaceholders(placeholders, now); err != nil {
 				return err
 			}
 		}
-		if id, size, err = in.SaveManifest(m, now); err != nil {
+		if id, size, err = repoRows.SaveManifest(m, now); err != nil {
 			return err
 		}
-		if promised, err = in.AddManifest(m.Digest.String(), id, size, now); err != nil {
+		if promised, err = repoRows.AddManifest(m.Digest.String(), id, size, now); err != nil {
 			return err
 		}
-		if err := in.AddReferences(id, m.Links); err != nil {
+		if err := repoRows.AddReferences(id, m.Links); err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if err := in.SetTag(tag, id, m.Digest.String(), caller, now); err != nil {
+			if err := repoRows.SetTag(tag, id, m.Digest.String(), caller, now); err != nil {
 				return err
 			}
 		}
-		return in.SetListed(now)
+		return repoRows.SetListed(now)
 	})
 	if err == nil {
 		r.damagedPayloads.take(id)
@@ -117,9 +118,9 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 	return err
 }
 
-// checkLinks makes sure that the repository has what a manifest names, as it is
-// described, and returns what it may wait for.
-func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (awaited []meta.Content, err error) {
+// checkLinks checks that the repository has the content that a manifest links, with the sizes of
+// its descriptors. It returns placeholders for content that may be missing.
+func (r *Registry) checkLinks(repoRows meta.Repo, m *manifest.Manifest) (placeholders []meta.Content, err error) {
 	if len(m.Links) == 0 {
 		return nil, nil
 	}
@@ -127,7 +128,7 @@ func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (awaited []met
 	for i, l := range m.Links {
 		digests[i] = l.Digest.String()
 	}
-	contents, err := in.Contents(digests)
+	contents, err := repoRows.Contents(digests)
 	if err != nil {
 		return nil, err
 	}
@@ -135,25 +136,26 @@ func (r *Registry) checkLinks(in meta.Repo, m *manifest.Manifest) (awaited []met
 	for _, l := range m.Links {
 		c, known := contents[l.Digest.String()]
 		switch {
-		case known && has(c, l.Kind):
+		case known && hasContent(c, l.Kind):
 			if l.Size >= 0 && l.Size != c.Size {
 				return nil, errorf(manifest.ErrManifestInvalid, "the descriptor of %s says %d bytes, the repository has %d", l.Digest, l.Size, c.Size)
 			}
-		case l.Optional || r.mayMiss(l):
+		case l.Optional || r.mayBeMissing(l):
 			if !known {
-				awaited = append(awaited, meta.Content{Digest: l.Digest.String(), Size: l.Size})
+				placeholders = append(placeholders, meta.Content{Digest: l.Digest.String(), Size: l.Size})
 			}
 		default:
 			missing = append(missing, l.Digest.String())
 		}
 	}
 	if missing != nil {
-		return nil, missingContent(missing)
+		return nil, missingContentError(missing)
 	}
-	return awaited, nil
+	return placeholders, nil
 }
 
-func has(c meta.Content, kind manifest.LinkKind) bool {
+// hasContent reports whether c has the content that a link of the kind needs.
+func hasContent(c meta.Content, kind manifest.LinkKind) bool {
 	switch kind {
 	case manifest.LinkBlob:
 		return c.BlobID != 0
@@ -164,7 +166,8 @@ func has(c meta.Content, kind manifest.LinkKind) bool {
 	}
 }
 
-func (r *Registry) mayMiss(l manifest.Link) bool {
+// mayBeMissing reports whether AllowMissing lets the content of a link be missing.
+func (r *Registry) mayBeMissing(l manifest.Link) bool {
 	switch r.opts.AllowMissing {
 	case MissingAll:
 		return true
@@ -175,15 +178,15 @@ func (r *Registry) mayMiss(l manifest.Link) bool {
 	}
 }
 
-// maxMissing is how many missing digests an error tells. Clients read no more than
-// some kilobytes of an error.
+// maxMissing is the maximum number of missing digests in an error. Clients read only some kilobytes
+// of an error.
 const maxMissing = 20
 
-func missingContent(digests []string) error {
-	type named struct {
+func missingContentError(digests []string) error {
+	type digestDetail struct {
 		Digest string `json:"digest"`
 	}
-	detail := make([]named, min(len(digests), maxMissing))
+	detail := make([]digestDetail, min(len(digests), maxMissing))
 	for i := range detail {
 		detail[i].Digest = digests[i]
 	}
@@ -197,22 +200,22 @@ func missingContent(digests []string) error {
 	return &manifest.Error{Kind: ErrManifestBlobUnknown, Message: message, Detail: detail}
 }
 
-// check compares a tag, as it is inside the transaction, with the condition.
-func (c Condition) check(in meta.Repo, tag string) error {
+// check checks the condition on a tag inside the transaction.
+func (c Condition) check(repoRows meta.Repo, tag string) error {
 	if !c.IfNoneMatch && !c.IfMatchAny && c.IfMatch == nil {
 		return nil
 	}
-	is, err := in.TagDigest(tag)
+	current, err := repoRows.TagDigest(tag)
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !absent:
 		return err
 	case c.IfNoneMatch && !absent:
-		return errorf(ErrPrecondition, "the tag %s exists already: it is %s", tag, is)
+		return errorf(ErrPrecondition, "the tag %s exists already: it is %s", tag, current)
 	case absent && (c.IfMatchAny || c.IfMatch != nil):
 		return errorf(ErrPrecondition, "the tag %s does not exist", tag)
-	case c.IfMatch != nil && !slices.Contains(c.IfMatch, digest.Digest(is)):
-		return errorf(ErrPrecondition, "the tag %s is %s", tag, is)
+	case c.IfMatch != nil && !slices.Contains(c.IfMatch, digest.Digest(current)):
+		return errorf(ErrPrecondition, "the tag %s is %s", tag, current)
 	}
 	return nil
 }
@@ -223,15 +226,15 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 		return orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", d)
 	}
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.Repo(repo)
+		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
 		}
-		id, err := in.ManifestID(d.String())
+		id, err := repoRows.ManifestID(d.String())
 		if err != nil {
 			return unknown(err)
 		}
-		index, err := in.ReferencedBy(d.String(), true)
+		index, err := repoRows.ReferencedBy(d.String(), true)
 		if err == nil {
 			return errorf(ErrDenied, "the index %s lists the manifest: delete that first", index)
 		}
@@ -239,24 +242,24 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 			return err
 		}
 		now := r.now()
-		if err := in.DeleteTagsOf(id, caller, now); err != nil {
+		if err := repoRows.DeleteTagsOf(id, caller, now); err != nil {
 			return err
 		}
-		return in.DeleteManifest(id, d.String(), now)
+		return repoRows.DeleteManifest(id, d.String(), now)
 	})
 }
 
 // DeleteTag implements [Manifests].
 func (r *Registry) DeleteTag(ctx context.Context, caller, repo, tag string, cond Condition) error {
 	return r.tx(ctx, func(tx *meta.Tx) error {
-		in, err := tx.Repo(repo)
+		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return orUnknown(err, ErrManifestUnknown, "the repository has no tag %s", tag)
 		}
-		if err := cond.check(in, tag); err != nil {
+		if err := cond.check(repoRows, tag); err != nil {
 			return err
 		}
-		deleted, err := in.DeleteTag(tag, caller, r.now())
+		deleted, err := repoRows.DeleteTag(tag, caller, r.now())
 		if err == nil && !deleted {
 			err = errorf(ErrManifestUnknown, "the repository has no tag %s", tag)
 		}

@@ -11,8 +11,9 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// TestObjectsOfUploads: what requests that were refused, failed or lost have written goes, and no
-// more than the bytes of blobs remains. What these requests answer is tested by storagetest.
+// TestObjectsOfUploads checks that the objects of requests that were refused, failed or lost a race
+// are deleted, and that only those of blobs remain. storagetest tests the answers of these
+// requests.
 func TestObjectsOfUploads(t *testing.T) {
 	for name, test := range map[string]struct {
 		do     func(w *world)
@@ -37,7 +38,8 @@ func TestObjectsOfUploads(t *testing.T) {
 	}
 }
 
-// A finished session is forgotten in the end, and then answers its commit no more.
+// TestFinishedSessionIsForgotten checks that a finished session answers repeated commits only for a
+// time.
 func TestFinishedSessionIsForgotten(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		id, d := w.session("a", "hello"), digest.FromString("hello")
@@ -73,13 +75,13 @@ func (w *world) uploadOfOthers() {
 			w.want(ErrUploadUnknown, err)
 		}
 	}
-	refused() // the key of the first bytes is reserved
+	refused() // while a key is reserved for the first bytes
 	_, err = w.Append(ctx, "user:alice#1", "a", up.ID, chunk("hello "))
 	w.must(err)
-	refused() // it is not
+	refused() // while no key is reserved
 	_, err = w.Commit(ctx, "user:alice#1", "a", up.ID, d, chunk("world"))
 	w.must(err)
-	refused() // it is finished
+	refused() // when the session is finished
 }
 
 func (w *world) wrongDigests() {

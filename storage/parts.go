@@ -11,32 +11,32 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// parts reads the objects of a blob one after another as one. It looks each up when it comes to it,
-// so that a few bytes of a blob of many objects cost no more than those of another, and holds at
-// most one of them open.
-type parts struct {
-	size int64
-	find func(offset int64) (page, error) // looks up the object that has the byte at offset
-	open func(meta.Object) (io.ReadSeekCloser, error)
-	gone func(key string) error // what it means for the blob that an object is gone
+// blobReader reads the objects of a blob as one sequence of bytes. It looks an object up when it
+// reaches it, so that a small range of a blob of many objects costs no more than one of another
+// blob. It has at most one object open.
+type blobReader struct {
+	size   int64
+	find   func(offset int64) (objectSpan, error) // returns a span that has the byte at offset
+	open   func(meta.Object) (io.ReadSeekCloser, error)
+	onGone func(key string) error // records that an object is gone, and returns the error for Read
 
-	known  page              // what was looked up last
-	offset int64             // of the next byte
-	cur    io.ReadSeekCloser // nil, or the object that offset lies in, at its place
-	left   int64             // bytes to read from cur
+	span      objectSpan        // what find returned last
+	offset    int64             // of the next byte
+	cur       io.ReadSeekCloser // the open object with the byte at offset; nil if none is open
+	remaining int64             // bytes of cur that are not read yet
 }
 
-// page is some objects that follow one another in a blob, the first of which begins at start.
-type page struct {
+// objectSpan is a run of consecutive objects of a blob. The first begins at the offset start.
+type objectSpan struct {
 	start   int64
 	objects []meta.Object
 }
 
-// at returns the object that has the byte at offset, if it is on the page, and where in the blob
-// that object begins.
-func (p page) at(offset int64) (o meta.Object, start int64, found bool) {
-	start = p.start
-	for _, o := range p.objects {
+// objectAt returns the object that has the byte at offset, and the offset at which the object
+// begins.
+func (s objectSpan) objectAt(offset int64) (o meta.Object, start int64, found bool) {
+	start = s.start
+	for _, o := range s.objects {
 		if start <= offset && offset < start+o.Size {
 			return o, start, true
 		}
@@ -45,48 +45,48 @@ func (p page) at(offset int64) (o meta.Object, start int64, found bool) {
 	return meta.Object{}, 0, false
 }
 
-// whole returns the object of a blob that is one object, and else the parts.
-func (p *parts) whole() (io.ReadSeekCloser, error) {
-	if p.size == 0 {
-		return p, nil
+// openWhole returns the open object of a blob of one object. For other blobs it returns b.
+func (b *blobReader) openWhole() (io.ReadSeekCloser, error) {
+	if b.size == 0 {
+		return b, nil
 	}
-	if p.known.objects == nil {
+	if b.span.objects == nil {
 		var err error
-		if p.known, err = p.find(0); err != nil {
+		if b.span, err = b.find(0); err != nil {
 			return nil, err
 		}
 	}
-	if o, _, _ := p.known.at(0); o.Size != p.size {
-		return p, nil
+	if o, _, _ := b.span.objectAt(0); o.Size != b.size {
+		return b, nil
 	}
-	if err := p.enter(); err != nil {
+	if err := b.openCurrent(); err != nil {
 		return nil, err
 	}
-	if p.left != p.size { // the blob has got other objects meanwhile
-		return p, nil
+	if b.remaining != b.size { // a push has replaced the objects meanwhile
+		return b, nil
 	}
-	return p.cur, nil
+	return b.cur, nil
 }
 
-// Read implements io.Reader. It never ends before all bytes were read. An empty buf makes it open
-// the object of the next byte.
-func (p *parts) Read(buf []byte) (int, error) {
-	if p.offset >= p.size {
+// Read implements io.Reader. It returns io.EOF only after the last byte of the blob. An empty buf
+// makes it open the object of the next byte.
+func (b *blobReader) Read(buf []byte) (int, error) {
+	if b.offset >= b.size {
 		return 0, io.EOF
 	}
-	if p.cur == nil {
-		if err := p.enter(); err != nil {
+	if b.cur == nil {
+		if err := b.openCurrent(); err != nil {
 			return 0, err
 		}
 	}
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	n, err := p.cur.Read(buf[:min(int64(len(buf)), p.left)])
-	p.offset += int64(n)
-	p.left -= int64(n)
-	if p.left == 0 {
-		return n, p.leave()
+	n, err := b.cur.Read(buf[:min(int64(len(buf)), b.remaining)])
+	b.offset += int64(n)
+	b.remaining -= int64(n)
+	if b.remaining == 0 {
+		return n, b.closeCurrent()
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -94,101 +94,103 @@ func (p *parts) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// enter opens the object that the offset lies in. One that is gone is looked up once more: another
-// push may have given the blob other objects.
-func (p *parts) enter() error {
-	o, start, found := p.known.at(p.offset)
+// openCurrent opens the object that has the byte at the offset. If the object is gone, it is looked
+// up once more, since a push may have replaced the objects of the blob.
+func (b *blobReader) openCurrent() error {
+	o, start, found := b.span.objectAt(b.offset)
 	for try := 0; ; try++ {
 		if !found || try > 0 {
 			var err error
-			if p.known, err = p.find(p.offset); err != nil {
+			if b.span, err = b.find(b.offset); err != nil {
 				return err
 			}
-			if o, start, found = p.known.at(p.offset); !found {
-				return fmt.Errorf("the byte at %d lies in no object", p.offset)
+			if o, start, found = b.span.objectAt(b.offset); !found {
+				return fmt.Errorf("the byte at %d lies in no object", b.offset)
 			}
 		}
-		f, err := p.open(o)
+		f, err := b.open(o)
 		switch {
 		case errors.Is(err, errGone) && try == 0:
 			continue
 		case errors.Is(err, errGone):
-			return p.gone(o.Key)
+			return b.onGone(o.Key)
 		case err != nil:
 			return err
 		}
-		p.cur, p.left = f, start+o.Size-p.offset
-		_, err = f.Seek(p.offset-start, io.SeekStart)
+		b.cur, b.remaining = f, start+o.Size-b.offset
+		_, err = f.Seek(b.offset-start, io.SeekStart)
 		return err
 	}
 }
 
-func (p *parts) leave() error {
-	if p.cur == nil {
+// closeCurrent closes the open object, if there is one.
+func (b *blobReader) closeCurrent() error {
+	if b.cur == nil {
 		return nil
 	}
-	err := p.cur.Close()
-	p.cur = nil
+	err := b.cur.Close()
+	b.cur = nil
 	return err
 }
 
 // Seek implements io.Seeker. It opens nothing.
-func (p *parts) Seek(offset int64, whence int) (int64, error) {
+func (b *blobReader) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
-		offset += p.offset
+		offset += b.offset
 	case io.SeekEnd:
-		offset += p.size
+		offset += b.size
 	}
 	if offset < 0 {
 		return 0, errors.New("seek before the start of the blob")
 	}
-	if offset == p.offset {
+	if offset == b.offset {
 		return offset, nil
 	}
-	p.offset = offset
-	return offset, p.leave()
+	b.offset = offset
+	return offset, b.closeCurrent()
 }
 
 // Close implements io.Closer.
-func (p *parts) Close() error { return p.leave() }
+func (b *blobReader) Close() error { return b.closeCurrent() }
 
 const (
-	// pageParts is how many objects of a blob are looked up at once.
-	pageParts = 64
-	// marksBytes bounds the memory for marks. Those of a blob that was forgotten are read again.
+	// spanObjects is the number of objects that one lookup returns.
+	spanObjects = 64
+	// marksBytes is the size of the cache of marks.
 	marksBytes = 1 << 20
 )
 
-// partMarks say where every pageParts-th object of a blob begins, so that finding one does not read
-// the rows of all that come before it. They hold for as long as the blob has the first object.
-type partMarks struct {
-	first string // its key
-	marks []meta.Mark
+// objectMarks are the offsets of every spanObjects-th object of a blob, so that finding an object
+// does not read the rows of all objects before it. They are valid as long as the blob has its first
+// object.
+type objectMarks struct {
+	firstKey string // of the first object
+	marks    []meta.Mark
 }
 
-// findParts looks up the object of a blob that has the byte at offset, with those around it.
-func (r *Registry) findParts(ctx context.Context, b Blob, offset int64) (page, error) {
+// findSpan returns a span of a blob that has the byte at offset.
+func (r *Registry) findSpan(ctx context.Context, b Blob, offset int64) (objectSpan, error) {
 	known, ok := r.marks.get(b.id)
-	for range 3 { // the blob may get other objects meanwhile
+	for range 3 { // a push may replace the objects meanwhile
 		if !ok {
 			var err error
-			if known.first, known.marks, err = r.db.BlobMarks(ctx, b.id, pageParts); err != nil {
-				return page{}, err
+			if known.firstKey, known.marks, err = r.db.BlobMarks(ctx, b.id, spanObjects); err != nil {
+				return objectSpan{}, err
 			}
-			r.marks.add(b.id, known, len(known.first)+16*len(known.marks))
+			r.marks.add(b.id, known, len(known.firstKey)+16*len(known.marks))
 		}
-		if p, err := r.pageAt(ctx, b, known, offset); err != nil || len(p.objects) > 0 {
-			return p, err
+		if span, err := r.spanByMarks(ctx, b, known, offset); err != nil || len(span.objects) > 0 {
+			return span, err
 		}
 		ok = false
 	}
-	return page{}, errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
+	return objectSpan{}, errorf(ErrBlobUnknown, "the blob %s was deleted meanwhile", b.Digest)
 }
 
-// pageAt is findParts with marks. It finds nothing where the blob has other objects than they speak
-// of.
-func (r *Registry) pageAt(ctx context.Context, b Blob, known partMarks, offset int64) (page, error) {
+// spanByMarks finds a span by means of marks. The span is empty if the marks are not valid any
+// more.
+func (r *Registry) spanByMarks(ctx context.Context, b Blob, known objectMarks, offset int64) (objectSpan, error) {
 	i, exact := slices.BinarySearchFunc(known.marks, offset, func(m meta.Mark, offset int64) int {
 		return cmp.Compare(m.Start, offset)
 	})
@@ -196,8 +198,8 @@ func (r *Registry) pageAt(ctx context.Context, b Blob, known partMarks, offset i
 		i--
 	}
 	if i < 0 {
-		return page{}, nil
+		return objectSpan{}, nil
 	}
-	objects, err := r.db.BlobObjectsFrom(ctx, b.id, known.first, known.marks[i].Seq, pageParts)
-	return page{known.marks[i].Start, objects}, err
+	objects, err := r.db.BlobObjectsFrom(ctx, b.id, known.firstKey, known.marks[i].Seq, spanObjects)
+	return objectSpan{known.marks[i].Start, objects}, err
 }

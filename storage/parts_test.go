@@ -15,7 +15,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// manyParts pushes a blob that came in n chunks of 1 to 3 bytes, and returns it with its text.
+// manyParts pushes a blob in n chunks of 1 to 3 bytes, and returns it with its text.
 func (w *world) manyParts(repo string, n int) (Blob, string) {
 	w.t.Helper()
 	chunks := make([]string, n)
@@ -41,7 +41,8 @@ func readAt(f io.ReadSeeker, offset, n int64) (string, error) {
 	return string(text), err
 }
 
-// Of a blob of many objects only those are opened that hold what is read.
+// TestD6PartsOfTheRange checks that a read of a blob of many objects opens only the objects of the
+// range.
 func TestD6PartsOfTheRange(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -66,30 +67,32 @@ func TestD6PartsOfTheRange(t *testing.T) {
 	})
 }
 
-// The rows of a blob of many objects are read once; then a byte takes a page of them.
+// TestD6RowsOfTheRange checks that all rows of a blob of many objects are read once, and then only
+// a span of them for each byte.
 func TestD6RowsOfTheRange(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		b, whole := w.manyParts("a", 300)
 		for offset := range int64(len(whole)) {
-			p, err := w.findParts(w.t.Context(), b, offset)
+			p, err := w.findSpan(w.t.Context(), b, offset)
 			w.must(err)
-			if _, _, found := p.at(offset); !found || len(p.objects) > pageParts {
-				t.Fatalf("the page for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
+			if _, _, found := p.objectAt(offset); !found || len(p.objects) > spanObjects {
+				t.Fatalf("the span for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
 			}
 		}
 		known, ok := w.marks.get(b.id)
-		if want := (300 + pageParts - 1) / pageParts; !ok || len(known.marks) != want {
+		if want := (300 + spanObjects - 1) / spanObjects; !ok || len(known.marks) != want {
 			t.Errorf("%d marks are remembered, want %d", len(known.marks), want)
 		}
 	})
 }
 
-// What is gone is found when the reader comes to it, and by an empty Read before any byte.
+// TestD6LaterPartIsGone checks that a missing object is found when the reader reaches it, and by an
+// empty Read before any of its bytes.
 func TestD6LaterPartIsGone(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
 	b, whole := w.manyParts("a", 3)
-	p, err := w.findParts(w.t.Context(), b, 0)
+	p, err := w.findSpan(w.t.Context(), b, 0)
 	w.must(err)
 	w.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
 	f, err := b.Open(t.Context())
@@ -112,7 +115,8 @@ func TestD6LaterPartIsGone(t *testing.T) {
 	w.want(ErrBlobUnknown, err)
 }
 
-// A blob that gets other objects while it is read goes on with those.
+// TestD6OtherPartsMeanwhile checks that a reader continues with the new objects of a blob that is
+// healed while it is read.
 func TestD6OtherPartsMeanwhile(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -123,14 +127,14 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 			defer f.Close()
 			got, err := readAt(f, 0, 100)
 			w.must(err)
-			p, err := w.findParts(w.t.Context(), b, 0)
+			p, err := w.findSpan(w.t.Context(), b, 0)
 			w.must(err)
 			w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
 				_, err := tx.RecordBlobDamaged(b.id, p.objects[0].Key, w.now())
 				return err
 			}))
 			size := (len(whole) + again - 1) / again
-			id := w.session("a", slices.Collect(pieces(whole, size))...)
+			id := w.session("a", slices.Collect(chunksOf(whole, size))...)
 			_, err = w.Commit(ctx, "", "a", id, b.Digest, none)
 			w.must(err)
 			w.must(w.deleteObjects(ctx))
@@ -143,8 +147,8 @@ func TestD6OtherPartsMeanwhile(t *testing.T) {
 	})
 }
 
-// pieces cuts a text.
-func pieces(text string, size int) iter.Seq[string] {
+// chunksOf returns consecutive pieces of a text, each of at most size bytes.
+func chunksOf(text string, size int) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for len(text) > 0 {
 			n := min(size, len(text))

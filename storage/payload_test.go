@@ -11,8 +11,8 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// inRows changes rows behind the registry's back.
-func inRows(t *testing.T, database, query string, args ...any) {
+// execSQL changes rows on a connection that the registry does not know.
+func execSQL(t *testing.T, database, query string, args ...any) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+database)
 	if err != nil {
@@ -24,7 +24,8 @@ func inRows(t *testing.T, database, query string, args ...any) {
 	}
 }
 
-// A payload that is no longer that of its digest is not served, and healed by a push.
+// TestI2RottenPayloadIsHealed checks that a payload that does not have its digest is not served,
+// and that a push heals it.
 func TestI2RottenPayloadIsHealed(t *testing.T) {
 	for name, damage := range map[string]string{
 		"a byte":      `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), 'good', 'evil') AS BLOB)`,
@@ -35,12 +36,12 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			w, dir := filesWorld(t, Options{})
+			w, dir := newFileWorld(t, Options{})
 			w.push("team/app", "config")
 			m, other := w.image("good", "config"), w.image("other", "config")
 			w.put("team/app", m, "1")
 			w.put("team/app", other, "2")
-			inRows(t, filepath.Join(filepath.Dir(dir), "berth.db"), damage+` WHERE digest = ?`, m.Digest.String())
+			execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), damage+` WHERE digest = ?`, m.Digest.String())
 			for range 2 {
 				got, err := w.Manifest(ctx, "team/app", tag("1"))
 				if err == nil {
@@ -48,7 +49,7 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 				}
 				w.want(ErrManifestUnknown, err)
 			}
-			// Also for those who do not ask for the payload.
+			// Also without a read of the payload.
 			_, err := w.Manifest(ctx, "team/app", byDigest(m.Digest))
 			w.want(ErrManifestUnknown, err)
 			if n := strings.Count(w.log.String(), "is damaged"); n != 1 {
@@ -66,7 +67,7 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 	}
 }
 
-// wantPayload wants a tag to have a manifest.
+// wantPayload checks that a tag resolves to a manifest with its payload.
 func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
 	w.t.Helper()
 	got, err := w.Manifest(w.t.Context(), repo, tag(name))
@@ -78,11 +79,11 @@ func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
 	}
 }
 
-// signed is a schema 1 manifest without layers and with a signature, which is not looked at.
-func (w *world) signed(tag, signature string) *manifest.Manifest {
+// signedSchema1 returns a schema 1 manifest without layers, with a signature that is not verified.
+func (w *world) signedSchema1(tag, signature string) *manifest.Manifest {
 	w.t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
-	unsigned := w.unsigned(tag)
+	unsigned := w.unsignedSchema1(tag)
 	body := strings.TrimSuffix(string(unsigned.Payload), "}")
 	protected := fmt.Sprintf(`{"formatLength":%d,"formatTail":"%s"}`, len(body), encode([]byte("}")))
 	m := w.parse(manifest.MediaTypeSchema1Signed, []byte(fmt.Sprintf(`%s,"signatures":[{"header":{},"signature":"%s","protected":"%s"}]}`,
@@ -93,23 +94,24 @@ func (w *world) signed(tag, signature string) *manifest.Manifest {
 	return m
 }
 
-func (w *world) unsigned(tag string) *manifest.Manifest {
+// unsignedSchema1 returns the same manifest without a signature.
+func (w *world) unsignedSchema1(tag string) *manifest.Manifest {
 	w.t.Helper()
 	return w.parse(manifest.MediaTypeSchema1, []byte(`{"schemaVersion":1,"name":"a","tag":"`+tag+`","fsLayers":[],"history":[]}`))
 }
 
-// A schema 1 manifest keeps the signatures that it has, and the media type that fits them, until
-// they are damaged.
+// TestI2Signatures checks that a schema 1 manifest keeps its first signatures, and the media type
+// that fits them, until they are damaged.
 func TestI2Signatures(t *testing.T) {
-	w, dir := filesWorld(t, Options{})
-	one, two, none := w.signed("1", "one"), w.signed("1", "longer than one"), w.unsigned("1")
+	w, dir := newFileWorld(t, Options{})
+	one, two, none := w.signedSchema1("1", "one"), w.signedSchema1("1", "longer than one"), w.unsignedSchema1("1")
 	w.put("a", one, "1")
 	for _, m := range []*manifest.Manifest{two, none} {
 		w.put("a", m, "1")
 		w.payloads.take(1)
 		w.wantPayload("a", "1", one)
 	}
-	inRows(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
+	execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
 	w.payloads.take(1)
 	got, err := w.Manifest(t.Context(), "a", tag("1"))
 	w.must(err)

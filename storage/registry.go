@@ -22,35 +22,38 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// AllowMissing says which manifests may name content that is not there yet.
+// AllowMissing selects the manifests that may link content that the repository does not have yet.
 type AllowMissing string
 
 // The values of AllowMissing.
 const (
-	MissingNone  AllowMissing = "none"
-	MissingIndex AllowMissing = "index" // the children of an index
-	MissingAll   AllowMissing = "all"
+	MissingNone  AllowMissing = "none"  // every link must be there
+	MissingIndex AllowMissing = "index" // an index may list manifests that are missing
+	MissingAll   AllowMissing = "all"   // every link may be missing
 )
 
-// Options are the settings of a Registry. The zero value is usable.
+// Options are the settings of a Registry. The zero value is ready for use.
 type Options struct {
-	AllowMissing AllowMissing  // none if empty
-	UploadExpiry time.Duration // how long a session may be idle; a day if 0
-	DeleteDelay  time.Duration // how long the object of a blob outlives its row
-	MaxSessions  int64         // upload sessions that one caller may have open, and chunks that may come in; no limit if 0
-	// MaxInProgress is how many bytes one caller may have in open sessions and in bodies that come
-	// in, where each chunk counts for 16 KiB more; no limit if 0. Many small bodies at once may
-	// exceed it by a sixth.
+	AllowMissing AllowMissing  // MissingNone if empty
+	UploadExpiry time.Duration // how long an upload session may be idle; a day if 0
+	DeleteDelay  time.Duration // how long the object of a blob is kept after its row
+	// MaxSessions is how many upload sessions one caller may have open, and how many requests with
+	// bytes may run for it; no limit if 0.
+	MaxSessions int64
+	// MaxInProgress is the number of bytes that one caller may have in open sessions and in running
+	// requests, where each chunk counts for 16 KiB more; no limit if 0. Many small bodies at once
+	// may exceed it by a sixth.
 	MaxInProgress int64
-	CacheBytes    int64 // of what is kept in memory: payloads of manifests, and what tags and digests mean
-	Log           *slog.Logger
-	Now           func() time.Time
+	// CacheBytes is the size of the caches of payloads and of what tags and digests resolve to.
+	CacheBytes int64
+	Log        *slog.Logger     // discards if nil
+	Now        func() time.Time // time.Now if nil
 }
 
 // Registry is the registry on a bucket and a database. It is safe for concurrent use by the
 // goroutines of one process. One process at a time may serve a bucket and a database: what tags
-// mean and which keys sessions have is remembered here, and changes by another process are not
-// seen.
+// mean and the reserved keys of sessions are cached in memory, and changes by another process are
+// not seen.
 type Registry struct {
 	db    *meta.DB
 	bytes bucket.Store
@@ -58,35 +61,35 @@ type Registry struct {
 	log   *slog.Logger
 	id    schema.Registry
 
-	payloads  *cache[int64, []byte] // by the manifest's row, whose id is never used again
+	payloads  *cache[int64, []byte] // by the id of the manifest's row, which is never reused
 	manifests *resolver[Manifest]
 	blobs     *resolver[Blob]
 
-	damagedPayloads *cache[int64, struct{}] // by the manifest's row
+	damagedPayloads *cache[int64, struct{}] // by the id of the manifest's row
 
 	reserved *cache[string, reservation] // by the upload's id
 	pool     *sessionPool
-	marks    *cache[int64, partMarks] // by the blob's id
-	checks   checks
-	rehashes chan struct{} // has an element for each that runs
+	marks    *cache[int64, objectMarks] // by blob id
+	checks   checkLimiter
+	rehashes chan struct{} // has an element for each running rehash
 	stats    stats
 
-	wakeDeletion chan struct{} // has one element when objects were released
+	wakeDeletion chan struct{} // has an element if objects were released
 
-	firstDirectory byte          // for keys
+	firstDirectory byte          // of new keys; random
 	keysMade       atomic.Uint64 // by this process
 }
 
-// writerLease is how long nobody but its writer touches a reserved object; the
-// writer renews it every renewEvery.
+// writerLease is how long a reserved object is left to its writer alone. The writer renews the
+// lease every renewEvery.
 const (
 	writerLease = 5 * time.Minute
 	renewEvery  = time.Minute
 )
 
-// Open returns the registry, after it made sure that bucket and database belong
-// together. A new database makes the marker of its bucket. No other Registry may be
-// open on them: what its requests are writing would be deleted.
+// Open returns the registry on a bucket and a database that belong together. If the database is
+// new, Open gives it an identity and writes the bucket's marker. No other Registry may be open on
+// them: Open releases the objects that the other one is writing, so that they are deleted.
 func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registry, error) {
 	if o.AllowMissing == "" {
 		o.AllowMissing = MissingNone
@@ -109,26 +112,26 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 
 		reserved: newCache[string, reservation](reservationBytes),
 		pool:     newSessionPool(),
-		marks:    newCache[int64, partMarks](marksBytes),
+		marks:    newCache[int64, objectMarks](marksBytes),
 		rehashes: make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(db, r.pool)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]
-	if err := r.claim(ctx); err != nil {
+	if err := r.ensureMarker(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.releaseUnfinished(ctx); err != nil {
+	if err := r.releaseUnrecorded(ctx); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// releaseUnfinished lets the jobs delete the objects that the last process was writing when it
-// died, of which the bucket may have a part. The parts that sessions have recorded stay. Where the
-// disk is full, the objects stay until their sessions expire.
-func (r *Registry) releaseUnfinished(ctx context.Context) error {
+// releaseUnrecorded releases the objects that an earlier process was writing when it died, so that
+// the deletion worker deletes what the bucket has of them. Recorded parts of sessions stay. On a
+// full disk the objects stay until their sessions expire.
+func (r *Registry) releaseUnrecorded(ctx context.Context) error {
 	var n int64
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
 		n, err = tx.ReleaseUnrecorded(r.now())
@@ -144,17 +147,17 @@ func (r *Registry) releaseUnfinished(ctx context.Context) error {
 	return err
 }
 
-// claim gives the database an identity and the bucket a marker that says the
-// same, or checks that they do.
-func (r *Registry) claim(ctx context.Context) error {
+// ensureMarker checks that the bucket's marker has the identity of the database. It makes an
+// identity for a new database, and the marker if there is none.
+func (r *Registry) ensureMarker(ctx context.Context) error {
 	id, err := r.db.Registry(ctx)
-	fresh := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !fresh {
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !isNew {
 		return err
 	}
 	marker, err := r.readMarker(ctx)
 	switch {
-	case err == nil && fresh:
+	case err == nil && isNew:
 		return fmt.Errorf("the bucket belongs to registry %s, but the database is new: restore its database, or use an empty bucket", marker.ID)
 	case err == nil && marker != id:
 		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s), the database to %s (%s): one of them is a copy or from elsewhere",
@@ -165,7 +168,7 @@ func (r *Registry) claim(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("reading %s of the bucket: %w", bucket.Marker, err)
 	}
-	if fresh {
+	if isNew {
 		id = schema.Registry{ID: randomID(), Incarnation: randomID()}
 		if err := r.db.Tx(ctx, func(tx *meta.Tx) error { return tx.CreateRegistry(id) }); err != nil {
 			return err
@@ -174,6 +177,7 @@ func (r *Registry) claim(ctx context.Context) error {
 	return r.writeMarker(ctx, id)
 }
 
+// writeMarker writes the marker, unless the database has blobs: then the bucket is the wrong one.
 func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
 	if has, err := r.db.HasBlobs(ctx); err != nil {
 		return err
@@ -218,14 +222,15 @@ func (r *Registry) checkMarker(ctx context.Context) error {
 	return nil
 }
 
+// now returns the time in microseconds since 1970, as rows have it.
 func (r *Registry) now() int64 { return r.opts.Now().UnixMicro() }
 
-// tx runs a write transaction whose errors are ready for callers.
+// tx runs a write transaction. An error for lack of space is an ErrNoSpace.
 func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
 	return spaceError(r.db.Tx(ctx, fn))
 }
 
-// spaceError gives a full disk the name that it has here.
+// spaceError turns the errors for lack of space of bucket and database into an ErrNoSpace.
 func spaceError(err error) error {
 	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, db.ErrNoSpace) {
 		return errorf(ErrNoSpace, "the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
@@ -248,27 +253,27 @@ func randomID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// uploadID returns an id that nobody can guess. Those made about the same time begin alike, so that
-// the rows of uploads in progress lie together and share the pages that a commit writes.
+// uploadID returns a new id that cannot be guessed. It starts with the time, so that the rows of
+// uploads of about the same time are close together and share the pages that a commit writes.
 func (r *Registry) uploadID() string {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(r.opts.Now().UnixMilli()))
 	return hex.EncodeToString(b[2:]) + randomID()
 }
 
-// keysPerDirectory is how many objects in a row go to one of the 256 directories, so that their
-// rows lie together.
+// keysPerDirectory is the number of consecutive objects that go to one of the 256 directories, so
+// that their rows are close together.
 const keysPerDirectory = 256
 
-// newKey returns a key that no object ever had. n is the number of the part, for
-// those who look at the bucket.
+// newKey returns a key that was never used. It ends with n, the number of the part, which helps
+// when a bucket is inspected.
 func (r *Registry) newKey(n int64) string {
 	directory := r.firstDirectory + byte(r.keysMade.Add(1)/keysPerDirectory)
 	return "content/" + hex.EncodeToString([]byte{directory}) + "/" + randomID() + "-" + strconv.FormatInt(n, 10)
 }
 
-// sessionTime is the time of a session's last use: a round number, since each change of it is
-// written to an index.
+// sessionTime returns the time that a row has as its session's last use. It is rounded down, since
+// the column is indexed and each change of it costs a write to the index.
 func (r *Registry) sessionTime(now time.Time) int64 {
 	return now.Truncate(min(10*time.Second, r.opts.UploadExpiry/10)).UnixMicro()
 }

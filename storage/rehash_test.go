@@ -16,20 +16,20 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// countingBytes counts what is read of the bucket, without the marker.
-type countingBytes struct {
+// countingStore counts the objects that are opened and the bytes that are read, without the marker.
+type countingStore struct {
 	bucket.Store
 	opened, read atomic.Int64
 }
 
-// countReads counts what is read from now on.
-func (w *world) countReads() *countingBytes {
-	c := &countingBytes{Store: w.bytes.Store}
+// countReads counts the reads of the bucket from now on.
+func (w *world) countReads() *countingStore {
+	c := &countingStore{Store: w.bytes.Store}
 	w.bytes.Store = c
 	return c
 }
 
-func (c *countingBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (c *countingStore) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
 	f, err := c.Store.Get(ctx, key)
 	if err != nil || key == bucket.Marker {
 		return f, err
@@ -40,7 +40,7 @@ func (c *countingBytes) Get(ctx context.Context, key string) (io.ReadSeekCloser,
 
 type countingReader struct {
 	io.ReadSeekCloser
-	c *countingBytes
+	c *countingStore
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
@@ -49,7 +49,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// session opens an upload session and puts chunks into it.
+// session opens an upload session and appends chunks to it.
 func (w *world) session(repo string, chunks ...string) string {
 	w.t.Helper()
 	up, err := w.CreateUpload(w.t.Context(), by(""), repo, "")
@@ -82,8 +82,8 @@ func (w *world) wantSize(repo, id string, size int64) {
 	}
 }
 
-// A request whose body does not come whole costs no reading of what the session has, whichever
-// digest it names and whatever the session's hash is worth.
+// TestD3BrokenBodyReadsNothing checks that a request with a broken body reads no recorded bytes of
+// the session, for each algorithm and also if the hash state is lost.
 func TestD3BrokenBodyReadsNothing(t *testing.T) {
 	old := strings.Repeat("x", 100_000)
 	whole := old + "hello world"
@@ -125,7 +125,8 @@ func TestD3BrokenBodyReadsNothing(t *testing.T) {
 	}
 }
 
-// After one wrong digest there is no session left to read.
+// TestD3OneRehashForEachSession checks that a wrong digest ends the session, so that a rehash
+// cannot be repeated.
 func TestD3OneRehashForEachSession(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		ctx := t.Context()
@@ -145,14 +146,14 @@ func TestD3OneRehashForEachSession(t *testing.T) {
 	})
 }
 
-// gate stops those who open objects until it is opened.
+// gate blocks calls that open objects until open is closed.
 type gate struct {
-	entered chan struct{} // has an element for each that is stopped
+	entered chan struct{} // has an element for each blocked call
 	open    chan struct{}
 }
 
-// stopReads puts a gate before the bucket's objects.
-func (w *world) stopReads() *gate {
+// blockReads blocks reads of the bucket's objects with a gate.
+func (w *world) blockReads() *gate {
 	g := &gate{make(chan struct{}, 100), make(chan struct{})}
 	w.bytes.Fail = func(op, key string) (bool, error) {
 		if op == "get" && key != bucket.Marker {
@@ -164,12 +165,13 @@ func (w *world) stopReads() *gate {
 	return g
 }
 
-// A client that leaves ends the reading, and its session is as it was before.
+// TestD3RehashEndsWithTheClient checks that a rehash ends when the client disconnects, and that the
+// session stays as it was.
 func TestD3RehashEndsWithTheClient(t *testing.T) {
 	for _, last := range []Chunk{none, chunk("world")} {
 		each(t, Options{}, func(w *world) {
 			id := w.session("a", "hello ")
-			g := w.stopReads()
+			g := w.blockReads()
 			reads := w.countReads()
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
@@ -187,12 +189,12 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 			close(g.open)
 			w.want(context.Canceled, <-done)
 			if n := reads.read.Load(); n != 0 {
-				t.Errorf("%d bytes were read for a client that had left", n)
+				t.Errorf("%d bytes were read after the client had disconnected", n)
 			}
 			w.wantSize("a", id, 6)
 			w.must(w.deleteObjects(t.Context()))
 			if n := len(w.objects()); n != 1 {
-				t.Errorf("%d objects are there, want the session's alone", n)
+				t.Errorf("%d objects are there, want only the session's", n)
 			}
 			w.bytes.Fail = nil
 			_, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
@@ -202,7 +204,8 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 	}
 }
 
-// Few are at it together, and who waits for that may leave.
+// TestD3RehashesAtOnce checks that maxRehashes run at once, and that a client may disconnect while
+// its request waits for one of them to end.
 func TestD3RehashesAtOnce(t *testing.T) {
 	each(t, Options{}, func(w *world) {
 		const requests = 8
@@ -255,7 +258,7 @@ func TestD3RehashesAtOnce(t *testing.T) {
 			w.must(<-results)
 		}
 		if n := most.Load(); n != maxRehashes {
-			t.Errorf("%d were read at once, want %d", n, maxRehashes)
+			t.Errorf("%d rehashes ran at once, want %d", n, maxRehashes)
 		}
 		for _, id := range ids[maxRehashes:] {
 			w.wantSize("a", id, 6)
@@ -263,7 +266,7 @@ func TestD3RehashesAtOnce(t *testing.T) {
 	})
 }
 
-// openHook calls before opening an object and after closing it.
+// openHook calls before when an object is opened, and after when it is closed.
 type openHook struct {
 	bucket.Store
 	before, after func()
@@ -292,7 +295,8 @@ func (h closeHook) Close() error {
 	return h.ReadSeekCloser.Close()
 }
 
-// A session that ends or goes on while it is read is answered for what it is then.
+// TestD3SessionChangesUnderRehash checks that the answer is for the current state of a session that
+// another request changes during the rehash.
 func TestD3SessionChangesUnderRehash(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(w *world, id string) error

@@ -36,7 +36,7 @@ func TestSparse(t *testing.T) {
 			w.must(w.DeleteManifest(ctx, "", "a", index.Digest))
 			w.must(w.DeleteManifest(ctx, "", "a", image.Digest))
 			w.must(w.DeleteBlob(ctx, "", "a", layer))
-			// Nothing waits any more: the same digest can come with another promise.
+			// No placeholder is left: a manifest may link the same digest with another size.
 			w.put("a", w.parse(image.MediaType, []byte(strings.Replace(string(image.Payload), `"size":5`, `"size":9`, 1))))
 			w.push("a", "layer")
 			if !strings.Contains(w.log.String(), "promised=9 size=5") {

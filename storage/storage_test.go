@@ -24,8 +24,8 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// world is a registry on a real bucket and database, whose clock, bytes and
-// commits a test can bend.
+// world is a registry on a real bucket and database. A test controls its clock and injects faults
+// into its bucket and its commits.
 type world struct {
 	*Registry
 	t      *testing.T
@@ -34,9 +34,9 @@ type world struct {
 	db     *meta.DB
 	log    *bytes.Buffer
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	clock  time.Time
-	commit func(step string) error // nil, or what the database's fault point answers
+	commit func(step string) error // nil, or the fault of each step of a commit
 }
 
 func (w *world) Now() time.Time {
@@ -52,14 +52,14 @@ func (w *world) advance(d time.Duration) {
 	w.clock = w.clock.Add(d)
 }
 
-// failCommits lets the database answer each transaction with f's error until restored by nil.
+// failCommits injects f as the fault of each step of a commit. Nil removes it.
 func (w *world) failCommits(f func(step string) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.commit = f
 }
 
-// each runs a test on every kind of store.
+// each runs a test on every kind of bucket and database.
 func each(t *testing.T, o Options, test func(w *world)) {
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
@@ -111,10 +111,10 @@ func chunk(b string) Chunk {
 	return Chunk{Body: strings.NewReader(b), Offset: -1, Length: int64(len(b))}
 }
 
-// by is a caller who is charged under its own name.
+// by returns a caller that is charged under its own name.
 func by(owner string) Caller { return Caller{Owner: owner, Charged: owner} }
 
-// push makes b a blob of the repository.
+// push pushes b as a blob of the repository.
 func (w *world) push(repo, b string) digest.Digest {
 	w.t.Helper()
 	d := digest.FromString(b)
@@ -163,7 +163,7 @@ func (w *world) objects() []string {
 	return keys
 }
 
-// settle lets the jobs run as if much time had passed, and wants n objects to remain.
+// settle runs the jobs after two days and checks that n objects remain.
 func (w *world) settle(n int) {
 	w.t.Helper()
 	w.advance(48 * time.Hour)

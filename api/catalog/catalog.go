@@ -39,7 +39,7 @@ import (
 type Lister interface {
 	Repositories(ctx context.Context, after, before string, n int) ([]string, error)
 	ListVersion(ctx context.Context) (int64, error)
-	Listed(ctx context.Context, since int64, n int) (repos []string, version int64, err error)
+	ListedSince(ctx context.Context, since int64, n int) (repos []string, version int64, err error)
 }
 
 // queryPage is the maximum number of names that one query asks for.
@@ -159,7 +159,7 @@ func (c *Catalog) update(ctx context.Context, e *entry, v auth.View, version int
 		}
 	}
 	for l.version < version && ctx.Err() == nil {
-		names, last, err := c.lister.Listed(ctx, l.version, queryPage)
+		names, last, err := c.lister.ListedSince(ctx, l.version, queryPage)
 		if err != nil {
 			return nil, err
 		}

@@ -373,11 +373,11 @@ func (f *failingLister) ListVersion(ctx context.Context) (int64, error) {
 	return f.memoryLister.ListVersion(ctx)
 }
 
-func (f *failingLister) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
+func (f *failingLister) ListedSince(ctx context.Context, since int64, n int) ([]string, int64, error) {
 	if !f.next() {
 		return nil, 0, errRows
 	}
-	return f.memoryLister.Listed(ctx, since, n)
+	return f.memoryLister.ListedSince(ctx, since, n)
 }
 
 // TestQueryErrors makes each query fail once. The request must return the error, and the next one

@@ -58,7 +58,7 @@ func (m *memoryLister) ListVersion(context.Context) (int64, error) {
 	return int64(len(m.order)) + m.skipped, nil
 }
 
-func (m *memoryLister) Listed(_ context.Context, since int64, n int) ([]string, int64, error) {
+func (m *memoryLister) ListedSince(_ context.Context, since int64, n int) ([]string, int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	to := min(int(since)+n, len(m.order))

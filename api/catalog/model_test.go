@@ -28,7 +28,7 @@ func (s dbLister) Repositories(ctx context.Context, after, before string, n int)
 
 func (s dbLister) ListVersion(ctx context.Context) (int64, error) { return s.db.ListVersion(ctx) }
 
-func (s dbLister) Listed(ctx context.Context, since int64, n int) ([]string, int64, error) {
+func (s dbLister) ListedSince(ctx context.Context, since int64, n int) ([]string, int64, error) {
 	return s.db.Listed(ctx, since, n)
 }
 

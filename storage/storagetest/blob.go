@@ -13,7 +13,8 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testBlob: a blob is in the repositories that it was pushed to, under the digest of the push.
+// testBlob checks that a blob is in the repositories that it was pushed to, and in no other, under
+// the digest of the push.
 func testBlob(s *suite) {
 	d := digest.FromString("hello")
 	s.wantNoBlob("a", d)
@@ -31,10 +32,10 @@ func testBlob(s *suite) {
 	}
 	s.push("a", "")
 	s.wantBlob("a", "")
-	s.wantRepositories("", "", 10) // which need a manifest
+	s.wantRepositories("", "", 10) // none, since there is no manifest
 }
 
-// testBlobRanges reads a blob of one chunk and one of many from many bytes on.
+// testBlobRanges reads a blob of one chunk and a blob of many from various offsets.
 func testBlobRanges(s *suite) {
 	var chunks []string
 	for i := range 5 {
@@ -45,7 +46,7 @@ func testBlobRanges(s *suite) {
 		chunks = append(chunks, text)
 	}
 	whole := strings.Join(chunks, "")
-	_, err := s.Commit(s.Context(), alice, "many", s.session("many", chunks...), digest.FromString(whole), none)
+	_, err := s.Commit(s.Context(), alice, "many", s.session("many", chunks...), digest.FromString(whole), emptyChunk)
 	s.must(err)
 	s.wantRanges("many", whole)
 	for _, text := range []string{"one " + whole, "0"} {
@@ -54,6 +55,7 @@ func testBlobRanges(s *suite) {
 	}
 }
 
+// wantRanges checks reads and seeks of a blob.
 func (s *suite) wantRanges(repo, text string) {
 	s.Helper()
 	b, err := s.Blob(s.Context(), repo, digest.FromString(text))
@@ -61,7 +63,7 @@ func (s *suite) wantRanges(repo, text string) {
 	f, err := b.Open(s.Context())
 	s.must(err)
 	defer f.Close()
-	beside, err := b.Open(s.Context()) // has a place of its own
+	beside, err := b.Open(s.Context()) // has its own offset
 	s.must(err)
 	defer beside.Close()
 	size := int64(len(text))
@@ -78,18 +80,19 @@ func (s *suite) wantRanges(repo, text string) {
 	s.wantRest(beside, 0, io.SeekCurrent, text, 0)
 }
 
-// wantRest seeks, and reads from there to the end.
+// wantRest seeks, and checks the bytes from there to the end.
 func (s *suite) wantRest(f io.ReadSeeker, offset int64, whence int, text string, want int64) {
 	s.Helper()
 	at, err := f.Seek(offset, whence)
 	s.must(err)
 	got, err := io.ReadAll(f)
 	if err != nil || at != want || string(got) != text[want:] {
-		s.Fatalf("a seek by %d from %d leads to %d, want %d; from there come %d bytes and %v, want %d", offset, whence, at, want, len(got), err, len(text)-int(want))
+		s.Fatalf("a seek by %d, whence %d, leads to %d, want %d; then %d bytes and %v were read, want %d", offset, whence, at, want, len(got), err, len(text)-int(want))
 	}
 }
 
-// testBlobOpenedLate: a blob never has other bytes, whatever happens after it was looked up.
+// testBlobOpenedLate checks that a blob that was looked up never has other bytes, whatever happens
+// before it is opened.
 func testBlobOpenedLate(s *suite) {
 	ctx := s.Context()
 	d := s.push("a", "hello")
@@ -106,7 +109,7 @@ func testBlobOpenedLate(s *suite) {
 	s.wantBlob("a", "hello")
 }
 
-// testPutBlob: a whole blob comes in one request, or nothing of it.
+// testPutBlob checks that a blob is stored whole in one request, or not at all.
 func testPutBlob(s *suite) {
 	ctx := s.Context()
 	d := digest.FromString("hello")
@@ -116,21 +119,21 @@ func testPutBlob(s *suite) {
 		want error
 	}{
 		{d, chunk("hallo"), manifest.ErrDigestInvalid},
-		{d, none, manifest.ErrDigestInvalid},
+		{d, emptyChunk, manifest.ErrDigestInvalid},
 		{digest.SHA512.FromString("hello"), chunk("hell"), manifest.ErrDigestInvalid},
 		{d, storage.Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: 4}, storage.ErrSizeInvalid},
 		{d, storage.Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: 6}, storage.ErrSizeInvalid},
-		{d, broken("hel", 5), storage.ErrClientBody},
-		{d, broken("hello", 6), storage.ErrClientBody},
-		{d, broken("hello", -1), storage.ErrClientBody},
-		{d, broken("", -1), storage.ErrClientBody},
+		{d, brokenChunk("hel", 5), storage.ErrClientBody},
+		{d, brokenChunk("hello", 6), storage.ErrClientBody},
+		{d, brokenChunk("hello", -1), storage.ErrClientBody},
+		{d, brokenChunk("", -1), storage.ErrClientBody},
 	} {
 		_, err := s.PutBlob(ctx, by(alice), "a", test.d, test.c)
 		s.want(test.want, err)
 		s.wantNoBlob("a", test.d)
 	}
 	for _, d := range []digest.Digest{d, digest.SHA512.FromString("hello")} {
-		for _, length := range []int64{5, -1} { // the second time it is there
+		for _, length := range []int64{5, -1} { // the second push finds the blob
 			b, err := s.PutBlob(ctx, by(alice), "a", d, storage.Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: length})
 			s.must(err)
 			if got, err := s.read(b); got != "hello" || b.Digest != d || b.Size != 5 {
@@ -139,7 +142,7 @@ func testPutBlob(s *suite) {
 		}
 	}
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
-		b, err := s.PutBlob(ctx, by(alice), "a", alg.FromString(""), none)
+		b, err := s.PutBlob(ctx, by(alice), "a", alg.FromString(""), emptyChunk)
 		s.must(err)
 		if got, err := s.read(b); got != "" || err != nil || b.Size != 0 {
 			s.Errorf("the empty blob is %+v, read %q and %v", b, got, err)
@@ -147,7 +150,7 @@ func testPutBlob(s *suite) {
 	}
 }
 
-// testSameBlobAtOnce pushes a blob many times at once, in both ways.
+// testSameBlobAtOnce pushes a blob many times at once, with PutBlob and with Commit.
 func testSameBlobAtOnce(s *suite) {
 	ctx := s.Context()
 	d := digest.FromString("hello")
@@ -166,7 +169,7 @@ func testSameBlobAtOnce(s *suite) {
 	s.wantBlob("a", "hello")
 }
 
-// testDeleteBlob: what a manifest names stays.
+// testDeleteBlob checks that a blob is deleted from one repository, unless a manifest links it.
 func testDeleteBlob(s *suite) {
 	ctx := s.Context()
 	layer, config := s.push("a", "layer"), s.push("a", "config")
@@ -195,7 +198,8 @@ func testDeleteBlob(s *suite) {
 	s.wantBlob("a", "layer")
 }
 
-// testMount: a blob comes from a repository that has it, and is not lost with it.
+// testMount checks that a mount needs a repository that has the blob, and that a mounted blob does
+// not depend on that repository.
 func testMount(s *suite) {
 	ctx := s.Context()
 	d := s.push("private/a", "hello")
@@ -209,25 +213,25 @@ func testMount(s *suite) {
 	for _, repo := range []string{"b", "c", "private/a", "b"} {
 		b, err := s.Mount(ctx, alice, repo, d, "private/a")
 		s.must(err)
-		s.wantIs(b, "hello")
+		s.wantBlobValue(b, "hello")
 		if got, err := s.read(b); got != "hello" {
 			s.Errorf("read %q and %v of a mounted blob", got, err)
 		}
 		s.wantBlob(repo, "hello")
 	}
 	for n, want := range map[int][]string{1: {"private/a"}, 2: {"private/a", "b"}, 3: {"private/a", "b", "c"}, 10: {"private/a", "b", "c"}} {
-		s.wantHolders(d, n, want...)
+		s.wantBlobRepositories(d, n, want...)
 	}
 	s.must(s.DeleteBlob(ctx, alice, "private/a", d))
 	s.wantBlob("b", "hello")
-	s.wantHolders(d, 10, "b", "c")
-	s.wantHolders(digest.FromString("x"), 10)
+	s.wantBlobRepositories(d, 10, "b", "c")
+	s.wantBlobRepositories(digest.FromString("x"), 10)
 	_, err = s.Mount(ctx, alice, "d", d, "private/a")
 	s.want(storage.ErrBlobUnknown, err)
 }
 
-// wantHolders checks which repositories have a blob, the oldest first.
-func (s *suite) wantHolders(d digest.Digest, n int, want ...string) {
+// wantBlobRepositories checks the repositories that have a blob, the oldest first.
+func (s *suite) wantBlobRepositories(d digest.Digest, n int, want ...string) {
 	s.Helper()
 	got, err := s.BlobRepositories(s.Context(), d, n)
 	s.wantNames(got, err, want...)

@@ -15,38 +15,40 @@ import (
 
 var errConnection = errors.New("connection reset")
 
-// broken returns a chunk whose body fails after a text, as that of a connection does.
-func broken(text string, length int64) storage.Chunk {
+// brokenChunk returns a chunk whose body fails after a text, as the body of a broken connection
+// does.
+func brokenChunk(text string, length int64) storage.Chunk {
 	body := io.MultiReader(strings.NewReader(text), iotest.ErrReader(errConnection))
 	return storage.Chunk{Body: body, Offset: -1, Length: length}
 }
 
-// testWrongDigest: a wrong digest ends the session, and a right one needs its bytes.
+// testWrongDigest checks that a wrong digest ends the session, and that a digest without its bytes
+// gives no blob.
 func testWrongDigest(s *suite) {
 	ctx := s.Context()
 	other := digest.FromString("other")
-	for _, last := range []storage.Chunk{chunk(" world"), none} {
+	for _, last := range []storage.Chunk{chunk(" world"), emptyChunk} {
 		id := s.session("a", "hello")
 		_, err := s.Commit(ctx, alice, "a", id, other, last)
 		s.want(manifest.ErrDigestInvalid, err)
-		s.wantEnded("a", id)
-		_, err = s.Commit(ctx, alice, "a", id, digest.FromString("hello"), none)
+		s.wantSessionUnknown("a", id)
+		_, err = s.Commit(ctx, alice, "a", id, digest.FromString("hello"), emptyChunk)
 		s.want(storage.ErrUploadUnknown, err)
 	}
 	_, err := s.PutBlob(ctx, by(alice), "a", other, chunk("hello"))
 	s.want(manifest.ErrDigestInvalid, err)
 	s.wantNoBlob("a", other)
-	// A blob that another repository has is no short cut.
+	// The bytes are needed also if another repository has the blob.
 	d := s.push("b", "hello")
-	_, err = s.PutBlob(ctx, by(alice), "a", d, none)
+	_, err = s.PutBlob(ctx, by(alice), "a", d, emptyChunk)
 	s.want(manifest.ErrDigestInvalid, err)
-	_, err = s.Commit(ctx, alice, "a", s.session("a"), d, none)
+	_, err = s.Commit(ctx, alice, "a", s.session("a"), d, emptyChunk)
 	s.want(manifest.ErrDigestInvalid, err)
 	s.wantNoBlob("a", d)
 }
 
-// testBrokenBody: a chunk keeps what arrived of it, so that its client can go on there. A commit
-// does not, for clients repeat it whole.
+// testBrokenBody checks that a broken chunk keeps the bytes that arrived, so that its client can
+// continue. A broken commit keeps none, since clients repeat it whole.
 func testBrokenBody(s *suite) {
 	ctx := s.Context()
 	id := s.session("a")
@@ -55,7 +57,7 @@ func testBrokenBody(s *suite) {
 		text   string
 		length int64
 	}{{"hel", 100}, {"", 100}, {"lo", -1}, {" ", 1 << 40}} {
-		up, err := s.Append(ctx, alice, "a", id, broken(body.text, body.length))
+		up, err := s.Append(ctx, alice, "a", id, brokenChunk(body.text, body.length))
 		s.want(storage.ErrClientBody, err)
 		if kept += int64(len(body.text)); up.Size != kept {
 			s.Errorf("after %q of %d bytes the session has %d, want %d", body.text, body.length, up.Size, kept)
@@ -65,7 +67,7 @@ func testBrokenBody(s *suite) {
 	d := digest.FromString("hello world")
 	for _, length := range []int64{6, -1} {
 		for _, text := range []string{"wor", "world", ""} {
-			_, err := s.Commit(ctx, alice, "a", id, d, broken(text, length))
+			_, err := s.Commit(ctx, alice, "a", id, d, brokenChunk(text, length))
 			s.want(storage.ErrClientBody, err)
 			s.wantSession("a", id, kept)
 		}
@@ -76,7 +78,7 @@ func testBrokenBody(s *suite) {
 	s.wantBlob("a", "hello world")
 }
 
-// testAnnouncedLength: no more and no fewer bytes are taken than were announced.
+// testAnnouncedLength checks that a body has to have the announced length.
 func testAnnouncedLength(s *suite) {
 	ctx := s.Context()
 	d := digest.FromString("hello world")
@@ -96,7 +98,8 @@ func testAnnouncedLength(s *suite) {
 	s.wantBlob("a", "hello world")
 }
 
-// testConfirm refuses what is complete: nothing is recorded of it, and a session stays as it was.
+// testConfirm checks that nothing is recorded of a complete body that Confirm refuses, and that a
+// session stays as it was.
 func testConfirm(s *suite) {
 	ctx := s.Context()
 	refusal := errors.New("not any more")
@@ -136,8 +139,8 @@ func testConfirm(s *suite) {
 	s.wantBlob("a", "hello, world")
 }
 
-// testTwoWriters: of chunks that come at once for the same place one is taken, and the same commit
-// succeeds however often it comes at once.
+// testTwoWriters checks that one of several chunks for the same offset is accepted, and that a
+// commit succeeds however often it is made at once.
 func testTwoWriters(s *suite) {
 	ctx := s.Context()
 	id := s.session("a")

@@ -15,7 +15,7 @@ import (
 // layerType is the media type of the blobs of images.
 const layerType = "application/vnd.oci.image.layer.v1.tar"
 
-// image returns a manifest of texts, the first of which is the config.
+// image returns the manifest of an image. The first text is its config, the others are its layers.
 func (s *suite) image(note string, blobs ...string) *manifest.Manifest {
 	s.Helper()
 	descriptors := make([]manifest.Descriptor, len(blobs))
@@ -31,8 +31,8 @@ func (s *suite) image(note string, blobs ...string) *manifest.Manifest {
 	return s.parse(manifest.MediaTypeImage, string(text))
 }
 
-// changed returns a manifest with other text in its payload.
-func (s *suite) changed(m *manifest.Manifest, from, to string) *manifest.Manifest {
+// withReplaced returns m with a part of its payload replaced.
+func (s *suite) withReplaced(m *manifest.Manifest, from, to string) *manifest.Manifest {
 	s.Helper()
 	if n := strings.Count(string(m.Payload), from); n != 1 {
 		s.Fatalf("%q is %d times in %s", from, n, m.Payload)
@@ -50,8 +50,8 @@ func (s *suite) index(children ...manifest.Descriptor) *manifest.Manifest {
 	return s.parse(manifest.MediaTypeIndex, text.String())
 }
 
-// describe returns the descriptor that an index has of a manifest.
-func describe(m *manifest.Manifest) manifest.Descriptor {
+// descriptorOf returns a descriptor of a manifest, as an index has it.
+func descriptorOf(m *manifest.Manifest) manifest.Descriptor {
 	return manifest.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Payload))}
 }
 
@@ -67,8 +67,8 @@ func (s *suite) put(repo string, m *manifest.Manifest, tags ...string) {
 	s.must(s.PutManifest(s.Context(), alice, repo, m, tags, storage.Condition{}))
 }
 
-// refer puts an artifact that refers to a digest, with annotations as JSON.
-func (s *suite) refer(repo string, subject digest.Digest, artifactType, annotations string) *manifest.Manifest {
+// putReferrer puts an artifact with a subject and with annotations in JSON.
+func (s *suite) putReferrer(repo string, subject digest.Digest, artifactType, annotations string) *manifest.Manifest {
 	s.Helper()
 	text := strings.Replace(string(s.image("", "config").Payload), `{"note":""}`, annotations, 1)
 	text = strings.TrimSuffix(text, "}") + fmt.Sprintf(`,"artifactType":%q,"subject":{"mediaType":%q,"digest":%q,"size":1}}`,
@@ -82,7 +82,7 @@ func byTag(name string) manifest.Reference { return manifest.Reference{Tag: name
 
 func byDigest(d digest.Digest) manifest.Reference { return manifest.Reference{Digest: d} }
 
-// wantManifest checks that a repository has a manifest under a reference.
+// wantManifest checks that a reference resolves to a manifest.
 func (s *suite) wantManifest(repo string, ref manifest.Reference, m *manifest.Manifest) {
 	s.Helper()
 	got, err := s.Manifest(s.Context(), repo, ref)
@@ -95,7 +95,7 @@ func (s *suite) wantManifest(repo string, ref manifest.Reference, m *manifest.Ma
 	}
 }
 
-// wantNoManifest checks that a repository has nothing under a reference.
+// wantNoManifest checks that a reference is unknown.
 func (s *suite) wantNoManifest(repo string, ref manifest.Reference) {
 	s.Helper()
 	_, err := s.Manifest(s.Context(), repo, ref)

@@ -14,14 +14,14 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// ended returns a context that has ended.
-func (s *suite) ended() context.Context {
+// canceledContext returns a context that is canceled already.
+func (s *suite) canceledContext() context.Context {
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()
 	return ctx
 }
 
-// wantCanceled checks an error of a call whose context was canceled.
+// wantCanceled checks the error of a call with a canceled context.
 func (s *suite) wantCanceled(name string, err error) {
 	s.Helper()
 	if !errors.Is(err, context.Canceled) {
@@ -29,13 +29,13 @@ func (s *suite) wantCanceled(name string, err error) {
 	}
 }
 
-// testReadsEndedContext: what is there is found, or the error is that of the context: it is never
-// said to be unknown.
+// testReadsEndedContext checks that a read with a canceled context returns its result or the
+// context's error. It never reports existing content as unknown.
 func testReadsEndedContext(s *suite) {
 	config := s.push("a", "config")
 	m := s.image("", "config")
 	s.put("a", m, "1")
-	referrer := s.refer("a", m.Digest, "application/x", `{}`)
+	referrer := s.putReferrer("a", m.Digest, "application/x", `{}`)
 	id := s.session("a", "hello")
 	q := storage.ReferrerQuery{Repo: "a", Subject: m.Digest}
 	extent, err := s.ReferrersExtent(s.Context(), q, "", 9, math.MaxInt)
@@ -70,15 +70,15 @@ func testReadsEndedContext(s *suite) {
 		"Upload":           func(ctx context.Context) (any, error) { return s.Upload(ctx, alice, "a", id) },
 		"Repositories":     func(ctx context.Context) (any, error) { return s.Repositories(ctx, "", "", 9) },
 		"ListVersion":      func(ctx context.Context) (any, error) { return s.ListVersion(ctx) },
-		"Listed": func(ctx context.Context) (any, error) {
-			repos, version, err := s.Listed(ctx, 0, 9)
+		"ListedSince": func(ctx context.Context) (any, error) {
+			repos, version, err := s.ListedSince(ctx, 0, 9)
 			return fmt.Sprint(repos, version), err
 		},
 		"Tags":            func(ctx context.Context) (any, error) { return s.Tags(ctx, "a", "", 9) },
 		"ReferrersExtent": func(ctx context.Context) (any, error) { return s.ReferrersExtent(ctx, q, "", 9, math.MaxInt) },
 		"Referrers":       func(ctx context.Context) (any, error) { return s.Referrers(ctx, q, "", extent) },
 	} {
-		got, err := read(s.ended())
+		got, err := read(s.canceledContext())
 		if err != nil {
 			s.wantCanceled(name, err)
 			continue
@@ -89,8 +89,8 @@ func testReadsEndedContext(s *suite) {
 	}
 }
 
-// testWritesEndedContext: a change is made and acknowledged, or the error is that of the context
-// and nothing has changed.
+// testWritesEndedContext checks that a write with a canceled context is made and acknowledged, or
+// returns the context's error and changes nothing.
 func testWritesEndedContext(s *suite) {
 	ctx := s.Context()
 	hello, config := s.push("a", "hello"), s.push("a", "config")
@@ -107,7 +107,7 @@ func testWritesEndedContext(s *suite) {
 	for name, test := range map[string]struct {
 		write     func(ctx context.Context) error
 		look      func() error
-		unchanged bool // look returns nil where nothing was changed
+		unchanged bool // look returns nil before the change
 	}{
 		"PutManifest": {func(ctx context.Context) error {
 			return s.PutManifest(ctx, alice, "a", three, []string{"3"}, storage.Condition{})
@@ -122,7 +122,7 @@ func testWritesEndedContext(s *suite) {
 		"CancelUpload": {func(ctx context.Context) error { return s.CancelUpload(ctx, alice, "a", id) },
 			func() error { _, err := s.Upload(ctx, alice, "a", id); return err }, true},
 	} {
-		err := test.write(s.ended())
+		err := test.write(s.canceledContext())
 		if err != nil {
 			s.wantCanceled(name, err)
 		}
@@ -135,25 +135,25 @@ func testWritesEndedContext(s *suite) {
 	}
 }
 
-// testUploadsEndedContext: the context of a request ends with its client, in mid-body or when the
-// body is whole. What arrived of a chunk is kept all the same, and a commit can be repeated whether
-// it was made or not.
+// testUploadsEndedContext cancels the context in the middle of a body and at its end, as a client
+// that disconnects does. The bytes of a chunk are kept all the same. A commit can be repeated,
+// whether it was made or not.
 func testUploadsEndedContext(s *suite) {
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		id := s.session("a")
-		ctx, body := s.leaving("hello ", errConnection)
+		ctx, body := s.leavingClient("hello ", errConnection)
 		up, err := s.Append(ctx, alice, "a", id, storage.Chunk{Body: body, Offset: 0, Length: 11})
 		s.want(storage.ErrClientBody, err)
 		if up.Size != 6 {
-			s.Errorf("of a client that left after 6 bytes %d were kept", up.Size)
+			s.Errorf("of a client that disconnected after 6 bytes %d were kept", up.Size)
 		}
 		s.wantSession("a", id, 6)
 		d := alg.FromString("hello world")
-		ctx, body = s.leaving("wor", errConnection)
+		ctx, body = s.leavingClient("wor", errConnection)
 		_, err = s.Commit(ctx, alice, "a", id, d, storage.Chunk{Body: body, Offset: 6, Length: 5})
 		s.want(storage.ErrClientBody, err)
 		s.wantSession("a", id, 6)
-		ctx, body = s.leaving("world", io.EOF)
+		ctx, body = s.leavingClient("world", io.EOF)
 		if _, err = s.Commit(ctx, alice, "a", id, d, storage.Chunk{Body: body, Offset: 6, Length: 5}); err != nil {
 			s.wantCanceled("Commit", err)
 		}
@@ -163,7 +163,7 @@ func testUploadsEndedContext(s *suite) {
 			s.Errorf("read %q and %v", got, err)
 		}
 		d = alg.FromString("hello")
-		ctx, body = s.leaving("hello", io.EOF)
+		ctx, body = s.leavingClient("hello", io.EOF)
 		if b, err = s.PutBlob(ctx, by(alice), "a", d, storage.Chunk{Body: body, Offset: -1, Length: 5}); err != nil {
 			s.wantCanceled("PutBlob", err)
 			b, err = s.PutBlob(s.Context(), by(alice), "a", d, chunk("hello"))
@@ -173,7 +173,7 @@ func testUploadsEndedContext(s *suite) {
 			s.Errorf("read %q and %v", got, err)
 		}
 	}
-	up, err := s.CreateUpload(s.ended(), by(alice), "a", "")
+	up, err := s.CreateUpload(s.canceledContext(), by(alice), "a", "")
 	if err != nil {
 		s.wantCanceled("CreateUpload", err)
 		return
@@ -181,8 +181,8 @@ func testUploadsEndedContext(s *suite) {
 	s.wantSession("a", up.ID, 0)
 }
 
-// leaving returns a body that ends with an error, and a context that ends with it.
-func (s *suite) leaving(text string, err error) (context.Context, io.Reader) {
+// leavingClient returns a body that ends with err, and a context that is canceled at that moment.
+func (s *suite) leavingClient(text string, err error) (context.Context, io.Reader) {
 	ctx, cancel := context.WithCancel(s.Context())
 	s.Cleanup(cancel)
 	return ctx, io.MultiReader(strings.NewReader(text), readerFunc(func([]byte) (int, error) {

@@ -31,7 +31,7 @@ func (s *suite) wantRepositories(after, before string, n int, want ...string) {
 	s.wantNames(got, err, want...)
 }
 
-// testTags reads tags in pages of each size, which are in byte order.
+// testTags reads tags in pages of each size, in byte order.
 func testTags(s *suite) {
 	names := []string{"1.10", "1.9", "B", "Z", "_x", "a", "b", "b-1", "b.1", "b0", "ba"}
 	s.push("a", "config")
@@ -52,7 +52,7 @@ func testTags(s *suite) {
 		}
 		s.wantNames(got, nil, names...)
 	}
-	s.wantTags("a", "b.0", 2, "b.1", "b0") // after a tag that is not there
+	s.wantTags("a", "b.0", 2, "b.1", "b0") // last need not exist
 	s.wantTags("a", "ba", 9)
 	s.push("blobs", "config")
 	for _, repo := range []string{"none", "blobs", ""} {
@@ -61,7 +61,7 @@ func testTags(s *suite) {
 	}
 }
 
-// testRepositories reads the repositories that ever had a manifest, in pages.
+// testRepositories reads pages of the repositories that ever had a manifest.
 func testRepositories(s *suite) {
 	ctx := s.Context()
 	for _, repo := range []string{"z", "a/b", "a-b", "a"} {
@@ -94,8 +94,8 @@ func testRepositories(s *suite) {
 	s.wantTags("z", "", 9)
 }
 
-// testListed follows the list of repositories as it grows.
-func testListed(s *suite) {
+// testListedSince follows the list of repositories as it grows.
+func testListedSince(s *suite) {
 	ctx := s.Context()
 	version, err := s.ListVersion(ctx)
 	s.must(err)
@@ -117,11 +117,11 @@ func testListed(s *suite) {
 	}
 	list("a", false)
 	s.push("blobs", "config")
-	s.wantListed(first, 9, version, names...)
-	s.wantListed(first, 4, version, names...)
+	s.wantListedSince(first, 9, version, names...)
+	s.wantListedSince(first, 4, version, names...)
 	var got []string
 	for since := first; ; {
-		page, now, err := s.Listed(ctx, since, 3)
+		page, now, err := s.ListedSince(ctx, since, 3)
 		s.must(err)
 		if len(page) > 0 && now <= since {
 			s.Fatalf("the version after %q is %d, after %d", page, now, since)
@@ -132,16 +132,17 @@ func testListed(s *suite) {
 		}
 	}
 	s.wantNames(got, nil, names...)
-	s.wantListed(version, 9, version)
+	s.wantListedSince(version, 9, version)
 	before := version
 	list("new", true)
-	s.wantListed(before, 9, version, "new")
+	s.wantListedSince(before, 9, version, "new")
 }
 
-// wantListed checks which repositories came after a version, up to another.
-func (s *suite) wantListed(since int64, n int, until int64, want ...string) {
+// wantListedSince checks which repositories were listed after a version, and the version that is
+// returned with them.
+func (s *suite) wantListedSince(since int64, n int, until int64, want ...string) {
 	s.Helper()
-	got, version, err := s.Listed(s.Context(), since, n)
+	got, version, err := s.ListedSince(s.Context(), since, n)
 	s.wantNames(got, err, want...)
 	if version != until {
 		s.Fatalf("the version after %q is %d, want %d", got, version, until)

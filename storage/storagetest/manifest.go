@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testManifest: a manifest is found by its digest and tags in its repository alone.
+// testManifest checks that a manifest is found by its digest and its tags, in its repository alone.
 func testManifest(s *suite) {
 	s.push("a", "config")
 	s.push("a", "layer")
@@ -21,7 +21,7 @@ func testManifest(s *suite) {
 	s.put("a", m, "1", "2")
 	s.put("a", m, "3")
 	s.put("a", untagged)
-	for range 2 { // an implementation may remember what it was asked for
+	for range 2 { // an implementation may cache the first answers
 		for _, ref := range []manifest.Reference{byTag("1"), byTag("2"), byTag("3"), byDigest(m.Digest)} {
 			s.wantManifest("a", ref, m)
 			s.wantNoManifest("b", ref)
@@ -31,11 +31,11 @@ func testManifest(s *suite) {
 			s.wantNoManifest("a", ref)
 		}
 	}
-	artifact := s.refer("a", m.Digest, "application/x", `{}`)
+	artifact := s.putReferrer("a", m.Digest, "application/x", `{}`)
 	s.wantManifest("a", byDigest(artifact.Digest), artifact)
 }
 
-// testManifestReadLate: the bytes of a manifest never change after it was looked up.
+// testManifestReadLate checks that the payload of a manifest that was looked up never changes.
 func testManifestReadLate(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
@@ -59,8 +59,8 @@ func testManifestReadLate(s *suite) {
 	}
 }
 
-// testMissingContent: a manifest that names what the repository does not have is refused and leaves
-// nothing behind.
+// testMissingContent checks that a manifest is refused whose content is not in the repository, and
+// that it leaves nothing behind.
 func testMissingContent(s *suite) {
 	ctx := s.Context()
 	refused := func(repo string, m *manifest.Manifest) {
@@ -74,12 +74,12 @@ func testMissingContent(s *suite) {
 	m := s.image("", "config", "layer")
 	refused("a", m)
 	s.wantMissing("a", m, 1, "layer")
-	refused("a", s.index(describe(m)))
+	refused("a", s.index(descriptorOf(m)))
 	s.wantRepositories("", "", 10)
 	s.push("a", "layer")
 	s.put("a", m, "2")
 	refused("b", m)
-	refused("b", s.index(describe(m)))
+	refused("b", s.index(descriptorOf(m)))
 	var layers []string
 	for i := range 25 {
 		layers = append(layers, fmt.Sprint("layer ", i))
@@ -87,7 +87,7 @@ func testMissingContent(s *suite) {
 	s.wantMissing("a", s.image("", append([]string{"config"}, layers...)...), 20, layers...)
 }
 
-// wantMissing checks that the detail of a refused manifest has n digests, all of missing texts.
+// wantMissing checks that the error for a manifest names n digests, all of them of missing texts.
 func (s *suite) wantMissing(repo string, m *manifest.Manifest, n int, texts ...string) {
 	s.Helper()
 	err := s.PutManifest(s.Context(), alice, repo, m, nil, storage.Condition{})
@@ -105,14 +105,14 @@ func (s *suite) wantMissing(repo string, m *manifest.Manifest, n int, texts ...s
 	}
 }
 
-// testDescriptorSize: a descriptor has the size of what the repository has.
+// testDescriptorSize checks that the size in a descriptor has to be that of the content.
 func testDescriptorSize(s *suite) {
 	s.push("a", "config")
 	m := s.image("", "config")
 	s.put("a", m)
-	wrongChild := describe(m)
+	wrongChild := descriptorOf(m)
 	wrongChild.Size++
-	for _, wrong := range []*manifest.Manifest{s.changed(m, `"size":6`, `"size":7`), s.index(wrongChild)} {
+	for _, wrong := range []*manifest.Manifest{s.withReplaced(m, `"size":6`, `"size":7`), s.index(wrongChild)} {
 		err := s.PutManifest(s.Context(), alice, "a", wrong, []string{"1"}, storage.Condition{})
 		s.want(manifest.ErrManifestInvalid, err)
 		s.wantNoManifest("a", byDigest(wrong.Digest))
@@ -120,16 +120,16 @@ func testDescriptorSize(s *suite) {
 	}
 }
 
-// testForeignLayer: what is to be had elsewhere may be missing.
+// testForeignLayer checks that a layer with URLs may be missing.
 func testForeignLayer(s *suite) {
 	s.push("a", "config")
-	m := s.changed(s.image("", "config", "layer"), `"size":5`, `"size":5,"urls":["https://example.com/layer"]`)
+	m := s.withReplaced(s.image("", "config", "layer"), `"size":5`, `"size":5,"urls":["https://example.com/layer"]`)
 	s.put("a", m, "1")
 	s.wantManifest("a", byTag("1"), m)
 	s.wantNoBlob("a", digest.FromString("layer"))
 }
 
-// testDeleteManifest: a manifest goes with its tags, unless an index lists it.
+// testDeleteManifest checks that a manifest is deleted with its tags, unless an index lists it.
 func testDeleteManifest(s *suite) {
 	ctx := s.Context()
 	for _, repo := range []string{"a", "b"} {
@@ -139,7 +139,7 @@ func testDeleteManifest(s *suite) {
 	s.put("a", child, "child")
 	s.put("a", other, "other")
 	s.put("b", child, "child")
-	index := s.index(describe(child))
+	index := s.index(descriptorOf(child))
 	s.put("a", index, "index", "latest")
 	s.want(storage.ErrDenied, s.DeleteManifest(ctx, alice, "a", child.Digest))
 	s.wantManifest("a", byTag("child"), child)
@@ -157,7 +157,7 @@ func testDeleteManifest(s *suite) {
 	s.wantManifest("b", byTag("child"), child)
 	s.must(s.DeleteManifest(ctx, alice, "a", other.Digest))
 	s.wantTags("a", "", 10)
-	s.wantRepositories("", "", 10, "a", "b") // although it is empty
+	s.wantRepositories("", "", 10, "a", "b") // a is still listed
 	s.put("a", child, "again")
 	s.wantManifest("a", byTag("again"), child)
 	s.wantNoManifest("a", byTag("child"))

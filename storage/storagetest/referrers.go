@@ -13,8 +13,9 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// list reads a list of referrers, page by page, and checks what holds for every one.
-func (s *suite) list(q storage.ReferrerQuery, last digest.Digest, n, bytes int) (all []manifest.Descriptor, e storage.Extent) {
+// listReferrers reads an extent of a list of referrers page by page, and checks its order and
+// limits.
+func (s *suite) listReferrers(q storage.ReferrerQuery, last digest.Digest, n, bytes int) (all []manifest.Descriptor, e storage.Extent) {
 	s.Helper()
 	e, err := s.ReferrersExtent(s.Context(), q, last, n, bytes)
 	s.must(err)
@@ -43,7 +44,7 @@ func (s *suite) list(q storage.ReferrerQuery, last digest.Digest, n, bytes int) 
 	return all, e
 }
 
-// lengthOf returns the length of descriptors' JSON, without commas.
+// lengthOf returns the length of the descriptors' JSON, without commas.
 func (s *suite) lengthOf(descs []manifest.Descriptor) (n int) {
 	s.Helper()
 	for _, d := range descs {
@@ -61,21 +62,21 @@ func digestsOf(descs []manifest.Descriptor) (digests []digest.Digest) {
 	return digests
 }
 
-// testReferrers lists the manifests that name a subject, which the repository may lack.
+// testReferrers lists the referrers of a subject that the repository does not have.
 func testReferrers(s *suite) {
 	s.push("a", "config")
 	subject := digest.FromString("subject")
 	q := storage.ReferrerQuery{Repo: "a", Subject: subject}
-	if all, e := s.list(q, "", 10, math.MaxInt); len(all) != 0 || e.End != "" || e.More {
+	if all, e := s.listReferrers(q, "", 10, math.MaxInt); len(all) != 0 || e.End != "" || e.More {
 		s.Errorf("before there is any: %+v, %+v", all, e)
 	}
 	var want []digest.Digest
 	for i := range 5 {
-		m := s.refer("a", subject, fmt.Sprintf("application/x%d", i), fmt.Sprintf(`{"note":"<%d>"}`, i))
+		m := s.putReferrer("a", subject, fmt.Sprintf("application/x%d", i), fmt.Sprintf(`{"note":"<%d>"}`, i))
 		want = append(want, m.Digest)
 	}
 	slices.Sort(want)
-	all, e := s.list(q, "", math.MaxInt, math.MaxInt)
+	all, e := s.listReferrers(q, "", math.MaxInt, math.MaxInt)
 	if got := digestsOf(all); !slices.Equal(got, want) || e.More {
 		s.Errorf("referrers %v, want %v; %+v", got, want, e)
 	}
@@ -87,53 +88,53 @@ func testReferrers(s *suite) {
 	}
 	typed := q
 	typed.ArtifactType = "application/x3"
-	if got, e := s.list(typed, "", 2, math.MaxInt); len(got) != 1 || e.More || got[0].ArtifactType != typed.ArtifactType {
+	if got, e := s.listReferrers(typed, "", 2, math.MaxInt); len(got) != 1 || e.More || got[0].ArtifactType != typed.ArtifactType {
 		s.Errorf("filtered: %+v, %+v", got, e)
 	}
 	for _, q := range []storage.ReferrerQuery{
 		{Repo: "b", Subject: subject}, {Repo: "a", Subject: want[0]}, {Repo: "a", Subject: subject, ArtifactType: "application/x"},
 	} {
-		if got, e := s.list(q, "", 2, math.MaxInt); len(got) != 0 || e.More || e.End != "" {
+		if got, e := s.listReferrers(q, "", 2, math.MaxInt); len(got) != 0 || e.More || e.End != "" {
 			s.Errorf("%+v has referrers %+v, %+v", q, got, e)
 		}
 	}
 	s.must(s.DeleteManifest(s.Context(), alice, "a", want[2]))
-	all, _ = s.list(q, "", 10, math.MaxInt)
+	all, _ = s.listReferrers(q, "", 10, math.MaxInt)
 	if got := digestsOf(all); !slices.Equal(got, slices.Delete(want, 2, 3)) {
 		s.Errorf("after one was deleted the referrers are %v, want %v", got, want)
 	}
 }
 
-// testReferrersExtent asks for parts of a list that are bounded by number and by length,
-// around the numbers where one more just fits.
+// testReferrersExtent asks for extents that are limited by number and by length, at and around the
+// limits at which one more referrer fits.
 func testReferrersExtent(s *suite) {
 	s.push("a", "config")
 	q := storage.ReferrerQuery{Repo: "a", Subject: digest.FromString("subject"), ArtifactType: "application/x"}
 	for i := range 7 {
-		s.refer("a", q.Subject, q.ArtifactType, fmt.Sprintf(`{"note":%q}`, strings.Repeat("x", i*100)))
+		s.putReferrer("a", q.Subject, q.ArtifactType, fmt.Sprintf(`{"note":%q}`, strings.Repeat("x", i*100)))
 	}
-	all, _ := s.list(q, "", math.MaxInt, math.MaxInt)
+	all, _ := s.listReferrers(q, "", math.MaxInt, math.MaxInt)
 	for n := 1; n <= 8; n++ {
 		fits := min(n, 7)
-		if got, e := s.list(q, "", n, math.MaxInt); len(got) != fits || e.More != (fits < 7) {
+		if got, e := s.listReferrers(q, "", n, math.MaxInt); len(got) != fits || e.More != (fits < 7) {
 			s.Errorf("at most %d: %d, %+v", n, len(got), e)
 		}
 		length := s.lengthOf(all[:fits]) + fits // commas
-		if got, e := s.list(q, "", math.MaxInt, length); len(got) != fits || e.More != (fits < 7) {
+		if got, e := s.listReferrers(q, "", math.MaxInt, length); len(got) != fits || e.More != (fits < 7) {
 			s.Errorf("%d just fit: %d, %+v", fits, len(got), e)
 		}
-		if got, e := s.list(q, "", math.MaxInt, length-1); len(got) != max(fits-1, 1) || e.More != (len(got) < 7) {
+		if got, e := s.listReferrers(q, "", math.MaxInt, length-1); len(got) != max(fits-1, 1) || e.More != (len(got) < 7) {
 			s.Errorf("%d do not fit by one byte: %d, %+v", fits, len(got), e)
 		}
 	}
-	if got, e := s.list(q, "", 1, 0); len(got) != 1 || !e.More {
+	if got, e := s.listReferrers(q, "", 1, 0); len(got) != 1 || !e.More {
 		s.Errorf("one fits always: %d, %+v", len(got), e)
 	}
 	var following []digest.Digest
 	var e storage.Extent
 	for range 3 {
 		var page []manifest.Descriptor
-		page, e = s.list(q, e.End, 3, math.MaxInt)
+		page, e = s.listReferrers(q, e.End, 3, math.MaxInt)
 		following = append(following, digestsOf(page)...)
 	}
 	if !slices.Equal(following, digestsOf(all)) || e.More {
@@ -141,24 +142,24 @@ func testReferrersExtent(s *suite) {
 	}
 }
 
-// testReferrersPages: a list of large descriptors is read in small pages.
+// testReferrersPages checks that a list of large descriptors is read in small pages.
 func testReferrersPages(s *suite) {
 	s.push("a", "config")
 	q := storage.ReferrerQuery{Repo: "a", Subject: digest.FromString("subject")}
 	for i := range 4 {
-		s.refer("a", q.Subject, "application/x", fmt.Sprintf(`{"note":"%d%s"}`, i, strings.Repeat("<", 30_000)))
-		s.refer("a", q.Subject, "application/x", fmt.Sprintf(`{"note":"%d%s"}`, i, strings.Repeat("<", 65_000)))
+		s.putReferrer("a", q.Subject, "application/x", fmt.Sprintf(`{"note":"%d%s"}`, i, strings.Repeat("<", 30_000)))
+		s.putReferrer("a", q.Subject, "application/x", fmt.Sprintf(`{"note":"%d%s"}`, i, strings.Repeat("<", 65_000)))
 	}
-	if all, e := s.list(q, "", math.MaxInt, math.MaxInt); len(all) != 8 || e.More {
+	if all, e := s.listReferrers(q, "", math.MaxInt, math.MaxInt); len(all) != 8 || e.More {
 		s.Errorf("%d referrers, %+v", len(all), e)
 	}
-	if all, e := s.list(q, "", math.MaxInt, 70_000); len(all) == 0 || !e.More {
+	if all, e := s.listReferrers(q, "", math.MaxInt, 70_000); len(all) == 0 || !e.More {
 		s.Errorf("%d referrers, %+v", len(all), e)
 	}
 }
 
-// testLargeAnnotations: annotations of more than 64 KiB are in the manifest, byte for
-// byte, and not in lists.
+// testLargeAnnotations checks that annotations of more than 64 KiB are kept in the manifest and
+// left out of lists.
 func testLargeAnnotations(s *suite) {
 	s.push("a", "config")
 	subject := digest.FromString("subject")
@@ -169,8 +170,8 @@ func testLargeAnnotations(s *suite) {
 	}{{64<<10 - overhead, true}, {64<<10 - overhead + 1, false}, {4 << 20, false}} {
 		q := storage.ReferrerQuery{Repo: "a", Subject: subject, ArtifactType: fmt.Sprintf("application/x%d", c.length)}
 		annotations := `{"note":"` + strings.Repeat("<", c.length) + `"}`
-		m := s.refer("a", subject, q.ArtifactType, annotations)
-		all, _ := s.list(q, "", 10, math.MaxInt)
+		m := s.putReferrer("a", subject, q.ArtifactType, annotations)
+		all, _ := s.listReferrers(q, "", 10, math.MaxInt)
 		want := json.RawMessage(nil)
 		if c.listed {
 			want = json.RawMessage(annotations)
@@ -188,16 +189,16 @@ func testLargeAnnotations(s *suite) {
 	}
 }
 
-// testReferrersMeanwhile deletes and adds referrers between the pages of a list.
+// testReferrersMeanwhile deletes and adds referrers between the extent and its pages.
 func testReferrersMeanwhile(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
 	q := storage.ReferrerQuery{Repo: "a", Subject: digest.FromString("subject")}
-	put := func(i int) { s.refer("a", q.Subject, "application/x", fmt.Sprintf(`{"note":"%d"}`, i)) }
+	put := func(i int) { s.putReferrer("a", q.Subject, "application/x", fmt.Sprintf(`{"note":"%d"}`, i)) }
 	for i := range 6 {
 		put(i)
 	}
-	all, _ := s.list(q, "", math.MaxInt, math.MaxInt)
+	all, _ := s.listReferrers(q, "", math.MaxInt, math.MaxInt)
 	was := digestsOf(all)
 	e, err := s.ReferrersExtent(ctx, q, "", 5, math.MaxInt)
 	s.must(err)
@@ -205,7 +206,7 @@ func testReferrersMeanwhile(s *suite) {
 		put(100 + i)
 	}
 	s.must(s.DeleteManifest(ctx, alice, "a", was[1]))
-	s.must(s.DeleteManifest(ctx, alice, "a", was[4])) // where the extent ends
+	s.must(s.DeleteManifest(ctx, alice, "a", was[4])) // the end of the extent
 	page, err := s.Referrers(ctx, q, "", e)
 	s.must(err)
 	if want := []digest.Digest{was[0], was[2], was[3]}; !slices.Equal(digestsOf(page), want) {
@@ -216,7 +217,7 @@ func testReferrersMeanwhile(s *suite) {
 	if len(page) != 0 {
 		s.Errorf("after the end there are %v", digestsOf(page))
 	}
-	if now, _ := s.list(q, "", math.MaxInt, math.MaxInt); len(now) != 24 {
+	if now, _ := s.listReferrers(q, "", math.MaxInt, math.MaxInt); len(now) != 24 {
 		s.Errorf("a new list has %d, want 24", len(now))
 	}
 }

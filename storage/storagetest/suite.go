@@ -1,6 +1,6 @@
-// Package storagetest is the suite of tests that each implementation of the interfaces of package
-// storage passes: the registry itself, and what wraps or replaces it. It knows an implementation by
-// these interfaces alone.
+// Package storagetest is the test suite of the interfaces of package storage. Every implementation
+// passes it: the registry itself, and types that wrap or replace it. It uses nothing but these
+// interfaces.
 package storagetest
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// Registry is what the suite tests.
+// Registry is an implementation of all interfaces of package storage.
 type Registry interface {
 	storage.Manifests
 	storage.Blobs
@@ -23,12 +23,12 @@ type Registry interface {
 	storage.Lists
 }
 
-// Open returns a new and empty registry, which is open until the test ends. It limits no caller,
-// keeps idle upload sessions for at least a minute, and refuses manifests that name missing
+// Open returns a new and empty registry that is open until the test ends. The registry limits no
+// caller, keeps idle upload sessions for at least a minute, and refuses manifests that link missing
 // content.
 type Open func(t testing.TB) Registry
 
-// Run tests the registries that open returns.
+// Run runs the suite. Each test has a registry of its own from open.
 func Run(t *testing.T, open Open) {
 	for name, test := range map[string]func(*suite){
 		"Upload":              testUpload,
@@ -61,7 +61,7 @@ func Run(t *testing.T, open Open) {
 		"AcknowledgedWrites":  testAcknowledgedWrites,
 		"Tags":                testTags,
 		"Repositories":        testRepositories,
-		"Listed":              testListed,
+		"ListedSince":         testListedSince,
 		"Referrers":           testReferrers,
 		"ReferrersExtent":     testReferrersExtent,
 		"ReferrersPages":      testReferrersPages,
@@ -75,7 +75,7 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// suite is one test of the suite with its registry.
+// suite is the state of one test: its registry.
 type suite struct {
 	*testing.T
 	Registry
@@ -88,7 +88,7 @@ func (s *suite) must(err error) {
 	}
 }
 
-// want checks that an error is of a kind, and says what happened.
+// want checks that err is a manifest.Error of a kind, with a message.
 func (s *suite) want(kind, err error) {
 	s.Helper()
 	var detailed *manifest.Error
@@ -99,8 +99,8 @@ func (s *suite) want(kind, err error) {
 
 const alice = "user:alice#1"
 
-// none is a chunk without bytes.
-var none = storage.Chunk{Offset: -1, Length: -1}
+// emptyChunk is a chunk without bytes.
+var emptyChunk = storage.Chunk{Offset: -1, Length: -1}
 
 func chunk(text string) storage.Chunk { return chunkAt(-1, text) }
 
@@ -111,7 +111,7 @@ func chunkAt(offset int64, text string) storage.Chunk {
 // by returns a caller that is charged under its own name.
 func by(owner string) storage.Caller { return storage.Caller{Owner: owner, Charged: owner} }
 
-// session opens an upload session of alice and appends chunks to it.
+// session opens an upload session as alice and appends chunks to it.
 func (s *suite) session(repo string, chunks ...string) (id string) {
 	s.Helper()
 	up, err := s.CreateUpload(s.Context(), by(alice), repo, "")
@@ -123,7 +123,7 @@ func (s *suite) session(repo string, chunks ...string) (id string) {
 	return up.ID
 }
 
-// wantSession checks that alice has a session of n bytes.
+// wantSession checks that alice has an open session of n bytes.
 func (s *suite) wantSession(repo, id string, n int64) {
 	s.Helper()
 	up, err := s.Upload(s.Context(), alice, repo, id)
@@ -133,18 +133,18 @@ func (s *suite) wantSession(repo, id string, n int64) {
 	}
 }
 
-// push makes a text a blob of the repository.
+// push pushes a text as a blob of the repository.
 func (s *suite) push(repo, text string) digest.Digest {
 	s.Helper()
 	d := digest.FromString(text)
 	b, err := s.PutBlob(s.Context(), by(alice), repo, d, chunk(text))
 	s.must(err)
-	s.wantIs(b, text)
+	s.wantBlobValue(b, text)
 	return d
 }
 
-// wantIs checks a blob that was returned, whose digest is SHA-256.
-func (s *suite) wantIs(b storage.Blob, text string) {
+// wantBlobValue checks the digest, which is SHA-256, and the size of a returned blob.
+func (s *suite) wantBlobValue(b storage.Blob, text string) {
 	s.Helper()
 	if b.Digest != digest.FromString(text) || b.Size != int64(len(text)) {
 		s.Fatalf("the blob is %+v, want %s of %d bytes", b, digest.FromString(text), len(text))
@@ -167,13 +167,13 @@ func (s *suite) wantBlob(repo, text string) {
 	s.Helper()
 	b, err := s.Blob(s.Context(), repo, digest.FromString(text))
 	s.must(err)
-	s.wantIs(b, text)
+	s.wantBlobValue(b, text)
 	if got, err := s.read(b); got != text {
 		s.Fatalf("read %.40q and %v, want %.40q", got, err, text)
 	}
 }
 
-// wantNoBlob checks that a repository has no such blob.
+// wantNoBlob checks that a repository does not have a blob.
 func (s *suite) wantNoBlob(repo string, d digest.Digest) {
 	s.Helper()
 	_, err := s.Blob(s.Context(), repo, d)

@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testMovedTag: a tag points at the manifest that was put last under it.
+// testMovedTag checks that a tag points at the manifest that was put under it last.
 func testMovedTag(s *suite) {
 	s.push("a", "config")
 	one, two := s.image("1", "config"), s.image("2", "config")
@@ -26,7 +26,7 @@ func testMovedTag(s *suite) {
 	s.wantTags("a", "", 10, "x", "y")
 }
 
-// testDeleteTag removes tags and leaves their manifest.
+// testDeleteTag checks that a deleted tag leaves its manifest.
 func testDeleteTag(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
@@ -44,7 +44,7 @@ func testDeleteTag(s *suite) {
 	s.wantManifest("a", byDigest(m.Digest), m)
 }
 
-// testConditions: a condition speaks of the tag as it is.
+// testConditions checks writes with each condition on a tag that exists and on one that does not.
 func testConditions(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
@@ -88,7 +88,7 @@ func testConditions(s *suite) {
 	s.wantNoManifest("a", byTag("t"))
 }
 
-// testConditionOfEachTag: where one of several tags is not as the condition says, none is set.
+// testConditionOfEachTag checks that no tag is set if one of several does not meet the condition.
 func testConditionOfEachTag(s *suite) {
 	ctx := s.Context()
 	s.push("a", "config")
@@ -106,8 +106,8 @@ func testConditionOfEachTag(s *suite) {
 	s.wantManifest("a", byTag("z"), two)
 }
 
-// testAcknowledgedWrites: what was acknowledged is what every later read sees. Readers check that a
-// tag never goes back, while a writer moves it.
+// testAcknowledgedWrites checks that every read sees the writes that were acknowledged before it.
+// Readers check that a tag never moves back while a writer moves it forward.
 func testAcknowledgedWrites(s *suite) {
 	ctx := s.Context()
 	seed := uint64(time.Now().UnixNano())
@@ -155,7 +155,7 @@ func testAcknowledgedWrites(s *suite) {
 	}
 	close(done)
 	readers.Wait()
-	for i := range 20 { // each change at once
+	for i := range 20 { // each change is seen at once
 		text := fmt.Sprint("blob ", i)
 		d := digest.FromString(text)
 		s.wantNoBlob("b", d)

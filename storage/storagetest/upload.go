@@ -8,7 +8,7 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// testUpload takes a session from its opening to its commit, which can be repeated.
+// testUpload takes a session from its opening to its commit, which it repeats.
 func testUpload(s *suite) {
 	ctx := s.Context()
 	up, err := s.CreateUpload(ctx, by(alice), "team/app", "")
@@ -28,35 +28,35 @@ func testUpload(s *suite) {
 		after, err = s.Append(ctx, alice, "team/app", up.ID, chunkAt(offset, "x"))
 		s.want(storage.ErrRangeInvalid, err)
 		if after.Size != 6 {
-			s.Fatalf("after a chunk at byte %d the session is said to have %d bytes", offset, after.Size)
+			s.Fatalf("after a chunk at byte %d the returned session has %d bytes", offset, after.Size)
 		}
 		_, err = s.Commit(ctx, alice, "team/app", up.ID, digest.FromString("hello world"), chunkAt(offset, "x"))
 		s.want(storage.ErrRangeInvalid, err)
 		s.wantSession("team/app", up.ID, 6)
 	}
-	after, err = s.Append(ctx, alice, "team/app", up.ID, none)
+	after, err = s.Append(ctx, alice, "team/app", up.ID, emptyChunk)
 	s.must(err)
 	if after.Size != 6 {
 		s.Fatalf("after a chunk without bytes the session has %d", after.Size)
 	}
 	s.wantNoBlob("team/app", digest.FromString("hello "))
 	d := digest.FromString("hello world")
-	for _, c := range []storage.Chunk{chunkAt(6, "world"), chunk("world"), chunkAt(6, "world"), chunk("x"), none} { // whatever its body
+	for _, c := range []storage.Chunk{chunkAt(6, "world"), chunk("world"), chunkAt(6, "world"), chunk("x"), emptyChunk} { // whatever its body
 		b, err := s.Commit(ctx, alice, "team/app", up.ID, d, c)
 		s.must(err)
-		s.wantIs(b, "hello world")
+		s.wantBlobValue(b, "hello world")
 	}
-	s.wantEnded("team/app", up.ID)
+	s.wantSessionUnknown("team/app", up.ID)
 	s.wantBlob("team/app", "hello world")
 }
 
-// wantEnded checks that alice cannot go on with a session.
-func (s *suite) wantEnded(repo, id string) {
+// wantSessionUnknown checks that alice cannot use a session.
+func (s *suite) wantSessionUnknown(repo, id string) {
 	s.Helper()
 	ctx := s.Context()
 	_, err := s.Upload(ctx, alice, repo, id)
 	s.want(storage.ErrUploadUnknown, err)
-	for _, c := range []storage.Chunk{none, chunk("x"), chunkAt(0, "x")} {
+	for _, c := range []storage.Chunk{emptyChunk, chunk("x"), chunkAt(0, "x")} {
 		_, err = s.Append(ctx, alice, repo, id, c)
 		s.want(storage.ErrUploadUnknown, err)
 		_, err = s.Commit(ctx, alice, repo, id, digest.FromString("other"), c)
@@ -65,8 +65,8 @@ func (s *suite) wantEnded(repo, id string) {
 	s.want(storage.ErrUploadUnknown, s.CancelUpload(ctx, alice, repo, id))
 }
 
-// testUploadEndings commits sessions of each algorithm by digests of each. The bytes are in the
-// chunks, in the commit or in both, or there are none.
+// testUploadEndings commits sessions of each algorithm with digests of each algorithm. The bytes
+// are in chunks, in the commit, in both, or nowhere.
 func testUploadEndings(s *suite) {
 	ctx := s.Context()
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
@@ -96,33 +96,33 @@ func testUploadEndings(s *suite) {
 	}
 }
 
-// testUploadUnknown asks for sessions that never were, and for one in other repositories.
+// testUploadUnknown uses ids of no session, and the id of a session in another repository.
 func testUploadUnknown(s *suite) {
 	id := s.session("a", "hello")
 	for _, session := range [][2]string{{"b", id}, {"a/b", id}, {"a", "unknown"}, {"a", ""}, {"a", id + "0"}, {"a", id[1:]}} {
-		s.wantEnded(session[0], session[1])
+		s.wantSessionUnknown(session[0], session[1])
 		seen, err := s.Append(s.Context(), alice, session[0], session[1], chunk("x"))
 		s.want(storage.ErrUploadUnknown, err)
 		if seen != (storage.Upload{}) {
-			s.Errorf("%q tells of %+v", session, seen)
+			s.Errorf("Append with the unknown session %q returns %+v", session, seen)
 		}
 	}
 	s.wantSession("a", id, 5)
 }
 
-// testUploadOfAnother: to other callers, a session is one that never was, for as long as it is
-// remembered.
+// testUploadOfAnother checks that a session is unknown to callers that do not own it, from its
+// opening until after its commit.
 func testUploadOfAnother(s *suite) {
 	ctx := s.Context()
 	d := digest.FromString("hello world")
 	id := s.session("a")
 	refused := func(caller string) {
 		s.Helper()
-		for _, c := range []storage.Chunk{none, chunk("hello world"), chunkAt(0, "hello world")} {
+		for _, c := range []storage.Chunk{emptyChunk, chunk("hello world"), chunkAt(0, "hello world")} {
 			seen, err := s.Append(ctx, caller, "a", id, c)
 			s.want(storage.ErrUploadUnknown, err)
 			if seen != (storage.Upload{}) {
-				s.Errorf("%q is told of a session of another: %+v", caller, seen)
+				s.Errorf("Append by %q to another caller's session returns %+v", caller, seen)
 			}
 			_, err = s.Commit(ctx, caller, "a", id, d, c)
 			s.want(storage.ErrUploadUnknown, err)
@@ -134,7 +134,7 @@ func testUploadOfAnother(s *suite) {
 		_, unknown := s.Upload(ctx, caller, "a", never)
 		s.want(storage.ErrUploadUnknown, unknown)
 		if want := strings.ReplaceAll(unknown.Error(), never, id); err.Error() != want {
-			s.Errorf("a session of another is %q, one that never was %q", err, want)
+			s.Errorf("another caller's session gives the error %q, want %q as for an unknown one", err, want)
 		}
 	}
 	others := []string{"user:bob#2", "user:alice#3", ""}
@@ -151,20 +151,20 @@ func testUploadOfAnother(s *suite) {
 	for _, caller := range others { // when it is finished
 		refused(caller)
 	}
-	_, err = s.Commit(ctx, alice, "a", id, d, none)
+	_, err = s.Commit(ctx, alice, "a", id, d, emptyChunk)
 	s.must(err)
 	s.wantBlob("a", "hello world")
 }
 
-// testCancelUpload ends one of two sessions. The repository has nothing else, so it is not listed.
+// testCancelUpload cancels two of three sessions. The repository has no manifest and is not listed.
 func testCancelUpload(s *suite) {
 	ctx := s.Context()
 	fresh, id, kept := s.session("a"), s.session("a", "hello"), s.session("a", "hello ")
 	for _, id := range []string{fresh, id} {
 		s.must(s.CancelUpload(ctx, alice, "a", id))
-		s.wantEnded("a", id)
+		s.wantSessionUnknown("a", id)
 	}
-	_, err := s.Commit(ctx, alice, "a", id, digest.FromString("hello"), none)
+	_, err := s.Commit(ctx, alice, "a", id, digest.FromString("hello"), emptyChunk)
 	s.want(storage.ErrUploadUnknown, err)
 	s.wantNoBlob("a", digest.FromString("hello"))
 	s.wantRepositories("", "", 10)

@@ -1,5 +1,6 @@
-// Package testbucket opens buckets for the tests of storage and of what stands on it. The package
-// buckettest cannot: the tests of the stores import that.
+// Package testbucket opens buckets for the tests of storage and of the packages that use it. This
+// cannot be in package buckettest: the tests of dir and cloud import buckettest, and testbucket
+// imports dir and cloud.
 package testbucket
 
 import (
@@ -13,20 +14,20 @@ import (
 // Open opens the bucket of a URL until the test ends.
 func Open(t testing.TB, rawURL string) bucket.Store {
 	t.Helper()
-	l, err := bucket.ParseURL(rawURL)
+	location, err := bucket.ParseURL(rawURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s bucket.Store
-	switch l.Kind {
+	var store bucket.Store
+	switch location.Kind {
 	case bucket.Directory:
-		s, err = dir.Open(l.Dir, bucket.Options{})
+		store, err = dir.Open(location.Dir, bucket.Options{})
 	case bucket.Memory:
-		s = cloud.OpenMemory(bucket.Options{})
+		store = cloud.OpenMemory(bucket.Options{})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
-	return s
+	t.Cleanup(func() { store.Close() })
+	return store
 }
