@@ -56,7 +56,7 @@ func testBrokenBody(s *suite) {
 	for _, body := range []struct {
 		text   string
 		length int64
-	}{{"hel", 100}, {"", 100}, {"lo", -1}, {" ", 1 << 40}} {
+	}{{"hel", 100}, {"", 100}, {"", -1}, {"lo", -1}, {" ", 1 << 40}} {
 		up, err := s.Append(ctx, alice, "a", id, brokenChunk(body.text, body.length))
 		s.want(storage.ErrClientBody, err)
 		if kept += int64(len(body.text)); up.Size != kept {
