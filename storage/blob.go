@@ -34,7 +34,7 @@ func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, err
 	reader := &blobReader{
 		size:   b.Size,
 		find:   func(offset int64) (objectSpan, error) { return r.findSpan(ctx, b, offset) },
-		open:   func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bytes, o) },
+		open:   func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bucket, o) },
 		onGone: func(key string) error { return r.markGone(ctx, b, key) },
 	}
 	if b.object.Key != "" {
@@ -88,7 +88,7 @@ func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, cause er
 	}
 	var marked bool
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
-		marked, err = tx.RecordBlobDamaged(b.id, key, r.now())
+		marked, err = tx.RecordBlobDamaged(b.id, key, r.nowMicro())
 		return err
 	})
 	if err == nil && marked {
@@ -143,11 +143,11 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 			return orUnknown(err, ErrBlobUnknown, "the repository %s has no blob %s to mount", from, d)
 		}
 		b = Blob{Digest: d, Size: source.Size, id: source.ID, source: r}
-		promised, err = tx.AddBlob(repo, source, r.now())
+		promised, err = tx.AddBlob(repo, source, r.nowMicro())
 		return err
 	})
 	if err == nil {
-		r.notePromise(repo, d, promised, b.Size)
+		r.warnSizeMismatch(repo, d, promised, b.Size)
 	}
 	return b, err
 }

@@ -12,10 +12,10 @@ type body struct {
 	src io.Reader
 	// keep ends the body with io.EOF at the client's error, so that the object keeps the bytes
 	// before it.
-	keep   bool
+	keepPartial   bool
 	renew  func() error // extends the writer's lease
-	extend func(n int64) (allowed int64, err error)
-	next   time.Time // when renew is due
+	extendAllowance func(n int64) (allowed int64, err error)
+	renewAt   time.Time // when renew is due
 	now    func() time.Time
 	srcErr error // what src returned, unless it was io.EOF
 
@@ -37,13 +37,13 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if b.received += int64(n); b.received > b.allowed {
 		var extendErr error
-		if b.allowed, extendErr = b.extend(b.received); extendErr != nil {
+		if b.allowed, extendErr = b.extendAllowance(b.received); extendErr != nil {
 			return n, extendErr
 		}
 	}
 	if b.renew != nil && err == nil {
-		if t := b.now(); t.After(b.next) {
-			b.next = t.Add(renewEvery)
+		if t := b.now(); t.After(b.renewAt) {
+			b.renewAt = t.Add(renewEvery)
 			if err := b.renew(); err != nil {
 				return n, err
 			}
@@ -54,7 +54,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // endErr returns the error that ends the body after the client's error.
 func (b *body) endErr() error {
-	if b.keep {
+	if b.keepPartial {
 		return io.EOF
 	}
 	return b.srcErr
@@ -69,7 +69,7 @@ func (b *body) clientError() error {
 }
 
 // confirmed calls Confirm, if there is one.
-func (c *Chunk) confirmed() error {
+func (c *Chunk) confirm() error {
 	if c.Confirm == nil {
 		return nil
 	}

@@ -47,12 +47,12 @@ func (sharedEngine) Exclusive() bool { return false }
 func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 	d := db.New(sharedEngine{dbtest.Open(t, dbtest.Memory)})
 	bytes := testbucket.Open(t, "mem://")
-	open := func() *world {
+	open := func() *testRegistry {
 		r, err := Open(t.Context(), meta.New(d), bytes, Options{CacheBytes: 1 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &world{t: t, Registry: r}
+		return &testRegistry{t: t, Registry: r}
 	}
 	here, there := open(), open()
 	here.push("a", "config")
@@ -65,16 +65,16 @@ func TestSharedDatabaseIsNotRemembered(t *testing.T) {
 		}
 	}
 
-	up, err := here.CreateUpload(t.Context(), by(""), "a", "")
+	up, err := here.CreateUpload(t.Context(), callerOf(""), "a", "")
 	here.must(err)
-	for at, w := range []*world{there, here, there} {
-		got, err := w.Append(t.Context(), "", "a", up.ID, Chunk{Body: strings.NewReader("x"), Offset: int64(at), Length: 1})
-		w.must(err)
+	for at, tr := range []*testRegistry{there, here, there} {
+		got, err := tr.Append(t.Context(), "", "a", up.ID, Chunk{Body: strings.NewReader("x"), Offset: int64(at), Length: 1})
+		tr.must(err)
 		if got.Size != int64(at)+1 {
 			t.Errorf("the session has %d bytes after chunk %d", got.Size, at)
 		}
 	}
-	_, err = here.Commit(t.Context(), "", "a", up.ID, digest.FromString("xxx"), none)
+	_, err = here.Commit(t.Context(), "", "a", up.ID, digest.FromString("xxx"), emptyChunk)
 	here.must(err)
 	there.wantBlob("a", "xxx")
 }

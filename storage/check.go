@@ -25,7 +25,7 @@ const (
 )
 
 // errUnchecked ends a commit whose stored bytes have to be checked first.
-var errUnchecked = errors.New("the stored bytes are to be compared first")
+var errCheckFirst = errors.New("the stored bytes are to be compared first")
 
 // checkLimiter limits checks: one runs at a time, and they read checkRate bytes a minute on
 // average. The zero value is ready for use.
@@ -72,12 +72,12 @@ func (c *checkLimiter) end() {
 
 // check compares the stored bytes of a blob with its digest, and records that they are good or
 // damaged. It does nothing if another check runs, or when ctx ends.
-func (r *Registry) check(ctx context.Context, b Blob) error {
+func (r *Registry) checkBlob(ctx context.Context, b Blob) error {
 	if !r.checks.begin(b.Size, r.opts.Now()) {
 		return nil
 	}
 	defer r.checks.end()
-	now := r.now()
+	now := r.nowMicro()
 	objects, err := r.db.BlobObjects(ctx, b.id)
 	if ctx.Err() != nil {
 		return nil

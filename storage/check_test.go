@@ -14,10 +14,10 @@ import (
 )
 
 // newFileWorld returns a world on files, and the directory of its bucket.
-func newFileWorld(t *testing.T, o Options) (w *world, objects string) {
+func newFileRegistry(t *testing.T, o Options) (tr *testRegistry, objects string) {
 	t.Helper()
 	dir := t.TempDir()
-	return newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), o), filepath.Join(dir, "blobs")
+	return newTestRegistry(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), o), filepath.Join(dir, "blobs")
 }
 
 // corrupt changes a byte of a file.
@@ -35,21 +35,21 @@ func corrupt(path string) error {
 func TestI1RottenBlobIsHealed(t *testing.T) {
 	const text = "hello world"
 	d256, d512 := digest.FromString(text), digest.SHA512.FromString(text)
-	whole := func(d digest.Digest) func(w *world) error {
-		return func(w *world) error {
-			_, err := w.PutBlob(w.t.Context(), by(""), "b", d, chunk(text))
+	whole := func(d digest.Digest) func(tr *testRegistry) error {
+		return func(tr *testRegistry) error {
+			_, err := tr.PutBlob(tr.t.Context(), callerOf(""), "b", d, chunk(text))
 			return err
 		}
 	}
-	chunks := func(d digest.Digest) func(w *world) error {
-		return func(w *world) error {
-			_, err := w.Commit(w.t.Context(), "", "b", w.session("b", "hel", "lo "), d, chunk("world"))
+	chunks := func(d digest.Digest) func(tr *testRegistry) error {
+		return func(tr *testRegistry) error {
+			_, err := tr.Commit(tr.t.Context(), "", "b", tr.session("b", "hel", "lo "), d, chunk("world"))
 			return err
 		}
 	}
 	for name, test := range map[string]struct {
 		d           digest.Digest
-		first, heal func(w *world) error
+		first, heal func(tr *testRegistry) error
 		object      int // index, by key, of the object to corrupt
 		remain      int // objects in the end
 	}{
@@ -60,23 +60,23 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 		"sha512":                {d512, whole(d512), chunks(d512), 0, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, dir := newFileWorld(t, Options{DeleteDelay: time.Minute})
-			w.must(test.first(w))
-			w.must(w.deleteObjects(t.Context()))
-			w.must(corrupt(filepath.Join(dir, w.objects()[test.object])))
-			w.advance(25 * time.Hour)
-			w.must(test.heal(w))
-			got, err := w.read("b", test.d)
-			w.must(err)
+			tr, dir := newFileRegistry(t, Options{DeleteDelay: time.Minute})
+			tr.must(test.first(tr))
+			tr.must(tr.deleteObjects(t.Context()))
+			tr.must(corrupt(filepath.Join(dir, tr.objects()[test.object])))
+			tr.advance(25 * time.Hour)
+			tr.must(test.heal(tr))
+			got, err := tr.read("b", test.d)
+			tr.must(err)
 			if got != text {
 				t.Errorf("after a push of the right bytes the blob is %q", got)
 			}
-			if !strings.Contains(w.log.String(), "is damaged") || !strings.Contains(w.log.String(), test.d.String()) {
-				t.Errorf("the damage is not in the log: %s", w.log)
+			if !strings.Contains(tr.log.String(), "is damaged") || !strings.Contains(tr.log.String(), test.d.String()) {
+				t.Errorf("the damage is not in the log: %s", tr.log)
 			}
-			w.settle(test.remain)
-			got, err = w.read("b", test.d)
-			w.must(err)
+			tr.wantAfterJobs(test.remain)
+			got, err = tr.read("b", test.d)
+			tr.must(err)
 			if got != text {
 				t.Errorf("in the end the blob is %q", got)
 			}
@@ -88,13 +88,13 @@ func TestI1RottenBlobIsHealed(t *testing.T) {
 // bucket as a whole cannot be read, the push is not acknowledged.
 func TestI1UnreadableBlobIsHealed(t *testing.T) {
 	for name, test := range map[string]struct {
-		damage func(w *world, path string) error
+		damage func(tr *testRegistry, path string) error
 		want   error
 	}{
-		"gone":      {func(w *world, path string) error { return os.Remove(path) }, nil},
-		"cut short": {func(w *world, path string) error { return os.Truncate(path, 3) }, nil},
-		"an error": {func(w *world, path string) error {
-			w.bytes.Fail = func(op, key string) (bool, error) {
+		"gone":      {func(tr *testRegistry, path string) error { return os.Remove(path) }, nil},
+		"cut short": {func(tr *testRegistry, path string) error { return os.Truncate(path, 3) }, nil},
+		"an error": {func(tr *testRegistry, path string) error {
+			tr.faulty.Fail = func(op, key string) (bool, error) {
 				if strings.HasSuffix(path, key) {
 					return true, errFault
 				}
@@ -102,8 +102,8 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 			}
 			return nil
 		}, nil},
-		"the bucket": {func(w *world, path string) error {
-			w.bytes.Fail = func(op, key string) (bool, error) {
+		"the bucket": {func(tr *testRegistry, path string) error {
+			tr.faulty.Fail = func(op, key string) (bool, error) {
 				if op == "get" {
 					return true, errFault
 				}
@@ -113,28 +113,28 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 		}, ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, dir := newFileWorld(t, Options{})
-			w.push("a", "hello")
-			w.advance(25 * time.Hour)
-			w.must(test.damage(w, filepath.Join(dir, w.objects()[0])))
-			_, err := w.PutBlob(t.Context(), by(""), "b", digest.FromString("hello"), chunk("hello"))
+			tr, dir := newFileRegistry(t, Options{})
+			tr.push("a", "hello")
+			tr.advance(25 * time.Hour)
+			tr.must(test.damage(tr, filepath.Join(dir, tr.objects()[0])))
+			_, err := tr.PutBlob(t.Context(), callerOf(""), "b", digest.FromString("hello"), chunk("hello"))
 			if test.want == nil {
-				w.must(err)
-				w.wantBlob("b", "hello")
+				tr.must(err)
+				tr.wantBlob("b", "hello")
 			} else {
-				w.want(test.want, err)
-				_, err = w.Commit(t.Context(), "", "b", w.session("b", "hel"), digest.FromString("hello"), chunk("lo"))
-				w.want(test.want, err)
+				tr.want(test.want, err)
+				_, err = tr.Commit(t.Context(), "", "b", tr.session("b", "hel"), digest.FromString("hello"), chunk("lo"))
+				tr.want(test.want, err)
 			}
-			open, err := w.db.CountOpenUploads(w.t.Context())
-			w.must(err)
+			open, err := tr.db.CountOpenUploads(tr.t.Context())
+			tr.must(err)
 			if test.want != nil && open != 1 {
 				t.Errorf("%d sessions are open, want that of the chunks alone", open)
 			}
-			w.bytes.Fail = nil
-			w.wantBlob("a", "hello")
-			w.settle(1)
-			w.wantBlob("a", "hello")
+			tr.faulty.Fail = nil
+			tr.wantBlob("a", "hello")
+			tr.wantAfterJobs(1)
+			tr.wantBlob("a", "hello")
 		})
 	}
 }
@@ -142,14 +142,14 @@ func TestI1UnreadableBlobIsHealed(t *testing.T) {
 // TestI1ComparedOnceADay checks that stored bytes are read at most once a day, and not on the day
 // on which they were written.
 func TestI1ComparedOnceADay(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		w.push("a", "hello")
-		reads := w.countReads()
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		tr.push("a", "hello")
+		reads := tr.countReads()
 		push := func(after time.Duration, want int64) {
 			t.Helper()
-			w.advance(after)
+			tr.advance(after)
 			reads.read.Store(0)
-			w.push("b", "hello")
+			tr.push("b", "hello")
 			if n := reads.read.Load(); n != want {
 				t.Errorf("a push after %v read %d bytes, want %d", after, n, want)
 			}
@@ -160,34 +160,34 @@ func TestI1ComparedOnceADay(t *testing.T) {
 		push(0, 0)
 		push(23*time.Hour, 0)
 		push(2*time.Hour, 5)
-		w.settle(1)
+		tr.wantAfterJobs(1)
 	})
 }
 
 // TestI1OneAtATime checks that only one of two pushes at once compares stored bytes. The other is
 // answered at once, and the next push of its blob compares.
 func TestI1OneAtATime(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		w.push("a", "hello")
-		w.push("a", "world")
-		w.advance(25 * time.Hour)
-		g := w.blockReads()
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		tr.push("a", "hello")
+		tr.push("a", "world")
+		tr.advance(25 * time.Hour)
+		g := tr.blockReads()
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.PutBlob(t.Context(), by(""), "b", digest.FromString("hello"), chunk("hello"))
+			_, err := tr.PutBlob(t.Context(), callerOf(""), "b", digest.FromString("hello"), chunk("hello"))
 			done <- err
 		}()
 		<-g.entered
-		w.push("b", "world")
+		tr.push("b", "world")
 		close(g.open)
-		w.must(<-done)
-		w.bytes.Fail = nil
-		reads := w.countReads()
-		w.push("b", "hello")
+		tr.must(<-done)
+		tr.faulty.Fail = nil
+		reads := tr.countReads()
+		tr.push("b", "hello")
 		if n := reads.read.Load(); n != 0 {
 			t.Errorf("the compared blob is read again: %d bytes", n)
 		}
-		w.push("b", "world")
+		tr.push("b", "world")
 		if n := reads.read.Load(); n != 5 {
 			t.Errorf("%d bytes of the other blob were read, want 5", n)
 		}
@@ -197,60 +197,60 @@ func TestI1OneAtATime(t *testing.T) {
 // TestI1HealedMeanwhile checks that a blob is not recorded as damaged if it is healed during the
 // comparison.
 func TestI1HealedMeanwhile(t *testing.T) {
-	w, dir := newFileWorld(t, Options{})
-	w.push("a", "hello")
-	old := w.objects()[0]
-	w.must(corrupt(filepath.Join(dir, old)))
-	w.advance(25 * time.Hour)
+	tr, dir := newFileRegistry(t, Options{})
+	tr.push("a", "hello")
+	old := tr.objects()[0]
+	tr.must(corrupt(filepath.Join(dir, old)))
+	tr.advance(25 * time.Hour)
 	healed := false
-	w.bytes.Fail = func(op, key string) (bool, error) {
+	tr.faulty.Fail = func(op, key string) (bool, error) {
 		if op == "get" && key == old && !healed {
 			healed = true
-			b, err := w.Blob(t.Context(), "a", digest.FromString("hello"))
-			w.must(err)
-			w.must(w.db.Tx(t.Context(), func(tx *meta.Tx) error {
-				_, err := tx.RecordBlobDamaged(b.id, old, w.now())
+			b, err := tr.Blob(t.Context(), "a", digest.FromString("hello"))
+			tr.must(err)
+			tr.must(tr.db.Tx(t.Context(), func(tx *meta.Tx) error {
+				_, err := tx.RecordBlobDamaged(b.id, old, tr.nowMicro())
 				return err
 			}))
-			w.push("b", "hello")
+			tr.push("b", "hello")
 		}
 		return true, nil
 	}
-	w.push("c", "hello")
+	tr.push("c", "hello")
 	for _, repo := range []string{"a", "b", "c"} {
-		w.wantBlob(repo, "hello")
+		tr.wantBlob(repo, "hello")
 	}
-	if !healed || strings.Contains(w.log.String(), "is damaged") {
-		t.Errorf("healed meanwhile: %v; logged: %s", healed, w.log)
+	if !healed || strings.Contains(tr.log.String(), "is damaged") {
+		t.Errorf("healed meanwhile: %v; logged: %s", healed, tr.log)
 	}
-	w.settle(1)
+	tr.wantAfterJobs(1)
 }
 
 // TestI1ClientLeaves checks that the comparison ends when the client disconnects, and that the push
 // still counts.
 func TestI1ClientLeaves(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		w.push("a", "hello")
-		w.advance(25 * time.Hour)
-		g := w.blockReads()
-		reads := w.countReads()
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		tr.push("a", "hello")
+		tr.advance(25 * time.Hour)
+		g := tr.blockReads()
+		reads := tr.countReads()
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.PutBlob(ctx, by(""), "b", digest.FromString("hello"), chunk("hello"))
+			_, err := tr.PutBlob(ctx, callerOf(""), "b", digest.FromString("hello"), chunk("hello"))
 			done <- err
 		}()
 		<-g.entered
 		leave()
 		close(g.open)
-		w.must(<-done)
-		w.bytes.Fail = nil
+		tr.must(<-done)
+		tr.faulty.Fail = nil
 		if n := reads.read.Load(); n != 0 {
 			t.Errorf("%d bytes were read after the client had disconnected", n)
 		}
-		w.wantBlob("b", "hello")
-		w.push("b", "hello")
+		tr.wantBlob("b", "hello")
+		tr.push("b", "hello")
 		if n := reads.read.Load(); n != 10 {
 			t.Errorf("%d bytes were read, want those of the blob and of its comparison", n)
 		}

@@ -14,9 +14,9 @@ import (
 func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest.Digest, c Chunk) (Blob, error) {
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
-	up, key, err := r.begin(ctx, caller, repo, id, &c)
+	up, key, err := r.beginRequest(ctx, caller, repo, id, &c)
 	if errors.Is(err, ErrUploadUnknown) {
-		return r.outrun(ctx, caller, repo, id, d)
+		return r.resolveLostRace(ctx, caller, repo, id, d)
 	}
 	if err != nil {
 		return Blob{}, err
@@ -24,48 +24,48 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	sum := resumeHash(up, d.Algorithm())
 	var p part
 	if key != "" {
-		if p, _, err = r.fill(ctx, up, key, c, sum, false); err != nil {
+		if p, _, err = r.writePart(ctx, up, key, c, sum, false); err != nil {
 			return Blob{}, err
 		}
 	}
 	if sum == nil { // the last chunk came whole
 		if sum, err = r.rehash(request, up, p, d.Algorithm()); err != nil {
-			if err = errors.Join(err, r.release(ctx, p.key)); !r.changed(ctx, up) {
+			if err = errors.Join(err, r.releaseObject(ctx, p.key)); !r.uploadChanged(ctx, up) {
 				return Blob{}, err
 			}
-			return r.outrun(ctx, caller, repo, id, d)
+			return r.resolveLostRace(ctx, caller, repo, id, d)
 		}
 	}
-	if err := c.confirmed(); err != nil {
-		return Blob{}, errors.Join(err, r.release(ctx, p.key))
+	if err := c.confirm(); err != nil {
+		return Blob{}, errors.Join(err, r.releaseObject(ctx, p.key))
 	}
 	if err := checkDigest(d, sum); err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
-	won, b, err := r.commit(request, repo, up, p, d, true)
-	if err != nil || won {
+	committed, b, err := r.commit(request, repo, up, p, d, true)
+	if err != nil || committed {
 		return b, err
 	}
-	return r.outrun(ctx, caller, repo, id, d)
+	return r.resolveLostRace(ctx, caller, repo, id, d)
 }
 
 // outrun answers a PUT on a session that ended, or that another request was faster with.
-func (r *Registry) outrun(ctx context.Context, caller, repo, id string, d digest.Digest) (Blob, error) {
-	up, err := r.ownUpload(ctx, caller, repo, id)
+func (r *Registry) resolveLostRace(ctx context.Context, caller, repo, id string, d digest.Digest) (Blob, error) {
+	up, err := r.callerUpload(ctx, caller, repo, id)
 	if err != nil {
 		return Blob{}, err
 	}
 	if up.FinishedDigest != "" {
-		return r.repeated(ctx, repo, up, d)
+		return r.finishedBlob(ctx, repo, up, d)
 	}
-	_, err = r.lost(ctx, caller, repo, id)
+	_, err = r.raceError(ctx, caller, repo, id)
 	return Blob{}, err
 }
 
 // repeated answers a PUT on a session that is finished.
-func (r *Registry) repeated(ctx context.Context, repo string, up meta.Upload, d digest.Digest) (Blob, error) {
+func (r *Registry) finishedBlob(ctx context.Context, repo string, up meta.Upload, d digest.Digest) (Blob, error) {
 	if up.FinishedDigest != d.String() {
-		return Blob{}, uploadUnknown(up.ID)
+		return Blob{}, unknownUploadError(up.ID)
 	}
 	return r.blob(ctx, repo, d)
 }
@@ -80,14 +80,14 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 		return Blob{}, err
 	}
 	id := up.ID
-	up, key, err := r.begin(ctx, caller.Owner, repo, id, &c)
+	up, key, err := r.beginRequest(ctx, caller.Owner, repo, id, &c)
 	sum := newHash(d.Algorithm())
 	var p part
 	if err == nil && key != "" {
-		p, _, err = r.fill(ctx, up, key, c, sum, false)
+		p, _, err = r.writePart(ctx, up, key, c, sum, false)
 	}
 	if err == nil {
-		err = c.confirmed()
+		err = c.confirm()
 	}
 	if err == nil {
 		err = checkDigest(d, sum)
@@ -95,12 +95,12 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 	if err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, key))
 	}
-	won, b, err := r.commit(request, repo, up, p, d, false)
+	committed, b, err := r.commit(request, repo, up, p, d, false)
 	if errors.Is(err, ErrUnavailable) {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
-	if err == nil && !won { // it was idle for longer than a session may be
-		err = uploadUnknown(id)
+	if err == nil && !committed { // it was idle for longer than a session may be
+		err = unknownUploadError(id)
 	}
 	return b, err
 }
@@ -109,37 +109,37 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 // false when the session is no longer as up says; the part is then released. With remember, the
 // finished session stays for a while to answer the same request again. The end of ctx ends the
 // comparison of stored bytes, if there is one, and nothing else.
-func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool) (won bool, b Blob, err error) {
+func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool) (committed bool, b Blob, err error) {
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	checkedSince := int64(0)
 	if now := r.opts.Now(); r.checks.ready(up.Size+p.size, now) {
 		checkedSince = now.Add(-checkAge).UnixMicro()
 	}
-	won, b, err = r.tryCommit(ctx, repo, up, p, d, remember, checkedSince)
-	if !errors.Is(err, errUnchecked) {
-		return won, b, err
+	committed, b, err = r.commitIfChecked(ctx, repo, up, p, d, keepFinished, checkedSince)
+	if !errors.Is(err, errCheckFirst) {
+		return committed, b, err
 	}
-	if err := r.check(request, b); err != nil {
-		return false, Blob{}, errors.Join(err, r.release(ctx, p.key))
+	if err := r.checkBlob(request, b); err != nil {
+		return false, Blob{}, errors.Join(err, r.releaseObject(ctx, p.key))
 	}
-	return r.tryCommit(ctx, repo, up, p, d, remember, 0)
+	return r.commitIfChecked(ctx, repo, up, p, d, keepFinished, 0)
 }
 
 // tryCommit is commit where the blob is new, or its stored bytes were hashed since a time. Else it
 // changes nothing: the error is errUnchecked, and b the blob to check.
-func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, remember bool, checkedSince int64) (won bool, b Blob, err error) {
-	size, now, promised, whole := up.Size+p.size, r.now(), int64(-1), false
+func (r *Registry) commitIfChecked(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool, checkedSince int64) (committed bool, b Blob, err error) {
+	size, now, expectedSize, whole := up.Size+p.size, r.nowMicro(), int64(-1), false
 	defer r.pool.forget(up.ID)
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		b, promised, whole = Blob{}, -1, false
-		if won, err = tx.FinishUpload(up, d.String()); err != nil {
+		b, expectedSize, whole = Blob{}, -1, false
+		if committed, err = tx.FinishUpload(up, d.String()); err != nil {
 			return err
 		}
-		if !won {
+		if !committed {
 			return tx.ReleaseObject(p.key, now)
 		}
-		if err = r.touch(tx, up); err != nil {
+		if err = r.touchUpload(tx, up); err != nil {
 			return err
 		}
 		saved, err := tx.SaveBlob(d.String(), size, now)
@@ -148,30 +148,30 @@ func (r *Registry) tryCommit(ctx context.Context, repo string, up meta.Upload, p
 		}
 		b, whole = Blob{Digest: d, Size: size, id: saved.ID, source: r}, saved.Whole
 		if whole && saved.CheckedAt < checkedSince {
-			return errUnchecked
+			return errCheckFirst
 		}
-		if err := r.adopt(tx, up, p, saved, now); err != nil {
+		if err := r.assignObjects(tx, up, p, saved, now); err != nil {
 			return err
 		}
-		promised, err = tx.AddBlob(repo, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now)
-		if err != nil || remember {
+		expectedSize, err = tx.AddBlob(repo, meta.Blob{ID: saved.ID, Digest: d.String(), Size: size}, now)
+		if err != nil || keepFinished {
 			return err
 		}
 		_, err = tx.DeleteUpload(up.ID)
 		return err
 	})
-	if whole || !won {
-		r.wake()
+	if whole || !committed {
+		r.wakeDeletionWorker()
 	}
 	if err == nil {
-		r.notePromise(repo, d, promised, size)
+		r.warnSizeMismatch(repo, d, expectedSize, size)
 	}
-	return won, b, err
+	return committed, b, err
 }
 
 // touch says that a session was used, unless it was a moment ago: the time is in an index, which
 // costs more than the row, and a finished session answers a repeated request for about an hour.
-func (r *Registry) touch(tx *meta.Tx, up meta.Upload) error {
+func (r *Registry) touchUpload(tx *meta.Tx, up meta.Upload) error {
 	now := r.opts.Now()
 	if now.Sub(time.UnixMicro(up.UpdatedAt)) < min(2*time.Minute, r.opts.UploadExpiry/4) {
 		return nil
@@ -182,7 +182,7 @@ func (r *Registry) touch(tx *meta.Tx, up meta.Upload) error {
 // adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left
 // of the upload's objects goes to deletion: those of requests that lost. One that began since up
 // was read gives up its object itself.
-func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, now int64) (err error) {
+func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, now int64) (err error) {
 	moved := int64(0)
 	switch {
 	case b.Whole:
@@ -201,8 +201,8 @@ func (r *Registry) adopt(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, 
 
 // notePromise logs that content arrived with another size than a sparse manifest
 // had given it. It is linked all the same: the digest is right.
-func (r *Registry) notePromise(repo string, d digest.Digest, promised, size int64) {
-	if promised >= 0 {
-		r.log.Warn("content has another size than a manifest promised", "repository", repo, "digest", d.String(), "promised", promised, "size", size)
+func (r *Registry) warnSizeMismatch(repo string, d digest.Digest, expectedSize, size int64) {
+	if expectedSize >= 0 {
+		r.log.Warn("content has another size than a manifest promised", "repository", repo, "digest", d.String(), "promised", expectedSize, "size", size)
 	}
 }

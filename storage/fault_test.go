@@ -24,50 +24,50 @@ var errFault = errors.New("injected fault")
 // and no object is left without an owner.
 func TestPutFails(t *testing.T) {
 	for _, happens := range []bool{false, true} {
-		each(t, Options{}, func(w *world) {
+		onEachStore(t, Options{}, func(tr *testRegistry) {
 			ctx := t.Context()
-			up, err := w.CreateUpload(ctx, by(""), "a", "")
-			w.must(err)
-			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
-			w.must(err)
-			w.bytes.Fail = func(op, key string) (bool, error) {
+			up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
+			tr.must(err)
+			_, err = tr.Append(ctx, "", "a", up.ID, chunk("hello "))
+			tr.must(err)
+			tr.faulty.Fail = func(op, key string) (bool, error) {
 				if op == "put" {
 					return happens, errFault
 				}
 				return true, nil
 			}
 			d := digest.FromString("hello world")
-			_, err = w.Append(ctx, "", "a", up.ID, chunk("world"))
-			w.want(errFault, err)
-			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
-			w.want(errFault, err)
-			_, err = w.PutBlob(ctx, by(""), "a", d, chunk("hello world"))
-			w.want(errFault, err)
-			_, err = w.Blob(ctx, "a", d)
-			w.want(ErrBlobUnknown, err)
+			_, err = tr.Append(ctx, "", "a", up.ID, chunk("world"))
+			tr.want(errFault, err)
+			_, err = tr.Commit(ctx, "", "a", up.ID, d, chunk("world"))
+			tr.want(errFault, err)
+			_, err = tr.PutBlob(ctx, callerOf(""), "a", d, chunk("hello world"))
+			tr.want(errFault, err)
+			_, err = tr.Blob(ctx, "a", d)
+			tr.want(ErrBlobUnknown, err)
 
-			w.bytes.Fail = nil
-			got, err := w.Upload(ctx, "", "a", up.ID)
-			w.must(err)
+			tr.faulty.Fail = nil
+			got, err := tr.Upload(ctx, "", "a", up.ID)
+			tr.must(err)
 			if got.Size != 6 {
 				t.Fatalf("after failures the session has %d bytes, want 6", got.Size)
 			}
-			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
-			w.must(err)
-			w.wantBlob("a", "hello world")
-			w.settle(2)
+			_, err = tr.Commit(ctx, "", "a", up.ID, d, chunk("world"))
+			tr.must(err)
+			tr.wantBlob("a", "hello world")
+			tr.wantAfterJobs(2)
 		})
 	}
 }
 
 func TestFullDisk(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		w.bytes.Fail = func(op, key string) (bool, error) { return op != "put", bucket.ErrNoSpace }
-		_, err := w.PutBlob(t.Context(), by(""), "a", digest.FromString("hello"), chunk("hello"))
-		w.want(ErrNoSpace, err)
-		w.bytes.Fail = nil
-		w.push("a", "hello")
-		w.settle(1)
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		tr.faulty.Fail = func(op, key string) (bool, error) { return op != "put", bucket.ErrNoSpace }
+		_, err := tr.PutBlob(t.Context(), callerOf(""), "a", digest.FromString("hello"), chunk("hello"))
+		tr.want(ErrNoSpace, err)
+		tr.faulty.Fail = nil
+		tr.push("a", "hello")
+		tr.wantAfterJobs(1)
 	})
 }
 
@@ -93,23 +93,23 @@ func TestPutStepsFail(t *testing.T) {
 		},
 	} {
 		t.Run(step, func(t *testing.T) {
-			w, _ := newFileWorld(t, Options{})
-			fail(w.bytes)
+			tr, _ := newFileRegistry(t, Options{})
+			fail(tr.faulty)
 			ctx := t.Context()
-			up, err := w.CreateUpload(ctx, by(""), "a", "")
-			w.must(err)
+			up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
+			tr.must(err)
 			d := digest.FromString("hello")
-			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
-			w.want(errFault, err)
-			_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("hello"))
-			w.want(errFault, err)
-			_, err = w.PutBlob(ctx, by(""), "a", d, chunk("hello"))
-			w.want(errFault, err)
-			_, err = w.Blob(ctx, "a", d)
-			w.want(ErrBlobUnknown, err)
-			w.bytes.Fail, w.bytes.ReplaceReadError = nil, nil
-			w.push("a", "hello")
-			w.settle(1)
+			_, err = tr.Append(ctx, "", "a", up.ID, chunk("hello"))
+			tr.want(errFault, err)
+			_, err = tr.Commit(ctx, "", "a", up.ID, d, chunk("hello"))
+			tr.want(errFault, err)
+			_, err = tr.PutBlob(ctx, callerOf(""), "a", d, chunk("hello"))
+			tr.want(errFault, err)
+			_, err = tr.Blob(ctx, "a", d)
+			tr.want(ErrBlobUnknown, err)
+			tr.faulty.Fail, tr.faulty.ReplaceReadError = nil, nil
+			tr.push("a", "hello")
+			tr.wantAfterJobs(1)
 		})
 	}
 }
@@ -126,64 +126,64 @@ func putFault(op, key string) error {
 // lost, and the client's second try succeeds.
 func TestCommitFails(t *testing.T) {
 	for _, step := range []string{"commit", "committed"} {
-		each(t, Options{}, func(w *world) {
+		onEachStore(t, Options{}, func(tr *testRegistry) {
 			ctx := t.Context()
-			w.push("a", "config")
-			m := w.image("", "config")
-			up, err := w.CreateUpload(ctx, by(""), "a", "")
-			w.must(err)
+			tr.push("a", "config")
+			m := tr.image("", "config")
+			up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
+			tr.must(err)
 			d := digest.FromString("hello")
-			_, err = w.Append(ctx, "", "a", up.ID, chunk("hello"))
-			w.must(err)
-			w.must(w.retireSpares(ctx)) // so that a POST needs a commit
-			w.failCommits(func(s string) error {
+			_, err = tr.Append(ctx, "", "a", up.ID, chunk("hello"))
+			tr.must(err)
+			tr.must(tr.retireSpares(ctx)) // so that a POST needs a commit
+			tr.failCommits(func(s string) error {
 				if s == step {
 					return errFault
 				}
 				return nil
 			})
 			for name, write := range map[string]func() error{
-				"upload":   func() error { _, err := w.CreateUpload(ctx, by(""), "a", ""); return err },
-				"append":   func() error { _, err := w.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
-				"commit":   func() error { _, err := w.Commit(ctx, "", "a", up.ID, d, none); return err },
-				"blob":     func() error { _, err := w.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x")); return err },
-				"manifest": func() error { return w.PutManifest(ctx, "", "a", m, []string{"t"}, Condition{}) },
+				"upload":   func() error { _, err := tr.CreateUpload(ctx, callerOf(""), "a", ""); return err },
+				"append":   func() error { _, err := tr.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
+				"commit":   func() error { _, err := tr.Commit(ctx, "", "a", up.ID, d, emptyChunk); return err },
+				"blob":     func() error { _, err := tr.PutBlob(ctx, callerOf(""), "a", digest.FromString("x"), chunk("x")); return err },
+				"manifest": func() error { return tr.PutManifest(ctx, "", "a", m, []string{"t"}, Condition{}) },
 			} {
 				if err := write(); err == nil {
 					t.Errorf("%s was acknowledged although its %s failed", name, step)
 				}
 			}
-			w.failCommits(nil)
-			_, err = w.Commit(ctx, "", "a", up.ID, d, none)
-			w.must(err)
-			w.wantBlob("a", "hello")
-			w.put("a", m, "t")
-			w.push("a", "x")
-			w.close("", "a", w.open("", "a", "", 5)) // the sessions of the pool are there
-			w.settle(8)
-			w.wantBlob("a", "hello")
-			w.wantBlob("a", "x")
+			tr.failCommits(nil)
+			_, err = tr.Commit(ctx, "", "a", up.ID, d, emptyChunk)
+			tr.must(err)
+			tr.wantBlob("a", "hello")
+			tr.put("a", m, "t")
+			tr.push("a", "x")
+			tr.finishSessions("", "a", tr.openSessions("", "a", "", 5)) // the sessions of the pool are there
+			tr.wantAfterJobs(8)
+			tr.wantBlob("a", "hello")
+			tr.wantBlob("a", "x")
 		})
 	}
 }
 
 func TestDeleteFails(t *testing.T) {
 	for _, happens := range []bool{false, true} {
-		each(t, Options{}, func(w *world) {
+		onEachStore(t, Options{}, func(tr *testRegistry) {
 			ctx := t.Context()
-			w.push("a", "hello")
-			w.push("b", "hello") // leaves a second object to the deletion worker
-			w.bytes.Fail = func(op, key string) (bool, error) {
+			tr.push("a", "hello")
+			tr.push("b", "hello") // leaves a second object to the deletion worker
+			tr.faulty.Fail = func(op, key string) (bool, error) {
 				if op == "delete" {
 					return happens, errFault
 				}
 				return true, nil
 			}
-			w.want(errFault, w.deleteObjects(ctx))
-			w.must(w.deleteObjects(ctx)) // not again at once
-			w.bytes.Fail = nil
-			w.settle(1)
-			w.wantBlob("a", "hello")
+			tr.want(errFault, tr.deleteObjects(ctx))
+			tr.must(tr.deleteObjects(ctx)) // not again at once
+			tr.faulty.Fail = nil
+			tr.wantAfterJobs(1)
+			tr.wantBlob("a", "hello")
 		})
 	}
 }
@@ -192,19 +192,19 @@ func TestDeleteFails(t *testing.T) {
 // the registry's marker.
 func TestForeignBucketIsNotDeleted(t *testing.T) {
 	dir := t.TempDir()
-	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
-	w.push("a", "hello")
-	w.push("b", "hello")
+	tr := newTestRegistry(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+	tr.push("a", "hello")
+	tr.push("b", "hello")
 	marker := filepath.Join(dir, "blobs", bucket.Marker)
-	w.must(os.WriteFile(marker, []byte(`{"ID":"other","Incarnation":"other"}`), 0o600))
-	if err := w.deleteObjects(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to registry other") {
+	tr.must(os.WriteFile(marker, []byte(`{"ID":"other","Incarnation":"other"}`), 0o600))
+	if err := tr.deleteObjects(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to registry other") {
 		t.Fatalf("deleting beside a foreign marker: %v", err)
 	}
-	w.must(os.Remove(marker))
-	if err := w.deleteObjects(t.Context()); err == nil {
+	tr.must(os.Remove(marker))
+	if err := tr.deleteObjects(t.Context()); err == nil {
 		t.Fatal("deleting without a marker succeeded")
 	}
-	if n := len(w.objects()); n != 2 {
+	if n := len(tr.objects()); n != 2 {
 		t.Fatalf("%d objects remain, want 2", n)
 	}
 }
@@ -218,36 +218,36 @@ func TestDamagedBlob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{DeleteDelay: time.Minute})
+			tr := newTestRegistry(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{DeleteDelay: time.Minute})
 			ctx := t.Context()
-			d := w.push("a", "hello")
-			b, err := w.Blob(ctx, "a", d)
-			w.must(err)
-			object := filepath.Join(dir, "blobs", w.objects()[0])
+			d := tr.push("a", "hello")
+			b, err := tr.Blob(ctx, "a", d)
+			tr.must(err)
+			object := filepath.Join(dir, "blobs", tr.objects()[0])
 			// While the bucket as a whole cannot be read, the blob is not recorded as damaged.
-			w.bytes.Fail = func(op, key string) (bool, error) {
+			tr.faulty.Fail = func(op, key string) (bool, error) {
 				if key == bucket.Marker {
 					return false, errFault
 				}
 				return true, nil
 			}
-			w.must(damage(object))
+			tr.must(damage(object))
 			_, err = b.Open(ctx)
-			w.want(ErrUnavailable, err)
-			_, err = w.Blob(ctx, "a", d)
-			w.must(err)
-			w.bytes.Fail = nil
+			tr.want(ErrUnavailable, err)
+			_, err = tr.Blob(ctx, "a", d)
+			tr.must(err)
+			tr.faulty.Fail = nil
 			_, err = b.Open(ctx)
-			w.want(ErrBlobUnknown, err)
-			_, err = w.Blob(ctx, "a", d)
-			w.want(ErrBlobUnknown, err)
-			if !strings.Contains(w.log.String(), "is damaged") {
-				t.Errorf("the damage is not in the log: %s", w.log)
+			tr.want(ErrBlobUnknown, err)
+			_, err = tr.Blob(ctx, "a", d)
+			tr.want(ErrBlobUnknown, err)
+			if !strings.Contains(tr.log.String(), "is damaged") {
+				t.Errorf("the damage is not in the log: %s", tr.log)
 			}
-			w.push("a", "hello")
-			w.wantBlob("a", "hello")
-			w.settle(1)
-			w.wantBlob("a", "hello")
+			tr.push("a", "hello")
+			tr.wantBlob("a", "hello")
+			tr.wantAfterJobs(1)
+			tr.wantBlob("a", "hello")
 		})
 	}
 }
@@ -255,130 +255,130 @@ func TestDamagedBlob(t *testing.T) {
 // TestDamagedPart damages one object of a blob of two.
 func TestDamagedPart(t *testing.T) {
 	dir := t.TempDir()
-	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+	tr := newTestRegistry(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
 	ctx := t.Context()
 	for range 4 {
-		up, err := w.CreateUpload(ctx, by(""), "a", "")
-		w.must(err)
-		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
-		w.must(err)
+		up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
+		tr.must(err)
+		_, err = tr.Append(ctx, "", "a", up.ID, chunk("hello "))
+		tr.must(err)
 		d := digest.FromString("hello world")
-		_, err = w.Commit(ctx, "", "a", up.ID, d, chunk("world"))
-		w.must(err)
-		w.wantBlob("a", "hello world")
-		w.settle(2)
-		object := filepath.Join(dir, "blobs", w.objects()[1])
-		w.must(os.Truncate(object, 1))
-		_, err = w.read("a", d)
-		w.want(ErrBlobUnknown, err)
-		_, err = w.Blob(ctx, "a", d)
-		w.want(ErrBlobUnknown, err)
+		_, err = tr.Commit(ctx, "", "a", up.ID, d, chunk("world"))
+		tr.must(err)
+		tr.wantBlob("a", "hello world")
+		tr.wantAfterJobs(2)
+		object := filepath.Join(dir, "blobs", tr.objects()[1])
+		tr.must(os.Truncate(object, 1))
+		_, err = tr.read("a", d)
+		tr.want(ErrBlobUnknown, err)
+		_, err = tr.Blob(ctx, "a", d)
+		tr.want(ErrBlobUnknown, err)
 	}
-	w.push("a", "hello world")
-	w.wantBlob("a", "hello world")
-	w.settle(1)
+	tr.push("a", "hello world")
+	tr.wantBlob("a", "hello world")
+	tr.wantAfterJobs(1)
 }
 
 // TestPutBlobOutlivesItsSession checks that a blob is not acknowledged if its session expired
 // before its bytes were complete.
 func TestPutBlobOutlivesItsSession(t *testing.T) {
-	each(t, Options{UploadExpiry: time.Minute}, func(w *world) {
+	onEachStore(t, Options{UploadExpiry: time.Minute}, func(tr *testRegistry) {
 		ctx := t.Context()
 		late := readerFunc(func(p []byte) (int, error) {
-			w.advance(10 * time.Minute)
-			if err := errors.Join(w.expireUploads(ctx), w.deleteObjects(ctx)); err != nil {
+			tr.advance(10 * time.Minute)
+			if err := errors.Join(tr.expireUploads(ctx), tr.deleteObjects(ctx)); err != nil {
 				return 0, err
 			}
 			return copy(p, "hello"), io.EOF
 		})
 		d := digest.FromString("hello")
-		_, err := w.PutBlob(ctx, by(""), "a", d, Chunk{Body: late, Offset: -1, Length: 5})
-		w.want(ErrUploadUnknown, err)
-		_, err = w.Blob(ctx, "a", d)
-		w.want(ErrBlobUnknown, err)
-		w.settle(0) // the object appeared after its row was deleted, and is deleted too
+		_, err := tr.PutBlob(ctx, callerOf(""), "a", d, Chunk{Body: late, Offset: -1, Length: 5})
+		tr.want(ErrUploadUnknown, err)
+		_, err = tr.Blob(ctx, "a", d)
+		tr.want(ErrBlobUnknown, err)
+		tr.wantAfterJobs(0) // the object appeared after its row was deleted, and is deleted too
 	})
 }
 
 // TestOneObjectCannotBeDeleted checks that an object that cannot be deleted does not stop the
 // deletion of the others.
 func TestOneObjectCannotBeDeleted(t *testing.T) {
-	each(t, Options{}, func(w *world) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
 		for _, repo := range []string{"a", "b", "c", "d"} {
-			w.push(repo, "hello") // leaves three objects to the deletion worker
+			tr.push(repo, "hello") // leaves three objects to the deletion worker
 		}
-		rows, err := w.db.Deletable(w.t.Context(), w.now(), 10)
-		w.must(err)
+		rows, err := tr.db.Deletable(tr.t.Context(), tr.nowMicro(), 10)
+		tr.must(err)
 		stuck := rows[0].Key
-		w.bytes.Fail = func(op, key string) (bool, error) {
+		tr.faulty.Fail = func(op, key string) (bool, error) {
 			if op == "delete" && key == stuck {
 				return false, errFault
 			}
 			return true, nil
 		}
-		w.want(errFault, w.deleteObjects(ctx))
-		if n := len(w.objects()); n != 2 {
+		tr.want(errFault, tr.deleteObjects(ctx))
+		if n := len(tr.objects()); n != 2 {
 			t.Errorf("%d objects remain, want the blob's and the one that cannot be deleted", n)
 		}
-		w.bytes.Fail = nil
-		w.settle(1)
+		tr.faulty.Fail = nil
+		tr.wantAfterJobs(1)
 	})
 }
 
 // TestUnfinishedObjectsOfADeadProcess opens a registry whose earlier process died during a write.
 // The unfinished object is deleted, and the session continues from its recorded part.
 func TestUnfinishedObjectsOfADeadProcess(t *testing.T) {
-	each(t, Options{}, func(w *world) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
-		w.push("a", "other")
-		up, err := w.CreateUpload(ctx, by(""), "a", "")
-		w.must(err)
-		_, err = w.Append(ctx, "", "a", up.ID, chunk("hello "))
-		w.must(err)
+		tr.push("a", "other")
+		up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
+		tr.must(err)
+		_, err = tr.Append(ctx, "", "a", up.ID, chunk("hello "))
+		tr.must(err)
 		const key = "content/00/died-1"
-		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
-			lease := w.clock.Add(writerLease).UnixMicro()
+		tr.must(tr.db.Tx(ctx, func(tx *meta.Tx) error {
+			lease := tr.clock.Add(writerLease).UnixMicro()
 			return tx.ReserveObject(key, up.ID, 7, lease, meta.Allowance{Charged: "alice", Bytes: 100})
 		}))
-		_, err = w.bucket.Put(ctx, key, strings.NewReader("wor"), io.Discard)
-		w.must(err)
+		_, err = tr.bucket.Put(ctx, key, strings.NewReader("wor"), io.Discard)
+		tr.must(err)
 
-		w.Registry, err = Open(ctx, w.db, w.bytes, w.opts)
-		w.must(err)
-		w.must(w.deleteObjects(ctx))
-		if keys := w.objects(); len(keys) != 2 || slices.Contains(keys, key) {
+		tr.Registry, err = Open(ctx, tr.db, tr.faulty, tr.opts)
+		tr.must(err)
+		tr.must(tr.deleteObjects(ctx))
+		if keys := tr.objects(); len(keys) != 2 || slices.Contains(keys, key) {
 			t.Errorf("the bucket has %q, want those of the blob and of the recorded part", keys)
 		}
-		if !strings.Contains(w.log.String(), "unfinished objects") {
+		if !strings.Contains(tr.log.String(), "unfinished objects") {
 			t.Error("nothing in the log")
 		}
-		w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
-			if u, err := tx.Usage("alice", w.now()); err != nil || u != (meta.Usage{}) {
+		tr.must(tr.db.Tx(ctx, func(tx *meta.Tx) error {
+			if u, err := tx.Usage("alice", tr.nowMicro()); err != nil || u != (meta.Usage{}) {
 				t.Errorf("the dead writer's allowance counts: %+v, %v", u, err)
 			}
 			return nil
 		}))
-		_, err = w.Commit(ctx, "", "a", up.ID, digest.FromString("hello world"), chunk("world"))
-		w.must(err)
-		w.wantBlob("a", "hello world")
-		w.wantBlob("a", "other")
-		w.settle(3)
+		_, err = tr.Commit(ctx, "", "a", up.ID, digest.FromString("hello world"), chunk("world"))
+		tr.must(err)
+		tr.wantBlob("a", "hello world")
+		tr.wantBlob("a", "other")
+		tr.wantAfterJobs(3)
 	})
 }
 
 // TestStartOnAFullDisk checks that a registry starts on a full disk, where it has to run to delete
 // objects.
 func TestStartOnAFullDisk(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		w.failCommits(func(string) error { return db.ErrNoSpace })
-		_, err := Open(t.Context(), w.db, w.bytes, w.opts)
-		w.must(err)
-		if !strings.Contains(w.log.String(), "until their upload sessions expire") {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		tr.failCommits(func(string) error { return db.ErrNoSpace })
+		_, err := Open(t.Context(), tr.db, tr.faulty, tr.opts)
+		tr.must(err)
+		if !strings.Contains(tr.log.String(), "until their upload sessions expire") {
 			t.Error("nothing in the log")
 		}
-		w.failCommits(func(string) error { return errFault })
-		_, err = Open(t.Context(), w.db, w.bytes, w.opts)
-		w.want(errFault, err)
+		tr.failCommits(func(string) error { return errFault })
+		_, err = Open(t.Context(), tr.db, tr.faulty, tr.opts)
+		tr.want(errFault, err)
 	})
 }

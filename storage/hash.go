@@ -18,23 +18,23 @@ import (
 )
 
 // hashing is a hash whose state can be saved in the row of an upload.
-type hashing interface {
+type resumableHash interface {
 	hash.Hash
 	encoding.BinaryMarshaler
 	encoding.BinaryUnmarshaler
 }
 
 // newHash returns a new hash of an algorithm that manifest.ParseAlgorithm accepts.
-func newHash(alg digest.Algorithm) hashing {
+func newHash(alg digest.Algorithm) resumableHash {
 	if alg == digest.SHA512 {
-		return sha512.New().(hashing)
+		return sha512.New().(resumableHash)
 	}
-	return sha256.New().(hashing)
+	return sha256.New().(resumableHash)
 }
 
 // resumeHash returns the hash of the recorded bytes of an upload, or nil if the row has no state of
 // this algorithm. Then rehash makes it.
-func resumeHash(up meta.Upload, alg digest.Algorithm) hashing {
+func resumeHash(up meta.Upload, alg digest.Algorithm) resumableHash {
 	sum := newHash(alg)
 	if up.Size == 0 || alg.String() == up.Algorithm && sum.UnmarshalBinary(up.HashState) == nil {
 		return sum
@@ -48,7 +48,7 @@ const maxRehashes = 2
 // rehash returns the hash of the recorded bytes of an upload and of its last part, which it reads.
 // A small request can make it read a large upload, so at most maxRehashes run at once. It ends with
 // ctx, also while it waits to run.
-func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg digest.Algorithm) (hashing, error) {
+func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg digest.Algorithm) (resumableHash, error) {
 	select {
 	case r.rehashes <- struct{}{}:
 		defer func() { <-r.rehashes }()
@@ -74,7 +74,7 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 }
 
 // changed reports whether another request has ended the session or written to it since up was read.
-func (r *Registry) changed(ctx context.Context, up meta.Upload) bool {
+func (r *Registry) uploadChanged(ctx context.Context, up meta.Upload) bool {
 	current, err := r.db.Upload(ctx, up.Repository, up.ID)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
@@ -93,7 +93,7 @@ func (r *Registry) hashObjects(ctx context.Context, objects []meta.Object, sum i
 }
 
 func (r *Registry) hashObject(ctx context.Context, o meta.Object, sum io.Writer) error {
-	f, err := openObject(ctx, r.bytes, o)
+	f, err := openObject(ctx, r.bucket, o)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (r *Registry) hashObject(ctx context.Context, o meta.Object, sum io.Writer)
 }
 
 // checkDigest compares the digest of the pushed bytes with the announced one.
-func checkDigest(d digest.Digest, sum hashing) error {
+func checkDigest(d digest.Digest, sum resumableHash) error {
 	if got := digest.NewDigest(d.Algorithm(), sum); got != d {
 		return &manifest.Error{Kind: manifest.ErrDigestInvalid,
 			Message: fmt.Sprintf("the bytes pushed have the digest %s, not %s: push them again in a new session", got, d),

@@ -14,19 +14,19 @@ const (
 	deleteEvery  = 10 * time.Second // when nothing wakes the worker before
 	expireEvery  = 10 * time.Second
 	jobBatch     = 100
-	finishedFor  = time.Hour // how long a finished session answers a repeated PUT
-	retryDelete  = 10 * time.Minute
-	afterFailure = 10 * time.Second
+	finishedTTL  = time.Hour // how long a finished session answers a repeated PUT
+	deleteRetryDelay  = 10 * time.Minute
+	jobRetryDelay = 10 * time.Second
 )
 
 // RunJobs deletes released objects, and removes idle and spare upload sessions, until ctx ends. What
 // fails is logged and tried again later.
 func (r *Registry) RunJobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.repeat(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
+	g.Go(func() error { return r.runJob(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
 	g.Go(func() error {
 		defer r.retireAtStop(ctx)
-		return r.repeat(ctx, "expire uploads", expireEvery, nil, r.expireUploads)
+		return r.runJob(ctx, "expire uploads", expireEvery, nil, r.expireUploads)
 	})
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
@@ -42,7 +42,7 @@ func (r *Registry) retireAtStop(ctx context.Context) {
 }
 
 // wake tells the deletion worker that there is work.
-func (r *Registry) wake() {
+func (r *Registry) wakeDeletionWorker() {
 	select {
 	case r.wakeDeletion <- struct{}{}:
 	default:
@@ -50,12 +50,12 @@ func (r *Registry) wake() {
 }
 
 // repeat runs a job now, when it is woken, and at intervals.
-func (r *Registry) repeat(ctx context.Context, name string, every time.Duration, wake <-chan struct{}, job func(context.Context) error) error {
+func (r *Registry) runJob(ctx context.Context, name string, every time.Duration, wake <-chan struct{}, job func(context.Context) error) error {
 	for {
 		wait, woken := every, wake
 		if err := job(ctx); err != nil && ctx.Err() == nil {
 			r.log.Error("a job failed and will be tried again", "job", name, "error", err)
-			wait, woken = afterFailure, nil // not at once, whatever is released meanwhile
+			wait, woken = jobRetryDelay, nil // not at once, whatever is released meanwhile
 		}
 		select {
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func (r *Registry) repeat(ctx context.Context, name string, every time.Duration,
 // the original's bytes.
 func (r *Registry) deleteObjects(ctx context.Context) error {
 	for ctx.Err() == nil {
-		now := r.now()
+		now := r.nowMicro()
 		objects, err := r.db.Deletable(ctx, now, jobBatch)
 		if err != nil || len(objects) == 0 {
 			return err
@@ -94,21 +94,21 @@ func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now i
 		keys[i] = o.Key
 	}
 	var failed []string
-	deleteErr := r.bytes.Delete(ctx, keys...)
+	deleteErr := r.bucket.Delete(ctx, keys...)
 	if deleteErr != nil {
-		keys, failed = r.deleteSingly(ctx, keys)
+		keys, failed = r.deleteOneByOne(ctx, keys)
 	}
 	return errors.Join(deleteErr, r.tx(ctx, func(tx *meta.Tx) error {
-		if err := tx.PostponeObjects(failed, now+retryDelete.Microseconds()); err != nil {
+		if err := tx.PostponeObjects(failed, now+deleteRetryDelay.Microseconds()); err != nil {
 			return err
 		}
 		return tx.ForgetObjects(keys)
 	}))
 }
 
-func (r *Registry) deleteSingly(ctx context.Context, keys []string) (deleted, failed []string) {
+func (r *Registry) deleteOneByOne(ctx context.Context, keys []string) (deleted, failed []string) {
 	for _, key := range keys {
-		if r.bytes.Delete(ctx, key) == nil {
+		if r.bucket.Delete(ctx, key) == nil {
 			deleted = append(deleted, key)
 		} else {
 			failed = append(failed, key)
@@ -126,7 +126,7 @@ func (r *Registry) expireUploads(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := r.opts.Now()
 		open := now.Add(-r.opts.UploadExpiry).UnixMicro()
-		finished := now.Add(-min(finishedFor, r.opts.UploadExpiry)).UnixMicro()
+		finished := now.Add(-min(finishedTTL, r.opts.UploadExpiry)).UnixMicro()
 		ids, err := r.db.IdleUploads(ctx, open, finished, jobBatch)
 		if err != nil || len(ids) == 0 {
 			return err
@@ -142,7 +142,7 @@ func (r *Registry) expireUploads(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.wake()
+		r.wakeDeletionWorker()
 	}
 	return ctx.Err()
 }

@@ -19,14 +19,14 @@ import (
 // reserved).
 
 // unaskedPart is which part of the limit a first body may have without asking.
-const unaskedPart = 16384
+const freeBytesDivisor = 16384
 
 // unasked is how many bytes the first body of a session may have before it asks for more.
-func (r *Registry) unasked() int64 {
+func (r *Registry) freeBytes() int64 {
 	if r.opts.MaxInProgress == 0 {
 		return math.MaxInt64
 	}
-	return r.opts.MaxInProgress / unaskedPart
+	return r.opts.MaxInProgress / freeBytesDivisor
 }
 
 // limited reports whether callers have limits.
@@ -37,12 +37,12 @@ func (r *Registry) usage(tx *meta.Tx, charged string) (meta.Usage, error) {
 	if !r.limited() {
 		return meta.Usage{}, nil
 	}
-	return tx.Usage(charged, r.now())
+	return tx.Usage(charged, r.nowMicro())
 }
 
 // admit checks that a caller with this usage may open another session.
 // Errors: ErrTooManyUploads.
-func (r *Registry) admit(used meta.Usage) error {
+func (r *Registry) admitSession(used meta.Usage) error {
 	if r.opts.MaxInProgress > 0 && used.Bytes >= r.opts.MaxInProgress {
 		return r.tooManyBytes(used.Bytes, 0)
 	}
@@ -57,16 +57,16 @@ func (r *Registry) admit(used meta.Usage) error {
 // batch, and when it may have reached its limit: no other process opens sessions. The caller holds
 // the turn.
 // Errors: ErrTooManyUploads.
-func (r *Registry) admitToPool(ctx context.Context, charged string, now time.Time) error {
+func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Time) error {
 	p := r.pool
 	if !r.limited() {
 		return nil
 	}
-	if p.left[charged] > 0 {
-		p.left[charged]--
+	if p.remaining[charged] > 0 {
+		p.remaining[charged]--
 		return nil
 	}
-	taken := p.sessions() // before the rows: a session that changes meanwhile counts twice, not never
+	taken := p.takenSessions() // before the rows: a session that changes meanwhile counts twice, not never
 	used, err := r.db.Usage(ctx, charged, now.UnixMicro())
 	if err != nil {
 		return err
@@ -76,8 +76,8 @@ func (r *Registry) admitToPool(ctx context.Context, charged string, now time.Tim
 			used.Sessions++
 		}
 	}
-	p.left[charged] = r.opts.MaxSessions - used.Sessions - 1
-	return r.admit(used)
+	p.remaining[charged] = r.opts.MaxSessions - used.Sessions - 1
+	return r.admitSession(used)
 }
 
 // admitRequest returns how many bytes the request that begins may receive before it asks again: its
@@ -93,15 +93,15 @@ func (r *Registry) admitRequest(tx *meta.Tx, charged string, length int64) (int6
 			used.Requests, r.opts.MaxSessions)
 	}
 	if length < 0 {
-		return r.grant(used, 1, r.unasked())
+		return r.allow(used, 1, r.freeBytes())
 	}
-	return r.grant(used, length, length)
+	return r.allow(used, length, length)
 }
 
 // grant returns how many more bytes somebody may receive: as many as wanted or, if that is less, as
 // many as are left, which are those that are needed at least.
 // Errors: ErrTooManyUploads.
-func (r *Registry) grant(used meta.Usage, need, want int64) (int64, error) {
+func (r *Registry) allow(used meta.Usage, need, want int64) (int64, error) {
 	if r.opts.MaxInProgress == 0 {
 		return math.MaxInt64, nil
 	}
@@ -121,7 +121,7 @@ func (r *Registry) tooManyBytes(used, more int64) error {
 }
 
 // allowance is that of a request that may receive so many bytes.
-func (r *Registry) allowance(charged string, allowed int64) meta.Allowance {
+func (r *Registry) rowAllowance(charged string, allowed int64) meta.Allowance {
 	switch {
 	case r.opts.MaxInProgress > 0:
 		return meta.Allowance{Charged: charged, Bytes: allowed}
@@ -134,9 +134,9 @@ func (r *Registry) allowance(charged string, allowed int64) meta.Allowance {
 // extend extends the allowance of the request that writes an upload's object, to at least need
 // bytes in all, and returns how many they are now.
 // Errors: ErrTooManyUploads, ErrUploadUnknown.
-func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
+func (r *Registry) extendAllowance(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
 	err = r.tx(ctx, func(tx *meta.Tx) error {
-		has, err := tx.Allowed(key, up.ID)
+		old, err := tx.Allowed(key, up.ID)
 		if err != nil {
 			return err
 		}
@@ -144,24 +144,24 @@ func (r *Registry) extend(ctx context.Context, up meta.Upload, key string, need,
 		if err != nil {
 			return err
 		}
-		more, err := r.grant(used, need-has, want-has)
+		added, err := r.allow(used, need-old, want-old)
 		if err != nil {
 			return err
 		}
-		allowed = has + more
-		return tx.SetAllowance(key, r.allowance(up.Charged, allowed))
+		allowed = old + added
+		return tx.SetAllowance(key, r.rowAllowance(up.Charged, allowed))
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		err = uploadUnknown(up.ID)
+		err = unknownUploadError(up.ID)
 	}
 	return allowed, err
 }
 
 // allowLength allows the first body of a session its announced length, which has to be asked for
 // unless it is small.
-func (r *Registry) allowLength(ctx context.Context, up meta.Upload, key string, c *Chunk) (err error) {
-	if c.allowed = r.unasked(); c.Length > c.allowed {
-		c.allowed, err = r.extend(ctx, up, key, c.Length, c.Length)
+func (r *Registry) allowAnnounced(ctx context.Context, up meta.Upload, key string, c *Chunk) (err error) {
+	if c.allowed = r.freeBytes(); c.Length > c.allowed {
+		c.allowed, err = r.extendAllowance(ctx, up, key, c.Length, c.Length)
 	}
 	return err
 }

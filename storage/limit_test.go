@@ -19,9 +19,9 @@ import (
 )
 
 // countCommits returns the number of transactions from now on, which grows.
-func (w *world) countCommits() *int {
+func (tr *testRegistry) countCommits() *int {
 	n := new(int)
-	w.failCommits(func(step string) error {
+	tr.failCommits(func(step string) error {
 		if step == "commit" {
 			*n++
 		}
@@ -31,14 +31,14 @@ func (w *world) countCommits() *int {
 }
 
 // open opens n upload sessions and returns their ids, which differ.
-func (w *world) open(caller, repo string, alg digest.Algorithm, n int) (ids []string) {
-	w.t.Helper()
+func (tr *testRegistry) openSessions(caller, repo string, alg digest.Algorithm, n int) (ids []string) {
+	tr.t.Helper()
 	seen := map[string]bool{}
 	for range n {
-		up, err := w.CreateUpload(w.t.Context(), by(caller), repo, alg)
-		w.must(err)
+		up, err := tr.CreateUpload(tr.t.Context(), callerOf(caller), repo, alg)
+		tr.must(err)
 		if seen[up.ID] || up.Size != 0 {
-			w.t.Fatalf("a new session is %+v", up)
+			tr.t.Fatalf("a new session is %+v", up)
 		}
 		seen[up.ID] = true
 		ids = append(ids, up.ID)
@@ -47,20 +47,20 @@ func (w *world) open(caller, repo string, alg digest.Algorithm, n int) (ids []st
 }
 
 // close finishes each session with a blob of its own.
-func (w *world) close(caller, repo string, ids []string) {
-	w.t.Helper()
+func (tr *testRegistry) finishSessions(caller, repo string, ids []string) {
+	tr.t.Helper()
 	for _, id := range ids {
-		_, err := w.Commit(w.t.Context(), caller, repo, id, digest.FromString(id), chunk(id))
-		w.must(err)
-		w.wantBlob(repo, id)
+		_, err := tr.Commit(tr.t.Context(), caller, repo, id, digest.FromString(id), chunk(id))
+		tr.must(err)
+		tr.wantBlob(repo, id)
 	}
 }
 
 // wantOpen checks how many upload sessions are open.
-func (w *world) wantOpen(n int64) {
-	w.t.Helper()
-	if got := testutil.ToFloat64(w.Collectors()[0]); got != float64(n) {
-		w.t.Fatalf("%v sessions are open, want %d", got, n)
+func (tr *testRegistry) wantOpen(n int64) {
+	tr.t.Helper()
+	if got := testutil.ToFloat64(tr.Collectors()[0]); got != float64(n) {
+		tr.t.Fatalf("%v sessions are open, want %d", got, n)
 	}
 }
 
@@ -68,45 +68,45 @@ func (w *world) wantOpen(n int64) {
 // and however many ask at once; others do not notice.
 func TestD9SessionsPerCaller(t *testing.T) {
 	const most = 20
-	each(t, Options{MaxSessions: most}, func(w *world) {
+	onEachStore(t, Options{MaxSessions: most}, func(tr *testRegistry) {
 		ctx := t.Context()
 		refused := func(repo string) {
 			t.Helper()
-			_, err := w.CreateUpload(ctx, by("alice"), repo, "")
-			w.want(ErrTooManyUploads, err)
+			_, err := tr.CreateUpload(ctx, callerOf("alice"), repo, "")
+			tr.want(ErrTooManyUploads, err)
 			if !strings.Contains(err.Error(), "you have 20 upload sessions open, and 20 is the most") {
 				t.Error(err)
 			}
-			_, err = w.PutBlob(ctx, by("alice"), repo, digest.FromString("x"), chunk("x"))
-			w.want(ErrTooManyUploads, err)
+			_, err = tr.PutBlob(ctx, callerOf("alice"), repo, digest.FromString("x"), chunk("x"))
+			tr.want(ErrTooManyUploads, err)
 		}
-		first := w.open("alice", "a", "", 9)
-		w.open("alice", "b", "", most-9)
+		first := tr.openSessions("alice", "a", "", 9)
+		tr.openSessions("alice", "b", "", most-9)
 		refused("a")
 		refused("c")
-		w.wantOpen(most)
-		w.push("a", "others push")
-		w.open("bob", "a", "", 1)
+		tr.wantOpen(most)
+		tr.push("a", "others push")
+		tr.openSessions("bob", "a", "", 1)
 
-		w.must(w.CancelUpload(ctx, "alice", "a", first[0]))
-		w.open("alice", "c", "", 1)
+		tr.must(tr.CancelUpload(ctx, "alice", "a", first[0]))
+		tr.openSessions("alice", "c", "", 1)
 		refused("a")
-		w.close("alice", "a", first[1:4]) // finished ones do not count
-		w.open("alice", "a", "", 2)
-		_, err := w.PutBlob(ctx, by("alice"), "d", digest.FromString("whole"), chunk("whole"))
-		w.must(err)
-		w.open("alice", "a", "", 1)
+		tr.finishSessions("alice", "a", first[1:4]) // finished ones do not count
+		tr.openSessions("alice", "a", "", 2)
+		_, err := tr.PutBlob(ctx, callerOf("alice"), "d", digest.FromString("whole"), chunk("whole"))
+		tr.must(err)
+		tr.openSessions("alice", "a", "", 1)
 		refused("a")
 
 		// The next process counts the same.
-		w.must(w.retireSpares(ctx))
-		again, err := Open(ctx, w.db, w.bytes, Options{MaxSessions: most, Now: w.Now})
-		w.must(err)
-		_, err = again.CreateUpload(ctx, by("alice"), "a", "")
-		w.want(ErrTooManyUploads, err)
+		tr.must(tr.retireSpares(ctx))
+		again, err := Open(ctx, tr.db, tr.faulty, Options{MaxSessions: most, Now: tr.Now})
+		tr.must(err)
+		_, err = again.CreateUpload(ctx, callerOf("alice"), "a", "")
+		tr.want(ErrTooManyUploads, err)
 
-		w.settle(5)
-		w.open("alice", "a", "", most)
+		tr.wantAfterJobs(5)
+		tr.openSessions("alice", "a", "", most)
 		refused("a")
 	})
 }
@@ -114,12 +114,12 @@ func TestD9SessionsPerCaller(t *testing.T) {
 // TestD9SessionsRace: of many who ask at once as many get a session as there are left.
 func TestD9SessionsRace(t *testing.T) {
 	const most = 10
-	each(t, Options{MaxSessions: most}, func(w *world) {
+	onEachStore(t, Options{MaxSessions: most}, func(tr *testRegistry) {
 		var wg sync.WaitGroup
 		var opened atomic.Int64
 		for i := range 60 {
 			wg.Go(func() {
-				_, err := w.CreateUpload(t.Context(), by("alice"), fmt.Sprint("r", i%7), "")
+				_, err := tr.CreateUpload(t.Context(), callerOf("alice"), fmt.Sprint("r", i%7), "")
 				if err == nil {
 					opened.Add(1)
 				} else if !errors.Is(err, ErrTooManyUploads) {
@@ -128,7 +128,7 @@ func TestD9SessionsRace(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		_, err := w.CreateUpload(t.Context(), by("alice"), "a", "")
+		_, err := tr.CreateUpload(t.Context(), callerOf("alice"), "a", "")
 		if opened.Load() != most || !errors.Is(err, ErrTooManyUploads) {
 			t.Errorf("%d sessions were opened, and one more: %v", opened.Load(), err)
 		}
@@ -139,15 +139,15 @@ func TestD9SessionsRace(t *testing.T) {
 func TestD9RequestsOfOneSession(t *testing.T) {
 	const most = 5
 	for _, o := range []Options{{MaxSessions: most}, {MaxSessions: most, MaxInProgress: 1 << 40}} {
-		each(t, o, func(w *world) {
-			id := w.open("alice", "a", "", 1)[0]
-			_, err := w.Append(t.Context(), "alice", "a", id, chunk("hello"))
-			w.must(err)
+		onEachStore(t, o, func(tr *testRegistry) {
+			id := tr.openSessions("alice", "a", "", 1)[0]
+			_, err := tr.Append(t.Context(), "alice", "a", id, chunk("hello"))
+			tr.must(err)
 			// Each begins another one before its first byte.
 			var last error
 			var begin func(running int)
 			begin = func(running int) {
-				_, err := w.Append(t.Context(), "alice", "a", id, Chunk{Offset: -1, Length: 10, Body: &zeros{n: 10, do: func() error {
+				_, err := tr.Append(t.Context(), "alice", "a", id, Chunk{Offset: -1, Length: 10, Body: &zeros{n: 10, before: func() error {
 					if running <= most {
 						begin(running + 1)
 					}
@@ -158,9 +158,9 @@ func TestD9RequestsOfOneSession(t *testing.T) {
 				}
 			}
 			begin(1)
-			w.want(ErrTooManyUploads, last)
-			w.must(w.CancelUpload(t.Context(), "alice", "a", id))
-			if u := w.usage("alice"); u.Requests != 0 {
+			tr.want(ErrTooManyUploads, last)
+			tr.must(tr.CancelUpload(t.Context(), "alice", "a", id))
+			if u := tr.usage("alice"); u.Requests != 0 {
 				t.Errorf("%d requests still count", u.Requests)
 			}
 		})
@@ -169,43 +169,43 @@ func TestD9RequestsOfOneSession(t *testing.T) {
 
 // zeros is a body of n bytes that calls at before the byte of its number, if there is one.
 type zeros struct {
-	n, at int64
-	do    func() error
+	n, offset int64
+	before    func() error
 }
 
 func (z *zeros) Read(p []byte) (int, error) {
-	if z.do != nil && z.at <= 0 {
-		do := z.do
-		z.do = nil
+	if z.before != nil && z.offset <= 0 {
+		do := z.before
+		z.before = nil
 		if err := do(); err != nil {
 			return 0, err
 		}
 	}
 	n := min(int64(len(p)), z.n)
-	if z.do != nil {
-		n = min(n, z.at)
+	if z.before != nil {
+		n = min(n, z.offset)
 	}
 	if n == 0 {
 		return 0, io.EOF
 	}
 	clear(p[:n])
-	z.n, z.at = z.n-n, z.at-n
+	z.n, z.offset = z.n-n, z.offset-n
 	return int(n), nil
 }
 
 // unread is the body of a request that is to be refused before it.
-func (w *world) unread() io.Reader {
-	return &zeros{n: 1, do: func() error {
-		w.t.Error("the body of a request was read that was to be refused before")
+func (tr *testRegistry) mustNotRead() io.Reader {
+	return &zeros{n: 1, before: func() error {
+		tr.t.Error("the body of a request was read that was to be refused before")
 		return nil
 	}}
 }
 
 // usage is what counts for a caller.
-func (w *world) usage(charged string) (u meta.Usage) {
-	w.t.Helper()
-	w.must(w.db.Tx(w.t.Context(), func(tx *meta.Tx) (err error) {
-		u, err = tx.Usage(charged, w.now())
+func (tr *testRegistry) usage(charged string) (u meta.Usage) {
+	tr.t.Helper()
+	tr.must(tr.db.Tx(tr.t.Context(), func(tx *meta.Tx) (err error) {
+		u, err = tx.Usage(charged, tr.nowMicro())
 		return err
 	}))
 	return u
@@ -216,69 +216,69 @@ const mib = 1 << 20
 // TestD9BytesPerCaller: what a caller has in progress stays within the limit, whatever is announced
 // and in how many requests it comes.
 func TestD9BytesPerCaller(t *testing.T) {
-	each(t, Options{MaxInProgress: 16 * mib}, func(w *world) {
+	onEachStore(t, Options{MaxInProgress: 16 * mib}, func(tr *testRegistry) {
 		ctx := t.Context()
-		ids := w.open("alice", "a", "", 4)
+		ids := tr.openSessions("alice", "a", "", 4)
 		send := func(id string, n int64, announced bool) error {
 			c := Chunk{Body: &zeros{n: n}, Offset: -1, Length: -1}
 			if announced {
 				c.Length = n
 			}
-			_, err := w.Append(ctx, "alice", "a", id, c)
+			_, err := tr.Append(ctx, "alice", "a", id, c)
 			return err
 		}
 		announce := func(id string, n int64) error {
-			_, err := w.Append(ctx, "alice", "a", id, Chunk{Body: w.unread(), Offset: -1, Length: n})
+			_, err := tr.Append(ctx, "alice", "a", id, Chunk{Body: tr.mustNotRead(), Offset: -1, Length: n})
 			return err
 		}
 		// As first bytes of a session, and as later ones; announced, and not.
-		w.want(ErrTooManyUploads, announce(ids[0], 17*mib))
-		w.want(ErrTooManyUploads, announce(ids[0], 17*mib))
-		w.want(ErrTooManyUploads, announce(ids[0], math.MaxInt64>>1))
-		w.want(ErrTooManyUploads, send(ids[1], 17*mib, false))
-		w.want(ErrTooManyUploads, send(ids[1], 17*mib, false))
-		w.must(send(ids[0], 5*mib, true))
-		w.must(send(ids[1], 5*mib, false))
-		w.must(send(ids[1], 2*mib, false))
-		w.want(ErrTooManyUploads, announce(ids[0], 4*mib))
-		w.want(ErrTooManyUploads, send(ids[2], 4*mib, false))
-		up, err := w.Upload(ctx, "alice", "a", ids[2])
-		w.must(err)
+		tr.want(ErrTooManyUploads, announce(ids[0], 17*mib))
+		tr.want(ErrTooManyUploads, announce(ids[0], 17*mib))
+		tr.want(ErrTooManyUploads, announce(ids[0], math.MaxInt64>>1))
+		tr.want(ErrTooManyUploads, send(ids[1], 17*mib, false))
+		tr.want(ErrTooManyUploads, send(ids[1], 17*mib, false))
+		tr.must(send(ids[0], 5*mib, true))
+		tr.must(send(ids[1], 5*mib, false))
+		tr.must(send(ids[1], 2*mib, false))
+		tr.want(ErrTooManyUploads, announce(ids[0], 4*mib))
+		tr.want(ErrTooManyUploads, send(ids[2], 4*mib, false))
+		up, err := tr.Upload(ctx, "alice", "a", ids[2])
+		tr.must(err)
 		if up.Size != 0 {
 			t.Errorf("a chunk that was too much left %d bytes", up.Size)
 		}
-		w.want(ErrTooManyUploads, func() error {
-			_, err := w.PutBlob(ctx, by("alice"), "b", digest.FromString("x"), Chunk{Body: w.unread(), Offset: -1, Length: 4 * mib})
+		tr.want(ErrTooManyUploads, func() error {
+			_, err := tr.PutBlob(ctx, callerOf("alice"), "b", digest.FromString("x"), Chunk{Body: tr.mustNotRead(), Offset: -1, Length: 4 * mib})
 			return err
 		}())
-		_, err = w.Commit(ctx, "alice", "a", ids[0], digest.FromString("x"), Chunk{Body: w.unread(), Offset: -1, Length: 4 * mib})
-		w.want(ErrTooManyUploads, err)
+		_, err = tr.Commit(ctx, "alice", "a", ids[0], digest.FromString("x"), Chunk{Body: tr.mustNotRead(), Offset: -1, Length: 4 * mib})
+		tr.want(ErrTooManyUploads, err)
 		// A chunk of another length than it says is not let in by what it says.
-		_, err = w.Append(ctx, "alice", "a", ids[2], Chunk{Body: &zeros{n: 17 * mib}, Offset: -1, Length: 10})
-		w.want(ErrTooManyUploads, err)
+		_, err = tr.Append(ctx, "alice", "a", ids[2], Chunk{Body: &zeros{n: 17 * mib}, Offset: -1, Length: 10})
+		tr.want(ErrTooManyUploads, err)
 
-		w.push("a", strings.Repeat("others", 1000)) // nobody else notices
-		w.must(send(ids[3], 3*mib, true))
+		tr.push("a", strings.Repeat("others", 1000)) // nobody else notices
+		tr.must(send(ids[3], 3*mib, true))
 		for range 1000 { // small ones reach it too
 			if err = send(ids[3], 1, true); err != nil {
 				break
 			}
 		}
-		w.want(ErrTooManyUploads, err)
+		tr.want(ErrTooManyUploads, err)
 		for range 10 { // and empty ones
-			_, err = w.CreateUpload(ctx, by("alice"), "b", "")
+			_, err = tr.CreateUpload(ctx, callerOf("alice"), "b", "")
 		}
-		w.want(ErrTooManyUploads, err)
+		tr.want(ErrTooManyUploads, err)
 
-		w.must(w.CancelUpload(ctx, "alice", "a", ids[0]))
-		w.must(send(ids[3], 4*mib, true))
+		tr.must(tr.CancelUpload(ctx, "alice", "a", ids[0]))
+		tr.must(send(ids[3], 4*mib, true))
 		d := digest.FromBytes(make([]byte, 7*mib))
-		_, err = w.Commit(ctx, "alice", "a", ids[1], d, none)
-		w.must(err)
-		w.must(send(ids[2], 6*mib, true)) // what is finished does not count
-		w.advance(48 * time.Hour)
-		w.must(w.expireUploads(ctx))
-		if u := w.usage("alice"); u != (meta.Usage{}) {
+		_, err = tr.Commit(ctx, "alice", "a", ids[1], d, emptyChunk)
+		tr.must(err)
+		tr.must(send(ids[2], 6*mib, true)) // what is finished does not count
+		tr.advance(48 * time.Hour)
+		tr.must(tr.expireUploads(ctx))
+		if u := tr.usage("alice"); u != (meta.Usage{}) {
 			t.Errorf("when all has expired, %+v counts", u)
 		}
 	})
@@ -287,47 +287,47 @@ func TestD9BytesPerCaller(t *testing.T) {
 // TestD9ClaimsOfRunningRequests: requests that run count with what they may receive, however they
 // end.
 func TestD9ClaimsOfRunningRequests(t *testing.T) {
-	each(t, Options{MaxInProgress: 16 * mib}, func(w *world) {
+	onEachStore(t, Options{MaxInProgress: 16 * mib}, func(tr *testRegistry) {
 		ctx := t.Context()
 		var other func() error
 		run := func(id string, size, at int64, during func() error) error {
-			_, err := w.Append(ctx, "alice", "a", id, Chunk{Body: &zeros{n: size, at: at, do: during}, Offset: -1, Length: size})
+			_, err := tr.Append(ctx, "alice", "a", id, Chunk{Body: &zeros{n: size, offset: at, before: during}, Offset: -1, Length: size})
 			return err
 		}
 		for range 2 { // as first bytes of the sessions and as later ones
-			ids := w.open("alice", "a", "", 3)
+			ids := tr.openSessions("alice", "a", "", 3)
 			other = func() error {
-				w.want(ErrTooManyUploads, run(ids[1], 6*mib, 0, func() error { return errors.New("read") }))
+				tr.want(ErrTooManyUploads, run(ids[1], 6*mib, 0, func() error { return errors.New("read") }))
 				return nil
 			}
-			w.must(run(ids[0], 11*mib, 0, other))
-			w.must(run(ids[1], 4*mib, 0, nil))
-			w.must(w.CancelUpload(ctx, "alice", "a", ids[0]))
+			tr.must(run(ids[0], 11*mib, 0, other))
+			tr.must(run(ids[1], 4*mib, 0, nil))
+			tr.must(tr.CancelUpload(ctx, "alice", "a", ids[0]))
 			// One whose client goes away counts with what came.
 			if err := run(ids[1], 10*mib, 2*mib, func() error { return errConnection }); !errors.Is(err, ErrClientBody) {
 				t.Errorf("a broken body: %v", err)
 			}
-			w.must(run(ids[2], 9*mib, 0, nil))
-			w.must(w.CancelUpload(ctx, "alice", "a", ids[1]))
-			w.must(w.CancelUpload(ctx, "alice", "a", ids[2]))
+			tr.must(run(ids[2], 9*mib, 0, nil))
+			tr.must(tr.CancelUpload(ctx, "alice", "a", ids[1]))
+			tr.must(tr.CancelUpload(ctx, "alice", "a", ids[2]))
 			// One whose session ends under it counts until it ends, too.
-			id := w.open("alice", "a", "", 1)[0]
-			w.must(run(id, 10, 0, nil))
+			id := tr.openSessions("alice", "a", "", 1)[0]
+			tr.must(run(id, 10, 0, nil))
 			err := run(id, 11*mib, 0, func() error {
-				w.must(w.CancelUpload(ctx, "alice", "a", id))
-				next := w.open("alice", "a", "", 1)[0]
-				w.want(ErrTooManyUploads, run(next, 6*mib, 0, func() error { return errors.New("read") }))
-				return w.CancelUpload(ctx, "alice", "a", next)
+				tr.must(tr.CancelUpload(ctx, "alice", "a", id))
+				next := tr.openSessions("alice", "a", "", 1)[0]
+				tr.want(ErrTooManyUploads, run(next, 6*mib, 0, func() error { return errors.New("read") }))
+				return tr.CancelUpload(ctx, "alice", "a", next)
 			})
-			w.want(ErrUploadUnknown, err)
-			if u := w.usage("alice"); u != (meta.Usage{}) {
+			tr.want(ErrUploadUnknown, err)
+			if u := tr.usage("alice"); u != (meta.Usage{}) {
 				t.Errorf("when all has ended, %+v counts", u)
 			}
 		}
 		// That of a process that died counts until its lease ends, or is renewed.
-		id := w.open("alice", "a", "", 1)[0]
+		id := tr.openSessions("alice", "a", "", 1)[0]
 		died := errors.New("the process died")
-		w.bytes.Fail = func(op, _ string) (bool, error) {
+		tr.faulty.Fail = func(op, _ string) (bool, error) {
 			if op == "put" {
 				panic(died)
 			}
@@ -341,26 +341,26 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 			}()
 			run(id, 11*mib, 0, nil)
 		}()
-		w.bytes.Fail = nil
-		w.want(ErrTooManyUploads, run(id, 6*mib, 0, nil))
-		w.advance(writerLease)
-		w.must(run(id, 6*mib, 0, func() error { w.advance(2 * renewEvery); return nil }))
+		tr.faulty.Fail = nil
+		tr.want(ErrTooManyUploads, run(id, 6*mib, 0, nil))
+		tr.advance(writerLease)
+		tr.must(run(id, 6*mib, 0, func() error { tr.advance(2 * renewEvery); return nil }))
 	})
 }
 
 // TestD9SmallFirstBodies: the first bytes of a session ask nobody while they are few, and small
 // blobs need no transaction more than without a limit.
 func TestD9SmallFirstBodies(t *testing.T) {
-	each(t, Options{MaxSessions: 100, MaxInProgress: 1 << 40}, func(w *world) {
-		ids := w.open("alice", "a", "", 2)
-		commits := w.countCommits()
-		_, err := w.Append(t.Context(), "alice", "a", ids[0], chunk("hello"))
-		w.must(err)
+	onEachStore(t, Options{MaxSessions: 100, MaxInProgress: 1 << 40}, func(tr *testRegistry) {
+		ids := tr.openSessions("alice", "a", "", 2)
+		commits := tr.countCommits()
+		_, err := tr.Append(t.Context(), "alice", "a", ids[0], chunk("hello"))
+		tr.must(err)
 		if *commits != 1 {
 			t.Errorf("a small chunk took %d transactions", *commits)
 		}
-		_, err = w.Commit(t.Context(), "alice", "a", ids[1], digest.FromString("hello"), Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: -1})
-		w.must(err)
+		_, err = tr.Commit(t.Context(), "alice", "a", ids[1], digest.FromString("hello"), Chunk{Body: strings.NewReader("hello"), Offset: -1, Length: -1})
+		tr.must(err)
 		if *commits != 2 {
 			t.Errorf("two small chunks took %d transactions", *commits)
 		}
@@ -371,13 +371,13 @@ func TestD9SmallFirstBodies(t *testing.T) {
 // sessions.
 func TestD9NoSessionsWithoutSpace(t *testing.T) {
 	dir := t.TempDir()
-	w := newWorld(t, "file://"+dir+"/blobs", "sqlite:"+dir+"/berth.db", Options{MaxSessions: 2})
-	w.bytes.Store = bucket.LimitSpace(w.bucket, math.MaxInt64, dir)
+	tr := newTestRegistry(t, "file://"+dir+"/blobs", "sqlite:"+dir+"/berth.db", Options{MaxSessions: 2})
+	tr.faulty.Store = bucket.LimitSpace(tr.bucket, math.MaxInt64, dir)
 	for range 3 {
-		_, err := w.CreateUpload(t.Context(), by("alice"), "a", "")
-		w.want(ErrNoSpace, err)
+		_, err := tr.CreateUpload(t.Context(), callerOf("alice"), "a", "")
+		tr.want(ErrNoSpace, err)
 	}
-	w.wantOpen(0)
-	w.bytes.Store = w.bucket
-	w.close("alice", "a", w.open("alice", "a", "", 2))
+	tr.wantOpen(0)
+	tr.faulty.Store = tr.bucket
+	tr.finishSessions("alice", "a", tr.openSessions("alice", "a", "", 2))
 }

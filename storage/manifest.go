@@ -75,7 +75,7 @@ func damagedPayloadError(d digest.Digest) error {
 
 // PutManifest implements [Manifests].
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
-	now, id, size, promised := r.now(), int64(0), int64(0), int64(-1)
+	now, id, size, promised := r.nowMicro(), int64(0), int64(0), int64(-1)
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		repoRows, err := tx.EnsureRepo(repo)
 		if err != nil {
@@ -113,7 +113,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 	})
 	if err == nil {
 		r.damagedPayloads.take(id)
-		r.notePromise(repo, m.Digest, promised, size)
+		r.warnSizeMismatch(repo, m.Digest, promised, size)
 	}
 	return err
 }
@@ -241,7 +241,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		now := r.now()
+		now := r.nowMicro()
 		if err := repoRows.DeleteTagsOf(id, caller, now); err != nil {
 			return err
 		}
@@ -259,7 +259,7 @@ func (r *Registry) DeleteTag(ctx context.Context, caller, repo, tag string, cond
 		if err := cond.check(repoRows, tag); err != nil {
 			return err
 		}
-		deleted, err := repoRows.DeleteTag(tag, caller, r.now())
+		deleted, err := repoRows.DeleteTag(tag, caller, r.nowMicro())
 		if err == nil && !deleted {
 			err = errorf(ErrManifestUnknown, "the repository has no tag %s", tag)
 		}

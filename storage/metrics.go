@@ -17,7 +17,7 @@ func newStats(db *meta.DB, pool *sessionPool) stats {
 	return stats{uploads: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "berth_uploads_open", Help: "Upload sessions that are open.",
 	}, func() float64 {
-		taken := len(pool.sessions())
+		taken := len(pool.takenSessions())
 		n, err := db.CountOpenUploads(context.Background())
 		if err != nil {
 			return -1

@@ -36,87 +36,87 @@ func TestI2RottenPayloadIsHealed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			w, dir := newFileWorld(t, Options{})
-			w.push("team/app", "config")
-			m, other := w.image("good", "config"), w.image("other", "config")
-			w.put("team/app", m, "1")
-			w.put("team/app", other, "2")
+			tr, dir := newFileRegistry(t, Options{})
+			tr.push("team/app", "config")
+			m, other := tr.image("good", "config"), tr.image("other", "config")
+			tr.put("team/app", m, "1")
+			tr.put("team/app", other, "2")
 			execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), damage+` WHERE digest = ?`, m.Digest.String())
 			for range 2 {
-				got, err := w.Manifest(ctx, "team/app", tag("1"))
+				got, err := tr.Manifest(ctx, "team/app", tag("1"))
 				if err == nil {
 					_, err = got.Payload(ctx)
 				}
-				w.want(ErrManifestUnknown, err)
+				tr.want(ErrManifestUnknown, err)
 			}
 			// Also without a read of the payload.
-			_, err := w.Manifest(ctx, "team/app", byDigest(m.Digest))
-			w.want(ErrManifestUnknown, err)
-			if n := strings.Count(w.log.String(), "is damaged"); n != 1 {
-				t.Errorf("logged %d times: %s", n, w.log)
+			_, err := tr.Manifest(ctx, "team/app", byDigest(m.Digest))
+			tr.want(ErrManifestUnknown, err)
+			if n := strings.Count(tr.log.String(), "is damaged"); n != 1 {
+				t.Errorf("logged %d times: %s", n, tr.log)
 			}
 			for _, part := range []string{m.Digest.String(), "team/app"} {
-				if !strings.Contains(w.log.String(), part) {
-					t.Errorf("%s is not in the log: %s", part, w.log)
+				if !strings.Contains(tr.log.String(), part) {
+					t.Errorf("%s is not in the log: %s", part, tr.log)
 				}
 			}
-			w.wantPayload("team/app", "2", other)
-			w.put("team/app", m)
-			w.wantPayload("team/app", "1", m)
+			tr.wantPayload("team/app", "2", other)
+			tr.put("team/app", m)
+			tr.wantPayload("team/app", "1", m)
 		})
 	}
 }
 
 // wantPayload checks that a tag resolves to a manifest with its payload.
-func (w *world) wantPayload(repo, name string, m *manifest.Manifest) {
-	w.t.Helper()
-	got, err := w.Manifest(w.t.Context(), repo, tag(name))
-	w.must(err)
-	payload, err := got.Payload(w.t.Context())
-	w.must(err)
+func (tr *testRegistry) wantPayload(repo, name string, m *manifest.Manifest) {
+	tr.t.Helper()
+	got, err := tr.Manifest(tr.t.Context(), repo, tag(name))
+	tr.must(err)
+	payload, err := got.Payload(tr.t.Context())
+	tr.must(err)
 	if string(payload) != string(m.Payload) || got.MediaType != m.MediaType || got.ArtifactType != m.ArtifactType || got.Size != int64(len(m.Payload)) {
-		w.t.Errorf("%s:%s is %+v %q, want %+v", repo, name, got, payload, m)
+		tr.t.Errorf("%s:%s is %+v %q, want %+v", repo, name, got, payload, m)
 	}
 }
 
 // signedSchema1 returns a schema 1 manifest without layers, with a signature that is not verified.
-func (w *world) signedSchema1(tag, signature string) *manifest.Manifest {
-	w.t.Helper()
+func (tr *testRegistry) signedSchema1(tag, signature string) *manifest.Manifest {
+	tr.t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
-	unsigned := w.unsignedSchema1(tag)
+	unsigned := tr.unsignedSchema1(tag)
 	body := strings.TrimSuffix(string(unsigned.Payload), "}")
 	protected := fmt.Sprintf(`{"formatLength":%d,"formatTail":"%s"}`, len(body), encode([]byte("}")))
-	m := w.parse(manifest.MediaTypeSchema1Signed, []byte(fmt.Sprintf(`%s,"signatures":[{"header":{},"signature":"%s","protected":"%s"}]}`,
+	m := tr.parse(manifest.MediaTypeSchema1Signed, []byte(fmt.Sprintf(`%s,"signatures":[{"header":{},"signature":"%s","protected":"%s"}]}`,
 		body, encode([]byte(signature)), encode([]byte(protected)))))
 	if m.Digest != unsigned.Digest {
-		w.t.Fatalf("signed the digest is %s, unsigned %s", m.Digest, unsigned.Digest)
+		tr.t.Fatalf("signed the digest is %s, unsigned %s", m.Digest, unsigned.Digest)
 	}
 	return m
 }
 
 // unsignedSchema1 returns the same manifest without a signature.
-func (w *world) unsignedSchema1(tag string) *manifest.Manifest {
-	w.t.Helper()
-	return w.parse(manifest.MediaTypeSchema1, []byte(`{"schemaVersion":1,"name":"a","tag":"`+tag+`","fsLayers":[],"history":[]}`))
+func (tr *testRegistry) unsignedSchema1(tag string) *manifest.Manifest {
+	tr.t.Helper()
+	return tr.parse(manifest.MediaTypeSchema1, []byte(`{"schemaVersion":1,"name":"a","tag":"`+tag+`","fsLayers":[],"history":[]}`))
 }
 
 // TestI2Signatures checks that a schema 1 manifest keeps its first signatures, and the media type
 // that fits them, until they are damaged.
 func TestI2Signatures(t *testing.T) {
-	w, dir := newFileWorld(t, Options{})
-	one, two, none := w.signedSchema1("1", "one"), w.signedSchema1("1", "longer than one"), w.unsignedSchema1("1")
-	w.put("a", one, "1")
+	tr, dir := newFileRegistry(t, Options{})
+	one, two, none := tr.signedSchema1("1", "one"), tr.signedSchema1("1", "longer than one"), tr.unsignedSchema1("1")
+	tr.put("a", one, "1")
 	for _, m := range []*manifest.Manifest{two, none} {
-		w.put("a", m, "1")
-		w.payloads.take(1)
-		w.wantPayload("a", "1", one)
+		tr.put("a", m, "1")
+		tr.payloads.take(1)
+		tr.wantPayload("a", "1", one)
 	}
 	execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
-	w.payloads.take(1)
-	got, err := w.Manifest(t.Context(), "a", tag("1"))
-	w.must(err)
+	tr.payloads.take(1)
+	got, err := tr.Manifest(t.Context(), "a", tag("1"))
+	tr.must(err)
 	_, err = got.Payload(t.Context())
-	w.want(ErrManifestUnknown, err)
-	w.put("a", two)
-	w.wantPayload("a", "1", two)
+	tr.want(ErrManifestUnknown, err)
+	tr.put("a", two)
+	tr.wantPayload("a", "1", two)
 }

@@ -19,27 +19,27 @@ import (
 const (
 	maxSpares  = 64              // how many sessions one transaction makes at most
 	spareLife  = time.Minute     // how long a session may be spare; less if sessions expire soon
-	retireTime = 5 * time.Second // for the transaction of a stop
+	retireTimeout = 5 * time.Second // for the transaction of a stop
 )
 
 // sessionPool has the spare sessions of one process. turn is held by the request that takes one, or
 // by the transaction that changes the pool.
 type sessionPool struct {
 	turn chan struct{}    // has an element while it is held
-	free []reservation    // needs turn
-	size int              // needs turn: how many sessions the last transaction made
-	left map[string]int64 // needs turn: how many more a client may open before it is counted again
+	spares []reservation    // needs turn
+	batchSize int              // needs turn: how many sessions the last transaction made
+	remaining map[string]int64 // needs turn: how many more a client may open before it is counted again
 
 	mu    sync.Mutex
 	taken map[string]meta.Upload // guarded by mu: open sessions whose rows are still spare, by id
 }
 
 func newSessionPool() *sessionPool {
-	return &sessionPool{turn: make(chan struct{}, 1), left: map[string]int64{}, taken: map[string]meta.Upload{}}
+	return &sessionPool{turn: make(chan struct{}, 1), remaining: map[string]int64{}, taken: map[string]meta.Upload{}}
 }
 
 // session returns an open session whose row is still spare.
-func (p *sessionPool) session(id string) (meta.Upload, bool) {
+func (p *sessionPool) takenSession(id string) (meta.Upload, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	up, ok := p.taken[id]
@@ -47,7 +47,7 @@ func (p *sessionPool) session(id string) (meta.Upload, bool) {
 }
 
 // sessions returns all open sessions whose rows are still spare, by id.
-func (p *sessionPool) sessions() map[string]meta.Upload {
+func (p *sessionPool) takenSessions() map[string]meta.Upload {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.taken)
@@ -71,46 +71,46 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 	case <-ctx.Done():
 		return reservation{}, ctx.Err()
 	}
-	if err := r.admitToPool(ctx, up.Charged, now); err != nil {
+	if err := r.admitPooled(ctx, up.Charged, now); err != nil {
 		return reservation{}, err
 	}
-	if len(p.free) == 0 {
+	if len(p.spares) == 0 {
 		// At most as many sessions are made in vain as were used.
-		if err := r.changePool(ctx, max(1, min(2*p.size, maxSpares)), now); err != nil {
+		if err := r.changePool(ctx, max(1, min(2*p.batchSize, maxSpares)), now); err != nil {
 			return reservation{}, err
 		}
 	}
-	first := p.free[len(p.free)-1]
-	p.free = p.free[:len(p.free)-1]
-	up.ID, up.UpdatedAt = first.up.ID, first.up.UpdatedAt
-	first.up = up
+	reserved := p.spares[len(p.spares)-1]
+	p.spares = p.spares[:len(p.spares)-1]
+	up.ID, up.UpdatedAt = reserved.up.ID, reserved.up.UpdatedAt
+	reserved.up = up
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.taken[up.ID] = up
-	return first, nil
+	return reserved, nil
 }
 
 // changePool writes the callers of the sessions that were taken, and replaces the spare sessions by
 // size new ones. The caller holds the turn.
 func (r *Registry) changePool(ctx context.Context, size int, now time.Time) error {
 	p := r.pool
-	taken, old := p.sessions(), make([]string, len(p.free))
-	for i, spare := range p.free {
-		old[i] = spare.up.ID
+	taken, oldIDs := p.takenSessions(), make([]string, len(p.spares))
+	for i, spare := range p.spares {
+		oldIDs[i] = spare.up.ID
 	}
-	p.free, p.size = nil, size // the outcome of a transaction may be unknown
-	clear(p.left)
-	made, keys := make([]reservation, size), make(map[string]string, size)
-	for i := range made {
-		up := meta.Upload{ID: r.uploadID(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
-		made[i] = reservation{up: up, key: r.newKey(0), until: now.Add(min(writerLease/2, r.opts.UploadExpiry/4))}
-		keys[made[i].key] = up.ID
+	p.spares, p.batchSize = nil, size // the outcome of a transaction may be unknown
+	clear(p.remaining)
+	spares, keys := make([]reservation, size), make(map[string]string, size)
+	for i := range spares {
+		up := meta.Upload{ID: r.newUploadID(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
+		spares[i] = reservation{up: up, key: r.newKey(0), usableUntil: now.Add(min(writerLease/2, r.opts.UploadExpiry/4))}
+		keys[spares[i].key] = up.ID
 	}
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		if err := tx.AssignUploads(slices.Collect(maps.Values(taken))); err != nil {
 			return err
 		}
-		if err := tx.RemoveSpareUploads(old); err != nil {
+		if err := tx.RemoveSpareUploads(oldIDs); err != nil {
 			return err
 		}
 		return tx.CreateSpareUploads(keys, r.sessionTime(now), now.Add(writerLease).UnixMicro())
@@ -121,18 +121,18 @@ func (r *Registry) changePool(ctx context.Context, size int, now time.Time) erro
 	for id := range taken {
 		p.forget(id)
 	}
-	p.free = made
+	p.spares = spares
 	return nil
 }
 
 // retireSpares removes the spare sessions, so that none expires in the pool. It also runs when ctx has ended:
 // after a stop no spare session is left, and the row of each open one has its caller.
 func (r *Registry) retireSpares(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTimeout)
 	defer cancel()
 	r.pool.turn <- struct{}{}
 	defer func() { <-r.pool.turn }()
-	if len(r.pool.free) == 0 && len(r.pool.sessions()) == 0 {
+	if len(r.pool.spares) == 0 && len(r.pool.takenSessions()) == 0 {
 		return nil
 	}
 	return r.changePool(ctx, 0, r.opts.Now())

@@ -16,18 +16,18 @@ import (
 )
 
 // manyParts pushes a blob in n chunks of 1 to 3 bytes, and returns it with its text.
-func (w *world) manyParts(repo string, n int) (Blob, string) {
-	w.t.Helper()
+func (tr *testRegistry) manyParts(repo string, n int) (Blob, string) {
+	tr.t.Helper()
 	chunks := make([]string, n)
 	for i := range chunks {
 		chunks[i] = strings.Repeat(string(rune('a'+i%26)), 1+i%3)
 	}
-	id := w.session(repo, chunks...)
+	id := tr.session(repo, chunks...)
 	whole := strings.Join(chunks, "")
-	_, err := w.Commit(w.t.Context(), "", repo, id, digest.FromString(whole), none)
-	w.must(err)
-	b, err := w.Blob(w.t.Context(), repo, digest.FromString(whole))
-	w.must(err)
+	_, err := tr.Commit(tr.t.Context(), "", repo, id, digest.FromString(whole), emptyChunk)
+	tr.must(err)
+	b, err := tr.Blob(tr.t.Context(), repo, digest.FromString(whole))
+	tr.must(err)
 	return b, whole
 }
 
@@ -44,19 +44,19 @@ func readAt(f io.ReadSeeker, offset, n int64) (string, error) {
 // TestD6PartsOfTheRange checks that a read of a blob of many objects opens only the objects of the
 // range.
 func TestD6PartsOfTheRange(t *testing.T) {
-	each(t, Options{}, func(w *world) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
-		b, whole := w.manyParts("a", 300)
-		reads := w.countReads()
+		b, whole := tr.manyParts("a", 300)
+		reads := tr.countReads()
 		for _, test := range []struct{ offset, n, want int64 }{
 			{0, 1, 1}, {1, 2, 1}, {0, 3, 2}, {299, 1, 1}, {int64(len(whole)) - 1, 1, 1}, {127, 6, 3}, {0, int64(len(whole)), 300},
 		} {
 			reads.opened.Store(0)
 			f, err := b.Open(ctx)
-			w.must(err)
+			tr.must(err)
 			got, err := readAt(f, test.offset, test.n)
-			w.must(err)
-			w.must(f.Close())
+			tr.must(err)
+			tr.must(f.Close())
 			if want := whole[test.offset : test.offset+test.n]; got != want {
 				t.Errorf("%d bytes from %d on: other bytes", test.n, test.offset)
 			}
@@ -70,16 +70,16 @@ func TestD6PartsOfTheRange(t *testing.T) {
 // TestD6RowsOfTheRange checks that all rows of a blob of many objects are read once, and then only
 // a span of them for each byte.
 func TestD6RowsOfTheRange(t *testing.T) {
-	each(t, Options{}, func(w *world) {
-		b, whole := w.manyParts("a", 300)
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		b, whole := tr.manyParts("a", 300)
 		for offset := range int64(len(whole)) {
-			p, err := w.findSpan(w.t.Context(), b, offset)
-			w.must(err)
+			p, err := tr.findSpan(tr.t.Context(), b, offset)
+			tr.must(err)
 			if _, _, found := p.objectAt(offset); !found || len(p.objects) > spanObjects {
 				t.Fatalf("the span for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
 			}
 		}
-		known, ok := w.marks.get(b.id)
+		known, ok := tr.marks.get(b.id)
 		if want := (300 + spanObjects - 1) / spanObjects; !ok || len(known.marks) != want {
 			t.Errorf("%d marks are remembered, want %d", len(known.marks), want)
 		}
@@ -90,56 +90,56 @@ func TestD6RowsOfTheRange(t *testing.T) {
 // empty Read before any of its bytes.
 func TestD6LaterPartIsGone(t *testing.T) {
 	dir := t.TempDir()
-	w := newWorld(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
-	b, whole := w.manyParts("a", 3)
-	p, err := w.findSpan(w.t.Context(), b, 0)
-	w.must(err)
-	w.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
+	tr := newTestRegistry(t, "file://"+filepath.Join(dir, "blobs"), "sqlite:"+filepath.Join(dir, "berth.db"), Options{})
+	b, whole := tr.manyParts("a", 3)
+	p, err := tr.findSpan(tr.t.Context(), b, 0)
+	tr.must(err)
+	tr.must(os.Remove(filepath.Join(dir, "blobs", p.objects[2].Key)))
 	f, err := b.Open(t.Context())
-	w.must(err)
+	tr.must(err)
 	defer f.Close()
 	got, err := readAt(f, 0, 3)
-	w.must(err)
+	tr.must(err)
 	if got != whole[:3] {
 		t.Errorf("read %q, want %q", got, whole[:3])
 	}
 	_, err = f.Seek(0, io.SeekStart)
-	w.must(err)
+	tr.must(err)
 	_, err = f.Read(nil)
-	w.must(err)
+	tr.must(err)
 	_, err = f.Seek(3, io.SeekStart)
-	w.must(err)
+	tr.must(err)
 	_, err = f.Read(nil)
-	w.want(ErrBlobUnknown, err)
-	_, err = w.Blob(t.Context(), "a", b.Digest)
-	w.want(ErrBlobUnknown, err)
+	tr.want(ErrBlobUnknown, err)
+	_, err = tr.Blob(t.Context(), "a", b.Digest)
+	tr.want(ErrBlobUnknown, err)
 }
 
 // TestD6OtherPartsMeanwhile checks that a reader continues with the new objects of a blob that is
 // healed while it is read.
 func TestD6OtherPartsMeanwhile(t *testing.T) {
-	each(t, Options{}, func(w *world) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
 		for _, again := range []int{1, 2, 7} {
-			b, whole := w.manyParts(fmt.Sprint("a", again), 100+again)
+			b, whole := tr.manyParts(fmt.Sprint("a", again), 100+again)
 			f, err := b.Open(ctx)
-			w.must(err)
+			tr.must(err)
 			defer f.Close()
 			got, err := readAt(f, 0, 100)
-			w.must(err)
-			p, err := w.findSpan(w.t.Context(), b, 0)
-			w.must(err)
-			w.must(w.db.Tx(ctx, func(tx *meta.Tx) error {
-				_, err := tx.RecordBlobDamaged(b.id, p.objects[0].Key, w.now())
+			tr.must(err)
+			p, err := tr.findSpan(tr.t.Context(), b, 0)
+			tr.must(err)
+			tr.must(tr.db.Tx(ctx, func(tx *meta.Tx) error {
+				_, err := tx.RecordBlobDamaged(b.id, p.objects[0].Key, tr.nowMicro())
 				return err
 			}))
 			size := (len(whole) + again - 1) / again
-			id := w.session("a", slices.Collect(chunksOf(whole, size))...)
-			_, err = w.Commit(ctx, "", "a", id, b.Digest, none)
-			w.must(err)
-			w.must(w.deleteObjects(ctx))
+			id := tr.session("a", slices.Collect(chunksOf(whole, size))...)
+			_, err = tr.Commit(ctx, "", "a", id, b.Digest, emptyChunk)
+			tr.must(err)
+			tr.must(tr.deleteObjects(ctx))
 			rest, err := io.ReadAll(f)
-			w.must(err)
+			tr.must(err)
 			if got+string(rest) != whole {
 				t.Errorf("healed with %d objects: other bytes", again)
 			}

@@ -56,7 +56,7 @@ type Options struct {
 // not seen.
 type Registry struct {
 	db    *meta.DB
-	bytes bucket.Store
+	bucket bucket.Store
 	opts  Options
 	log   *slog.Logger
 	id    schema.Registry
@@ -67,7 +67,7 @@ type Registry struct {
 
 	damagedPayloads *cache[int64, struct{}] // by the id of the manifest's row
 
-	reserved *cache[string, reservation] // by the upload's id
+	reservations *cache[string, reservation] // by the upload's id
 	pool     *sessionPool
 	marks    *cache[int64, objectMarks] // by blob id
 	checks   checkLimiter
@@ -103,14 +103,14 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registry{db: db, bytes: b, opts: o, log: o.Log, wakeDeletion: make(chan struct{}, 1),
+	r := &Registry{db: db, bucket: b, opts: o, log: o.Log, wakeDeletion: make(chan struct{}, 1),
 		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
 		manifests: newResolver[Manifest](db, o.CacheBytes/4),
 		blobs:     newResolver[Blob](db, o.CacheBytes/4),
 
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
-		reserved: newCache[string, reservation](reservationBytes),
+		reservations: newCache[string, reservation](reservationBytes),
 		pool:     newSessionPool(),
 		marks:    newCache[int64, objectMarks](marksBytes),
 		rehashes: make(chan struct{}, maxRehashes),
@@ -134,7 +134,7 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 func (r *Registry) releaseUnrecorded(ctx context.Context) error {
 	var n int64
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
-		n, err = tx.ReleaseUnrecorded(r.now())
+		n, err = tx.ReleaseUnrecorded(r.nowMicro())
 		return err
 	})
 	switch {
@@ -189,13 +189,13 @@ func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
 		return err
 	}
 	r.id = id
-	_, err = r.bytes.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
+	_, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
 	return err
 }
 
 func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
 	var id schema.Registry
-	f, err := r.bytes.Get(ctx, bucket.Marker)
+	f, err := r.bucket.Get(ctx, bucket.Marker)
 	if err != nil {
 		return id, err
 	}
@@ -223,7 +223,7 @@ func (r *Registry) checkMarker(ctx context.Context) error {
 }
 
 // now returns the time in microseconds since 1970, as rows have it.
-func (r *Registry) now() int64 { return r.opts.Now().UnixMicro() }
+func (r *Registry) nowMicro() int64 { return r.opts.Now().UnixMicro() }
 
 // tx runs a write transaction. An error for lack of space is an ErrNoSpace.
 func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
@@ -255,7 +255,7 @@ func randomID() string {
 
 // uploadID returns a new id that cannot be guessed. It starts with the time, so that the rows of
 // uploads of about the same time are close together and share the pages that a commit writes.
-func (r *Registry) uploadID() string {
+func (r *Registry) newUploadID() string {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(r.opts.Now().UnixMilli()))
 	return hex.EncodeToString(b[2:]) + randomID()

@@ -23,9 +23,9 @@ type countingStore struct {
 }
 
 // countReads counts the reads of the bucket from now on.
-func (w *world) countReads() *countingStore {
-	c := &countingStore{Store: w.bytes.Store}
-	w.bytes.Store = c
+func (tr *testRegistry) countReads() *countingStore {
+	c := &countingStore{Store: tr.faulty.Store}
+	tr.faulty.Store = c
 	return c
 }
 
@@ -50,35 +50,35 @@ func (r *countingReader) Read(p []byte) (int, error) {
 }
 
 // session opens an upload session and appends chunks to it.
-func (w *world) session(repo string, chunks ...string) string {
-	w.t.Helper()
-	up, err := w.CreateUpload(w.t.Context(), by(""), repo, "")
-	w.must(err)
+func (tr *testRegistry) session(repo string, chunks ...string) string {
+	tr.t.Helper()
+	up, err := tr.CreateUpload(tr.t.Context(), callerOf(""), repo, "")
+	tr.must(err)
 	for _, text := range chunks {
-		_, err = w.Append(w.t.Context(), "", repo, up.ID, chunk(text))
-		w.must(err)
+		_, err = tr.Append(tr.t.Context(), "", repo, up.ID, chunk(text))
+		tr.must(err)
 	}
 	return up.ID
 }
 
 // loseHashState spoils the state of a session's hash.
-func (w *world) loseHashState(repo, id string) {
-	w.t.Helper()
-	w.must(w.db.Tx(w.t.Context(), func(tx *meta.Tx) error {
+func (tr *testRegistry) loseHashState(repo, id string) {
+	tr.t.Helper()
+	tr.must(tr.db.Tx(tr.t.Context(), func(tx *meta.Tx) error {
 		up, err := tx.Upload(repo, id)
 		if err == nil {
-			_, err = tx.AdvanceUpload(up, up.Size, []byte("no state"), w.now())
+			_, err = tx.AdvanceUpload(up, up.Size, []byte("no state"), tr.nowMicro())
 		}
 		return err
 	}))
 }
 
-func (w *world) wantSize(repo, id string, size int64) {
-	w.t.Helper()
-	up, err := w.Upload(w.t.Context(), "", repo, id)
-	w.must(err)
+func (tr *testRegistry) wantSize(repo, id string, size int64) {
+	tr.t.Helper()
+	up, err := tr.Upload(tr.t.Context(), "", repo, id)
+	tr.must(err)
 	if up.Size != size {
-		w.t.Fatalf("the session has %d bytes, want %d", up.Size, size)
+		tr.t.Fatalf("the session has %d bytes, want %d", up.Size, size)
 	}
 }
 
@@ -89,34 +89,34 @@ func TestD3BrokenBodyReadsNothing(t *testing.T) {
 	whole := old + "hello world"
 	for name, alg := range map[string]digest.Algorithm{"another algorithm": digest.SHA512, "a lost state": digest.SHA256} {
 		t.Run(name, func(t *testing.T) {
-			each(t, Options{}, func(w *world) {
+			onEachStore(t, Options{}, func(tr *testRegistry) {
 				ctx := t.Context()
-				id := w.session("a", old[:50_000], old[50_000:])
+				id := tr.session("a", old[:50_000], old[50_000:])
 				if alg == digest.SHA256 {
-					w.loseHashState("a", id)
+					tr.loseHashState("a", id)
 				}
-				reads := w.countReads()
+				reads := tr.countReads()
 				for range 10 {
-					_, err := w.Commit(ctx, "", "a", id, alg.FromString(whole), Chunk{Body: broken{strings.NewReader("h")}, Offset: -1, Length: 2})
-					w.want(ErrClientBody, err)
+					_, err := tr.Commit(ctx, "", "a", id, alg.FromString(whole), Chunk{Body: brokenReader{strings.NewReader("h")}, Offset: -1, Length: 2})
+					tr.want(ErrClientBody, err)
 				}
 				if n := reads.read.Load(); n != 0 {
 					t.Errorf("10 broken requests read %d bytes of the bucket", n)
 				}
-				w.wantSize("a", id, 100_000)
-				_, err := w.Append(ctx, "", "a", id, Chunk{Body: broken{strings.NewReader("hello ")}, Offset: -1, Length: 8})
-				w.want(ErrClientBody, err)
-				w.wantSize("a", id, 100_006)
+				tr.wantSize("a", id, 100_000)
+				_, err := tr.Append(ctx, "", "a", id, Chunk{Body: brokenReader{strings.NewReader("hello ")}, Offset: -1, Length: 8})
+				tr.want(ErrClientBody, err)
+				tr.wantSize("a", id, 100_006)
 				if n := reads.read.Load(); n != 0 {
 					t.Errorf("chunks read %d bytes of the bucket", n)
 				}
-				_, err = w.Commit(ctx, "", "a", id, alg.FromString(whole), chunk("world"))
-				w.must(err)
+				_, err = tr.Commit(ctx, "", "a", id, alg.FromString(whole), chunk("world"))
+				tr.must(err)
 				if n := reads.read.Load(); n != int64(len(whole)) {
 					t.Errorf("the whole body read %d bytes of the bucket, want each of %d once", n, len(whole))
 				}
-				got, err := w.read("a", alg.FromString(whole))
-				w.must(err)
+				got, err := tr.read("a", alg.FromString(whole))
+				tr.must(err)
 				if got != whole {
 					t.Errorf("other bytes were committed")
 				}
@@ -128,21 +128,21 @@ func TestD3BrokenBodyReadsNothing(t *testing.T) {
 // TestD3OneRehashForEachSession checks that a wrong digest ends the session, so that a rehash
 // cannot be repeated.
 func TestD3OneRehashForEachSession(t *testing.T) {
-	each(t, Options{}, func(w *world) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
-		id := w.session("a", "hello ")
-		reads := w.countReads()
-		_, err := w.Commit(ctx, "", "a", id, digest.SHA512.FromString("other"), chunk("world"))
-		w.want(manifest.ErrDigestInvalid, err)
+		id := tr.session("a", "hello ")
+		reads := tr.countReads()
+		_, err := tr.Commit(ctx, "", "a", id, digest.SHA512.FromString("other"), chunk("world"))
+		tr.want(manifest.ErrDigestInvalid, err)
 		if n := reads.read.Load(); n != 11 {
 			t.Errorf("%d bytes were read, want 11", n)
 		}
-		_, err = w.Commit(ctx, "", "a", id, digest.SHA512.FromString("other"), chunk("world"))
-		w.want(ErrUploadUnknown, err)
+		_, err = tr.Commit(ctx, "", "a", id, digest.SHA512.FromString("other"), chunk("world"))
+		tr.want(ErrUploadUnknown, err)
 		if n := reads.read.Load(); n != 11 {
 			t.Errorf("%d bytes were read, want 11", n)
 		}
-		w.settle(0)
+		tr.wantAfterJobs(0)
 	})
 }
 
@@ -153,9 +153,9 @@ type gate struct {
 }
 
 // blockReads blocks reads of the bucket's objects with a gate.
-func (w *world) blockReads() *gate {
+func (tr *testRegistry) blockReads() *gate {
 	g := &gate{make(chan struct{}, 100), make(chan struct{})}
-	w.bytes.Fail = func(op, key string) (bool, error) {
+	tr.faulty.Fail = func(op, key string) (bool, error) {
 		if op == "get" && key != bucket.Marker {
 			g.entered <- struct{}{}
 			<-g.open
@@ -168,11 +168,11 @@ func (w *world) blockReads() *gate {
 // TestD3RehashEndsWithTheClient checks that a rehash ends when the client disconnects, and that the
 // session stays as it was.
 func TestD3RehashEndsWithTheClient(t *testing.T) {
-	for _, last := range []Chunk{none, chunk("world")} {
-		each(t, Options{}, func(w *world) {
-			id := w.session("a", "hello ")
-			g := w.blockReads()
-			reads := w.countReads()
+	for _, last := range []Chunk{emptyChunk, chunk("world")} {
+		onEachStore(t, Options{}, func(tr *testRegistry) {
+			id := tr.session("a", "hello ")
+			g := tr.blockReads()
+			reads := tr.countReads()
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
 			done := make(chan error, 1)
@@ -181,25 +181,25 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 				last.Body = strings.NewReader("world")
 			}
 			go func() {
-				_, err := w.Commit(ctx, "", "a", id, digest.SHA512.FromString("hello world"), last)
+				_, err := tr.Commit(ctx, "", "a", id, digest.SHA512.FromString("hello world"), last)
 				done <- err
 			}()
 			<-g.entered
 			leave()
 			close(g.open)
-			w.want(context.Canceled, <-done)
+			tr.want(context.Canceled, <-done)
 			if n := reads.read.Load(); n != 0 {
 				t.Errorf("%d bytes were read after the client had disconnected", n)
 			}
-			w.wantSize("a", id, 6)
-			w.must(w.deleteObjects(t.Context()))
-			if n := len(w.objects()); n != 1 {
+			tr.wantSize("a", id, 6)
+			tr.must(tr.deleteObjects(t.Context()))
+			if n := len(tr.objects()); n != 1 {
 				t.Errorf("%d objects are there, want only the session's", n)
 			}
-			w.bytes.Fail = nil
-			_, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
-			w.must(err)
-			w.settle(2)
+			tr.faulty.Fail = nil
+			_, err := tr.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
+			tr.must(err)
+			tr.wantAfterJobs(2)
 		})
 	}
 }
@@ -207,15 +207,15 @@ func TestD3RehashEndsWithTheClient(t *testing.T) {
 // TestD3RehashesAtOnce checks that maxRehashes run at once, and that a client may disconnect while
 // its request waits for one of them to end.
 func TestD3RehashesAtOnce(t *testing.T) {
-	each(t, Options{}, func(w *world) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
 		const requests = 8
 		ids := make([]string, requests)
 		for i := range ids {
-			ids[i] = w.session("a", "hello ")
+			ids[i] = tr.session("a", "hello ")
 		}
 		var now, most atomic.Int64
 		entered, open := make(chan struct{}, requests), make(chan struct{})
-		w.bytes.Store = openHook{w.bytes.Store, func() {
+		tr.faulty.Store = openHook{tr.faulty.Store, func() {
 			if n := now.Add(1); n > most.Load() {
 				most.Store(n)
 			}
@@ -241,7 +241,7 @@ func TestD3RehashesAtOnce(t *testing.T) {
 					}
 					return n, err
 				})
-				_, err := w.Commit(ctx, "", "a", ids[i], digest.SHA512.FromString("hello world"), Chunk{Body: ends, Offset: -1, Length: 5})
+				_, err := tr.Commit(ctx, "", "a", ids[i], digest.SHA512.FromString("hello world"), Chunk{Body: ends, Offset: -1, Length: 5})
 				results <- err
 			}()
 			if i < maxRehashes {
@@ -251,17 +251,17 @@ func TestD3RehashesAtOnce(t *testing.T) {
 		bodies.Wait()
 		leave()
 		for range requests - maxRehashes {
-			w.want(context.Canceled, <-results)
+			tr.want(context.Canceled, <-results)
 		}
 		close(open)
 		for range maxRehashes {
-			w.must(<-results)
+			tr.must(<-results)
 		}
 		if n := most.Load(); n != maxRehashes {
 			t.Errorf("%d rehashes ran at once, want %d", n, maxRehashes)
 		}
 		for _, id := range ids[maxRehashes:] {
-			w.wantSize("a", id, 6)
+			tr.wantSize("a", id, 6)
 		}
 	})
 }
@@ -299,44 +299,44 @@ func (h closeHook) Close() error {
 // another request changes during the rehash.
 func TestD3SessionChangesUnderRehash(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(w *world, id string) error
+		change func(tr *testRegistry, id string) error
 		want   error
 		remain int // objects in the end
 	}{
-		"cancelled": {func(w *world, id string) error { return w.CancelUpload(w.t.Context(), "", "a", id) }, ErrUploadUnknown, 0},
-		"finished": {func(w *world, id string) error {
-			_, err := w.Commit(w.t.Context(), "", "a", id, digest.FromString("hello "), none)
+		"cancelled": {func(tr *testRegistry, id string) error { return tr.CancelUpload(tr.t.Context(), "", "a", id) }, ErrUploadUnknown, 0},
+		"finished": {func(tr *testRegistry, id string) error {
+			_, err := tr.Commit(tr.t.Context(), "", "a", id, digest.FromString("hello "), emptyChunk)
 			return err
 		}, ErrUploadUnknown, 1},
-		"finished alike": {func(w *world, id string) error {
-			_, err := w.Commit(w.t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
+		"finished alike": {func(tr *testRegistry, id string) error {
+			_, err := tr.Commit(tr.t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
 			return err
 		}, nil, 2},
-		"grown": {func(w *world, id string) error {
-			_, err := w.Append(w.t.Context(), "", "a", id, chunk("world"))
+		"grown": {func(tr *testRegistry, id string) error {
+			_, err := tr.Append(tr.t.Context(), "", "a", id, chunk("world"))
 			return err
 		}, ErrRangeInvalid, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			each(t, Options{}, func(w *world) {
-				id := w.session("a", "hello ")
+			onEachStore(t, Options{}, func(tr *testRegistry) {
+				id := tr.session("a", "hello ")
 				changed := false
-				w.bytes.Fail = func(op, key string) (bool, error) {
+				tr.faulty.Fail = func(op, key string) (bool, error) {
 					if op != "get" || key == bucket.Marker || changed {
 						return true, nil
 					}
 					changed = true
-					return true, errors.Join(test.change(w, id), w.deleteObjects(t.Context()))
+					return true, errors.Join(test.change(tr, id), tr.deleteObjects(t.Context()))
 				}
-				b, err := w.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
+				b, err := tr.Commit(t.Context(), "", "a", id, digest.SHA512.FromString("hello world"), chunk("world"))
 				if !errors.Is(err, test.want) {
 					t.Errorf("got %v, want %v", err, test.want)
 				}
 				if err == nil && b.Size != 11 {
 					t.Errorf("committed %+v", b)
 				}
-				w.bytes.Fail = nil
-				w.settle(test.remain)
+				tr.faulty.Fail = nil
+				tr.wantAfterJobs(test.remain)
 			})
 		})
 	}

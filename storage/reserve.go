@@ -18,7 +18,7 @@ import (
 type reservation struct {
 	up    meta.Upload
 	key   string
-	until time.Time // when its first bytes have to come, to go to this key
+	usableUntil time.Time // when its first bytes have to come, to go to this key
 }
 
 // reservationBytes bounds the memory for reservations. A session whose reservation was forgotten
@@ -29,13 +29,13 @@ const reservationBytes = 1 << 20
 // Errors: ErrTooManyUploads.
 func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (meta.Upload, error) {
 	now := r.opts.Now()
-	up := meta.Upload{ID: r.uploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged,
+	up := meta.Upload{ID: r.newUploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged,
 		Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
 	if !r.db.Exclusive() {
 		return up, r.tx(ctx, func(tx *meta.Tx) error {
 			used, err := r.usage(tx, up.Charged)
 			if err == nil {
-				err = r.admit(used)
+				err = r.admitSession(used)
 			}
 			if err != nil {
 				return err
@@ -43,46 +43,46 @@ func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, 
 			return tx.CreateUpload(up)
 		})
 	}
-	first, err := r.takeSession(ctx, up, now)
+	reserved, err := r.takeSession(ctx, up, now)
 	if err == nil {
-		r.reserved.add(first.up.ID, first, len(first.up.ID)+len(repo)+len(first.key))
+		r.reservations.add(reserved.up.ID, reserved, len(reserved.up.ID)+len(repo)+len(reserved.key))
 	}
-	return first.up, err
+	return reserved.up, err
 }
 
 // begin finds an open session of the caller for a request. If the chunk has bytes, the row of the
 // object that they go to is there when it returns, and key is that object's.
-func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
-	has, err := c.hasBytes()
+func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
+	hasBytes, err := c.hasBytes()
 	if err != nil {
-		up, _ = r.openUpload(ctx, caller, repo, id) // its size tells the client where to go on
+		up, _ = r.unfinishedUpload(ctx, caller, repo, id) // its size tells the client where to go on
 		return up, "", err
 	}
-	if !has {
-		if up, err = r.openUpload(ctx, caller, repo, id); err == nil {
+	if !hasBytes {
+		if up, err = r.unfinishedUpload(ctx, caller, repo, id); err == nil {
 			err = checkOffset(up, *c)
 		}
 		return up, "", err
 	}
 	now := r.opts.Now()
-	if first, ok := r.reserved.take(id); ok && first.up.Repository == repo && first.up.Owner == caller && now.Before(first.until) {
-		if err := checkOffset(first.up, *c); err != nil {
-			return first.up, first.key, err
+	if reserved, ok := r.reservations.take(id); ok && reserved.up.Repository == repo && reserved.up.Owner == caller && now.Before(reserved.usableUntil) {
+		if err := checkOffset(reserved.up, *c); err != nil {
+			return reserved.up, reserved.key, err
 		}
-		return first.up, first.key, r.allowLength(ctx, first.up, first.key, c)
+		return reserved.up, reserved.key, r.allowAnnounced(ctx, reserved.up, reserved.key, c)
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		session, ok := r.pool.session(id)
+		session, ok := r.pool.takenSession(id)
 		if !ok {
-			session = orphan(caller, repo, id)
+			session = orphanedSession(caller, repo, id)
 		}
 		if up, err = tx.BeginPart(session, r.sessionTime(now)); err != nil {
 			up = meta.Upload{}
-			return orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+			return orUnknown(err, ErrUploadUnknown, "%v", unknownUploadError(id))
 		}
 		if up.Owner != caller || up.Repository != repo {
 			up = meta.Upload{}
-			return uploadUnknown(id)
+			return unknownUploadError(id)
 		}
 		if err := checkOffset(up, *c); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (r *Registry) begin(ctx context.Context, caller, repo, id string, c *Chunk)
 			return err
 		}
 		key = r.newKey(up.NextPart - 1)
-		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.allowance(up.Charged, c.allowed))
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.rowAllowance(up.Charged, c.allowed))
 	})
 	if err == nil {
 		r.pool.forget(id)
@@ -111,7 +111,7 @@ func (r *Registry) renew(ctx context.Context, id, key string) error {
 		return tx.RenewLease(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return uploadUnknown(id)
+		return unknownUploadError(id)
 	}
 	return err
 }

@@ -26,84 +26,84 @@ import (
 
 // world is a registry on a real bucket and database. A test controls its clock and injects faults
 // into its bucket and its commits.
-type world struct {
+type testRegistry struct {
 	*Registry
 	t      *testing.T
-	bytes  *buckettest.Faulty
+	faulty  *buckettest.Faulty
 	bucket bucket.Store
 	db     *meta.DB
 	log    *bytes.Buffer
 
 	mu     sync.Mutex // guards the fields below
 	clock  time.Time
-	commit func(step string) error // nil, or the fault of each step of a commit
+	commitFault func(step string) error // nil, or the fault of each step of a commit
 }
 
-func (w *world) Now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.clock = w.clock.Add(time.Microsecond)
-	return w.clock
+func (tr *testRegistry) Now() time.Time {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.clock = tr.clock.Add(time.Microsecond)
+	return tr.clock
 }
 
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.clock = w.clock.Add(d)
+func (tr *testRegistry) advance(d time.Duration) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.clock = tr.clock.Add(d)
 }
 
 // failCommits injects f as the fault of each step of a commit. Nil removes it.
-func (w *world) failCommits(f func(step string) error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.commit = f
+func (tr *testRegistry) failCommits(f func(step string) error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.commitFault = f
 }
 
 // each runs a test on every kind of bucket and database.
-func each(t *testing.T, o Options, test func(w *world)) {
+func onEachStore(t *testing.T, o Options, test func(tr *testRegistry)) {
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
-		test(newWorld(t, "file://"+(&url.URL{Path: dir + "/blobs"}).EscapedPath(), "sqlite:"+filepath.Join(dir, "berth.db"), o))
+		test(newTestRegistry(t, "file://"+(&url.URL{Path: dir + "/blobs"}).EscapedPath(), "sqlite:"+filepath.Join(dir, "berth.db"), o))
 	})
-	t.Run("mem", func(t *testing.T) { test(newWorld(t, "mem://", dbtest.Memory, o)) })
+	t.Run("mem", func(t *testing.T) { test(newTestRegistry(t, "mem://", dbtest.Memory, o)) })
 }
 
-func newWorld(t *testing.T, bucketURL, dbURL string, o Options) *world {
+func newTestRegistry(t *testing.T, bucketURL, dbURL string, o Options) *testRegistry {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
-	w.bucket = testbucket.Open(t, bucketURL)
+	tr := &testRegistry{t: t, clock: time.Unix(1700000000, 0), log: &bytes.Buffer{}}
+	tr.bucket = testbucket.Open(t, bucketURL)
 	fault := func(step string) error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.commit == nil {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		if tr.commitFault == nil {
 			return nil
 		}
-		return w.commit(step)
+		return tr.commitFault(step)
 	}
-	w.db = meta.New(dbtest.OpenFaulty(t, dbURL, fault))
-	w.bytes = &buckettest.Faulty{Store: w.bucket}
-	o.Now, o.CacheBytes = w.Now, 1<<20
-	o.Log = slog.New(slog.NewTextHandler(w.log, nil))
-	r, err := Open(ctx, w.db, w.bytes, o)
+	tr.db = meta.New(dbtest.OpenFaulty(t, dbURL, fault))
+	tr.faulty = &buckettest.Faulty{Store: tr.bucket}
+	o.Now, o.CacheBytes = tr.Now, 1<<20
+	o.Log = slog.New(slog.NewTextHandler(tr.log, nil))
+	r, err := Open(ctx, tr.db, tr.faulty, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Registry = r
-	return w
+	tr.Registry = r
+	return tr
 }
 
-func (w *world) must(err error) {
-	w.t.Helper()
+func (tr *testRegistry) must(err error) {
+	tr.t.Helper()
 	if err != nil {
-		w.t.Fatal(err)
+		tr.t.Fatal(err)
 	}
 }
 
-func (w *world) want(kind, err error) {
-	w.t.Helper()
+func (tr *testRegistry) want(kind, err error) {
+	tr.t.Helper()
 	if !errors.Is(err, kind) {
-		w.t.Fatalf("got error %v, want %v", err, kind)
+		tr.t.Fatalf("got error %v, want %v", err, kind)
 	}
 }
 
@@ -112,27 +112,27 @@ func chunk(b string) Chunk {
 }
 
 // by returns a caller that is charged under its own name.
-func by(owner string) Caller { return Caller{Owner: owner, Charged: owner} }
+func callerOf(owner string) Caller { return Caller{Owner: owner, Charged: owner} }
 
 // push pushes b as a blob of the repository.
-func (w *world) push(repo, b string) digest.Digest {
-	w.t.Helper()
+func (tr *testRegistry) push(repo, b string) digest.Digest {
+	tr.t.Helper()
 	d := digest.FromString(b)
-	got, err := w.PutBlob(w.t.Context(), by(""), repo, d, chunk(b))
-	w.must(err)
+	got, err := tr.PutBlob(tr.t.Context(), callerOf(""), repo, d, chunk(b))
+	tr.must(err)
 	if got.Digest != d || got.Size != int64(len(b)) {
-		w.t.Fatalf("pushed %s of %d bytes, got %+v", d, len(b), got)
+		tr.t.Fatalf("pushed %s of %d bytes, got %+v", d, len(b), got)
 	}
 	return d
 }
 
 // read returns a blob's bytes, or "" and the error.
-func (w *world) read(repo string, d digest.Digest) (string, error) {
-	b, err := w.Blob(w.t.Context(), repo, d)
+func (tr *testRegistry) read(repo string, d digest.Digest) (string, error) {
+	b, err := tr.Blob(tr.t.Context(), repo, d)
 	if err != nil {
 		return "", err
 	}
-	f, err := b.Open(w.t.Context())
+	f, err := b.Open(tr.t.Context())
 	if err != nil {
 		return "", err
 	}
@@ -141,21 +141,21 @@ func (w *world) read(repo string, d digest.Digest) (string, error) {
 	return string(text), err
 }
 
-func (w *world) wantBlob(repo, b string) {
-	w.t.Helper()
-	got, err := w.read(repo, digest.FromString(b))
-	w.must(err)
+func (tr *testRegistry) wantBlob(repo, b string) {
+	tr.t.Helper()
+	got, err := tr.read(repo, digest.FromString(b))
+	tr.must(err)
 	if got != b {
-		w.t.Fatalf("read %.40q, want %.40q", got, b)
+		tr.t.Fatalf("read %.40q, want %.40q", got, b)
 	}
 }
 
 // objects returns the keys that the bucket holds, without the marker.
-func (w *world) objects() []string {
-	w.t.Helper()
+func (tr *testRegistry) objects() []string {
+	tr.t.Helper()
 	var keys []string
-	for key, err := range w.bucket.Keys(w.t.Context()) {
-		w.must(err)
+	for key, err := range tr.bucket.Keys(tr.t.Context()) {
+		tr.must(err)
 		if key != bucket.Marker {
 			keys = append(keys, key)
 		}
@@ -164,19 +164,19 @@ func (w *world) objects() []string {
 }
 
 // settle runs the jobs after two days and checks that n objects remain.
-func (w *world) settle(n int) {
-	w.t.Helper()
-	w.advance(48 * time.Hour)
-	w.must(w.expireUploads(w.t.Context()))
-	w.must(w.deleteObjects(w.t.Context()))
-	if keys := w.objects(); len(keys) != n {
-		w.t.Fatalf("%d objects remain, want %d: %v", len(keys), n, keys)
+func (tr *testRegistry) wantAfterJobs(n int) {
+	tr.t.Helper()
+	tr.advance(48 * time.Hour)
+	tr.must(tr.expireUploads(tr.t.Context()))
+	tr.must(tr.deleteObjects(tr.t.Context()))
+	if keys := tr.objects(); len(keys) != n {
+		tr.t.Fatalf("%d objects remain, want %d: %v", len(keys), n, keys)
 	}
 }
 
 // image returns a manifest of these blobs, the first of which is the config.
-func (w *world) image(annotation string, blobs ...string) *manifest.Manifest {
-	w.t.Helper()
+func (tr *testRegistry) image(annotation string, blobs ...string) *manifest.Manifest {
+	tr.t.Helper()
 	type descriptor struct {
 		MediaType string `json:"mediaType"`
 		Digest    string `json:"digest"`
@@ -191,34 +191,34 @@ func (w *world) image(annotation string, blobs ...string) *manifest.Manifest {
 		"config": descriptors[0], "layers": descriptors[1:],
 		"annotations": map[string]string{"note": annotation},
 	})
-	w.must(err)
-	return w.parse(manifest.MediaTypeImage, text)
+	tr.must(err)
+	return tr.parse(manifest.MediaTypeImage, text)
 }
 
 // index returns an index of these children.
-func (w *world) index(children ...*manifest.Manifest) *manifest.Manifest {
-	w.t.Helper()
+func (tr *testRegistry) index(children ...*manifest.Manifest) *manifest.Manifest {
+	tr.t.Helper()
 	descriptors := make([]manifest.Descriptor, len(children))
 	for i, c := range children {
 		descriptors[i] = manifest.Descriptor{MediaType: c.MediaType, Digest: c.Digest, Size: int64(len(c.Payload))}
 	}
 	var text bytes.Buffer
 	writer := manifest.NewIndexWriter(&text)
-	w.must(writer.Add(descriptors))
-	w.must(writer.Close())
-	return w.parse(manifest.MediaTypeIndex, text.Bytes())
+	tr.must(writer.Add(descriptors))
+	tr.must(writer.Close())
+	return tr.parse(manifest.MediaTypeIndex, text.Bytes())
 }
 
-func (w *world) parse(mediaType string, text []byte) *manifest.Manifest {
-	w.t.Helper()
+func (tr *testRegistry) parse(mediaType string, text []byte) *manifest.Manifest {
+	tr.t.Helper()
 	m, err := manifest.Parse(mediaType, text, "")
-	w.must(err)
+	tr.must(err)
 	return m
 }
 
-func (w *world) put(repo string, m *manifest.Manifest, tags ...string) {
-	w.t.Helper()
-	w.must(w.PutManifest(w.t.Context(), "alice", repo, m, tags, Condition{}))
+func (tr *testRegistry) put(repo string, m *manifest.Manifest, tags ...string) {
+	tr.t.Helper()
+	tr.must(tr.PutManifest(tr.t.Context(), "alice", repo, m, tags, Condition{}))
 }
 
 func tag(name string) manifest.Reference { return manifest.Reference{Tag: name} }
@@ -232,7 +232,7 @@ func TestMarker(t *testing.T) {
 		bkt := testbucket.Open(t, "file://"+filepath.Join(dir, b))
 		r, err := Open(ctx, meta.New(dbtest.Open(t, "sqlite:"+filepath.Join(dir, d))), bkt, Options{})
 		if err == nil {
-			_, err = r.PutBlob(ctx, by(""), "a", digest.FromString("x"), chunk("x"))
+			_, err = r.PutBlob(ctx, callerOf(""), "a", digest.FromString("x"), chunk("x"))
 		}
 		return err
 	}

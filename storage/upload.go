@@ -41,61 +41,61 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	}
 	// A client that is told now opens no session in vain, which would count when there is space
 	// again.
-	if err := r.bytes.CheckSpace(); err != nil {
+	if err := r.bucket.CheckSpace(); err != nil {
 		return Upload{}, spaceError(err)
 	}
 	up, err := r.openSession(ctx, caller, repo, alg)
 	if err != nil {
 		return Upload{}, err
 	}
-	return asUpload(up), nil
+	return toUpload(up), nil
 }
 
 // Upload implements [Uploads].
 func (r *Registry) Upload(ctx context.Context, caller, repo, id string) (Upload, error) {
-	up, err := r.openUpload(ctx, caller, repo, id)
-	return asUpload(up), err
+	up, err := r.unfinishedUpload(ctx, caller, repo, id)
+	return toUpload(up), err
 }
 
-func asUpload(up meta.Upload) Upload {
+func toUpload(up meta.Upload) Upload {
 	return Upload{ID: up.ID, Size: up.Size, Algorithm: digest.Algorithm(up.Algorithm)}
 }
 
-func uploadUnknown(id string) error {
+func unknownUploadError(id string) error {
 	return errorf(ErrUploadUnknown, "no upload session %q in this repository: it expired, ended or never was; begin anew with POST", id)
 }
 
 // ownUpload returns a session of the caller, also a finished one. To other
 // callers there is none.
-func (r *Registry) ownUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
-	up, ok := r.pool.session(id)
+func (r *Registry) callerUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
+	up, ok := r.pool.takenSession(id)
 	var err error
 	if !ok {
 		up, err = r.db.Upload(ctx, repo, id)
 	}
 	if err == nil && up.Repository == "" {
-		up = orphan(caller, repo, id)
+		up = orphanedSession(caller, repo, id)
 	}
 	if err == nil && (up.Owner != caller || up.Repository != repo) {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
-		return meta.Upload{}, orUnknown(err, ErrUploadUnknown, "%v", uploadUnknown(id))
+		return meta.Upload{}, orUnknown(err, ErrUploadUnknown, "%v", unknownUploadError(id))
 	}
 	return up, nil
 }
 
 // orphan returns the session of a spare row that this process gave to no caller: an earlier process
 // did, and died before the row had its caller. Only that caller knows the id.
-func orphan(caller, repo, id string) meta.Upload {
+func orphanedSession(caller, repo, id string) meta.Upload {
 	return meta.Upload{ID: id, Repository: repo, Owner: caller, Charged: caller, Algorithm: digest.SHA256.String(), NextPart: 1}
 }
 
 // openUpload returns a session of the caller that is not finished.
-func (r *Registry) openUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
-	up, err := r.ownUpload(ctx, caller, repo, id)
+func (r *Registry) unfinishedUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
+	up, err := r.callerUpload(ctx, caller, repo, id)
 	if err == nil && up.FinishedDigest != "" {
-		return meta.Upload{}, uploadUnknown(id)
+		return meta.Upload{}, unknownUploadError(id)
 	}
 	return up, err
 }
@@ -104,33 +104,33 @@ func (r *Registry) openUpload(ctx context.Context, caller, repo, id string) (met
 func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error) {
 	// The request's context ends with the client, whose last bytes are still to be kept.
 	ctx = context.WithoutCancel(ctx)
-	up, key, err := r.begin(ctx, caller, repo, id, &c)
+	up, key, err := r.beginRequest(ctx, caller, repo, id, &c)
 	if err != nil || key == "" {
-		return asUpload(up), err
+		return toUpload(up), err
 	}
 	sum := resumeHash(up, digest.Algorithm(up.Algorithm))
-	p, clientErr, err := r.fill(ctx, up, key, c, sum, true)
+	p, clientErr, err := r.writePart(ctx, up, key, c, sum, true)
 	if err != nil || p.size == 0 {
-		return asUpload(up), errors.Join(err, clientErr)
+		return toUpload(up), errors.Join(err, clientErr)
 	}
-	if err := c.confirmed(); err != nil {
-		return Upload{}, errors.Join(err, r.release(ctx, p.key))
+	if err := c.confirm(); err != nil {
+		return Upload{}, errors.Join(err, r.releaseObject(ctx, p.key))
 	}
 	var state []byte // none where that of the bytes before was lost: only the end of the session needs it
 	if sum != nil {
 		if state, err = sum.MarshalBinary(); err != nil {
-			return Upload{}, errors.Join(err, r.release(ctx, p.key))
+			return Upload{}, errors.Join(err, r.releaseObject(ctx, p.key))
 		}
 	}
-	won := false
-	now := r.now()
+	advanced := false
+	now := r.nowMicro()
 	defer r.pool.forget(id)
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		won, err = tx.AdvanceUpload(up, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
+		advanced, err = tx.AdvanceUpload(up, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
 		if err != nil {
 			return err
 		}
-		if !won {
+		if !advanced {
 			return tx.ReleaseObject(p.key, now)
 		}
 		return tx.RecordObject(p.key, p.size)
@@ -138,21 +138,21 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	if err != nil {
 		return Upload{}, err
 	}
-	if !won {
-		return r.lost(ctx, caller, repo, id)
+	if !advanced {
+		return r.raceError(ctx, caller, repo, id)
 	}
 	up.Size += p.size
-	return asUpload(up), clientErr
+	return toUpload(up), clientErr
 }
 
 // lost is the answer to a chunk that another request of the session was faster than.
-func (r *Registry) lost(ctx context.Context, caller, repo, id string) (Upload, error) {
-	r.wake()
-	up, err := r.openUpload(ctx, caller, repo, id)
+func (r *Registry) raceError(ctx context.Context, caller, repo, id string) (Upload, error) {
+	r.wakeDeletionWorker()
+	up, err := r.unfinishedUpload(ctx, caller, repo, id)
 	if err != nil {
 		return Upload{}, err
 	}
-	return asUpload(up), errorf(ErrRangeInvalid, "another request wrote to this upload session meanwhile: it has %d bytes now", up.Size)
+	return toUpload(up), errorf(ErrRangeInvalid, "another request wrote to this upload session meanwhile: it has %d bytes now", up.Size)
 }
 
 func checkOffset(up meta.Upload, c Chunk) error {
@@ -171,18 +171,18 @@ type part struct {
 // fill streams a chunk into a reserved object and, unless it is nil, into sum. With keep, what came
 // before a client's failure is a good part, and clientErr says that there was one. Whatever else
 // fails leaves nothing to record, and the object to the deletion worker.
-func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk, sum hashing, keep bool) (p part, clientErr, err error) {
+func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c Chunk, sum resumableHash, keepPartial bool) (p part, clientErr, err error) {
 	hash := io.Discard
 	if sum != nil {
 		hash = sum
 	}
-	b := &body{src: c.Body, keep: keep, now: r.opts.Now, next: r.opts.Now().Add(renewEvery)}
+	b := &body{src: c.Body, keepPartial: keepPartial, now: r.opts.Now, renewAt: r.opts.Now().Add(renewEvery)}
 	b.renew = func() error { return r.renew(ctx, up.ID, key) }
 	b.allowed = c.allowed
-	b.extend = func(n int64) (int64, error) { return r.extend(ctx, up, key, n, n+max(n/4, r.unasked())) }
-	size, err := r.bytes.Put(ctx, key, b, hash)
+	b.extendAllowance = func(n int64) (int64, error) { return r.extendAllowance(ctx, up, key, n, n+max(n/4, r.freeBytes())) }
+	size, err := r.bucket.Put(ctx, key, b, hash)
 	switch clientErr = b.clientError(); {
-	case clientErr != nil && !keep:
+	case clientErr != nil && !keepPartial:
 		err = clientErr
 	case err != nil:
 		err = spaceError(fmt.Errorf("writing %s: %w", key, err))
@@ -191,18 +191,18 @@ func (r *Registry) fill(ctx context.Context, up meta.Upload, key string, c Chunk
 	case size > 0:
 		return part{key, size}, clientErr, nil
 	}
-	return part{}, clientErr, errors.Join(err, r.release(ctx, key))
+	return part{}, clientErr, errors.Join(err, r.releaseObject(ctx, key))
 }
 
 // release gives up an object that this request wrote or tried to.
-func (r *Registry) release(ctx context.Context, key string) error {
-	defer r.wake()
-	return r.tx(ctx, func(tx *meta.Tx) error { return tx.ReleaseObject(key, r.now()) })
+func (r *Registry) releaseObject(ctx context.Context, key string) error {
+	defer r.wakeDeletionWorker()
+	return r.tx(ctx, func(tx *meta.Tx) error { return tx.ReleaseObject(key, r.nowMicro()) })
 }
 
 // CancelUpload implements [Uploads].
 func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) error {
-	if _, err := r.openUpload(ctx, caller, repo, id); err != nil {
+	if _, err := r.unfinishedUpload(ctx, caller, repo, id); err != nil {
 		return err
 	}
 	return r.dropUpload(ctx, repo, id, "")
@@ -211,12 +211,12 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 // dropUpload ends an open session and gives its objects to the deletion worker, that of key, which
 // the caller wrote, at once.
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
-	r.reserved.take(id)
-	defer r.wake()
+	r.reservations.take(id)
+	defer r.wakeDeletionWorker()
 	defer r.pool.forget(id)
 	var open bool
 	err := r.tx(ctx, func(tx *meta.Tx) error {
-		if err := tx.ReleaseObject(key, r.now()); err != nil { // also when another request ended the session
+		if err := tx.ReleaseObject(key, r.nowMicro()); err != nil { // also when another request ended the session
 			return err
 		}
 		up, err := tx.Upload(repo, id)
@@ -226,14 +226,14 @@ func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.ReleaseUpload(id, r.now()); err != nil {
+		if err := tx.ReleaseUpload(id, r.nowMicro()); err != nil {
 			return err
 		}
 		_, err = tx.DeleteUpload(id)
 		return err
 	})
 	if err == nil && !open {
-		err = uploadUnknown(id)
+		err = unknownUploadError(id)
 	}
 	return err
 }
