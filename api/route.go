@@ -139,10 +139,10 @@ func newRouter(table []route, m *metrics) *router {
 	return rt
 }
 
-// template is a pattern of escaped paths: {name} is the name of a repository, which may have slashes,
-// {element} is the last element of the path, and {/} is an optional slash. A name may contain
-// "/blobs/" too: a path is matched from its end, where the element has no slash, so the last "/blobs/"
-// counts. It is cheaper than the regular expressions that mux makes of templates.
+// template is a pattern of escaped paths: {name} is the name of a repository, which may have
+// slashes, {element} is the last element of the path, and {/} is an optional slash. A name may
+// contain "/blobs/" too: a path is matched from its end, where the element has no slash, so the
+// last "/blobs/" counts. It is cheaper than the regular expressions that mux makes of templates.
 type template struct {
 	before  string // fixed part before the name, or before the element where there is no name
 	after   string // fixed part after the name

@@ -31,8 +31,8 @@ func CheckName(s string) error {
 	return nil
 }
 
-// isPlainName reports whether s is a name whose separators are single characters, as nearly all are.
-// It saves each request the regular expressions of WithName, which decides the rest.
+// isPlainName reports whether s is a name whose separators are single characters, as in nearly all
+// names. It saves each request the regular expressions of WithName, which decides the rest.
 func isPlainName(s string) bool {
 	separator := true // the character before
 	for i := range len(s) {

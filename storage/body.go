@@ -10,16 +10,16 @@ import (
 // body reads a request's body for an object. It keeps the client's error apart from the bucket's.
 type body struct {
 	src io.Reader
-	// keep ends the body with io.EOF at the client's error, so that the object keeps the bytes
-	// before it.
-	keepPartial   bool
-	renew  func() error // extends the writer's lease
+	// keepPartial ends the body with io.EOF at the client's error, so that the object keeps the
+	// bytes before it.
+	keepPartial     bool
+	renew           func() error // extends the writer's lease
 	extendAllowance func(n int64) (allowed int64, err error)
-	renewAt   time.Time // when renew is due
-	now    func() time.Time
-	srcErr error // what src returned, unless it was io.EOF
+	renewAt         time.Time // when renew is due
+	now             func() time.Time
+	srcErr          error // what src returned, unless it was io.EOF
 
-	received, allowed int64 // bytes; beyond allowed, extend is called
+	received, allowed int64 // bytes; beyond allowed, extendAllowance is called
 }
 
 // Read implements io.Reader.
@@ -68,7 +68,7 @@ func (b *body) clientError() error {
 	return errorf(ErrClientBody, "the request's body ended early: %v", b.srcErr)
 }
 
-// confirmed calls Confirm, if there is one.
+// confirm calls Confirm, unless it is nil.
 func (c *Chunk) confirm() error {
 	if c.Confirm == nil {
 		return nil

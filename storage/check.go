@@ -24,7 +24,7 @@ const (
 	checkRate = 1 << 30        // bytes a minute that checks may read
 )
 
-// errUnchecked ends a commit whose stored bytes have to be checked first.
+// errCheckFirst ends a commit whose stored bytes have to be checked first.
 var errCheckFirst = errors.New("the stored bytes are to be compared first")
 
 // checkLimiter limits checks: one runs at a time, and they read checkRate bytes a minute on
@@ -52,7 +52,8 @@ func (c *checkLimiter) readyLocked(size int64, now time.Time) bool {
 	return !c.running && c.available >= float64(min(size, checkRate))
 }
 
-// begin is like ready, and if it returns true, it has begun a check that the caller has to end.
+// begin starts a check if ready is true, and reports whether it did. The caller then has to call
+// end.
 func (c *checkLimiter) begin(size int64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,7 +71,7 @@ func (c *checkLimiter) end() {
 	c.running = false
 }
 
-// check compares the stored bytes of a blob with its digest, and records that they are good or
+// checkBlob compares the stored bytes of a blob with its digest, and records that they are good or
 // damaged. It does nothing if another check runs, or when ctx ends.
 func (r *Registry) checkBlob(ctx context.Context, b Blob) error {
 	if !r.checks.begin(b.Size, r.opts.Now()) {

@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// newFileWorld returns a world on files, and the directory of its bucket.
+// newFileRegistry returns a registry on files, and the directory of its bucket.
 func newFileRegistry(t *testing.T, o Options) (tr *testRegistry, objects string) {
 	t.Helper()
 	dir := t.TempDir()

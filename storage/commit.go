@@ -28,7 +28,7 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 			return Blob{}, err
 		}
 	}
-	if sum == nil { // the last chunk came whole
+	if sum == nil { // the last chunk has arrived as a whole
 		if sum, err = r.rehash(request, up, p, d.Algorithm()); err != nil {
 			if err = errors.Join(err, r.releaseObject(ctx, p.key)); !r.uploadChanged(ctx, up) {
 				return Blob{}, err
@@ -49,7 +49,7 @@ func (r *Registry) Commit(ctx context.Context, caller, repo, id string, d digest
 	return r.resolveLostRace(ctx, caller, repo, id, d)
 }
 
-// outrun answers a PUT on a session that ended, or that another request was faster with.
+// resolveLostRace resolves a commit that lost a race: its session has finished, ended or grown.
 func (r *Registry) resolveLostRace(ctx context.Context, caller, repo, id string, d digest.Digest) (Blob, error) {
 	up, err := r.callerUpload(ctx, caller, repo, id)
 	if err != nil {
@@ -62,7 +62,8 @@ func (r *Registry) resolveLostRace(ctx context.Context, caller, repo, id string,
 	return Blob{}, err
 }
 
-// repeated answers a PUT on a session that is finished.
+// finishedBlob returns the blob of a finished session, if its digest is d.
+// Errors: ErrUploadUnknown.
 func (r *Registry) finishedBlob(ctx context.Context, repo string, up meta.Upload, d digest.Digest) (Blob, error) {
 	if up.FinishedDigest != d.String() {
 		return Blob{}, unknownUploadError(up.ID)
@@ -70,8 +71,8 @@ func (r *Registry) finishedBlob(ctx context.Context, repo string, up meta.Upload
 	return r.blob(ctx, repo, d)
 }
 
-// PutBlob implements [Blobs]. The session that owns the object while it is written is known to this
-// call alone, and goes with the commit.
+// PutBlob implements [Blobs]. Only this call knows the session that owns the object while it is
+// written. The commit deletes the session.
 func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
@@ -99,16 +100,16 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 	if errors.Is(err, ErrUnavailable) {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
-	if err == nil && !committed { // it was idle for longer than a session may be
+	if err == nil && !committed { // the session has expired
 		err = unknownUploadError(id)
 	}
 	return b, err
 }
 
-// commit makes an upload with its last part a blob of the repository, in one transaction. It is
-// false when the session is no longer as up says; the part is then released. With remember, the
-// finished session stays for a while to answer the same request again. The end of ctx ends the
-// comparison of stored bytes, if there is one, and nothing else.
+// commit makes an upload with its last part a blob of the repository, in one transaction. It
+// reports false if another request changed the session since up was read, and releases the part.
+// With keepFinished, the finished session stays for a while to answer the same request again. The
+// end of ctx ends only the comparison of stored bytes.
 func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool) (committed bool, b Blob, err error) {
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
@@ -126,8 +127,9 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 	return r.commitIfChecked(ctx, repo, up, p, d, keepFinished, 0)
 }
 
-// tryCommit is commit where the blob is new, or its stored bytes were hashed since a time. Else it
-// changes nothing: the error is errUnchecked, and b the blob to check.
+// commitIfChecked is commit for a blob that is new, or whose stored bytes were hashed at
+// checkedSince or later. For another blob it changes nothing, and returns errCheckFirst and the
+// blob.
 func (r *Registry) commitIfChecked(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool, checkedSince int64) (committed bool, b Blob, err error) {
 	size, now, expectedSize, whole := up.Size+p.size, r.nowMicro(), int64(-1), false
 	defer r.pool.forget(up.ID)
@@ -169,8 +171,9 @@ func (r *Registry) commitIfChecked(ctx context.Context, repo string, up meta.Upl
 	return committed, b, err
 }
 
-// touch says that a session was used, unless it was a moment ago: the time is in an index, which
-// costs more than the row, and a finished session answers a repeated request for about an hour.
+// touchUpload records that a session was used, unless the recorded time is recent. The time is in
+// an index, so writing it costs more than the row. A finished session answers a repeated request
+// for about an hour after that time.
 func (r *Registry) touchUpload(tx *meta.Tx, up meta.Upload) error {
 	now := r.opts.Now()
 	if now.Sub(time.UnixMicro(up.UpdatedAt)) < min(2*time.Minute, r.opts.UploadExpiry/4) {
@@ -179,14 +182,14 @@ func (r *Registry) touchUpload(tx *meta.Tx, up meta.Upload) error {
 	return tx.TouchUpload(up.ID, r.sessionTime(now))
 }
 
-// adopt makes the bytes of an upload those of a blob, unless that has its own already. What is left
-// of the upload's objects goes to deletion: those of requests that lost. One that began since up
-// was read gives up its object itself.
+// assignObjects gives the objects of an upload to a blob, or releases them if the blob has its
+// bytes already. Objects of requests that lost a race are released. A request that began after up
+// was read releases its own.
 func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob, now int64) (err error) {
 	moved := int64(0)
 	switch {
 	case b.Whole:
-		err = tx.ReleaseObject(p.key, now) // it is not being written any more: at once
+		err = tx.ReleaseObject(p.key, now) // at once: its write has ended
 	case b.Damaged:
 		err = errors.Join(tx.ReleaseBlob(b.ID, now+r.opts.DeleteDelay.Microseconds()), tx.RecordBlobHealed(b.ID, now))
 	}
@@ -199,8 +202,9 @@ func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.Sav
 	return err
 }
 
-// notePromise logs that content arrived with another size than a sparse manifest
-// had given it. It is linked all the same: the digest is right.
+// warnSizeMismatch logs that content arrived with another size than a sparse manifest gave. The
+// content is linked all the same: its digest is right. A negative expectedSize means that no
+// manifest gave one.
 func (r *Registry) warnSizeMismatch(repo string, d digest.Digest, expectedSize, size int64) {
 	if expectedSize >= 0 {
 		r.log.Warn("content has another size than a manifest promised", "repository", repo, "digest", d.String(), "promised", expectedSize, "size", size)

@@ -143,10 +143,13 @@ func TestCommitFails(t *testing.T) {
 				return nil
 			})
 			for name, write := range map[string]func() error{
-				"upload":   func() error { _, err := tr.CreateUpload(ctx, callerOf(""), "a", ""); return err },
-				"append":   func() error { _, err := tr.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
-				"commit":   func() error { _, err := tr.Commit(ctx, "", "a", up.ID, d, emptyChunk); return err },
-				"blob":     func() error { _, err := tr.PutBlob(ctx, callerOf(""), "a", digest.FromString("x"), chunk("x")); return err },
+				"upload": func() error { _, err := tr.CreateUpload(ctx, callerOf(""), "a", ""); return err },
+				"append": func() error { _, err := tr.Append(ctx, "", "a", up.ID, chunk(" world")); return err },
+				"commit": func() error { _, err := tr.Commit(ctx, "", "a", up.ID, d, emptyChunk); return err },
+				"blob": func() error {
+					_, err := tr.PutBlob(ctx, callerOf(""), "a", digest.FromString("x"), chunk("x"))
+					return err
+				},
 				"manifest": func() error { return tr.PutManifest(ctx, "", "a", m, []string{"t"}, Condition{}) },
 			} {
 				if err := write(); err == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// wantRows checks that each of the repositories has a row, or that none of them has.
+// wantRepositoryRows checks that each of the repositories has a row, or that none of them has.
 func (tr *testRegistry) wantRepositoryRows(want bool, repos ...string) {
 	tr.t.Helper()
 	for _, repo := range repos {

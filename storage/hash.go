@@ -17,7 +17,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// hashing is a hash whose state can be saved in the row of an upload.
+// resumableHash is a hash whose state can be saved in the row of an upload.
 type resumableHash interface {
 	hash.Hash
 	encoding.BinaryMarshaler
@@ -73,7 +73,8 @@ func (r *Registry) rehash(ctx context.Context, up meta.Upload, last part, alg di
 	return sum, r.hashObjects(ctx, objects, sum)
 }
 
-// changed reports whether another request has ended the session or written to it since up was read.
+// uploadChanged reports whether another request has ended the session or written to it since up was
+// read.
 func (r *Registry) uploadChanged(ctx context.Context, up meta.Upload) bool {
 	current, err := r.db.Upload(ctx, up.Repository, up.ID)
 	if err != nil {

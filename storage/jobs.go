@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	deleteEvery  = 10 * time.Second // when nothing wakes the worker before
-	expireEvery  = 10 * time.Second
-	jobBatch     = 100
-	finishedTTL  = time.Hour // how long a finished session answers a repeated PUT
-	deleteRetryDelay  = 10 * time.Minute
-	jobRetryDelay = 10 * time.Second
+	deleteEvery      = 10 * time.Second // unless the worker is woken before
+	expireEvery      = 10 * time.Second
+	jobBatch         = 100
+	finishedTTL      = time.Hour // how long a finished session answers a repeated PUT
+	deleteRetryDelay = 10 * time.Minute
+	jobRetryDelay    = 10 * time.Second
 )
 
-// RunJobs deletes released objects, and removes idle and spare upload sessions, until ctx ends. What
-// fails is logged and tried again later.
+// RunJobs deletes released objects, and removes idle and spare upload sessions, until ctx ends. A
+// job that fails is logged and runs again later.
 func (r *Registry) RunJobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.runJob(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
@@ -41,7 +41,7 @@ func (r *Registry) retireAtStop(ctx context.Context) {
 	}
 }
 
-// wake tells the deletion worker that there is work.
+// wakeDeletionWorker tells the deletion worker that objects were released.
 func (r *Registry) wakeDeletionWorker() {
 	select {
 	case r.wakeDeletion <- struct{}{}:
@@ -49,13 +49,13 @@ func (r *Registry) wakeDeletionWorker() {
 	}
 }
 
-// repeat runs a job now, when it is woken, and at intervals.
+// runJob runs a job now, when it is woken, and at intervals, until ctx ends.
 func (r *Registry) runJob(ctx context.Context, name string, every time.Duration, wake <-chan struct{}, job func(context.Context) error) error {
 	for {
 		wait, woken := every, wake
 		if err := job(ctx); err != nil && ctx.Err() == nil {
 			r.log.Error("a job failed and will be tried again", "job", name, "error", err)
-			wait, woken = jobRetryDelay, nil // not at once, whatever is released meanwhile
+			wait, woken = jobRetryDelay, nil // a wake does not shorten the delay after a failure
 		}
 		select {
 		case <-ctx.Done():
@@ -66,9 +66,9 @@ func (r *Registry) runJob(ctx context.Context, name string, every time.Duration,
 	}
 }
 
-// deleteObjects deletes the objects whose time has come: first the object, durably, then its row.
-// It does nothing while the bucket is not this registry's, so that a copied database never deletes
-// the original's bytes.
+// deleteObjects deletes the objects that are due: first the object, durably, then its row. It fails
+// if the bucket is not this registry's, so that a copied database never deletes the bytes of the
+// original.
 func (r *Registry) deleteObjects(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := r.nowMicro()
@@ -86,8 +86,8 @@ func (r *Registry) deleteObjects(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// deleteBatch deletes objects and then their rows. Those that cannot be deleted are left for later,
-// and the others do not wait for them.
+// deleteBatch deletes objects and then their rows. An object that cannot be deleted is postponed,
+// and the others do not wait for it.
 func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now int64) error {
 	keys := make([]string, len(objects))
 	for i, o := range objects {
@@ -117,8 +117,8 @@ func (r *Registry) deleteOneByOne(ctx context.Context, keys []string) (deleted, 
 	return deleted, failed
 }
 
-// expireUploads ends sessions that were not used for too long, and removes spare sessions and those
-// that finished a while ago.
+// expireUploads ends sessions that were idle for UploadExpiry, removes spare sessions, and deletes
+// finished sessions after finishedTTL.
 func (r *Registry) expireUploads(ctx context.Context) error {
 	if err := r.retireSpares(ctx); err != nil {
 		return err

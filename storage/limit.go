@@ -11,28 +11,31 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// What one caller may have in progress is decided by rows, in the transaction that opens a session
-// or reserves the key of a chunk: a chunk is allowed its announced length there, or as much as it
-// is given when nothing was announced, and asks again when it has received that. Only the first
-// body of a session, whose key was reserved with it, asks for nothing while it is small. So a
-// caller may exceed the limit by unasked bytes for each of the sessions that are remembered (see
-// reserved).
+// Rows decide what one caller may have in progress. They are read in the transaction that opens a
+// session or reserves the key of a chunk. A chunk with an announced length gets an allowance of
+// that length. A chunk without one gets a small allowance, which is extended each time it is used
+// up.
+//
+// The first body of a session gets initialAllowance without a transaction, since its key was
+// reserved with the session. So a caller may exceed the limit by initialAllowance for each of its
+// sessions in Registry.reservations.
 
-// unaskedPart is which part of the limit a first body may have without asking.
-const freeBytesDivisor = 16384
+// initialAllowanceDivisor is the limit divided by initialAllowance.
+const initialAllowanceDivisor = 16384
 
-// unasked is how many bytes the first body of a session may have before it asks for more.
-func (r *Registry) freeBytes() int64 {
+// initialAllowance returns how many bytes a body may have before its allowance is first extended,
+// if its length is not known or it is the first of its session.
+func (r *Registry) initialAllowance() int64 {
 	if r.opts.MaxInProgress == 0 {
 		return math.MaxInt64
 	}
-	return r.opts.MaxInProgress / freeBytesDivisor
+	return r.opts.MaxInProgress / initialAllowanceDivisor
 }
 
 // limited reports whether callers have limits.
 func (r *Registry) limited() bool { return r.opts.MaxSessions > 0 || r.opts.MaxInProgress > 0 }
 
-// usage returns what counts for a caller, where there are limits.
+// usage returns the usage of charged, or zero without limits.
 func (r *Registry) usage(tx *meta.Tx, charged string) (meta.Usage, error) {
 	if !r.limited() {
 		return meta.Usage{}, nil
@@ -40,7 +43,7 @@ func (r *Registry) usage(tx *meta.Tx, charged string) (meta.Usage, error) {
 	return tx.Usage(charged, r.nowMicro())
 }
 
-// admit checks that a caller with this usage may open another session.
+// admitSession checks that a caller with this usage may open another session.
 // Errors: ErrTooManyUploads.
 func (r *Registry) admitSession(used meta.Usage) error {
 	if r.opts.MaxInProgress > 0 && used.Bytes >= r.opts.MaxInProgress {
@@ -53,9 +56,9 @@ func (r *Registry) admitSession(used meta.Usage) error {
 	return nil
 }
 
-// admitToPool checks that a client may open another session. What counts for it is read once a
-// batch, and when it may have reached its limit: no other process opens sessions. The caller holds
-// the turn.
+// admitPooled checks that a caller may take a session of the pool. Its usage is read at least once
+// a batch, and when it may have reached its limit. That is enough, since no other process opens
+// sessions. The goroutine must hold the turn.
 // Errors: ErrTooManyUploads.
 func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Time) error {
 	p := r.pool
@@ -80,8 +83,8 @@ func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Tim
 	return r.admitSession(used)
 }
 
-// admitRequest returns how many bytes the request that begins may receive before it asks again: its
-// length, or as many as need no asking where that is not known.
+// admitRequest returns the allowance of a request that begins: its length, or initialAllowance if
+// the length is not known.
 // Errors: ErrTooManyUploads.
 func (r *Registry) admitRequest(tx *meta.Tx, charged string, length int64) (int64, error) {
 	used, err := r.usage(tx, charged)
@@ -93,13 +96,13 @@ func (r *Registry) admitRequest(tx *meta.Tx, charged string, length int64) (int6
 			used.Requests, r.opts.MaxSessions)
 	}
 	if length < 0 {
-		return r.allow(used, 1, r.freeBytes())
+		return r.allow(used, 1, r.initialAllowance())
 	}
 	return r.allow(used, length, length)
 }
 
-// grant returns how many more bytes somebody may receive: as many as wanted or, if that is less, as
-// many as are left, which are those that are needed at least.
+// allow returns how many more bytes a request may receive: want, or what is left if that is less.
+// It fails if less than need is left.
 // Errors: ErrTooManyUploads.
 func (r *Registry) allow(used meta.Usage, need, want int64) (int64, error) {
 	if r.opts.MaxInProgress == 0 {
@@ -120,7 +123,7 @@ func (r *Registry) tooManyBytes(used, more int64) error {
 	return errorf(ErrTooManyUploads, "%s, and %d is the most that one caller may have: finish or cancel some, or wait until they expire", text, r.opts.MaxInProgress)
 }
 
-// allowance is that of a request that may receive so many bytes.
+// rowAllowance returns the row's allowance for allowed bytes. It is zero without limits.
 func (r *Registry) rowAllowance(charged string, allowed int64) meta.Allowance {
 	switch {
 	case r.opts.MaxInProgress > 0:
@@ -131,8 +134,8 @@ func (r *Registry) rowAllowance(charged string, allowed int64) meta.Allowance {
 	return meta.Allowance{}
 }
 
-// extend extends the allowance of the request that writes an upload's object, to at least need
-// bytes in all, and returns how many they are now.
+// extendAllowance extends the allowance of the request that writes an upload's object, to at least
+// need bytes in all. It returns the new allowance.
 // Errors: ErrTooManyUploads, ErrUploadUnknown.
 func (r *Registry) extendAllowance(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
 	err = r.tx(ctx, func(tx *meta.Tx) error {
@@ -157,10 +160,11 @@ func (r *Registry) extendAllowance(ctx context.Context, up meta.Upload, key stri
 	return allowed, err
 }
 
-// allowLength allows the first body of a session its announced length, which has to be asked for
-// unless it is small.
+// allowAnnounced sets the allowance of the first body of a session. An announced length above
+// initialAllowance needs a transaction.
+// Errors: as extendAllowance.
 func (r *Registry) allowAnnounced(ctx context.Context, up meta.Upload, key string, c *Chunk) (err error) {
-	if c.allowed = r.freeBytes(); c.Length > c.allowed {
+	if c.allowed = r.initialAllowance(); c.Length > c.allowed {
 		c.allowed, err = r.extendAllowance(ctx, up, key, c.Length, c.Length)
 	}
 	return err

@@ -18,7 +18,7 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// countCommits returns the number of transactions from now on, which grows.
+// countCommits returns a counter of the commits from now on.
 func (tr *testRegistry) countCommits() *int {
 	n := new(int)
 	tr.failCommits(func(step string) error {
@@ -30,7 +30,7 @@ func (tr *testRegistry) countCommits() *int {
 	return n
 }
 
-// open opens n upload sessions and returns their ids, which differ.
+// openSessions opens n upload sessions and returns their ids, which differ.
 func (tr *testRegistry) openSessions(caller, repo string, alg digest.Algorithm, n int) (ids []string) {
 	tr.t.Helper()
 	seen := map[string]bool{}
@@ -46,7 +46,7 @@ func (tr *testRegistry) openSessions(caller, repo string, alg digest.Algorithm, 
 	return ids
 }
 
-// close finishes each session with a blob of its own.
+// finishSessions finishes each session with a blob of its own.
 func (tr *testRegistry) finishSessions(caller, repo string, ids []string) {
 	tr.t.Helper()
 	for _, id := range ids {
@@ -64,8 +64,9 @@ func (tr *testRegistry) wantOpen(n int64) {
 	}
 }
 
-// TestD9SessionsPerCaller: a caller has as many open sessions as it may, whatever it opened before
-// and however many ask at once; others do not notice.
+// TestD9SessionsPerCaller checks the limit of open sessions: it counts the sessions of one caller
+// in all repositories and after a restart, but neither finished sessions nor those of other
+// callers.
 func TestD9SessionsPerCaller(t *testing.T) {
 	const most = 20
 	onEachStore(t, Options{MaxSessions: most}, func(tr *testRegistry) {
@@ -111,7 +112,7 @@ func TestD9SessionsPerCaller(t *testing.T) {
 	})
 }
 
-// TestD9SessionsRace: of many who ask at once as many get a session as there are left.
+// TestD9SessionsRace checks that simultaneous requests open exactly as many sessions as the limit.
 func TestD9SessionsRace(t *testing.T) {
 	const most = 10
 	onEachStore(t, Options{MaxSessions: most}, func(tr *testRegistry) {
@@ -135,7 +136,8 @@ func TestD9SessionsRace(t *testing.T) {
 	})
 }
 
-// TestD9RequestsOfOneSession: many requests at once on few sessions are no way around the limit.
+// TestD9RequestsOfOneSession checks that the requests with bytes of one caller are limited, also if
+// they are on one session.
 func TestD9RequestsOfOneSession(t *testing.T) {
 	const most = 5
 	for _, o := range []Options{{MaxSessions: most}, {MaxSessions: most, MaxInProgress: 1 << 40}} {
@@ -167,7 +169,7 @@ func TestD9RequestsOfOneSession(t *testing.T) {
 	}
 }
 
-// zeros is a body of n bytes that calls at before the byte of its number, if there is one.
+// zeros is a body of n bytes. It calls before, unless that is nil, when offset bytes are read.
 type zeros struct {
 	n, offset int64
 	before    func() error
@@ -193,7 +195,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 	return int(n), nil
 }
 
-// unread is the body of a request that is to be refused before it.
+// mustNotRead returns the body of a request that must be refused before its body is read.
 func (tr *testRegistry) mustNotRead() io.Reader {
 	return &zeros{n: 1, before: func() error {
 		tr.t.Error("the body of a request was read that was to be refused before")
@@ -201,7 +203,7 @@ func (tr *testRegistry) mustNotRead() io.Reader {
 	}}
 }
 
-// usage is what counts for a caller.
+// usage returns the usage of a caller.
 func (tr *testRegistry) usage(charged string) (u meta.Usage) {
 	tr.t.Helper()
 	tr.must(tr.db.Tx(tr.t.Context(), func(tx *meta.Tx) (err error) {
@@ -213,8 +215,8 @@ func (tr *testRegistry) usage(charged string) (u meta.Usage) {
 
 const mib = 1 << 20
 
-// TestD9BytesPerCaller: what a caller has in progress stays within the limit, whatever is announced
-// and in how many requests it comes.
+// TestD9BytesPerCaller checks that the bytes that a caller has in progress stay within the limit,
+// with and without an announced length, and in few or many requests.
 func TestD9BytesPerCaller(t *testing.T) {
 	onEachStore(t, Options{MaxInProgress: 16 * mib}, func(tr *testRegistry) {
 		ctx := t.Context()
@@ -253,19 +255,19 @@ func TestD9BytesPerCaller(t *testing.T) {
 		}())
 		_, err = tr.Commit(ctx, "alice", "a", ids[0], digest.FromString("x"), Chunk{Body: tr.mustNotRead(), Offset: -1, Length: 4 * mib})
 		tr.want(ErrTooManyUploads, err)
-		// A chunk of another length than it says is not let in by what it says.
+		// A chunk that is longer than its announced length is refused too.
 		_, err = tr.Append(ctx, "alice", "a", ids[2], Chunk{Body: &zeros{n: 17 * mib}, Offset: -1, Length: 10})
 		tr.want(ErrTooManyUploads, err)
 
-		tr.push("a", strings.Repeat("others", 1000)) // nobody else notices
+		tr.push("a", strings.Repeat("others", 1000)) // other callers have their own limit
 		tr.must(send(ids[3], 3*mib, true))
-		for range 1000 { // small ones reach it too
+		for range 1000 { // small chunks reach the limit too
 			if err = send(ids[3], 1, true); err != nil {
 				break
 			}
 		}
 		tr.want(ErrTooManyUploads, err)
-		for range 10 { // and empty ones
+		for range 10 { // and sessions without bytes
 			_, err = tr.CreateUpload(ctx, callerOf("alice"), "b", "")
 		}
 		tr.want(ErrTooManyUploads, err)
@@ -275,7 +277,7 @@ func TestD9BytesPerCaller(t *testing.T) {
 		d := digest.FromBytes(make([]byte, 7*mib))
 		_, err = tr.Commit(ctx, "alice", "a", ids[1], d, emptyChunk)
 		tr.must(err)
-		tr.must(send(ids[2], 6*mib, true)) // what is finished does not count
+		tr.must(send(ids[2], 6*mib, true)) // finished sessions do not count
 		tr.advance(48 * time.Hour)
 		tr.must(tr.expireUploads(ctx))
 		if u := tr.usage("alice"); u != (meta.Usage{}) {
@@ -284,8 +286,8 @@ func TestD9BytesPerCaller(t *testing.T) {
 	})
 }
 
-// TestD9ClaimsOfRunningRequests: requests that run count with what they may receive, however they
-// end.
+// TestD9ClaimsOfRunningRequests checks that the allowance of a running request counts until the
+// request ends, however it ends.
 func TestD9ClaimsOfRunningRequests(t *testing.T) {
 	onEachStore(t, Options{MaxInProgress: 16 * mib}, func(tr *testRegistry) {
 		ctx := t.Context()
@@ -303,14 +305,14 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 			tr.must(run(ids[0], 11*mib, 0, other))
 			tr.must(run(ids[1], 4*mib, 0, nil))
 			tr.must(tr.CancelUpload(ctx, "alice", "a", ids[0]))
-			// One whose client goes away counts with what came.
+			// After a client disconnects, the bytes that arrived count.
 			if err := run(ids[1], 10*mib, 2*mib, func() error { return errConnection }); !errors.Is(err, ErrClientBody) {
 				t.Errorf("a broken body: %v", err)
 			}
 			tr.must(run(ids[2], 9*mib, 0, nil))
 			tr.must(tr.CancelUpload(ctx, "alice", "a", ids[1]))
 			tr.must(tr.CancelUpload(ctx, "alice", "a", ids[2]))
-			// One whose session ends under it counts until it ends, too.
+			// A request whose session has ended counts until it ends itself.
 			id := tr.openSessions("alice", "a", "", 1)[0]
 			tr.must(run(id, 10, 0, nil))
 			err := run(id, 11*mib, 0, func() error {
@@ -324,7 +326,7 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 				t.Errorf("when all has ended, %+v counts", u)
 			}
 		}
-		// That of a process that died counts until its lease ends, or is renewed.
+		// The request of a process that died counts until its lease ends.
 		id := tr.openSessions("alice", "a", "", 1)[0]
 		died := errors.New("the process died")
 		tr.faulty.Fail = func(op, _ string) (bool, error) {
@@ -348,8 +350,8 @@ func TestD9ClaimsOfRunningRequests(t *testing.T) {
 	})
 }
 
-// TestD9SmallFirstBodies: the first bytes of a session ask nobody while they are few, and small
-// blobs need no transaction more than without a limit.
+// TestD9SmallFirstBodies checks that a small first body of a session needs no transaction more than
+// without a limit.
 func TestD9SmallFirstBodies(t *testing.T) {
 	onEachStore(t, Options{MaxSessions: 100, MaxInProgress: 1 << 40}, func(tr *testRegistry) {
 		ids := tr.openSessions("alice", "a", "", 2)
@@ -367,8 +369,8 @@ func TestD9SmallFirstBodies(t *testing.T) {
 	})
 }
 
-// TestD9NoSessionsWithoutSpace: clients that try again and again while the disk is full open no
-// sessions.
+// TestD9NoSessionsWithoutSpace checks that no session is opened while the disk is full, however
+// often a client tries.
 func TestD9NoSessionsWithoutSpace(t *testing.T) {
 	dir := t.TempDir()
 	tr := newTestRegistry(t, "file://"+dir+"/blobs", "sqlite:"+dir+"/berth.db", Options{MaxSessions: 2})

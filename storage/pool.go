@@ -10,25 +10,26 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// A POST is answered when the rows of its session are durable. Where the database is exclusive to
-// this process, one transaction makes the rows of many sessions in advance. These spare sessions
-// belong to no caller, and no client knows their ids. A POST takes one and writes nothing. Its caller
-// is written by the first transaction that changes the session, or by the next one of the pool. If
-// the process dies before that, the session belongs to the caller that presents its id: it is empty.
+// A POST is answered when the rows of its session are durable. If the database is exclusive to this
+// process, one transaction makes the rows of many sessions in advance. These spare sessions belong
+// to no caller, and no client knows their ids. A POST takes one and writes nothing.
+//
+// The first transaction that changes a taken session writes its caller, or the next one of the pool
+// does. If the process dies before that, the session is empty, and belongs to the caller that
+// presents its id.
 
 const (
-	maxSpares  = 64              // how many sessions one transaction makes at most
-	spareLife  = time.Minute     // how long a session may be spare; less if sessions expire soon
+	maxSpares     = 64              // how many sessions one transaction makes at most
 	retireTimeout = 5 * time.Second // for the transaction of a stop
 )
 
-// sessionPool has the spare sessions of one process. turn is held by the request that takes one, or
-// by the transaction that changes the pool.
+// sessionPool has the spare sessions of one process. A goroutine holds the turn while it takes a
+// session or changes the pool.
 type sessionPool struct {
-	turn chan struct{}    // has an element while it is held
-	spares []reservation    // needs turn
-	batchSize int              // needs turn: how many sessions the last transaction made
-	remaining map[string]int64 // needs turn: how many more a client may open before it is counted again
+	turn      chan struct{}    // has an element while the turn is held
+	spares    []reservation    // needs the turn
+	batchSize int              // needs the turn: how many sessions the last transaction made
+	remaining map[string]int64 // needs the turn: sessions to open before usage is read, by charged
 
 	mu    sync.Mutex
 	taken map[string]meta.Upload // guarded by mu: open sessions whose rows are still spare, by id
@@ -38,7 +39,7 @@ func newSessionPool() *sessionPool {
 	return &sessionPool{turn: make(chan struct{}, 1), remaining: map[string]int64{}, taken: map[string]meta.Upload{}}
 }
 
-// session returns an open session whose row is still spare.
+// takenSession returns an open session whose row is still spare.
 func (p *sessionPool) takenSession(id string) (meta.Upload, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,22 +47,24 @@ func (p *sessionPool) takenSession(id string) (meta.Upload, bool) {
 	return up, ok
 }
 
-// sessions returns all open sessions whose rows are still spare, by id.
+// takenSessions returns all open sessions whose rows are still spare, by id.
 func (p *sessionPool) takenSessions() map[string]meta.Upload {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.taken)
 }
 
-// forget is called after a transaction that wrote whose session it is, also if it failed: the
-// session of a row that is still spare belongs to the caller that presents its id.
+// forget removes a session from the taken ones. It is called after each transaction that writes the
+// caller of the session. If the transaction failed and the row is still spare, the session belongs
+// to the caller that presents its id.
 func (p *sessionPool) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.taken, id)
 }
 
-// takeSession opens a session that was made in advance, and makes more if there is none.
+// takeSession opens a session that was made in advance, and makes a batch if there is none. It sets
+// the id of up and the time of its last use.
 // Errors: ErrTooManyUploads.
 func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Time) (reservation, error) {
 	p := r.pool
@@ -75,7 +78,7 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 		return reservation{}, err
 	}
 	if len(p.spares) == 0 {
-		// At most as many sessions are made in vain as were used.
+		// Batches double, so that about as many sessions were used as stay unused at most.
 		if err := r.changePool(ctx, max(1, min(2*p.batchSize, maxSpares)), now); err != nil {
 			return reservation{}, err
 		}
@@ -90,15 +93,15 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 	return reserved, nil
 }
 
-// changePool writes the callers of the sessions that were taken, and replaces the spare sessions by
-// size new ones. The caller holds the turn.
+// changePool writes the callers of the taken sessions to their rows, and replaces the spare
+// sessions by size new ones. The goroutine must hold the turn.
 func (r *Registry) changePool(ctx context.Context, size int, now time.Time) error {
 	p := r.pool
 	taken, oldIDs := p.takenSessions(), make([]string, len(p.spares))
 	for i, spare := range p.spares {
 		oldIDs[i] = spare.up.ID
 	}
-	p.spares, p.batchSize = nil, size // the outcome of a transaction may be unknown
+	p.spares, p.batchSize = nil, size // also if the transaction fails: its outcome may be unknown
 	clear(p.remaining)
 	spares, keys := make([]reservation, size), make(map[string]string, size)
 	for i := range spares {
@@ -125,8 +128,9 @@ func (r *Registry) changePool(ctx context.Context, size int, now time.Time) erro
 	return nil
 }
 
-// retireSpares removes the spare sessions, so that none expires in the pool. It also runs when ctx has ended:
-// after a stop no spare session is left, and the row of each open one has its caller.
+// retireSpares removes the spare sessions, so that none expires in the pool. It also runs if ctx
+// has ended: after a stop no spare session is left, and the row of each open session has its
+// caller.
 func (r *Registry) retireSpares(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTimeout)
 	defer cancel()

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// wantUploads wants n sessions to have rows: open, finished and spare ones.
+// wantUploadRows checks that n sessions have rows: open, finished and spare ones.
 func (tr *testRegistry) wantUploadRows(n int) {
 	tr.t.Helper()
 	rows, err := tr.db.IdleUploads(tr.t.Context(), math.MaxInt64, math.MaxInt64, 1000)
@@ -19,8 +19,8 @@ func (tr *testRegistry) wantUploadRows(n int) {
 	}
 }
 
-// TestPoolSavesTransactions checks that sessions of all callers come from the same batches, and that
-// each belongs to its caller, repository and algorithm alone.
+// TestPoolSavesTransactions checks that the sessions of all callers come from the same batches, and
+// that only its own caller can use a session, in its repository.
 func TestPoolSavesTransactions(t *testing.T) {
 	onEachStore(t, Options{MaxSessions: 1000}, func(tr *testRegistry) {
 		ctx, commits := t.Context(), tr.countCommits()
@@ -56,8 +56,8 @@ func TestPoolSavesTransactions(t *testing.T) {
 	})
 }
 
-// TestPoolIsRetired checks that spare sessions do not get old, and that nothing is left of them
-// after a stop, when each open session has its row.
+// TestPoolIsRetired checks that spare sessions do not get old. After a stop none is left, and each
+// open session has its row.
 func TestPoolIsRetired(t *testing.T) {
 	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ids := tr.openSessions("", "a", "", 4) // of 7
@@ -73,8 +73,8 @@ func TestPoolIsRetired(t *testing.T) {
 	})
 }
 
-// TestPoolOfADeadProcess checks that a session whose row was spare when its process died is its
-// caller's, from the first request on that changes it.
+// TestPoolOfADeadProcess checks that a session whose row was spare when its process died belongs to
+// its caller, from the first request on that changes it.
 func TestPoolOfADeadProcess(t *testing.T) {
 	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()

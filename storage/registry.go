@@ -55,11 +55,11 @@ type Options struct {
 // mean and the reserved keys of sessions are cached in memory, and changes by another process are
 // not seen.
 type Registry struct {
-	db    *meta.DB
+	db     *meta.DB
 	bucket bucket.Store
-	opts  Options
-	log   *slog.Logger
-	id    schema.Registry
+	opts   Options
+	log    *slog.Logger
+	id     schema.Registry
 
 	payloads  *cache[int64, []byte] // by the id of the manifest's row, which is never reused
 	manifests *resolver[Manifest]
@@ -68,11 +68,11 @@ type Registry struct {
 	damagedPayloads *cache[int64, struct{}] // by the id of the manifest's row
 
 	reservations *cache[string, reservation] // by the upload's id
-	pool     *sessionPool
-	marks    *cache[int64, objectMarks] // by blob id
-	checks   checkLimiter
-	rehashes chan struct{} // has an element for each running rehash
-	stats    stats
+	pool         *sessionPool
+	marks        *cache[int64, objectMarks] // by blob id
+	checks       checkLimiter
+	rehashes     chan struct{} // has an element for each running rehash
+	stats        stats
 
 	wakeDeletion chan struct{} // has an element if objects were released
 
@@ -111,9 +111,9 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
 
 		reservations: newCache[string, reservation](reservationBytes),
-		pool:     newSessionPool(),
-		marks:    newCache[int64, objectMarks](marksBytes),
-		rehashes: make(chan struct{}, maxRehashes),
+		pool:         newSessionPool(),
+		marks:        newCache[int64, objectMarks](marksBytes),
+		rehashes:     make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(db, r.pool)
 	var first [1]byte
@@ -222,7 +222,7 @@ func (r *Registry) checkMarker(ctx context.Context) error {
 	return nil
 }
 
-// now returns the time in microseconds since 1970, as rows have it.
+// nowMicro returns the time in microseconds since 1970, as rows have it.
 func (r *Registry) nowMicro() int64 { return r.opts.Now().UnixMicro() }
 
 // tx runs a write transaction. An error for lack of space is an ErrNoSpace.
@@ -253,8 +253,8 @@ func randomID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// uploadID returns a new id that cannot be guessed. It starts with the time, so that the rows of
-// uploads of about the same time are close together and share the pages that a commit writes.
+// newUploadID returns a new id that cannot be guessed. It starts with the time: the rows of uploads
+// of about the same time are close together, and share the pages that a commit writes.
 func (r *Registry) newUploadID() string {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(r.opts.Now().UnixMilli()))

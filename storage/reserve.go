@@ -11,17 +11,16 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// reservation is the key that the first bytes of a session go to, if they come soon. It was reserved
-// when the session was made, which saves the first bytes a transaction of their own. No other
-// process knows the key, so a session has a reservation only where the database is exclusive to this
-// process.
+// reservation is the key of a session's first object, valid until usableUntil. It is reserved with
+// the session, which saves the first bytes a transaction of their own. No other process knows the
+// key, so a session has a reservation only if the database is exclusive to this process.
 type reservation struct {
-	up    meta.Upload
-	key   string
-	usableUntil time.Time // when its first bytes have to come, to go to this key
+	up          meta.Upload
+	key         string
+	usableUntil time.Time // first bytes that come later get another key
 }
 
-// reservationBytes bounds the memory for reservations. A session whose reservation was forgotten
+// reservationBytes is the size of the cache of reservations. A session without its reservation
 // makes another.
 const reservationBytes = 1 << 20
 
@@ -50,8 +49,8 @@ func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, 
 	return reserved.up, err
 }
 
-// begin finds an open session of the caller for a request. If the chunk has bytes, the row of the
-// object that they go to is there when it returns, and key is that object's.
+// beginRequest returns an open session of the caller. If the chunk has bytes, it also returns the
+// key that is reserved for them. After an error, up may have the session for the answer.
 func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
 	hasBytes, err := c.hasBytes()
 	if err != nil {
@@ -102,9 +101,9 @@ func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c 
 	return up, key, err
 }
 
-// renew extends the lease of the object that a request writes. When the session ended meanwhile,
-// the object belongs to the deletion worker and must not appear any more: the error ends the write
-// before the lease does.
+// renew extends the lease of the object that a request writes. If the session has ended, the object
+// belongs to the deletion worker and must not appear any more. The error then ends the write before
+// the lease ends.
 func (r *Registry) renew(ctx context.Context, id, key string) error {
 	now := r.opts.Now()
 	err := r.tx(ctx, func(tx *meta.Tx) error {

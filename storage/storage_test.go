@@ -24,18 +24,18 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// world is a registry on a real bucket and database. A test controls its clock and injects faults
-// into its bucket and its commits.
+// testRegistry is a registry on a real bucket and database. A test controls its clock and injects
+// faults into its bucket and its commits.
 type testRegistry struct {
 	*Registry
 	t      *testing.T
-	faulty  *buckettest.Faulty
+	faulty *buckettest.Faulty
 	bucket bucket.Store
 	db     *meta.DB
 	log    *bytes.Buffer
 
-	mu     sync.Mutex // guards the fields below
-	clock  time.Time
+	mu          sync.Mutex // guards the fields below
+	clock       time.Time
 	commitFault func(step string) error // nil, or the fault of each step of a commit
 }
 
@@ -59,7 +59,7 @@ func (tr *testRegistry) failCommits(f func(step string) error) {
 	tr.commitFault = f
 }
 
-// each runs a test on every kind of bucket and database.
+// onEachStore runs a test on every kind of bucket and database.
 func onEachStore(t *testing.T, o Options, test func(tr *testRegistry)) {
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
@@ -163,7 +163,7 @@ func (tr *testRegistry) objects() []string {
 	return keys
 }
 
-// settle runs the jobs after two days and checks that n objects remain.
+// wantAfterJobs runs the jobs two days later and checks that n objects remain.
 func (tr *testRegistry) wantAfterJobs(n int) {
 	tr.t.Helper()
 	tr.advance(48 * time.Hour)

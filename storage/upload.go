@@ -19,8 +19,8 @@ import (
 //	            │  └─ PATCH: size, hash state, parts grow
 //	            └──── PUT, the digest is wrong; DELETE; no use for UploadExpiry ─────────> gone
 //
-// The bytes of each request are an object: a key of the bucket with a row, which is there from
-// before the first byte until after the last one was deleted. Its owner is one of three:
+// The bytes of each request are an object. Its row exists from before the first byte is written
+// until after the last one is deleted. Its owner is one of three:
 //
 //	reserved ── complete and recorded ──> the session's ── PUT ──> the blob's
 //	   │                                       │                       │
@@ -28,8 +28,8 @@ import (
 //	   └──────────> the deletion worker's <────┴───────────────────────┘
 //	                (after delete_after the object goes, and then the row)
 //
-// A reserved object is the session's too, but its size is unknown, and only its writer touches it
-// until its lease (writer_until) ends.
+// A reserved object also belongs to the session, but its size is unknown. Only its writer touches
+// it until its lease (writer_until) ends.
 
 // maxParts is how many requests with bytes one session may have.
 const maxParts = 10000
@@ -39,8 +39,8 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	if alg == "" {
 		alg = digest.SHA256
 	}
-	// A client that is told now opens no session in vain, which would count when there is space
-	// again.
+	// Fail now: a session that is opened on a full disk would count against the limit of its
+	// caller.
 	if err := r.bucket.CheckSpace(); err != nil {
 		return Upload{}, spaceError(err)
 	}
@@ -65,8 +65,8 @@ func unknownUploadError(id string) error {
 	return errorf(ErrUploadUnknown, "no upload session %q in this repository: it expired, ended or never was; begin anew with POST", id)
 }
 
-// ownUpload returns a session of the caller, also a finished one. To other
-// callers there is none.
+// callerUpload returns a session of the caller, open or finished.
+// Errors: ErrUploadUnknown, also for the session of another caller.
 func (r *Registry) callerUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
 	up, ok := r.pool.takenSession(id)
 	var err error
@@ -85,13 +85,15 @@ func (r *Registry) callerUpload(ctx context.Context, caller, repo, id string) (m
 	return up, nil
 }
 
-// orphan returns the session of a spare row that this process gave to no caller: an earlier process
-// did, and died before the row had its caller. Only that caller knows the id.
+// orphanedSession returns the session of a spare row that this process has given to no caller. An
+// earlier process gave it to one, and died before the row had its caller. Only that caller knows
+// the id.
 func orphanedSession(caller, repo, id string) meta.Upload {
 	return meta.Upload{ID: id, Repository: repo, Owner: caller, Charged: caller, Algorithm: digest.SHA256.String(), NextPart: 1}
 }
 
-// openUpload returns a session of the caller that is not finished.
+// unfinishedUpload returns a session of the caller that is not finished.
+// Errors: ErrUploadUnknown.
 func (r *Registry) unfinishedUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
 	up, err := r.callerUpload(ctx, caller, repo, id)
 	if err == nil && up.FinishedDigest != "" {
@@ -102,7 +104,7 @@ func (r *Registry) unfinishedUpload(ctx context.Context, caller, repo, id string
 
 // Append implements [Uploads].
 func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk) (Upload, error) {
-	// The request's context ends with the client, whose last bytes are still to be kept.
+	// The request's context ends when the client disconnects, but the bytes that arrived are kept.
 	ctx = context.WithoutCancel(ctx)
 	up, key, err := r.beginRequest(ctx, caller, repo, id, &c)
 	if err != nil || key == "" {
@@ -116,7 +118,7 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	if err := c.confirm(); err != nil {
 		return Upload{}, errors.Join(err, r.releaseObject(ctx, p.key))
 	}
-	var state []byte // none where that of the bytes before was lost: only the end of the session needs it
+	var state []byte // nil if the earlier state was lost: then the commit rehashes
 	if sum != nil {
 		if state, err = sum.MarshalBinary(); err != nil {
 			return Upload{}, errors.Join(err, r.releaseObject(ctx, p.key))
@@ -145,7 +147,7 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	return toUpload(up), clientErr
 }
 
-// lost is the answer to a chunk that another request of the session was faster than.
+// raceError returns the session and the error for a chunk that lost a race with another request.
 func (r *Registry) raceError(ctx context.Context, caller, repo, id string) (Upload, error) {
 	r.wakeDeletionWorker()
 	up, err := r.unfinishedUpload(ctx, caller, repo, id)
@@ -162,15 +164,15 @@ func checkOffset(up meta.Upload, c Chunk) error {
 	return nil
 }
 
-// part is an object that an upload's request wrote and has not recorded.
+// part is an object that a request has written, but not recorded yet.
 type part struct {
 	key  string
 	size int64
 }
 
-// fill streams a chunk into a reserved object and, unless it is nil, into sum. With keep, what came
-// before a client's failure is a good part, and clientErr says that there was one. Whatever else
-// fails leaves nothing to record, and the object to the deletion worker.
+// writePart streams a chunk into a reserved object and, unless it is nil, into sum. With
+// keepPartial, the bytes before a client's error are a part, and clientErr is that error. After any
+// other error, or without a byte, the object is released.
 func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c Chunk, sum resumableHash, keepPartial bool) (p part, clientErr, err error) {
 	hash := io.Discard
 	if sum != nil {
@@ -179,7 +181,9 @@ func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c 
 	b := &body{src: c.Body, keepPartial: keepPartial, now: r.opts.Now, renewAt: r.opts.Now().Add(renewEvery)}
 	b.renew = func() error { return r.renew(ctx, up.ID, key) }
 	b.allowed = c.allowed
-	b.extendAllowance = func(n int64) (int64, error) { return r.extendAllowance(ctx, up, key, n, n+max(n/4, r.freeBytes())) }
+	b.extendAllowance = func(n int64) (int64, error) {
+		return r.extendAllowance(ctx, up, key, n, n+max(n/4, r.initialAllowance()))
+	}
 	size, err := r.bucket.Put(ctx, key, b, hash)
 	switch clientErr = b.clientError(); {
 	case clientErr != nil && !keepPartial:
@@ -194,7 +198,7 @@ func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c 
 	return part{}, clientErr, errors.Join(err, r.releaseObject(ctx, key))
 }
 
-// release gives up an object that this request wrote or tried to.
+// releaseObject releases an object that this request wrote, or failed to write.
 func (r *Registry) releaseObject(ctx context.Context, key string) error {
 	defer r.wakeDeletionWorker()
 	return r.tx(ctx, func(tx *meta.Tx) error { return tx.ReleaseObject(key, r.nowMicro()) })
@@ -208,8 +212,8 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 	return r.dropUpload(ctx, repo, id, "")
 }
 
-// dropUpload ends an open session and gives its objects to the deletion worker, that of key, which
-// the caller wrote, at once.
+// dropUpload ends an open session and releases its objects. The object of key, which the caller
+// wrote, is deleted without waiting for its lease.
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 	r.reservations.take(id)
 	defer r.wakeDeletionWorker()

@@ -12,7 +12,7 @@ import (
 	"github.com/berth-registry/berth/manifest"
 )
 
-// broken gives its text and then fails as a connection does.
+// brokenReader reads text and then fails like a broken connection.
 type brokenReader struct{ text io.Reader }
 
 var errConnection = errors.New("connection reset")
@@ -27,15 +27,15 @@ func (b brokenReader) Read(p []byte) (int, error) {
 
 var emptyChunk = Chunk{Offset: -1, Length: -1}
 
-// Of two PUTs on one session the one with the wrong digest loses, and its bytes do not wait for the
-// session to be forgotten.
+// TestMismatchAfterCommit checks that a PUT with a wrong digest fails after another PUT has
+// finished the session, and that its bytes are released at once.
 func TestMismatchAfterCommit(t *testing.T) {
 	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
 		up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
 		tr.must(err)
 		d := digest.FromString("hello")
-		first, _ := tr.reservations.take(up.ID) // for the one that wins, which then sees no other part
+		first, _ := tr.reservations.take(up.ID) // for the other PUT, which then sees no other part
 		between := readerFunc(func(p []byte) (int, error) {
 			tr.reservations.add(up.ID, first, 0)
 			if _, err := tr.Commit(ctx, "", "a", up.ID, d, chunk("hello")); err != nil {
@@ -98,9 +98,9 @@ func TestCancelAndExpiry(t *testing.T) {
 	})
 }
 
-// slow gives one byte at a time and lets the clock run on.
+// slowReader reads one byte at a time, and advances the clock by 50 seconds for each.
 type slowReader struct {
-	tr    *testRegistry
+	tr   *testRegistry
 	left int
 }
 
@@ -134,12 +134,12 @@ func TestSlowWriterKeepsItsLease(t *testing.T) {
 	})
 }
 
-// A session that ends while a request writes to it takes the object with it, however long that
-// request goes on.
+// TestSessionEndsUnderSlowWriter checks that the object of a running request is deleted when its
+// session ends, and that the request fails before the end of its body.
 func TestSessionEndsUnderSlowWriter(t *testing.T) {
 	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
-		for _, first := range []bool{true, false} { // on the key of the session's opening, and on another
+		for _, first := range []bool{true, false} { // on the reserved key, and on another
 			up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
 			tr.must(err)
 			kept := 0
@@ -168,7 +168,7 @@ func TestSessionEndsUnderSlowWriter(t *testing.T) {
 	})
 }
 
-// The key that is reserved with a session is an offer: the session goes on without it.
+// TestReservationIsNotNeeded checks that a session can continue without its reservation.
 func TestReservationIsNotNeeded(t *testing.T) {
 	onEachStore(t, Options{}, func(tr *testRegistry) {
 		ctx := t.Context()
