@@ -14,9 +14,9 @@ import (
 // process, one transaction makes the rows of many sessions in advance. These spare sessions belong
 // to no caller, and no client knows their ids. A POST takes one and writes nothing.
 //
-// The first transaction that changes a taken session writes its caller, or the next one of the pool
-// does. If the process dies before that, the session is empty, and belongs to the caller that
-// presents its id.
+// The caller of a taken session is written by the first transaction that changes the session, or by
+// the next one of the pool. If the process dies before that, the session is still empty. It then
+// belongs to the caller that presents its id.
 
 const (
 	maxSpares     = 64              // how many sessions one transaction makes at most
@@ -78,7 +78,7 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 		return reservation{}, err
 	}
 	if len(p.spares) == 0 {
-		// Batches double, so that about as many sessions were used as stay unused at most.
+		// Batches double: at most about as many sessions stay unused as were used.
 		if err := r.changePool(ctx, max(1, min(2*p.batchSize, maxSpares)), now); err != nil {
 			return reservation{}, err
 		}

@@ -50,7 +50,7 @@ func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, 
 }
 
 // beginRequest returns an open session of the caller. If the chunk has bytes, it also returns the
-// key that is reserved for them. After an error, up may have the session for the answer.
+// key that is reserved for them. After some errors, up is the session too, for the answer.
 func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
 	hasBytes, err := c.hasBytes()
 	if err != nil {

@@ -35,7 +35,7 @@ func TestMismatchAfterCommit(t *testing.T) {
 		up, err := tr.CreateUpload(ctx, callerOf(""), "a", "")
 		tr.must(err)
 		d := digest.FromString("hello")
-		first, _ := tr.reservations.take(up.ID) // for the other PUT, which then sees no other part
+		first, _ := tr.reservations.take(up.ID) // for the other PUT, which so sees no other part
 		between := readerFunc(func(p []byte) (int, error) {
 			tr.reservations.add(up.ID, first, 0)
 			if _, err := tr.Commit(ctx, "", "a", up.ID, d, chunk("hello")); err != nil {
