@@ -203,8 +203,7 @@ func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.Sav
 }
 
 // warnSizeMismatch logs that content arrived with another size than a sparse manifest gave. The
-// content is linked all the same: its digest is right. A negative expectedSize means that no
-// manifest gave one.
+// content is linked all the same: its digest is right. It does nothing if expectedSize is negative.
 func (r *Registry) warnSizeMismatch(repo string, d digest.Digest, expectedSize, size int64) {
 	if expectedSize >= 0 {
 		r.log.Warn("content has another size than a manifest promised", "repository", repo, "digest", d.String(), "promised", expectedSize, "size", size)
