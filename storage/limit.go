@@ -69,7 +69,7 @@ func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Tim
 		p.remaining[charged]--
 		return nil
 	}
-	taken := p.takenSessions() // before the rows: a session that changes meanwhile counts twice, not never
+	taken := p.takenSessions() // before the rows, so that one that changes meanwhile counts twice, not never
 	used, err := r.db.Usage(ctx, charged, now.UnixMicro())
 	if err != nil {
 		return err
@@ -79,8 +79,11 @@ func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Tim
 			used.Sessions++
 		}
 	}
+	if err := r.admitSession(used); err != nil {
+		return err
+	}
 	p.remaining[charged] = r.opts.MaxSessions - used.Sessions - 1
-	return r.admitSession(used)
+	return nil
 }
 
 // admitRequest returns the allowance of a request that begins: its length, or initialAllowance if
