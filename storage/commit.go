@@ -76,7 +76,7 @@ func (r *Registry) finishedBlob(ctx context.Context, repo string, up meta.Upload
 func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
-	up, err := r.openSession(ctx, caller, repo, d.Algorithm())
+	up, err := r.openSession(request, caller, repo, d.Algorithm())
 	if err != nil {
 		return Blob{}, err
 	}
@@ -132,8 +132,7 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 // blob.
 func (r *Registry) commitIfChecked(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool, checkedSince int64) (committed bool, b Blob, err error) {
 	size, now, expectedSize, whole := up.Size+p.size, r.nowMicro(), int64(-1), false
-	defer r.pool.forget(up.ID)
-	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+	err = r.changeSession(ctx, up.ID, func(tx *meta.Tx) (err error) {
 		b, expectedSize, whole = Blob{}, -1, false
 		if committed, err = tx.FinishUpload(up, d.String()); err != nil {
 			return err

@@ -82,7 +82,9 @@ func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Tim
 	if err := r.admitSession(used); err != nil {
 		return err
 	}
-	p.remaining[charged] = r.opts.MaxSessions - used.Sessions - 1
+	if r.opts.MaxInProgress == 0 || used.Bytes <= r.opts.MaxInProgress/2 { // else its chunks may reach the limit within the batch
+		p.remaining[charged] = r.opts.MaxSessions - used.Sessions - 1
+	}
 	return nil
 }
 

@@ -218,7 +218,7 @@ const mib = 1 << 20
 // TestD9BytesPerCaller checks that the bytes that a caller has in progress stay within the limit,
 // with and without an announced length, and in few or many requests.
 func TestD9BytesPerCaller(t *testing.T) {
-	onEachStore(t, Options{MaxInProgress: 16 * mib}, func(tr *testRegistry) {
+	onEachStore(t, Options{MaxInProgress: 16 * mib, MaxSessions: 1000}, func(tr *testRegistry) {
 		ctx := t.Context()
 		ids := tr.openSessions("alice", "a", "", 4)
 		send := func(id string, n int64, announced bool) error {
@@ -270,6 +270,8 @@ func TestD9BytesPerCaller(t *testing.T) {
 		for range 10 { // and sessions without bytes
 			_, err = tr.CreateUpload(ctx, callerOf("alice"), "b", "")
 		}
+		tr.want(ErrTooManyUploads, err)
+		_, err = tr.CreateUpload(ctx, callerOf("alice"), "b", "")
 		tr.want(ErrTooManyUploads, err)
 
 		tr.must(tr.CancelUpload(ctx, "alice", "a", ids[0]))

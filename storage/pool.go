@@ -20,6 +20,7 @@ import (
 
 const (
 	maxSpares     = 64              // how many sessions one transaction makes at most
+	maxStale      = 1024            // how many sessions are kept to be removed; others expire
 	retireTimeout = 5 * time.Second // for the transaction of a stop
 )
 
@@ -28,6 +29,7 @@ const (
 type sessionPool struct {
 	turn      chan struct{}    // has an element while the turn is held
 	spares    []reservation    // needs the turn
+	stale     []string         // needs the turn: ids of spare sessions to be removed
 	batchSize int              // needs the turn: how many sessions the last transaction made
 	remaining map[string]int64 // needs the turn: sessions to open before usage is read, by charged
 
@@ -39,14 +41,6 @@ func newSessionPool() *sessionPool {
 	return &sessionPool{turn: make(chan struct{}, 1), remaining: map[string]int64{}, taken: map[string]meta.Upload{}}
 }
 
-// takenSession returns an open session whose row is still spare.
-func (p *sessionPool) takenSession(id string) (meta.Upload, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	up, ok := p.taken[id]
-	return up, ok
-}
-
 // takenSessions returns all open sessions whose rows are still spare, by id.
 func (p *sessionPool) takenSessions() map[string]meta.Upload {
 	p.mu.Lock()
@@ -54,9 +48,7 @@ func (p *sessionPool) takenSessions() map[string]meta.Upload {
 	return maps.Clone(p.taken)
 }
 
-// forget removes a session from the taken ones. It is called after each transaction that writes the
-// caller of the session. If the transaction failed and the row is still spare, the session belongs
-// to the caller that presents its id.
+// forget removes a session from the taken ones.
 func (p *sessionPool) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +69,7 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 	if err := r.admitPooled(ctx, up.Charged, now); err != nil {
 		return reservation{}, err
 	}
-	if len(p.spares) == 0 {
+	if len(p.spares) == 0 || !now.Before(p.spares[0].usableUntil) {
 		// Batches double: at most about as many sessions stay unused as were used.
 		if err := r.changePool(ctx, max(1, min(2*p.batchSize, maxSpares)), now); err != nil {
 			return reservation{}, err
@@ -97,34 +89,36 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 // sessions by size new ones. The goroutine must hold the turn.
 func (r *Registry) changePool(ctx context.Context, size int, now time.Time) error {
 	p := r.pool
-	taken, oldIDs := p.takenSessions(), make([]string, len(p.spares))
-	for i, spare := range p.spares {
-		oldIDs[i] = spare.up.ID
+	for _, spare := range p.spares {
+		p.stale = append(p.stale, spare.up.ID)
 	}
-	p.spares, p.batchSize = nil, size // also if the transaction fails: its outcome may be unknown
+	p.spares = nil
 	clear(p.remaining)
+	taken, stale := p.takenSessions(), p.stale
 	spares, keys := make([]reservation, size), make(map[string]string, size)
 	for i := range spares {
 		up := meta.Upload{ID: r.newUploadID(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
 		spares[i] = reservation{up: up, key: r.newKey(0), usableUntil: now.Add(min(writerLease/2, r.opts.UploadExpiry/4))}
 		keys[spares[i].key] = up.ID
+		p.stale = append(p.stale, up.ID) // until it is known that the row is there
 	}
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		if err := tx.AssignUploads(slices.Collect(maps.Values(taken))); err != nil {
 			return err
 		}
-		if err := tx.RemoveSpareUploads(oldIDs); err != nil {
+		if err := tx.RemoveSpareUploads(stale); err != nil {
 			return err
 		}
 		return tx.CreateSpareUploads(keys, r.sessionTime(now), now.Add(writerLease).UnixMicro())
 	})
 	if err != nil {
+		p.stale = p.stale[max(0, len(p.stale)-maxStale):]
 		return err
 	}
 	for id := range taken {
 		p.forget(id)
 	}
-	p.spares = spares
+	p.spares, p.stale, p.batchSize = spares, nil, size
 	return nil
 }
 
@@ -134,9 +128,13 @@ func (r *Registry) changePool(ctx context.Context, size int, now time.Time) erro
 func (r *Registry) retireSpares(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTimeout)
 	defer cancel()
-	r.pool.turn <- struct{}{}
-	defer func() { <-r.pool.turn }()
-	if len(r.pool.spares) == 0 && len(r.pool.takenSessions()) == 0 {
+	select {
+	case r.pool.turn <- struct{}{}:
+		defer func() { <-r.pool.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if len(r.pool.spares)+len(r.pool.stale)+len(r.pool.takenSessions()) == 0 {
 		return nil
 	}
 	return r.changePool(ctx, 0, r.opts.Now())

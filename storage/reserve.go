@@ -70,12 +70,8 @@ func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c 
 		}
 		return reserved.up, reserved.key, r.allowAnnounced(ctx, reserved.up, reserved.key, c)
 	}
-	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		session, ok := r.pool.takenSession(id)
-		if !ok {
-			session = orphanedSession(caller, repo, id)
-		}
-		if up, err = tx.BeginPart(session, r.sessionTime(now)); err != nil {
+	err = r.changeSession(ctx, id, func(tx *meta.Tx) (err error) {
+		if up, err = tx.BeginPart(r.sessionOfSpare(caller, repo, id), r.sessionTime(now)); err != nil {
 			up = meta.Upload{}
 			return orUnknown(err, ErrUploadUnknown, "%v", unknownUploadError(id))
 		}
@@ -95,9 +91,6 @@ func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c 
 		key = r.newKey(up.NextPart - 1)
 		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.rowAllowance(up.Charged, c.allowed))
 	})
-	if err == nil {
-		r.pool.forget(id)
-	}
 	return up, key, err
 }
 

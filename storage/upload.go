@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,13 +69,10 @@ func unknownUploadError(id string) error {
 // callerUpload returns a session of the caller, open or finished.
 // Errors: ErrUploadUnknown, also for the session of another caller.
 func (r *Registry) callerUpload(ctx context.Context, caller, repo, id string) (meta.Upload, error) {
-	up, ok := r.pool.takenSession(id)
-	var err error
-	if !ok {
-		up, err = r.db.Upload(ctx, repo, id)
-	}
+	spare := r.sessionOfSpare(caller, repo, id)
+	up, err := r.db.Upload(ctx, repo, id)
 	if err == nil && up.Repository == "" {
-		up = orphanedSession(caller, repo, id)
+		up = spare
 	}
 	if err == nil && (up.Owner != caller || up.Repository != repo) {
 		err = fs.ErrNotExist
@@ -85,11 +83,26 @@ func (r *Registry) callerUpload(ctx context.Context, caller, repo, id string) (m
 	return up, nil
 }
 
-// orphanedSession returns the session of a spare row that this process has given to no caller. An
-// earlier process gave it to one, and died before the row had its caller. Only that caller knows
-// the id.
-func orphanedSession(caller, repo, id string) meta.Upload {
-	return meta.Upload{ID: id, Repository: repo, Owner: caller, Charged: caller, Algorithm: digest.SHA256.String(), NextPart: 1}
+// sessionOfSpare returns the session of a spare row, for a caller that presents its id: the session
+// that was taken, or else one of this caller. In that case an earlier process gave the session to a
+// caller, and died before the row had the caller. Only that caller knows the id.
+func (r *Registry) sessionOfSpare(caller, repo, id string) meta.Upload {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	if up, ok := r.pool.taken[id]; ok {
+		return up
+	}
+	return meta.Upload{ID: id, Repository: repo, Owner: caller, Charged: cmp.Or(caller, "anonymous"),
+		Algorithm: digest.SHA256.String(), NextPart: 1}
+}
+
+// changeSession runs a transaction that writes the caller of a session to its row, or deletes it.
+func (r *Registry) changeSession(ctx context.Context, id string, fn func(tx *meta.Tx) error) error {
+	err := r.tx(ctx, fn)
+	if err == nil {
+		r.pool.forget(id)
+	}
+	return err
 }
 
 // unfinishedUpload returns a session of the caller that is not finished.
@@ -126,8 +139,7 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	}
 	advanced := false
 	now := r.nowMicro()
-	defer r.pool.forget(id)
-	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+	err = r.changeSession(ctx, id, func(tx *meta.Tx) (err error) {
 		advanced, err = tx.AdvanceUpload(up, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
 		if err != nil {
 			return err
@@ -217,9 +229,8 @@ func (r *Registry) CancelUpload(ctx context.Context, caller, repo, id string) er
 func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 	r.reservations.take(id)
 	defer r.wakeDeletionWorker()
-	defer r.pool.forget(id)
 	var open bool
-	err := r.tx(ctx, func(tx *meta.Tx) error {
+	err := r.changeSession(ctx, id, func(tx *meta.Tx) error {
 		if err := tx.ReleaseObject(key, r.nowMicro()); err != nil { // also when another request ended the session
 			return err
 		}
