@@ -108,13 +108,14 @@ func TestPoolUndone(t *testing.T) {
 func TestPoolFails(t *testing.T) {
 	for _, step := range []string{"commit", "committed"} {
 		onEachStore(t, Options{}, func(tr *testRegistry) {
-			ids := tr.openSessions("", "a", "", 3)
+			ids := tr.openSessions("", "a", "", 5) // of 7
 			tr.failCommits(func(s string) error {
 				if s == step {
 					return errFault
 				}
 				return nil
 			})
+			tr.want(errFault, tr.retireSpares(t.Context()))
 			for range 3 {
 				_, err := tr.CreateUpload(t.Context(), callerOf(""), "a", "")
 				tr.want(errFault, err)
@@ -122,7 +123,7 @@ func TestPoolFails(t *testing.T) {
 			tr.failCommits(nil)
 			ids = append(ids, tr.openSessions("", "a", "", 2)...)
 			tr.must(tr.retireSpares(t.Context()))
-			tr.wantUploadRows(5)
+			tr.wantUploadRows(7)
 			tr.finishSessions("", "a", ids)
 		})
 	}
@@ -150,6 +151,18 @@ func TestPoolIsRetired(t *testing.T) {
 		tr.wantOpen(13)
 		tr.finishSessions("", "a", ids)
 		tr.wantAfterJobs(13)
+	})
+}
+
+// TestPoolHasNoOldSessions checks that a new session does not expire early, also if the jobs are late.
+func TestPoolHasNoOldSessions(t *testing.T) {
+	onEachStore(t, Options{UploadExpiry: time.Minute}, func(tr *testRegistry) {
+		tr.openSessions("", "a", "", 2) // of 3
+		tr.advance(59 * time.Second)
+		ids := tr.openSessions("", "a", "", 1)
+		tr.advance(2 * time.Second)
+		tr.must(tr.expireUploads(t.Context()))
+		tr.finishSessions("", "a", ids)
 	})
 }
 
