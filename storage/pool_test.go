@@ -59,7 +59,8 @@ func TestPoolSavesTransactions(t *testing.T) {
 	})
 }
 
-// TestPoolUndone checks that a session whose transaction was undone is still its caller's, and counts.
+// TestPoolUndone checks that a session whose transaction was undone is still its caller's, and
+// counts.
 func TestPoolUndone(t *testing.T) {
 	for name, try := range map[string]func(tr *testRegistry, id string) error{
 		"chunk": func(tr *testRegistry, id string) error {
@@ -103,8 +104,8 @@ func TestPoolUndone(t *testing.T) {
 	}
 }
 
-// TestPoolFails checks that callers get no session that may not exist, and that no spare one is left
-// of transactions whose outcome was unknown.
+// TestPoolFails checks that callers get no session that may not exist, and that no spare one is
+// left of transactions whose outcome was unknown.
 func TestPoolFails(t *testing.T) {
 	for _, step := range []string{"commit", "committed"} {
 		onEachStore(t, Options{}, func(tr *testRegistry) {
@@ -154,7 +155,8 @@ func TestPoolIsRetired(t *testing.T) {
 	})
 }
 
-// TestPoolHasNoOldSessions checks that a new session does not expire early, also if the jobs are late.
+// TestPoolHasNoOldSessions checks that a new session does not expire early, also if the jobs are
+// late.
 func TestPoolHasNoOldSessions(t *testing.T) {
 	onEachStore(t, Options{UploadExpiry: time.Minute}, func(tr *testRegistry) {
 		tr.openSessions("", "a", "", 2) // of 3
