@@ -74,6 +74,9 @@ func (r *Registry) finishedBlob(ctx context.Context, repo string, up meta.Upload
 // PutBlob implements [Blobs]. Only this call knows the session that owns the object while it is
 // written. The commit deletes the session.
 func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d digest.Digest, c Chunk) (Blob, error) {
+	if _, err := c.hasBytes(); err != nil { // a body that breaks before its first byte opens no session
+		return Blob{}, err
+	}
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	up, err := r.openSession(request, caller, repo, d.Algorithm())
@@ -110,7 +113,9 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 // reports false if another request changed the session since up was read, and releases the part.
 // With keepFinished, the finished session stays for a while to answer the same request again. The
 // end of ctx ends only the comparison of stored bytes.
-func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool) (committed bool, b Blob, err error) {
+func (r *Registry) commit(
+	ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool,
+) (committed bool, b Blob, err error) {
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	checkedSince := int64(0)
@@ -130,7 +135,9 @@ func (r *Registry) commit(ctx context.Context, repo string, up meta.Upload, p pa
 // commitIfChecked is commit for a blob that is new, or whose stored bytes were hashed at
 // checkedSince or later. For another blob it changes nothing, and returns errCheckFirst and the
 // blob.
-func (r *Registry) commitIfChecked(ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool, checkedSince int64) (committed bool, b Blob, err error) {
+func (r *Registry) commitIfChecked(
+	ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool, checkedSince int64,
+) (committed bool, b Blob, err error) {
 	size, now, expectedSize, whole := up.Size+p.size, r.nowMicro(), int64(-1), false
 	err = r.changeSession(ctx, up.ID, func(tx *meta.Tx) (err error) {
 		b, expectedSize, whole = Blob{}, -1, false
@@ -205,6 +212,7 @@ func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.Sav
 // content is linked all the same: its digest is right. It does nothing if expectedSize is negative.
 func (r *Registry) warnSizeMismatch(repo string, d digest.Digest, expectedSize, size int64) {
 	if expectedSize >= 0 {
-		r.log.Warn("content has another size than a manifest promised", "repository", repo, "digest", d.String(), "promised", expectedSize, "size", size)
+		r.log.Warn("content has another size than a manifest promised",
+			"repository", repo, "digest", d.String(), "promised", expectedSize, "size", size)
 	}
 }

@@ -34,13 +34,6 @@ func (r *Registry) RunJobs(ctx context.Context) error {
 	return nil
 }
 
-// retireAtStop removes the spare sessions when the jobs end. Those that it cannot remove expire.
-func (r *Registry) retireAtStop(ctx context.Context) {
-	if err := r.retireSpares(ctx); err != nil {
-		r.log.Warn("spare upload sessions were not removed and will expire", "error", err)
-	}
-}
-
 // wakeDeletionWorker tells the deletion worker that objects were released.
 func (r *Registry) wakeDeletionWorker() {
 	select {
@@ -50,7 +43,9 @@ func (r *Registry) wakeDeletionWorker() {
 }
 
 // runJob runs a job now, when it is woken, and at intervals, until ctx ends.
-func (r *Registry) runJob(ctx context.Context, name string, every time.Duration, wake <-chan struct{}, job func(context.Context) error) error {
+func (r *Registry) runJob(
+	ctx context.Context, name string, every time.Duration, wake <-chan struct{}, job func(context.Context) error,
+) error {
 	for {
 		wait, woken := every, wake
 		if err := job(ctx); err != nil && ctx.Err() == nil {

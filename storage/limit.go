@@ -11,10 +11,10 @@ import (
 	"github.com/berth-registry/berth/storage/meta"
 )
 
-// Rows decide what one caller may have in progress. They are read in the transaction that opens a
-// session or reserves the key of a chunk. A chunk with an announced length gets an allowance of
-// that length. A chunk without one gets a small allowance, which is extended each time it is used
-// up.
+// Rows decide what one caller may have in progress. They are read when a session is opened (see
+// admitPooled) and in the transaction that reserves the key of a chunk. A chunk with an announced
+// length gets an allowance of that length. A chunk without one gets a small allowance, which is
+// extended each time it is used up.
 //
 // The first body of a session gets initialAllowance without a transaction, since its key was
 // reserved with the session. So a caller may exceed the limit by initialAllowance for each of its
@@ -69,7 +69,8 @@ func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Tim
 		p.remaining[charged]--
 		return nil
 	}
-	taken := p.takenSessions() // before the rows, so that one that changes meanwhile counts twice, not never
+	// Before the rows, so that a session that changes meanwhile counts twice and not never.
+	taken := p.takenSessions()
 	used, err := r.db.Usage(ctx, charged, now.UnixMicro())
 	if err != nil {
 		return err
@@ -82,7 +83,8 @@ func (r *Registry) admitPooled(ctx context.Context, charged string, now time.Tim
 	if err := r.admitSession(used); err != nil {
 		return err
 	}
-	if r.opts.MaxInProgress == 0 || used.Bytes <= r.opts.MaxInProgress/2 { // else its chunks may reach the limit within the batch
+	// A caller with more than half of its bytes may reach that limit within the batch.
+	if r.opts.MaxInProgress == 0 || used.Bytes <= r.opts.MaxInProgress/2 {
 		p.remaining[charged] = r.opts.MaxSessions - used.Sessions - 1
 	}
 	return nil
@@ -142,7 +144,9 @@ func (r *Registry) rowAllowance(charged string, allowed int64) meta.Allowance {
 // extendAllowance extends the allowance of the request that writes an upload's object, to at least
 // need bytes in all. It returns the new allowance.
 // Errors: ErrTooManyUploads, ErrUploadUnknown.
-func (r *Registry) extendAllowance(ctx context.Context, up meta.Upload, key string, need, want int64) (allowed int64, err error) {
+func (r *Registry) extendAllowance(
+	ctx context.Context, up meta.Upload, key string, need, want int64,
+) (allowed int64, err error) {
 	err = r.tx(ctx, func(tx *meta.Tx) error {
 		old, err := tx.Allowed(key, up.ID)
 		if err != nil {

@@ -55,24 +55,24 @@ func (p *sessionPool) forget(id string) {
 	delete(p.taken, id)
 }
 
-// takeSession opens a session that was made in advance, and makes a batch if there is none. It sets
-// the id of up and the time of its last use.
+// takeSession opens a session that was made in advance, and makes a batch if there is none. It
+// returns up with its id and the time of its last use.
 // Errors: ErrTooManyUploads.
-func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Time) (reservation, error) {
-	p := r.pool
+func (r *Registry) takeSession(ctx context.Context, up meta.Upload) (meta.Upload, error) {
+	p, now := r.pool, r.opts.Now()
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
-		return reservation{}, ctx.Err()
+		return up, ctx.Err()
 	}
 	if err := r.admitPooled(ctx, up.Charged, now); err != nil {
-		return reservation{}, err
+		return up, err
 	}
 	if len(p.spares) == 0 || !now.Before(p.spares[0].usableUntil) {
 		// Batches double: at most about as many sessions stay unused as were used.
 		if err := r.changePool(ctx, max(1, min(2*p.batchSize, maxSpares)), now); err != nil {
-			return reservation{}, err
+			return up, err
 		}
 	}
 	reserved := p.spares[len(p.spares)-1]
@@ -80,9 +80,10 @@ func (r *Registry) takeSession(ctx context.Context, up meta.Upload, now time.Tim
 	up.ID, up.UpdatedAt = reserved.up.ID, reserved.up.UpdatedAt
 	reserved.up = up
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.taken[up.ID] = up
-	return reserved, nil
+	p.mu.Unlock()
+	r.reservations.add(up.ID, reserved, len(up.ID)+len(up.Repository)+len(reserved.key))
+	return up, nil
 }
 
 // changePool writes the callers of the taken sessions to their rows, and replaces the spare
@@ -122,12 +123,9 @@ func (r *Registry) changePool(ctx context.Context, size int, now time.Time) erro
 	return nil
 }
 
-// retireSpares removes the spare sessions, so that none expires in the pool. It also runs if ctx
-// has ended: after a stop no spare session is left, and the row of each open session has its
-// caller.
+// retireSpares removes the spare sessions, so that none expires in the pool, and writes the callers
+// of the taken ones.
 func (r *Registry) retireSpares(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTimeout)
-	defer cancel()
 	select {
 	case r.pool.turn <- struct{}{}:
 		defer func() { <-r.pool.turn }()
@@ -138,4 +136,14 @@ func (r *Registry) retireSpares(ctx context.Context) error {
 		return nil
 	}
 	return r.changePool(ctx, 0, r.opts.Now())
+}
+
+// retireAtStop is retireSpares when the jobs end, and ctx with them. Spare sessions that it cannot
+// remove expire.
+func (r *Registry) retireAtStop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireTimeout)
+	defer cancel()
+	if err := r.retireSpares(ctx); err != nil {
+		r.log.Warn("spare upload sessions were not removed and will expire", "error", err)
+	}
 }

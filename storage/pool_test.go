@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -128,6 +129,20 @@ func TestPoolFails(t *testing.T) {
 			tr.finishSessions("", "a", ids)
 		})
 	}
+}
+
+// TestBrokenPutBlobTakesNoSession checks that a body that breaks before its first byte costs no
+// transaction.
+func TestBrokenPutBlobTakesNoSession(t *testing.T) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		commits := tr.countCommits()
+		broken := Chunk{Body: iotest.ErrReader(errFault), Offset: -1, Length: -1}
+		_, err := tr.PutBlob(t.Context(), callerOf(""), "a", digest.FromString("x"), broken)
+		tr.want(ErrClientBody, err)
+		if *commits != 0 {
+			t.Errorf("it took %d transactions", *commits)
+		}
+	})
 }
 
 // TestPoolIsRetired checks that spare sessions do not get old. After a stop none is left, and each

@@ -26,32 +26,32 @@ const reservationBytes = 1 << 20
 
 // openSession opens a session. Its row is durable.
 // Errors: ErrTooManyUploads.
-func (r *Registry) openSession(ctx context.Context, caller Caller, repo string, alg digest.Algorithm) (meta.Upload, error) {
-	now := r.opts.Now()
-	up := meta.Upload{ID: r.newUploadID(), Repository: repo, Owner: caller.Owner, Charged: caller.Charged,
-		Algorithm: alg.String(), NextPart: 1, UpdatedAt: r.sessionTime(now)}
-	if !r.db.Exclusive() {
-		return up, r.tx(ctx, func(tx *meta.Tx) error {
-			used, err := r.usage(tx, up.Charged)
-			if err == nil {
-				err = r.admitSession(used)
-			}
-			if err != nil {
-				return err
-			}
-			return tx.CreateUpload(up)
-		})
+func (r *Registry) openSession(
+	ctx context.Context, caller Caller, repo string, alg digest.Algorithm,
+) (up meta.Upload, err error) {
+	up = meta.Upload{Repository: repo, Owner: caller.Owner, Charged: caller.Charged, Algorithm: alg.String(), NextPart: 1}
+	if r.db.Exclusive() {
+		return r.takeSession(ctx, up)
 	}
-	reserved, err := r.takeSession(ctx, up, now)
-	if err == nil {
-		r.reservations.add(reserved.up.ID, reserved, len(reserved.up.ID)+len(repo)+len(reserved.key))
-	}
-	return reserved.up, err
+	up.ID, up.UpdatedAt = r.newUploadID(), r.sessionTime(r.opts.Now())
+	err = r.tx(ctx, func(tx *meta.Tx) error {
+		used, err := r.usage(tx, up.Charged)
+		if err == nil {
+			err = r.admitSession(used)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.CreateUpload(up)
+	})
+	return up, err
 }
 
 // beginRequest returns an open session of the caller. If the chunk has bytes, it also returns the
 // key that is reserved for them. After some errors, up is the session too, for the answer.
-func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c *Chunk) (up meta.Upload, key string, err error) {
+func (r *Registry) beginRequest(
+	ctx context.Context, caller, repo, id string, c *Chunk,
+) (up meta.Upload, key string, err error) {
 	hasBytes, err := c.hasBytes()
 	if err != nil {
 		up, _ = r.unfinishedUpload(ctx, caller, repo, id) // its size tells the client where to go on
@@ -64,7 +64,8 @@ func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c 
 		return up, "", err
 	}
 	now := r.opts.Now()
-	if reserved, ok := r.reservations.take(id); ok && reserved.up.Repository == repo && reserved.up.Owner == caller && now.Before(reserved.usableUntil) {
+	reserved, ok := r.reservations.take(id)
+	if ok && reserved.up.Repository == repo && reserved.up.Owner == caller && now.Before(reserved.usableUntil) {
 		if err := checkOffset(reserved.up, *c); err != nil {
 			return reserved.up, reserved.key, err
 		}
@@ -89,7 +90,8 @@ func (r *Registry) beginRequest(ctx context.Context, caller, repo, id string, c 
 			return err
 		}
 		key = r.newKey(up.NextPart - 1)
-		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), r.rowAllowance(up.Charged, c.allowed))
+		allowance := r.rowAllowance(up.Charged, c.allowed)
+		return tx.ReserveObject(key, id, up.NextPart-1, now.Add(writerLease).UnixMicro(), allowance)
 	})
 	return up, key, err
 }

@@ -185,7 +185,9 @@ type part struct {
 // writePart streams a chunk into a reserved object and, unless it is nil, into sum. With
 // keepPartial, the bytes before a client's error are a part, and clientErr is that error. After any
 // other error, or without a byte, the object is released.
-func (r *Registry) writePart(ctx context.Context, up meta.Upload, key string, c Chunk, sum resumableHash, keepPartial bool) (p part, clientErr, err error) {
+func (r *Registry) writePart(
+	ctx context.Context, up meta.Upload, key string, c Chunk, sum resumableHash, keepPartial bool,
+) (p part, clientErr, err error) {
 	hash := io.Discard
 	if sum != nil {
 		hash = sum
