@@ -54,7 +54,8 @@ func (a *API) authorizeCaller(w *web.Response, r *request) error {
 	}
 	a.auditDenial(r, r.permission, d.Rule)
 	if r.authorization.scheme == schemeBearer {
-		return a.unauthorized(w, r, insufficientScope, "the token does not allow this, or its holder may not do it", r.requiredAccess(r.permission))
+		return a.unauthorized(w, r, insufficientScope,
+			"the token does not allow this, or its holder may not do it", r.requiredAccess(r.permission))
 	}
 	// A 401 would be read as a wrong password.
 	return manifest.Errorf(errForbidden, "%s may not do this: permission %q is needed", r.caller.Subject(), r.permission)
@@ -274,7 +275,8 @@ func (a *API) authenticationError(w *web.Response, r *request, p auth.Permission
 	case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrExpired), errors.Is(err, errMalformed),
 		r.authorization.scheme == schemeBearer && errors.Is(err, auth.ErrCredentials):
 		a.auditDenial(r, p, err.Error())
-		return a.unauthorized(w, r, invalidToken, "the token is not valid here, or no longer: fetch another one", r.requiredAccess(p))
+		return a.unauthorized(w, r, invalidToken,
+			"the token is not valid here, or no longer: fetch another one", r.requiredAccess(p))
 	case errors.Is(err, auth.ErrCredentials):
 		return a.unauthorized(w, r, invalidToken, auth.ErrCredentials.Error(), r.requiredAccess(p))
 	}

@@ -50,7 +50,10 @@ type share struct {
 // request.
 func newBudget(total, largest int64) *budget {
 	total = max(total, largest, 1)
-	return &budget{total: total, perCaller: max(total/4, largest, 1), free: semaphore.NewWeighted(total), shares: make(map[charged]*share)}
+	return &budget{
+		total: total, perCaller: max(total/4, largest, 1),
+		free: semaphore.NewWeighted(total), shares: make(map[charged]*share),
+	}
 }
 
 // reserve takes n bytes, or the maximum for one caller if that is less, in one step. It waits up to

@@ -31,7 +31,8 @@ func (a *API) mount(w *web.Response, r *request, q uploadQuery) (storage.Blob, e
 	case !a.policyAllows(r, auth.Pull, from):
 		return storage.Blob{}, storage.ErrBlobUnknown
 	case !r.tokenGrants(auth.Pull, from):
-		return storage.Blob{}, a.unauthorized(w, r, insufficientScope, "the token does not allow pulling from the repository to mount from", r.requiredAccess(auth.Push))
+		return storage.Blob{}, a.unauthorized(w, r, insufficientScope,
+			"the token does not allow pulling from the repository to mount from", r.requiredAccess(auth.Push))
 	}
 	if err := a.reserveAudit(r); err != nil {
 		return storage.Blob{}, err

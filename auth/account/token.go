@@ -80,7 +80,9 @@ func (s *Service) CreateToken(ctx context.Context, owner Account, t TokenOptions
 
 // CreateRobot creates a robot with a token, and returns the token with its secret.
 // Errors: ErrExists; those of CheckNames and CheckTokenName.
-func (s *Service) CreateRobot(ctx context.Context, name string, groups []string, t TokenOptions) (Token, string, error) {
+func (s *Service) CreateRobot(
+	ctx context.Context, name string, groups []string, t TokenOptions,
+) (Token, string, error) {
 	if err := CheckNames(name, groups); err != nil {
 		return Token{}, "", err
 	}

@@ -152,7 +152,10 @@ func (f *htpasswdFiles) find(name string) (user, bool) {
 	if !ok {
 		return user{}, false
 	}
-	id := auth.Identity{Kind: auth.User, Name: name, ID: htpasswdID, Credential: passwordCredential, Stamp: hashStamp(line.hash)}
+	id := auth.Identity{
+		Kind: auth.User, Name: name, ID: htpasswdID,
+		Credential: passwordCredential, Stamp: hashStamp(line.hash),
+	}
 	return user{id: id, hash: line.hash}, true
 }
 
@@ -164,7 +167,8 @@ func (f *htpasswdFiles) warnShadowed(name string) {
 		return
 	}
 	if _, warned := u.warned.LoadOrStore(name, true); !warned {
-		f.log.Warn("a user of the database has the name of one in an htpasswd file, who cannot log in", "user", name, "place", line.position)
+		f.log.Warn("a user of the database has the name of one in an htpasswd file, who cannot log in",
+			"user", name, "place", line.position)
 	}
 }
 

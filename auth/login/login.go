@@ -126,7 +126,9 @@ func New(_ context.Context, o Options) (*Service, error) {
 		passwords: newPasswordSource(o, files, guard),
 	}
 	recorder := &useRecorder{rows: o.Rows, recorded: recorded, log: o.Log}
-	s.tokenSources = append(s.tokenSources, &tokenSource{rows: o.Rows, now: o.Now, recorder: recorder}, &sessionSource{rows: o.Rows, ci: o.CI, now: o.Now, recorder: recorder})
+	s.tokenSources = append(s.tokenSources,
+		&tokenSource{rows: o.Rows, now: o.Now, recorder: recorder},
+		&sessionSource{rows: o.Rows, ci: o.CI, now: o.Now, recorder: recorder})
 	if o.CI != nil {
 		s.tokenSources = append(s.tokenSources, o.CI)
 	}

@@ -49,7 +49,10 @@ type user struct {
 }
 
 func newPasswordSource(o Options, files *htpasswdFiles, g *guard) *passwordSource {
-	return &passwordSource{rows: o.Rows, files: files, guard: g, slots: make(chan struct{}, o.BcryptRuns), compare: o.Compare}
+	return &passwordSource{
+		rows: o.Rows, files: files, guard: g,
+		slots: make(chan struct{}, o.BcryptRuns), compare: o.Compare,
+	}
 }
 
 // Name returns "password".
@@ -158,7 +161,9 @@ func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, 
 
 // verifyInSlot compares the password when there is a slot for it. remembered reports that another
 // request did so meanwhile.
-func (p *passwordSource) verifyInSlot(ctx context.Context, u user, password []byte, fp fingerprint) (good, remembered bool, err error) {
+func (p *passwordSource) verifyInSlot(
+	ctx context.Context, u user, password []byte, fp fingerprint,
+) (good, remembered bool, err error) {
 	if !p.acquireSlot() {
 		return false, false, &auth.TooManyError{Wait: slotWait}
 	}

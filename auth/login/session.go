@@ -86,7 +86,8 @@ func (s *Service) createSession(ctx context.Context, row rows.AuthToken, proved 
 		if err := tx.DeleteExpired(row.CreatedAt, maxForget); err != nil {
 			return err
 		}
-		if err := tx.UseIDToken(proved.Identity.Issuer, proved.ID, proved.Expires.Add(idTokenRetention).UnixMicro()); err != nil {
+		until := proved.Expires.Add(idTokenRetention).UnixMicro()
+		if err := tx.UseIDToken(proved.Identity.Issuer, proved.ID, until); err != nil {
 			return err
 		}
 		id, err = tx.CreateAuthToken(row)

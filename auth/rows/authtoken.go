@@ -23,7 +23,8 @@ type AuthToken struct {
 }
 
 // authTokenColumns are the columns that scanAuthToken reads.
-const authTokenColumns = `id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity, created_at, expires_at, used_at`
+const authTokenColumns = `id, COALESCE(account_id, 0), kind, name, hash, scope, cidrs, identity,
+	created_at, expires_at, used_at`
 
 // String returns a description without the hash.
 func (t AuthToken) String() string { return fmt.Sprintf("%s token %d", t.Kind, t.ID) }

@@ -94,7 +94,8 @@ const uploadSQL = `SELECT repository, owner, charged, algorithm, size, hash_stat
 
 func scanUpload(row db.Row, id string) (Upload, error) {
 	u := Upload{ID: id}
-	err := row.Scan(&u.Repository, &u.Owner, &u.Charged, &u.Algorithm, &u.Size, &u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
+	err := row.Scan(&u.Repository, &u.Owner, &u.Charged, &u.Algorithm, &u.Size,
+		&u.HashState, &u.NextPart, &u.FinishedDigest, &u.UpdatedAt)
 	return u, err
 }
 
@@ -118,7 +119,8 @@ func (tx *Tx) BeginPart(u Upload, now int64) (Upload, error) {
 // whose it is. It reports whether it did: it changes nothing if the session has ended, or another
 // request advanced it first.
 func (tx *Tx) AdvanceUpload(u Upload, size int64, hashState []byte, now int64) (bool, error) {
-	n, err := tx.exec(`UPDATE uploads SET size = $3, hash_state = $4, algorithm = $5, updated_at = $6, repository = $7, owner = $8, charged = $9
+	n, err := tx.exec(`UPDATE uploads SET size = $3, hash_state = $4, algorithm = $5, updated_at = $6,
+			repository = $7, owner = $8, charged = $9
 		WHERE id = $1 AND size = $2 AND finished_digest IS NULL`,
 		u.ID, u.Size, size, hashState, u.Algorithm, now, u.Repository, u.Owner, u.Charged)
 	return n > 0, err
