@@ -114,12 +114,10 @@ func (p parameters) single(name string, kind error) (string, error) {
 	}
 }
 
-func (p parameters) has(name string) bool { return len(p[name]) > 0 }
-
-// digest returns the value of a parameter that must be a digest, "" when it is absent.
+// digest returns the value of a parameter that must be a digest, "" when it is absent or empty.
 func (p parameters) digest(name string) (digest.Digest, error) {
 	s, err := p.single(name, manifest.ErrDigestInvalid)
-	if err != nil || !p.has(name) {
+	if err != nil || s == "" {
 		return "", err
 	}
 	return manifest.ParseDigest(s)
