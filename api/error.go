@@ -48,6 +48,7 @@ var (
 	errParameter        = errors.New("parameter invalid")
 	errPagination       = errors.New("number of results invalid")
 	errManifestTooLarge = errors.New("manifest too large")
+	errContentEncoding  = errors.New("content coding not supported")
 	errRange            = errors.New("range not satisfiable")
 	errTooManyRanges    = errors.New("too many ranges")
 	errNoMemory         = errors.New("too many manifests at once, try again")
@@ -105,6 +106,7 @@ var problems = []problem{
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
 	{errManifestTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
+	{errContentEncoding, http.StatusUnsupportedMediaType, codeUnsupported, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
 	{ErrAuditFull, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errTooManyRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},

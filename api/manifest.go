@@ -74,6 +74,9 @@ func (a *API) putManifest(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := r.checkEncoding(w); err != nil {
+		return err
+	}
 	payload, release, err := a.readManifest(r)
 	if err != nil {
 		return err
