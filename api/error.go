@@ -183,8 +183,9 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 // strictest read 8 KiB, and show nothing of JSON that is cut.
 const maxErrorBody = 8<<10 - 1
 
-// encodeError returns the JSON of an error, of at most maxErrorBody bytes: if need be the message is
-// shortened and the detail is left out. oauth is the code of RFC 6749; "" for none.
+// encodeError returns the JSON of an error, of at most maxErrorBody bytes. If it would be longer,
+// the message is shortened and the detail is left out. oauth is the code of RFC 6749, 5.2; "" for
+// none.
 //
 // Errors are kept short where they are made. This is for what was overlooked there.
 func encodeError(f failure, oauth string) ([]byte, error) {

@@ -81,7 +81,8 @@ func hostileRequests(path string) (all []hostileRequest) {
 	return all
 }
 
-// TestErrorsOfAllRoutesAreShort sends long and escaped texts in each part of requests to each route.
+// TestErrorsOfAllRoutesAreShort sends long and escaped texts in each part of requests to each
+// route.
 func TestErrorsOfAllRoutesAreShort(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	g.SetReady(true)

@@ -85,8 +85,9 @@ func (r *request) parseElement(kind pathElement, last string) (err error) {
 	return err
 }
 
-// checkEncoding returns an error if the body has a content coding other than identity (RFC 9110,
-// 8.4), for bodies that are parsed. Those of blobs are stored as they come, whatever the field says.
+// checkEncoding returns errContentEncoding if the body has a content coding other than identity
+// (RFC 9110, 8.4). It is for bodies that are parsed. A blob is stored as it comes, whatever the
+// field says.
 func (r *request) checkEncoding(w *web.Response) error {
 	for _, value := range r.Header["Content-Encoding"] {
 		for coding := range strings.SplitSeq(value, ",") {
