@@ -151,6 +151,22 @@ func wrapNoSpace(err error) error {
 	return err
 }
 
+// wrapFault is wrapNoSpace, and wraps an error that another fault of the disk, of the machine or of
+// another process causes in db.ErrUnavailable. Damage of the file is not one: it does not pass.
+func wrapFault(err error) error {
+	err = wrapNoSpace(err)
+	if err == nil || errors.Is(err, db.ErrNoSpace) || errors.Is(err, db.ErrUnavailable) {
+		return err
+	}
+	switch resultCode(err) & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, // locks
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+		sqlite3.SQLITE_NOMEM:
+		return fmt.Errorf("%w: %w", db.ErrUnavailable, err)
+	}
+	return err
+}
+
 // retryable reports whether a transaction that failed with err may succeed when it runs again. A
 // violated constraint is not retryable: transactions in SQLite run one after the other, so the
 // constraint would be violated again.
