@@ -104,6 +104,7 @@ func dsn(path string, m mode) string {
 	case writeMode:
 		add("journal_mode(WAL)",
 			"synchronous(FULL)",            // each commit syncs the log
+			"secure_delete(FAST)",          // a removed password hash is overwritten, in pages that are written anyway
 			"wal_autocheckpoint(4000)",     // pages of 4 KiB; pages that change often are copied less
 			"journal_size_limit(67108864)") // bytes; truncates a log that grew beside a long reader
 	case readMode:
