@@ -326,8 +326,8 @@ func exchangeFormOf(idToken string) string {
 	return url.Values{"grant_type": {grantExchange}, "subject_token_type": {typeIDToken}, "subject_token": {idToken}}.Encode()
 }
 
-// TestA1AnswerBeforeLookup checks that the client has the answer to a failed login before the name is
-// looked up for the audit, which takes longer for one that exists.
+// TestA1AnswerBeforeLookup checks that the client has the answer to a failed login before the name
+// is looked up for the audit, which takes longer for one that exists.
 func TestA1AnswerBeforeLookup(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	for secret, url := range map[string]string{"hunter2one": tokenPath, "hunter2two": "/v2/"} {

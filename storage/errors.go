@@ -34,8 +34,8 @@ var (
 	ErrDenied = errors.New("denied")
 	// ErrPrecondition: the tag does not meet the request's condition.
 	ErrPrecondition = errors.New("precondition failed")
-	// ErrNoSpace: the disk is full, or the space that uploads may use is. Every method may return it
-	// as the database does, without a manifest.Error.
+	// ErrNoSpace: the disk is full, or the space that uploads may use is. Every method may return
+	// it as the database does, without a manifest.Error.
 	ErrNoSpace = db.ErrNoSpace
 	// ErrUnavailable: a fault that may pass keeps the bucket or the database from being used. Every
 	// method may return it as the database does, without a manifest.Error.

@@ -101,8 +101,8 @@ func TestUnreadablePart(t *testing.T) {
 	tr.wantBlob("a", "hello world")
 }
 
-// TestBucketReadable checks the metric of the bucket: it is 1 as long as the marker was read a short
-// time ago.
+// TestBucketReadable checks the metric of the bucket: it is 1 as long as the marker was read a
+// short time ago.
 func TestBucketReadable(t *testing.T) {
 	tr, _ := newFileRegistry(t, Options{})
 	want := func(want float64) {

@@ -128,8 +128,8 @@ func (s *Service) Accounts(ctx context.Context, kind auth.Kind) iter.Seq2[Accoun
 	}
 }
 
-// CheckUnused returns an error if the name is taken, or differs from a taken one only in the case of
-// letters. It lets a command find that out before it asks for a password.
+// CheckUnused returns an error if the name is taken, or differs from a taken one only in the case
+// of letters. It lets a command find that out before it asks for a password.
 // Errors: ErrExists.
 func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) error {
 	similar, err := s.rows.SimilarName(ctx, string(kind), name)
@@ -142,8 +142,8 @@ func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) 
 	return fmt.Errorf("reading the %s %q: %w", kind, name, err)
 }
 
-// create creates the row of an account, unless CheckUnused would refuse its name. Older accounts may
-// have such names.
+// create creates the row of an account, unless CheckUnused would refuse its name. Older accounts
+// may have such names.
 // Errors: ErrExists.
 func create(tx *rows.Tx, a rows.Account) (id int64, err error) {
 	similar, err := tx.SimilarName(a.Kind, a.Name)

@@ -61,8 +61,7 @@ func newGuard(now func() time.Time) (g *guard, err error) {
 	return g, err
 }
 
-// fingerprint returns the fingerprint of credentials. hash is "" where none is
-// compared with.
+// fingerprint returns the fingerprint of credentials. hash is "" if there is none to compare with.
 func (g *guard) fingerprint(c auth.Credentials, hash string) (p fingerprint) {
 	mac := hmac.New(sha256.New, g.key[:])
 	fmt.Fprintf(mac, "%s\x00%s\x00%s", c.Name, c.Secret, hash)

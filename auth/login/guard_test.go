@@ -39,8 +39,8 @@ func TestNetworksAreCounted(t *testing.T) {
 	}
 }
 
-// TestWiderNetworksAreCounted checks that an IPv6 /56 has four times the attempts of a /64 and a /48
-// sixteen times, both at once and over time, and that other networks do not notice.
+// TestWiderNetworksAreCounted checks that an IPv6 /56 has four times the attempts of a /64 and a
+// /48 sixteen times, both at once and over time, and that other networks do not notice.
 func TestWiderNetworksAreCounted(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -87,7 +87,8 @@ func TestRefundInWiderNetworks(t *testing.T) {
 	}
 }
 
-// TestA48DoesNotRollTheCache checks that the /64s of one /48 do not make the guard forget a network.
+// TestA48DoesNotRollTheCache checks that the /64s of one /48 do not make the guard forget a
+// network.
 func TestA48DoesNotRollTheCache(t *testing.T) {
 	f := newFixture(t, nil)
 	guesser := netip.MustParseAddr("192.0.2.1")

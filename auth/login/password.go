@@ -243,10 +243,10 @@ func (p *passwordSource) acquireSlot() bool {
 	}
 }
 
-// comparePadded reports whether a password matches the hash of a user who may log in. If not, the work is that of one run
-// with the highest cost in use. Each cost takes twice the work of the cost below it. So after a run
-// of cost c, one dummy run each of c, c+1, … up to the one below the highest makes the sum the
-// same.
+// comparePadded reports whether a password matches the hash of a user who may log in. If not, the
+// work is that of one run with the highest cost in use. Each cost takes twice the work of the cost
+// below it. So after a run of cost c, one dummy run each of c, c+1, … up to the one below the
+// highest makes the sum the same.
 func (p *passwordSource) comparePadded(ctx context.Context, u user, password []byte) (good bool, err error) {
 	highest, err := p.highestCost(ctx)
 	if err != nil {

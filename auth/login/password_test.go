@@ -381,8 +381,8 @@ func TestWrongPasswordTurnsRight(t *testing.T) {
 	f.mustLogin("alice", "soon")
 }
 
-// A1: the right password of a disabled user is like a wrong one: it costs an attempt and a run, also
-// if it was verified before.
+// A1: the right password of a disabled user is like a wrong one: it costs an attempt and a run,
+// also if it was verified before.
 func TestA1DisabledUserTellsNothing(t *testing.T) {
 	for _, secret := range []string{"right", "wrong"} {
 		for _, before := range []bool{false, true} {
