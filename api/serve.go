@@ -36,12 +36,15 @@ func (x *exchange) Answer() {
 	}
 }
 
-// Done counts and logs the request, and writes the audit line of a write.
+// Done counts and logs the request, and writes the audit line of a write or of a failed login.
 func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
 	a.logRequest(x, took)
 	if a.hasAudit() {
+		if x.r.failedLogin != nil {
+			a.auditFailedLogin(x)
+		}
 		a.auditWrite(x)
 	}
 }

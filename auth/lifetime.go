@@ -14,6 +14,10 @@ const (
 	MaxTokenTTL = time.Hour
 	// maxSessionTTL is the longest lifetime of the login session of a CI job.
 	maxSessionTTL = 6 * time.Hour
+	// maxUploadGrace is the longest time for which an expired registry token goes on with uploads.
+	// The account is asked for each request, but a stolen token stays good for its uploads, and
+	// signing keys are kept for as long.
+	maxUploadGrace = 24 * time.Hour
 	// JWKSMaxAge is how long others may cache the published keys.
 	JWKSMaxAge = time.Hour
 )
@@ -35,6 +39,15 @@ func CheckTokenTTL(ttl time.Duration) error {
 func CheckSessionTTL(ttl time.Duration) error {
 	if ttl < minTokenTTL || ttl > maxSessionTTL {
 		return errors.New("between 1m and 6h")
+	}
+	return nil
+}
+
+// CheckUploadGrace returns nil if grace is a valid time for which an expired registry token goes on
+// with the uploads that it began. The text of its error completes a sentence that ends in "is not".
+func CheckUploadGrace(grace time.Duration) error {
+	if grace < 0 || grace > maxUploadGrace {
+		return errors.New("between 0s and 24h: a client that uploads for longer gets a new token")
 	}
 	return nil
 }

@@ -26,6 +26,11 @@ func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob
 		}
 		return Blob{Digest: d, Size: row.Size, id: row.ID, object: row.Object, source: r}, err
 	})
+	if err == nil {
+		if _, cause := r.retryUnreadable(ctx, b); cause != nil {
+			err = unreadableError(d, cause)
+		}
+	}
 	return b, orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 }
 
@@ -35,7 +40,7 @@ func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, err
 		size:   b.Size,
 		find:   func(offset int64) (objectSpan, error) { return r.findSpan(ctx, b, offset) },
 		open:   func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bucket, o) },
-		onGone: func(key string) error { return r.markGone(ctx, b, key) },
+		failed: func(o meta.Object, cause error) error { return r.objectFailed(ctx, b, o, cause) },
 	}
 	if b.object.Key != "" {
 		reader.span = objectSpan{objects: []meta.Object{b.object}}
@@ -47,13 +52,14 @@ func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, err
 var errGone = errors.New("object gone or cut short")
 
 // openObject opens an object and checks its size.
+// Errors: errGone, ErrUnavailable.
 func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeekCloser, error) {
 	f, err := b.Get(ctx, o.Key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", o.Key, errGone)
 	}
 	if err != nil {
-		return nil, err
+		return nil, bucketError(err)
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err == nil {
@@ -69,32 +75,36 @@ func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeek
 	return f, nil
 }
 
-// markGone records that a blob is damaged because an object of it is gone, and returns the error
-// for its reader.
-func (r *Registry) markGone(ctx context.Context, b Blob, key string) error {
-	if err := r.markDamaged(ctx, b, key, errGone); err != nil {
-		return err
-	}
-	return errorf(ErrBlobUnknown, "the bytes of blob %s are damaged: push it again", b.Digest)
-}
-
 // markDamaged records that a blob is damaged, so that the next push heals it. cause is what is
 // wrong with its objects, of which key is one. If the bucket cannot be read at all, nothing is
 // recorded and the error is ErrUnavailable.
 func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, cause error) error {
-	if err := r.checkMarker(ctx); err != nil {
-		r.log.Error("the bucket cannot be read", "error", err)
-		return errorf(ErrUnavailable, "the bucket of the registry cannot be read at present")
+	if err := r.checkBucket(ctx); err != nil {
+		return err
 	}
 	var marked bool
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
 		marked, err = tx.RecordBlobDamaged(b.id, key, r.nowMicro())
 		return err
 	})
+	if err == nil {
+		r.unreadable.take(b.id)
+	}
 	if err == nil && marked {
 		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", cause)
 	}
 	return err
+}
+
+// checkBucket returns an ErrUnavailable, and logs the reason, unless the bucket can be read and is
+// this registry's.
+func (r *Registry) checkBucket(ctx context.Context) error {
+	err := r.checkMarker(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	r.log.Error("the bucket cannot be read", "error", err)
+	return errorf(ErrUnavailable, "the bucket of the registry cannot be read at present")
 }
 
 // DeleteBlob implements [Blobs].
@@ -141,6 +151,9 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 		source, err := tx.BlobIn(from, d.String())
 		if err != nil {
 			return orUnknown(err, ErrBlobUnknown, "the repository %s has no blob %s to mount", from, d)
+		}
+		if _, bad := r.unreadable.get(source.ID); bad {
+			return unreadableError(d, bucket.ErrUnreadable)
 		}
 		b = Blob{Digest: d, Size: source.Size, id: source.ID, source: r}
 		promised, err = tx.AddBlob(repo, source, r.nowMicro())

@@ -18,6 +18,7 @@ type body struct {
 	renewAt         time.Time // when renew is due
 	now             func() time.Time
 	srcErr          error // what src returned, unless it was io.EOF
+	ownErr          error // what renew or extendAllowance returned
 
 	received, allowed int64 // bytes; beyond allowed, extendAllowance is called
 }
@@ -36,16 +37,15 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if b.received += int64(n); b.received > b.allowed {
-		var extendErr error
-		if b.allowed, extendErr = b.extendAllowance(b.received); extendErr != nil {
-			return n, extendErr
+		if b.allowed, b.ownErr = b.extendAllowance(b.received); b.ownErr != nil {
+			return n, b.ownErr
 		}
 	}
 	if b.renew != nil && err == nil {
 		if t := b.now(); t.After(b.renewAt) {
 			b.renewAt = t.Add(renewEvery)
-			if err := b.renew(); err != nil {
-				return n, err
+			if b.ownErr = b.renew(); b.ownErr != nil {
+				return n, b.ownErr
 			}
 		}
 	}

@@ -15,9 +15,10 @@ import (
 // A push of a blob that the registry has already drops the new bytes, which were just hashed, in
 // favour of the stored ones. So the push first checks the stored bytes against the digest:
 //
-//	checked within checkAge, or no check may run -> the stored bytes are trusted
-//	they match the digest                        -> the stored bytes are kept
-//	they do not, or cannot be read               -> the new bytes replace them
+//	an object could not be opened, and still cannot be -> the new bytes replace them
+//	checked within checkAge, or no check may run       -> the stored bytes are trusted
+//	they match the digest                              -> the stored bytes are kept
+//	they do not, or cannot be read                     -> the new bytes replace them
 
 const (
 	checkAge  = 24 * time.Hour // how long stored bytes are trusted after they were hashed
@@ -72,8 +73,12 @@ func (c *checkLimiter) end() {
 }
 
 // checkBlob compares the stored bytes of a blob with its digest, and records that they are good or
-// damaged. It does nothing if another check runs, or when ctx ends.
+// damaged. It does nothing if another check runs, unless an object cannot be opened, or when ctx
+// ends.
 func (r *Registry) checkBlob(ctx context.Context, b Blob) error {
+	if o, cause := r.retryUnreadable(ctx, b); cause != nil && ctx.Err() == nil {
+		return r.markDamaged(ctx, b, o.Key, cause)
+	}
 	if !r.checks.begin(b.Size, r.opts.Now()) {
 		return nil
 	}

@@ -129,12 +129,15 @@ func (r *Registry) commit(
 	if err := r.checkBlob(request, b); err != nil {
 		return false, Blob{}, errors.Join(err, r.releaseObject(ctx, p.key))
 	}
-	return r.commitIfChecked(ctx, repo, up, p, d, keepFinished, 0)
+	return r.commitIfChecked(ctx, repo, up, p, d, keepFinished, alreadyChecked)
 }
 
+// alreadyChecked is a value of checkedSince that no blob is too old for.
+const alreadyChecked = -1
+
 // commitIfChecked is commit for a blob that is new, or whose stored bytes were hashed at
-// checkedSince or later. For another blob it changes nothing, and returns errCheckFirst and the
-// blob.
+// checkedSince or later and could always be opened. For another blob it changes nothing, and
+// returns errCheckFirst and the blob.
 func (r *Registry) commitIfChecked(
 	ctx context.Context, repo string, up meta.Upload, p part, d digest.Digest, keepFinished bool, checkedSince int64,
 ) (committed bool, b Blob, err error) {
@@ -155,8 +158,10 @@ func (r *Registry) commitIfChecked(
 			return err
 		}
 		b, whole = Blob{Digest: d, Size: size, id: saved.ID, source: r}, saved.Whole
-		if whole && saved.CheckedAt < checkedSince {
-			return errCheckFirst
+		if whole && checkedSince != alreadyChecked {
+			if _, unreadable := r.unreadable.get(saved.ID); unreadable || saved.CheckedAt < checkedSince {
+				return errCheckFirst
+			}
 		}
 		if err := r.assignObjects(tx, up, p, saved, now); err != nil {
 			return err

@@ -1,9 +1,13 @@
 package storage
 
 import (
+	"context"
 	"errors"
+	"fmt"
 
+	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/manifest"
+	"github.com/berth-registry/berth/storage/bucket"
 )
 
 // The kinds of errors. Every expected error of this package is a [manifest.Error] that describes
@@ -30,10 +34,12 @@ var (
 	ErrDenied = errors.New("denied")
 	// ErrPrecondition: the tag does not meet the request's condition.
 	ErrPrecondition = errors.New("precondition failed")
-	// ErrNoSpace: the disk is full, or the space that uploads may use is.
-	ErrNoSpace = errors.New("no space left")
-	// ErrUnavailable: the bucket cannot be read at present.
-	ErrUnavailable = errors.New("storage unavailable")
+	// ErrNoSpace: the disk is full, or the space that uploads may use is. Every method may return
+	// it as the database does, without a manifest.Error.
+	ErrNoSpace = db.ErrNoSpace
+	// ErrUnavailable: a fault that may pass keeps the bucket or the database from being used. Every
+	// method may return it as the database does, without a manifest.Error.
+	ErrUnavailable = db.ErrUnavailable
 	// ErrTooManyUploads: the caller is at the limit of one caller's uploads in progress.
 	ErrTooManyUploads = errors.New("too many uploads in progress")
 	// ErrClientBody: the request's body ended early or could not be read.
@@ -42,4 +48,24 @@ var (
 
 func errorf(kind error, format string, args ...any) error {
 	return manifest.Errorf(kind, format, args...)
+}
+
+// spaceError turns the errors for lack of space of bucket and database into an ErrNoSpace.
+func spaceError(err error) error {
+	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, db.ErrNoSpace) {
+		return errorf(ErrNoSpace, "the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
+	}
+	return err
+}
+
+// bucketError turns an error of the bucket into an ErrNoSpace or an ErrUnavailable. It returns the
+// errors of a context and of a malformed key unchanged.
+func bucketError(err error) error {
+	err = spaceError(err)
+	for _, other := range []error{nil, context.Canceled, context.DeadlineExceeded, bucket.ErrKey, ErrNoSpace} {
+		if errors.Is(err, other) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", errorf(ErrUnavailable, "the bucket of the registry cannot be used at present"), err)
 }

@@ -104,7 +104,7 @@ func (r *Registry) hashObject(ctx context.Context, o meta.Object, sum io.Writer)
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return fmt.Errorf("reading %s: %w", o.Key, err)
+			return bucketError(fmt.Errorf("reading %s: %w", o.Key, err))
 		}
 	}
 	return ctx.Err()

@@ -13,14 +13,15 @@ import (
 const (
 	deleteEvery      = 10 * time.Second // unless the worker is woken before
 	expireEvery      = 10 * time.Second
+	readBucketEvery  = 10 * time.Second
 	jobBatch         = 100
 	finishedTTL      = time.Hour // how long a finished session answers a repeated PUT
 	deleteRetryDelay = 10 * time.Minute
 	jobRetryDelay    = 10 * time.Second
 )
 
-// RunJobs deletes released objects, and removes idle and spare upload sessions, until ctx ends. A
-// job that fails is logged and runs again later.
+// RunJobs deletes released objects, removes idle and spare upload sessions, and reads the bucket's
+// marker for the metrics, until ctx ends. A job that fails is logged and runs again later.
 func (r *Registry) RunJobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.runJob(ctx, "delete objects", deleteEvery, r.wakeDeletion, r.deleteObjects) })
@@ -28,6 +29,7 @@ func (r *Registry) RunJobs(ctx context.Context) error {
 		defer r.retireAtStop(ctx)
 		return r.runJob(ctx, "expire uploads", expireEvery, nil, r.expireUploads)
 	})
+	g.Go(func() error { return r.runJob(ctx, "read the bucket's marker", readBucketEvery, nil, r.checkMarker) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}

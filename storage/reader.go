@@ -18,7 +18,7 @@ type blobReader struct {
 	size   int64
 	find   func(offset int64) (objectSpan, error) // returns a span that has the byte at offset
 	open   func(meta.Object) (io.ReadSeekCloser, error)
-	onGone func(key string) error // records that an object is gone, and returns the error for Read
+	failed func(o meta.Object, cause error) error // handles an error of open, and returns that for Read
 
 	span      objectSpan        // what find returned last
 	offset    int64             // of the next byte
@@ -94,7 +94,7 @@ func (b *blobReader) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// openCurrent opens the object that has the byte at the offset. If the object is gone, it is looked
+// openCurrent opens the object that has the byte at the offset. If that fails, the object is looked
 // up once more, since a push may have replaced the objects of the blob.
 func (b *blobReader) openCurrent() error {
 	o, start, found := b.span.objectAt(b.offset)
@@ -110,12 +110,10 @@ func (b *blobReader) openCurrent() error {
 		}
 		f, err := b.open(o)
 		switch {
-		case errors.Is(err, errGone) && try == 0:
+		case err != nil && try == 0:
 			continue
-		case errors.Is(err, errGone):
-			return b.onGone(o.Key)
 		case err != nil:
-			return err
+			return b.failed(o, err)
 		}
 		b.cur, b.remaining = f, start+o.Size-b.offset
 		_, err = f.Seek(b.offset-start, io.SeekStart)

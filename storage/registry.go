@@ -16,7 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/schema"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -65,7 +64,8 @@ type Registry struct {
 	manifests *resolver[Manifest]
 	blobs     *resolver[Blob]
 
-	damagedPayloads *cache[int64, struct{}] // by the id of the manifest's row
+	damagedPayloads *cache[int64, struct{}]    // by the id of the manifest's row
+	unreadable      *cache[int64, meta.Object] // by the id of the blob: see markUnreadable
 
 	reservations *cache[string, reservation] // by the upload's id
 	pool         *sessionPool
@@ -73,6 +73,7 @@ type Registry struct {
 	checks       checkLimiter
 	rehashes     chan struct{} // has an element for each running rehash
 	stats        stats
+	markerRead   atomic.Int64 // when the bucket's marker was last found right, in microseconds
 
 	wakeDeletion chan struct{} // has an element if objects were released
 
@@ -109,19 +110,21 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 		blobs:     newResolver[Blob](db, o.CacheBytes/4),
 
 		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
+		unreadable:      newCache[int64, meta.Object](unreadableBytes),
 
 		reservations: newCache[string, reservation](reservationBytes),
 		pool:         newSessionPool(),
 		marks:        newCache[int64, objectMarks](marksBytes),
 		rehashes:     make(chan struct{}, maxRehashes),
 	}
-	r.stats = newStats(db, r.pool)
+	r.stats = newStats(r)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]
 	if err := r.ensureMarker(ctx); err != nil {
 		return nil, err
 	}
+	r.markerRead.Store(r.nowMicro())
 	if err := r.releaseUnrecorded(ctx); err != nil {
 		return nil, err
 	}
@@ -219,6 +222,7 @@ func (r *Registry) checkMarker(ctx context.Context) error {
 	if marker != r.id {
 		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s) now", marker.ID, marker.Incarnation)
 	}
+	r.markerRead.Store(r.nowMicro())
 	return nil
 }
 
@@ -228,14 +232,6 @@ func (r *Registry) nowMicro() int64 { return r.opts.Now().UnixMicro() }
 // tx runs a write transaction. An error for lack of space is an ErrNoSpace.
 func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
 	return spaceError(r.db.Tx(ctx, fn))
-}
-
-// spaceError turns the errors for lack of space of bucket and database into an ErrNoSpace.
-func spaceError(err error) error {
-	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, db.ErrNoSpace) {
-		return errorf(ErrNoSpace, "the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
-	}
-	return err
 }
 
 // orUnknown turns fs.ErrNotExist into an error of the given kind.

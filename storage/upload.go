@@ -43,7 +43,7 @@ func (r *Registry) CreateUpload(ctx context.Context, caller Caller, repo string,
 	// Fail now: a session that is opened on a full disk would count against the limit of its
 	// caller.
 	if err := r.bucket.CheckSpace(); err != nil {
-		return Upload{}, spaceError(err)
+		return Upload{}, bucketError(err)
 	}
 	up, err := r.openSession(ctx, caller, repo, alg)
 	if err != nil {
@@ -202,8 +202,10 @@ func (r *Registry) writePart(
 	switch clientErr = b.clientError(); {
 	case clientErr != nil && !keepPartial:
 		err = clientErr
+	case b.ownErr != nil:
+		err = b.ownErr
 	case err != nil:
-		err = spaceError(fmt.Errorf("writing %s: %w", key, err))
+		err = bucketError(fmt.Errorf("writing %s: %w", key, err))
 	case clientErr == nil && c.Length >= 0 && size != c.Length:
 		err = errorf(ErrSizeInvalid, "the body has %d bytes, announced were %d", size, c.Length)
 	case size > 0:

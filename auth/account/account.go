@@ -128,22 +128,40 @@ func (s *Service) Accounts(ctx context.Context, kind auth.Kind) iter.Seq2[Accoun
 	}
 }
 
-// CheckUnused returns an error if the name is taken. It lets a command find that out before it asks
-// for a password.
+// CheckUnused returns an error if the name is taken, or differs from a taken one only in the case
+// of letters. It lets a command find that out before it asks for a password.
 // Errors: ErrExists.
 func (s *Service) CheckUnused(ctx context.Context, kind auth.Kind, name string) error {
-	_, err := s.Account(ctx, kind, name)
+	similar, err := s.rows.SimilarName(ctx, string(kind), name)
 	switch {
 	case err == nil:
-		return errTaken(kind, name)
-	case errors.Is(err, ErrUnknown):
+		return errTaken(kind, name, similar)
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	}
-	return err
+	return fmt.Errorf("reading the %s %q: %w", kind, name, err)
 }
 
-func errTaken(kind auth.Kind, name string) error {
-	return &userError{ErrExists, fmt.Sprintf("there is a %s %q already", kind, name)}
+// create creates the row of an account, unless CheckUnused would refuse its name. Older accounts
+// may have such names.
+// Errors: ErrExists.
+func create(tx *rows.Tx, a rows.Account) (id int64, err error) {
+	similar, err := tx.SimilarName(a.Kind, a.Name)
+	switch {
+	case err == nil:
+		return 0, errTaken(auth.Kind(a.Kind), a.Name, similar)
+	case !errors.Is(err, fs.ErrNotExist):
+		return 0, err
+	}
+	return tx.CreateAccount(a)
+}
+
+func errTaken(kind auth.Kind, name, similar string) error {
+	text := fmt.Sprintf("there is a %s %q already", kind, similar)
+	if similar != name {
+		text += fmt.Sprintf(", and %q differs from it only in the case of letters: people take one for the other, so choose another name", name)
+	}
+	return &userError{ErrExists, text}
 }
 
 // AddUser adds a user with a password.
@@ -161,12 +179,12 @@ func (s *Service) AddUser(ctx context.Context, name string, groups []string, pas
 		PasswordHash: hash, PasswordCost: login.DefaultCost, CreatedAt: s.now().UnixMicro(),
 	}
 	err = s.rows.Tx(ctx, func(tx *rows.Tx) (err error) {
-		a.ID, err = tx.CreateAccount(a)
+		a.ID, err = create(tx, a)
 		return err
 	})
 	switch {
-	case errors.Is(err, fs.ErrExist):
-		return Account{}, errTaken(auth.User, name)
+	case errors.Is(err, ErrExists):
+		return Account{}, err
 	case err != nil:
 		return Account{}, fmt.Errorf("adding the user: %w", err)
 	}

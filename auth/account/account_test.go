@@ -216,3 +216,43 @@ func TestDatabaseFails(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesDifferNotInCaseOnly checks that a new account's name differs from all others of its kind
+// in more than the case of letters, and that older accounts whose names do not go on working.
+func TestNamesDifferNotInCaseOnly(t *testing.T) {
+	w := newFixture(t)
+	ctx := t.Context()
+	w.addUser("alice")
+	const want = `there is a user "alice" already, and "ALICE" differs from it only in the case`
+	if err := w.CheckUnused(ctx, auth.User, "ALICE"); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), want) {
+		t.Errorf("checking: %v", err)
+	}
+	if _, err := w.AddUser(ctx, "ALICE", nil, "correct horse"); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), want) {
+		t.Errorf("adding: %v", err)
+	}
+	for _, name := range []string{"Alice", "alice"} { // the first is new: a robot is of another kind
+		_, _, err := w.CreateRobot(ctx, name, nil, TokenOptions{Lifetime: time.Hour})
+		if taken := name == "alice"; taken != errors.Is(err, ErrExists) || !taken && err != nil {
+			t.Errorf("robot %s: %v", name, err)
+		}
+	}
+	err := w.rows.Tx(ctx, func(tx *rows.Tx) error { // as an earlier version made it
+		_, err := tx.CreateAccount(rows.Account{Kind: "user", Name: "Alice", CreatedAt: 1})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"alice", "Alice"} {
+		a, err := w.Account(ctx, auth.User, name)
+		if err != nil || a.Name != name {
+			t.Fatalf("%s: %+v, %v", name, a, err)
+		}
+		if err := w.SetPassword(ctx, a, "battery staple", false); err != nil {
+			t.Error(err)
+		}
+		if err := w.CheckUnused(ctx, auth.User, name); err == nil || !strings.HasSuffix(err.Error(), name+`" already`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -87,15 +87,11 @@ func (s *Service) CreateRobot(
 		return Token{}, "", err
 	}
 	robot := Account{Kind: auth.Robot, Name: name, Groups: groups}
-	token, secret, err := s.createToken(ctx, robot, t, func(tx *rows.Tx) (int64, error) {
-		return tx.CreateAccount(rows.Account{
+	return s.createToken(ctx, robot, t, func(tx *rows.Tx) (int64, error) {
+		return create(tx, rows.Account{
 			Kind: string(auth.Robot), Name: name, Groups: groups, CreatedAt: s.now().UnixMicro(),
 		})
 	})
-	if errors.Is(err, fs.ErrExist) {
-		err = errTaken(auth.Robot, name)
-	}
-	return token, secret, err
 }
 
 // createToken creates a token for an account. ownerID returns the id of the account's row, which it

@@ -39,6 +39,74 @@ func TestNetworksAreCounted(t *testing.T) {
 	}
 }
 
+// TestWiderNetworksAreCounted checks that an IPv6 /56 has four times the attempts of a /64 and a
+// /48 sixteen times, both at once and over time, and that other networks do not notice.
+func TestWiderNetworksAreCounted(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		address func(i int) string // of the i-th attempt
+		share   int
+	}{
+		{"/64", func(i int) string { return fmt.Sprintf("2001:db8:0:1::%x", i) }, 1},
+		{"/56", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256) }, 4},
+		{"/48", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i*257%65536) }, 16},
+	} {
+		f := newFixture(t, nil)
+		tried := 0
+		passed := func(n int) (passed int) {
+			for range n {
+				if f.guard.attempt(netip.MustParseAddr(c.address(tried))) == nil {
+					passed++
+				}
+				tried++
+			}
+			return passed
+		}
+		if got := passed(3000); got != c.share*burst {
+			t.Errorf("%s: %d attempts at once, want %d", c.name, got, c.share*burst)
+		}
+		f.advance(3 * refill)
+		if got := passed(3000); got != c.share*3 {
+			t.Errorf("%s: %d attempts in %v, want %d", c.name, got, 3*refill, c.share*3)
+		}
+		if err := f.guard.attempt(netip.MustParseAddr("2001:db8:1::1")); err != nil {
+			t.Errorf("%s: another network: %v", c.name, err)
+		}
+	}
+}
+
+// TestRefundInWiderNetworks checks that attempts that are given back cost no network anything.
+func TestRefundInWiderNetworks(t *testing.T) {
+	f := newFixture(t, nil)
+	for i := range 1000 {
+		from := netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", i))
+		if err := f.guard.attempt(from); err != nil {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+		f.guard.refund(from)
+	}
+}
+
+// TestA48DoesNotRollTheCache checks that the /64s of one /48 do not make the guard forget a
+// network.
+func TestA48DoesNotRollTheCache(t *testing.T) {
+	f := newFixture(t, nil)
+	guesser := netip.MustParseAddr("192.0.2.1")
+	for f.guard.attempt(guesser) == nil {
+	}
+	for i := range 65536 {
+		from := netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", i))
+		f.guard.attempt(from)
+		f.guard.refuseRepeated(auth.Credentials{Name: "a", Secret: fmt.Sprint(i), From: from}, auth.ErrCredentials)
+	}
+	if n := f.guard.allowances.Len(); n > 500 {
+		t.Errorf("%d networks are remembered", n)
+	}
+	if err := f.guard.attempt(guesser); err == nil {
+		t.Error("a network without attempts was forgotten")
+	}
+}
+
 // Attempts are regained one by one, up to burst.
 func TestAttemptsComeBack(t *testing.T) {
 	f := newFixture(t, nil)

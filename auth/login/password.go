@@ -67,18 +67,54 @@ func (p *passwordSource) Authenticate(ctx context.Context, c auth.Credentials) (
 	if checkPassword(c.Secret) != nil {
 		return auth.Identity{}, p.guard.refuseRepeated(c, auth.ErrCredentials)
 	}
+	proof, err := p.proofOf(ctx, c)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	// What follows reads the user's row and groups, which takes longer if there are any. So what is
+	// refused without a run of bcrypt is refused before.
+	switch {
+	case p.guard.recallBad(proof.bad):
+		return auth.Identity{}, auth.ErrCredentials
+	case !p.guard.presented(proof.presented, c.From):
+		if err := p.guard.hasAttempts(c.From); err != nil {
+			return auth.Identity{}, err
+		}
+	}
 	u, err := p.find(ctx, c.Name)
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	good, err := p.verify(ctx, c, u)
+	good, err := p.verify(ctx, c, u, proof)
 	switch {
 	case err != nil:
 		return auth.Identity{}, err
-	case !good || u.disabled || u.hash == "":
+	case !good || !u.mayLogIn(): // a shared result may be of a moment before
 		return auth.Identity{}, auth.ErrCredentials
 	}
 	return u.id, nil
+}
+
+// proof has the fingerprints of credentials.
+type proof struct {
+	presented fingerprint // of name and password alone
+	// bad is the fingerprint under which the password is remembered as wrong. It has the version of
+	// the accounts, so that a changed one is compared again, and no hash.
+	bad  fingerprint
+	good fingerprint // has the hash of the user; set by verify
+}
+
+// proofOf returns the proof of credentials, without the good fingerprint.
+func (p *passwordSource) proofOf(ctx context.Context, c auth.Credentials) (proof, error) {
+	files := p.files.generation() // before the users are read, as is the version
+	version, err := p.rows.AuthVersion(ctx)
+	if err != nil {
+		return proof{}, unavailable("reading the version of the accounts", err)
+	}
+	return proof{
+		presented: p.guard.fingerprint(c, "presented"),
+		bad:       p.guard.fingerprint(c, fmt.Sprintf("bad at %d.%d", version, files)),
+	}, nil
 }
 
 // Current returns the identity as it is now, unless the user was removed or disabled or the
@@ -123,57 +159,74 @@ func accountIdentity(a rows.Account) auth.Identity {
 	return auth.Identity{Kind: auth.Kind(a.Kind), Name: a.Name, ID: strconv.FormatInt(a.ID, 10), Groups: a.Groups}
 }
 
-// verify reports whether the password is correct. It uses a remembered result if there is one, and
-// shares the work with concurrent requests for the same credentials and network.
-func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user) (bool, error) {
-	fp := p.guard.fingerprint(c, u.hash)
-	if good, remembered := p.guard.recallFrom(fp, c.From); remembered {
-		return good, nil
+// verify reports whether the password is correct and the user may log in. It uses a remembered
+// result if there is one, and shares the work with concurrent requests for the same credentials and
+// network.
+func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user, of proof) (bool, error) {
+	of.good = p.guard.fingerprint(c, u.hash)
+	if u.mayLogIn() && p.guard.recallFrom(of.good, of.presented, c.From) {
+		return true, nil
 	}
-	key := string(fp[:]) + auth.ClientNetwork(c.From).String()
+	key := string(of.good[:]) + auth.ClientNetwork(c.From).String()
 	ctx = context.WithoutCancel(ctx) // other requests share the result
-	good, err, _ := p.flights.Do(key, func() (any, error) { return p.verifyCounted(ctx, c, u, fp) })
+	good, err, _ := p.flights.Do(key, func() (any, error) { return p.verifyCounted(ctx, c, u, of) })
 	if err != nil {
 		return false, err
 	}
 	return good.(bool), nil
 }
 
-// verifyCounted takes an attempt and verifies the password. It gives the attempt back unless the
-// password is wrong and was not remembered as wrong.
-func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, u user, fp fingerprint) (bool, error) {
+// mayLogIn reports whether the user exists and is not disabled.
+func (u *user) mayLogIn() bool { return u.hash != "" && !u.disabled }
+
+// verifyCounted takes an attempt and verifies the password. It gives the attempt back if the user
+// is let in, or if the password was not compared.
+func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, u user, of proof) (bool, error) {
 	if err := p.guard.attempt(c.From); err != nil {
 		return false, err
 	}
-	good, remembered := p.guard.recall(fp)
+	good, remembered := p.recall(u, of)
 	var err error
 	if !remembered {
-		good, remembered, err = p.verifyInSlot(ctx, u, []byte(c.Secret), fp)
+		good, remembered, err = p.verifyInSlot(ctx, u, []byte(c.Secret), of)
 	}
 	if good || remembered || err != nil {
 		p.guard.refund(c.From)
 	}
 	if good {
-		p.guard.admit(fp, c.From)
+		p.guard.admit(of.presented, c.From)
 	}
 	return good, err
+}
+
+// recall returns what is remembered of a password, from any network.
+func (p *passwordSource) recall(u user, of proof) (good, remembered bool) {
+	if u.mayLogIn() && p.guard.recall(of.good) {
+		return true, true
+	}
+	return false, p.guard.recallBad(of.bad)
 }
 
 // verifyInSlot compares the password when there is a slot for it. remembered reports that another
 // request did so meanwhile.
 func (p *passwordSource) verifyInSlot(
-	ctx context.Context, u user, password []byte, fp fingerprint,
+	ctx context.Context, u user, password []byte, of proof,
 ) (good, remembered bool, err error) {
 	if !p.acquireSlot() {
 		return false, false, &auth.TooManyError{Wait: slotWait}
 	}
 	defer func() { <-p.slots }()
 	// Another request may have checked the same password meanwhile.
-	if good, remembered = p.guard.recall(fp); remembered {
+	if good, remembered = p.recall(u, of); remembered {
 		return good, true, nil
 	}
-	if good, err = p.comparePadded(ctx, u, password); err == nil {
-		p.guard.remember(fp, good)
+	good, err = p.comparePadded(ctx, u, password)
+	switch {
+	case err != nil:
+	case good:
+		p.guard.remember(of.good)
+	default:
+		p.guard.rememberBad(of.bad)
 	}
 	return good, false, err
 }
@@ -190,10 +243,10 @@ func (p *passwordSource) acquireSlot() bool {
 	}
 }
 
-// comparePadded compares a password with a user's hash. If it refuses, the work is that of one run
-// with the highest cost in use. Each cost takes twice the work of the cost below it. So after a run
-// of cost c, one dummy run each of c, c+1, … up to the one below the highest makes the sum the
-// same.
+// comparePadded reports whether a password matches the hash of a user who may log in. If not, the
+// work is that of one run with the highest cost in use. Each cost takes twice the work of the cost
+// below it. So after a run of cost c, one dummy run each of c, c+1, … up to the one below the
+// highest makes the sum the same.
 func (p *passwordSource) comparePadded(ctx context.Context, u user, password []byte) (good bool, err error) {
 	highest, err := p.highestCost(ctx)
 	if err != nil {
@@ -206,10 +259,7 @@ func (p *passwordSource) comparePadded(ctx context.Context, u user, password []b
 	if err != nil {
 		return false, unavailable("reading the hash of "+u.id.Subject(), err)
 	}
-	if p.compare([]byte(u.hash), password) == nil {
-		good = true
-	}
-	if good && !u.disabled {
+	if p.compare([]byte(u.hash), password) == nil && !u.disabled {
 		return true, nil
 	}
 	for ; cost < highest; cost++ {
@@ -217,7 +267,7 @@ func (p *passwordSource) comparePadded(ctx context.Context, u user, password []b
 			return false, err
 		}
 	}
-	return good, nil
+	return false, nil
 }
 
 // dummyCompare spends the time of one bcrypt comparison, so that unknown users cost as much as

@@ -1,12 +1,14 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/berth-registry/berth/auth"
 	"github.com/berth-registry/berth/auth/rows"
+	"github.com/berth-registry/berth/internal/db"
 )
 
 func TestPassword(t *testing.T) {
@@ -160,7 +163,7 @@ func testRunsAreShared(t *testing.T) {
 	left := func(from netip.Addr) float64 {
 		f.guard.mu.Lock()
 		defer f.guard.mu.Unlock()
-		return f.guard.allowanceOf(from).attempts
+		return f.guard.allowanceOf(countedNetwork{auth.ClientNetwork(from), 1}).attempts
 	}
 	for _, from := range []netip.Addr{home, there} {
 		go login(from)
@@ -363,6 +366,7 @@ func TestRightPasswordIsRemembered(t *testing.T) {
 	logins("new", 1)
 	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(id, true) })
 	f.refused("alice", "new", auth.ErrCredentials)
+	f.spent()
 	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(id, false) })
 	logins("new", 0)
 }
@@ -375,6 +379,73 @@ func TestWrongPasswordTurnsRight(t *testing.T) {
 	f.refused("alice", "soon", auth.ErrCredentials)
 	f.write(func(tx *rows.Tx) error { return tx.SetPassword(id, fakeHash("soon", 10), 10) })
 	f.mustLogin("alice", "soon")
+}
+
+// A1: the right password of a disabled user is like a wrong one: it costs an attempt and a run,
+// also if it was verified before.
+func TestA1DisabledUserTellsNothing(t *testing.T) {
+	for _, secret := range []string{"right", "wrong"} {
+		for _, before := range []bool{false, true} {
+			f := newFixture(t, nil)
+			id := f.addUser("alice", "right", 10)
+			if before {
+				f.mustLogin("alice", "right")
+			}
+			f.write(func(tx *rows.Tx) error { return tx.SetDisabled(id, true) })
+			f.spent()
+			for i := range burst - 1 {
+				f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+			}
+			f.refused("alice", secret, auth.ErrCredentials)
+			if runs := f.spent(); len(runs) != burst {
+				t.Errorf("%s, verified before: %v: %d runs, want %d", secret, before, len(runs), burst)
+			}
+			f.refused("alice", "another", auth.ErrTooMany)
+			f.refused("alice", secret, auth.ErrCredentials) // remembered
+		}
+	}
+}
+
+// accountReads is an engine that counts the queries of one account.
+type accountReads struct {
+	*db.DB
+	n atomic.Int64
+}
+
+func (a *accountReads) Query(ctx context.Context, query string, args []any, n int) (*db.Rows, error) {
+	if strings.Contains(query, "FROM accounts WHERE kind") {
+		a.n.Add(1)
+	}
+	return a.DB.Query(ctx, query, args...)
+}
+
+// A1: where no password is compared, no row of the user is read: that would take longer for users
+// who exist.
+func TestA1NoRowIsRead(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", "right", 10, "devs")
+	counted := &accountReads{DB: f.db}
+	f.passwords.rows = rows.New(db.New(counted))
+	reads := func() int64 { return counted.n.Swap(0) }
+	f.refused("alice", "wrong", auth.ErrCredentials)
+	if n := reads(); n == 0 {
+		t.Fatal("the read of a row was not counted")
+	}
+	for range 3 {
+		f.refused("alice", "wrong", auth.ErrCredentials) // again
+	}
+	if n := reads(); n != 0 {
+		t.Errorf("%d rows were read for a password that is known to be wrong", n)
+	}
+	for i := range burst - 1 {
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+	}
+	reads()
+	f.refused("alice", "more", auth.ErrTooMany)
+	f.refused("alice", "right", auth.ErrTooMany)
+	if n := reads(); n != 0 {
+		t.Errorf("%d rows were read for a network without attempts", n)
+	}
 }
 
 // A2: a text that cannot be a password or a user name is refused without a run of bcrypt.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -153,29 +152,10 @@ func (f *file) checkPinned(r *rule) string {
 	for _, t := range r.who.included {
 		pins := func(i auth.Issuer) bool { return i.Name == t.name && pinsOwner(i.Match) }
 		if t.kind == issuer && !slices.ContainsFunc(f.issuers, pins) {
-			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, that say whose, such as the owner's id", t.text)
+			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, that say whose, such as the owner's id; claims that everybody's jobs can have, and patterns with a * in the owner's place, do not", t.text)
 		}
 	}
 	return ""
-}
-
-// unpinnedClaims are claims about what a job runs on and for. Anyone can get a token with any value
-// of them, so they do not tell whose job it is.
-var unpinnedClaims = []string{
-	"base_ref", "environment", "environment_protected", "event_name", "head_ref", "job_source", "pipeline_source", "project_visibility",
-	"ref", "ref_path", "ref_protected", "ref_type", "repository_visibility", "run_attempt", "runner_environment", "workflow",
-}
-
-// pinsOwner reports whether the wanted claims restrict whose job it is. A pattern of stars only
-// restricts nothing.
-func pinsOwner(want map[string][]string) bool {
-	for name, patterns := range want {
-		anything := slices.ContainsFunc(patterns, func(p string) bool { return strings.Trim(p, "*") == "" })
-		if !anything && !slices.Contains(unpinnedClaims, name) {
-			return true
-		}
-	}
-	return false
 }
 
 func (f *file) readRepos(n *yaml.Node) []auth.Pattern {

@@ -62,6 +62,23 @@ func (d *DB) Account(ctx context.Context, kind, name string) (Account, error) {
 		`SELECT `+accountColumns+` FROM accounts WHERE kind = $1 AND name = $2`, kind, name))
 }
 
+// similarNameSQL selects the name that equals the argument but for the case of its ASCII letters.
+const similarNameSQL = `SELECT name FROM accounts WHERE kind = $1 AND lower(name) = lower($2)
+	ORDER BY name = $2 DESC, name LIMIT 1`
+
+// SimilarName returns the name of the account whose name equals name but for the case of its
+// letters; name itself if there is such an account.
+func (d *DB) SimilarName(ctx context.Context, kind, name string) (similar string, err error) {
+	err = d.queryRow(ctx, similarNameSQL, kind, name).Scan(&similar)
+	return similar, err
+}
+
+// SimilarName is DB.SimilarName in the transaction.
+func (tx *Tx) SimilarName(kind, name string) (similar string, err error) {
+	err = tx.queryRow(similarNameSQL, kind, name).Scan(&similar)
+	return similar, err
+}
+
 // AccountByID returns the account with an id.
 func (d *DB) AccountByID(ctx context.Context, id int64) (Account, error) {
 	return scanAccount(d.queryRow(ctx, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))

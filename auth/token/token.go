@@ -66,7 +66,7 @@ type Options struct {
 	TTL     time.Duration
 	// UploadGrace is how long after its end a token remains valid for an upload session that it
 	// opened.
-	UploadGrace time.Duration
+	UploadGrace time.Duration // 24 hours at most
 	RotateAfter time.Duration // the age at which a key is replaced; 0 means never
 	// X5C adds a certificate of the key to each token, which docker-distribution 2.x requires.
 	// Version 3.x with a JWKS refuses such tokens.
@@ -120,7 +120,7 @@ func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	ttl := auth.CheckTokenTTL(o.TTL)
+	ttl, grace := auth.CheckTokenTTL(o.TTL), auth.CheckUploadGrace(o.UploadGrace)
 	switch {
 	case o.Issuer == "":
 		return errors.New("tokens need an issuer: it must not be empty")
@@ -128,8 +128,8 @@ func (o *Options) complete() error {
 		return errors.New("tokens need a service: it must not be empty")
 	case ttl != nil:
 		return fmt.Errorf("a token's lifetime of %v is not %w", o.TTL, ttl)
-	case o.UploadGrace < 0:
-		return fmt.Errorf("an upload grace of %v is negative", o.UploadGrace)
+	case grace != nil:
+		return fmt.Errorf("an upload grace of %v is not %w", o.UploadGrace, grace)
 	case o.Rows == nil && o.KeyFile == "":
 		return errors.New("signing keys need a database or a file")
 	}

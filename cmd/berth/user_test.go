@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -164,5 +169,39 @@ func TestUserRefuses(t *testing.T) {
 	var list []accountInfo
 	if o.into(&list, "", "user", "list"); len(list) != 1 {
 		t.Errorf("what was refused left %+v", list)
+	}
+}
+
+// TestUserRemoveErasesHash checks that the database keeps no hash of a removed user or of a changed
+// password, among users who stay.
+func TestUserRemoveErasesHash(t *testing.T) {
+	o := cli{t, t.TempDir()}
+	hashes := func() int {
+		t.Helper()
+		n := 0
+		for _, name := range []string{"berth.db", "berth.db-wal"} {
+			text, err := os.ReadFile(filepath.Join(o.data, name))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			n += bytes.Count(text, []byte("$2a$10$"))
+		}
+		return n
+	}
+	for _, name := range []string{"alice", "bob", "carol"} {
+		o.ok("correct horse\n", "user", "add", name, "--password-stdin")
+	}
+	if n := hashes(); n != 3 {
+		t.Fatalf("%d hashes of three users", n)
+	}
+	o.ok("battery staple\n", "user", "passwd", "carol", "--password-stdin")
+	o.ok("", "user", "remove", "alice")
+	if n := hashes(); n != 2 {
+		t.Errorf("%d hashes of two users", n)
+	}
+	o.ok("", "user", "remove", "bob")
+	o.ok("", "user", "remove", "carol")
+	if n := hashes(); n != 0 {
+		t.Errorf("%d hashes of no users", n)
 	}
 }

@@ -10,12 +10,14 @@
 // texts must be bounded: everything that varies is an argument. Engines differ in how one argument
 // carries a list of values; DB.ListTable returns the SQL for that.
 //
-// A missing row is reported as fs.ErrNotExist, a full disk as ErrNoSpace.
+// A missing row is reported as fs.ErrNotExist, a full disk as ErrNoSpace, and other faults of the
+// disk or of the machine as ErrUnavailable.
 package db
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,11 +26,14 @@ import (
 var (
 	// ErrNoSpace means that the disk of the database is full. Nothing was changed.
 	ErrNoSpace = errors.New("no space left for the database")
-	// ErrUncertain means that the connection failed during COMMIT: the transaction may or may not
-	// be committed. A later transaction can find out by reading what this one wrote.
-	ErrUncertain = errors.New("the transaction may or may not have been committed")
-	// ErrClosed means that the database was closed.
-	ErrClosed = errors.New("the database is closed")
+	// ErrUnavailable means that a fault outside of the program, which may pass, keeps the database
+	// from being used: an error of the disk, no free file descriptor, a lock of another process.
+	ErrUnavailable = errors.New("the database cannot be used at present")
+	// ErrUncertain is an ErrUnavailable: the connection failed during COMMIT, so the transaction
+	// may or may not be committed. A later transaction can find out by reading what this one wrote.
+	ErrUncertain = fmt.Errorf("%w: the transaction may or may not have been committed", ErrUnavailable)
+	// ErrClosed is an ErrUnavailable: the database was closed.
+	ErrClosed = fmt.Errorf("%w: it is closed", ErrUnavailable)
 )
 
 // Engine implements DB for one kind of database. It is safe for concurrent use. The suite

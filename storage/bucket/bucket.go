@@ -31,6 +31,10 @@ import (
 // LimitSpace requires.
 var ErrNoSpace = errors.New("no space left for uploads")
 
+// ErrUnreadable means that the bucket has the object and can be read, but this object cannot: for
+// example, the mode of its file forbids it, or its part of the disk is broken.
+var ErrUnreadable = errors.New("object cannot be read")
+
 // Store is a bucket. It is safe for concurrent use.
 type Store interface {
 	// Put writes src, until io.EOF, to the object with the key. It also writes the same bytes in
@@ -56,8 +60,10 @@ type Store interface {
 	// Get opens an object for reading; the caller closes it. An object that is deleted while it is
 	// open stays readable. Errors:
 	//   - fs.ErrNotExist if there is no such object
+	//   - ErrUnreadable
 	//   - ErrKey if the key is malformed
 	//   - fs.ErrClosed after Close
+	//   - other errors of the disk, which may pass
 	Get(ctx context.Context, key string) (io.ReadSeekCloser, error)
 
 	// Delete removes objects durably. A missing object is not an error. An error for one key does

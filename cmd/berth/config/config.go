@@ -60,7 +60,7 @@ type AuthConfig struct {
 	Htpasswd    []string      `koanf:"htpasswd" doc:"Files with further users, one NAME:HASH each line, bcrypt only, read again when they change."`
 	Service     string        `koanf:"service" doc:"Name of this registry in tokens and challenges. Unset: the host of the first http.external_url, or berth."`
 	TokenTTL    time.Duration `koanf:"token_ttl" doc:"How long a token is good for, 1m to 1h."`
-	UploadGrace time.Duration `koanf:"upload_grace" doc:"How much longer an expired token may go on with the uploads that it began."`
+	UploadGrace time.Duration `koanf:"upload_grace" doc:"How much longer an expired token may go on with the uploads that it began: 24h at most."`
 	SessionTTL  time.Duration `koanf:"session_ttl" doc:"How long a CI job may use what it got for its identity token, 6h at most."`
 	KeyFile     string        `koanf:"key_file" doc:"File with the key that signs tokens (P-256, PKCS#8, PEM), for a mounted secret; read again when it changes. Unset: keys are made, kept in the database, and rotated."`
 	KeyRotation time.Duration `koanf:"key_rotation" doc:"Age at which a signing key gives way to the next. 0: only by command."`

@@ -199,6 +199,7 @@ func TestRefused(t *testing.T) {
 		{name: "token for more than an hour", file: "auth: {token_ttl: 61m}", want: []string{`auth.token_ttl: "1h1m"`, "between 1m and 1h"}},
 		{name: "token for part of a second", file: "auth: {token_ttl: 90500ms}", want: []string{"auth.token_ttl", "whole seconds"}},
 		{name: "session for more than six hours", file: "auth: {session_ttl: 7h}", want: []string{`auth.session_ttl: "7h"`, "between 1m and 6h"}},
+		{name: "uploads for more than a day", file: "auth: {upload_grace: 25h}", want: []string{`auth.upload_grace: "25h"`, "between 0s and 24h"}},
 		{name: "no session", file: "auth: {session_ttl: 0s}", want: []string{`auth.session_ttl: "0s"`, "between 1m and 6h"}},
 		{name: "keys that change too soon", file: "auth: {key_rotation: 1h}", want: []string{`auth.key_rotation: "1h"`, "at least 1h5m"}},
 		{name: "key without certificate", file: "tls: {key: /k}", want: []string{"tls.key is set and tls.certificate is not"}},

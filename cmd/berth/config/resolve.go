@@ -134,6 +134,9 @@ func (l *Loaded) checkTokens() error {
 	if err := auth.CheckSessionTTL(a.SessionTTL); err != nil {
 		refuse("auth.session_ttl", a.SessionTTL, err.Error())
 	}
+	if err := auth.CheckUploadGrace(a.UploadGrace); err != nil {
+		refuse("auth.upload_grace", a.UploadGrace, err.Error())
+	}
 	if lead := auth.KeyLeadTime(a.TokenTTL); a.KeyRotation != 0 && a.KeyRotation < lead {
 		refuse("auth.key_rotation", a.KeyRotation, "at least "+durationText(lead)+", for which the next key is published before it signs, or 0: by command only")
 	}

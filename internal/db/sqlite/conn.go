@@ -167,17 +167,18 @@ func (c *conn) close() error {
 	return errors.Join(append(errs, c.conn.Close())...)
 }
 
-// txConn implements db.Conn. It reports a full disk as db.ErrNoSpace.
+// txConn implements db.Conn. It reports faults as db.ErrNoSpace and
+// db.ErrUnavailable.
 type txConn struct{ conn *conn }
 
 // Exec implements db.Conn.
 func (c txConn) Exec(query string, args []any) (int64, error) {
 	n, err := c.conn.exec(query, args...)
-	return n, wrapNoSpace(err)
+	return n, wrapFault(err)
 }
 
 // Query implements db.Conn.
 func (c txConn) Query(query string, args []any, n int) (*db.Rows, error) {
 	r, err := c.conn.query(query, args, n)
-	return r, wrapNoSpace(err)
+	return r, wrapFault(err)
 }

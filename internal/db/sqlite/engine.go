@@ -150,7 +150,7 @@ func (e *engine) withReader(ctx context.Context, f func(*conn) error) error {
 	}
 	defer e.readers.put(c)
 	if err := f(c); err != nil {
-		return wrapNoSpace(err)
+		return wrapFault(err)
 	}
 	e.metrics.read.Observe(time.Since(start).Seconds())
 	return nil

@@ -62,7 +62,7 @@ func (p *pool) take() (*conn, error) {
 	c, err := p.connect()
 	if err != nil {
 		<-p.lent
-		return nil, wrapNoSpace(err)
+		return nil, wrapFault(err)
 	}
 	return c, nil
 }

@@ -104,6 +104,7 @@ func dsn(path string, m mode) string {
 	case writeMode:
 		add("journal_mode(WAL)",
 			"synchronous(FULL)",            // each commit syncs the log
+			"secure_delete(FAST)",          // a removed password hash is overwritten, in pages that are written anyway
 			"wal_autocheckpoint(4000)",     // pages of 4 KiB; pages that change often are copied less
 			"journal_size_limit(67108864)") // bytes; truncates a log that grew beside a long reader
 	case readMode:
@@ -147,6 +148,22 @@ func wrapNoSpace(err error) error {
 		errors.Is(err, syscall.ENOSPC),
 		errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", db.ErrNoSpace, err)
+	}
+	return err
+}
+
+// wrapFault is wrapNoSpace, and wraps an error that another fault of the disk, of the machine or of
+// another process causes in db.ErrUnavailable. Damage of the file is not one: it does not pass.
+func wrapFault(err error) error {
+	err = wrapNoSpace(err)
+	if err == nil || errors.Is(err, db.ErrNoSpace) || errors.Is(err, db.ErrUnavailable) {
+		return err
+	}
+	switch resultCode(err) & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, // locks
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+		sqlite3.SQLITE_NOMEM:
+		return fmt.Errorf("%w: %w", db.ErrUnavailable, err)
 	}
 	return err
 }

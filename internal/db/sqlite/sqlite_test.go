@@ -17,7 +17,7 @@ import (
 func TestPragmas(t *testing.T) {
 	want := map[string]any{
 		"synchronous": int64(2), "foreign_keys": int64(1), "journal_mode": "wal", "busy_timeout": int64(5000),
-		"temp_store": int64(2), "trusted_schema": int64(0), "query_only": int64(0),
+		"temp_store": int64(2), "trusted_schema": int64(0), "query_only": int64(0), "secure_delete": int64(2),
 	}
 	check := func(t *testing.T, name string, c *conn) {
 		for pragma, want := range want {
@@ -34,6 +34,7 @@ func TestPragmas(t *testing.T) {
 	d := openTest(t, fileURL(t), Options{ReadConns: 3})
 	check(t, "writer", d.writer)
 	want["query_only"] = int64(1)
+	delete(want, "secure_delete") // a reader deletes nothing
 	for range 3 {
 		c, err := d.readers.get(t.Context())
 		if err != nil {

@@ -30,7 +30,7 @@ func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	for attempt := 1; ; attempt++ {
 		err := e.runOnce(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
 		if err == nil || attempt == maxAttempts || !retryable(err) {
-			return wrapNoSpace(err)
+			return wrapFault(err)
 		}
 		alone = true
 		e.metrics.retries.Inc()

@@ -17,6 +17,7 @@ type disk interface {
 	syncDir(dir *os.File) error
 	remove(path string) error
 	open(path string) (*os.File, error)
+	stat(path string) error
 }
 
 // fileMode is the mode that fileblob uses (before umask). dirMode denies access to other users.
@@ -45,3 +46,8 @@ func (system) syncDir(dir *os.File) error { return durable.SyncOpenDir(dir) }
 func (system) remove(path string) error { return os.Remove(path) }
 
 func (system) open(path string) (*os.File, error) { return openFile(path, os.O_RDONLY, 0) }
+
+func (system) stat(path string) error {
+	_, err := os.Stat(path)
+	return err
+}

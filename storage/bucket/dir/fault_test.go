@@ -109,6 +109,13 @@ func (d *faultyDisk) open(path string) (*os.File, error) {
 	return d.system.open(path)
 }
 
+func (d *faultyDisk) stat(path string) error {
+	if err := d.step("stat", path); err != nil {
+		return err
+	}
+	return d.system.stat(path)
+}
+
 func openFaulty(t *testing.T) (*Store, *faultyDisk) {
 	t.Helper()
 	b, d := openDir(t, t.TempDir(), bucket.Options{}), &faultyDisk{}
@@ -152,6 +159,34 @@ func TestPutFaults(t *testing.T) {
 		buckettest.MustPut(t, b, key, buckettest.Body(firstBuffer+1))
 		d.want(t, order...)
 		wantFiles(t, b, key)
+	}
+}
+
+// TestUnreadable checks which errors of Get mean that an object cannot be read although the bucket
+// can be.
+func TestUnreadable(t *testing.T) {
+	b, d := openFaulty(t)
+	const key = "content/3c/f-1"
+	buckettest.MustPut(t, b, key, buckettest.Body(10))
+	for _, c := range []struct {
+		open, stat error
+		unreadable bool
+	}{
+		{syscall.EACCES, nil, true},
+		{syscall.EPERM, nil, true},
+		{syscall.EIO, nil, true},
+		{syscall.EACCES, syscall.EACCES, false}, // the directory may not be searched
+		{syscall.EIO, syscall.EIO, false},
+		{syscall.EMFILE, nil, false},
+		{syscall.ENFILE, nil, false},
+	} {
+		d.mu.Lock()
+		d.fail = map[string]error{"open": c.open, "stat": c.stat}
+		d.mu.Unlock()
+		_, err := b.Get(t.Context(), key)
+		if !errors.Is(err, c.open) || errors.Is(err, bucket.ErrUnreadable) != c.unreadable {
+			t.Errorf("open %v, stat %v: %v", c.open, c.stat, err)
+		}
 	}
 }
 

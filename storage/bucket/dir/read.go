@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path"
+	"syscall"
 
 	"github.com/berth-registry/berth/storage/bucket"
 )
@@ -27,9 +28,20 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 		return f, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &fs.PathError{Op: "get", Path: key, Err: fs.ErrNotExist}
+	case s.isUnreadable(key, err):
+		return nil, fmt.Errorf("bucket: get %s: %w: %w", key, bucket.ErrUnreadable, err)
 	default:
 		return nil, fmt.Errorf("bucket: get %s: %w", key, err)
 	}
+}
+
+// isUnreadable reports whether err, of opening an object, is a fault of its file alone. A directory
+// that may not be searched fails the stat too.
+func (s *Store) isUnreadable(key string, err error) bool {
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EIO) {
+		return false
+	}
+	return s.disk.stat(s.path(key)) == nil
 }
 
 // Keys implements [bucket.Store]. It skips temporary files and files that are not Berth's.
