@@ -25,7 +25,7 @@ const project = "github.com/berth-registry/berth"
 // storage/bucket/buckettest, storage/bucket/testbucket or storage/storagetest, which only tests
 // import.
 var layers = map[string][]string{
-	"cmd/berth/config": {"auth", "internal/db/sqlite", "storage/bucket"},
+	"cmd/berth/config": {"api/web", "auth", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
 		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
 		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
