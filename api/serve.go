@@ -106,7 +106,8 @@ var apiVersion = []string{"registry/2.0"}
 
 // setCaching sets the header fields by which no cache gives an answer to another caller, or without
 // asking again. In an open registry answers are the same for every caller, but tags move, content
-// is deleted, and the registry may get users. Answers with secrets and public ones set other fields.
+// is deleted, and the registry may get users. Handlers replace the field for answers that are
+// secret.
 func (a *API) setCaching(h http.Header) {
 	if a.auth == nil {
 		h["Cache-Control"] = noCache
