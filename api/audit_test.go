@@ -313,6 +313,7 @@ func TestTokenAnswers(t *testing.T) {
 	refused("another kind of subject", "POST", form, url.Values{"grant_type": {grantExchange}, "subject_token_type": {"urn:x"}, "subject_token": {"x"}}.Encode(), 400, "invalid_request")
 	refused("no grant", "POST", form, "", 400, "unsupported_grant_type")
 	refused("another grant", "POST", form, "grant_type=client_credentials", 400, "unsupported_grant_type")
+	refused("a form in a content coding", "POST", form.with(header{"Content-Encoding": "gzip"}), "grant_type=password", 415, "invalid_request")
 	refused("no form", "POST", nil, "grant_type=password", 400, "invalid_request")
 	g.policy.set(t, "policy:\n  - {name: users, who: [authenticated], repos: ['**'], allow: [pull]}\n")
 	refused("nobody, where nobody may anything", "GET", nil, "", 401, "invalid_client")

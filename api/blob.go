@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -84,22 +87,45 @@ func blobPath(repo string, d digest.Digest) string {
 const maxRanges = 256
 
 // checkRange handles the cases in which http.ServeContent differs from RFC 9110, 14. A range of an
-// unknown unit, or of an empty blob, is ignored. A range of the last 0 bytes is not satisfiable. It
-// rejects too many ranges, as 14.2 allows.
+// unknown unit, or of an empty blob, is ignored. A range of the last 0 bytes is not satisfiable. A
+// number may have any length. It rejects too many ranges, as 14.2 allows.
 func checkRange(w *web.Response, r *request, size int64) error {
 	value := r.Header.Get("Range")
 	specs, known := strings.CutPrefix(value, "bytes=")
-	last, suffix := strings.CutPrefix(strings.TrimSpace(specs), "-")
 	switch {
 	case value == "":
+		return nil
 	case !known || size == 0:
 		r.Header.Del("Range")
+		return nil
 	case strings.Count(specs, ",") >= maxRanges:
 		return manifest.Errorf(errTooManyRanges, "more than %d ranges: ask for fewer at once", maxRanges)
-	case suffix && last != "" && strings.Trim(last, "0") == "":
+	}
+	var satisfiable []string
+	for spec := range strings.SplitSeq(specs, ",") {
+		spec = strings.TrimSpace(spec)
+		if last, suffix := strings.CutPrefix(spec, "-"); !suffix || last == "" || strings.Trim(last, "0") != "" {
+			satisfiable = append(satisfiable, longNumber.ReplaceAllStringFunc(spec, clamp))
+		}
+	}
+	if len(satisfiable) == 0 {
 		return rangeError(w, size, value)
 	}
+	r.Header.Set("Range", "bytes="+strings.Join(satisfiable, ","))
 	return nil
+}
+
+// longNumber matches the numbers that may be larger than the largest int64, which net/http does not
+// parse.
+var longNumber = regexp.MustCompile(`[0-9]{19,}`)
+
+// clamp returns the number n, or the largest int64 if n is larger: both are beyond the end of any
+// blob.
+func clamp(n string) string {
+	if _, err := strconv.ParseInt(n, 10, 64); err != nil {
+		return strconv.FormatInt(math.MaxInt64, 10)
+	}
+	return n
 }
 
 // rangeError returns the error of a range that cannot be satisfied.

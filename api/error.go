@@ -48,6 +48,7 @@ var (
 	errParameter        = errors.New("parameter invalid")
 	errPagination       = errors.New("number of results invalid")
 	errManifestTooLarge = errors.New("manifest too large")
+	errContentEncoding  = errors.New("content coding not supported")
 	errRange            = errors.New("range not satisfiable")
 	errTooManyRanges    = errors.New("too many ranges")
 	errNoMemory         = errors.New("too many manifests at once, try again")
@@ -105,6 +106,7 @@ var problems = []problem{
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
 	{errManifestTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},
+	{errContentEncoding, http.StatusUnsupportedMediaType, codeUnsupported, false, 0},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, false, 0},
 	{ErrAuditFull, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errTooManyRanges, http.StatusBadRequest, codeRangeInvalid, false, 0},
@@ -164,13 +166,43 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 	if text, ok := messageWithoutPull[p.kind]; ok && !a.mayPull(r) {
 		told.Message, told.Detail = text, nil
 	}
-	body := errorBody{Errors: []failure{told}}
+	oauth := ""
 	if r.oauthErrors {
-		body.OAuth, body.Description = oauthCode(p), body.Errors[0].Message
+		oauth = oauthCode(p)
 	}
-	if err := writeJSON(w, p.status, "application/json", body); err != nil {
+	body, err := encodeError(told, oauth)
+	if err == nil {
+		err = writeBody(w, p.status, "application/json", body)
+	}
+	if err != nil {
 		w.Fail(err)
 	}
+}
+
+// maxErrorBody bounds the body of an error, in bytes. Of the clients that bound what they read, the
+// strictest read 8 KiB, and show nothing of JSON that is cut.
+const maxErrorBody = 8<<10 - 1
+
+// encodeError returns the JSON of an error, of at most maxErrorBody bytes: if need be the message is
+// shortened and the detail is left out. oauth is the code of RFC 6749; "" for none.
+//
+// Errors are kept short where they are made. This is for what was overlooked there.
+func encodeError(f failure, oauth string) ([]byte, error) {
+	text, err := errorJSON(f, oauth)
+	if err != nil || len(text) <= maxErrorBody {
+		return text, err
+	}
+	// JSON takes at most 6 bytes for one of the message, which is there twice with OAuth.
+	f.Message, f.Detail = web.Shorten(f.Message), nil
+	return errorJSON(f, oauth)
+}
+
+func errorJSON(f failure, oauth string) ([]byte, error) {
+	body := errorBody{Errors: []failure{f}}
+	if oauth != "" {
+		body.OAuth, body.Description = oauth, f.Message
+	}
+	return json.Marshal(body)
 }
 
 // bodyError returns the reason for which the server ended the body, or else err.

@@ -2,13 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -213,65 +210,5 @@ func TestDefaults(t *testing.T) {
 	}
 	if New(nil, Options{MaxManifest: 100 << 20}).options.ManifestMemory < 100<<20 {
 		t.Error("there is not memory enough for one manifest")
-	}
-}
-
-// TestErrorsAreShort makes errors that contain long texts. Clients limit what they read of an
-// error, the strictest to 8 KiB, and show nothing of truncated JSON.
-func TestErrorsAreShort(t *testing.T) {
-	const most = 8 << 10
-	s := newSite(t, Options{})
-	s.pushBlob("a", "{}")
-	long := strings.Repeat("x", 50_000)
-	escaped := strings.Repeat("%01", 20_000)
-	missing := func(n int) string {
-		var layers strings.Builder
-		for i := range n {
-			fmt.Fprintf(&layers, `,{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":1}`, sha256Of(strconv.Itoa(i)))
-		}
-		return `{"schemaVersion":2,"mediaType":"` + imageType + `","config":{"mediaType":"a/b","digest":"` + sha256Of("{}") + `","size":2},"layers":[` + layers.String()[1:] + `]}`
-	}
-	manifests, uploads := "/v2/a/manifests/", "/v2/a/blobs/uploads/"
-	for _, c := range []struct{ name, method, url, field, value, body string }{
-		{"150 missing layers", "PUT", manifests + "v1", "Content-Type", imageType, missing(150)},
-		{"20,000 missing layers", "PUT", manifests + "v1", "Content-Type", imageType, missing(20_000)},
-		{"a long value", "PUT", manifests + "v1", "Content-Type", imageType, `{"schemaVersion":"` + long + `"}`},
-		{"a long key", "PUT", manifests + "v1", "Content-Type", imageType, `{"` + long + `":1,"` + long + `":1}`},
-		{"a long type", "PUT", manifests + "v1", "Content-Type", long, "{}"},
-		{"a long condition", "PUT", manifests + "v1", "If-Match", long, "{}"},
-		{"a long tag", "PUT", manifests + sha256Of("x") + "?tag=" + long, "", "", "{}"},
-		{"an escaped tag", "PUT", manifests + sha256Of("x") + "?tag=" + escaped, "", "", "{}"},
-		{"a long reference", "PUT", manifests + long, "", "", "{}"},
-		{"a long digest", "POST", uploads + "?digest=" + long, "", "", ""},
-		{"an escaped digest", "GET", "/v2/a/referrers/" + sha256Of("x") + "?last=" + escaped, "", "", ""},
-		{"a long algorithm", "POST", uploads + "?digest-algorithm=" + long, "", "", ""},
-		{"a long number", "GET", "/v2/a/tags/list?n=" + long, "", "", ""},
-		{"a long query", "GET", "/v2/a/tags/list?n=%" + long, "", "", ""},
-		{"a parameter often", "GET", "/v2/a/tags/list?" + strings.Repeat("n=1&", 10_000), "", "", ""},
-		{"a long range", "GET", "/v2/a/blobs/" + sha256Of("{}"), "Range", "bytes=" + long, ""},
-		{"a long chunk", "PATCH", uploads + "x", "Content-Range", long, "x"},
-		{"a long session", "GET", uploads + long[:900], "", "", ""},
-		{"a long name", "GET", "/v2/" + long + "/tags/list", "", "", ""},
-		{"a long path", "GET", "/v2" + strings.Repeat("/x", 20_000), "", "", ""},
-		{"a long method", long, "/v2/", "", "", ""},
-	} {
-		req, err := http.NewRequest(c.method, "http://"+s.addr+c.url, strings.NewReader(c.body))
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		if c.field != "" {
-			req.Header.Set(c.field, c.value)
-		}
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode < 400 || err != nil || !json.Valid(body) || len(body) > most {
-			t.Errorf("%s: %d, an error of %d bytes, %v", c.name, resp.StatusCode, len(body), err)
-		}
 	}
 }

@@ -77,7 +77,8 @@ func TestTags(t *testing.T) {
 		{Name: "no number", Method: "GET", URL: u + "?n=x", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 		{Name: "a sign", Method: "GET", URL: u + "?n=%2B1", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 		{Name: "a fraction", Method: "GET", URL: u + "?n=1.5", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
-		{Name: "empty", Method: "GET", URL: u + "?n=", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "empty", Method: "GET", URL: u + "?n=", WantCode: 200, WantHeader: none, WantBody: list("1", "B", "_x", "a", "b")},
+		{Name: "two that are empty", Method: "GET", URL: u + "?n=&n=", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 		{Name: "twice", Method: "GET", URL: u + "?n=1&n=2", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 		{Name: "last twice", Method: "GET", URL: u + "?last=1&last=2", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
 		{Name: "no such repository", Method: "GET", URL: "/v2/none/tags/list", WantCode: 404, WantError: "NAME_UNKNOWN"},
@@ -114,6 +115,7 @@ func TestCatalog(t *testing.T) {
 		{Name: "none", Method: "GET", URL: u + "?n=0", WantCode: 200, WantHeader: none, WantBody: list()},
 		{Name: "past the end", Method: "GET", URL: u + "?last=z", WantCode: 200, WantHeader: none, WantBody: list()},
 		{Name: "negative", Method: "GET", URL: u + "?n=-1", WantCode: 400, WantError: "PAGINATION_NUMBER_INVALID"},
+		{Name: "empty", Method: "GET", URL: u + "?n=&last=", WantCode: 200, WantHeader: none, WantBody: list("a", "a-b", "a/b", "b")},
 	})
 }
 

@@ -39,13 +39,13 @@ func (r *request) page() (page, error) {
 	return p, err
 }
 
-// count reads the parameter n, a number of entries; -1 when it is absent.
+// count reads the parameter n, a number of entries; -1 when it is absent or empty.
 func (p parameters) count() (int, error) {
 	s, err := p.single("n", errPagination)
-	if err != nil || !p.has("n") {
+	if err != nil || s == "" {
 		return -1, err
 	}
-	if s == "" || strings.Trim(s, "0123456789") != "" {
+	if strings.Trim(s, "0123456789") != "" {
 		return -1, manifest.Errorf(errPagination, "n is %q, expected a number from 0 up", web.Shorten(s))
 	}
 	n, err := strconv.Atoi(s)

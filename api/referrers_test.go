@@ -116,6 +116,7 @@ func TestReferrers(t *testing.T) {
 		{"of a type", "?artifactType=application%2Fx.1", filtered, list(byType["application/x.1"]...)},
 		{"of no such type", "?artifactType=none", filtered, list()},
 		{"of any type", "?artifactType=", nil, list(all...)},
+		{"of no number", "?n=&last=", nil, list(all...)},
 		{"none", "?n=0", nil, list()},
 		{"two", "?n=2", next("last=" + d[1] + "&n=2"), list(all[:2]...)},
 		{"the rest", "?n=2&last=" + d[1], nil, list(all[2])},

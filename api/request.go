@@ -86,6 +86,20 @@ func (r *request) parseElement(kind pathElement, last string) (err error) {
 	return err
 }
 
+// checkEncoding returns an error if the body has a content coding other than identity (RFC 9110,
+// 8.4), for bodies that are parsed. Those of blobs are stored as they come, whatever the field says.
+func (r *request) checkEncoding(w *web.Response) error {
+	for _, value := range r.Header["Content-Encoding"] {
+		for coding := range strings.SplitSeq(value, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				w.Header().Set("Accept-Encoding", "identity")
+				return manifest.Errorf(errContentEncoding, "the body has the Content-Encoding %q: send it as it is, without one", web.Shorten(coding))
+			}
+		}
+	}
+	return nil
+}
+
 // parameters parses the query. Parameters in a form's body are not merged into it, so that a
 // request has one meaning.
 func (r *request) parameters() (parameters, error) {
@@ -115,12 +129,10 @@ func (p parameters) single(name string, kind error) (string, error) {
 	}
 }
 
-func (p parameters) has(name string) bool { return len(p[name]) > 0 }
-
-// digest returns the value of a parameter that must be a digest, "" when it is absent.
+// digest returns the value of a parameter that must be a digest, "" when it is absent or empty.
 func (p parameters) digest(name string) (digest.Digest, error) {
 	s, err := p.single(name, manifest.ErrDigestInvalid)
-	if err != nil || !p.has(name) {
+	if err != nil || s == "" {
 		return "", err
 	}
 	return manifest.ParseDigest(s)

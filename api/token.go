@@ -71,6 +71,9 @@ func (a *API) getToken(w *web.Response, r *request) error {
 // token of a CI job for a login session (RFC 8693). It ignores the query, so that a request has one
 // meaning.
 func (a *API) postToken(w *web.Response, r *request) error {
+	if err := r.checkEncoding(w); err != nil {
+		return a.tokenError(w, r, err)
+	}
 	form, err := r.form()
 	if err != nil {
 		return a.tokenError(w, r, err)
@@ -263,7 +266,7 @@ func oauthCode(p problem) string {
 		return "unsupported_grant_type"
 	case p.status == http.StatusUnauthorized:
 		return "invalid_client"
-	case p.status == http.StatusBadRequest:
+	case p.status == http.StatusBadRequest, p.status == http.StatusUnsupportedMediaType:
 		return "invalid_request"
 	case p.status == http.StatusTooManyRequests, p.status == http.StatusServiceUnavailable:
 		return "temporarily_unavailable"

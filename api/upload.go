@@ -16,7 +16,8 @@ import (
 
 // postUpload mounts a blob, stores one whose bytes are all in the request, or opens an upload
 // session (spec, "Pushing blobs" and "Mounting a blob from another repository"). A mount that finds
-// no blob continues with one of the others.
+// no blob continues with one of the others. A digest without a body announces the blob that the
+// session will be closed with.
 func (a *API) postUpload(w *web.Response, r *request) error {
 	q, err := r.uploadQuery()
 	if err != nil {
@@ -32,19 +33,8 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 		}
 		a.releaseAudit(r) // do not hold room while a body is received
 	}
-	if q.digest != "" {
-		chunk, err := a.chunk(w, r)
-		if err != nil {
-			return err
-		}
-		if chunk.Offset > 0 {
-			return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
-		}
-		blob, err := a.registry.PutBlob(r.Context(), a.uploadCaller(r), r.repo, q.digest, chunk)
-		if err != nil {
-			return err
-		}
-		return writeCreated(w, r, blob.Digest)
+	if q.digest != "" && (r.ContentLength != 0 || isOfNothing(q.digest)) {
+		return a.postBlob(w, r, q.digest)
 	}
 	up, err := a.registry.CreateUpload(r.Context(), a.uploadCaller(r), r.repo, q.algorithm)
 	if err != nil {
@@ -54,6 +44,25 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// isOfNothing reports whether d is the digest of the empty blob.
+func isOfNothing(d digest.Digest) bool { return d == d.Algorithm().FromBytes(nil) }
+
+// postBlob stores the blob in the request's body (spec, "Pushing a blob monolithically").
+func (a *API) postBlob(w *web.Response, r *request, d digest.Digest) error {
+	chunk, err := a.chunk(w, r)
+	if err != nil {
+		return err
+	}
+	if chunk.Offset > 0 {
+		return manifest.Errorf(storage.ErrRangeInvalid, "a blob that comes whole starts at 0, not at %d", chunk.Offset)
+	}
+	blob, err := a.registry.PutBlob(r.Context(), a.uploadCaller(r), r.repo, d, chunk)
+	if err != nil {
+		return err
+	}
+	return writeCreated(w, r, blob.Digest)
 }
 
 // uploadCaller returns the owner of a new upload session, and the account or network it is charged
@@ -150,9 +159,9 @@ func setProgress(w *web.Response, r *request, up storage.Upload) {
 // uploadQuery is the parsed query of a POST to uploads.
 type uploadQuery struct {
 	digest    digest.Digest
-	mount     digest.Digest
+	mount     digest.Digest // "" when there is nothing to try
 	from      string
-	algorithm digest.Algorithm
+	algorithm digest.Algorithm // of the session
 }
 
 func (r *request) uploadQuery() (uploadQuery, error) {
@@ -161,30 +170,43 @@ func (r *request) uploadQuery() (uploadQuery, error) {
 	if err != nil {
 		return u, err
 	}
+	if err := u.setMount(q); err != nil {
+		return u, err
+	}
 	if u.digest, err = q.digest("digest"); err != nil {
 		return u, err
-	}
-	if u.mount, err = q.digest("mount"); err != nil {
-		return u, err
-	}
-	if u.from, err = q.single("from", manifest.ErrNameInvalid); err != nil {
-		return u, err
-	}
-	if u.from != "" {
-		if err := manifest.CheckName(u.from); err != nil {
-			return u, err
-		}
 	}
 	name, err := q.single("digest-algorithm", manifest.ErrDigestInvalid)
 	switch {
 	case err != nil:
 		return u, err
-	case q.has("digest-algorithm"):
+	case name != "":
 		u.algorithm, err = manifest.ParseAlgorithm(name)
-	case u.mount != "": // for the upload session if the mount finds no blob
-		u.algorithm = u.mount.Algorithm()
+	case u.digest != "":
+		u.algorithm = u.digest.Algorithm()
 	}
 	return u, err
+}
+
+// setMount sets the fields for a mount. Arguments that cannot be used are no error: a mount saves
+// the client an upload, which is what it does instead (Docker's registry API, "Cross Repository
+// Blob Mount").
+func (u *uploadQuery) setMount(q parameters) error {
+	mount, err := q.single("mount", manifest.ErrDigestInvalid)
+	if err != nil {
+		return err
+	}
+	from, err := q.single("from", manifest.ErrNameInvalid)
+	if err != nil {
+		return err
+	}
+	if d, err := manifest.ParseDigest(mount); err == nil {
+		u.algorithm = d.Algorithm()
+		if from == "" || manifest.CheckName(from) == nil {
+			u.mount, u.from = d, from
+		}
+	}
+	return nil
 }
 
 // chunk returns the request's body with its offset and length, from Content-Range and

@@ -1,13 +1,17 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/storage"
 )
 
 const uploads = "/v2/team/app/blobs/uploads/"
@@ -185,7 +189,7 @@ func TestSessions(t *testing.T) {
 			WantCode: 201, WantHeader: header{"Docker-Content-Digest": sha512Of(content)},
 		},
 		{Name: "for md5", Method: "POST", URL: uploads + "?digest-algorithm=md5", WantCode: 400, WantError: "DIGEST_INVALID"},
-		{Name: "for none", Method: "POST", URL: uploads + "?digest-algorithm=", WantCode: 400, WantError: "DIGEST_INVALID"},
+		{Name: "for none", Method: "POST", URL: uploads + "?digest-algorithm=", WantCode: 202},
 		{
 			Name: "for two", Method: "POST", URL: uploads + "?digest-algorithm=sha256&digest-algorithm=sha512",
 			WantCode: 400, WantError: "DIGEST_INVALID",
@@ -228,10 +232,6 @@ func TestWholeBlobInPost(t *testing.T) {
 			WantCode: 400, WantError: "DIGEST_INVALID",
 		},
 		{
-			Name: "no digest", Method: "POST", URL: uploads + "?digest=", Body: content,
-			WantCode: 400, WantError: "DIGEST_INVALID",
-		},
-		{
 			Name: "two digests", Method: "POST", URL: uploads + "?digest=" + d + "&digest=" + d, Body: content,
 			WantCode: 400, WantError: "DIGEST_INVALID",
 		},
@@ -260,9 +260,6 @@ func TestMount(t *testing.T) {
 	post := func(name, query string, code int, want header) exchangeCase {
 		return exchangeCase{Name: name, Method: "POST", URL: uploads + query, WantCode: code, WantHeader: want}
 	}
-	bad := func(name, query, code string) exchangeCase {
-		return exchangeCase{Name: name, Method: "POST", URL: uploads + query, WantCode: 400, WantError: code}
-	}
 	mounted := header{"Location": "/v2/team/app/blobs/" + d, "Docker-Content-Digest": d}
 	opened := header{"Range": "0-0", "Docker-Content-Digest": absent}
 	s.runCases([]exchangeCase{
@@ -281,11 +278,14 @@ func TestMount(t *testing.T) {
 			Name: "from nowhere", Method: "POST", URL: "/v2/fourth/blobs/uploads/?from=&mount=" + d,
 			WantCode: 201, WantHeader: header{"Location": "/v2/fourth/blobs/" + d},
 		},
-		bad("a bad digest", "?mount=sha256:bad&from=from/app", "DIGEST_INVALID"),
-		bad("two digests", "?mount="+d+"&mount="+d+"&from=from/app", "DIGEST_INVALID"),
-		bad("two repositories", "?mount="+d+"&from=a&from=b", "NAME_INVALID"),
-		bad("a bad repository", "?mount="+d+"&from=../b", "NAME_INVALID"),
-		bad("a bad repository, upper case", "?mount="+d+"&from=B", "NAME_INVALID"),
+		{
+			Name: "two digests", Method: "POST", URL: uploads + "?mount=" + d + "&mount=" + d + "&from=from/app",
+			WantCode: 400, WantError: "DIGEST_INVALID",
+		},
+		{
+			Name: "two repositories", Method: "POST", URL: uploads + "?mount=" + d + "&from=a&from=b",
+			WantCode: 400, WantError: "NAME_INVALID",
+		},
 		{
 			Name: "failing, with the blob", Method: "POST", URL: uploads + "?mount=" + hidden + "&from=secret/app&digest=" + sha256Of("new"), Body: "new",
 			WantCode: 201, WantHeader: header{"Docker-Content-Digest": sha256Of("new")},
@@ -293,6 +293,104 @@ func TestMount(t *testing.T) {
 		{Name: "failing, of sha512", Method: "POST", URL: uploads + "?mount=" + sha512Of("new"), WantCode: 202, Save: "upload"},
 		{Name: "and its end", Method: "PUT", URL: "{upload}?digest=" + sha512Of("new"), Body: "new", WantCode: 201},
 	})
+}
+
+// TestMountOfNoUse mounts with arguments that cannot be used, although the source has the blob. The
+// client uploads the blob instead.
+func TestMountOfNoUse(t *testing.T) {
+	s := newSite(t, Options{})
+	d := s.pushBlob("from/app", "content")
+	for name, query := range map[string]string{
+		"a tag in the name":          "mount=" + d + "&from=from/app:1",
+		"upper case":                 "mount=" + d + "&from=From/App",
+		"a host in the name":         "mount=" + d + "&from=localhost:5000/from/app",
+		"a path":                     "mount=" + d + "&from=../from/app",
+		"a long name":                "mount=" + d + "&from=" + strings.Repeat("a/", 127) + "bc",
+		"a short digest":             "mount=sha256:bad&from=from/app",
+		"no digest":                  "mount=content&from=from/app",
+		"a digest of another kind":   "mount=md5:9a0364b9e99bb480dd25e1f0284c8555&from=from/app",
+		"an upper-case digest":       "mount=" + strings.ToUpper(d) + "&from=from/app",
+		"nothing":                    "mount=&from=",
+		"nothing from a repository":  "mount=&from=from/app",
+		"only a repository":          "from=from/app",
+		"only a repository, bad":     "from=From",
+		"both bad":                   "mount=x&from=X",
+		"a bad name, with a digest":  "mount=" + d + "&from=X&digest=" + d,
+		"a bad digest, with another": "mount=x&digest=" + d,
+	} {
+		s.runCases([]exchangeCase{
+			{
+				Name: name, Method: "POST", URL: uploads + "?" + query, WantCode: 202, Save: "upload",
+				WantHeader: header{"Range": "0-0", "Docker-Content-Digest": absent},
+			},
+			{Name: name + ", mounted", Method: "HEAD", URL: "/v2/team/app/blobs/" + d, WantCode: 404},
+			{Name: name + ", uploaded", Method: "PUT", URL: "{upload}?digest=" + d, Body: "content", WantCode: 201},
+			{Name: name + ", removed", Method: "DELETE", URL: "/v2/team/app/blobs/" + d, WantCode: 202},
+		})
+	}
+	s.exchange(exchangeCase{
+		Name: "with the blob", Method: "POST", URL: uploads + "?mount=x&from=X&digest=" + d, Body: "content",
+		WantCode: 201, WantHeader: header{"Docker-Content-Digest": d},
+	})
+}
+
+// TestAnnouncedDigest opens sessions with the digest that will close them. Only the empty blob is
+// whole in a request without a body.
+func TestAnnouncedDigest(t *testing.T) {
+	registry := &algorithmRecorder{Registry: newRegistry(t, "mem://", storage.Options{})}
+	s := serveRegistry(t, registry, Options{})
+	s.pushBlob("from/app", "other")
+	const content = "content"
+	for _, c := range []struct {
+		query, want string
+		opened      digest.Algorithm
+	}{
+		{"digest=" + sha256Of(content), sha256Of(content), digest.SHA256},
+		{"digest=" + sha512Of(content), sha512Of(content), digest.SHA512},
+		{"digest=" + sha512Of(content) + "&mount=" + sha256Of(content) + "&from=from/app", sha512Of(content), digest.SHA512},
+		{"digest=" + sha512Of(content) + "&digest-algorithm=", sha512Of(content), digest.SHA512},
+		{"digest=" + sha256Of(content) + "&digest-algorithm=sha512", sha512Of(content), digest.SHA512},
+		{"digest=&digest-algorithm=sha512", sha512Of(content), digest.SHA512},
+		{"digest=&mount=" + sha512Of(content), sha512Of(content), digest.SHA512},
+		{"mount=" + sha512Of(content) + "&from=X", sha512Of(content), digest.SHA512},
+		{"digest=", sha256Of(content), ""},
+	} {
+		s.runCases([]exchangeCase{
+			{
+				Name: "open", Method: "POST", URL: uploads + "?" + c.query, WantCode: 202, Save: "upload",
+				WantHeader: header{"Range": "0-0", "Content-Length": "0", "Docker-Content-Digest": absent},
+			},
+			{Name: "close", Method: "PUT", URL: "{upload}?digest=" + c.want, Body: content, WantCode: 201},
+			{Name: "remove", Method: "DELETE", URL: "/v2/team/app/blobs/" + c.want, WantCode: 202},
+		})
+		if registry.opened != c.opened {
+			t.Errorf("%s: the session is of %q, want %q", c.query, registry.opened, c.opened)
+		}
+	}
+	for _, d := range []string{sha256Of(""), sha512Of("")} {
+		s.exchange(exchangeCase{
+			Name: "the empty blob", Method: "POST", URL: uploads + "?digest=" + d,
+			WantCode: 201, WantHeader: header{"Docker-Content-Digest": d},
+		})
+	}
+	s.runCases([]exchangeCase{
+		{Name: "a bad digest", Method: "POST", URL: uploads + "?digest=sha256:bad", WantCode: 400, WantError: "DIGEST_INVALID"},
+		{Name: "two digests", Method: "POST", URL: uploads + "?digest=&digest=", WantCode: 400, WantError: "DIGEST_INVALID"},
+	})
+	const chunked = "POST " + uploads + "?digest=%s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+	resp, body := s.sendRaw(fmt.Sprintf(chunked, sha256Of(content)), "POST")
+	s.check(exchangeCase{Name: "a body that is empty", Method: "POST", URL: uploads, WantCode: 400, WantError: "DIGEST_INVALID"}, resp, body)
+}
+
+// algorithmRecorder is a registry that records the algorithm of the last session.
+type algorithmRecorder struct {
+	Registry
+	opened digest.Algorithm
+}
+
+func (r *algorithmRecorder) CreateUpload(ctx context.Context, c storage.Caller, repo string, a digest.Algorithm) (storage.Upload, error) {
+	r.opened = a
+	return r.Registry.CreateUpload(ctx, c, repo, a)
 }
 
 // TestExpect has clients that send Expect: 100-continue.

@@ -83,6 +83,7 @@ var homes = map[string][]string{
 	"github.com/coreos/go-oidc/v3":         {"auth/oidc"},
 	"github.com/go-jose/go-jose/v4":        {"auth/authtest", "auth/oidc"},
 	"golang.org/x/crypto/bcrypt":           {"auth/login"},
+	"github.com/coreos/go-systemd/v22":     {"cmd/berth/server"},
 }
 
 // drivers are the packages that may be imported for their init functions. embed is among them

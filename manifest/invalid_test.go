@@ -97,7 +97,6 @@ func TestParseInvalid(t *testing.T) {
 		// What must be there.
 		{"no config", MediaTypeImage, `{"schemaVersion":2,"layers":[]}`, []string{"config: missing"}},
 		{"config null", MediaTypeImage, `{"schemaVersion":2,"config":null,"layers":[]}`, []string{"config: expected an object, found null"}},
-		{"no layers", MediaTypeImage, `{"schemaVersion":2,"config":` + config + `}`, []string{"layers: missing"}},
 		{"layers an object", MediaTypeImage, `{"schemaVersion":2,"config":` + config + `,"layers":{}}`, []string{"layers: expected an array, found an object"}},
 		{"no manifests", MediaTypeIndex, `{"schemaVersion":2}`, []string{"manifests: missing"}},
 		{"no fsLayers", MediaTypeSchema1, `{"schemaVersion":1}`, []string{"fsLayers: missing"}},

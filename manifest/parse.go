@@ -50,7 +50,8 @@ func (m *Manifest) readImage(doc document, all *links) error {
 	if err := all.add(Link{Digest: config.digest, Size: config.size}); err != nil {
 		return atPath("config", err)
 	}
-	if err := doc.requiredArray("layers", all.addBlob); err != nil {
+	// The image spec's text does not require the key, and images without it are in use.
+	if err := doc.optional("layers", all.addBlobs); err != nil {
 		return err
 	}
 	if m.MediaType == MediaTypeImage {
@@ -90,8 +91,7 @@ func (m *Manifest) readArtifact(doc document, all *links) error {
 	if err := doc.rejectKeys(m.MediaType, "config", "layers", "manifests", "fsLayers"); err != nil {
 		return err
 	}
-	err := doc.optional("blobs", func(v value) error { return v.elements(all.addBlob) })
-	if err != nil {
+	if err := doc.optional("blobs", all.addBlobs); err != nil {
 		return err
 	}
 	return m.readRelations(doc)
@@ -120,6 +120,9 @@ func (m *Manifest) readRelations(doc document) error {
 		return err
 	})
 }
+
+// addBlobs adds links to the blobs that an array of descriptors describes.
+func (l *links) addBlobs(v value) error { return v.elements(l.addBlob) }
 
 // addBlob adds a link to the blob that a descriptor describes.
 func (l *links) addBlob(v value) error {

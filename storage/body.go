@@ -65,7 +65,7 @@ func (b *body) clientError() error {
 	if b.srcErr == nil {
 		return nil
 	}
-	return errorf(ErrClientBody, "the request's body ended early: %v", b.srcErr)
+	return errorf(ErrClientBody, "the request's body ended early: %.200v", b.srcErr)
 }
 
 // confirm calls Confirm, unless it is nil.
@@ -91,7 +91,7 @@ func (c *Chunk) hasBytes() (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, errorf(ErrClientBody, "the request's body ended early: %v", err)
+		return false, errorf(ErrClientBody, "the request's body ended early: %.200v", err)
 	}
 	c.Body = io.MultiReader(bytes.NewReader(first), c.Body)
 	return true, nil

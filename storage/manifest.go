@@ -194,8 +194,8 @@ func missingContentError(digests []string) error {
 	if len(digests) > 1 {
 		message = fmt.Sprintf("the manifest names %d contents that the repository does not have: push them first", len(digests))
 	}
-	if len(digests) > maxMissing {
-		message += fmt.Sprintf(" (the detail has %d of them)", maxMissing)
+	if left := len(digests) - maxMissing; left > 0 {
+		message += fmt.Sprintf(" (the detail has the first %d, and leaves out %d)", maxMissing, left)
 	}
 	return &manifest.Error{Kind: ErrManifestBlobUnknown, Message: message, Detail: detail}
 }

@@ -244,3 +244,33 @@ func TestSecondSignal(t *testing.T) {
 	p.await("the deletion of the half body", func() bool { return !hasLargeObject(p.line.Data) })
 	p.stop()
 }
+
+// TestServiceManagerIsTold is the protocol of sd_notify(3).
+func TestServiceManagerIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Skipf("no datagram sockets in the file system: %v", err)
+	}
+	defer manager.Close()
+	state := func() string {
+		t.Helper()
+		if err := manager.SetReadDeadline(time.Now().Add(commandTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		buffer := make([]byte, 100)
+		n, err := manager.Read(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(buffer[:n])
+	}
+	p := serve(t, t.TempDir(), []string{"NOTIFY_SOCKET=" + path})
+	if got := state(); got != "READY=1" {
+		t.Errorf("at the start: %q", got)
+	}
+	p.stop()
+	if got := state(); got != "STOPPING=1" {
+		t.Errorf("at the stop: %q", got)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -30,6 +31,7 @@ func (s *server) run(ctx context.Context, stop <-chan struct{}, hup <-chan os.Si
 	}
 	start(func() error { keepRunning(failed, s.log, s.registry.RunJobs); return nil })
 	s.front.SetReady(true)
+	s.notify(daemon.SdNotifyReady)
 	ready()
 	start(func() error { return s.watch(failed, hup) })
 	start(func() error {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // watchSignals returns a channel that is closed at the first signal. The second signal ends the
@@ -28,6 +30,7 @@ func (p *Process) watchSignals(log *slog.Logger, lines *logQueue) (stop <-chan s
 // it closes all connections.
 func (s *server) stop(ctx context.Context) {
 	s.front.SetReady(false)
+	s.notify(daemon.SdNotifyStopping)
 	sleep(ctx, s.cfg.Shutdown.Delay)
 	s.front.StopLingering()
 	if !shutdown(ctx, s.main.Server, s.cfg.Shutdown.Grace) {
