@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/api/web"
+	"github.com/berth-registry/berth/internal/host"
 	"github.com/berth-registry/berth/manifest"
 )
 
@@ -25,7 +26,7 @@ const (
 // baseURL is a URL under which clients reach this registry.
 type baseURL struct {
 	scheme string
-	host   web.Host
+	host   host.Host
 	url    string // without a trailing slash
 }
 
@@ -34,7 +35,7 @@ func newBaseURLs(urls []string) []baseURL {
 	for _, text := range urls {
 		b := baseURL{url: strings.TrimRight(text, "/")}
 		if u, err := url.Parse(text); err == nil {
-			b.scheme, b.host = u.Scheme, web.ParseHost(u.Scheme, u.Host)
+			b.scheme, b.host = u.Scheme, host.Parse(u.Scheme, u.Host)
 		}
 		bases = append(bases, b)
 	}
@@ -47,7 +48,7 @@ func (a *API) externalURL(o web.Origin) string {
 	var found string
 	for _, b := range a.baseURLs {
 		switch {
-		case b.host != web.ParseHost(b.scheme, o.Host):
+		case b.host != host.Parse(b.scheme, o.Host):
 		case b.scheme == o.Scheme:
 			return b.url
 		case found == "":
@@ -106,10 +107,10 @@ func isPlainHost(s string) bool {
 // other Host than its own.
 func (a *API) checkHost(r *request) error {
 	a.warnLoopbackHost(r)
-	for _, host := range [...]string{r.Host, r.origin.Host} {
-		if !a.web.AllowsHost(r.origin.Scheme, host) {
+	for _, name := range [...]string{r.Host, r.origin.Host} {
+		if !a.web.AllowsHost(r.origin.Scheme, name) {
 			return manifest.Errorf(errMisdirected,
-				"this registry does not answer for the host %q: expected a name of the loopback, a host of http.external_url, or one of http.hosts", web.Shorten(host))
+				"this registry does not answer for the host %q: expected a name of the loopback, a host of http.external_url, or one of http.hosts", web.Shorten(name))
 		}
 	}
 	return nil
@@ -122,7 +123,7 @@ func (a *API) warnLoopbackHost(r *request) {
 	if !o.Proxied || len(a.baseURLs) > 0 || !o.Addr.IsValid() || o.Addr.IsLoopback() || a.hostWarned.Load() {
 		return
 	}
-	if web.ParseHost(o.Scheme, o.Host).IsLoopback() && !a.hostWarned.Swap(true) {
+	if host.Parse(o.Scheme, o.Host).IsLoopback() && !a.hostWarned.Swap(true) {
 		a.log.Warn("a proxy hands on a loopback host in place of the one that its client used, to which clients are sent for tokens: set http.external_url, or let the proxy set Host or X-Forwarded-Host",
 			"id", r.id, "host", web.Shorten(o.Host))
 	}

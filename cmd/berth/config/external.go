@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/internal/host"
 )
 
-// parseExternalURL returns a URL of the registry in its canonical form: its host as web.ParseHost
+// parseExternalURL returns a URL of the registry in its canonical form: its host as host.Parse
 // has it, without the default port of its scheme and without a slash at the end.
 func parseExternalURL(text string) (string, error) {
 	refuse := func(reason string) (string, error) {
@@ -28,7 +28,7 @@ func parseExternalURL(text string) (string, error) {
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("has more than scheme, host and port: the registry is at /v2/ of its host")
 	}
-	return u.Scheme + "://" + web.ParseHost(u.Scheme, u.Host).In(u.Scheme), nil
+	return u.Scheme + "://" + host.Parse(u.Scheme, u.Host).In(u.Scheme), nil
 }
 
 // resolveExternalURLs checks http.external_url and makes its entries canonical.
