@@ -34,8 +34,8 @@ func (s *Server) AllowsHost(scheme, text string) bool {
 	return !s.options.CheckHost || s.hosts.Allows(scheme, text)
 }
 
-// parseOrigin returns the origin of a web page, with its host in canonical form. It returns an error
-// for other texts, such as "null".
+// parseOrigin returns the origin of a web page, with its host in canonical form. It returns an
+// error for other texts, such as "null".
 func parseOrigin(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
