@@ -39,11 +39,11 @@ type Registry interface {
 type Options struct {
 	// Log receives one line for each request and one for each internal error; none by default.
 	Log *slog.Logger
-	// Loopback is set for an open registry on a loopback address. The API then answers only
-	// requests whose Host is a loopback name or address, or one of Hosts: a web page cannot reach
-	// it by DNS rebinding.
-	Loopback bool
-	Hosts    []string // "registry.lan" or "registry.lan:5000"
+	// CheckHost makes the API answer only requests whose Host is a loopback name or address, or one
+	// of Hosts: a web page cannot reach it by DNS rebinding. Health checks are answered all the
+	// same.
+	CheckHost bool
+	Hosts     []string // "registry.lan", which admits every port, or "registry.lan:5000"
 	// MaxManifest is the size of the largest manifest that is accepted, in bytes; 4 MiB by default.
 	MaxManifest int64
 	// ManifestMemory bounds the memory for manifests, in bytes; 64 MiB by default, and MaxManifest
@@ -67,6 +67,8 @@ type Options struct {
 	// "https://r.example". They are needed where a proxy hides them. Without any the URL is made
 	// from the request's Host. Web pages of these origins may write.
 	ExternalURLs []string
+	// RelativeLocations is RelativeAuto by default.
+	RelativeLocations RelativeLocations
 	// Auth authenticates callers. Without it every request is unauthenticated, and the API issues
 	// no tokens.
 	Auth *Auth
@@ -96,6 +98,7 @@ type API struct {
 	web           *web.Server
 	baseURLs      []baseURL    // of Options.ExternalURLs
 	plainWarnedAt atomic.Int64 // last warning about plain HTTP, in Unix nanoseconds
+	hostWarned    atomic.Bool  // a loopback host from a proxy was warned of
 	metrics       *metrics
 	headBudget    *budget // for the first headBytes of manifests being received
 	receiveBudget *budget // for longer manifests being received
@@ -148,7 +151,7 @@ func (a *API) webOptions() web.Options {
 	o := a.options
 	w := web.Options{
 		Log:            o.Log,
-		CheckHost:      o.Loopback,
+		CheckHost:      o.CheckHost,
 		Hosts:          o.Hosts,
 		HeaderTimeout:  o.HeaderTimeout,
 		BodyTimeout:    o.BodyTimeout,

@@ -27,7 +27,7 @@ var crossSiteHeaders = map[string]header{
 // TestR2CrossSiteWrites has web pages post to an open registry on loopback, and to one with users
 // whose browser sends a password.
 func TestR2CrossSiteWrites(t *testing.T) {
-	open := newSite(t, Options{Loopback: true, ExternalURLs: []string{"https://registry.example"}})
+	open := newSite(t, Options{CheckHost: true, ExternalURLs: []string{"https://registry.example"}})
 	guarded := newGuardedSite(t, Options{ExternalURLs: []string{"https://registry.example"}})
 	d := open.pushBlob("team/base", "content")
 	guarded.pushBlobAs(passwordHeader("alice"), "team/base", "content")

@@ -48,9 +48,9 @@ func BenchmarkRequest(b *testing.B) {
 	registry := newSingleManifest()
 	d := registry.m.Digest
 	a := New(registry, Options{
-		Log:      slog.New(slog.NewJSONHandler(io.Discard, nil)),
-		Policy:   auth.Open{},
-		Loopback: true,
+		Log:       slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Policy:    auth.Open{},
+		CheckHost: true,
 	})
 	for _, c := range []struct{ name, method, path string }{
 		{"ping", "GET", "/v2/"},

@@ -71,7 +71,7 @@ func writeAccepted(w *web.Response) error {
 // writeCreated answers with 201 and the location of a blob.
 func writeCreated(w *web.Response, r *request, d digest.Digest) error {
 	h := w.Header()
-	h.Set("Location", blobPath(r.repo, d))
+	h.Set("Location", r.base+blobPath(r.repo, d))
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusCreated)
@@ -138,7 +138,9 @@ func rangeError(w *web.Response, size int64, value string) error {
 // plain text.
 func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker) error {
 	iw := &intercept{Response: w, content: content}
+	caching := w.Header()["Cache-Control"]
 	http.ServeContent(iw, r.Request, "", time.Time{}, content)
+	w.Header()["Cache-Control"] = caching // http.ServeContent deletes it from errors
 	if iw.failed != nil {
 		w.Header().Del("Content-Range")
 		return iw.failed

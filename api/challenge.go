@@ -1,8 +1,6 @@
 package api
 
 import (
-	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/berth-registry/berth/api/web"
@@ -19,45 +17,6 @@ const (
 
 // tokenPath is the path of the token endpoint.
 const tokenPath = "/v2/auth"
-
-// baseURL is a URL under which clients reach this registry.
-type baseURL struct {
-	host string // with the port, if it has one
-	url  string // without a trailing slash
-}
-
-func newBaseURLs(urls []string) []baseURL {
-	var bases []baseURL
-	for _, text := range urls {
-		b := baseURL{url: strings.TrimRight(text, "/")}
-		if u, err := url.Parse(text); err == nil {
-			b.host = u.Host
-		}
-		bases = append(bases, b)
-	}
-	return bases
-}
-
-// baseURLFor returns the URL under which a client reached the registry: the configured URL with the
-// host of the request, or else the first one. Without configured URLs it is made from the request's
-// scheme and host, which must be a plain host.
-func (a *API) baseURLFor(o web.Origin) (string, error) {
-	if len(a.baseURLs) > 0 {
-		at := slices.IndexFunc(a.baseURLs, func(b baseURL) bool { return strings.EqualFold(b.host, o.Host) })
-		return a.baseURLs[max(at, 0)].url, nil
-	}
-	if !isPlainHost(o.Host) {
-		return "", manifest.Errorf(errParameter, "the request's host is %q, expected a name or an address, and a port", web.Shorten(o.Host))
-	}
-	return o.Scheme + "://" + o.Host, nil
-}
-
-// isPlainHost reports whether s has only characters of a host, and needs no escaping in a URL or
-// between quotes. net/http accepts more: the host of an absolute request line may contain a quote.
-func isPlainHost(s string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	return s != "" && strings.Trim(s, letters+".-_:[]") == ""
-}
 
 // unauthorized returns the error for a 401 and sets its challenge, which tells the client where to
 // fetch a token and for which access (Docker's token specification; RFC 6750). Clients were tested

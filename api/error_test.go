@@ -145,7 +145,7 @@ func TestMetrics(t *testing.T) {
 		{Name: "head", Method: "HEAD", URL: "/v2/team/app/manifests/v1", WantCode: 200},
 		{Name: "absent", Method: "GET", URL: "/v2/team/app/manifests/v2", WantCode: 404},
 		{Name: "method", Method: "BREW", URL: "/v2/team/app/manifests/v1", WantCode: 405},
-		{Name: "nowhere", Method: "GET", URL: "/", WantCode: 404},
+		{Name: "nowhere", Method: "GET", URL: "/nowhere", WantCode: 404},
 	})
 	s.log.await(`"status":404`, `"route":""`) // the last one is counted
 	registry := prometheus.NewPedanticRegistry()

@@ -49,7 +49,7 @@ func (s *site) checkAnswerFirst(head, framing string, status int) {
 
 // TestAnswerFirst checks all kinds of answers that do not wait for the body.
 func TestAnswerFirst(t *testing.T) {
-	s := newSite(t, Options{MaxManifest: 1000, Loopback: true})
+	s := newSite(t, Options{MaxManifest: 1000, CheckHost: true})
 	d := s.pushBlob("team/app", "content")
 	_, m := s.pushImage("team/app", "v1", "")
 	s.openUpload("team/app")

@@ -11,6 +11,11 @@ func (a *API) ping(w *web.Response, r *request) error {
 	return writeBody(w, http.StatusOK, "application/json", []byte("{}"))
 }
 
+// root answers GET /, the health check of some load balancers, and what people type into a browser.
+func (a *API) root(w *web.Response, r *request) error {
+	return writeBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte("This is a container registry. Its API is at /v2/.\n"))
+}
+
 // livez reports that the process serves requests.
 func (a *API) livez(w *web.Response, r *request) error {
 	return writeBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))

@@ -20,6 +20,7 @@ type request struct {
 	*http.Request
 	id     string
 	origin web.Origin
+	base   string // what stands before the path in a Location
 	repo   string // a well-formed repository name; "" where the route has none
 
 	authorization authorization // of the header, or of the form of a token request

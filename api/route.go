@@ -23,7 +23,7 @@ const (
 	elemReference             // a tag or a digest
 	elemDigest
 	elemUploadID
-	elemHealthCheck // no element; requests are logged at debug level
+	elemHealthCheck // no element; every host is answered for, and requests are logged at debug level
 )
 
 // protection is who may use a route.
@@ -80,6 +80,7 @@ func routes() []route {
 		{"ping", "/v2{/}", elemNone, guarded, auth.None, "GET HEAD", (*API).ping},
 		{"livez", "/livez", elemHealthCheck, public, auth.None, "GET HEAD", (*API).livez},
 		{"readyz", "/readyz", elemHealthCheck, public, auth.None, "GET HEAD", (*API).readyz},
+		{"root", "{/}", elemHealthCheck, public, auth.None, "GET HEAD", (*API).root},
 	}
 }
 

@@ -42,7 +42,8 @@ func TestPaths(t *testing.T) {
 	long := strings.Repeat("a/", 127) + "ab" // 256 characters
 	var cases []exchangeCase
 	for path, want := range map[string]string{
-		"/":                           "404 NAME_UNKNOWN",
+		"/":                           "200 ",
+		"//":                          "404 NAME_UNKNOWN",
 		"/v1/":                        "404 NAME_UNKNOWN",
 		"/v2//":                       "404 NAME_UNKNOWN",
 		"/v2x":                        "404 NAME_UNKNOWN",
@@ -147,6 +148,7 @@ func TestMethods(t *testing.T) {
 		"/v2/a/referrers/" + d:     "GET, HEAD",
 		"/livez":                   "GET, HEAD",
 		"/readyz":                  "GET, HEAD",
+		"/":                        "GET, HEAD",
 		"/v2/UPPER/manifests/x%2f": "DELETE, GET, HEAD, PUT",
 	} {
 		for _, method := range []string{"OPTIONS", "TRACE", "BREW", "POST", "PATCH"} {
@@ -235,26 +237,24 @@ func TestWithoutPolicy(t *testing.T) {
 }
 
 func TestHost(t *testing.T) {
-	s := newSite(t, Options{Loopback: true, Hosts: []string{"Registry.LAN", "other.lan:5000"}})
+	s := newSite(t, Options{CheckHost: true, Hosts: []string{"Registry.LAN", "other.lan:5000"}})
 	for host, ok := range map[string]bool{
 		"localhost": true, "localhost:5000": true, "LocalHost": true, "localhost.": true,
 		"berth.localhost": true, "berth.localhost:5000": true,
 		"127.0.0.1": true, "127.0.0.1:80": true, "127.8.9.1:5000": true,
 		"[::1]": true, "[::1]:5000": true, "[::ffff:127.0.0.1]": true,
-		"registry.lan": true, "registry.lan:5000": true, "REGISTRY.lan:1": true,
+		"registry.lan": true, "registry.lan:5000": true, "REGISTRY.lan.:1": true,
 		"other.lan:5000": true, "other.lan": false, "other.lan:5001": false,
 		"evil.example": false, "evil.example:5000": false, "localhost.evil.example": false, "notlocalhost": false,
 		"127.0.0.1.evil.example": false, "10.0.0.1": false, "[::2]": false, "0.0.0.0": false, "": false,
 		"2130706433": false, "127.1": false,
 	} {
-		for _, path := range []string{"/v2/", "/livez"} {
-			c := exchangeCase{Name: "Host " + host, Method: "GET", URL: path, WantCode: 200}
-			if !ok {
-				c.WantCode, c.WantError = 421, "DENIED"
-			}
-			resp, body := s.sendRaw("GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n", "GET")
-			s.check(c, resp, body)
+		c := exchangeCase{Name: "Host " + host, Method: "GET", URL: "/v2/", WantCode: 200}
+		if !ok {
+			c.WantCode, c.WantError = 421, "DENIED"
 		}
+		resp, body := s.sendRaw("GET /v2/ HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n", "GET")
+		s.check(c, resp, body)
 	}
 	open := newSite(t, Options{Hosts: []string{"registry.lan"}})
 	open.runCases([]exchangeCase{{Name: "not on loopback", Method: "GET", URL: "/v2/", Header: header{"Host": "evil.example"}, WantCode: 200}})

@@ -49,27 +49,32 @@ func (x *exchange) Done() {
 	}
 }
 
-// dispatch checks the host and origin, routes, parses and authorizes the request, and runs its
-// handler.
+// dispatch routes the request, checks its host and origin, parses and authorizes it, and runs its
+// handler. Health checks are answered for every host: they tell a web page nothing, and load
+// balancers send addresses or no Host at all.
 func (a *API) dispatch(x *exchange) error {
 	r, w := &x.r, &x.Response
 	h := w.Header()
 	if path := r.URL.Path; path == "/v2" || strings.HasPrefix(path, "/v2/") {
 		h["Docker-Distribution-Api-Version"] = apiVersion
-	}
-	if !a.web.AllowsHost(r.Host) {
-		return manifest.Errorf(errMisdirected, "this registry does not answer for the host %q: an open registry answers for the names of the loopback and for those in http.hosts", web.Shorten(r.Host))
-	}
-	if err := a.checkOrigin(r); err != nil {
-		return err
+		a.setCaching(h)
 	}
 	if n := max(len(r.URL.Path), len(r.URL.RawPath)); n > maxPath {
 		return manifest.Errorf(errLongPath, "the path has %d bytes, at most %d are taken", n, maxPath)
 	}
 	ep, name, last := a.router.match(r.Request)
+	if ep == nil || !ep.health {
+		if err := a.checkHost(r); err != nil {
+			return err
+		}
+	}
+	if err := a.checkOrigin(r); err != nil {
+		return err
+	}
 	if ep == nil {
 		return errNoRoute
 	}
+	r.base = a.locationBase(r.origin)
 	r.route, x.quiet = ep.name, ep.health
 	op, ok := ep.methods[r.Method]
 	if !ok {
@@ -101,6 +106,24 @@ func (a *API) charged(r *request) charged {
 const maxPath = 1024
 
 var apiVersion = []string{"registry/2.0"}
+
+// setCaching sets the header fields by which no cache gives an answer to another caller, or without
+// asking again. In an open registry answers are the same for every caller, but tags move, content
+// is deleted, and the registry may get users. Handlers replace the field for answers that are
+// secret.
+func (a *API) setCaching(h http.Header) {
+	if a.auth == nil {
+		h["Cache-Control"] = noCache
+		return
+	}
+	h["Cache-Control"] = privateNoCache
+	h.Add("Vary", "Authorization")
+}
+
+var (
+	noCache        = []string{"no-cache"}
+	privateNoCache = []string{"private, no-cache"}
+)
 
 // checkOrigin denies writes that a browser sends for a web page of another origin.
 func (a *API) checkOrigin(r *request) error {

@@ -151,7 +151,7 @@ func (a *API) deleteUpload(w *web.Response, r *request) error {
 // has the Range "0-0", as one with a single byte has: Docker's clients expect that.
 func setProgress(w *web.Response, r *request, up storage.Upload) {
 	h := w.Header()
-	h.Set("Location", "/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
+	h.Set("Location", r.base+"/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
 	h.Set("Range", "0-"+strconv.FormatInt(max(up.Size-1, 0), 10))
 	h.Set("Docker-Upload-Uuid", up.ID)
 }

@@ -25,7 +25,7 @@ const project = "github.com/berth-registry/berth"
 // storage/bucket/buckettest, storage/bucket/testbucket or storage/storagetest, which only tests
 // import.
 var layers = map[string][]string{
-	"cmd/berth/config": {"auth", "internal/db/sqlite", "storage/bucket"},
+	"cmd/berth/config": {"auth", "internal/host", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
 		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
 		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
@@ -36,9 +36,9 @@ var layers = map[string][]string{
 		"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
 	},
 	"cmd/berth-bench": {},
-	"api":             {"api/catalog", "api/web", "auth", "auth/login", "auth/token", "storage", "manifest"},
+	"api":             {"api/catalog", "api/web", "auth", "auth/login", "auth/token", "storage", "manifest", "internal/host"},
 	"api/catalog":     {"auth"},
-	"api/web":         {},
+	"api/web":         {"internal/host"},
 	"api/web/webtest": {},
 	"auth":            {"manifest"},
 	"auth/policy":     {"auth", "manifest"},
@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"auth/login":      {"auth", "auth/oidc", "auth/rows"},
 	"auth/account":    {"auth", "auth/login", "auth/rows"},
 	"auth/rows":       {"internal/db"},
-	"auth/oidc":       {"auth"},
+	"auth/oidc":       {"auth", "internal/host"},
 	"auth/authtest":   {"auth"},
 	"storage":         {"storage/bucket", "storage/meta", "manifest", "internal/db", "internal/db/schema"},
 	"storage/bucket":  {},
@@ -63,6 +63,7 @@ var layers = map[string][]string{
 	"internal/db/schema": {"internal/db"},
 	"internal/db/sqlite": {"internal/db", "internal/durable"},
 	"internal/db/dbtest": {"internal/db", "internal/db/schema", "internal/db/sqlite"},
+	"internal/host":      {},
 	"internal/durable":   {},
 
 	"conformance": {}, // uses only a built program

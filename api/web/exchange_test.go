@@ -28,7 +28,7 @@ func TestHeaderOfEveryAnswer(t *testing.T) {
 		{
 			header: http.Header{
 				"X-Request-Id": {"my-id.1"}, "X-Forwarded-For": {"203.0.113.5"},
-				"X-Forwarded-Proto": {"http, https"}, "X-Forwarded-Host": {"r.example:8443"},
+				"X-Forwarded-Proto": {"http, HTTPS"}, "X-Forwarded-Host": {"r.example:8443"},
 			},
 			id:         "my-id.1",
 			hsts:       "max-age=3600",
@@ -172,26 +172,60 @@ func TestInterruptedBody(t *testing.T) {
 	})
 }
 
-func TestHostsAndOrigins(t *testing.T) {
-	s := New(Options{CheckHost: true, Hosts: []string{"Registry.LAN"}, Origins: []string{"https://r.example"}})
+func TestHosts(t *testing.T) {
+	names := []string{"Registry.LAN", "other.lan.:5000", "web.lan:80", "2001:DB8::1"}
+	s := New(Options{CheckHost: true, Hosts: names})
 	for host, want := range map[string]bool{
-		"localhost:5000": true, "a.localhost": true, "localhost.": true, "[::1]": true, "registry.lan:5000": true,
-		"evil.example": false, "evillocalhost": false, "127.0.0.1.evil.example": false,
+		"localhost:5000": true, "a.localhost": true, "localhost.": true, "[::1]": true, "[0::1]:1": true,
+		"registry.lan:5000": true, "registry.lan.:5000": true, "registry.lan.": true,
+		"other.lan:5000": true, "OTHER.lan.:5000": true, "other.lan": false, "other.lan:80": false,
+		"web.lan": true, "web.lan:80": true, "web.lan:81": false, "[2001:db8:0::1]:5000": true,
+		"evil.example": false, "evillocalhost": false, "127.0.0.1.evil.example": false, "registry.lan..": false, "": false,
 	} {
-		if got := s.AllowsHost(host); got != want {
+		if got := s.AllowsHost("http", host); got != want {
 			t.Errorf("the host %s is allowed: %v", host, got)
 		}
 	}
-	if !New(Options{}).AllowsHost("evil.example") {
+	if s.AllowsHost("https", "web.lan") {
+		t.Error("the port of a host without one does not depend on the scheme")
+	}
+	if !New(Options{Hosts: names}).AllowsHost("http", "evil.example") {
 		t.Error("hosts are checked where they need not be")
 	}
-	for origin, want := range map[string]bool{"": true, "https://r.example": true, "http://example.com": true, "https://evil.example": false, "null": false} {
+}
+
+func TestOrigins(t *testing.T) {
+	s := New(Options{Origins: []string{"https://R.example:443"}})
+	for _, c := range []struct {
+		host, origin string
+		want         bool
+	}{
+		{"example.com", "", true},
+		{"example.com", "https://r.example", true},
+		{"example.com", "https://r.example.", true},
+		{"example.com", "https://r.example:8443", false},
+		{"example.com", "http://r.example", false},
+		{"example.com", "http://example.com", true},
+		{"Example.com.:80", "http://example.com", true},
+		{"example.com:443", "https://example.com.", true},
+		{"example.com:80", "https://example.com", false},
+		{"example.com", "https://evil.example", false},
+		{"example.com", "null", false},
+	} {
 		r := httptest.NewRequest("POST", "http://example.com/", nil)
-		if origin != "" {
-			r.Header.Set("Origin", origin)
+		r.Host = c.host
+		if c.origin != "" {
+			r.Header.Set("Origin", c.origin)
 		}
+		if err := s.CheckOrigin(r); (err == nil) != c.want {
+			t.Errorf("a write of a page of %q to %q: %v", c.origin, c.host, err)
+		}
+	}
+	for origin, want := range map[string]bool{"https://r.example.": true, "http://example.com": false} {
+		r := httptest.NewRequest("POST", "http://example.com/", nil)
+		r.Header = http.Header{"Origin": {origin}, "Sec-Fetch-Site": {"cross-site"}}
 		if err := s.CheckOrigin(r); (err == nil) != want {
-			t.Errorf("a write of a page of %q: %v", origin, err)
+			t.Errorf("a write of a page of %q on another site: %v", origin, err)
 		}
 	}
 }

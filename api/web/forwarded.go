@@ -31,7 +31,7 @@ func (s *Server) OriginOf(r *http.Request) Origin {
 		return o
 	}
 	o.Proxied = true
-	if v := lastElement(r.Header["X-Forwarded-Proto"]); v == "http" || v == "https" {
+	if v := strings.ToLower(lastElement(r.Header["X-Forwarded-Proto"])); v == "http" || v == "https" {
 		o.Scheme = v
 	}
 	if v := lastElement(r.Header["X-Forwarded-Host"]); v != "" {

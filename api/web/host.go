@@ -1,56 +1,63 @@
 package web
 
 import (
-	"net"
+	"errors"
 	"net/http"
-	"net/netip"
-	"strings"
+	"net/url"
+
+	"github.com/berth-registry/berth/internal/host"
 )
 
-// hosts is the set of host names that a server answers for. In DNS rebinding a web page makes its
-// own name resolve to 127.0.0.1. The browser then sends that name as Host, by which it is refused.
-type hosts struct {
-	checked bool
-	names   map[string]bool // in lower case, as configured: with or without a port
+// Hosts is a set of hosts, beside those of the loopback, that an address answers for. In DNS
+// rebinding a web page makes its own name resolve to the address. The browser then sends that name
+// as Host, by which it is refused.
+type Hosts map[host.Host]bool
+
+// NewHosts returns a set of hosts. A host without a port admits every port.
+func NewHosts(hosts []string) Hosts {
+	set := make(Hosts, len(hosts))
+	for _, text := range hosts {
+		set[host.Parse("", text)] = true
+	}
+	return set
 }
 
-func newHosts(checked bool, names []string) hosts {
-	h := hosts{checked: checked, names: make(map[string]bool, len(names))}
-	for _, name := range names {
-		h.names[strings.ToLower(name)] = true
-	}
-	return h
+// Allows reports whether a request with this scheme and Host is to be answered.
+func (s Hosts) Allows(scheme, text string) bool {
+	h := host.Parse(scheme, text)
+	return h.IsLoopback() || s[h] || s[host.Host{Name: h.Name}]
 }
 
-// AllowsHost reports whether a request with this Host, with or without a port, is to be answered.
-// Without Options.CheckHost every host is allowed.
-func (s *Server) AllowsHost(host string) bool { return s.hosts.allows(host) }
+// AllowsHost reports whether a request with this scheme and Host is to be answered. Without
+// Options.CheckHost every host is allowed.
+func (s *Server) AllowsHost(scheme, text string) bool {
+	return !s.options.CheckHost || s.hosts.Allows(scheme, text)
+}
 
-func (h hosts) allows(host string) bool {
-	if !h.checked || host == "localhost" || strings.HasPrefix(host, "localhost:") {
-		return true
+// parseOrigin returns the origin of a web page, with its host in canonical form. It returns an
+// error for other texts, such as "null".
+func parseOrigin(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
 	}
-	host = strings.ToLower(host)
-	name := host
-	if n, _, err := net.SplitHostPort(host); err == nil {
-		name = n
-	} else {
-		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	if u.Host == "" {
+		return nil, errors.New("not an origin: it has no host")
 	}
-	name = strings.TrimSuffix(name, ".")
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") || h.names[host] || h.names[name] {
-		return true
-	}
-	addr, err := netip.ParseAddr(name)
-	return err == nil && addr.Unmap().IsLoopback()
+	u.Host = host.Parse(u.Scheme, u.Host).In(u.Scheme)
+	return u, nil
 }
 
 // newOriginCheck returns the check for CheckOrigin.
 func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 	check := http.NewCrossOriginProtection()
-	for _, origin := range s.options.Origins {
-		if err := check.AddTrustedOrigin(origin); err != nil {
-			s.options.Log.Error("web pages of an external URL may not write", "url", origin, "error", err)
+	for _, text := range s.options.Origins {
+		origin, err := parseOrigin(text)
+		if err == nil {
+			err = check.AddTrustedOrigin(origin.String())
+		}
+		if err != nil {
+			s.options.Log.Error("web pages of an origin may not write", "origin", text, "error", err)
 		}
 	}
 	return check
@@ -60,4 +67,22 @@ func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 // Pages of Options.Origins and of the request's own host may write. Others may not, because the
 // browser adds the user's credentials for the registry, or reaches an open registry on loopback.
 // Clients that are not browsers send neither Origin nor Sec-Fetch-Site, and pass.
-func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(r) }
+func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(withCanonicalHosts(r)) }
+
+// withCanonicalHosts returns what http.CrossOriginProtection reads of a request. It compares texts,
+// so the hosts in Origin and Host have their canonical form.
+func withCanonicalHosts(r *http.Request) *http.Request {
+	text := r.Header.Get("Origin")
+	if text == "" {
+		return r
+	}
+	origin, err := parseOrigin(text)
+	if err != nil {
+		return r
+	}
+	return &http.Request{
+		Method: r.Method,
+		Host:   host.Parse(origin.Scheme, r.Host).In(origin.Scheme),
+		Header: http.Header{"Origin": {origin.String()}, "Sec-Fetch-Site": r.Header["Sec-Fetch-Site"]},
+	}
+}

@@ -30,9 +30,9 @@ type Options struct {
 	// Log receives the messages of net/http; by default they are discarded.
 	Log *slog.Logger
 	// CheckHost makes AllowsHost accept only loopback names and Hosts, so that no web page reaches
-	// a server on loopback by DNS rebinding.
+	// the server by DNS rebinding.
 	CheckHost bool
-	Hosts     []string // "registry.lan" or "registry.lan:5000"
+	Hosts     []string // "registry.lan", which admits every port, or "registry.lan:5000"
 	// Origins are the origins whose web pages may write, in addition to the request's own host:
 	// "https://r.example".
 	Origins []string
@@ -75,7 +75,7 @@ const (
 // concurrent use.
 type Server struct {
 	options Options
-	hosts   hosts
+	hosts   Hosts
 	origins *http.CrossOriginProtection
 	version []string // the value of Server; nil for none
 	hsts    []string // the value of Strict-Transport-Security; nil for none
@@ -101,7 +101,7 @@ func New(o Options) *Server {
 	o.MaxHeaderBytes = orDefault(o.MaxHeaderBytes, defaultMaxHeaderBytes)
 	s := &Server{
 		options: o,
-		hosts:   newHosts(o.CheckHost, o.Hosts),
+		hosts:   NewHosts(o.Hosts),
 		ids:     newIDs(),
 	}
 	if o.Version != "" {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/berth-registry/berth/internal/host"
 )
 
 const (
@@ -118,7 +120,7 @@ func newClient(p keySource) (*http.Client, error) {
 		}
 	}
 	return &http.Client{
-		Transport: &singleHostTransport{host: hostPort(issuer), next: &http.Transport{
+		Transport: &singleHostTransport{host: host.Parse("https", issuer.Host), next: &http.Transport{
 			TLSClientConfig:        config,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -148,12 +150,12 @@ func readCertificates(file string) (*x509.CertPool, error) {
 // responses. Without it, an issuer's documents and redirects could direct requests to any address,
 // including internal ones.
 type singleHostTransport struct {
-	host string
+	host host.Host
 	next http.RoundTripper
 }
 
 func (g *singleHostTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" || hostPort(req.URL) != g.host {
+	if req.URL.Scheme != "https" || host.Parse("https", req.URL.Host) != g.host {
 		return nil, fmt.Errorf("refused to ask %s: not https on the issuer's host", req.URL.Redacted())
 	}
 	resp, err := g.next.RoundTrip(req)
@@ -176,15 +178,6 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("an answer of more than %d bytes", maxDocument)
 	}
 	return n, err
-}
-
-// hostPort returns the host and port of an https URL in a form that can be compared.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = "443"
-	}
-	return strings.ToLower(u.Hostname()) + ":" + port
 }
 
 // shorten returns err, or an error with a shortened text.

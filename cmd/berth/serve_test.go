@@ -152,7 +152,8 @@ func TestUnknownVariableIsAWarning(t *testing.T) {
 	p.stop()
 }
 
-func TestHostCheck(t *testing.T) {
+// TestH3Rebinding sends the hosts of web pages whose names resolve to the registry.
+func TestH3Rebinding(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
@@ -162,6 +163,12 @@ func TestHostCheck(t *testing.T) {
 		{"open by choice", []string{"--auth-mode", "none"}, map[string]int{"localhost": 200, "evil.test": 421}},
 		{"one more", []string{"--http-hosts", "registry.test,other.test:443"}, map[string]int{"registry.test": 200, "registry.test:80": 200, "other.test:443": 200, "evil.test": 421}},
 		{"all", []string{"--http-hosts", "*"}, map[string]int{"localhost": 200, "evil.test": 200}},
+		{"an external URL", []string{"--http-external-url", "https://R.test:8443"}, map[string]int{"r.test:8443": 200, "r.test.": 200, "evil.test": 421}},
+		{"with users", []string{"--auth-mode", "berth", "--http-external-url", "https://r.test"}, map[string]int{"r.test": 401, "evil.test": 401}},
+		{"with users, strict", []string{"--auth-mode", "berth", "--http-external-url", "https://r.test", "--http-hosts", "pod.test:80", "--http-strict-hosts"},
+			map[string]int{"r.test": 401, "R.test.:443": 401, "pod.test": 401, "localhost": 401, "evil.test": 421, "10.0.0.1": 421}},
+		{"beyond loopback, strict", []string{"--auth-mode", "none", "--addr", "0.0.0.0:0", "--http-external-url", "https://r.test", "--http-strict-hosts"},
+			map[string]int{"r.test": 200, "localhost": 200, "evil.test": 421}},
 		{"beyond loopback", []string{"--auth-mode", "none", "--addr", "0.0.0.0:0"}, map[string]int{"localhost": 200, "evil.test": 200}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,8 +182,66 @@ func TestHostCheck(t *testing.T) {
 				if status, _, answer := p.request("GET", "/v2/", nil, "Host", host); status != want {
 					t.Errorf("%s: %d %s, want %d", host, status, answer, want)
 				}
+				if status, _, answer := p.request("GET", "/readyz", nil, "Host", host); status != 200 {
+					t.Errorf("%s, for /readyz: %d %s", host, status, answer)
+				}
 			}
 			p.stop()
+		})
+	}
+}
+
+// TestH3DebugRebinding: the debug address answers for the hosts that an open registry answers for.
+func TestH3DebugRebinding(t *testing.T) {
+	for _, test := range []struct {
+		name, addr string
+		args       []string
+		want       map[string]int // status by Host
+	}{
+		{"with users", "127.0.0.1:0", []string{"--auth-mode", "berth"}, map[string]int{"localhost:1": 200, "127.0.0.1": 200, "evil.test": 421}},
+		{"known hosts", "127.0.0.1:0", []string{"--http-hosts", "R.lan", "--http-external-url", "https://r.test"}, map[string]int{"r.lan.:9": 200, "r.test": 200, "evil.test": 421}},
+		{"all", "127.0.0.1:0", []string{"--http-hosts", "*"}, map[string]int{"evil.test": 200}},
+		{"beyond loopback", "0.0.0.0:0", nil, map[string]int{"evil.test": 200}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := serve(t, newData(t), nil, append(test.args, "--debug-addr", test.addr)...)
+			_, port, err := net.SplitHostPort(p.line.Debug)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for host, want := range test.want {
+				for _, path := range []string{"/metrics", "/debug/pprof/cmdline"} {
+					status, _, body, err := exchange("GET", "http://127.0.0.1:"+port+path, nil, "Host", host)
+					if err != nil || status != want || want == 421 && !strings.Contains(string(body), "http.hosts") {
+						t.Errorf("%s%s: %d %.100s %v, want %d", host, path, status, body, err, want)
+					}
+				}
+			}
+			p.stop()
+		})
+	}
+}
+
+// TestWarnsBeyondLoopback: a start says what everyone who reaches an address may do.
+func TestWarnsBeyondLoopback(t *testing.T) {
+	const debug, open = "debug.addr is not a loopback address", "auth.mode is none, and http.addr is not a loopback address"
+	for name, test := range map[string]struct {
+		args []string
+		want map[string]bool
+	}{
+		"both":          {[]string{"--addr", "0.0.0.0:0", "--auth-mode", "none", "--debug-addr", "0.0.0.0:0"}, map[string]bool{debug: true, open: true}},
+		"neither":       {[]string{"--auth-mode", "none", "--debug-addr", "127.0.0.1:0"}, map[string]bool{debug: false, open: false}},
+		"with users":    {[]string{"--addr", "0.0.0.0:0", "--debug-addr", "127.0.0.1:0"}, map[string]bool{debug: false, open: false}},
+		"debug address": {[]string{"--auth-mode", "berth", "--debug-addr", "[::]:0"}, map[string]bool{debug: true, open: false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := serve(t, newData(t), nil, test.args...)
+			p.stop() // writes the whole log
+			for warning, want := range test.want {
+				if got := strings.Contains(p.log.String(), warning); got != want {
+					t.Errorf("%q is in the log: %v\n%s", warning, got, p.log.String())
+				}
+			}
 		})
 	}
 }

@@ -33,6 +33,24 @@ func TestSettingsReachTokens(t *testing.T) {
 	p.stop()
 }
 
+// TestRelativeLocations: each value of the setting reaches the Location of an upload session.
+func TestRelativeLocations(t *testing.T) {
+	for value, want := range map[string]map[string]string{
+		"auto":   {"r.test": "https://r.test/v2/", "other.localhost": "/v2/"},
+		"always": {"r.test": "/v2/", "other.localhost": "/v2/"},
+		"never":  {"r.test": "https://r.test/v2/", "other.localhost": "http://other.localhost/v2/"},
+	} {
+		p := serve(t, newData(t), nil, "--http-external-url", "https://first.test,https://r.test", "--http-relative-locations", value)
+		for host, begin := range want {
+			status, header, _ := p.request("POST", "/v2/app/blobs/uploads/", nil, "Host", host)
+			if got := header.Get("Location"); status != http.StatusAccepted || !strings.HasPrefix(got, begin) {
+				t.Errorf("%s, %s: %d, Location %s, want %s", value, host, status, got, begin)
+			}
+		}
+		p.stop()
+	}
+}
+
 // TestTrustedProxies: X-Forwarded-For counts only from a trusted proxy.
 func TestTrustedProxies(t *testing.T) {
 	for proxies, want := range map[string]string{"127.0.0.0/8": `"from":"10.1.2.3"`, "10.0.0.0/8": `"from":"127.0.0.1"`} {

@@ -31,7 +31,9 @@ type HTTPConfig struct {
 	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Port 0 takes a free one. Beyond loopback the first start makes a user admin, unless auth.mode is none."`
 	ExternalURL    []string      `koanf:"external_url" doc:"URLs under which clients reach the registry, the main one first: https://registry.example. Where they fetch tokens, and the issuer of those. Wanted behind a proxy that does not hand on the client's Host."`
 	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Addresses and networks (CIDR) of proxies whose X-Forwarded-For, -Proto and -Host are believed."`
-	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach an open registry that listens on loopback; others are answered 421. \"*\" admits every name."`
+	Hosts          []string      `koanf:"hosts" doc:"Names, beside those of http.external_url, under which clients may reach an open registry that listens on loopback, and debug.addr on loopback; others are answered 421. \"*\" admits every name."`
+	StrictHosts    bool          `koanf:"strict_hosts" doc:"Only names of the loopback, of http.external_url and of http.hosts are answered wherever the registry listens, with users too; others are answered 421. Health checks are always answered."`
+	Locations      string        `koanf:"relative_locations" oneof:"auto always never" doc:"When the Location of an answer is a path. auto: unless the client used the host of an http.external_url; never: not even then, the URL is made of the scheme and host of the request."`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
 	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
 	LingerBytes    Size          `koanf:"linger_bytes" doc:"Most bytes of a request's body that are still read, over HTTP/1, after an answer that did not wait for them: proxies lose an answer whose connection is closed at once. 0: only 256KiB, for 5s at most."`
@@ -128,6 +130,7 @@ func defaults() Config {
 			ExternalURL:    []string{},
 			TrustedProxies: []string{},
 			Hosts:          []string{},
+			Locations:      "auto",
 			HeaderTimeout:  10 * time.Second,
 			BodyTimeout:    60 * time.Second,
 			LingerBytes:    64 * mebibyte,

@@ -79,6 +79,7 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 	values := map[string]string{
 		"data": "/d", "http.addr": "127.0.0.1:7", "http.hosts": "a,b", "http.header_timeout": "3s", "http.body_timeout": "4s",
 		"http.linger_bytes": "6KiB", "http.linger_time": "7s", "http.max_header_bytes": "5000", "http.external_url": "https://a.test,https://b.test", "http.trusted_proxies": "10.0.0.0/8,::1",
+		"http.strict_hosts": "true", "http.relative_locations": "never",
 		"tls.certificate": "/c", "tls.key": "/k", "tls.hsts": "24h", "auth.mode": "none", "auth.policy": "/p", "auth.htpasswd": "/f,/g",
 		"auth.service": "registry", "auth.token_ttl": "4m", "auth.upload_grace": "2h", "auth.session_ttl": "3h", "auth.key_file": "/s",
 		"auth.key_rotation": "48h", "auth.compat_x5c": "true", "audit.file": "/a", "storage.bucket": "file:///b", "storage.min_free": "7KiB",
@@ -90,7 +91,8 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		values["data"] = `C:\d`
 	}
-	with := map[string][]string{"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"}} // halves of a pair
+	with := map[string][]string{"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"}, // halves of a pair
+		"http.strict_hosts": {"--http-external-url=https://a.test"}}
 	for _, s := range Settings() {
 		value, ok := values[s.Key]
 		if !ok {
@@ -205,6 +207,9 @@ func TestRefused(t *testing.T) {
 		{name: "key without certificate", file: "tls: {key: /k}", want: []string{"tls.key is set and tls.certificate is not"}},
 		{name: "certificate without key", file: "tls: {certificate: /c}", want: []string{"tls.certificate is set and tls.key is not"}},
 		{name: "external URL", file: "http: {external_url: 'https://u:hidden@r.example'}", want: []string{"http.external_url", "https://registry.example"}},
+		{name: "strict hosts without hosts", file: "http: {strict_hosts: true}", want: []string{"http.strict_hosts", "set http.external_url"}},
+		{name: "strict hosts and every host", file: "http: {strict_hosts: true, hosts: ['*', r.lan]}", want: []string{"http.strict_hosts", "http.hosts", "every name"}},
+		{name: "locations", file: "http: {relative_locations: false}", want: []string{"http.relative_locations", "auto, always, never"}},
 		{name: "proxy", file: "http: {trusted_proxies: [10.0.0.0/8, proxy.example]}", want: []string{`http.trusted_proxies: "proxy.example"`, "10.0.0.0/8"}},
 		{name: "proxies with host bits", file: "http: {trusted_proxies: [10.1.2.3/8]}", want: []string{`http.trusted_proxies: "10.1.2.3/8" has more than the network's bits: expected 10.0.0.0/8`}},
 		{name: "rows in memory of lasting bytes", file: "database: {url: 'sqlite::memory:'}", want: []string{"sqlite::memory:", "mem://"}},

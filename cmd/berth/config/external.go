@@ -4,14 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/internal/host"
 )
 
-// parseExternalURL returns a URL of the registry in its canonical form: lower case, without the
-// default port of its scheme and without a slash at the end. In this form it can be compared with a
-// request's Host.
+// parseExternalURL returns a URL of the registry in its canonical form: its host as host.Parse
+// has it, without the default port of its scheme and without a slash at the end.
 func parseExternalURL(text string) (string, error) {
 	refuse := func(reason string) (string, error) {
 		return "", fmt.Errorf("http.external_url: %q %s; expected for example https://registry.example or http://10.0.0.7:5000", MaskURL(text), reason)
@@ -27,10 +28,7 @@ func parseExternalURL(text string) (string, error) {
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("has more than scheme, host and port: the registry is at /v2/ of its host")
 	}
-	host := strings.ToLower(u.Host)
-	host = strings.TrimSuffix(host, ":") // the port of "https://registry.example:" is empty
-	host = strings.TrimSuffix(host, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
-	return u.Scheme + "://" + host, nil
+	return u.Scheme + "://" + host.Parse(u.Scheme, u.Host).In(u.Scheme), nil
 }
 
 // resolveExternalURLs checks http.external_url and makes its entries canonical.
@@ -45,6 +43,34 @@ func (l *Loaded) resolveExternalURLs() error {
 		l.HTTP.ExternalURL[i] = clean
 	}
 	return errors.Join(wrong...)
+}
+
+// checkHosts refuses http.strict_hosts where it would admit no client, or every one.
+func (l *Loaded) checkHosts() error {
+	switch {
+	case !l.HTTP.StrictHosts:
+		return nil
+	case slices.Contains(l.HTTP.Hosts, AnyHost):
+		return errors.New("http.strict_hosts is true and http.hosts has \"*\", which admits every name: remove one of them")
+	case len(l.HTTP.ExternalURL) == 0 && len(l.HTTP.Hosts) == 0:
+		return errors.New("http.strict_hosts is true, and neither http.external_url nor http.hosts says which names are answered: set http.external_url")
+	}
+	return nil
+}
+
+// AnyHost is the entry of http.hosts that admits every name.
+const AnyHost = "*"
+
+// HostNames returns the names that an address with a check of hosts answers for: those of
+// http.hosts and, with every port, of http.external_url.
+func (c *Config) HostNames() []string {
+	names := slices.Clone(c.HTTP.Hosts)
+	for _, text := range c.HTTP.ExternalURL {
+		if u, err := url.Parse(text); err == nil {
+			names = append(names, u.Hostname())
+		}
+	}
+	return names
 }
 
 // ServiceName returns the registry's name in tokens and challenges.

@@ -19,6 +19,9 @@ func TestExternalURL(t *testing.T) {
 		"http://registry.example:443":   "http://registry.example:443",
 		"http://10.0.0.7:5000":          "http://10.0.0.7:5000",
 		"http://[::1]:5000":             "http://[::1]:5000",
+		"https://[2001:DB8:0::1]":       "https://[2001:db8::1]",
+		"https://Registry.Example.":     "https://registry.example",
+		"https://registry.example.:443": "https://registry.example",
 	} {
 		if got, err := parseExternalURL(text); err != nil || got != want {
 			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
@@ -44,6 +47,16 @@ func TestExternalURL(t *testing.T) {
 		if got, err := parseExternalURL(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %q, %v, want an error that says %q", text, got, err, want)
 		}
+	}
+}
+
+func TestHostNames(t *testing.T) {
+	l, err := loadTest(t, "", nil, []string{"--http-hosts", "a.lan:5000", "--http-external-url", "https://R.example:8443,http://[::1]:5000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.HostNames(); fmt.Sprint(got) != "[a.lan:5000 r.example ::1]" {
+		t.Errorf("got %q", got)
 	}
 }
 

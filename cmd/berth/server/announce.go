@@ -63,13 +63,23 @@ func (s *server) announceAdmin(terminal bool, lines *logQueue) {
 func (s *server) warn(ctx context.Context) {
 	a := s.cfg.Auth
 	recorded, err := s.rows.AuthEnabled(ctx)
-	if a.Mode == config.ModeNone && (err == nil && recorded || a.Policy != "" || len(a.Htpasswd) > 0) {
+	beyond := !isLoopback(s.main.Listener)
+	switch {
+	case a.Mode != config.ModeNone:
+	case err == nil && recorded || a.Policy != "" || len(a.Htpasswd) > 0:
 		s.log.Warn("auth.mode is none: everyone may do everything, whatever users and policy there are")
+	case beyond:
+		s.log.Warn("auth.mode is none, and http.addr is not a loopback address: everyone who can reach it may push, pull and delete",
+			"addr", s.main.Listener.Addr().String())
+	}
+	if l := s.debug.Listener; l != nil && !isLoopback(l) {
+		s.log.Warn("debug.addr is not a loopback address: everyone who can reach it may read the process's memory, with keys and tokens in it",
+			"addr", l.Addr().String())
 	}
 	if s.access == nil {
 		return
 	}
-	if !s.onLoopback() && len(s.cfg.HTTP.ExternalURL) == 0 {
+	if beyond && len(s.cfg.HTTP.ExternalURL) == 0 {
 		s.log.Warn("http.external_url is not set: clients are sent for tokens to whatever host their request names")
 	}
 	if s.lacksAccounts(ctx) {

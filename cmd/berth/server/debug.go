@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/berth-registry/berth/api/web"
 )
 
 // newMetrics returns a registry of metrics: those of the Go runtime, of the process, and of the
@@ -51,6 +53,18 @@ func debugServer(metrics *prometheus.Registry, log *slog.Logger) *http.Server {
 	}
 }
 
+// checkHost answers requests for other hosts with 421. Web pages could read the process's memory
+// otherwise, by DNS rebinding.
+func checkHost(hosts web.Hosts, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hosts.Allows("http", r.Host) {
+			http.Error(w, "debug.addr does not answer for this host: expected a name of the loopback, a host of http.external_url, or one of http.hosts", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // openDebug opens the address for operators, if it is set.
 func (s *server) openDebug(ctx context.Context) error {
 	if s.cfg.Debug.Addr == "" {
@@ -66,6 +80,10 @@ func (s *server) openDebug(ctx context.Context) error {
 		return fmt.Errorf("debug.addr: %w", err)
 	}
 	s.closers = append(s.closers, closeListener(l))
-	s.debug = service{debugServer(metrics, s.log), l}
+	server := debugServer(metrics, s.log)
+	if isLoopback(l) && !s.admitsAnyHost() {
+		server.Handler = checkHost(web.NewHosts(s.cfg.HostNames()), server.Handler)
+	}
+	s.debug = service{server, l}
 	return nil
 }

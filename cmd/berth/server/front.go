@@ -12,6 +12,7 @@ import (
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // front passes requests to the current API. When the first user is made, an API with authentication
@@ -96,6 +97,8 @@ func (s *server) apiOptions() api.Options {
 		Log:            s.log,
 		Audit:          s.audit,
 		ExternalURLs:   s.cfg.HTTP.ExternalURL,
+		CheckHost:      s.checksHost(),
+		Hosts:          s.cfg.HostNames(),
 		TrustedProxies: s.cfg.Proxies,
 		HSTS:           s.cfg.TLS.HSTS,
 		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
@@ -106,9 +109,11 @@ func (s *server) apiOptions() api.Options {
 		LingerTime:     s.cfg.HTTP.LingerTime,
 		MaxHeaderBytes: s.cfg.HTTP.MaxHeaderBytes,
 		Version:        s.version,
+
+		RelativeLocations: api.RelativeLocations(s.cfg.HTTP.Locations),
 	}
 	if s.access == nil {
-		o.Policy, o.Loopback, o.Hosts = auth.Open{}, s.checksHost(), s.cfg.HTTP.Hosts
+		o.Policy = auth.Open{}
 		return o
 	}
 	o.Policy = s.access.policy
@@ -116,12 +121,16 @@ func (s *server) apiOptions() api.Options {
 	return o
 }
 
-// checksHost reports whether requests must name a host that means loopback or is listed in
-// http.hosts. Without this, web pages in a browser on this machine could reach an open registry on
-// loopback (DNS rebinding).
+// checksHost reports whether requests must name a host that means loopback or is one of
+// HostNames. It is always so for an open registry on loopback: web pages in a browser on this
+// machine could reach it otherwise (DNS rebinding).
 func (s *server) checksHost() bool {
-	return s.onLoopback() && !slices.Contains(s.cfg.HTTP.Hosts, "*")
+	openOnLoopback := s.access == nil && isLoopback(s.main.Listener)
+	return (openOnLoopback || s.cfg.HTTP.StrictHosts) && !s.admitsAnyHost()
 }
+
+// admitsAnyHost reports whether http.hosts turns the check of hosts off.
+func (s *server) admitsAnyHost() bool { return slices.Contains(s.cfg.HTTP.Hosts, config.AnyHost) }
 
 // installAPI makes an API for the current state of authentication and installs it.
 func (s *server) installAPI() *http.Server {

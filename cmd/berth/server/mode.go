@@ -41,7 +41,7 @@ func (s *server) decideAuth(ctx context.Context) (admission, error) {
 	switch {
 	case recorded || a.Mode == config.ModeBerth || a.Policy != "" || len(a.Htpasswd) > 0:
 		return usersOnly, nil
-	case s.onLoopback():
+	case isLoopback(s.main.Listener):
 		return untilUserAdd, nil
 	case s.cfg.InMemory():
 		return 0, errMemoryOpenToAll(s.cfg.HTTP.Addr)

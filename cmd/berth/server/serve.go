@@ -180,10 +180,10 @@ func (s *server) listen(ctx context.Context) error {
 	return nil
 }
 
-// onLoopback reports whether the address can be reached only from this machine. It looks at the
+// isLoopback reports whether a listener can be reached only from this machine. It looks at the
 // address after names are resolved.
-func (s *server) onLoopback() bool {
-	tcp, ok := s.main.Listener.Addr().(*net.TCPAddr)
+func isLoopback(l net.Listener) bool {
+	tcp, ok := l.Addr().(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
 
