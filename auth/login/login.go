@@ -171,8 +171,8 @@ func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	return auth.Version(v), nil
 }
 
-// Reload reads the htpasswd files again, and logs the complaints about them. If one cannot be used,
-// the users stay as they were, and the error says what is wrong.
+// Reload reads the htpasswd files again, and logs the complaints about them. If one cannot be
+// used, the users stay as they were, and the error says what is wrong.
 func (s *Service) Reload() error {
 	if err := s.files.reload(); err != nil {
 		return err
@@ -182,7 +182,8 @@ func (s *Service) Reload() error {
 }
 
 // Complaints returns what is wrong with the htpasswd files as they were read last: a sentence for
-// each faulty line, whose user cannot log in, and a warning for each file with hashes of a low cost.
+// each faulty line, whose user cannot log in, and a warning for each file with hashes of a low
+// cost.
 func (s *Service) Complaints() (faults, warnings []string) {
 	u := s.files.users.Load()
 	return u.faults, u.weak

@@ -162,7 +162,7 @@ func (s Setting) parse(field reflect.Value, text string) error {
 		}
 		field.SetBool(text == "true")
 	default:
-		if s.oneof != nil && text != "" && !slices.Contains(s.oneof, text) {
+		if s.oneof != nil && text != s.Default && !slices.Contains(s.oneof, text) {
 			return errors.New("one of: " + strings.Join(s.oneof, ", "))
 		}
 		field.SetString(text)
