@@ -45,7 +45,7 @@ type fileUsers struct {
 	highestCost int      // of bcrypt
 	warned      sync.Map // names for which warnShadowed has logged
 	faults      []string // lines that are left out
-	weak        []string // warnings about files with hashes of a low cost
+	warnings    []string // about files with hashes of a low cost, or without users
 }
 
 // fileUser is a user with the position of its line, FILE:LINE. The hash is "" if the user cannot
@@ -97,13 +97,13 @@ func readHtpasswd(path string) ([]byte, error) {
 	return data, nil
 }
 
-// report logs the faults and weaknesses of the files.
+// report logs what is wrong with the files.
 func (f *htpasswdFiles) report() {
 	u := f.users.Load()
 	for _, text := range u.faults {
 		f.log.Error(text)
 	}
-	for _, text := range u.weak {
+	for _, text := range u.warnings {
 		f.log.Warn(text)
 	}
 }
@@ -131,8 +131,11 @@ func (u *fileUsers) add(path string, data []byte) error {
 		lowest = min(lowest, cost)
 	}
 	if lowest < minCost {
-		u.weak = append(u.weak, fmt.Sprintf("%s has hashes of the bcrypt cost %d, which give passwords away quickly if the file is stolen: htpasswd -B -C %d makes better ones",
+		u.warnings = append(u.warnings, fmt.Sprintf("%s has hashes of the bcrypt cost %d, which give passwords away quickly if the file is stolen: htpasswd -B -C %d makes better ones",
 			path, lowest, DefaultCost))
+	}
+	if len(faults) == 0 && !u.hasUserOf(path) {
+		u.warnings = append(u.warnings, path+" has no user")
 	}
 	return u.addFaults(path, faults)
 }
@@ -144,7 +147,7 @@ func (u *fileUsers) addFaults(path string, faults []error) error {
 	if n := len(faults) - maxLineErrors; n > 0 {
 		faults, more = faults[:maxLineErrors], []error{fmt.Errorf("%s: and %d more such lines", path, n)}
 	}
-	if !u.hasUserOf(path) {
+	if len(faults) > 0 && !u.hasUserOf(path) {
 		return errors.Join(append(faults, more...)...)
 	}
 	for _, fault := range faults {

@@ -158,6 +158,16 @@ func TestHtpasswdLowCost(t *testing.T) {
 	}
 }
 
+// TestHtpasswdWithoutUsers: an empty file, as a failed htpasswd leaves it behind, is worth a
+// warning.
+func TestHtpasswdWithoutUsers(t *testing.T) {
+	f := newFixture(t, nil, "", "alice:"+fakeHash("p", 10))
+	path := filepath.Join(f.dir, "users0")
+	if faults, warnings := f.Complaints(); len(faults) > 0 || !slices.Equal(warnings, []string{path + " has no user"}) {
+		t.Errorf("%q, %q", faults, warnings)
+	}
+}
+
 // TestHtpasswdOfWindows: a byte order mark is skipped, and UTF-16 is named.
 func TestHtpasswdOfWindows(t *testing.T) {
 	line := "alice:" + fakeHash("p", 10) + "\r\n"

@@ -183,10 +183,10 @@ func (s *Service) Reload() error {
 
 // Complaints returns what is wrong with the htpasswd files as they were read last: a sentence for
 // each faulty line, whose user cannot log in, and a warning for each file with hashes of a low
-// cost.
+// cost, or without users.
 func (s *Service) Complaints() (faults, warnings []string) {
 	u := s.files.users.Load()
-	return u.faults, u.weak
+	return u.faults, u.warnings
 }
 
 // Login returns the identity that the credentials prove.

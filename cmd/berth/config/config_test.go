@@ -138,6 +138,17 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// TestRepeatedFlags: a list that is given again grows, and of another flag the last one counts.
+func TestRepeatedFlags(t *testing.T) {
+	l, err := loadTest(t, "", []string{"BERTH_HTTP_HOSTS=x.test"}, []string{"--http-hosts", "a.test,b.test", "--addr", ":1", "--http-hosts", "c.test", "--addr", ":2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(l.HTTP.Hosts, []string{"a.test", "b.test", "c.test"}) || l.HTTP.Addr != ":2" {
+		t.Errorf("%+v", l.HTTP)
+	}
+}
+
 func TestConfigFileByVariable(t *testing.T) {
 	name := writeFile(t, "http.hosts: [registry.test, 'other.test']\nlog.level: debug\n")
 	l, err := loadTest(t, "", []string{"BERTH_CONFIG=" + name}, nil)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -118,29 +119,17 @@ func checkHost(s string) error {
 	if strings.Contains(s, "*") {
 		return errors.New(`is no name: "*" admits every name only if it stands alone`)
 	}
-	host, port := cutPort(s)
-	if !isHost(host) || port != "" && !isPort(port) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil { // without a port
+		host, port, err = net.SplitHostPort(s + ":1")
+	}
+	if err != nil { // an IPv6 address without brackets
+		host, port = s, "1"
+	}
+	if !isHost(host) || !isPort(port) || s[0] == '[' && !strings.Contains(host, ":") {
 		return errors.New("is not a host, such as registry.lan, registry.lan:5000, 10.0.0.7 or [fd00::7]:5000; names in other scripts are written in their xn-- form")
 	}
 	return nil
-}
-
-// cutPort cuts HOST:PORT. Without a port the host is s, without the brackets of an IPv6 address.
-func cutPort(s string) (host, port string) {
-	host = s
-	if at := strings.LastIndexByte(s, ':'); at >= 0 && (s[0] == '[' && at == strings.IndexByte(s, ']')+1 || strings.Count(s, ":") == 1) {
-		if host, port = s[:at], s[at+1:]; port == "" {
-			port = "empty"
-		}
-	}
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		inner, closed := strings.CutSuffix(inner, "]")
-		if !closed || !strings.Contains(inner, ":") {
-			return "", port // brackets are for IPv6 addresses
-		}
-		host = inner
-	}
-	return host, port
 }
 
 // isHost reports whether s is an IP address or a name of DNS. A name whose last label is a number

@@ -74,7 +74,7 @@ func checkCertificate(l *config.Loaded) error {
 }
 
 // checkAudit checks that the audit file can be opened, or made where there is none. It does not
-// make it. A directory may be missing that Serve makes before it opens the file.
+// make it.
 func checkAudit(l *config.Loaded) error {
 	path := l.Audit.File
 	if path == "" {
@@ -95,19 +95,31 @@ func checkAudit(l *config.Loaded) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("audit.file: %w", err)
 	}
+	return checkAuditDir(l, path)
+}
+
+// checkAuditDir checks the directory of an audit file that is to be made.
+func checkAuditDir(l *config.Loaded, path string) error {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return fmt.Errorf("audit.file: %w", err)
 	}
-	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !makesDir(l, dir) {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && makesDir(l, dir):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("audit.file: there is no directory %s for %s: make it first", dir, filepath.Base(path))
-	} else if err == nil && (!info.IsDir() || !mayWrite(dir)) {
+	case err != nil:
+		return fmt.Errorf("audit.file: %w", err)
+	case !info.IsDir() || !mayWrite(dir):
 		return fmt.Errorf("audit.file: %s is no directory in which this user can make %s", dir, filepath.Base(path))
 	}
 	return nil
 }
 
-// makesDir reports whether Serve makes a directory that is missing: one for the data, or above it.
+// makesDir reports whether Serve makes a missing directory before it opens the audit file: one for
+// the data, or above it.
 func makesDir(l *config.Loaded, dir string) bool {
 	if l.InMemory() {
 		return false
