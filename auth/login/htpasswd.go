@@ -20,7 +20,13 @@ const (
 	htpasswdID = "htpasswd" // Identity.ID of the users of htpasswd files
 
 	maxFileSize   = 16 << 20 // in bytes
-	maxLineErrors = 10       // in one error
+	maxLineErrors = 10       // of one file
+
+	// minFileCost is the lowest bcrypt cost in a file: bcrypt's own, since htpasswd -B makes hashes
+	// of cost 5. A cost below minCost is worth a warning.
+	minFileCost = bcrypt.MinCost
+
+	byteOrderMark = "\xef\xbb\xbf" // Windows editors begin files with it
 )
 
 // htpasswdFiles holds the users of htpasswd files.
@@ -38,21 +44,25 @@ type fileUsers struct {
 	byName      map[string]fileUser
 	highestCost int      // of bcrypt
 	warned      sync.Map // names for which warnShadowed has logged
+	faults      []string // lines that are left out
+	warnings    []string // about files with hashes of a low cost, or without users
 }
 
-// fileUser is one line of a file.
+// fileUser is a user with the position of its line, FILE:LINE. The hash is "" if the user cannot
+// log in, because the line is faulty or another one has the same name.
 type fileUser struct {
-	hash, position string // position is FILE:LINE
+	hash, position string
 }
 
-// openHtpasswd reads htpasswd files.
+// openHtpasswd reads htpasswd files. It does not log what report logs.
 func openHtpasswd(paths []string, log *slog.Logger) (*htpasswdFiles, error) {
 	f := &htpasswdFiles{paths: paths, log: log}
 	f.users.Store(&fileUsers{})
 	return f, f.reload()
 }
 
-// reload reads the files again. After an error the users stay as they were.
+// reload reads the files again. After an error the users stay as they were. A faulty line is no
+// error as long as its file has a user who can log in.
 func (f *htpasswdFiles) reload() error {
 	f.reloadMu.Lock()
 	defer f.reloadMu.Unlock()
@@ -87,42 +97,100 @@ func readHtpasswd(path string) ([]byte, error) {
 	return data, nil
 }
 
-// add adds the users of a file. The error names each faulty line, and quotes none of it.
+// report logs what is wrong with the files.
+func (f *htpasswdFiles) report() {
+	u := f.users.Load()
+	for _, text := range u.faults {
+		f.log.Error(text)
+	}
+	for _, text := range u.warnings {
+		f.log.Warn(text)
+	}
+}
+
+// add adds the users of a file. Lines that are left out go to u.faults. If no user of the file can
+// log in, that is an error, which names the faulty lines: it may be no htpasswd file at all. What
+// is said of a line quotes none of it.
 func (u *fileUsers) add(path string, data []byte) error {
-	var errs []error
+	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
+	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
+		return fmt.Errorf("%s is in UTF-16, as PowerShell writes it: write it with Set-Content -Encoding ascii", path)
+	}
+	lowest := maxCost
+	var faults []error
 	for i, line := range bytes.Split(data, []byte("\n")) {
 		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
 			continue
 		}
 		position := fmt.Sprintf("%s:%d", path, i+1)
-		if err := u.addLine(string(line), position); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", position, err))
+		cost, err := u.addLine(string(line), position)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", position, err))
+			continue
 		}
-		if len(errs) == maxLineErrors {
-			break
-		}
+		lowest = min(lowest, cost)
 	}
-	return errors.Join(errs...)
+	if lowest < minCost {
+		u.warnings = append(u.warnings, fmt.Sprintf("%s has hashes of the bcrypt cost %d, which give passwords away quickly if the file is stolen: htpasswd -B -C %d makes better ones",
+			path, lowest, DefaultCost))
+	}
+	if len(faults) == 0 && !u.hasUserOf(path) {
+		u.warnings = append(u.warnings, path+" has no user")
+	}
+	return u.addFaults(path, faults)
 }
 
-func (u *fileUsers) addLine(line, position string) error {
+// addFaults records the faulty lines of a file, or returns them as an error if the file has no user
+// who can log in.
+func (u *fileUsers) addFaults(path string, faults []error) error {
+	var more []error
+	if n := len(faults) - maxLineErrors; n > 0 {
+		faults, more = faults[:maxLineErrors], []error{fmt.Errorf("%s: and %d more such lines", path, n)}
+	}
+	if len(faults) > 0 && !u.hasUserOf(path) {
+		return errors.Join(append(faults, more...)...)
+	}
+	for _, fault := range faults {
+		u.faults = append(u.faults, fault.Error()+"; a user of this line cannot log in")
+	}
+	for _, rest := range more {
+		u.faults = append(u.faults, rest.Error())
+	}
+	return nil
+}
+
+// hasUserOf reports whether a user of the file can log in.
+func (u *fileUsers) hasUserOf(path string) bool {
+	for _, line := range u.byName {
+		if line.hash != "" && strings.HasPrefix(line.position, path+":") {
+			return true
+		}
+	}
+	return false
+}
+
+// addLine adds the user of a line and returns the cost of its hash. A name that stands in two lines
+// loses both: either may be the one with the password that was meant to go.
+func (u *fileUsers) addLine(line, position string) (cost int, err error) {
 	name, hash, ok := strings.Cut(line, ":")
 	if !ok {
-		return errors.New("expected NAME:HASH")
+		return 0, errors.New("expected NAME:HASH")
 	}
 	if auth.CheckAccountName(name) != nil {
-		return errors.New("the name is not one that a user can have: letters, digits and . - _ @, beginning with a letter or a digit, and no reserved word")
+		return 0, errors.New("the name is not one that a user can have: letters, digits and . - _ @, beginning with a letter or a digit, and no reserved word")
 	}
 	if other, taken := u.byName[name]; taken {
-		return fmt.Errorf("the name stands at %s already", other.position)
+		u.byName[name] = fileUser{position: other.position}
+		return 0, fmt.Errorf("the name stands at %s already, and neither line counts", other.position)
 	}
-	cost, err := checkHash(hash)
+	cost, err = checkHash(hash)
 	if err != nil {
-		return err
+		u.byName[name] = fileUser{position: position}
+		return 0, err
 	}
 	u.byName[name] = fileUser{hash: hash, position: position}
 	u.highestCost = max(u.highestCost, cost)
-	return nil
+	return cost, nil
 }
 
 // checkHash returns the cost of a bcrypt hash. It returns an error for any other text, and for a
@@ -134,14 +202,14 @@ func checkHash(hash string) (cost int, err error) {
 	)
 	known := strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
 	if !known || len(hash) != length || strings.Trim(hash[7:], letters) != "" {
-		return 0, errors.New("the hash is not bcrypt's ($2a$, $2b$ or $2y$ and 60 characters): htpasswd -B makes one")
+		return 0, fmt.Errorf("the hash is not bcrypt's ($2a$, $2b$ or $2y$ and 60 characters): htpasswd -B -C %d makes one", DefaultCost)
 	}
 	cost, err = bcrypt.Cost([]byte(hash))
 	if err != nil {
 		return 0, errors.New("the hash has no cost that bcrypt knows")
 	}
-	if cost < minCost || cost > maxCost {
-		return 0, fmt.Errorf("the hash has the bcrypt cost %d: it may be %d to %d (htpasswd -B -C %d)", cost, minCost, maxCost, DefaultCost)
+	if cost > maxCost {
+		return 0, fmt.Errorf("the hash has the bcrypt cost %d: it may be %d to %d (htpasswd -B -C %d)", cost, minFileCost, maxCost, DefaultCost)
 	}
 	return cost, nil
 }
@@ -149,7 +217,7 @@ func checkHash(hash string) (cost int, err error) {
 // find returns the user with this name.
 func (f *htpasswdFiles) find(name string) (user, bool) {
 	line, ok := f.users.Load().byName[name]
-	if !ok {
+	if !ok || line.hash == "" {
 		return user{}, false
 	}
 	id := auth.Identity{

@@ -100,7 +100,8 @@ type versions struct {
 }
 
 // New returns a Service. It reads the htpasswd files, and does not use the database yet. An error
-// names the faulty line of a file.
+// names the faulty lines of a file without any user who could log in. What else is wrong with the
+// files is in Complaints.
 func New(_ context.Context, o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -170,9 +171,23 @@ func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	return auth.Version(v), nil
 }
 
-// Reload reads the htpasswd files again. If one is faulty, the error names the line and the users
-// stay as they were.
-func (s *Service) Reload() error { return s.files.reload() }
+// Reload reads the htpasswd files again, and logs the complaints about them. If one cannot be
+// used, the users stay as they were, and the error says what is wrong.
+func (s *Service) Reload() error {
+	if err := s.files.reload(); err != nil {
+		return err
+	}
+	s.files.report()
+	return nil
+}
+
+// Complaints returns what is wrong with the htpasswd files as they were read last: a sentence for
+// each faulty line, whose user cannot log in, and a warning for each file with hashes of a low
+// cost, or without users.
+func (s *Service) Complaints() (faults, warnings []string) {
+	u := s.files.users.Load()
+	return u.faults, u.warnings
+}
 
 // Login returns the identity that the credentials prove.
 //

@@ -21,6 +21,7 @@ func TestParseRefuses(t *testing.T) {
 		{"empty rules", "policy: []\n", "policy.yaml:1: policy is empty"},
 		{"nothing for rules", "policy:\n", "policy.yaml:1: policy: expected a list, found nothing"},
 		{"section", "polcy: []\n", "policy.yaml:1: unknown key polcy, did you mean policy?"},
+		{"section that is like none", "version: 1\n", "policy.yaml:1: unknown key version: expected one of issuers, groups, policy, tests"},
 		{"two documents", "policy: [{name: a, who: anonymous, repos: a, allow: pull}]\n---\na: b\n", "policy.yaml:2: a second document"},
 		{"syntax", "policy:\n  - name: a\n   who: b\n", "policy.yaml:2: not well-formed YAML, here or below: did not find expected '-' indicator"},
 		{"syntax in the first line", "policy: [a, {b]\n", "policy.yaml:1: not well-formed YAML"},

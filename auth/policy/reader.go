@@ -137,7 +137,7 @@ func (r *reader) fields(n *yaml.Node, what string, known ...field) {
 	for _, e := range r.mapping(n, what) {
 		at := slices.IndexFunc(known, func(f field) bool { return f.key == e.key })
 		if at < 0 {
-			r.addFaultf(e.line, "unknown key %s, did you mean %s?", e.key, nearest(e.key, known))
+			r.addFaultf(e.line, "unknown key %s%s", e.key, suggestion(e.key, known))
 			continue
 		}
 		known[at].read(e.value)
@@ -236,14 +236,25 @@ func describe(n *yaml.Node) string {
 	return strconv.Quote(n.Value)
 }
 
-// nearest returns the known key with the smallest edit distance to an unknown one.
-func nearest(key string, known []field) string {
-	key = key[:min(len(key), 32)] // keys are short, but the text in the file may be long
-	best, least := "", -1
+// suggestion returns the end of the message about an unknown key: the known key that is probably
+// meant, or all of them if none is near.
+func suggestion(key string, known []field) string {
+	best, least := "", max(2, len(key)/3)+1
+	var all []string
 	for _, f := range known {
-		if d := levenshtein.ComputeDistance(key, f.key); least < 0 || d < least {
+		all = append(all, f.key)
+		if len(key) > maxKey {
+			continue // keys are short, but the text in the file may be long
+		}
+		if d := levenshtein.ComputeDistance(key, f.key); d < least {
 			best, least = f.key, d
 		}
 	}
-	return best
+	if best == "" {
+		return ": expected one of " + strings.Join(all, ", ")
+	}
+	return ", did you mean " + best + "?"
 }
+
+// maxKey is the length of a key beyond which none is similar to it.
+const maxKey = 32

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,10 +195,11 @@ func (c *console) addAccount(cmd *cobra.Command, l *config.Loaded, q *question) 
 	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.InMemory() {
 		return nil
 	}
-	if _, err := os.Stat(l.DatabaseFile); errors.Is(err, fs.ErrNotExist) {
+	d, err := c.openDatabase(cmd.Context(), l)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(c.stderr, "berth: note: there is no registry in %s yet; groups are those of the policy file and of --%s\n", filepath.Dir(l.DatabaseFile), groupFlag)
 		return nil
 	}
-	d, err := c.openDatabase(cmd.Context(), l)
 	if err != nil {
 		return err
 	}

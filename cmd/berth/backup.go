@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -25,7 +24,7 @@ func (c *console) backupCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := backup(cmd.Context(), &l.Config, args[0]); err != nil {
+		if err := backup(cmd.Context(), l, args[0]); err != nil {
 			return fmt.Errorf("backup: %w", err)
 		}
 		fmt.Fprintf(c.stdout, "wrote the rows of %s to %s; now copy the bucket %s\n",
@@ -36,9 +35,9 @@ func (c *console) backupCommand() *cobra.Command {
 }
 
 // backup copies the rows to a new file.
-func backup(ctx context.Context, c *config.Config, file string) error {
-	if c.InMemory() {
-		return errors.New("a database in memory lives in its server and cannot be copied from outside")
+func backup(ctx context.Context, l *config.Loaded, file string) error {
+	if err := checkRegistry(l); err != nil {
+		return err
 	}
-	return sqlite.Backup(ctx, c.Database.URL, file)
+	return sqlite.Backup(ctx, l.Database.URL, file)
 }

@@ -236,7 +236,7 @@ func TestBackupRefuses(t *testing.T) {
 		want string
 	}{
 		{"to overwrite", []string{"--data", data, there}, there},
-		{"without a database", []string{"--data", newData(t), absent}, "berth.db"},
+		{"without a database", []string{"--data", newData(t), absent}, "there is no registry in "},
 		{"in memory", []string{"--storage-bucket", "mem://", absent}, "in memory"},
 		{"without a file", []string{"--data", data}, "accepts 1 arg"},
 	} {

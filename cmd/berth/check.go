@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,8 @@ func (c *console) configCommand() *cobra.Command {
 		Short: "Print the effective configuration and where each value comes from",
 		Long: "Reads the configuration as `berth serve` would with the same file, variables and flags, and prints each setting\n" +
 			"with its value and where that comes from. Secrets are masked. Exit code 1, with what is wrong, if serve would refuse it\n" +
-			"or one of the files that it names: the policy, htpasswd files, certificates and keys. The data directory is not looked at.",
+			"or one of the files that it names: the policy, htpasswd files, certificates, keys and the audit file. What serve writes to\n" +
+			"its log about faulty lines and dangerous settings is printed too. The data and the network are not looked at.",
 		Args: cobra.NoArgs,
 	}
 	config.AddFlags(check.Flags())
@@ -29,14 +31,22 @@ func (c *console) configCommand() *cobra.Command {
 		for _, name := range l.Unknown {
 			fmt.Fprintf(c.stderr, "berth: warning: the variable %s is no setting and is ignored\n", name)
 		}
-		warnings, err := server.CheckFiles(cmd.Context(), l)
-		for _, warning := range warnings {
-			fmt.Fprintln(c.stderr, "berth: warning:", warning)
+		notes, err := server.Check(cmd.Context(), l)
+		for _, note := range notes {
+			fmt.Fprintf(c.stderr, "berth: %s: %s\n", levelName(note.Level), note.Text)
 		}
 		return errors.Join(c.printConfig(l), err)
 	}
 	parent.AddCommand(check)
 	return parent
+}
+
+// levelName returns the name of a level for people: warning or error.
+func levelName(level slog.Level) string {
+	if level == slog.LevelWarn {
+		return "warning"
+	}
+	return "error"
 }
 
 func (c *console) printConfig(l *config.Loaded) error {

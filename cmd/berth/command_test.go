@@ -50,9 +50,9 @@ func TestConfigCheck(t *testing.T) {
 
 // TestConfigCheckMasks: a password is not shown, neither in a valid value nor in a wrong one.
 func TestConfigCheckMasks(t *testing.T) {
-	for url, code := range map[string]int{"file:///b?token=hidden": 0, "file://u:hidden@/b": 0, "s3://u:hidden@b": 1} {
+	for url, code := range map[string]int{"file:///b?no_tmp_dir=1&create_dir=1": 0, "file:///b?token=hidden": 1, "file://u:hidden@/b": 1, "s3://u:hidden@b": 1} {
 		r := berth(t, []string{"BERTH_STORAGE_BUCKET=" + url}, "config", "check")
-		if r.code != code || strings.Contains(r.stdout+r.stderr, "hidden") || !strings.Contains(r.stdout+r.stderr, "********") {
+		if r.code != code || strings.Contains(r.stdout+r.stderr, "hidden") || code == 1 && !strings.Contains(r.stderr, "storage.bucket: ") {
 			t.Errorf("%s: %+v", url, r)
 		}
 	}
@@ -62,40 +62,6 @@ func TestConfigCheckRefuses(t *testing.T) {
 	r := berth(t, nil, "config", "check", "--config", writeFile(t, "c.yaml", "manifest: {cache: 1}\nlogg: {level: info}"))
 	if r.code != 1 || r.stdout != "" || !strings.Contains(r.stderr, "manifests.cache?") || !strings.Contains(r.stderr, "log.level?") {
 		t.Errorf("%+v", r)
-	}
-}
-
-// TestConfigCheckReadsFiles: the check reports the same mistakes in files that keep serve from
-// starting.
-func TestConfigCheckReadsFiles(t *testing.T) {
-	bad := writeFile(t, "bad", "x\n")
-	good := newPairFiles(t, newPair(t, "one.test"))
-	for _, test := range []struct {
-		name string
-		args []string
-		want string // "": it is good
-	}{
-		{"all good", append(good.args(), "--auth-htpasswd", htpasswd(t), "--auth-policy", writeFile(t, "policy.yaml", publicRead), "--auth-key-file", good.key), ""},
-		{"policy", []string{"--auth-policy", bad}, bad + ":1"},
-		{"no policy", []string{"--auth-policy", bad + "2"}, bad + "2"},
-		{"htpasswd", []string{"--auth-htpasswd", bad}, bad + ":1"},
-		{"no htpasswd", []string{"--auth-htpasswd", bad + "2"}, "htpasswd file: open " + bad + "2"},
-		{"key", []string{"--auth-key-file", bad}, bad},
-		{"certificate", []string{"--tls-certificate", bad, "--tls-key", good.key}, "tls.certificate " + bad},
-		{"certificate of another key", []string{"--tls-certificate", newPairFiles(t, newPair(t, "two.test")).certificate, "--tls-key", good.key}, "does not match"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			r := berth(t, nil, append([]string{"config", "check"}, test.args...)...)
-			if good := test.want == ""; good != (r.code == 0) || !strings.Contains(r.stderr, test.want) {
-				t.Errorf("%d %s", r.code, r.stderr)
-			}
-			if test.want == "" {
-				return
-			}
-			if r := berth(t, nil, append([]string{"serve", "--addr", "127.0.0.1:0", "--data", newData(t)}, test.args...)...); r.code != 1 || !strings.Contains(r.stderr, test.want) {
-				t.Errorf("serve: %+v", r)
-			}
-		})
 	}
 }
 

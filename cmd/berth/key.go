@@ -46,7 +46,7 @@ func (c *console) keyListCommand() *cobra.Command {
 		Long: "Lists the keys that sign tokens, or verify them: the active one signs, the next one will and is published already, and\n" +
 			"what retired ones have signed is still accepted.",
 		Args: cobra.NoArgs,
-	}, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
+	}, c.openDatabase, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
 		list, err := keys.Keys(cmd.Context())
 		if err != nil {
 			return err
@@ -69,7 +69,7 @@ func (c *console) keyRotateCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	atOnce := cmd.Flags().Bool("now", false, "sign with the new key at once; others refuse its tokens until they fetch the keys again")
-	return c.keysCommand(cmd, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
+	return c.keysCommand(cmd, c.makeDatabase, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
 		list, err := keys.Rotate(cmd.Context(), *atOnce)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (c *console) keyRevokeCommand() *cobra.Command {
 			"upload that lasts longer than its token fails. Others who verify tokens learn of it when they fetch the keys again. If it\n" +
 			"is the active key another one takes its place.",
 		Args: cobra.ExactArgs(1),
-	}, func(cmd *cobra.Command, keys *token.Manager, args []string) error {
+	}, c.openDatabase, func(cmd *cobra.Command, keys *token.Manager, args []string) error {
 		list, err := keys.Revoke(cmd.Context(), args[0])
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("there is no key %q: berth key list shows them", args[0])
@@ -109,7 +109,7 @@ func (c *console) keyCertificateCommand() *cobra.Command {
 		Long: "Prints a certificate for each key, signed by itself. A registry of distribution 2.x that has them as its\n" +
 			"auth.token.rootcertbundle accepts the tokens of this one, if auth.compat_x5c is set here. Fetch them again after a rotation.",
 		Args: cobra.NoArgs,
-	}, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
+	}, c.openDatabase, func(cmd *cobra.Command, keys *token.Manager, _ []string) error {
 		list, err := keys.Keys(cmd.Context())
 		if err != nil {
 			return err
@@ -130,7 +130,9 @@ func (c *console) keyCertificateCommand() *cobra.Command {
 }
 
 // keysCommand completes a command that works on the signing keys of the configuration.
-func (c *console) keysCommand(cmd *cobra.Command, f func(cmd *cobra.Command, keys *token.Manager, args []string) error) *cobra.Command {
+func (c *console) keysCommand(
+	cmd *cobra.Command, open opener, f func(cmd *cobra.Command, keys *token.Manager, args []string) error,
+) *cobra.Command {
 	databaseFlags(cmd.Flags(), "auth.key_file", "auth.token_ttl", "auth.upload_grace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (failed error) {
 		l, err := config.Load(cmd.Flags(), c.environ)
@@ -139,7 +141,7 @@ func (c *console) keysCommand(cmd *cobra.Command, f func(cmd *cobra.Command, key
 		}
 		o := token.Options{KeyFile: l.Auth.KeyFile, TTL: l.Auth.TokenTTL, UploadGrace: l.Auth.UploadGrace, RotateAfter: l.Auth.KeyRotation}
 		if o.KeyFile == "" { // keys of a file need no database
-			d, err := c.openDatabase(cmd.Context(), l)
+			d, err := open(cmd.Context(), l)
 			if err != nil {
 				return err
 			}

@@ -36,6 +36,7 @@ func keyStates(list []keyJSON) string {
 func TestKeyCommands(t *testing.T) {
 	data := newData(t)
 	at := []string{"--data", data}
+	addUser(t, data, "alice", "secret")
 	if list := keys(t, append(at, "list")...); list == nil || len(list) > 0 {
 		t.Errorf("at first: %v", list)
 	}

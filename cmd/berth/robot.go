@@ -36,7 +36,7 @@ func (c *console) robotCreateCommand() *cobra.Command {
 		if err := account.CheckNames(args[0], *groups); err != nil {
 			return err
 		}
-		return c.withAccounts(cmd, func(accounts *account.Service) error {
+		return c.withAccounts(cmd, c.makeDatabase, func(accounts *account.Service) error {
 			t, secret, err := accounts.CreateRobot(cmd.Context(), args[0], *groups, wanted)
 			if err != nil {
 				return err

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -31,30 +34,76 @@ func databaseFlags(flags *pflag.FlagSet, keys ...string) {
 	flags.Bool(jsonFlag, false, "print JSON")
 }
 
+// opener opens the database of a configuration: openDatabase or makeDatabase.
+type opener func(ctx context.Context, l *config.Loaded) (*db.DB, error)
+
 // withAccounts loads the configuration for a command that has databaseFlags, opens the database,
 // calls f with its accounts, and closes the database. A server may be running on it.
-func (c *console) withAccounts(cmd *cobra.Command, f func(accounts *account.Service) error) error {
+func (c *console) withAccounts(cmd *cobra.Command, open opener, f func(accounts *account.Service) error) error {
 	l, err := config.Load(cmd.Flags(), c.environ)
 	if err != nil {
 		return err
 	}
-	d, err := c.openDatabase(cmd.Context(), l)
+	d, err := open(cmd.Context(), l)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(account.New(rows.New(d), time.Now)), d.Close())
 }
 
-// openDatabase opens the database for a command. A server may be running on it. Before the first
-// start of a server it makes the data directory, as serve would. It refuses a database in memory,
-// which only its own server can reach.
+// openDatabase opens the database for a command that needs what is in it. If there is none it makes
+// nothing and returns an error, since the data is probably elsewhere.
 func (c *console) openDatabase(ctx context.Context, l *config.Loaded) (*db.DB, error) {
-	if l.InMemory() {
-		return nil, errors.New("a database in memory lives in its server and cannot be reached from outside")
+	if err := checkRegistry(l); err != nil {
+		return nil, err
+	}
+	return openFile(ctx, l)
+}
+
+// makeDatabase opens the database for a command that adds to it. Before the first start of a server
+// it makes the data directory and the database, as serve would, and tells where.
+func (c *console) makeDatabase(ctx context.Context, l *config.Loaded) (*db.DB, error) {
+	missing := checkRegistry(l)
+	switch {
+	case missing == nil:
+		return openFile(ctx, l)
+	case !errors.Is(missing, fs.ErrNotExist):
+		return nil, missing
 	}
 	if err := server.MakeDataDirs(l); err != nil {
 		return nil, err
 	}
+	d, err := openFile(ctx, l)
+	if err == nil {
+		fmt.Fprintf(c.stderr, "berth: made the database %s of a new registry\n", l.DatabaseFile)
+	}
+	return d, err
+}
+
+// checkRegistry returns an error if the database has no file that commands could open. The error is
+// fs.ErrNotExist if it may be made. A database in memory can be reached by its own server only.
+func checkRegistry(l *config.Loaded) error {
+	if l.InMemory() {
+		return errors.New("a database in memory lives in its server and cannot be reached from outside")
+	}
+	_, err := os.Stat(l.DatabaseFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &noRegistryError{l.DatabaseFile}
+	}
+	return err
+}
+
+// noRegistryError is the error for a database that does not exist yet. It is fs.ErrNotExist.
+type noRegistryError struct{ file string }
+
+func (e *noRegistryError) Error() string {
+	return fmt.Sprintf("there is no registry in %s: %s is missing; --data, the configuration file or BERTH_DATA says where it is, "+
+		"and berth serve or berth user add makes a new one", filepath.Dir(e.file), filepath.Base(e.file))
+}
+
+func (e *noRegistryError) Is(target error) bool { return target == fs.ErrNotExist }
+
+func openFile(ctx context.Context, l *config.Loaded) (*db.DB, error) {
 	d, err := sqlite.Open(ctx, l.Database.URL, schema.Current(), sqlite.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database %s: %w", config.MaskURL(l.Database.URL), err)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestRowsCommand: a command on the database finds it by the same settings as serve, creates it if
-// there is none, and prints a table or JSON.
+// TestRowsCommand: a command on the database finds it by the same settings as serve, and prints a
+// table or JSON.
 func TestRowsCommand(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
@@ -45,9 +45,65 @@ func TestRowsCommand(t *testing.T) {
 // TestEmptyListIsNoNull: an empty list in JSON is [], not null.
 func TestEmptyListIsNoNull(t *testing.T) {
 	data := newData(t)
+	addUser(t, data, "alice", "secret")
+	if r := berth(t, nil, "user", "remove", "alice", "--data", data); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
 	for _, kind := range []string{"user", "robot", "token"} {
 		if r := berth(t, nil, kind, "list", "--json", "--data", data); r.code != 0 || strings.TrimSpace(r.stdout) != "[]" {
 			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+}
+
+// TestCommandsWithoutARegistry: a command that needs what is in the database makes none, and says
+// where it looked.
+func TestCommandsWithoutARegistry(t *testing.T) {
+	for _, command := range []string{
+		"user list", "user passwd alice --password-stdin", "user groups alice a", "user remove alice", "user disable alice", "user enable alice",
+		"robot list", "robot remove r", "token list", "token list --owner alice", "token revoke 1", "token create --owner alice --scope repository:**:pull",
+		"key list", "key revoke x", "key certificate", "backup copy.db",
+	} {
+		data := newData(t)
+		args := append(strings.Fields(command), "--data", data)
+		r := berthReading(t, "secret\n", nil, args...)
+		if want := "there is no registry in " + data + ": berth.db is missing"; r.code != 1 || r.stdout != "" || !strings.Contains(r.stderr, want) {
+			t.Errorf("%s: %+v", command, r)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%s made %s", command, data)
+		}
+		// The same beside other files, with the database elsewhere.
+		r = berthReading(t, "secret\n", nil, append(args, "--database-url", "sqlite:"+filepath.Join(data, "rows", "b.db"))...)
+		if want := "there is no registry in " + filepath.Join(data, "rows") + ": b.db is missing"; r.code != 1 || !strings.Contains(r.stderr, want) {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+	for _, command := range []string{"auth can user:alice pull a", "auth explain user:alice"} {
+		data := newData(t)
+		r := berth(t, nil, append(strings.Fields(command), "--data", data)...)
+		if r.code != 0 || r.stderr != "berth: note: there is no registry in "+data+" yet; groups are those of the policy file and of --group\n" {
+			t.Errorf("%s: %+v", command, r)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%s made %s", command, data)
+		}
+	}
+}
+
+// TestCommandsNameTheDatabaseTheyMake: a command that adds to a registry makes one where there is
+// none, and says so, once.
+func TestCommandsNameTheDatabaseTheyMake(t *testing.T) {
+	for _, command := range []string{
+		"user add NAME --password-stdin", "robot create NAME --scope repository:**:pull", "key rotate",
+	} {
+		data := newData(t)
+		want := "berth: made the database " + filepath.Join(data, "berth.db") + " of a new registry\n"
+		for _, name := range []string{"one", "two"} {
+			r := berthReading(t, "secret\n", nil, append(strings.Fields(strings.ReplaceAll(command, "NAME", name)), "--data", data)...)
+			if r.code != 0 || strings.Contains(r.stderr, want) != (name == "one") || strings.Contains(r.stdout, want) {
+				t.Errorf("%s, %s: %+v", command, name, r)
+			}
 		}
 	}
 }

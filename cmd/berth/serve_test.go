@@ -55,7 +55,7 @@ func TestServe(t *testing.T) {
 
 func TestSecretsOfABadBucketAreMasked(t *testing.T) {
 	r := berth(t, nil, "serve", "--data", newData(t), "--addr", "127.0.0.1:0", "--storage-bucket", "file://user:secretpassword@/x?token=secrettoken")
-	if r.code != 1 || !strings.Contains(r.stderr, "file://user:") || strings.Contains(r.stderr, "secretpassword") || strings.Contains(r.stderr, "secrettoken") {
+	if r.code != 1 || !strings.Contains(r.stderr, "storage.bucket: ") || strings.Contains(r.stderr, "secretpassword") || strings.Contains(r.stderr, "secrettoken") {
 		t.Errorf("a bucket that cannot be opened: %+v", r)
 	}
 }

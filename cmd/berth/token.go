@@ -107,7 +107,7 @@ func (c *console) tokenCreateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.withAccounts(cmd, func(accounts *account.Service) error {
+		return c.withAccounts(cmd, c.openDatabase, func(accounts *account.Service) error {
 			a, err := accounts.AccountOf(cmd.Context(), *owner)
 			if err != nil {
 				return err
@@ -141,7 +141,7 @@ func (c *console) tokenListCommand() *cobra.Command {
 	databaseFlags(cmd.Flags())
 	owner := cmd.Flags().String(ownerFlag, "", "only those of this user, or robot+NAME")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withAccounts(cmd, func(accounts *account.Service) error {
+		return c.withAccounts(cmd, c.openDatabase, func(accounts *account.Service) error {
 			tokens, err := listTokens(cmd.Context(), accounts, *owner)
 			if err != nil {
 				return err
@@ -196,7 +196,7 @@ func (c *console) tokenRevokeCommand() *cobra.Command {
 		if err != nil {
 			return errors.New("expected the number of a token, as berth token list shows it")
 		}
-		return c.withAccounts(cmd, func(accounts *account.Service) error {
+		return c.withAccounts(cmd, c.openDatabase, func(accounts *account.Service) error {
 			if err := accounts.Revoke(cmd.Context(), id); err != nil {
 				return err
 			}

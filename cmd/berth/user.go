@@ -34,7 +34,7 @@ type accountFunc func(cmd *cobra.Command, accounts *account.Service, a account.A
 func (c *console) accountCommand(cmd *cobra.Command, kind auth.Kind, run accountFunc) *cobra.Command {
 	databaseFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.withAccounts(cmd, func(accounts *account.Service) error {
+		return c.withAccounts(cmd, c.openDatabase, func(accounts *account.Service) error {
 			a, err := accounts.Account(cmd.Context(), kind, args[0])
 			if err != nil {
 				return err
@@ -58,7 +58,7 @@ func (c *console) userAddCommand() *cobra.Command {
 		if err := account.CheckNames(args[0], *groups); err != nil {
 			return err
 		}
-		return c.withAccounts(cmd, func(accounts *account.Service) error { return c.addUser(cmd, accounts, args[0], *groups) })
+		return c.withAccounts(cmd, c.makeDatabase, func(accounts *account.Service) error { return c.addUser(cmd, accounts, args[0], *groups) })
 	}
 	return cmd
 }
@@ -127,7 +127,7 @@ func (c *console) accountListCommand(kind auth.Kind) *cobra.Command {
 	}
 	databaseFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withAccounts(cmd, func(accounts *account.Service) error {
+		return c.withAccounts(cmd, c.openDatabase, func(accounts *account.Service) error {
 			list := []accountInfo{}
 			t := table{head: []string{"NAME", "GROUPS", "STATE", "CREATED"}}
 			for a, err := range accounts.Accounts(cmd.Context(), kind) {

@@ -98,6 +98,7 @@ func TestUserBesideServer(t *testing.T) {
 func TestUserList(t *testing.T) {
 	o := cli{t, newData(t)}
 	var list []accountInfo
+	o.ok("", "key", "rotate") // makes the database
 	if out := o.ok("", "user", "list", "--json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("nobody is %s", out)
 	}

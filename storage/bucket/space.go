@@ -24,6 +24,9 @@ const (
 // inodes, one for each 16 KiB of minFree must be free too, or 5 % of all if that is less. If
 // minFree is 0, LimitSpace returns s.
 //
+// The marker is exempt, so that a new registry starts as an old one does: it serves pulls, and
+// refuses uploads.
+//
 // The free space is measured again after 100 ms, or when the space that was found has been written.
 // So what other programs write within 100 ms is not noticed.
 func LimitSpace(s Store, minFree int64, paths ...string) Store {
@@ -44,6 +47,9 @@ func (l *limitedStore) CheckSpace() error { return l.space.take(0, 0) }
 
 // Put implements [Store].
 func (l *limitedStore) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (int64, error) {
+	if key == Marker {
+		return l.Store.Put(ctx, key, src, sum)
+	}
 	if err := l.space.take(0, 1); err != nil {
 		return 0, fmt.Errorf("bucket: put %s: %w", key, err)
 	}

@@ -151,3 +151,27 @@ func TestSpaceEndsInMidBody(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// countingStore is a Store that counts what is put.
+type countingStore struct {
+	Store
+	puts int
+}
+
+func (s *countingStore) Put(context.Context, string, io.Reader, io.Writer) (int64, error) {
+	s.puts++
+	return 0, nil
+}
+
+// TestSpaceOfTheMarker: the marker is written however little space is left, so that a new registry
+// starts.
+func TestSpaceOfTheMarker(t *testing.T) {
+	store := &countingStore{}
+	limited := LimitSpace(store, math.MaxInt64, t.TempDir())
+	if _, err := limited.Put(t.Context(), "key", nil, io.Discard); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("another key: %v", err)
+	}
+	if _, err := limited.Put(t.Context(), Marker, nil, io.Discard); err != nil || store.puts != 1 {
+		t.Errorf("the marker: %v, %d puts", err, store.puts)
+	}
+}

@@ -38,12 +38,12 @@ type Location struct {
 //   - mem://, a new and empty bucket in memory, for tests and demonstrations
 //
 // Parameters of gocloud's URLs that ask for what Berth always does are accepted: metadata=skip,
-// no_tmp_dir and create_dir for file, nomd5 for mem. Any others are an error. Errors do not contain
-// the values of parameters.
+// no_tmp_dir and create_dir for file, nomd5 for mem. Any others are an error, and so is a user.
+// Errors contain neither the user nor the values of parameters.
 func ParseURL(rawURL string) (Location, error) {
 	u, err := url.Parse(rawURL)
-	if err != nil {
-		return Location{}, fmt.Errorf("bucket: %w", err)
+	if err != nil { // err itself has the whole URL
+		return Location{}, errors.New("bucket: not a URL such as file:///directory or mem://, in which %, # and ? of a name are %25, %23 and %3F")
 	}
 	l := Location{Kind: Kind(u.Scheme)}
 	switch l.Kind {
@@ -51,12 +51,18 @@ func ParseURL(rawURL string) (Location, error) {
 		l.Dir, err = directory(u)
 	case Memory:
 		err = checkParameters(u, map[string]string{"nomd5": ""})
+		if err == nil && u.Host+u.Path+u.Fragment != "" {
+			err = errors.New("a bucket in memory has no name: expected mem://")
+		}
 	default:
 		err = fmt.Errorf("no bucket of the kind %q: use file:///directory or mem://", u.Scheme)
 	}
+	if err == nil && u.User != nil {
+		err = errors.New("buckets of this kind have no user")
+	}
 	if err != nil {
-		u.RawQuery = "" // it may contain secrets
-		return Location{}, fmt.Errorf("bucket: open %s: %w", u.Redacted(), err)
+		u.RawQuery, u.User = "", nil // they may contain secrets
+		return Location{}, fmt.Errorf("bucket: open %s: %w", u, err)
 	}
 	return l, nil
 }

@@ -12,7 +12,10 @@ func TestParseURLErrors(t *testing.T) {
 		"s3://bucket":          `"s3"`,
 		"":                     `""`,
 		"/a/directory":         "file:///directory",
-		"://":                  "scheme",
+		"://":                  "not a URL",
+		"file:///%zz":          "%25",
+		"file://u@/d":          "no user",
+		"mem://name":           "no name",
 		"file://":              "file:///path",
 		"file:relative":        "file:///path",
 		"file://data/blobs":    "file://./data/blobs",
@@ -28,9 +31,10 @@ func TestParseURLErrors(t *testing.T) {
 			t.Errorf("%s: %v, without %s", rawURL, err, says)
 		}
 	}
-	_, err := ParseURL("file:///d?password=hidden")
-	if err == nil || strings.Contains(err.Error(), "hidden") {
-		t.Errorf("a secret: %v", err)
+	for _, rawURL := range []string{"file:///d?password=hidden", "file://u:hidden@/d", "file://hidden@/d", "s3://hidden@b", "file://u:hidden@/%zz"} {
+		if _, err := ParseURL(rawURL); err == nil || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("a secret: %v", err)
+		}
 	}
 }
 

@@ -140,6 +140,17 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// TestRepeatedFlags: a list that is given again grows, and of another flag the last one counts.
+func TestRepeatedFlags(t *testing.T) {
+	l, err := loadTest(t, "", []string{"BERTH_HTTP_HOSTS=x.test"}, []string{"--http-hosts", "a.test,b.test", "--addr", ":1", "--http-hosts", "c.test", "--addr", ":2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(l.HTTP.Hosts, []string{"a.test", "b.test", "c.test"}) || l.HTTP.Addr != ":2" {
+		t.Errorf("%+v", l.HTTP)
+	}
+}
+
 func TestConfigFileByVariable(t *testing.T) {
 	name := writeFile(t, "http.hosts: [registry.test, 'other.test']\nlog.level: debug\n")
 	l, err := loadTest(t, "", []string{"BERTH_CONFIG=" + name}, nil)
@@ -175,7 +186,31 @@ func TestRefused(t *testing.T) {
 		{name: "key in the wrong section", file: "storage: {url: 'sqlite:x'}", want: []string{"unknown key storage.url", "database.url?"}},
 		{name: "unknown section", file: "htpp: {addr: 'x:1'}", want: []string{"unknown key htpp.addr", "http.addr?"}},
 		{name: "two unknown keys", file: "datta: x\nlog: {levl: info}", want: []string{"datta", "did you mean data?", "log.levl", "did you mean log.level?"}},
-		{name: "deeper than a setting", file: "data: {dir: /x}", want: []string{"unknown key data.dir"}},
+		{name: "deeper than a setting", file: "data: {dir: /x}", want: []string{"berth.yaml:1: data: a mapping", "a single value"}},
+		{name: "key that is like none", file: "log: {level: info}\nversion: 2", want: []string{"berth.yaml:2: unknown key version: `berth config check` lists"}},
+		{name: "key twice", file: "data: /x\nlog: {level: info}\ndata: /y", want: []string{"berth.yaml:3: data is there twice, first in line 1"}},
+		{name: "section twice", file: "log: {level: info}\nlog: {format: text}", want: []string{"berth.yaml:2: log is there twice"}},
+		{name: "key twice in two forms", file: "log.level: info\nlog: {level: warn}", want: []string{"berth.yaml:2: log.level is there twice, first in line 1"}},
+		{name: "unknown key twice", file: "x: 1\nx: 2", want: []string{"berth.yaml:1: unknown key x", "berth.yaml:2: x is there twice"}},
+		{name: "two documents", file: "data: /x\n---\nhttp: {addr: '127.0.0.1:1'}", want: []string{"a second document begins in line 2"}},
+		{name: "text after the document", file: "data: /x\n...\nhttp: {addr: '127.0.0.1:1'}", want: []string{"berth.yaml: text after the end of the document"}},
+		{name: "tab", file: "http:\n\taddr: 127.0.0.1:1", want: []string{"berth.yaml", "line 2", "cannot start any token"}},
+		{name: "no mapping", file: "- data: /x", want: []string{"berth.yaml:1: expected keys with values"}},
+		{name: "text alone", file: "data=/x", want: []string{"berth.yaml:1: expected keys with values"}},
+		{name: "alias", file: "data: &d /x\nauth: {policy: *d}", want: []string{"berth.yaml:2: auth.policy: an alias"}},
+		{name: "tag", file: "data: !Env DATA", want: []string{"data: YAML takes !Env for a tag"}},
+		{name: "nothing in a list", file: "http: {hosts: [a.test, ]}\nauth: {htpasswd: [/x, ~]}", want: []string{"auth.htpasswd", "a list of plain values"}},
+		{name: "file of distribution", file: "version: 0.1\nlog: {level: debug}\nstorage: {filesystem: {rootdirectory: /var/lib/registry}}\nhttp: {addr: ':5000'}",
+			want: []string{"a configuration of CNCF distribution", "`berth config check` without a file", "docs/configuration.md"}},
+		{name: "empty choice", args: []string{"--log-level", ""}, want: []string{`log.level: ""`, "debug, info"}},
+		{name: "address with a mistake", args: []string{"--debug-addr", "256.1.1.1:1"}, want: []string{`debug.addr: "256.1.1.1:1" is not HOST:PORT`}},
+		{name: "address of all", args: []string{"--addr", "*:5000"}, want: []string{`http.addr: "*:5000"`, "0.0.0.0:5000 for all"}},
+		{name: "parameters of a bucket", args: []string{"--storage-bucket", "file:///tmp/b?x=hidden"}, want: []string{"storage.bucket: ", `the parameter "x" is not supported`}},
+		{name: "relative bucket", args: []string{"--storage-bucket", "file://relative/x"}, want: []string{"storage.bucket: ", "file://./relative/x"}},
+		{name: "parameters of a database", args: []string{"--database-url", "sqlite:/x?mode=ro"}, want: []string{"database.url: ", "without parameters"}},
+		{name: "host of a database", args: []string{"--database-url", "sqlite://x/y"}, want: []string{"database.url: "}},
+		{name: "home of a database", args: []string{"--database-url", "sqlite:~/x"}, want: []string{"database.url: ", "only a shell expands"}},
+		{name: "home of a bucket", args: []string{"--storage-bucket", "file://~/x"}, want: []string{"storage.bucket: ", "only a shell expands"}},
 		{name: "a value for a section", file: "log: debug", want: []string{"log is a section", "log.level"}},
 		{name: "a list for a value", file: "log: {level: [info]}", want: []string{"log.level", "a single value"}},
 		{name: "a map for a list", file: "http: {hosts: {}}", want: []string{"http.hosts", "a list"}},
@@ -228,6 +263,23 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%q shows a secret", err)
 			}
 		})
+	}
+}
+
+// TestFileTexts: a scalar is what stands in the file, whatever YAML takes it for, and a byte order
+// mark and an empty document are none of it.
+func TestFileTexts(t *testing.T) {
+	l, err := loadTest(t, "\ufeff---\nauth:\n  service: 1.10\n  compat_x5c: True\naudit: {file: 2026-11-28}\nlog:\n...\n", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Auth.Service != "1.10" || !l.Auth.CompatX5C || l.Audit.File != "2026-11-28" {
+		t.Errorf("%+v, %+v", l.Auth, l.Audit)
+	}
+	for _, text := range []string{"\n", "# nothing\n", "---\n", "null"} {
+		if _, err := loadTest(t, text, nil, nil); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

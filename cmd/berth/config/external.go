@@ -21,8 +21,10 @@ func parseExternalURL(text string) (string, error) {
 	switch {
 	case err != nil || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http":
 		return refuse("is not an https or http URL")
-	case u.Hostname() == "" || strings.ContainsAny(u.Host, `"\,`):
+	case u.Hostname() == "":
 		return refuse("has no host")
+	case !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port()):
+		return refuse("has a host or port that is none")
 	case u.User != nil:
 		return refuse("has a user in it, which everyone would be told")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":

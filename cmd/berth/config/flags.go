@@ -25,8 +25,19 @@ func AddFlags(flags *pflag.FlagSet, keys ...string) {
 }
 
 // flagValue is the text of a flag. Load checks it with the rest of the configuration.
-type flagValue struct{ text, kind string }
+type flagValue struct {
+	text, kind string
+	given      bool
+}
 
-func (v *flagValue) String() string     { return v.text }
-func (v *flagValue) Type() string       { return v.kind }
-func (v *flagValue) Set(s string) error { v.text = s; return nil }
+func (v *flagValue) String() string { return v.text }
+func (v *flagValue) Type() string   { return v.kind }
+
+// Set sets the text. A list that is given again grows.
+func (v *flagValue) Set(s string) error {
+	if v.given && v.kind == listKind {
+		s = v.text + "," + s
+	}
+	v.text, v.given = s, true
+	return nil
+}

@@ -7,9 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/providers/structs"
 	"github.com/knadh/koanf/v2"
@@ -117,6 +115,10 @@ func (l *Loaded) merge(layers []layer, all []Setting) error {
 		value := merged.Get(s.Key)
 		if err := s.set(&l.Config, value); err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %q (%s) is not %w", s.Key, s.mask(fmt.Sprint(value)), l.origin[s.Key], err))
+			continue
+		}
+		if item, err := s.checkTexts(&l.Config); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %q (%s) %w", s.Key, s.mask(item), l.origin[s.Key], err))
 		}
 	}
 	return errors.Join(wrong...)
@@ -126,35 +128,6 @@ func readDefaults() (layer, error) {
 	k := koanf.New(".")
 	err := k.Load(structs.Provider(defaults(), "koanf"), nil)
 	return layer{func(Setting) string { return FromDefault }, k}, err
-}
-
-// readFile reads a YAML file. Unknown keys are an error: a misspelt setting must not be ignored
-// silently.
-func readFile(name string, all []Setting) (layer, error) {
-	k := koanf.New(".")
-	if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
-		return layer{}, fmt.Errorf("configuration file %s: %w", name, err)
-	}
-	var wrong []error
-	known := koanf.New(".")
-	for _, key := range k.Keys() {
-		value := k.Get(key)
-		switch {
-		case slices.ContainsFunc(all, func(s Setting) bool { return s.Key == key }):
-			if value == nil {
-				continue // "key:" without a value leaves the default
-			}
-			if err := known.Set(key, value); err != nil {
-				return layer{}, fmt.Errorf("configuration file %s: %s: %w", name, key, err)
-			}
-		case isSection(key, all) && isEmpty(value):
-		case isSection(key, all):
-			wrong = append(wrong, fmt.Errorf("configuration file %s: %s is a section, which holds %s", name, key, strings.Join(sectionKeys(key, all), ", ")))
-		default:
-			wrong = append(wrong, fmt.Errorf("configuration file %s: unknown key %s, did you mean %s?", name, key, nearestKey(key, all)))
-		}
-	}
-	return layer{func(Setting) string { return "file " + name }, known}, errors.Join(wrong...)
 }
 
 // readEnv reads the BERTH_ variables. An empty variable is not set. Unknown ones are only recorded,
@@ -206,22 +179,4 @@ func Lookup(environ []string, name string) string {
 		}
 	}
 	return value
-}
-
-func isSection(key string, all []Setting) bool { return len(sectionKeys(key, all)) > 0 }
-
-// sectionKeys returns the keys of a section.
-func sectionKeys(section string, all []Setting) []string {
-	var keys []string
-	for _, s := range all {
-		if strings.HasPrefix(s.Key, section+".") {
-			keys = append(keys, s.Key)
-		}
-	}
-	return keys
-}
-
-func isEmpty(value any) bool {
-	m, ok := value.(map[string]any)
-	return value == nil || ok && len(m) == 0
 }

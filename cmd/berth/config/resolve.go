@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/auth"
@@ -58,9 +60,12 @@ func (l *Loaded) resolveStores() error {
 	if _, known := bucket.KindOf(*bucketURL); !known {
 		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
 	}
+	if _, err := bucket.ParseURL(*bucketURL); err != nil {
+		return fmt.Errorf("storage.bucket: %w", err)
+	}
 	file, err := sqlite.ParseURL(*db)
 	if err != nil { // err itself may contain the password
-		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
+		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file, without parameters, or %s", MaskURL(*db), memoryDatabase)
 	}
 	if l.DatabaseFile = file; file != "" {
 		*db = databaseURL(file)
@@ -156,7 +161,7 @@ func (l *Loaded) checkTLS() error {
 }
 
 func (l *Loaded) checkAddr() error {
-	_, err := splitAddr("http.addr", l.HTTP.Addr)
+	_, _, err := splitAddr("http.addr", l.HTTP.Addr)
 	return err
 }
 
@@ -164,18 +169,56 @@ func (l *Loaded) checkDebugAddr() error {
 	if l.Debug.Addr == "" {
 		return nil
 	}
-	_, err := splitAddr("debug.addr", l.Debug.Addr)
-	return err
+	host, port, err := splitAddr("debug.addr", l.Debug.Addr)
+	if err != nil {
+		return err
+	}
+	mainHost, mainPort, err := splitAddr("http.addr", l.HTTP.Addr)
+	if err == nil && port != 0 && port == mainPort && (covers(host, mainHost) || covers(mainHost, host)) {
+		return fmt.Errorf("debug.addr: %q takes the port of http.addr %q: expected another one", l.Debug.Addr, l.HTTP.Addr)
+	}
+	return nil
 }
 
-// splitAddr checks that addr is HOST:PORT and returns the host.
-func splitAddr(key, addr string) (host string, err error) {
-	host, port, err := net.SplitHostPort(addr)
+// splitAddr checks that addr is HOST:PORT. The host may be empty, which stands for all addresses.
+func splitAddr(key, addr string) (host string, port uint64, err error) {
+	host, portText, err := net.SplitHostPort(addr)
 	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
+		port, err = strconv.ParseUint(portText, 10, 16)
 	}
-	if err != nil {
-		return "", fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000", key, addr)
+	ip, _, _ := strings.Cut(host, "%") // a zone belongs to an address of this machine
+	if err != nil || host != "" && !isHost(ip) {
+		return "", 0, fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000, [::1]:5000, or 0.0.0.0:5000 for all addresses", key, addr)
 	}
-	return host, nil
+	return host, port, nil
+}
+
+// covers reports whether a listener on host a takes connections to host b. Names other than
+// localhost are not resolved and cover only themselves.
+func covers(a, b string) bool {
+	if strings.EqualFold(a, b) || a == "" {
+		return true
+	}
+	from, err := netip.ParseAddr(a)
+	to, err2 := netip.ParseAddr(b)
+	switch {
+	case err != nil:
+		return strings.EqualFold(a, "localhost") && err2 == nil && to.Unmap() == netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case from.IsUnspecified() && from.Is6():
+		return true // also of IPv4
+	case from.IsUnspecified():
+		return b == "" || err2 == nil && to.Unmap().Is4() || err2 == nil && to.IsUnspecified() || strings.EqualFold(b, "localhost")
+	}
+	return err2 == nil && from.Unmap() == to.Unmap()
+}
+
+// BeyondLoopback reports whether http.addr is certain to be reached from other machines. That is
+// not known of a name, which has to be resolved first.
+func (c *Config) BeyondLoopback() bool {
+	host, _, err := net.SplitHostPort(c.HTTP.Addr)
+	if err != nil || host == "" {
+		return err == nil
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && !addr.Unmap().IsLoopback()
 }

@@ -25,8 +25,10 @@ type Setting struct {
 
 const envPrefix = "BERTH_"
 
-// boolKind is pflag's name for the type of a flag without a value.
-const boolKind = "bool"
+const (
+	boolKind = "bool" // pflag's name for the type of a flag without a value
+	listKind = "list"
+)
 
 // Settings returns all settings in the order of Config's fields.
 func Settings() []Setting {
@@ -99,7 +101,7 @@ func (s Setting) kind() string {
 	}
 	switch s.field(new(Config)).Interface().(type) {
 	case []string:
-		return "list"
+		return listKind
 	case Size:
 		return "size"
 	case time.Duration:
@@ -162,7 +164,7 @@ func (s Setting) parse(field reflect.Value, text string) error {
 		}
 		field.SetBool(text == "true")
 	default:
-		if s.oneof != nil && text != "" && !slices.Contains(s.oneof, text) {
+		if s.oneof != nil && text != s.Default && !slices.Contains(s.oneof, text) {
 			return errors.New("one of: " + strings.Join(s.oneof, ", "))
 		}
 		field.SetString(text)

@@ -4,35 +4,143 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/berth-registry/berth/auth/login"
 	"github.com/berth-registry/berth/auth/policy"
 	"github.com/berth-registry/berth/auth/token"
 	"github.com/berth-registry/berth/cmd/berth/config"
+	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// CheckFiles reads the files that the configuration names, as serve does. The warnings are about
-// settings that are valid but dangerous in practice.
-func CheckFiles(ctx context.Context, l *config.Loaded) (warnings []string, err error) {
+// Note is something that an operator should know of a configuration that can be served.
+type Note struct {
+	Level slog.Level
+	Text  string
+}
+
+// Check checks a loaded configuration as far as that is possible without the data and the network,
+// and reads the files that it names. An error keeps Serve from starting. Check writes nothing.
+func Check(ctx context.Context, l *config.Loaded) (notes []Note, err error) {
 	rules, err := policy.Open(l.Auth.Policy)
-	wrong := []error{err}
-	if err == nil {
-		warnings = proxyWarnings(l.Proxies, rules.Current())
+	var wrong []error
+	if err != nil {
+		wrong = append(wrong, fmt.Errorf("auth.policy: %w", err))
+	} else {
+		notes = proxyWarnings(l.Proxies, rules.Current())
 	}
-	_, err = login.New(ctx, login.Options{Htpasswd: l.Auth.Htpasswd})
-	wrong = append(wrong, err)
-	if l.Auth.KeyFile != "" {
-		_, err = token.Open(ctx, token.Options{
-			KeyFile: l.Auth.KeyFile, Issuer: "berth", Service: l.ServiceName(), TTL: l.Auth.TokenTTL,
-		})
-		wrong = append(wrong, err)
+	htpasswdNotes, err := checkHtpasswd(ctx, l)
+	notes = append(notes, htpasswdNotes...)
+	wrong = append(wrong, err, checkKeyFile(ctx, l), checkCertificate(l), checkAudit(l), checkMemory(&l.Config))
+	return notes, errors.Join(wrong...)
+}
+
+func checkHtpasswd(ctx context.Context, l *config.Loaded) (notes []Note, err error) {
+	logins, err := login.New(ctx, login.Options{Htpasswd: l.Auth.Htpasswd})
+	if err != nil {
+		return nil, fmt.Errorf("auth.htpasswd: %w", err)
 	}
-	if l.TLS.Certificate != "" {
-		_, err = loadCertificate(l.TLS)
-		wrong = append(wrong, err)
+	faults, warnings := logins.Complaints()
+	for _, text := range faults {
+		notes = append(notes, Note{slog.LevelError, "auth.htpasswd: " + text})
 	}
-	return warnings, errors.Join(wrong...)
+	for _, text := range warnings {
+		notes = append(notes, Note{slog.LevelWarn, "auth.htpasswd: " + text})
+	}
+	return notes, nil
+}
+
+func checkKeyFile(ctx context.Context, l *config.Loaded) error {
+	if l.Auth.KeyFile == "" {
+		return nil
+	}
+	_, err := token.Open(ctx, token.Options{
+		KeyFile: l.Auth.KeyFile, Issuer: "berth", Service: l.ServiceName(), TTL: l.Auth.TokenTTL,
+	})
+	return err
+}
+
+func checkCertificate(l *config.Loaded) error {
+	if l.TLS.Certificate == "" {
+		return nil
+	}
+	_, err := loadCertificate(l.TLS)
+	return err
+}
+
+// checkAudit checks that the audit file can be opened, or made where there is none. It does not
+// make it.
+func checkAudit(l *config.Loaded) error {
+	path := l.Audit.File
+	if path == "" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("audit.file: %s is a directory: expected a file", path)
+	case err == nil && info.Mode().IsRegular():
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return fmt.Errorf("audit.file: %w", err)
+		}
+		return f.Close()
+	case err == nil:
+		return nil // a pipe or device, which opening may act on
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("audit.file: %w", err)
+	}
+	return checkAuditDir(l, path)
+}
+
+// checkAuditDir checks the directory of an audit file that is to be made.
+func checkAuditDir(l *config.Loaded, path string) error {
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("audit.file: %w", err)
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && makesDir(l, dir):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("audit.file: there is no directory %s for %s: make it first", dir, filepath.Base(path))
+	case err != nil:
+		return fmt.Errorf("audit.file: %w", err)
+	case !info.IsDir() || !mayWrite(dir):
+		return fmt.Errorf("audit.file: %s is no directory in which this user can make %s", dir, filepath.Base(path))
+	}
+	return nil
+}
+
+// makesDir reports whether Serve makes a missing directory before it opens the audit file: one for
+// the data, or above it.
+func makesDir(l *config.Loaded, dir string) bool {
+	if l.InMemory() {
+		return false
+	}
+	made := []string{l.Data, filepath.Dir(l.DatabaseFile)}
+	if location, err := bucket.ParseURL(l.Storage.Bucket); err == nil {
+		made = append(made, location.Dir)
+	}
+	return slices.ContainsFunc(made, func(path string) bool {
+		below, err := filepath.Rel(dir, path)
+		return err == nil && filepath.IsLocal(below)
+	})
+}
+
+// checkMemory refuses a registry in memory that is open to other machines. A name in http.addr may
+// mean this machine; Serve knows when it listens.
+func checkMemory(c *config.Config) error {
+	if c.InMemory() && c.BeyondLoopback() && c.Auth.Mode == "" && c.Auth.Policy == "" && len(c.Auth.Htpasswd) == 0 {
+		return errMemoryOpenToAll(c.HTTP.Addr)
+	}
+	return nil
 }
 
 // A trusted network with a shorter prefix than these probably contains hosts that are no proxies.
@@ -44,15 +152,18 @@ const (
 // proxyWarnings returns warnings about entries of http.trusted_proxies that contain more than
 // proxies. Each host in such a network can claim any client address, which defeats rules on
 // addresses and the limit on wrong passwords.
-func proxyWarnings(proxies []netip.Prefix, rules *policy.Policy) []string {
-	var warnings []string
+func proxyWarnings(proxies []netip.Prefix, rules *policy.Policy) []Note {
+	var warnings []Note
+	warnf := func(format string, args ...any) {
+		warnings = append(warnings, Note{slog.LevelWarn, fmt.Sprintf(format, args...)})
+	}
 	for _, proxy := range proxies {
 		if bits := proxy.Bits(); proxy.Addr().Is4() && bits < minProxyBits4 || proxy.Addr().Is6() && bits < minProxyBits6 {
-			warnings = append(warnings, fmt.Sprintf("http.trusted_proxies: %s is a wide network, and every address in it can claim to be any other: name the proxies' own addresses", proxy))
+			warnf("http.trusted_proxies: %s is a wide network, and every address in it can claim to be any other: name the proxies' own addresses", proxy)
 		}
 		for _, rule := range rules.Networks() {
 			if proxy.Overlaps(rule.Network) {
-				warnings = append(warnings, fmt.Sprintf("http.trusted_proxies: %s overlaps %s of rule %s, so that those for whom the rule is can claim to be any other address: name the proxies' own addresses", proxy, rule.Network, rule.Rule))
+				warnf("http.trusted_proxies: %s overlaps %s of rule %s, so that those for whom the rule is can claim to be any other address: name the proxies' own addresses", proxy, rule.Network, rule.Rule)
 			}
 		}
 	}

@@ -23,3 +23,6 @@ func lockFile(f *os.File) error {
 		return err
 	}
 }
+
+// mayWrite reports whether this process may make files in a directory.
+func mayWrite(dir string) bool { return unix.Access(dir, unix.W_OK|unix.X_OK) == nil }

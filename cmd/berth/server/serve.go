@@ -60,12 +60,12 @@ func Serve(ctx context.Context, p Process, l *config.Loaded) error {
 		log.Warn("unknown environment variable, ignored", "name", name)
 	}
 	stop, hup := p.watchSignals(log, lines), p.Hangups()
-	warnings, err := CheckFiles(ctx, l) // with those for authentication, which the first user turns on later
+	notes, err := Check(ctx, l) // also what authentication needs, which the first user turns on later
 	if err != nil {
 		return err
 	}
-	for _, warning := range warnings {
-		log.Warn(warning)
+	for _, note := range notes {
+		log.Log(ctx, note.Level, note.Text)
 	}
 	s, err := open(ctx, p, l, log, lines)
 	if err != nil {

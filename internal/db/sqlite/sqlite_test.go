@@ -165,3 +165,15 @@ func TestLogIsBounded(t *testing.T) {
 		t.Errorf("%v bytes after 64 MiB of writes, %v", info.Size(), err)
 	}
 }
+
+// TestParseURLRefuses: nothing of a URL is ignored.
+func TestParseURLRefuses(t *testing.T) {
+	for _, url := range []string{"", "sqlite:", "postgres://db/berth", "sqlite://relative/berth.db", "sqlite:/berth.db?mode=ro"} {
+		if path, err := ParseURL(url); err == nil {
+			t.Errorf("%q is %q", url, path)
+		}
+	}
+	if path, err := ParseURL("sqlite:///x/berth.db"); err != nil || filepath.ToSlash(path) != "/x/berth.db" {
+		t.Errorf("%q, %v", path, err)
+	}
+}
