@@ -111,7 +111,7 @@ func TestSpaceOfSmallBodies(t *testing.T) {
 		s := &limitedStore{inner, &spaceLimit{minFree: minFree, paths: []string{"x"}, measure: d.measure}}
 		put := func(want error) {
 			t.Helper()
-			if _, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
+			if _, err := s.Put(t.Context(), "key", io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
 				t.Errorf("Put: %v, want %v", err, want)
 			}
 		}
