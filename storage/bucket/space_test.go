@@ -111,7 +111,7 @@ func TestSpaceOfSmallBodies(t *testing.T) {
 		s := &limitedStore{inner, &spaceLimit{minFree: minFree, paths: []string{"x"}, measure: d.measure}}
 		put := func(want error) {
 			t.Helper()
-			if _, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
+			if _, err := s.Put(t.Context(), "key", io.LimitReader(zeros{}, 600<<10), io.Discard); !errors.Is(err, want) {
 				t.Errorf("Put: %v, want %v", err, want)
 			}
 		}
@@ -134,7 +134,7 @@ func TestSpaceEndsInMidBody(t *testing.T) {
 		inner := discardingStore{buffers: NewBuffers(Options{BufferSize: buffer})}
 		s := &limitedStore{inner, &spaceLimit{minFree: 1, paths: []string{"x"}, measure: look}}
 		var summed atomic.Int64
-		_, err := s.Put(t.Context(), Marker, io.LimitReader(zeros{}, 32<<20), writerFunc(func(p []byte) (int, error) {
+		_, err := s.Put(t.Context(), "key", io.LimitReader(zeros{}, 32<<20), writerFunc(func(p []byte) (int, error) {
 			free.Store(0)
 			summed.Add(int64(len(p)))
 			return len(p), nil

@@ -207,7 +207,7 @@ func TestRefused(t *testing.T) {
 		{name: "address of all", args: []string{"--addr", "*:5000"}, want: []string{`http.addr: "*:5000"`, "0.0.0.0:5000 for all"}},
 		{name: "parameters of a bucket", args: []string{"--storage-bucket", "file:///tmp/b?x=hidden"}, want: []string{"storage.bucket: ", `the parameter "x" is not supported`}},
 		{name: "relative bucket", args: []string{"--storage-bucket", "file://relative/x"}, want: []string{"storage.bucket: ", "file://./relative/x"}},
-		{name: "parameters of a database", args: []string{"--database-url", "sqlite:/x?mode=ro"}, want: []string{"database.url: ", "without parameters"}},
+		{name: "parameters of a database", args: []string{"--database-url", "sqlite:/x?mode=ro"}, want: []string{"database.url: ", "no parameters"}},
 		{name: "host of a database", args: []string{"--database-url", "sqlite://x/y"}, want: []string{"database.url: "}},
 		{name: "home of a database", args: []string{"--database-url", "sqlite:~/x"}, want: []string{"database.url: ", "only a shell expands"}},
 		{name: "home of a bucket", args: []string{"--storage-bucket", "file://~/x"}, want: []string{"storage.bucket: ", "only a shell expands"}},

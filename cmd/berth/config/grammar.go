@@ -28,7 +28,7 @@ func textGrammars() map[string]func(string) error {
 		"auth.key_file":        checkPath,
 		"audit.file":           checkPath,
 		"storage.bucket":       checkStoreURL,
-		"database.url":         checkStoreURL,
+		"database.url":         checkDatabaseURL,
 		"debug.addr":           checkText,
 	}
 }
@@ -97,6 +97,15 @@ func checkStoreURL(s string) error {
 		return errors.New("has a ~, which only a shell expands: write the whole path")
 	}
 	return nil
+}
+
+// checkDatabaseURL refuses parameters, which would become part of the file's name. A ? in the name
+// of the data directory is no parameter.
+func checkDatabaseURL(s string) error {
+	if strings.HasPrefix(s, "sqlite:") && strings.Contains(s, "?") {
+		return errors.New("has a ?, but a database has no parameters: expected sqlite:/path/to/file")
+	}
+	return checkStoreURL(s)
 }
 
 // checkService checks the name of the registry in tokens. It stands in quotes in challenges, which

@@ -65,7 +65,7 @@ func (l *Loaded) resolveStores() error {
 	}
 	file, err := sqlite.ParseURL(*db)
 	if err != nil { // err itself may contain the password
-		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file, without parameters, or %s", MaskURL(*db), memoryDatabase)
+		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
 	}
 	if l.DatabaseFile = file; file != "" {
 		*db = databaseURL(file)

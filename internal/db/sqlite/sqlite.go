@@ -39,11 +39,11 @@ const (
 )
 
 // ParseURL returns the absolute path of the file that a database URL names, or "" for a database in
-// memory. A URL with a host or with parameters is an error.
+// memory. A URL with a host is an error. There are no parameters: a ? is part of the name.
 func ParseURL(url string) (path string, err error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	switch {
-	case !ok || path == "" || strings.Contains(path, "?"), strings.HasPrefix(path, "//") && !strings.HasPrefix(path, "///"):
+	case !ok || path == "", strings.HasPrefix(path, "//") && !strings.HasPrefix(path, "///"):
 		return "", fmt.Errorf("database URL %q: want sqlite:<path of a file>, or sqlite::memory: for none", url)
 	case path == ":memory:":
 		return "", nil
