@@ -51,8 +51,10 @@ func (x *exchange) Done() {
 func (a *API) dispatch(x *exchange) error {
 	r, w := &x.r, &x.Response
 	h := w.Header()
-	if path := r.URL.Path; path == "/v2" || strings.HasPrefix(path, "/v2/") {
+	isProtocol := r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/")
+	if isProtocol {
 		h["Docker-Distribution-Api-Version"] = apiVersion
+		a.web.AllowOrigin(w, r.Request)
 	}
 	if !a.web.AllowsHost(r.Host) {
 		return manifest.Errorf(errMisdirected, "this registry does not answer for the host %q: an open registry answers for the names of the loopback and for those in http.hosts", web.Shorten(r.Host))
@@ -68,6 +70,10 @@ func (a *API) dispatch(x *exchange) error {
 		return errNoRoute
 	}
 	r.route, x.quiet = ep.name, ep.health
+	if isProtocol && a.web.IsPreflight(r.Request) {
+		a.web.AnswerPreflight(w, ep.allow) // before authentication: a preflight has no credentials
+		return nil
+	}
 	op, ok := ep.methods[r.Method]
 	if !ok {
 		r.rawRepo, r.rawElement = name, last
@@ -99,10 +105,10 @@ const maxPath = 1024
 
 var apiVersion = []string{"registry/2.0"}
 
-// checkOrigin denies writes that a browser sends for a web page of another origin.
+// checkOrigin denies writes and preflights that a browser sends for a web page of another origin.
 func (a *API) checkOrigin(r *request) error {
 	if err := a.web.CheckOrigin(r.Request); err != nil {
-		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not write to this registry: expected an origin of http.external_url, or none")
+		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not do this: expected an origin of http.external_url or http.cors.origins, or none")
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package web
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -48,16 +50,27 @@ func (h hosts) allows(host string) bool {
 // newOriginCheck returns the check for CheckOrigin.
 func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 	check := http.NewCrossOriginProtection()
-	for _, origin := range s.options.Origins {
+	for _, origin := range slices.Concat(s.options.Origins, s.options.CORS.Origins) {
+		if origin == AnyOrigin {
+			continue // it lets pages read
+		}
 		if err := check.AddTrustedOrigin(origin); err != nil {
-			s.options.Log.Error("web pages of an external URL may not write", "url", origin, "error", err)
+			s.options.Log.Error("web pages of an origin may not write", "origin", origin, "error", err)
 		}
 	}
 	return check
 }
 
 // CheckOrigin returns an error for a cross-origin write, which a web page makes a browser send.
-// Pages of Options.Origins and of the request's own host may write. Others may not, because the
-// browser adds the user's credentials for the registry, or reaches an open registry on loopback.
-// Clients that are not browsers send neither Origin nor Sec-Fetch-Site, and pass.
-func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(r) }
+// Pages of Options.Origins, of CORS.Origins and of the request's own host may write. Others may
+// not, because the browser adds the user's credentials for the registry, or reaches an open
+// registry on loopback. Clients that are not browsers send neither Origin nor Sec-Fetch-Site, and
+// pass. It also returns an error for a preflight of a page that Options.CORS does not let in.
+func (s *Server) CheckOrigin(r *http.Request) error {
+	if s.IsPreflight(r) && s.options.CORS.allows(r.Header.Get("Origin")) == "" {
+		return errPreflight
+	}
+	return s.origins.Check(r)
+}
+
+var errPreflight = errors.New("the page's origin may not call this server")

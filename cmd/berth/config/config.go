@@ -32,11 +32,18 @@ type HTTPConfig struct {
 	ExternalURL    []string      `koanf:"external_url" doc:"URLs under which clients reach the registry, the main one first: https://registry.example. Where they fetch tokens, and the issuer of those. Wanted behind a proxy that does not hand on the client's Host."`
 	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Addresses and networks (CIDR) of proxies whose X-Forwarded-For, -Proto and -Host are believed."`
 	Hosts          []string      `koanf:"hosts" doc:"Further names under which clients may reach an open registry that listens on loopback; others are answered 421. \"*\" admits every name."`
+	CORS           CORSConfig    `koanf:"cors"`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
 	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
 	LingerBytes    Size          `koanf:"linger_bytes" doc:"Most bytes of a request's body that are still read, over HTTP/1, after an answer that did not wait for them: proxies lose an answer whose connection is closed at once. 0: only 256KiB, for 5s at most."`
 	LingerTime     time.Duration `koanf:"linger_time" doc:"How long such reading may take, and never longer than 10s without a byte. 0: only 256KiB, for 5s at most."`
 	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
+}
+
+// CORSConfig is which web pages of other origins may call the registry.
+type CORSConfig struct {
+	Origins     []string `koanf:"origins" doc:"Origins whose web pages may call the registry, as browsers send them: https://ui.example. They may read and write what their users may. \"*\" lets every page read. Unset: none."`
+	Credentials bool     `koanf:"credentials" doc:"The browser may add the password that it keeps for the registry to the calls of these pages. Not with \"*\"."`
 }
 
 // TLSConfig is the certificate for HTTPS.
@@ -128,6 +135,7 @@ func defaults() Config {
 			ExternalURL:    []string{},
 			TrustedProxies: []string{},
 			Hosts:          []string{},
+			CORS:           CORSConfig{Origins: []string{}},
 			HeaderTimeout:  10 * time.Second,
 			BodyTimeout:    60 * time.Second,
 			LingerBytes:    64 * mebibyte,

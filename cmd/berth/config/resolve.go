@@ -23,7 +23,7 @@ const (
 func (l *Loaded) resolve() error {
 	wrong := []error{
 		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(),
-		l.resolveExternalURLs(), l.resolveProxies(), l.checkTLS(),
+		l.resolveExternalURLs(), l.resolveProxies(), l.checkCORS(), l.checkTLS(),
 	}
 	data, err := filepath.Abs(l.Data)
 	switch {

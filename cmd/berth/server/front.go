@@ -98,6 +98,7 @@ func (s *server) apiOptions() api.Options {
 		ExternalURLs:   s.cfg.HTTP.ExternalURL,
 		TrustedProxies: s.cfg.Proxies,
 		HSTS:           s.cfg.TLS.HSTS,
+		CORS:           web.CORS(s.cfg.HTTP.CORS),
 		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
 		ManifestMemory: int64(s.cfg.Manifests.Memory),
 		HeaderTimeout:  s.cfg.HTTP.HeaderTimeout,
