@@ -70,13 +70,13 @@ func (a *API) dispatch(x *exchange) error {
 		return errNoRoute
 	}
 	r.route, x.quiet = ep.name, ep.health
+	r.rawRepo, r.rawElement = name, last
 	if isProtocol && a.web.IsPreflight(r.Request) {
 		a.web.AnswerPreflight(w, ep.allow) // before authentication: a preflight has no credentials
 		return nil
 	}
 	op, ok := ep.methods[r.Method]
 	if !ok {
-		r.rawRepo, r.rawElement = name, last
 		h.Set("Allow", ep.allow)
 		return manifest.Errorf(errMethodNotAllowed, "this path takes %s", ep.allow)
 	}
