@@ -59,6 +59,7 @@ type Options struct {
 	MaxHeaderBytes int
 	TrustedProxies []netip.Prefix
 	HSTS           time.Duration
+	CORS           web.CORS
 	Version        string
 	// Policy decides which caller may do what. Without one everything but the ping and the health
 	// checks is denied.
@@ -162,6 +163,7 @@ func (a *API) webOptions() web.Options {
 		MaxHeaderBytes: o.MaxHeaderBytes,
 		TrustedProxies: o.TrustedProxies,
 		HSTS:           o.HSTS,
+		CORS:           o.CORS,
 		Version:        o.Version,
 	}
 	for _, b := range a.baseURLs {

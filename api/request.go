@@ -49,7 +49,6 @@ type request struct {
 // parse checks the repository name and the last element of an escaped path. An escaped name is an
 // error. The element is unescaped once, because JavaScript clients send "sha256%3A…".
 func (r *request) parse(kind pathElement, name, last string) error {
-	r.rawRepo, r.rawElement = name, last
 	if name != "" {
 		if strings.IndexByte(name, '%') >= 0 {
 			return manifest.Errorf(manifest.ErrNameInvalid, "a repository name has no %% in it: expected components of a-z and 0-9, separated inside by one of . _ __ or dashes, joined by /")

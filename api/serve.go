@@ -55,9 +55,11 @@ func (x *exchange) Done() {
 func (a *API) dispatch(x *exchange) error {
 	r, w := &x.r, &x.Response
 	h := w.Header()
-	if path := r.URL.Path; path == "/v2" || strings.HasPrefix(path, "/v2/") {
+	isProtocol := r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/")
+	if isProtocol {
 		h["Docker-Distribution-Api-Version"] = apiVersion
 		a.setCaching(h)
+		a.web.AllowOrigin(w, r.Request)
 	}
 	if n := max(len(r.URL.Path), len(r.URL.RawPath)); n > maxPath {
 		return manifest.Errorf(errLongPath, "the path has %d bytes, at most %d are taken", n, maxPath)
@@ -76,9 +78,13 @@ func (a *API) dispatch(x *exchange) error {
 	}
 	r.base = a.locationBase(r.origin)
 	r.route, x.quiet = ep.name, ep.health
+	r.rawRepo, r.rawElement = name, last
+	if isProtocol && a.web.IsPreflight(r.Request) {
+		a.web.AnswerPreflight(w, ep.allow) // before authentication: a preflight has no credentials
+		return nil
+	}
 	op, ok := ep.methods[r.Method]
 	if !ok {
-		r.rawRepo, r.rawElement = name, last
 		h.Set("Allow", ep.allow)
 		return manifest.Errorf(errMethodNotAllowed, "this path takes %s", ep.allow)
 	}
@@ -125,10 +131,10 @@ var (
 	privateNoCache = []string{"private, no-cache"}
 )
 
-// checkOrigin denies writes that a browser sends for a web page of another origin.
+// checkOrigin denies writes and preflights that a browser sends for a web page of another origin.
 func (a *API) checkOrigin(r *request) error {
 	if err := a.web.CheckOrigin(r.Request); err != nil {
-		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not write to this registry: expected an origin of http.external_url, or none")
+		return manifest.Errorf(errCrossOrigin, "web pages of other origins may not do this: expected an origin of http.external_url or http.cors.origins, or none")
 	}
 	return nil
 }

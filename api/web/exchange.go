@@ -88,6 +88,9 @@ func (x *Exchange) setHeader() {
 	s, h := x.server, x.Response.Header()
 	h["X-Content-Type-Options"] = noSniff
 	h["X-Request-Id"] = []string{x.ID}
+	if len(s.options.CORS.Origins) > 0 {
+		h.Add("Vary", "Origin") // also where there is no Origin: a cache keeps that answer too
+	}
 	if s.version != nil {
 		h["Server"] = s.version
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/berth-registry/berth/internal/host"
 )
@@ -51,7 +52,10 @@ func parseOrigin(text string) (*url.URL, error) {
 // newOriginCheck returns the check for CheckOrigin.
 func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 	check := http.NewCrossOriginProtection()
-	for _, text := range s.options.Origins {
+	for _, text := range slices.Concat(s.options.Origins, s.options.CORS.Origins) {
+		if text == AnyOrigin {
+			continue // it lets pages read
+		}
 		origin, err := parseOrigin(text)
 		if err == nil {
 			err = check.AddTrustedOrigin(origin.String())
@@ -64,10 +68,18 @@ func (s *Server) newOriginCheck() *http.CrossOriginProtection {
 }
 
 // CheckOrigin returns an error for a cross-origin write, which a web page makes a browser send.
-// Pages of Options.Origins and of the request's own host may write. Others may not, because the
-// browser adds the user's credentials for the registry, or reaches an open registry on loopback.
-// Clients that are not browsers send neither Origin nor Sec-Fetch-Site, and pass.
-func (s *Server) CheckOrigin(r *http.Request) error { return s.origins.Check(withCanonicalHosts(r)) }
+// Pages of Options.Origins, of CORS.Origins and of the request's own host may write. Others may
+// not, because the browser adds the user's credentials for the registry, or reaches an open
+// registry on loopback. Clients that are not browsers send neither Origin nor Sec-Fetch-Site, and
+// pass. It also returns an error for a preflight of a page that Options.CORS does not let in.
+func (s *Server) CheckOrigin(r *http.Request) error {
+	if s.IsPreflight(r) && s.options.CORS.allows(r.Header.Get("Origin")) == "" {
+		return errPreflight
+	}
+	return s.origins.Check(withCanonicalHosts(r))
+}
+
+var errPreflight = errors.New("the page's origin may not call this server")
 
 // withCanonicalHosts returns what http.CrossOriginProtection reads of a request. It compares texts,
 // so the hosts in Origin and Host have their canonical form.

@@ -13,7 +13,8 @@
 //
 // The log, metrics, permissions and the form of errors belong to the packages that answer. This
 // package gives them the origin of a request (Origin), checks of the hosts and origins that it
-// names (AllowsHost, CheckOrigin), and client text that is safe to log (Redact).
+// names (AllowsHost, CheckOrigin), the fields for web pages of other origins (AllowOrigin), and
+// client text that is safe to log (Redact).
 package web
 
 import (
@@ -36,6 +37,9 @@ type Options struct {
 	// Origins are the origins whose web pages may write, in addition to the request's own host:
 	// "https://r.example".
 	Origins []string
+	// CORS has the pages of other origins that may read too, and those that may write. By default
+	// there are none.
+	CORS CORS
 	// HeaderTimeout is the time that a client has to send a request's header; 10 s by default.
 	HeaderTimeout time.Duration
 	// BodyTimeout is how long a transfer may stall, in either direction; 60 s by default. There is

@@ -51,6 +51,18 @@ func TestRelativeLocations(t *testing.T) {
 	}
 }
 
+// TestCORS: the origins of the settings may call, with credentials where that is set.
+func TestCORS(t *testing.T) {
+	for credentials, want := range map[string]string{"true": "true", "false": ""} {
+		p := serve(t, newData(t), nil, "--http-cors-origins", "https://ui.test", "--http-cors-credentials="+credentials)
+		status, header, _ := p.request("OPTIONS", "/v2/_catalog", nil, "Origin", "https://ui.test", "Access-Control-Request-Method", "GET")
+		if status != http.StatusNoContent || header.Get("Access-Control-Allow-Origin") != "https://ui.test" || header.Get("Access-Control-Allow-Credentials") != want {
+			t.Errorf("http.cors.credentials %s: %d, %v", credentials, status, header)
+		}
+		p.stop()
+	}
+}
+
 // TestTrustedProxies: X-Forwarded-For counts only from a trusted proxy.
 func TestTrustedProxies(t *testing.T) {
 	for proxies, want := range map[string]string{"127.0.0.0/8": `"from":"10.1.2.3"`, "10.0.0.0/8": `"from":"127.0.0.1"`} {

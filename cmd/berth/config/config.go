@@ -34,11 +34,18 @@ type HTTPConfig struct {
 	Hosts          []string      `koanf:"hosts" doc:"Names, beside those of http.external_url, under which clients may reach an open registry that listens on loopback, and debug.addr on loopback; others are answered 421. \"*\" admits every name."`
 	StrictHosts    bool          `koanf:"strict_hosts" doc:"Only names of the loopback, of http.external_url and of http.hosts are answered wherever the registry listens, with users too; others are answered 421. Health checks are always answered."`
 	Locations      string        `koanf:"relative_locations" oneof:"auto always never" doc:"Whether the Location of an answer is a path. auto: a whole URL where an http.external_url has the host that the client used, else a path; always: a path; never: a whole URL, of the request's scheme and host where no http.external_url has that host."`
+	CORS           CORSConfig    `koanf:"cors"`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"How long a client may take to send a request's headers."`
 	BodyTimeout    time.Duration `koanf:"body_timeout" doc:"How long a request's body or an answer may stand still before the connection is cut. No limit on the whole."`
 	LingerBytes    Size          `koanf:"linger_bytes" doc:"Most bytes of a request's body that are still read, over HTTP/1, after an answer that did not wait for them: proxies lose an answer whose connection is closed at once. 0: only 256KiB, for 5s at most."`
 	LingerTime     time.Duration `koanf:"linger_time" doc:"How long such reading may take, and never longer than 10s without a byte. 0: only 256KiB, for 5s at most."`
 	MaxHeaderBytes int           `koanf:"max_header_bytes" doc:"Most bytes of a request's headers; more are answered 431."`
+}
+
+// CORSConfig is which web pages of other origins may call the registry.
+type CORSConfig struct {
+	Origins     []string `koanf:"origins" secret:"true" doc:"Origins whose web pages may call the registry, as browsers send them: https://ui.example. They may read and write what their users may. \"*\" lets every page read. Unset: none."`
+	Credentials bool     `koanf:"credentials" doc:"The browser may add the password that it keeps for the registry to the calls of these pages. Not with \"*\"."`
 }
 
 // TLSConfig is the certificate for HTTPS.
@@ -131,6 +138,7 @@ func defaults() Config {
 			TrustedProxies: []string{},
 			Hosts:          []string{},
 			Locations:      "auto",
+			CORS:           CORSConfig{Origins: []string{}},
 			HeaderTimeout:  10 * time.Second,
 			BodyTimeout:    60 * time.Second,
 			LingerBytes:    64 * mebibyte,

@@ -80,6 +80,7 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 		"data": "/d", "http.addr": "127.0.0.1:7", "http.hosts": "a,b", "http.header_timeout": "3s", "http.body_timeout": "4s",
 		"http.linger_bytes": "6KiB", "http.linger_time": "7s", "http.max_header_bytes": "5000", "http.external_url": "https://a.test,https://b.test", "http.trusted_proxies": "10.0.0.0/8,::1",
 		"http.strict_hosts": "true", "http.relative_locations": "never",
+		"http.cors.origins": "https://ui.test,http://127.0.0.1:8080", "http.cors.credentials": "true",
 		"tls.certificate": "/c", "tls.key": "/k", "tls.hsts": "24h", "auth.mode": "none", "auth.policy": "/p", "auth.htpasswd": "/f,/g",
 		"auth.service": "registry", "auth.token_ttl": "4m", "auth.upload_grace": "2h", "auth.session_ttl": "3h", "auth.key_file": "/s",
 		"auth.key_rotation": "48h", "auth.compat_x5c": "true", "audit.file": "/a", "storage.bucket": "file:///b", "storage.min_free": "7KiB",
@@ -91,8 +92,11 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		values["data"] = `C:\d`
 	}
-	with := map[string][]string{"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"}, // halves of a pair
-		"http.strict_hosts": {"--http-external-url=https://a.test"}}
+	with := map[string][]string{ // settings that need others
+		"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"},
+		"http.strict_hosts":     {"--http-external-url=https://a.test"},
+		"http.cors.credentials": {"--http-cors-origins=https://ui.test"},
+	}
 	for _, s := range Settings() {
 		value, ok := values[s.Key]
 		if !ok {

@@ -20,6 +20,7 @@ func textGrammars() map[string]func(string) error {
 		"http.external_url":    checkText,
 		"http.trusted_proxies": checkText,
 		"http.hosts":           checkHost,
+		"http.cors.origins":    checkOrigin,
 		"tls.certificate":      checkPath,
 		"tls.key":              checkPath,
 		"auth.policy":          checkPath,
@@ -141,13 +142,13 @@ func checkHost(s string) error {
 	return nil
 }
 
-// isHost reports whether s is an IP address or a name of DNS. A name whose last label is a number
+// isHost reports whether s is an IP address or a name of DNS, with or without the root's dot. A name whose last label is a number
 // is none: it is an address with a mistake in it (RFC 3696, section 2).
 func isHost(s string) bool {
 	if addr, err := netip.ParseAddr(s); err == nil {
 		return addr.Zone() == ""
 	}
-	labels := strings.Split(s, ".")
+	labels := strings.Split(strings.TrimSuffix(s, "."), ".")
 	for _, label := range labels {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
 			strings.ContainsFunc(label, func(r rune) bool { return !isNameRune(r) }) {
@@ -163,8 +164,8 @@ func isNameRune(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
 }
 
-// isPort reports whether s is a port that a client can connect to.
+// isPort reports whether s is a port that a client can connect to, without leading zeros.
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0
+	return err == nil && n > 0 && s[0] != '0'
 }

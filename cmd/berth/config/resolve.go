@@ -25,7 +25,7 @@ const (
 func (l *Loaded) resolve() error {
 	wrong := []error{
 		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(),
-		l.resolveExternalURLs(), l.checkHosts(), l.resolveProxies(), l.checkTLS(),
+		l.resolveExternalURLs(), l.checkHosts(), l.resolveProxies(), l.checkCORS(), l.checkTLS(),
 	}
 	data, err := filepath.Abs(l.Data)
 	switch {

@@ -101,6 +101,7 @@ func (s *server) apiOptions() api.Options {
 		Hosts:          s.cfg.HostNames(),
 		TrustedProxies: s.cfg.Proxies,
 		HSTS:           s.cfg.TLS.HSTS,
+		CORS:           web.CORS(s.cfg.HTTP.CORS),
 		MaxManifest:    int64(s.cfg.Manifests.MaxSize),
 		ManifestMemory: int64(s.cfg.Manifests.Memory),
 		HeaderTimeout:  s.cfg.HTTP.HeaderTimeout,
