@@ -97,6 +97,9 @@ func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
 	if r.caller.Issuer != "" {
 		line = append(line, slog.String("issuer", r.caller.Issuer))
 	}
+	if r.clientID != "" {
+		line = append(line, r.clientIDAttr())
+	}
 	const message = "audit"
 	if a.auth != nil {
 		a.log.LogAttrs(context.Background(), slog.LevelInfo, message, line...)

@@ -51,38 +51,26 @@ type layer struct {
 
 // Load reads the configuration of a command that has the flags of AddFlags: defaults, then the
 // file, then the environment, then the flags that were given. Later sources win. The error has one
-// line for each mistake, with secrets masked.
+// line for each mistake, with secrets masked. With an error, the settings that could be read are
+// returned too: log.format says how to report it.
 func Load(flags *pflag.FlagSet, environ []string) (*Loaded, error) {
-	name, err := fileName(flags, environ)
-	if err != nil {
-		return nil, err
-	}
 	l := &Loaded{origin: make(map[string]string)}
-	all := Settings()
-	defaultLayer, err := readDefaults()
-	if err != nil {
-		return nil, err
-	}
-	layers := []layer{defaultLayer}
-	if name != "" {
-		fileLayer, err := readFile(name, all)
-		if err != nil {
-			return nil, err
-		}
-		layers = append(layers, fileLayer)
-	}
-	envLayer, err := l.readEnv(environ, all)
-	if err != nil {
-		return nil, err
-	}
-	flagLayer, err := readFlags(flags, all)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.merge(append(layers, envLayer, flagLayer), all); err != nil {
-		return nil, err
+	if err := l.load(flags, environ); err != nil {
+		return l, err
 	}
 	return l, l.resolve()
+}
+
+// load reads the settings of all sources.
+func (l *Loaded) load(flags *pflag.FlagSet, environ []string) error {
+	all := Settings()
+	name, wrongName := fileName(flags, environ)
+	defaultLayer, wrongDefaults := readDefaults()
+	fileLayer, wrongFile := readFile(name, all)
+	envLayer, wrongEnv := l.readEnv(environ, all)
+	flagLayer, wrongFlags := readFlags(flags, all)
+	return errors.Join(wrongName, wrongDefaults, wrongFile, wrongEnv, wrongFlags,
+		l.merge([]layer{defaultLayer, fileLayer, envLayer, flagLayer}, all))
 }
 
 // fileName returns the name of the configuration file, from --config or BERTH_CONFIG, or "".
@@ -128,15 +116,18 @@ func readDefaults() (layer, error) {
 	return layer{func(Setting) string { return FromDefault }, k}, err
 }
 
-// readFile reads a YAML file. Unknown keys are an error: a misspelt setting must not be ignored
-// silently.
+// readFile reads a YAML file, if there is one. Unknown keys are an error: a misspelt setting must not
+// be ignored silently. The layer has the settings that could be read, also with an error.
 func readFile(name string, all []Setting) (layer, error) {
-	k := koanf.New(".")
+	k, known := koanf.New("."), koanf.New(".")
+	found := layer{func(Setting) string { return "file " + name }, known}
+	if name == "" {
+		return found, nil
+	}
 	if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
-		return layer{}, fmt.Errorf("configuration file %s: %w", name, err)
+		return found, fmt.Errorf("configuration file %s: %w", name, err)
 	}
 	var wrong []error
-	known := koanf.New(".")
 	for _, key := range k.Keys() {
 		value := k.Get(key)
 		switch {
@@ -145,7 +136,7 @@ func readFile(name string, all []Setting) (layer, error) {
 				continue // "key:" without a value leaves the default
 			}
 			if err := known.Set(key, value); err != nil {
-				return layer{}, fmt.Errorf("configuration file %s: %s: %w", name, key, err)
+				return found, fmt.Errorf("configuration file %s: %s: %w", name, key, err)
 			}
 		case isSection(key, all) && isEmpty(value):
 		case isSection(key, all):
@@ -154,7 +145,7 @@ func readFile(name string, all []Setting) (layer, error) {
 			wrong = append(wrong, fmt.Errorf("configuration file %s: unknown key %s, did you mean %s?", name, key, nearestKey(key, all)))
 		}
 	}
-	return layer{func(Setting) string { return "file " + name }, known}, errors.Join(wrong...)
+	return found, errors.Join(wrong...)
 }
 
 // readEnv reads the BERTH_ variables. An empty variable is not set. Unknown ones are only recorded,
