@@ -82,7 +82,7 @@ func TestConfigCheckReadsFiles(t *testing.T) {
 		{"no htpasswd", []string{"--auth-htpasswd", bad + "2"}, "htpasswd file: open " + bad + "2"},
 		{"key", []string{"--auth-key-file", bad}, bad},
 		{"certificate", []string{"--tls-certificate", bad, "--tls-key", good.key}, "tls.certificate " + bad},
-		{"certificate of another key", []string{"--tls-certificate", newPairFiles(t, newPair(t, "two.test")).certificate, "--tls-key", good.key}, "does not match"},
+		{"certificate of another key", []string{"--tls-certificate", newPairFiles(t, newPair(t, "two.test")).certificate, "--tls-key", good.key}, "is the key of no certificate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := berth(t, nil, append([]string{"config", "check"}, test.args...)...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/berth-registry/berth/auth/login"
 	"github.com/berth-registry/berth/auth/policy"
@@ -29,8 +30,11 @@ func CheckFiles(ctx context.Context, l *config.Loaded) (warnings []string, err e
 		wrong = append(wrong, err)
 	}
 	if l.TLS.Certificate != "" {
-		_, err = loadCertificate(l.TLS)
+		p, err := readPair(l.TLS)
 		wrong = append(wrong, err)
+		if err == nil {
+			warnings = append(warnings, p.warnings(time.Now())...)
+		}
 	}
 	return warnings, errors.Join(wrong...)
 }
