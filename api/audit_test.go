@@ -101,8 +101,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestAuditIDsAreUnique: clients cannot make two requests share the id of the log and the audit. Their
-// own X-Request-Id is in another field, and in the answer.
+// TestAuditIDsAreUnique: clients cannot make two requests share the id of the log and the audit.
+// Their own X-Request-Id is in another field, and in the answer.
 func TestAuditIDsAreUnique(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	const theirs = "chosen-1"

@@ -216,8 +216,8 @@ func TestUploadGrace(t *testing.T) {
 	})
 }
 
-// TestMalformedAuthorization: the answer says what is wrong with the header field, quotes nothing of
-// it, and has a challenge, at the token endpoint too.
+// TestMalformedAuthorization: the answer says what is wrong with the header field, quotes nothing
+// of it, and has a challenge, at the token endpoint too.
 func TestMalformedAuthorization(t *testing.T) {
 	g := newGuardedSite(t, Options{})
 	for value, want := range map[string]string{

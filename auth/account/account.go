@@ -176,8 +176,8 @@ func (s *Service) AddUser(ctx context.Context, name string, groups []string, pas
 // FirstUser is the name of the first user of a new registry.
 const FirstUser = "admin"
 
-// AddFirstUser adds FirstUser with a random password that it tells to no one, and reports whether it
-// did. If there is a user of that name already, it changes nothing.
+// AddFirstUser adds FirstUser with a random password that it tells to no one, and reports whether
+// it did. If there is a user of that name already, it changes nothing.
 func (s *Service) AddFirstUser(ctx context.Context) (added bool, err error) {
 	_, err = s.AddUser(ctx, FirstUser, nil, rand.Text())
 	switch {

@@ -34,7 +34,8 @@ const (
 var errNeedsKeys = errors.New("set keys of the issuer in auth.policy to the URL of its JSON Web Key Set")
 
 // fetch reads the keys of the issuer and stores them in p. It reads the discovery document first,
-// unless that was read recently and the last attempt succeeded, or the configuration names the keys.
+// unless that was read recently and the last attempt succeeded, or the configuration names the
+// keys.
 //
 // Errors: errNeedsKeys when no later attempt can succeed.
 func (r *issuerKeys) fetch(ctx context.Context, p *keyState) error {

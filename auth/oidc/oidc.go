@@ -4,7 +4,8 @@
 // Issuers come from the configuration only. A token can never cause a request to an issuer that it
 // names itself: a token from an unknown issuer, for another audience or outside its period of
 // validity is rejected before any request. Requests to an issuer are limited in size, time and
-// number, and stay on its host, or on that of the keys that the configuration names (see issuerKeys).
+// number, and stay on its host, or on that of the keys that the configuration names (see
+// issuerKeys).
 package oidc
 
 import (

@@ -37,7 +37,8 @@ var (
 )
 
 // verify implements Verify. Its errors other than auth.ErrUnavailable and auth.ErrMisconfigured are
-// reasons to reject the token. Until the signature is verified, the claims are used for nothing but rejecting the token.
+// reasons to reject the token. Until the signature is verified, the claims are used for nothing but
+// rejecting the token.
 func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	c, err := parseClaims(text)
 	if err != nil {

@@ -39,8 +39,8 @@ func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	return screen, terminal
 }
 
-// TestFirstPasswordIsNotPrinted: the first start on a terminal, which may be the log of a container,
-// prints no password. The command that it prints instead sets one, as printed.
+// TestFirstPasswordIsNotPrinted: the first start on a terminal, which may be the log of a
+// container, prints no password. The command that it prints instead sets one, as printed.
 func TestFirstPasswordIsNotPrinted(t *testing.T) {
 	for _, format := range []string{"auto", "text", "json"} {
 		t.Run(format, func(t *testing.T) {
@@ -69,8 +69,8 @@ func TestFirstPasswordIsNotPrinted(t *testing.T) {
 	}
 }
 
-// serveAtTerminal starts a server whose standard error is a terminal. seen returns what the terminal
-// has shown so far.
+// serveAtTerminal starts a server whose standard error is a terminal. seen returns what the
+// terminal has shown so far.
 func serveAtTerminal(t *testing.T, data string, args ...string) (p *program, seen func() string) {
 	t.Helper()
 	screen, terminal := openTerminal(t)

@@ -116,8 +116,8 @@ func readDefaults() (layer, error) {
 	return layer{func(Setting) string { return FromDefault }, k}, err
 }
 
-// readFile reads a YAML file, if there is one. Unknown keys are an error: a misspelt setting must not
-// be ignored silently. The layer has the settings that could be read, also with an error.
+// readFile reads a YAML file, if there is one. Unknown keys are an error: a misspelt setting must
+// not be ignored silently. The layer has the settings that could be read, also with an error.
 func readFile(name string, all []Setting) (layer, error) {
 	k, known := koanf.New("."), koanf.New(".")
 	found := layer{func(Setting) string { return "file " + name }, known}

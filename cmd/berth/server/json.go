@@ -23,8 +23,8 @@ func durationInSeconds(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// printableWriter writes JSON with every character escaped that is not printable, as the text format
-// does. encoding/json escapes only those below U+0020.
+// printableWriter writes JSON with every character escaped that is not printable, as the text
+// format does. encoding/json escapes only those below U+0020.
 type printableWriter struct{ io.Writer }
 
 func (w printableWriter) Write(line []byte) (int, error) {

@@ -66,8 +66,8 @@ func logsJSON(c config.LogConfig, to io.Writer) bool {
 	return c.Format == "json" || c.Format == "auto" && !isTerminal(to)
 }
 
-// ErrorLine returns the line that reports the error of Serve, or of the configuration that it needs:
-// a line of JSON if the log has those, else text.
+// ErrorLine returns the line that reports the error of Serve, or of the configuration that it
+// needs: a line of JSON if the log has those, else text.
 func ErrorLine(c config.LogConfig, to io.Writer, err error) string {
 	if !logsJSON(c, to) {
 		return "berth: " + err.Error() + "\n"
