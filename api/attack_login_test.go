@@ -363,7 +363,8 @@ func (g *guardedSite) exchangeFrom(i int, idToken string) int {
 }
 
 // TestX3IssuerLeadsElsewhere checks that URLs in an issuer's documents do not lead to requests to
-// other hosts. ID tokens are then neither accepted nor answered as wrong.
+// other hosts. ID tokens are then neither accepted nor answered as wrong, nor is the
+// client told to try again.
 func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	elsewhere := authtest.NewProvider(t)
 	document := func(g *guardedSite, jwks string) http.HandlerFunc {
@@ -389,9 +390,11 @@ func TestX3IssuerLeadsElsewhere(t *testing.T) {
 	} {
 		g := newGuardedSite(t, Options{})
 		lead(g)
-		if got := g.status("GET", tokenPath, basicHeader("oidc", g.idToken("acme/app")), ""); got != 503 {
-			t.Errorf("%s: %d", name, got)
+		resp, body := g.do("GET", tokenPath, basicHeader("oidc", g.idToken("acme/app")), "")
+		if resp.StatusCode != 500 || resp.Header.Get("Retry-After") != "" || !strings.Contains(body, "as it is configured") {
+			t.Errorf("%s: %d %v %s", name, resp.StatusCode, resp.Header, body)
 		}
+		g.log.await("set keys of the issuer in auth.policy")
 		if strings.Contains(g.log.String(), `"route":"keys"`) {
 			t.Errorf("%s: we were asked ourselves", name)
 		}

@@ -117,6 +117,9 @@ func (a *API) logAudit(event string, r *request, attrs ...slog.Attr) []slog.Attr
 	if r.caller.Issuer != "" {
 		line = append(line, slog.String("issuer", r.caller.Issuer))
 	}
+	if r.clientID != "" {
+		line = append(line, r.clientIDAttr())
+	}
 	if a.auth != nil {
 		a.log.LogAttrs(context.Background(), slog.LevelInfo, auditMessage, line...)
 	}

@@ -102,6 +102,34 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestAuditIDsAreUnique: clients cannot make two requests share the id of the log and the audit.
+// Their own X-Request-Id is in another field, and in the answer.
+func TestAuditIDsAreUnique(t *testing.T) {
+	g := newGuardedSite(t, Options{})
+	const theirs = "chosen-1"
+	h := passwordHeader("bob").with(header{"X-Request-Id": theirs})
+	for range 2 {
+		if resp, _ := g.do("GET", pulled, h, ""); resp.Header.Get("X-Request-Id") != theirs {
+			t.Errorf("the answer has X-Request-Id %q", resp.Header.Get("X-Request-Id"))
+		}
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(g.audit.String()) {
+		var m struct {
+			ID     string
+			Client string `json:"client_request_id"`
+		}
+		if err := json.Unmarshal([]byte(line), &m); err != nil || m.ID == theirs || m.Client != theirs {
+			t.Errorf("%v: %s", err, line)
+		}
+		seen[m.ID] = true
+		g.log.await(`"msg":"request"`, `"id":"`+m.ID+`"`, `"client_request_id":"`+theirs+`"`)
+	}
+	if len(seen) != 2 {
+		t.Errorf("two denials have the ids %v", seen)
+	}
+}
+
 // TestAuditOfOpenRegistry checks that writes of unauthenticated callers have audit lines too, if
 // there is an Auditor.
 func TestAuditOfOpenRegistry(t *testing.T) {

@@ -181,8 +181,17 @@ func (s authorization) String() string { return "authorization" }
 // GoString hides the secret.
 func (s authorization) GoString() string { return s.String() }
 
-// errMalformed is the error of an Authorization that cannot be parsed.
-var errMalformed = errors.New("malformed authorization")
+// errMalformed is the error of an Authorization that cannot be parsed. Errors that wrap it say what
+// is expected, and quote nothing of the header.
+var errMalformed = errors.New("the header field Authorization is malformed")
+
+var (
+	errNoToken   = fmt.Errorf("%w: Bearer without a token: expected Bearer TOKEN", errMalformed)
+	errNotBase64 = fmt.Errorf("%w: what is behind Basic is not base64: expected the base64 of NAME:PASSWORD", errMalformed)
+	errNoColon   = fmt.Errorf("%w: what is behind Basic has no colon when decoded: expected the base64 of NAME:PASSWORD", errMalformed)
+	errBearer    = fmt.Errorf("%w: a registry token gets no other token: expected Basic with a user name and password", errMalformed)
+	errScheme    = fmt.Errorf("%w: expected Basic with a user name and password, or Bearer with a token", errMalformed)
+)
 
 // parseAuthorization parses the header field Authorization (RFC 9110, 11.6.2). Two fields are the
 // client's error: two readers could use different ones. Basic with neither name nor password counts
@@ -201,21 +210,23 @@ func parseAuthorization(values []string) (authorization, error) {
 	switch {
 	case strings.EqualFold(kind, "Bearer"):
 		if rest == "" {
-			return authorization{}, errMalformed
+			return authorization{}, errNoToken
 		}
 		return authorization{scheme: schemeBearer, secret: rest}, nil
 	case strings.EqualFold(kind, "Basic"):
 		text, err := base64.StdEncoding.DecodeString(rest)
 		name, secret, ok := strings.Cut(string(text), ":")
 		switch {
-		case err != nil || !ok:
-			return authorization{}, errMalformed
+		case err != nil:
+			return authorization{}, errNotBase64
+		case !ok:
+			return authorization{}, errNoColon
 		case name == "" && secret == "":
 			return authorization{}, nil
 		}
 		return authorization{scheme: schemeBasic, name: name, secret: secret}, nil
 	}
-	return authorization{}, errMalformed
+	return authorization{}, errScheme
 }
 
 // errNoCredentials is the error of a request without credentials.
@@ -272,7 +283,10 @@ func (a *API) authenticationError(w *web.Response, r *request, p auth.Permission
 	switch {
 	case errors.Is(err, errNoCredentials):
 		return a.unauthorized(w, r, noError, "authentication required", r.requiredAccess(p))
-	case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrExpired), errors.Is(err, errMalformed),
+	case errors.Is(err, errMalformed):
+		a.auditDenial(r, p, err.Error())
+		return a.unauthorized(w, r, invalidToken, err.Error(), r.requiredAccess(p))
+	case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrExpired),
 		r.authorization.scheme == schemeBearer && errors.Is(err, auth.ErrCredentials):
 		a.auditDenial(r, p, err.Error())
 		return a.unauthorized(w, r, invalidToken,

@@ -215,3 +215,28 @@ func TestUploadGrace(t *testing.T) {
 		{Name: "its end again", Method: "PUT", URL: "{upload}?digest=" + d, WantCode: 201},
 	})
 }
+
+// TestMalformedAuthorization: the answer says what is wrong with the header field, quotes nothing
+// of it, and has a challenge, at the token endpoint too.
+func TestMalformedAuthorization(t *testing.T) {
+	g := newGuardedSite(t, Options{})
+	for value, want := range map[string]string{
+		"Basic !hunter2!":     "not base64",
+		"Basic aHVudGVyMg==":  "no colon", // hunter2
+		"Basic":               "no colon",
+		"Bearer":              "expected Bearer TOKEN",
+		"Digest name=hunter2": "expected Basic",
+		"hunter2":             "expected Basic",
+	} {
+		for _, path := range []string{"/v2/", pulled, tokenPath} {
+			if path == tokenPath && value == "Bearer" {
+				continue // any Bearer is refused there
+			}
+			resp, body := g.do("GET", path, header{"Authorization": value}, "")
+			if resp.StatusCode != 401 || !strings.Contains(body, "Authorization is malformed") || !strings.Contains(body, want) ||
+				strings.Contains(body, "hunter2") || resp.Header.Get("Www-Authenticate") == "" {
+				t.Errorf("%s with %q: %d %s", path, value, resp.StatusCode, body)
+			}
+		}
+	}
+}

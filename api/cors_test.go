@@ -115,7 +115,7 @@ func TestCORSAnswers(t *testing.T) {
 	g.exchange(exchangeCase{Name: "no page", Method: "GET", URL: "/v2/", WantCode: 401, WantError: "UNAUTHORIZED", WantHeader: notSharedVaries})
 	g.exchange(exchangeCase{Name: "not the protocol", Method: "GET", URL: "/livez", Header: fromUI, WantCode: 200, WantHeader: notSharedVaries})
 
-	open := newSite(t, Options{Loopback: true, CORS: web.CORS{Origins: []string{uiOrigin}}})
+	open := newSite(t, Options{CheckHost: true, CORS: web.CORS{Origins: []string{uiOrigin}}})
 	rebound := fromUI.with(header{"Host": "evil.example"})
 	open.exchange(exchangeCase{Name: "rebound", Method: "GET", URL: "/v2/", Header: rebound, WantCode: 421, WantError: "DENIED", WantHeader: sharedWithUI})
 	c := preflight("/v2/", "GET", rebound)

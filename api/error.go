@@ -103,6 +103,7 @@ var problems = []problem{
 	{errUnauthorized, http.StatusUnauthorized, codeUnauthorized, false, 0},
 	{errParameter, http.StatusBadRequest, codeUnsupported, false, 0},
 	{errGrantType, http.StatusBadRequest, codeUnsupported, false, 0},
+	{auth.ErrMisconfigured, http.StatusInternalServerError, codeUnknown, true, 0},
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, true, 5},
 	{errPagination, http.StatusBadRequest, codePagination, false, 0},
 	{errManifestTooLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, false, 0},

@@ -111,7 +111,7 @@ func TestLog(t *testing.T) {
 		Header:     header{"X-Request-Id": "my-id.1", "User-Agent": "tester/1", "Authorization": "Bearer secret", "Cookie": "secret"},
 		WantHeader: header{"X-Request-Id": "my-id.1"},
 	})
-	line := s.log.await(`"id":"my-id.1"`)
+	line := s.log.await(`"client_request_id":"my-id.1"`)
 	for _, part := range []string{
 		`"level":"INFO"`, `"msg":"request"`, `"method":"GET"`, `"route":"manifest"`, `"repository":"team/app"`, `"reference":"v1"`, `"status":200`,
 		fmt.Sprintf(`"bytes":%d,`, len(payload)), `"duration":`, `"user_agent":"tester/1"`, `"remote":"127.0.0.1:`,

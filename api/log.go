@@ -19,7 +19,7 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 	if !a.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := [12]slog.Attr{
+	attrs := [13]slog.Attr{
 		slog.String("id", x.r.id),
 		slog.String("method", web.Redact(x.r.Method)),
 		slog.String("route", x.r.route),
@@ -31,9 +31,13 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 		slog.String("user_agent", web.Redact(x.r.UserAgent())),
 		slog.String("remote", x.r.remote()),
 	}
-	n := len(attrs) - 2
+	n := len(attrs) - 3
 	if a.auth != nil {
 		attrs[n] = slog.String("caller", x.r.caller.Subject())
+		n++
+	}
+	if x.r.clientID != "" {
+		attrs[n] = x.r.clientIDAttr()
 		n++
 	}
 	if err := x.Response.Err(); err != nil {
@@ -42,6 +46,9 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 	}
 	a.log.LogAttrs(ctx, level, "request", attrs[:n]...)
 }
+
+// clientIDAttr returns the X-Request-Id that the client sent. The answer has it in place of the id.
+func (r *request) clientIDAttr() slog.Attr { return slog.String("client_request_id", r.clientID) }
 
 // remote returns the client's address, with its port unless a proxy forwarded the request.
 func (r *request) remote() string {
@@ -53,12 +60,16 @@ func (r *request) remote() string {
 
 // logError logs an error of which the client learns little or nothing.
 func (a *API) logError(level slog.Level, text string, r *request, err error) {
-	a.log.LogAttrs(context.Background(), level, text,
+	attrs := []slog.Attr{
 		slog.String("id", r.id),
 		slog.String("method", web.Redact(r.Method)),
 		slog.String("route", r.route),
 		slog.String("repository", web.Redact(r.rawRepo)),
 		slog.String("reference", web.Redact(r.rawElement)),
 		slog.String("error", err.Error()),
-	)
+	}
+	if r.clientID != "" {
+		attrs = append(attrs, r.clientIDAttr())
+	}
+	a.log.LogAttrs(context.Background(), level, text, attrs...)
 }

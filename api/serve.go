@@ -30,7 +30,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 
 // Answer runs the handler and answers the error, if there is one.
 func (x *exchange) Answer() {
-	x.r.id, x.r.origin, x.r.body = x.ID, x.Origin, x.Body
+	x.r.id, x.r.clientID, x.r.origin, x.r.body = x.ID, x.ClientID, x.Origin, x.Body
 	if err := x.api.dispatch(x); err != nil {
 		x.api.answer(&x.Response, &x.r, err)
 	}

@@ -59,7 +59,7 @@ func (a *API) getToken(w *web.Response, r *request) error {
 		r.authorization, err = parseAuthorization(r.Header["Authorization"])
 	}
 	if err == nil && r.authorization.scheme == schemeBearer {
-		err = errMalformed // a token that could be exchanged for another would never expire
+		err = errBearer // a token that could be exchanged for another would never expire
 	}
 	if err == nil {
 		err = a.issueToken(w, r, q, false)
@@ -251,7 +251,10 @@ func (a *API) tokenError(w *web.Response, r *request, err error) error {
 	case errors.Is(err, errNoCredentials), errors.Is(err, errMalformed), errors.Is(err, auth.ErrCredentials):
 		w.Header()["Www-Authenticate"] = []string{`Basic realm=` + strconv.Quote(a.auth.Tokens.Service())}
 		message := auth.ErrCredentials.Error()
-		if !errors.Is(err, auth.ErrCredentials) {
+		switch {
+		case errors.Is(err, errMalformed):
+			message = err.Error()
+		case errors.Is(err, errNoCredentials):
 			message = "authentication required: log in with a user name and password"
 		}
 		return manifest.Errorf(errUnauthorized, "%s", message)

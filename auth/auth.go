@@ -92,4 +92,7 @@ var (
 	// ErrUnavailable means that credentials cannot be checked now, because a service does not
 	// respond. It must never be reported to a client as wrong credentials.
 	ErrUnavailable = errors.New("identities cannot be checked now")
+	// ErrMisconfigured means that credentials cannot be checked until the operator changes the
+	// configuration. It must never be reported to a client as wrong credentials.
+	ErrMisconfigured = errors.New("this registry cannot check tokens of their issuer as it is configured; its operator finds the reason in the log")
 )

@@ -95,7 +95,7 @@ func patternTokens(text string) []patternToken {
 			list = append(list, t)
 		}
 	}
-	parts := strings.Split(text, "/")
+	parts := splitComponents(text)
 	for i, part := range parts {
 		last := i == len(parts)-1
 		if part == "**" && last {
@@ -116,6 +116,23 @@ func patternTokens(text string) []patternToken {
 		}
 	}
 	return list
+}
+
+// splitComponents splits a valid pattern at its slashes. The name of a placeholder may have slashes
+// too, which separate nothing.
+func splitComponents(text string) []string {
+	var parts []string
+	begin, braces := 0, false
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '{' || c == '}':
+			braces = c == '{'
+		case c == '/' && !braces:
+			parts = append(parts, text[begin:i])
+			begin = i + 1
+		}
+	}
+	return append(parts, text[begin:])
 }
 
 // nextToken returns the first token of part, which is within one component, and the rest.

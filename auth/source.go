@@ -56,6 +56,7 @@ type Issuer struct {
 	Audiences []string            // accepted audiences; never empty
 	Match     map[string][]string // claims that every token must have: see MatchClaims
 	Identity  string              // template of the identity's name, with {claims.NAME} placeholders
+	Keys      string              // URL of the JSON Web Key Set; "": from the discovery document, on the host of URL
 	CA        string              // PEM file of the trusted certificates; "" for those of the system
 }
 

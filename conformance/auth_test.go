@@ -180,8 +180,8 @@ func (g *authServer) phase(agent string) phase {
 	if resp.StatusCode != http.StatusUnauthorized {
 		g.t.Fatalf("GET /v2/ with nothing shown: %s", resp.Status)
 	}
-	g.Await(id, func(l logLine) bool { return l.ID == id })
-	at := slices.IndexFunc(g.Log(), func(l logLine) bool { return l.ID == id })
+	g.Await(id, func(l logLine) bool { return l.ClientID == id })
+	at := slices.IndexFunc(g.Log(), func(l logLine) bool { return l.ClientID == id })
 	return phase{g, agent, at + 1}
 }
 
@@ -198,7 +198,7 @@ func (p phase) lines() []string {
 	var lines []string
 	for _, l := range p.g.Log()[p.from:] {
 		switch {
-		case strings.HasPrefix(l.ID, "mark-"):
+		case strings.HasPrefix(l.ClientID, "mark-"):
 		case l.Msg == "request" && strings.HasPrefix(l.UserAgent, p.agent):
 			lines = append(lines, joinWords(l.Method, l.Route, l.Repository, fmt.Sprint(l.Status)))
 		case l.Msg != "audit":

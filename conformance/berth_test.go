@@ -128,7 +128,7 @@ type server struct {
 // logLine is one line of the server's log. A request has the Msg "request". A line of the audit has
 // the Msg "audit" and an Event.
 type logLine struct {
-	ID         string `json:"id"`
+	ClientID   string `json:"client_request_id"`
 	Level      string `json:"level"`
 	Msg        string `json:"msg"`
 	Method     string `json:"method"`

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 )
@@ -23,7 +24,8 @@ type Exchange struct {
 	Response Response
 	Request  *http.Request
 	Body     *Body     // nil if the request announces none, or if it is dropped unread
-	ID       string    // the client's X-Request-Id if it is acceptable, else a new id
+	ID       string    // unique to the exchange
+	ClientID string    // the client's X-Request-Id if it is acceptable, else ""
 	Began    time.Time // when the request's header was complete
 	Origin   Origin
 
@@ -56,7 +58,7 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 		inner: w, control: control, buffers: &s.buffers,
 		timeout: s.options.BodyTimeout, head: r.Method == http.MethodHead,
 	}
-	x.Request, x.ID, x.Origin, x.Began = r, s.ids.forRequest(r), s.OriginOf(r), time.Now()
+	x.Request, x.ID, x.ClientID, x.Origin, x.Began = r, s.ids.next(), clientID(r), s.OriginOf(r), time.Now()
 	x.server, x.handler = s, h
 	if r.ProtoMajor < 2 {
 		// For "100 Continue", which net/http may write first. On HTTP/2 the deadline would end the
@@ -87,7 +89,7 @@ var noSniff = []string{"nosniff"}
 func (x *Exchange) setHeader() {
 	s, h := x.server, x.Response.Header()
 	h["X-Content-Type-Options"] = noSniff
-	h["X-Request-Id"] = []string{x.ID}
+	h["X-Request-Id"] = []string{cmp.Or(x.ClientID, x.ID)}
 	if len(s.options.CORS.Origins) > 0 {
 		h.Add("Vary", "Origin") // also where there is no Origin: a cache keeps that answer too
 	}

@@ -10,7 +10,8 @@ import (
 
 const maxRequestID = 128 // bytes of a client's X-Request-Id
 
-// ids generates ids of requests. They are unique, not secret.
+// ids generates ids of requests. They are unique, not secret. No client can choose one, so that no
+// two requests have the same.
 type ids struct {
 	prefix string
 	count  atomic.Uint64
@@ -22,14 +23,18 @@ func newIDs() *ids {
 	return &ids{prefix: hex.EncodeToString(b[:]) + "-"}
 }
 
-// forRequest returns the client's X-Request-Id if it is acceptable, else a new id.
-func (i *ids) forRequest(r *http.Request) string {
-	if v := r.Header["X-Request-Id"]; len(v) == 1 && validID(v[0]) && Redact(v[0]) == v[0] {
-		return v[0]
-	}
+func (i *ids) next() string {
 	b := make([]byte, 0, 32)
 	b = append(b, i.prefix...)
 	return string(strconv.AppendUint(b, i.count.Add(1), 36))
+}
+
+// clientID returns the X-Request-Id that a client or proxy sent, or "" if it is not acceptable.
+func clientID(r *http.Request) string {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && validID(v[0]) && Redact(v[0]) == v[0] {
+		return v[0]
+	}
+	return ""
 }
 
 func validID(s string) bool {

@@ -194,18 +194,17 @@ func (s *Service) AddUser(ctx context.Context, name string, groups []string, pas
 // FirstUser is the name of the first user of a new registry.
 const FirstUser = "admin"
 
-// AddFirstUser adds FirstUser with a random password and returns the password. If there is a user
-// of that name already, it changes nothing and returns "".
-func (s *Service) AddFirstUser(ctx context.Context) (password string, err error) {
-	password = rand.Text()
-	_, err = s.AddUser(ctx, FirstUser, nil, password)
+// AddFirstUser adds FirstUser with a random password that it tells to no one, and reports whether
+// it did. If there is a user of that name already, it changes nothing.
+func (s *Service) AddFirstUser(ctx context.Context) (added bool, err error) {
+	_, err = s.AddUser(ctx, FirstUser, nil, rand.Text())
 	switch {
 	case errors.Is(err, ErrExists):
-		return "", nil
+		return false, nil
 	case err != nil:
-		return "", fmt.Errorf("making the user %s: %w", FirstUser, err)
+		return false, fmt.Errorf("making the user %s: %w", FirstUser, err)
 	}
-	return password, nil
+	return true, nil
 }
 
 // SetPassword changes a user's password. It revokes the user's tokens unless keepTokens is set.

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,14 +31,23 @@ const (
 	maxErrorText = 300
 )
 
+// errNeedsKeys is the error of an issuer whose documents lead to no keys on its host. Only the
+// configuration can say where they are: what the issuer says must not direct requests elsewhere.
+var errNeedsKeys = errors.New("set keys of the issuer in auth.policy to the URL of its JSON Web Key Set")
+
 // fetch reads the keys of the issuer and stores them in p. It reads the discovery document first,
-// unless that was read recently and the last attempt succeeded.
+// unless that was read recently and the last attempt succeeded, or the configuration names the
+// keys.
+//
+// Errors: errNeedsKeys when no later attempt can succeed.
 func (r *issuerKeys) fetch(ctx context.Context, p *keyState) error {
 	client, err := newClient(r.source)
 	if err != nil {
 		return err
 	}
-	if p.keysURL == "" || p.err != nil || p.attemptedAt.Sub(p.discoveredAt) >= refreshAfter {
+	if r.source.keys != "" {
+		p.keysURL = r.source.keys
+	} else if p.keysURL == "" || p.err != nil || p.attemptedAt.Sub(p.discoveredAt) >= refreshAfter {
 		p.keysURL = "" // if this fails, the next attempt repeats the discovery
 		if p.keysURL, err = discover(ctx, client, r.source.url); err != nil {
 			return shorten(err)
@@ -65,7 +75,7 @@ func discover(ctx context.Context, client *http.Client, issuer string) (string, 
 		return "", fmt.Errorf("discovery: %w", err)
 	}
 	if document.KeysURL == "" {
-		return "", errors.New("discovery: the document has no jwks_uri")
+		return "", fmt.Errorf("discovery: the document has no jwks_uri: %w", errNeedsKeys)
 	}
 	return document.KeysURL, nil
 }
@@ -105,11 +115,12 @@ func fetchKeys(ctx context.Context, client *http.Client, from string) ([]jose.JS
 	return set, nil
 }
 
-// newClient returns a client for one attempt, which is restricted to the issuer's host. It reads
+// newClient returns a client for one attempt, which is restricted to the host of the issuer or, if
+// the configuration names its keys, to that of the keys. It reads
 // the file of trusted certificates each time. It uses no proxy from the environment, and keeps no
 // connection open.
 func newClient(p keySource) (*http.Client, error) {
-	issuer, err := url.Parse(p.url)
+	allowed, err := url.Parse(cmp.Or(p.keys, p.url))
 	if err != nil {
 		return nil, fmt.Errorf("the issuer's URL: %w", err)
 	}
@@ -120,7 +131,7 @@ func newClient(p keySource) (*http.Client, error) {
 		}
 	}
 	return &http.Client{
-		Transport: &singleHostTransport{host: host.Parse("https", issuer.Host), next: &http.Transport{
+		Transport: &singleHostTransport{host: host.Parse("https", allowed.Host), next: &http.Transport{
 			TLSClientConfig:        config,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -156,7 +167,7 @@ type singleHostTransport struct {
 
 func (g *singleHostTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" || host.Parse("https", req.URL.Host) != g.host {
-		return nil, fmt.Errorf("refused to ask %s: not https on the issuer's host", req.URL.Redacted())
+		return nil, fmt.Errorf("refused to ask %s: not https on the issuer's host: %w", req.URL.Redacted(), errNeedsKeys)
 	}
 	resp, err := g.next.RoundTrip(req)
 	if err != nil {
@@ -180,11 +191,22 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// shorten returns err, or an error with a shortened text.
+// shorten returns err, or an error with a shortened text that is still errNeedsKeys if err is.
 func shorten(err error) error {
 	text := err.Error()
-	if len(text) <= maxErrorText {
+	switch {
+	case len(text) <= maxErrorText:
 		return err
+	case errors.Is(err, errNeedsKeys):
+		return fmt.Errorf("%s: %w", short(text), errNeedsKeys)
 	}
-	return errors.New(strings.ToValidUTF8(text[:maxErrorText], "") + "…")
+	return errors.New(short(text))
+}
+
+// short limits a text to maxErrorText bytes.
+func short(text string) string {
+	if len(text) <= maxErrorText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxErrorText], "") + "…"
 }

@@ -123,6 +123,10 @@ func TestJ2Keys(t *testing.T) {
 		token := w.withHeader(t, map[string]any{"alg": "ES256", "typ": typ, "kid": w.Key().KeyID}, func(string) []byte { return make([]byte, 64) })
 		w.mustRefuse(t, token, auth.ErrCredentials, "expected JWT")
 	}
+	for _, typ := range []string{"jwt", "Jwt"} {
+		token := w.withHeader(t, map[string]any{"alg": "ES256", "typ": typ, "kid": w.Key().KeyID}, func(string) []byte { return make([]byte, 64) })
+		w.mustRefuse(t, token, auth.ErrCredentials, errSignature.Error()) // the type is none of its faults
+	}
 	for _, kid := range []string{"", "../../x", strings.ToUpper(w.Key().KeyID)} {
 		key := w.Key()
 		key.KeyID = kid

@@ -4,7 +4,8 @@
 // Issuers come from the configuration only. A token can never cause a request to an issuer that it
 // names itself: a token from an unknown issuer, for another audience or outside its period of
 // validity is rejected before any request. Requests to an issuer are limited in size, time and
-// number, and stay on its host (see issuerKeys).
+// number, and stay on its host, or on that of the keys that the configuration names (see
+// issuerKeys).
 package oidc
 
 import (
@@ -37,9 +38,11 @@ type Source struct {
 	keys map[keySource]*issuerKeys // of configured issuers
 }
 
-// keySource is where an issuer's keys come from: the URL of the issuer, and the certificates to
-// trust.
-type keySource struct{ url, ca string }
+// keySource is where an issuer's keys come from: the URL of the issuer, that of its keys if the
+// configuration names it, and the certificates to trust.
+type keySource struct{ url, keys, ca string }
+
+func sourceOf(issuer auth.Issuer) keySource { return keySource{issuer.URL, issuer.Keys, issuer.CA} }
 
 // New returns a Source. It does not contact any issuer yet.
 func New(o Options) *Source {
@@ -64,7 +67,7 @@ func (s *Source) Name() string { return "oidc" }
 
 // Authenticate accepts the user name "oidc" with an id_token as the secret.
 //
-// Errors: those of auth.Source, except *auth.TooManyError.
+// Errors: those of auth.Source, except *auth.TooManyError; auth.ErrMisconfigured.
 func (s *Source) Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error) {
 	if c.Name != loginName || strings.Count(c.Secret, ".") != 2 {
 		return auth.Identity{}, auth.ErrNotMine
@@ -76,13 +79,14 @@ func (s *Source) Authenticate(ctx context.Context, c auth.Credentials) (auth.Ide
 // Verify verifies an id_token.
 //
 // Errors: auth.ErrCredentials, wrapped with the reason, which is for the log and contains no more
-// of the token than names; auth.ErrUnavailable if the issuer's keys cannot be fetched.
+// of the token than names; auth.ErrUnavailable if the issuer's keys cannot be fetched;
+// auth.ErrMisconfigured if they never can.
 func (s *Source) Verify(ctx context.Context, idToken string) (IDToken, error) {
 	t, err := s.verify(ctx, idToken)
 	switch {
 	case err == nil:
 		return t, nil
-	case errors.Is(err, auth.ErrUnavailable):
+	case errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrMisconfigured):
 		return IDToken{}, err
 	}
 	return IDToken{}, fmt.Errorf("%w: id_token: %w", auth.ErrCredentials, shorten(err))

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -59,13 +60,13 @@ type keyState struct {
 func (s *Source) keysOf(issuer auth.Issuer) *issuerKeys {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := keySource{issuer.URL, issuer.CA}
+	at := sourceOf(issuer)
 	if r := s.keys[at]; r != nil {
 		return r
 	}
 	configured := s.o.Issuers()
 	maps.DeleteFunc(s.keys, func(p keySource, _ *issuerKeys) bool {
-		return !slices.ContainsFunc(configured, func(issuer auth.Issuer) bool { return p == keySource{issuer.URL, issuer.CA} })
+		return !slices.ContainsFunc(configured, func(issuer auth.Issuer) bool { return p == sourceOf(issuer) })
 	})
 	r := &issuerKeys{source: at, now: s.o.Now, log: s.o.Log, fetching: make(chan struct{}, 1)}
 	r.state.Store(&keyState{})
@@ -75,7 +76,7 @@ func (s *Source) keysOf(issuer auth.Issuer) *issuerKeys {
 
 // byID returns the issuer's keys with an id. There is rarely more than one.
 //
-// Errors: errUnknownKey, auth.ErrUnavailable.
+// Errors: errUnknownKey, auth.ErrUnavailable, auth.ErrMisconfigured.
 func (r *issuerKeys) byID(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	p := r.state.Load()
 	if p.needsFetch(id, r.now()) {
@@ -88,6 +89,9 @@ func (r *issuerKeys) byID(ctx context.Context, id string) ([]jose.JSONWebKey, er
 	}
 	if found := p.byID(id, r.now()); len(found) > 0 {
 		return found, nil
+	}
+	if errors.Is(p.err, errNeedsKeys) {
+		return nil, fmt.Errorf("%w: keys of %s: %w", auth.ErrMisconfigured, r.source.url, p.err)
 	}
 	if p.err != nil {
 		return nil, fmt.Errorf("%w: keys of %s: %w", auth.ErrUnavailable, r.source.url, p.err)

@@ -176,49 +176,82 @@ func TestX3OtherHosts(t *testing.T) {
 		path   string
 		answer func(w *world) http.HandlerFunc
 		reason string
+		never  bool // no later attempt can succeed
 	}{
 		"jwks_uri of another host": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
 			return w.discovery(map[string]any{"jwks_uri": elsewhere.URL + authtest.KeysPath})
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"jwks_uri over http": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
 			return w.discovery(map[string]any{"jwks_uri": plain.URL + "/keys"})
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"jwks_uri inside": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
 			return w.discovery(map[string]any{"jwks_uri": "https://169.254.169.254/latest/meta-data"})
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"jwks_uri a file": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
 			return w.discovery(map[string]any{"jwks_uri": "file:///etc/passwd"})
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"no jwks_uri": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
 			return w.discovery(map[string]any{"jwks_uri": ""})
-		}, "no jwks_uri"},
+		}, "no jwks_uri", true},
 		"discovery redirected": {authtest.DiscoveryPath, func(*world) http.HandlerFunc {
 			return redirect(elsewhere.URL + authtest.DiscoveryPath)
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"keys redirected": {authtest.KeysPath, func(*world) http.HandlerFunc {
 			return redirect(elsewhere.URL + authtest.KeysPath)
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"keys redirected to http": {authtest.KeysPath, func(*world) http.HandlerFunc {
 			return redirect(plain.URL)
-		}, "not https on the issuer's host"},
+		}, "not https on the issuer's host", true},
 		"redirected for ever": {authtest.KeysPath, func(*world) http.HandlerFunc {
 			return redirect(authtest.KeysPath)
-		}, "more than 2 redirects"},
+		}, "more than 2 redirects", false},
 		"document of another issuer": {authtest.DiscoveryPath, func(w *world) http.HandlerFunc {
 			return w.discovery(map[string]any{"issuer": elsewhere.URL})
-		}, "did not match"},
-		"no document": {authtest.DiscoveryPath, func(*world) http.HandlerFunc { return http.NotFound }, "404"},
-		"no JSON":     {authtest.KeysPath, func(*world) http.HandlerFunc { return serveJSON("keys") }, "no set of keys"},
+		}, "did not match", false},
+		"no document": {authtest.DiscoveryPath, func(*world) http.HandlerFunc { return http.NotFound }, "404", false},
+		"no JSON":     {authtest.KeysPath, func(*world) http.HandlerFunc { return serveJSON("keys") }, "no set of keys", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.trust(t, elsewhere.CAFile)
 			w.Handle(c.path, c.answer(w))
-			w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, c.reason)
+			kind := auth.ErrUnavailable
+			if c.never {
+				kind = auth.ErrMisconfigured
+			}
+			w.mustRefuse(t, w.Sign(job(nil)), kind, c.reason)
 		})
 	}
 	if n := elsewhere.TotalRequests(); n != 0 {
 		t.Errorf("another host had %d requests", n)
+	}
+}
+
+// TestKeysOfTheConfiguration checks that keys on another host are used if the configuration names
+// them, without discovery, and that redirects stay on that host.
+func TestKeysOfTheConfiguration(t *testing.T) {
+	elsewhere := authtest.NewProvider(t)
+	w := newWorld(t)
+	w.trust(t, elsewhere.CAFile)
+	name := func(keys string) {
+		issuer := w.configured()[0]
+		issuer.Keys = elsewhere.URL + keys
+		w.configure(issuer)
+	}
+	name("/jwks")
+	elsewhere.Handle("/jwks", serveJSON(map[string]any{"keys": []any{w.PublicKey()}}))
+	w.mustVerify(t, w.Sign(job(nil)))
+	if n := w.TotalRequests(); n != 0 {
+		t.Errorf("the issuer had %d requests", n)
+	}
+	name("/moved")
+	elsewhere.Handle("/moved", redirect("/jwks"))
+	w.mustVerify(t, w.Sign(job(nil)))
+	name("/away")
+	elsewhere.Handle("/away", redirect(w.URL+authtest.KeysPath))
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrMisconfigured, "not https on the issuer's host")
+	if n := w.TotalRequests(); n != 0 {
+		t.Errorf("the issuer had %d requests", n)
 	}
 }
 
@@ -257,7 +290,7 @@ func TestIssuerOverHTTP(t *testing.T) {
 	issuer := w.configured()[0]
 	issuer.URL = "http" + strings.TrimPrefix(w.URL, "https")
 	w.configure(issuer)
-	w.mustRefuse(t, w.Sign(job(map[string]any{"iss": issuer.URL})), auth.ErrUnavailable, "not https")
+	w.mustRefuse(t, w.Sign(job(map[string]any{"iss": issuer.URL})), auth.ErrMisconfigured, "not https")
 }
 
 // TestX3HugeDocuments checks that a response of 100 MiB is abandoned after 1 MiB.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -35,8 +36,9 @@ var (
 	errSignature  = errors.New("wrong signature")
 )
 
-// verify implements Verify. Its errors other than auth.ErrUnavailable are reasons to reject the
-// token. Until the signature is verified, the claims are used for nothing but rejecting the token.
+// verify implements Verify. Its errors other than auth.ErrUnavailable and auth.ErrMisconfigured are
+// reasons to reject the token. Until the signature is verified, the claims are used for nothing but
+// rejecting the token.
 func (s *Source) verify(ctx context.Context, text string) (IDToken, error) {
 	c, err := parseClaims(text)
 	if err != nil {
@@ -120,7 +122,7 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 		return nil, err
 	}
 	header := signed.Signatures[0].Protected
-	if typ, there := header.ExtraHeaders[jose.HeaderType]; there && typ != "JWT" {
+	if typ, there := header.ExtraHeaders[jose.HeaderType]; there && !isJWT(typ) {
 		return nil, fmt.Errorf("a token of type %q, expected JWT", typ) // an access or a logout token
 	}
 	keys, err := s.keys.byID(ctx, header.KeyID)
@@ -137,6 +139,13 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 		}
 	}
 	return nil, errSignature
+}
+
+// isJWT reports whether a header typ is JWT. It is a media type (RFC 7515, section 4.1.9), in which
+// case does not matter.
+func isJWT(typ any) bool {
+	text, ok := typ.(string)
+	return ok && strings.EqualFold(text, "JWT")
 }
 
 // rawJSON keeps a JSON document unchanged.

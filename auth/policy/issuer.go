@@ -44,6 +44,7 @@ func (f *file) readIssuer(n *yaml.Node) auth.Issuer {
 		field{"audiences", func(v *yaml.Node) { issuer.Audiences = wordTexts(f.nonEmptyWords(v, "audiences")) }},
 		field{"match", func(v *yaml.Node) { issuer.Match = claimMap(f.readClaims(v, "match")) }},
 		field{"identity", func(v *yaml.Node) { issuer.Identity = f.readChecked(v, "identity", checkTemplate) }},
+		field{"keys", func(v *yaml.Node) { issuer.Keys = f.readChecked(v, "keys", checkKeysURL) }},
 		field{"ca", func(v *yaml.Node) { issuer.CA = f.readPath(v) }},
 	)
 	switch {
@@ -92,6 +93,15 @@ func checkIssuerURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("%q: expected https://HOST or https://HOST/PATH, as in the claim iss", text)
+	}
+	return nil
+}
+
+// checkKeysURL accepts only URLs that can be fetched from.
+func checkKeysURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return fmt.Errorf("%q: expected https://HOST/PATH, where the issuer's JSON Web Key Set is", text)
 	}
 	return nil
 }

@@ -101,6 +101,9 @@ func TestParseRefuses(t *testing.T) {
 		{"fragment", issuerOf("name: a", "url: https://a.example#x"), "policy.yaml:3: url:"},
 		{"password", issuerOf("name: a", "url: https://u:p@a.example"), "policy.yaml:3: url:"},
 		{"no host", issuerOf("name: a", "url: https:///a"), "policy.yaml:3: url:"},
+		{"keys over http", issuerOf("name: a", "keys: http://a.example/jwks"), `policy.yaml:3: keys: "http://a.example/jwks": expected https://HOST/PATH, where`},
+		{"keys in a file", issuerOf("name: a", "keys: /etc/jwks.json"), "policy.yaml:3: keys:"},
+		{"keys with a password", issuerOf("name: a", "keys: https://u:p@a.example/jwks"), "policy.yaml:3: keys:"},
 		{"no audience", issuerOf("name: a", "url: https://a.example"), "policy.yaml:2: issuer a has no audiences: without one"},
 		{"empty audiences", issuerOf("name: a", "audiences: []"), "policy.yaml:3: audiences is empty"},
 		{"empty match", issuerOf("name: a", "match: {}"), "policy.yaml:3: match is empty"},
@@ -181,7 +184,7 @@ func TestIssuers(t *testing.T) {
     match: {namespace_id: 42, ref_protected: True, ref: [main, "v*"]}
     identity: "{claims.project_path}:{claims.ref}"
     ca: ca.pem
-  - {name: plain, url: https://plain.example, audiences: one, ca: /ca.pem}
+  - {name: plain, url: https://plain.example, audiences: one, ca: /ca.pem, keys: 'https://10.0.0.1:6443/openid/v1/jwks'}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +193,7 @@ func TestIssuers(t *testing.T) {
 		{Name: "gitlab", URL: "https://gitlab.example/x", Audiences: []string{"https://registry.example", "other"},
 			Match:    map[string][]string{"namespace_id": {"42"}, "ref_protected": {"true"}, "ref": {"main", "v*"}},
 			Identity: "{claims.project_path}:{claims.ref}", CA: filepath.Join("/etc/berth", "ca.pem")},
-		{Name: "plain", URL: "https://plain.example", Audiences: []string{"one"}, Identity: "{claims.sub}", CA: "/ca.pem"},
+		{Name: "plain", URL: "https://plain.example", Audiences: []string{"one"}, Identity: "{claims.sub}", CA: "/ca.pem", Keys: "https://10.0.0.1:6443/openid/v1/jwks"},
 	}
 	if got := p.Issuers(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -25,10 +25,11 @@ func placeholderClaim(placeholder string) (claim string, ok bool) {
 	return claim, ok && isClaimName(claim)
 }
 
-// isClaimName reports whether a claim can be named in braces.
+// isClaimName reports whether a claim can be named in braces. Some have a URL or a path as their
+// name, such as oidc.circleci.com/project-id.
 func isClaimName(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	return s != "" && strings.Trim(s, letters+"_-.:") == ""
+	return s != "" && strings.Trim(s, letters+"_-.:/") == ""
 }
 
 // matchPattern reports whether a pattern matches the whole name of a repository, for an identity. A

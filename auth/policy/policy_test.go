@@ -259,6 +259,37 @@ func TestClaimsInNames(t *testing.T) {
 	}
 }
 
+// TestClaimsWithSlashes: the claims of CircleCI have paths as names. A slash in braces separates no
+// components.
+func TestClaimsWithSlashes(t *testing.T) {
+	p, err := Parse("policy.yaml", []byte(`issuers:
+  - name: circleci
+    url: https://oidc.circleci.com/org/1
+    audiences: ["1"]
+    match: {oidc.circleci.com/org-id: "1"}
+    identity: "{claims.oidc.circleci.com/project-id}"
+policy:
+  - name: jobs
+    who: ["oidc:circleci"]
+    repos: ["ci/{claims.oidc.circleci.com/project-id}/**", "x{claims.https://example.com/team}-y/*/**/z"]
+    allow: [push]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := auth.Identity{Kind: auth.CI, Issuer: "circleci", Claims: map[string][]string{
+		"oidc.circleci.com/org-id": {"1"}, "oidc.circleci.com/project-id": {"p-1"}, "https://example.com/team": {"a/b"},
+	}}
+	for repo, want := range map[string]bool{
+		"ci/p-1": true, "ci/p-1/web": true, "xa/b-y/c/z": true, "xa/b-y/c/d/e/z": true,
+		"ci/p-2": false, "ci/project-id/web": false, "xa/b-y/z": false, "ci": false,
+	} {
+		if got := p.Decide(id, nowhere, auth.Push, repo).Allowed; got != want {
+			t.Errorf("%s: %t", repo, got)
+		}
+	}
+}
+
 func TestAnonymous(t *testing.T) {
 	for rule, want := range map[string]bool{
 		"{name: r, who: [anonymous], repos: [x], allow: [pull]}":                         true,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -98,8 +99,8 @@ type question struct {
 	repository string
 
 	policy   *policy.Policy
-	open     bool // authentication is off
-	disabled bool // the account is disabled
+	open     string // why authentication is off, "" if it is on
+	disabled bool   // the account is disabled
 }
 
 // readQuestion reads the arguments, the flags, the policy, and the identity's account from the
@@ -113,7 +114,6 @@ func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, er
 	if err != nil {
 		return nil, err
 	}
-	q.open = l.Auth.Mode == config.ModeNone
 	store, err := policy.Open(l.Auth.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("auth.policy: %w", err)
@@ -122,7 +122,49 @@ func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, er
 	if q.id.Kind == auth.CI && !slices.ContainsFunc(q.policy.Issuers(), func(i auth.Issuer) bool { return i.Name == q.id.Issuer }) {
 		return nil, fmt.Errorf("the policy has no issuer %s", q.id.Issuer)
 	}
-	return q, c.addAccount(cmd, l, q)
+	return q, c.addState(cmd, l, q)
+}
+
+// addState adds what the database has to the question, and whether a server with this configuration
+// has authentication on.
+func (c *console) addState(cmd *cobra.Command, l *config.Loaded, q *question) error {
+	a := l.Auth
+	on := a.Mode == config.ModeBerth || a.Policy != "" || len(a.Htpasswd) > 0 || !isLoopback(l.HTTP.Addr)
+	if !l.InMemory() {
+		recorded, err := c.readState(cmd, l, q)
+		if err != nil {
+			return err
+		}
+		on = on || recorded
+	}
+	switch {
+	case a.Mode == config.ModeNone:
+		q.open = "everyone may do everything: auth.mode is none"
+	case !on:
+		q.open = "everyone who reaches it may do everything: authentication is off until the first user is added"
+	}
+	return nil
+}
+
+// readState adds what the database has of the account to the question. It reports whether the
+// database says that authentication is on. There may be no database yet.
+func (c *console) readState(cmd *cobra.Command, l *config.Loaded, q *question) (authOn bool, err error) {
+	d, err := c.openDatabase(cmd.Context(), l)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(c.stderr, "berth: note: there is no registry in %s yet; groups are those of the policy file and of --%s\n", filepath.Dir(l.DatabaseFile), groupFlag)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	authOn, err = rows.New(d).AuthEnabled(cmd.Context())
+	return authOn, errors.Join(err, c.addAccount(cmd, rows.New(d), q), d.Close())
+}
+
+// isLoopback reports whether an address to listen on can be reached only from this machine.
+func isLoopback(addr string) bool {
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	return err == nil && tcp.IP.IsLoopback()
 }
 
 // read reads the arguments and flags of the question itself.
@@ -189,34 +231,26 @@ func (q *question) readAction(action string, repository []string) error {
 	return fmt.Errorf("%q is no action: expected pull, push, delete or catalog", action)
 }
 
-// addAccount adds what the database has of a user or robot to the question. The database may not
-// exist yet, and users of htpasswd files have no account in it.
-func (c *console) addAccount(cmd *cobra.Command, l *config.Loaded, q *question) error {
-	if q.id.Kind != auth.User && q.id.Kind != auth.Robot || l.InMemory() {
+// addAccount adds what the database has of a user or robot to the question. Users of htpasswd files
+// have no account in it.
+func (c *console) addAccount(cmd *cobra.Command, accounts *rows.DB, q *question) error {
+	if q.id.Kind != auth.User && q.id.Kind != auth.Robot {
 		return nil
 	}
-	d, err := c.openDatabase(cmd.Context(), l)
-	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(c.stderr, "berth: note: there is no registry in %s yet; groups are those of the policy file and of --%s\n", filepath.Dir(l.DatabaseFile), groupFlag)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	a, err := rows.New(d).Account(cmd.Context(), string(q.id.Kind), q.id.Name)
+	a, err := accounts.Account(cmd.Context(), string(q.id.Kind), q.id.Name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(c.stderr, "berth: note: the database has no %s %q; its groups are those of the policy file and of --%s\n", q.id.Kind, q.id.Name, groupFlag)
-		return d.Close()
+		return nil
 	case err != nil:
-		return errors.Join(fmt.Errorf("reading the %s %q: %w", q.id.Kind, q.id.Name, err), d.Close())
+		return fmt.Errorf("reading the %s %q: %w", q.id.Kind, q.id.Name, err)
 	}
 	q.disabled = a.Disabled
 	q.id.ID = strconv.FormatInt(a.ID, 10)
 	q.id.Groups = append(a.Groups, q.id.Groups...)
 	slices.Sort(q.id.Groups)
 	q.id.Groups = slices.Compact(q.id.Groups)
-	return d.Close()
+	return nil
 }
 
 // answer is the policy's decision with its reason.
@@ -248,8 +282,8 @@ func (a answer) String() string {
 func (q *question) answer() answer {
 	a := answer{Identity: q.who, Action: q.action, Repository: q.repository}
 	switch {
-	case q.open:
-		a.Allowed, a.Rule = true, "everyone may do everything: auth.mode is none"
+	case q.open != "":
+		a.Allowed, a.Rule = true, q.open
 	case q.disabled:
 		a.Rule = "the account is disabled"
 	default:
@@ -290,7 +324,7 @@ func (c *console) explain(cmd *cobra.Command, q *question) error {
 	if len(out.Groups) > 0 {
 		fmt.Fprintf(c.stdout, "%s is in %s\n", q.who, strings.Join(out.Groups, ", "))
 	}
-	if q.open || q.disabled || out.Decision != nil {
+	if q.open != "" || q.disabled || out.Decision != nil {
 		fmt.Fprintln(c.stdout, q.answer())
 	}
 	return c.printTable(t)

@@ -22,6 +22,35 @@ policy:
   - {name: keep, who: [authenticated], repos: ['team-a/prod'], deny: [delete]}
 `
 
+// TestAuthCanOfAnOpenRegistry: `auth can` answers as the server does, which is open until the first
+// user.
+func TestAuthCanOfAnOpenRegistry(t *testing.T) {
+	data := newData(t)
+	can := func(env ...string) result {
+		return berth(t, env, "auth", "can", "anonymous", "push", "a", "--data", data)
+	}
+	const open = "yes: everyone who reaches it may do everything: authentication is off until the first user is added\n"
+	if r := can(); r.code != 0 || r.stdout != open {
+		t.Errorf("before the first start: %+v", r)
+	}
+	if r := can("BERTH_HTTP_ADDR=0.0.0.0:5000"); r.code != 1 {
+		t.Errorf("beyond loopback: %+v", r)
+	}
+	p := serve(t, data, nil)
+	if err := pushBlob(p.url, "a", []byte("x")); err != nil {
+		t.Error(err)
+	}
+	if r := can(); r.code != 0 || r.stdout != open {
+		t.Errorf("an open server: %+v", r)
+	}
+	addUser(t, data, "alice", "secret")
+	if r := can(); r.code != 1 || r.stdout != "no: no rule allows it\n" {
+		t.Errorf("after the first user: %+v", r)
+	}
+	p.await("authentication", func() bool { return pushBlob(p.url, "a", []byte("x")) != nil })
+	p.stop()
+}
+
 // TestAuthCan: `auth can` works without a database, and does not create one.
 func TestAuthCan(t *testing.T) {
 	data := newData(t)
@@ -56,7 +85,7 @@ func TestAuthCan(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", question, r, want)
 		}
 	}
-	if r := berth(t, nil, "auth", "can", "user:bob", "push", "a", "--data", data); r.code != 0 || r.stdout != "yes: allowed by default policy\n" {
+	if r := berth(t, nil, "auth", "can", "user:bob", "push", "a", "--data", data, "--auth-mode", "berth"); r.code != 0 || r.stdout != "yes: allowed by default policy\n" {
 		t.Errorf("no policy file: %+v", r)
 	}
 	if _, err := os.Stat(data); !os.IsNotExist(err) {

@@ -25,6 +25,8 @@ type console struct {
 	signals        func() <-chan os.Signal // delivers interrupt and SIGTERM, which then no longer end the process
 	hangups        func() <-chan os.Signal // likewise for SIGHUP
 	exit           func(code int)          // ends the process at once
+
+	errorLine func(err error) string // the line that reports the error of the command; nil: text
 }
 
 func main() {
@@ -76,10 +78,14 @@ func run(c *console, args []string) int {
 // reportError prints why a command failed. It waits at most server.ExitTimeout, in case nothing
 // reads standard error.
 func (c *console) reportError(err error) {
+	line := fmt.Sprintln("berth:", err)
+	if c.errorLine != nil {
+		line = c.errorLine(err)
+	}
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		fmt.Fprintln(c.stderr, "berth:", err)
+		_, _ = io.WriteString(c.stderr, line) // there is no other place to report a failure
 	}()
 	select {
 	case <-told:

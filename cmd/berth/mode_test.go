@@ -42,6 +42,16 @@ func htpasswd(t *testing.T) string {
 	return writeFile(t, "htpasswd", "alice:"+hash+"\n")
 }
 
+// printed returns a command of the program as messages print it.
+func printed(t *testing.T, command, data string) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self + " " + command + " --data " + data
+}
+
 // TestUserAddActsOnTheNextRequest: a new user can log in at once, even if the same credentials were
 // refused just before.
 func TestUserAddActsOnTheNextRequest(t *testing.T) {
@@ -51,7 +61,7 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 		t.Fatalf("before: %d, %+v", status, p.line)
 	}
 	p.await("the command in the log", func() bool {
-		return strings.Contains(p.log.String(), `"command":"berth user add NAME --data `+data+`"`)
+		return strings.Contains(p.log.String(), `"command":"`+printed(t, "user add NAME", data)+`"`)
 	})
 	addUser(t, data, "alice", "secret")
 	if status := p.status(basic("alice", "secret")...); status != http.StatusOK {
@@ -157,7 +167,8 @@ func TestFirstStartBeyondLoopback(t *testing.T) {
 	}
 	p.await("the last warning of the start", func() bool { return strings.Contains(p.log.String(), "http.external_url is not set") })
 	log := p.log.String()
-	if !strings.Contains(log, `"command":"berth user passwd admin --data `+data+`"`) {
+	command := printed(t, "user passwd admin", data)
+	if !strings.Contains(log, `"command":"`+command+`"`) {
 		t.Errorf("log: %s", log)
 	}
 	if words := longWords(log, 26); len(words) > 0 {
@@ -201,7 +212,7 @@ func TestDataWithoutUsersIsRefused(t *testing.T) {
 	}
 	p.stop()
 	r := berth(t, nil, "serve", "--data", data, "--addr", "0.0.0.0:0")
-	for _, want := range []string{"0.0.0.0:0", "berth user add NAME --data " + data, "auth.mode: none", "BERTH_AUTH_MODE=none", "--auth-mode none", "127.0.0.1"} {
+	for _, want := range []string{"0.0.0.0:0", printed(t, "user add NAME", data), "auth.mode: none", "BERTH_AUTH_MODE=none", "--auth-mode none", "127.0.0.1"} {
 		if r.code != 1 || !strings.Contains(r.stderr, want) {
 			t.Errorf("code %d, %q does not say %q", r.code, r.stderr, want)
 		}

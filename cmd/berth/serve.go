@@ -18,6 +18,7 @@ func (c *console) serveCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		l, err := config.Load(cmd.Flags(), c.environ)
+		c.errorLine = func(err error) string { return server.ErrorLine(l.Log, c.stderr, err) }
 		if err != nil {
 			return err
 		}

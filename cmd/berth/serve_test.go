@@ -133,6 +133,32 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
+// TestErrorsOfTheStartAreJSON where the log is JSON, whatever source says so: a mistake in the
+// configuration too, also in the file that sets the format.
+func TestErrorsOfTheStartAreJSON(t *testing.T) {
+	file := writeFile(t, "file", "")
+	for name, c := range map[string]struct {
+		env, args []string
+		want      string
+	}{
+		"a part that does not open": {args: []string{"--data", file, "--log-format", "json"}, want: "not a directory"},
+		"no terminal":               {args: []string{"--data", file}, want: "not a directory"},
+		"by variable":               {env: []string{"BERTH_LOG_FORMAT=json"}, args: []string{"--addr", "x"}, want: "http.addr"},
+		"a key":                     {args: []string{"--config", writeFile(t, "c.yaml", "log: {format: json}\nhttp: {adr: x}\n")}, want: "unknown key http.adr"},
+		"a value":                   {args: []string{"--config", writeFile(t, "c.yaml", "log: {format: json}\nhttp: {body_timeout: x}\n")}, want: "http.body_timeout"},
+		"not YAML":                  {args: []string{"--config", writeFile(t, "c.yaml", "{"), "--log-format", "json"}, want: "c.yaml"},
+	} {
+		r := berth(t, c.env, append([]string{"serve"}, c.args...)...)
+		var line struct{ Level, Msg, Error string }
+		if err := json.Unmarshal([]byte(r.stderr), &line); err != nil || r.code != 1 || line.Level != "ERROR" || line.Msg == "" || !strings.Contains(line.Error, c.want) {
+			t.Errorf("%s: code %d, %v: %s", name, r.code, err, r.stderr)
+		}
+	}
+	if r := berth(t, nil, "serve", "--data", file, "--log-format", "text"); r.code != 1 || !strings.HasPrefix(r.stderr, "berth: ") {
+		t.Errorf("text: code %d: %s", r.code, r.stderr)
+	}
+}
+
 // TestForeignBucket: a server refuses a bucket that belongs to another registry than the database.
 func TestForeignBucket(t *testing.T) {
 	one, two := newData(t), newData(t)

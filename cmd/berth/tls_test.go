@@ -21,16 +21,18 @@ import (
 // pair is a self-signed certificate with its key.
 type pair struct{ certificate, key []byte }
 
-// newPair makes a pair for a name and the loopback addresses.
-func newPair(t *testing.T, name string) pair {
+// newPair makes a pair for a name and the loopback addresses that is valid for an hour.
+func newPair(t *testing.T, name string) pair { return newPairUntil(t, name, time.Now().Add(time.Hour)) }
+
+// newPairUntil makes a pair that expires at a time.
+func newPairUntil(t *testing.T, name string, end time.Time) pair {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: end.Add(-24 * time.Hour), NotAfter: end,
 		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, IsCA: true, BasicConstraintsValid: true,
 	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -138,6 +140,29 @@ func TestTLS(t *testing.T) {
 	p.stop()
 }
 
+// TestExpiredCertificate: `config check`, a start and a reload warn about a certificate that has
+// expired, and a metric has the time.
+func TestExpiredCertificate(t *testing.T) {
+	end := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	files := newPairFiles(t, newPairUntil(t, "expired.test", end))
+	const warning = "(CN=expired.test) expired at 2020-01-02T03:04:05Z"
+	if r := berth(t, nil, append([]string{"config", "check"}, files.args()...)...); r.code != 0 || strings.Count(r.stderr, warning) != 1 {
+		t.Errorf("config check: %+v", r)
+	}
+	p := serve(t, newData(t), nil, append(files.args(), "--debug-addr", "127.0.0.1:0")...)
+	if n := strings.Count(p.log.String(), warning); n != 1 {
+		t.Errorf("%d warnings at the start", n)
+	}
+	if _, _, page, err := exchange("GET", "http://"+p.line.Debug+"/metrics", nil); err != nil || !strings.Contains(string(page), "\nberth_certificate_not_after_seconds 1.577934245e+09\n") {
+		t.Errorf("metrics: %v\n%s", err, page)
+	}
+	next := newPairUntil(t, "expired.test", end)
+	files.write(files.key, next.key)
+	files.write(files.certificate, next.certificate)
+	p.await("the warning of the reload", func() bool { return strings.Count(p.log.String(), warning) == 2 })
+	p.stop()
+}
+
 // TestCertificateIsReplaced replaces the files of a running server one after the other. Existing
 // connections continue, and new ones never get a certificate without its key.
 func TestCertificateIsReplaced(t *testing.T) {
@@ -163,7 +188,7 @@ func TestCertificateIsReplaced(t *testing.T) {
 	}
 	files.write(files.key, two.key)
 	p.await("the new certificate", func() bool { return p.peer() == "two.test" })
-	if n := failures(); n != 1 || !strings.Contains(p.log.String(), "private key does not match public key") {
+	if n := failures(); n != 1 || !strings.Contains(p.log.String(), "is the key of no certificate in tls.certificate") {
 		t.Errorf("%d failures in the log", n)
 	}
 	ask()

@@ -1,11 +1,20 @@
 package config
 
-import "strings"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
 
 // CommandLine returns a berth command on the database of this configuration, quoted for a shell. It
-// is for messages, from which people copy it.
+// is for messages, from which people copy it. The program has the path that it was started by, made
+// absolute, or only its name if it was found in PATH.
 func (c *Config) CommandLine(command string) string {
-	line := "berth " + command + " --data " + quoteArg(c.Data)
+	program := os.Args[0]
+	if path, err := filepath.Abs(program); err == nil && filepath.Base(program) != program {
+		program = path
+	}
+	line := quoteArg(program) + " " + command + " --data " + quoteArg(c.Data)
 	if c.Database.URL != c.defaultDatabase() {
 		line += " --database-url " + quoteArg(c.Database.URL)
 	}

@@ -23,17 +23,22 @@ type settingsFile struct {
 	wrong  []error
 }
 
-// readFile reads a YAML file. A key may be in the mapping of its section or written with dots.
+// readFile reads a YAML file, if there is one. A key may be in the mapping of its section or written
+// with dots. The layer has the settings that could be read, also with an error.
 func readFile(name string, all []Setting) (layer, error) {
 	f := &settingsFile{name: name, all: all, lines: make(map[string]int), values: koanf.New(".")}
+	found := layer{func(Setting) string { return "file " + name }, f.values}
+	if name == "" {
+		return found, nil
+	}
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return layer{}, fmt.Errorf("configuration file: %w", err)
+		return found, fmt.Errorf("configuration file: %w", err)
 	}
 	root, err := onlyDocument(data)
 	switch {
 	case err != nil:
-		return layer{}, fmt.Errorf("configuration file %s: %w", name, err)
+		return found, fmt.Errorf("configuration file %s: %w", name, err)
 	case root == nil || isNull(root):
 	case root.Kind != yaml.MappingNode:
 		f.refusef(root.Line, "expected keys with values, such as data: /var/lib/berth")
@@ -43,7 +48,7 @@ func readFile(name string, all []Setting) (layer, error) {
 	default:
 		f.readMapping("", root)
 	}
-	return layer{func(Setting) string { return "file " + name }, f.values}, errors.Join(f.wrong...)
+	return found, errors.Join(f.wrong...)
 }
 
 // onlyDocument returns the root of the only YAML document in data, or nil if there is none.

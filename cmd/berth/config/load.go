@@ -49,38 +49,26 @@ type layer struct {
 
 // Load reads the configuration of a command that has the flags of AddFlags: defaults, then the
 // file, then the environment, then the flags that were given. Later sources win. The error has one
-// line for each mistake, with secrets masked.
+// line for each mistake, with secrets masked. With an error, the settings that could be read are
+// returned too: log.format says how to report it.
 func Load(flags *pflag.FlagSet, environ []string) (*Loaded, error) {
-	name, err := fileName(flags, environ)
-	if err != nil {
-		return nil, err
-	}
 	l := &Loaded{origin: make(map[string]string)}
-	all := Settings()
-	defaultLayer, err := readDefaults()
-	if err != nil {
-		return nil, err
-	}
-	layers := []layer{defaultLayer}
-	if name != "" {
-		fileLayer, err := readFile(name, all)
-		if err != nil {
-			return nil, err
-		}
-		layers = append(layers, fileLayer)
-	}
-	envLayer, err := l.readEnv(environ, all)
-	if err != nil {
-		return nil, err
-	}
-	flagLayer, err := readFlags(flags, all)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.merge(append(layers, envLayer, flagLayer), all); err != nil {
-		return nil, err
+	if err := l.load(flags, environ); err != nil {
+		return l, err
 	}
 	return l, l.resolve()
+}
+
+// load reads the settings of all sources.
+func (l *Loaded) load(flags *pflag.FlagSet, environ []string) error {
+	all := Settings()
+	name, wrongName := fileName(flags, environ)
+	defaultLayer, wrongDefaults := readDefaults()
+	fileLayer, wrongFile := readFile(name, all)
+	envLayer, wrongEnv := l.readEnv(environ, all)
+	flagLayer, wrongFlags := readFlags(flags, all)
+	return errors.Join(wrongName, wrongDefaults, wrongFile, wrongEnv, wrongFlags,
+		l.merge([]layer{defaultLayer, fileLayer, envLayer, flagLayer}, all))
 }
 
 // fileName returns the name of the configuration file, from --config or BERTH_CONFIG, or "".

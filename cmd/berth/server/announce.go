@@ -42,21 +42,19 @@ func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue
 	lines.flushSoon()
 }
 
-// announceAdmin prints the user that this start has made. A terminal gets the password. A log never
-// gets it, but the command that sets another one.
+// announceAdmin prints the user that this start has made, with the command that sets its password.
+// The random password is printed nowhere: a container's log is a terminal too (docker run -t).
 func (s *server) announceAdmin(terminal bool, lines *logQueue) {
-	if s.password == "" {
+	if !s.addedUser {
 		return
 	}
 	command := s.cfg.CommandLine("user passwd " + account.FirstUser)
 	if terminal {
-		fmt.Fprintf(lines, "made the user %s with the password %s\nIt is shown this once. To change it: %s\n",
-			account.FirstUser, s.password, command)
+		fmt.Fprintf(lines, "made the user %s; to set its password: %s\n", account.FirstUser, command)
 	} else {
-		s.log.Warn("made a user with a password that nobody knows; set one with the command",
+		s.log.Warn("made a user with a random password that is shown nowhere; set one with the command",
 			"user", account.FirstUser, "command", command)
 	}
-	s.password = ""
 }
 
 // warn logs warnings about settings that are valid but probably a mistake.

@@ -78,7 +78,7 @@ func newAuditFile(path string, log *slog.Logger) *auditFile {
 			Name: "berth_audit_dropped_total",
 			Help: "Lines that the file of the audit lacks, because it took none in time or could not be written.",
 		}),
-		handler: slog.NewJSONHandler(auditSink(entries), nil),
+		handler: newJSONHandler(auditSink(entries), slog.LevelInfo),
 		slots:   make(chan struct{}, auditLines),
 		entries: entries,
 		quit:    make(chan struct{}),

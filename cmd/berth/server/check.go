@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/berth-registry/berth/auth/login"
 	"github.com/berth-registry/berth/auth/policy"
@@ -35,8 +36,9 @@ func Check(ctx context.Context, l *config.Loaded) (notes []Note, err error) {
 		notes = proxyWarnings(l.Proxies, rules.Current())
 	}
 	htpasswdNotes, err := checkHtpasswd(ctx, l)
-	notes = append(notes, htpasswdNotes...)
-	wrong = append(wrong, err, checkKeyFile(ctx, l), checkCertificate(l), checkAudit(l), checkMemory(&l.Config))
+	certificateNotes, wrongCertificate := checkCertificate(l)
+	notes = slices.Concat(notes, htpasswdNotes, certificateNotes)
+	wrong = append(wrong, err, checkKeyFile(ctx, l), wrongCertificate, checkAudit(l), checkMemory(&l.Config))
 	return notes, errors.Join(wrong...)
 }
 
@@ -65,12 +67,18 @@ func checkKeyFile(ctx context.Context, l *config.Loaded) error {
 	return err
 }
 
-func checkCertificate(l *config.Loaded) error {
+func checkCertificate(l *config.Loaded) (notes []Note, err error) {
 	if l.TLS.Certificate == "" {
-		return nil
+		return nil, nil
 	}
-	_, err := loadCertificate(l.TLS)
-	return err
+	p, err := readPair(l.TLS)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range p.warnings(time.Now()) {
+		notes = append(notes, Note{slog.LevelWarn, text})
+	}
+	return notes, nil
 }
 
 // checkAudit checks that the audit file can be opened, or made where there is none. It does not

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/berth-registry/berth/internal/durable"
 )
 
 const lockName = "berth.lock"
@@ -39,7 +41,7 @@ func takeLock(data, database string) (*lock, error) {
 func (l *lock) take(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("the lock of the data directory: %w", err)
+		return fmt.Errorf("the lock of the data directory: %w", errors.Join(err, deniedError(path)))
 	}
 	if err := lockFile(f); err != nil {
 		holder := readHolder(f)
@@ -55,6 +57,14 @@ func (l *lock) take(path string) error {
 	}
 	if _, err := fmt.Fprintf(f, "process %d on %s\n", os.Getpid(), hostname()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// deniedError returns an error that explains why the file of a lock may not be used, or nil.
+func deniedError(path string) error {
+	if why := durable.Denied(filepath.Dir(path), path); why != "" {
+		return errors.New(why)
 	}
 	return nil
 }

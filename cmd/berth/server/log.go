@@ -43,13 +43,12 @@ func openLog(c config.LogConfig, to io.Writer) (*slog.Logger, *logQueue, error) 
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		return nil, nil, err
 	}
-	text := c.Format == "text" || c.Format == "auto" && isTerminal(to)
+	json := logsJSON(c, to)
 	handler := func(w io.Writer) slog.Handler {
-		options := &slog.HandlerOptions{Level: level}
-		if text {
-			return slog.NewTextHandler(w, options)
+		if !json {
+			return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 		}
-		return slog.NewJSONHandler(w, options)
+		return newJSONHandler(w, level)
 	}
 	lines := newLogQueue(to, func(missing int) []byte {
 		var line bytes.Buffer // accepts every write
@@ -60,6 +59,22 @@ func openLog(c config.LogConfig, to io.Writer) (*slog.Logger, *logQueue, error) 
 	})
 	go lines.run()
 	return slog.New(flushingHandler{handler(lines), lines}), lines, nil
+}
+
+// logsJSON reports whether the log that is written to a file has lines of JSON.
+func logsJSON(c config.LogConfig, to io.Writer) bool {
+	return c.Format == "json" || c.Format == "auto" && !isTerminal(to)
+}
+
+// ErrorLine returns the line that reports the error of Serve, or of the configuration that it
+// needs: a line of JSON if the log has those, else text.
+func ErrorLine(c config.LogConfig, to io.Writer, err error) string {
+	if !logsJSON(c, to) {
+		return "berth: " + err.Error() + "\n"
+	}
+	var line bytes.Buffer // accepts every write
+	slog.New(newJSONHandler(&line, slog.LevelError)).Error("the registry does not serve", "error", err)
+	return line.String()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -86,7 +86,7 @@ func (s *server) admit(ctx context.Context) (err error) {
 func (s *server) recordAuth(ctx context.Context) (err error) {
 	switch s.admitted {
 	case firstStart:
-		s.password, err = account.New(s.rows, time.Now).AddFirstUser(ctx)
+		s.addedUser, err = account.New(s.rows, time.Now).AddFirstUser(ctx)
 		return err
 	case usersOnly:
 		recorded, err := s.rows.AuthEnabled(ctx)

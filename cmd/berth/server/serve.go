@@ -98,7 +98,7 @@ type server struct {
 	certificate *certificate // nil: plain HTTP
 	admitted    admission
 	access      *access // nil while the registry is open; after run has begun, owned by the goroutine of watch
-	password    string  // of the first user, from its creation until it is announced
+	addedUser   bool    // this start has made the first user
 }
 
 // service is an HTTP server with its listener.
@@ -108,7 +108,7 @@ type service struct {
 }
 
 // open opens all parts. If it fails, it closes what it opened. The first user is made last, so that
-// a start that fails leaves no user whose password was never shown.
+// a start that fails leaves no user that was never announced.
 func open(ctx context.Context, p Process, cfg *config.Loaded, log *slog.Logger, lines *logQueue) (*server, error) {
 	crash := func() { lines.close(); p.Exit(2) }
 	s := &server{cfg: cfg, version: p.Version, log: log, crash: crash, watcher: newWatcher(log)}

@@ -3,32 +3,33 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
+	"log/slog"
 	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/cmd/berth/config"
 )
 
 // certificate is the certificate and key for new connections. Existing connections keep theirs.
 type certificate struct {
-	certFile, keyFile string
-	pair              atomic.Pointer[tls.Certificate]
+	files config.TLSConfig
+	log   *slog.Logger
+	pair  atomic.Pointer[pair]
 }
 
-// loadCertificate reads the certificate and key for the first time.
-func loadCertificate(c config.TLSConfig) (*certificate, error) {
-	cert := &certificate{certFile: c.Certificate, keyFile: c.Key}
-	return cert, cert.reload()
-}
-
-// reload reads both files again. It replaces the old pair only if the new certificate and key
-// match, so the two files may be changed in any order.
+// reload reads both files again, and logs warnings about them. It replaces the old pair only if the
+// new certificate and key match, so the two files may be changed in any order.
 func (c *certificate) reload() error {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	p, err := readPair(c.files)
 	if err != nil {
-		return fmt.Errorf("tls.certificate %s with tls.key %s: %w", c.certFile, c.keyFile, err)
+		return err
 	}
-	c.pair.Store(&pair)
+	c.pair.Store(p)
+	for _, warning := range p.warnings(time.Now()) {
+		c.log.Warn(warning)
+	}
 	return nil
 }
 
@@ -36,21 +37,32 @@ func (c *certificate) reload() error {
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c.pair.Load().tls, nil },
 	}
 }
 
-// openTLS reads the certificate, if one is configured.
+// collector returns the metric of the certificate's end.
+func (c *certificate) collector() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_certificate_not_after_seconds",
+		Help: "When the first of the certificates in tls.certificate expires, in seconds since 1970.",
+	}, func() float64 { return float64(c.pair.Load().notAfter().Unix()) })
+}
+
+// openTLS reads the certificate, if one is configured. CheckFiles has warned about it.
 func (s *server) openTLS(context.Context) error {
 	if s.cfg.TLS.Certificate == "" {
 		return nil
 	}
 	files := watchFiles("tls.certificate", s.cfg.TLS.Certificate, s.cfg.TLS.Key)
-	var err error
-	if s.certificate, err = loadCertificate(s.cfg.TLS); err != nil {
+	p, err := readPair(s.cfg.TLS)
+	if err != nil {
 		return err
 	}
+	s.certificate = &certificate{files: s.cfg.TLS, log: s.log}
+	s.certificate.pair.Store(p)
 	files.reload = s.certificate.reload
 	s.watcher.add(files)
+	s.parts = append(s.parts, []prometheus.Collector{s.certificate.collector()})
 	return nil
 }

@@ -31,7 +31,7 @@ func Backup(ctx context.Context, url, file string) error {
 	}
 	c, err := connect(path, backupMode)
 	if err != nil {
-		return fmt.Errorf("backing up %s: %w", path, err)
+		return fmt.Errorf("backing up %s: %w", path, explainDenied(url, err))
 	}
 	return errors.Join(backup(ctx, c, file), c.close())
 }

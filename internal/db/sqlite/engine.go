@@ -51,7 +51,7 @@ type engine struct {
 func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, error) {
 	e, err := open(ctx, url, s, o)
 	if err != nil {
-		return nil, fmt.Errorf("opening database %s: %w", url, err)
+		return nil, fmt.Errorf("opening database %s: %w", url, explainDenied(url, err))
 	}
 	return db.New(e, e.metrics.collectors()...), nil
 }

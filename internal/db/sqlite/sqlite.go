@@ -137,6 +137,29 @@ func resultCode(err error) int {
 	return 0
 }
 
+// explainDenied adds to an error of opening a database which of its files this process may not use,
+// who owns it, and what to do. SQLite says only that it could not open or write one.
+func explainDenied(url string, err error) error {
+	path, wrong := ParseURL(url)
+	if wrong != nil || path == "" {
+		return err
+	}
+	switch resultCode(err) & 0xff {
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+	default:
+		if !errors.Is(err, os.ErrPermission) {
+			return err
+		}
+	}
+	if info, wrong := os.Stat(path); wrong == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory, expected the file of the database: %w", path, err)
+	}
+	if why := durable.Denied(filepath.Dir(path), path, path+"-wal", path+"-shm"); why != "" {
+		return fmt.Errorf("%s (%w)", why, err)
+	}
+	return err
+}
+
 // wrapNoSpace wraps an error that means a full disk in db.ErrNoSpace, and returns others unchanged.
 func wrapNoSpace(err error) error {
 	if err == nil || errors.Is(err, db.ErrNoSpace) {
