@@ -140,7 +140,7 @@ func TestCORSCredentials(t *testing.T) {
 // may read.
 func TestR2UnlistedOrigins(t *testing.T) {
 	named := web.CORS{Origins: []string{uiOrigin}, Credentials: true}
-	guarded, open := newGuardedSite(t, Options{CORS: named}), newSite(t, Options{Loopback: true, CORS: named})
+	guarded, open := newGuardedSite(t, Options{CORS: named}), newSite(t, Options{CheckHost: true, CORS: named})
 	anyone := newSite(t, Options{CORS: web.CORS{Origins: []string{"*"}}})
 	pages := maps.Clone(crossSiteHeaders)
 	for _, origin := range []string{
