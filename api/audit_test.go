@@ -121,6 +121,7 @@ func TestAuditIDsAreUnique(t *testing.T) {
 		}
 		if err := json.Unmarshal([]byte(line), &m); err != nil || m.ID == theirs || m.Client != theirs {
 			t.Errorf("%v: %s", err, line)
+			continue
 		}
 		seen[m.ID] = true
 		g.log.await(`"msg":"request"`, `"id":"`+m.ID+`"`, `"client_request_id":"`+theirs+`"`)

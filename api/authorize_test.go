@@ -229,14 +229,15 @@ func TestMalformedAuthorization(t *testing.T) {
 		"hunter2":             "expected Basic",
 	} {
 		for _, path := range []string{"/v2/", pulled, tokenPath} {
-			if path == tokenPath && value == "Bearer" {
-				continue // any Bearer is refused there
-			}
 			resp, body := g.do("GET", path, header{"Authorization": value}, "")
 			if resp.StatusCode != 401 || !strings.Contains(body, "Authorization is malformed") || !strings.Contains(body, want) ||
 				strings.Contains(body, "hunter2") || resp.Header.Get("Www-Authenticate") == "" {
 				t.Errorf("%s with %q: %d %s", path, value, resp.StatusCode, body)
 			}
 		}
+	}
+	_, body := g.do("GET", tokenPath, header{"Authorization": "Bearer hunter2"}, "")
+	if !strings.Contains(body, "gets no other token") || strings.Contains(body, "hunter2") {
+		t.Errorf("a token at the token endpoint: %s", body)
 	}
 }
