@@ -151,7 +151,9 @@ func (c *console) addState(cmd *cobra.Command, l *config.Loaded, q *question) er
 func (c *console) readState(cmd *cobra.Command, l *config.Loaded, q *question) (authOn bool, err error) {
 	d, err := c.openDatabase(cmd.Context(), l)
 	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(c.stderr, "berth: note: there is no registry in %s yet; groups are those of the policy file and of --%s\n", filepath.Dir(l.DatabaseFile), groupFlag)
+		if q.hasAccount() {
+			fmt.Fprintf(c.stderr, "berth: note: there is no registry in %s yet; groups are those of the policy file and of --%s\n", filepath.Dir(l.DatabaseFile), groupFlag)
+		}
 		return false, nil
 	}
 	if err != nil {
@@ -231,10 +233,13 @@ func (q *question) readAction(action string, repository []string) error {
 	return fmt.Errorf("%q is no action: expected pull, push, delete or catalog", action)
 }
 
+// hasAccount reports whether the identity is one that has an account in the database.
+func (q *question) hasAccount() bool { return q.id.Kind == auth.User || q.id.Kind == auth.Robot }
+
 // addAccount adds what the database has of a user or robot to the question. Users of htpasswd files
 // have no account in it.
 func (c *console) addAccount(cmd *cobra.Command, accounts *rows.DB, q *question) error {
-	if q.id.Kind != auth.User && q.id.Kind != auth.Robot {
+	if !q.hasAccount() {
 		return nil
 	}
 	a, err := accounts.Account(cmd.Context(), string(q.id.Kind), q.id.Name)

@@ -32,7 +32,7 @@ func TestCheckAgreesWithServe(t *testing.T) {
 		{"htpasswd with a faulty line", []string{"--auth-htpasswd", writeFile(t, "h", "alice:"+hash+"\nbob\n")}, serves},
 		{"key", []string{"--auth-key-file", bad}, bad},
 		{"certificate", []string{"--tls-certificate", bad, "--tls-key", pair.key}, "tls.certificate " + bad},
-		{"certificate of another key", []string{"--tls-certificate", other.certificate, "--tls-key", pair.key}, "does not match"},
+		{"certificate of another key", []string{"--tls-certificate", other.certificate, "--tls-key", pair.key}, "is the key of no certificate"},
 		{"audit in no directory", []string{"--audit-file", "nodir/x.log"}, "audit.file: there is no directory "},
 		{"audit in a file", []string{"--audit-file", bad + "/x.log"}, "audit.file: "},
 		{"audit in a directory", []string{"--audit-file", filepath.Join(dir, "x.log")}, serves},
@@ -68,7 +68,7 @@ func TestCheckAgreesWithServe(t *testing.T) {
 				p.stop()
 				return
 			}
-			started := berth(t, nil, append([]string{"serve"}, args...)...)
+			started := berth(t, []string{"BERTH_LOG_FORMAT=text"}, append([]string{"serve"}, args...)...)
 			for name, r := range map[string]result{"check": check, "serve": started} {
 				if r.code != 1 || !strings.Contains(r.stderr, test.want) {
 					t.Errorf("%s: code %d, %q does not say %q", name, r.code, r.stderr, test.want)
