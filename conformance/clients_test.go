@@ -24,6 +24,7 @@ const (
 	helmModule         = "clients/helm"
 	cosignModule       = "clients/cosign"
 	distributionModule = "clients/distribution"
+	buildkitModule     = "clients/buildkit"
 )
 
 // client is a program that uses the server. It has its own home directory, so that it neither reads

@@ -42,17 +42,7 @@ func startDocker(t *testing.T, env ...string) docker {
 	if os.Getuid() != 0 {
 		skipOrFail(t, "dockerd needs root")
 	}
-	// The path of a socket must be shorter than that of a test's directory may be.
-	dir, err := os.MkdirTemp("", "berth-docker-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		unmountBelow(t, dir) // dockerd leaves the network namespaces of its containers mounted
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("dockerd left something behind: %v", err)
-		}
-	})
+	dir := daemonDir(t, "berth-docker-")
 	config := filepath.Join(dir, "daemon.json")
 	if err := os.WriteFile(config, []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
@@ -69,34 +59,60 @@ func startDocker(t *testing.T, env ...string) docker {
 	}
 	cmd := exec.Command(daemon.path, args...)
 	cmd.Env = append(os.Environ(), env...)
-	// SIGKILL would leave its containerd and its mounts behind.
+	ended := startDaemon(t, cmd)
+	d := docker{client: c, engine: []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + c.home}}
+	d.containerd = filepath.Join(dir, "exec", "containerd", "containerd.sock")
+	d.env = append(d.env, d.engine...)
+	if err := awaitUp(ended, func() error { _, err := tryRun(t, d.env, d.path, "version"); return err }); err != nil {
+		t.Fatalf("dockerd does not answer: %v", err)
+	}
+	return d
+}
+
+// daemonDir makes a directory for the sockets and the data of a daemon, and removes it after the
+// test.
+func daemonDir(t *testing.T, prefix string) string {
+	t.Helper()
+	// The path of a socket must be shorter than that of a test's directory may be.
+	dir, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unmountBelow(t, dir) // dockerd leaves the network namespaces of its containers mounted
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("the daemon left something behind: %v", err)
+		}
+	})
+	return dir
+}
+
+// startDaemon starts a daemon, which ends with the test. The channel gets its result.
+func startDaemon(t *testing.T, cmd *exec.Cmd) (ended chan error) {
+	t.Helper()
+	name := filepath.Base(cmd.Path)
+	// SIGKILL would leave its children and its mounts behind.
 	cmd.SysProcAttr = stopWithParent()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	ended = make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case err := <-done:
+		case err := <-ended:
 			if t.Failed() {
-				t.Logf("dockerd ended: %v\n%s", err, log.String())
+				t.Logf("%s ended: %v\n%s", name, err, log.String())
 			}
 		case <-time.After(time.Minute):
-			t.Error("dockerd did not end after SIGTERM")
+			t.Errorf("%s did not end after SIGTERM", name)
 			_ = cmd.Process.Kill()
 		}
 	})
-	d := docker{client: c, engine: []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + c.home}}
-	d.containerd = filepath.Join(dir, "exec", "containerd", "containerd.sock")
-	d.env = append(d.env, d.engine...)
-	if err := awaitUp(done, func() error { _, err := tryRun(t, d.env, d.path, "version"); return err }); err != nil {
-		t.Fatalf("dockerd does not answer: %v", err)
-	}
-	return d
+	return ended
 }
 
 // runs requires that a container of the image prints the expected text.
