@@ -23,8 +23,8 @@ type settingsFile struct {
 	wrong  []error
 }
 
-// readFile reads a YAML file, if there is one. A key may be in the mapping of its section or written
-// with dots. The layer has the settings that could be read, also with an error.
+// readFile reads a YAML file, if there is one. A key may be in the mapping of its section or
+// written with dots. The layer has the settings that could be read, also with an error.
 func readFile(name string, all []Setting) (layer, error) {
 	f := &settingsFile{name: name, all: all, lines: make(map[string]int), values: koanf.New(".")}
 	found := layer{func(Setting) string { return "file " + name }, f.values}

@@ -142,8 +142,9 @@ func checkHost(s string) error {
 	return nil
 }
 
-// isHost reports whether s is an IP address or a name of DNS, with or without the root's dot. A name whose last label is a number
-// is none: it is an address with a mistake in it (RFC 3696, section 2).
+// isHost reports whether s is an IP address or a name of DNS, with or without the root's dot. A
+// name whose last label is a number is none: it is an address with a mistake in it (RFC 3696,
+// section 2).
 func isHost(s string) bool {
 	if addr, err := netip.ParseAddr(s); err == nil {
 		return addr.Zone() == ""
