@@ -6,7 +6,8 @@ It reads the answers with most header fields and the longest ones: http.client t
 lines of 64 KiB.
 """
 
-import email
+import base64
+import email.message
 import hashlib
 import http.client
 import json
@@ -76,7 +77,10 @@ class Requests:
 
     def __call__(self, method, url, header, body):
         response = self.session.request(method, url, headers=header, data=body, allow_redirects=False)
-        answer = Answer(response.status_code, response.raw._original_response.headers, response.content)
+        fields = email.message.Message()
+        for name, value in response.raw.headers.iteritems():  # response.headers joins the values
+            fields.add_header(name, value)
+        answer = Answer(response.status_code, fields, response.content)
         assert response.links.get("next", {}).get("url") == answer.next(), response.links
         return answer
 
@@ -105,8 +109,8 @@ class Registry:
         assert scheme == "Bearer", challenge
         c = urllib.request.parse_keqv_list(urllib.request.parse_http_list(parameters))
         query = urllib.parse.urlencode({name: c[name] for name in ("service", "scope") if name in c})
-        password = requests.auth._basic_auth_str(self.user, self.password)
-        answer = self.send("GET", c["realm"] + "?" + query, {"Authorization": password}, None).expect(200)
+        basic = "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        answer = self.send("GET", c["realm"] + "?" + query, {"Authorization": basic}, None).expect(200)
         self.token = json.loads(answer.body)["token"]
 
     def pages(self, path, key):
