@@ -40,13 +40,13 @@ func (x *exchange) Answer() {
 func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
-	a.logRequest(x, took)
 	if a.hasAudit() {
 		if x.r.failedLogin != nil {
-			a.auditFailedLogin(x)
+			a.auditFailedLogin(x) // before the line of its request, as other events are
 		}
 		a.auditWrite(x)
 	}
+	a.logRequest(x, took)
 }
 
 // dispatch routes the request, checks its host and origin, parses and authorizes it, and runs its
