@@ -18,7 +18,6 @@ import (
 type testAuditor struct {
 	logBuffer
 	handler slog.Handler
-	onWrite func() // if set, called by Write before the line is there
 
 	mu           sync.Mutex
 	full         bool
@@ -50,9 +49,6 @@ func (a *testAuditor) Reserve(ctx context.Context) error {
 }
 
 func (a *testAuditor) Write(line slog.Record) {
-	if a.onWrite != nil {
-		a.onWrite()
-	}
 	a.Release()
 	_ = a.handler.Handle(context.Background(), line)
 }

@@ -86,26 +86,6 @@ func (a *API) awaitAuditRoom(r *request) error {
 // a client may have confused with a secret.
 // Errors: those of Auditor.Reserve; the Auditor then does not have the line.
 func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
-	line := a.logAudit(event, r, attrs...)
-	if a.auditor == nil {
-		return nil
-	}
-	// The line is written even if the client has left.
-	if err := a.reserveLine(context.WithoutCancel(r.Context()), r); err != nil {
-		return err
-	}
-	record := slog.NewRecord(time.Now(), slog.LevelInfo, auditMessage, 0)
-	record.AddAttrs(line...)
-	r.auditReserved = false
-	a.auditor.Write(record)
-	return nil
-}
-
-// auditMessage is the message of audit lines.
-const auditMessage = "audit"
-
-// logAudit writes the line of audit to the log, if authentication is on, and returns it.
-func (a *API) logAudit(event string, r *request, attrs ...slog.Attr) []slog.Attr {
 	line := append([]slog.Attr{
 		slog.String("event", event),
 		slog.String("id", r.id),
@@ -120,10 +100,22 @@ func (a *API) logAudit(event string, r *request, attrs ...slog.Attr) []slog.Attr
 	if r.clientID != "" {
 		line = append(line, r.clientIDAttr())
 	}
+	const message = "audit"
 	if a.auth != nil {
-		a.log.LogAttrs(context.Background(), slog.LevelInfo, auditMessage, line...)
+		a.log.LogAttrs(context.Background(), slog.LevelInfo, message, line...)
 	}
-	return line
+	if a.auditor == nil {
+		return nil
+	}
+	// The line is written even if the client has left.
+	if err := a.reserveLine(context.WithoutCancel(r.Context()), r); err != nil {
+		return err
+	}
+	record := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
+	record.AddAttrs(line...)
+	r.auditReserved = false
+	a.auditor.Write(record)
+	return nil
 }
 
 // auditOrDrop writes a line about an event that cannot be undone. Without room the line is dropped
@@ -134,40 +126,24 @@ func (a *API) auditOrDrop(event string, r *request, attrs ...slog.Attr) {
 	}
 }
 
-// auditLogin writes the line of a login, or keeps room for that of a failed one, and returns err.
+// auditLogin writes the outcome of a login and returns err. The claimed name is in the line only if
+// there is an account of that name: people type passwords into the name field.
 //
 // Without room for the line the Auditor's error is returned instead of err, so that guesses without
 // an audit line learn nothing.
-func (a *API) auditLogin(r *request, err error) error {
-	if err == nil {
-		return a.audit(eventLogin, r, slog.String("outcome", "ok"))
+func (a *API) auditLogin(r *request, claimed string, err error) error {
+	attrs := []slog.Attr{slog.String("outcome", "ok")}
+	if err != nil {
+		// The line has the name also where the client does not wait for the answer.
+		if !a.auth.Logins.KnowsUserName(context.WithoutCancel(r.Context()), claimed) {
+			claimed = ""
+		}
+		attrs = []slog.Attr{slog.String("outcome", err.Error()), slog.String("claimed", claimed)}
 	}
-	// There is a line also where the client does not wait for the answer.
-	if full := a.reserveLine(context.WithoutCancel(r.Context()), r); full != nil {
-		a.logAudit(eventLogin, r, a.failedLoginAttrs(r, err)...)
+	if full := a.audit(eventLogin, r, attrs...); full != nil {
 		return full
 	}
-	r.failedLogin = err
 	return err
-}
-
-// auditFailedLogin writes the line of a login that failed, when the client has its answer: to find
-// the account takes longer if there is one, and that must not show in the time of the answer.
-func (a *API) auditFailedLogin(x *exchange) {
-	if x.Response.Err() == nil {
-		_ = x.Response.FlushError() // a client that has left waits for nothing
-	}
-	a.auditOrDrop(eventLogin, &x.r, a.failedLoginAttrs(&x.r, x.r.failedLogin)...)
-}
-
-// failedLoginAttrs returns the attributes of a failed login. The claimed name is among them only if
-// there is an account of that name: people type passwords into the name field.
-func (a *API) failedLoginAttrs(r *request, err error) []slog.Attr {
-	claimed := r.authorization.name
-	if !a.auth.Logins.KnowsUserName(context.WithoutCancel(r.Context()), claimed) {
-		claimed = ""
-	}
-	return []slog.Attr{slog.String("outcome", err.Error()), slog.String("claimed", claimed)}
 }
 
 func (a *API) auditToken(r *request, signed token.Signed, asked, granted []auth.Access) error {

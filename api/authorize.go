@@ -247,7 +247,7 @@ func (a *API) authenticate(r *request, op operation) (err error) {
 		a.warnPlainHTTP(r)
 		r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
 		if err != nil || op.permission == auth.None {
-			return a.auditLogin(r, err)
+			return a.auditLogin(r, r.authorization.name, err)
 		}
 		return err
 	}

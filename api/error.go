@@ -144,9 +144,7 @@ func (a *API) answer(w *web.Response, r *request, err error) {
 		w.Fail(err)
 		return
 	}
-	if r.failedLogin == nil { // whose line comes when it is answered
-		a.releaseAudit(r) // nothing was written; do not hold room while the body is drained
-	}
+	a.releaseAudit(r) // nothing was written; do not hold room while the body is drained
 	err = r.bodyError(err)
 	p, known := classify(err)
 	switch {

@@ -34,7 +34,6 @@ type request struct {
 	permission    auth.Permission // required by the operation
 	authorizedAt  time.Time       // by Options.Now
 	auditReserved bool            // there is room for an audit line of this request
-	failedLogin   error           // of a login whose audit line is still to be written
 
 	// One of these is set, by the kind of the path's last element.
 	ref    manifest.Reference

@@ -36,17 +36,14 @@ func (x *exchange) Answer() {
 	}
 }
 
-// Done counts and logs the request, and writes the audit line of a write or of a failed login.
+// Done counts and logs the request, and writes the audit line of a write.
 func (x *exchange) Done() {
 	a, took := x.api, time.Since(x.Began)
 	a.metrics.observe(x, took)
+	a.logRequest(x, took)
 	if a.hasAudit() {
-		if x.r.failedLogin != nil {
-			a.auditFailedLogin(x) // before the line of its request, as other events are
-		}
 		a.auditWrite(x)
 	}
-	a.logRequest(x, took)
 }
 
 // dispatch routes the request, checks its host and origin, parses and authorizes it, and runs its

@@ -182,7 +182,7 @@ func (a *API) logIn(r *request) (err error) {
 	}
 	a.warnPlainHTTP(r)
 	r.caller, err = a.auth.Logins.Login(r.Context(), r.credentials())
-	return a.auditLogin(r, err)
+	return a.auditLogin(r, r.authorization.name, err)
 }
 
 // grantedAccess returns the part of the requested access that the policy gives.
@@ -226,7 +226,7 @@ func (a *API) exchangeIDToken(w *web.Response, r *request, form parameters) erro
 	}
 	session, err := a.auth.Logins.Exchange(r.Context(), idToken, r.origin.Addr, 0)
 	r.caller = session.Identity
-	if err := a.auditLogin(r, err); err != nil {
+	if err := a.auditLogin(r, r.authorization.name, err); err != nil {
 		return err
 	}
 	if err := a.auditLoginSession(r, session); err != nil {

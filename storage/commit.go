@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -100,7 +101,7 @@ func (r *Registry) PutBlob(ctx context.Context, caller Caller, repo string, d di
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, key))
 	}
 	committed, b, err := r.commit(request, repo, up, p, d, false)
-	if errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, ErrUnavailable) && !errors.Is(err, db.ErrUncertain) { // else the blob may be there
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, repo, id, p.key))
 	}
 	if err == nil && !committed { // the session has expired

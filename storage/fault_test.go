@@ -122,6 +122,31 @@ func putFault(op, key string) error {
 	return nil
 }
 
+// TestCommitOfUnknownOutcome checks the error of a push whose commit happened and failed to say so:
+// the client learns that it may try again, not that its session is unknown.
+func TestCommitOfUnknownOutcome(t *testing.T) {
+	onEachStore(t, Options{}, func(tr *testRegistry) {
+		commits := 0
+		tr.failCommits(func(step string) error {
+			if step == "committed" {
+				commits++
+			}
+			if commits == 2 { // the first makes the session
+				return errFault
+			}
+			return nil
+		})
+		_, err := tr.PutBlob(t.Context(), callerOf(""), "a", digest.FromString("x"), chunk("x"))
+		tr.want(ErrUnavailable, err)
+		if errors.Is(err, ErrUploadUnknown) {
+			t.Errorf("the session is said to be unknown: %v", err)
+		}
+		tr.failCommits(nil)
+		tr.must(tr.deleteObjects(t.Context()))
+		tr.wantBlob("a", "x")
+	})
+}
+
 // TestCommitFails fails each database commit, without and with its effect. Nothing acknowledged is
 // lost, and the client's second try succeeds.
 func TestCommitFails(t *testing.T) {

@@ -29,11 +29,24 @@ func (r *Registry) RunJobs(ctx context.Context) error {
 		defer r.retireAtStop(ctx)
 		return r.runJob(ctx, "expire uploads", expireEvery, nil, r.expireUploads)
 	})
-	g.Go(func() error { return r.runJob(ctx, "read the bucket's marker", readBucketEvery, nil, r.checkMarker) })
+	g.Go(func() error { return r.runJob(ctx, "read the bucket's marker", readBucketEvery, nil, r.watchMarker) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// watchMarker is checkMarker, but it does not wait for a bucket that hangs when ctx ends, because the
+// process waits for its jobs when it stops.
+func (r *Registry) watchMarker(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- r.checkMarker(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // wakeDeletionWorker tells the deletion worker that objects were released.

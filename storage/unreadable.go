@@ -39,7 +39,7 @@ func (r *Registry) objectFailed(ctx context.Context, b Blob, o meta.Object, caus
 		return err
 	}
 	if _, known := r.unreadable.get(b.id); !known {
-		r.log.Error("a blob cannot be read: a push of it heals it", "digest", b.Digest.String(), "key", o.Key, "error", cause)
+		r.log.Error("a blob cannot be read", "digest", b.Digest.String(), "key", o.Key, "error", cause)
 	}
 	r.unreadable.add(b.id, o, len(o.Key))
 	return unreadableError(b.Digest, cause)
@@ -50,6 +50,10 @@ func (r *Registry) objectFailed(ctx context.Context, b Blob, o meta.Object, caus
 func (r *Registry) retryUnreadable(ctx context.Context, b Blob) (o meta.Object, cause error) {
 	o, ok := r.unreadable.get(b.id)
 	if !ok {
+		return o, nil
+	}
+	if b.object.Key != "" && b.object.Key != o.Key { // a push healed the blob before this object failed
+		r.unreadable.take(b.id)
 		return o, nil
 	}
 	f, err := openObject(ctx, r.bucket, o)

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,4 +124,45 @@ func TestBucketReadable(t *testing.T) {
 	tr.advance(31 * time.Second)
 	tr.want(errFault, tr.checkMarker(t.Context()))
 	want(0)
+}
+
+// TestHangingBucketDoesNotHoldAStop checks that the jobs end while the bucket hangs.
+func TestHangingBucketDoesNotHoldAStop(t *testing.T) {
+	tr, _ := newFileRegistry(t, Options{})
+	reading, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	tr.faulty.Fail = func(op, key string) (bool, error) {
+		if op == "get" && key == bucket.Marker {
+			close(reading)
+			<-release
+		}
+		return true, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- tr.RunJobs(ctx) }()
+	<-reading
+	cancel()
+	tr.must(<-stopped)
+}
+
+// TestHealedBlobIsReadable checks that a reader of a blob's former object, which fails after a push
+// has healed the blob, does not make the blob unreadable.
+func TestHealedBlobIsReadable(t *testing.T) {
+	tr, _ := newFileRegistry(t, Options{DeleteDelay: time.Minute})
+	d := tr.push("a", "hello")
+	former, err := tr.Blob(t.Context(), "a", d)
+	tr.must(err)
+	object := tr.objects()[0]
+	tr.failGet(fmt.Errorf("%w: %w", bucket.ErrUnreadable, syscall.EACCES), object)
+	_, err = tr.read("a", d)
+	tr.want(ErrBlobUnknown, err)
+	tr.push("a", "hello")
+	reader, err := former.Open(t.Context())
+	tr.must(err)
+	if _, err := io.ReadAll(reader); err == nil {
+		t.Error("the former object can be read")
+	}
+	tr.must(reader.Close())
+	tr.wantBlob("a", "hello")
 }

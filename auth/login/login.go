@@ -215,18 +215,14 @@ func (s *Service) Login(ctx context.Context, c auth.Credentials) (auth.Identity,
 	return id, err
 }
 
-// KnowsUserName reports whether name is a user name that can log in: that of a user or robot, or
-// one of those reserved for tokens. It is only for the log: no client may learn the result.
+// KnowsUserName reports whether name is the user name of an account, or one of those reserved for
+// tokens. It is only for the log: no client may learn the result. Its work is the same for every
+// name, so that no client can tell it by the time of an answer.
 func (s *Service) KnowsUserName(ctx context.Context, name string) bool {
-	if name == tokenUserName || name == sessionUserName {
-		return true
-	}
-	if kind, robot := ParseUserName(name); kind == auth.Robot {
-		_, err := s.rows.Account(ctx, string(kind), robot)
-		return err == nil
-	}
-	u, err := s.passwords.find(ctx, name)
-	return err == nil && u.hash != ""
+	kind, account := ParseUserName(name)
+	_, inFile := s.files.find(name)
+	inRows, err := s.rows.HasAccount(ctx, string(kind), account)
+	return inFile || err == nil && inRows || name == tokenUserName || name == sessionUserName
 }
 
 // Current returns the identity as it is at version v. The argument was authenticated before.

@@ -49,6 +49,13 @@ func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
 	return has, err
 }
 
+// HasAccount reports whether there is an account of this name. Its work is the same in both cases.
+func (d *DB) HasAccount(ctx context.Context, kind, name string) (bool, error) {
+	var has bool
+	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts WHERE kind = $1 AND name = $2)`, kind, name).Scan(&has)
+	return has, err
+}
+
 // HighestPasswordCost returns the highest bcrypt cost of all passwords, or 0 if there are none.
 func (d *DB) HighestPasswordCost(ctx context.Context) (int, error) {
 	var cost int

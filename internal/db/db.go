@@ -28,12 +28,12 @@ var (
 	ErrNoSpace = errors.New("no space left for the database")
 	// ErrUnavailable means that a fault outside of the program, which may pass, keeps the database
 	// from being used: an error of the disk, no free file descriptor, a lock of another process.
-	ErrUnavailable = errors.New("the database cannot be used at present")
+	ErrUnavailable = errors.New("storage unavailable")
 	// ErrUncertain is an ErrUnavailable: the connection failed during COMMIT, so the transaction
 	// may or may not be committed. A later transaction can find out by reading what this one wrote.
 	ErrUncertain = fmt.Errorf("%w: the transaction may or may not have been committed", ErrUnavailable)
 	// ErrClosed is an ErrUnavailable: the database was closed.
-	ErrClosed = fmt.Errorf("%w: it is closed", ErrUnavailable)
+	ErrClosed = fmt.Errorf("%w: the database is closed", ErrUnavailable)
 )
 
 // Engine implements DB for one kind of database. It is safe for concurrent use. The suite
