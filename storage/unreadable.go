@@ -52,10 +52,6 @@ func (r *Registry) retryUnreadable(ctx context.Context, b Blob) (o meta.Object, 
 	if !ok {
 		return o, nil
 	}
-	if b.object.Key != "" && b.object.Key != o.Key { // a push healed the blob before this object failed
-		r.unreadable.take(b.id)
-		return o, nil
-	}
 	f, err := openObject(ctx, r.bucket, o)
 	if err == nil {
 		f.Close()

@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,25 +143,4 @@ func TestHangingBucketDoesNotHoldAStop(t *testing.T) {
 	<-reading
 	cancel()
 	tr.must(<-stopped)
-}
-
-// TestHealedBlobIsReadable checks that a reader of a blob's former object, which fails after a push
-// has healed the blob, does not make the blob unreadable.
-func TestHealedBlobIsReadable(t *testing.T) {
-	tr, _ := newFileRegistry(t, Options{DeleteDelay: time.Minute})
-	d := tr.push("a", "hello")
-	former, err := tr.Blob(t.Context(), "a", d)
-	tr.must(err)
-	object := tr.objects()[0]
-	tr.failGet(fmt.Errorf("%w: %w", bucket.ErrUnreadable, syscall.EACCES), object)
-	_, err = tr.read("a", d)
-	tr.want(ErrBlobUnknown, err)
-	tr.push("a", "hello")
-	reader, err := former.Open(t.Context())
-	tr.must(err)
-	if _, err := io.ReadAll(reader); err == nil {
-		t.Error("the former object can be read")
-	}
-	tr.must(reader.Close())
-	tr.wantBlob("a", "hello")
 }
