@@ -61,10 +61,12 @@ func (a *API) externalURL(o web.Origin) string {
 // requestURL returns the URL of the scheme and host that the client used. It returns "" if the
 // host is not a plain one, or missing.
 func requestURL(o web.Origin) string {
-	if !isPlainHost(o.Host) {
+	text := o.Scheme + "://" + o.Host
+	u, err := url.Parse(text)
+	if !isPlainHost(o.Host) || err != nil || strings.ContainsAny(u.Hostname(), "[]") {
 		return ""
 	}
-	return o.Scheme + "://" + o.Host
+	return text
 }
 
 // baseURLFor returns the URL under which a client reached the registry: the configured URL with the

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-registry/berth/api/web"
 	"github.com/berth-registry/berth/auth"
 )
 
@@ -196,6 +197,22 @@ func TestLoopbackHostFromProxy(t *testing.T) {
 		s.runCases([]exchangeCase{ping, ping, ping})
 		if got := strings.Count(s.log.String(), warning); got != test.want {
 			t.Errorf("%s: %d warnings, want %d", name, got, test.want)
+		}
+	}
+}
+
+// TestRequestURL has hosts of requests, and whether a URL can be made of them.
+func TestRequestURL(t *testing.T) {
+	for name, plain := range map[string]bool{
+		"r.example": true, "r.example:5000": true, "10.0.0.7:5000": true, "[::1]": true, "[::1]:5000": true, "my_registry": true,
+		"": false, "[::1": false, "localhost]": false, "a:b:c": false, "][": false, `a"b`: false, "a b": false, "r.example:x": false, "a/b": false, "u@a": false,
+	} {
+		want := ""
+		if plain {
+			want = "https://" + name
+		}
+		if got := requestURL(web.Origin{Scheme: "https", Host: name}); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
 }

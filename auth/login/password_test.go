@@ -448,6 +448,26 @@ func TestA1NoRowIsRead(t *testing.T) {
 	}
 }
 
+// A1: the log has the names that exist, and to find that out takes one row for every name.
+func TestA1NamesOfTheLog(t *testing.T) {
+	f := newFixture(t, nil, "carol:"+fakeHash("right", 10)+"\n")
+	f.addUser("alice", "right", 10, "devs")
+	f.addRobot("ci")
+	counted := &accountReads{DB: f.db}
+	f.rows = rows.New(db.New(counted))
+	for name, want := range map[string]bool{
+		"alice": true, "carol": true, "robot+ci": true, tokenUserName: true, sessionUserName: true,
+		"bob": false, "robot+alice": false, "ci": false, "": false,
+	} {
+		if got := f.KnowsUserName(t.Context(), name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+		if n := counted.n.Swap(0); n != 1 {
+			t.Errorf("%q: %d rows were read, want 1", name, n)
+		}
+	}
+}
+
 // A2: a text that cannot be a password or a user name is refused without a run of bcrypt.
 func TestA2OddCredentials(t *testing.T) {
 	f := newFixture(t, nil)

@@ -189,3 +189,13 @@ func TestHasAccounts(t *testing.T) {
 	write(t, db, func(tx *Tx) error { return tx.DeleteAccount(id) })
 	check(false)
 }
+
+func TestHasAccount(t *testing.T) {
+	db := openAuth(t, dbtest.Memory)
+	newAccount(t, db, Account{Kind: "robot", Name: "r"})
+	for name, want := range map[[2]string]bool{{"robot", "r"}: true, {"user", "r"}: false, {"robot", "R"}: false, {"robot", ""}: false} {
+		if got, err := db.HasAccount(t.Context(), name[0], name[1]); got != want || err != nil {
+			t.Errorf("%v: %v, %v", name, got, err)
+		}
+	}
+}
