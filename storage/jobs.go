@@ -36,8 +36,8 @@ func (r *Registry) RunJobs(ctx context.Context) error {
 	return nil
 }
 
-// watchMarker is checkMarker, but it does not wait for a bucket that hangs when ctx ends, because the
-// process waits for its jobs when it stops.
+// watchMarker is checkMarker, but it does not wait for a bucket that hangs when ctx ends, because
+// the process waits for its jobs when it stops.
 func (r *Registry) watchMarker(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- r.checkMarker(ctx) }()
