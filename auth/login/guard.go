@@ -82,6 +82,17 @@ func (g *guard) recallBad(p fingerprint) bool {
 	return ok && g.now().Before(until)
 }
 
+// recallBadAs reports whether a fingerprint is remembered as bad, and then remembers another one
+// until the same time.
+func (g *guard) recallBadAs(p, other fingerprint) bool {
+	until, ok := g.bad.Get(p)
+	if !ok || !g.now().Before(until) {
+		return false
+	}
+	g.bad.Add(other, until)
+	return true
+}
+
 // recallFrom reports whether a fingerprint is remembered as good, at no cost of an attempt, for a
 // network that presented it before. Otherwise a network without attempts could try passwords until
 // it hits one that is in use elsewhere. presented is the fingerprint without the hash.

@@ -65,7 +65,7 @@ func (p *passwordSource) Authenticate(ctx context.Context, c auth.Credentials) (
 		return auth.Identity{}, err
 	}
 	// What follows reads the user's row and groups, which takes longer if there are any. So what is
-	// refused without a run of bcrypt is refused before.
+	// refused without a run of bcrypt is refused before; once after a change of accounts it is not.
 	switch {
 	case p.guard.recallBad(proof.bad):
 		return auth.Identity{}, auth.ErrCredentials
@@ -91,13 +91,15 @@ func (p *passwordSource) Authenticate(ctx context.Context, c auth.Credentials) (
 // proof has the fingerprints of credentials.
 type proof struct {
 	presented fingerprint // of name and password alone
-	// bad is the fingerprint under which the password is remembered as wrong. It has the version of
-	// the accounts, so that a changed one is compared again, and no hash.
-	bad  fingerprint
-	good fingerprint // has the hash of the user; set by verify
+	// bad is the fingerprint under which the password is known as wrong before the user is read. It
+	// has the version of the accounts, so that a changed one is compared again, and no hash.
+	bad fingerprint
+	// compared has the hash that the password is compared with; "" if the user may not log in. The
+	// password is remembered as right or wrong under it, whatever changes for others. Set by verify.
+	compared fingerprint
 }
 
-// proofOf returns the proof of credentials, without the good fingerprint.
+// proofOf returns the proof of credentials, without the compared fingerprint.
 func (p *passwordSource) proofOf(ctx context.Context, c auth.Credentials) (proof, error) {
 	files := p.files.generation() // before the users are read, as is the version
 	version, err := p.rows.AuthVersion(ctx)
@@ -156,11 +158,11 @@ func accountIdentity(a rows.Account) auth.Identity {
 // result if there is one, and shares the work with concurrent requests for the same credentials and
 // network.
 func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user, of proof) (bool, error) {
-	of.good = p.guard.fingerprint(c, u.hash)
-	if u.mayLogIn() && p.guard.recallFrom(of.good, of.presented, c.From) {
+	of.compared = p.guard.fingerprint(c, u.usableHash())
+	if u.mayLogIn() && p.guard.recallFrom(of.compared, of.presented, c.From) {
 		return true, nil
 	}
-	key := string(of.good[:]) + auth.ClientNetwork(c.From).String()
+	key := string(of.compared[:]) + auth.ClientNetwork(c.From).String()
 	ctx = context.WithoutCancel(ctx) // other requests share the result
 	good, err, _ := p.flights.Do(key, func() (any, error) { return p.verifyCounted(ctx, c, u, of) })
 	if err != nil {
@@ -170,7 +172,15 @@ func (p *passwordSource) verify(ctx context.Context, c auth.Credentials, u user,
 }
 
 // mayLogIn reports whether the user exists and is not disabled.
-func (u *user) mayLogIn() bool { return u.hash != "" && !u.disabled }
+func (u *user) mayLogIn() bool { return u.usableHash() != "" }
+
+// usableHash returns the hash of a user who may log in, or "".
+func (u *user) usableHash() string {
+	if u.disabled {
+		return ""
+	}
+	return u.hash
+}
 
 // verifyCounted takes an attempt and verifies the password. It gives the attempt back if the user
 // is let in, or if the password was not compared.
@@ -194,10 +204,10 @@ func (p *passwordSource) verifyCounted(ctx context.Context, c auth.Credentials, 
 
 // recall returns what is remembered of a password, from any network.
 func (p *passwordSource) recall(u user, of proof) (good, remembered bool) {
-	if u.mayLogIn() && p.guard.recall(of.good) {
+	if u.mayLogIn() && p.guard.recall(of.compared) {
 		return true, true
 	}
-	return false, p.guard.recallBad(of.bad)
+	return false, p.guard.recallBad(of.bad) || p.guard.recallBadAs(of.compared, of.bad)
 }
 
 // verifyInSlot compares the password when there is a slot for it. remembered reports that another
@@ -217,9 +227,10 @@ func (p *passwordSource) verifyInSlot(
 	switch {
 	case err != nil:
 	case good:
-		p.guard.remember(of.good)
+		p.guard.remember(of.compared)
 	default:
 		p.guard.rememberBad(of.bad)
+		p.guard.rememberBad(of.compared)
 	}
 	return good, false, err
 }

@@ -296,6 +296,64 @@ func TestA3StalePassword(t *testing.T) {
 	}
 }
 
+// A3: so is one that is repeated while other accounts change. The user's own change makes it count
+// again.
+func TestA3StalePasswordAfterChanges(t *testing.T) {
+	for _, name := range []string{"alice", "disabled", "bob", "nobody"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, nil, "bob:"+fakeHash("bobs", 10))
+			f.addUser("alice", "right", 10)
+			disabled := f.addUser("disabled", "stale", 10)
+			f.write(func(tx *rows.Tx) error { return tx.SetDisabled(disabled, true) })
+			for i := range 10 {
+				f.addUser(fmt.Sprint("other", i), "p", 10)
+				for range 3 {
+					f.refused(name, "stale", auth.ErrCredentials)
+				}
+				f.advance(badTTL / 11)
+			}
+			if runs := f.spent(); len(runs) != 1 {
+				t.Errorf("%d runs, want 1", len(runs))
+			}
+			f.advance(badTTL / 11 * 2) // what was recalled is not remembered for longer
+			f.refused(name, "stale", auth.ErrCredentials)
+			if runs := f.spent(); len(runs) != 1 {
+				t.Errorf("%d runs after %v, want 1", len(runs), badTTL)
+			}
+		})
+	}
+}
+
+// A3: account changes cost the network of a stale password no attempts.
+func TestA3ChangesTakeNoAttempts(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", "right", 10)
+	for i := range 2 * burst {
+		f.refused("alice", "stale", auth.ErrCredentials)
+		f.refused("nobody", "stale", auth.ErrCredentials)
+		f.addUser(fmt.Sprint("other", i), "p", 10)
+	}
+	for i := range burst - 2 {
+		f.refused("alice", fmt.Sprint("wrong", i), auth.ErrCredentials)
+	}
+	f.refused("alice", "one too many", auth.ErrTooMany)
+}
+
+// A password that was wrong is compared again when its user is made, changed or enabled.
+func TestWrongPasswordBecomesRight(t *testing.T) {
+	f := newFixture(t, nil)
+	f.refused("alice", "new", auth.ErrCredentials)
+	alice := f.addUser("alice", "old", 10)
+	f.refused("alice", "new", auth.ErrCredentials)
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(alice, true) })
+	f.refused("alice", "old", auth.ErrCredentials)
+	f.write(func(tx *rows.Tx) error { return tx.SetDisabled(alice, false) })
+	f.mustLogin("alice", "old")
+	f.write(func(tx *rows.Tx) error { return tx.SetPassword(alice, fakeHash("new", 10), 10) })
+	f.mustLogin("alice", "new")
+	f.refused("alice", "old", auth.ErrCredentials)
+}
+
 // A3: other credentials that are repeated are counted once as well.
 func TestA3StaleToken(t *testing.T) {
 	f := newFixture(t, nil)

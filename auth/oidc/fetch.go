@@ -116,13 +116,16 @@ func fetchKeys(ctx context.Context, client *http.Client, from string) ([]jose.JS
 }
 
 // newClient returns a client for one attempt, which is restricted to the host of the issuer or, if
-// the configuration names its keys, to that of the keys. It reads
-// the file of trusted certificates each time. It uses no proxy from the environment, and keeps no
-// connection open.
+// the configuration names its keys, to that of the keys. It reads the file of trusted certificates
+// each time. It uses no proxy from the environment, and keeps no connection open.
 func newClient(p keySource) (*http.Client, error) {
 	allowed, err := url.Parse(cmp.Or(p.keys, p.url))
 	if err != nil {
 		return nil, fmt.Errorf("the issuer's URL: %w", err)
+	}
+	refusal := fmt.Errorf("not https on the issuer's host: %w", errNeedsKeys)
+	if p.keys != "" {
+		refusal = errors.New("the host of keys, which auth.policy names, leads to another host or from https")
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if p.ca != "" {
@@ -131,7 +134,7 @@ func newClient(p keySource) (*http.Client, error) {
 		}
 	}
 	return &http.Client{
-		Transport: &singleHostTransport{host: host.Parse("https", allowed.Host), next: &http.Transport{
+		Transport: &singleHostTransport{host: host.Parse("https", allowed.Host), refusal: refusal, next: &http.Transport{
 			TLSClientConfig:        config,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -161,13 +164,14 @@ func readCertificates(file string) (*x509.CertPool, error) {
 // responses. Without it, an issuer's documents and redirects could direct requests to any address,
 // including internal ones.
 type singleHostTransport struct {
-	host host.Host
-	next http.RoundTripper
+	host    host.Host
+	refusal error // of requests elsewhere
+	next    http.RoundTripper
 }
 
 func (g *singleHostTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" || host.Parse("https", req.URL.Host) != g.host {
-		return nil, fmt.Errorf("refused to ask %s: not https on the issuer's host: %w", req.URL.Redacted(), errNeedsKeys)
+		return nil, fmt.Errorf("refused to ask %s: %w", req.URL.Redacted(), g.refusal)
 	}
 	resp, err := g.next.RoundTrip(req)
 	if err != nil {

@@ -248,8 +248,14 @@ func TestKeysOfTheConfiguration(t *testing.T) {
 	elsewhere.Handle("/moved", redirect("/jwks"))
 	w.mustVerify(t, w.Sign(job(nil)))
 	name("/away")
-	elsewhere.Handle("/away", redirect(w.URL+authtest.KeysPath))
-	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrMisconfigured, "not https on the issuer's host")
+	for _, to := range []string{w.URL + authtest.KeysPath, "http" + strings.TrimPrefix(elsewhere.URL, "https") + "/jwks"} {
+		elsewhere.Handle("/away", redirect(to))
+		w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "the host of keys, which auth.policy names, leads to another host or from https")
+		w.advance(minFetchInterval)
+	}
+	if strings.Contains(w.log.String(), errNeedsKeys.Error()) {
+		t.Errorf("keys are set, and the log says to set them:\n%s", w.log)
+	}
 	if n := w.TotalRequests(); n != 0 {
 		t.Errorf("the issuer had %d requests", n)
 	}

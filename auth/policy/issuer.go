@@ -92,18 +92,28 @@ func checkIssuerName(name string) error {
 func checkIssuerURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("%q: expected https://HOST or https://HOST/PATH, as in the claim iss", text)
+		return fmt.Errorf("%sexpected https://HOST or https://HOST/PATH, as in the claim iss", quotedURL(text))
 	}
 	return nil
 }
 
-// checkKeysURL accepts only URLs that can be fetched from.
+// checkKeysURL accepts only URLs that can be fetched from, and that have no secrets in them: errors
+// and logs have the URL.
 func checkKeysURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return fmt.Errorf("%q: expected https://HOST/PATH, where the issuer's JSON Web Key Set is", text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%sexpected https://HOST/PATH, where the issuer's JSON Web Key Set is", quotedURL(text))
 	}
 	return nil
+}
+
+// quotedURL returns a refused URL for the start of an error. What may have a user, a query or a
+// fragment, and so a secret, is not quoted.
+func quotedURL(text string) string {
+	if strings.ContainsAny(text, "@?#") {
+		return "a URL with @, ? or #: "
+	}
+	return fmt.Sprintf("%q: ", text)
 }
 
 // checkTemplate accepts only texts that contain {claims.NAME}.

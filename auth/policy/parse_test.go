@@ -140,6 +140,28 @@ func TestParseRefuses(t *testing.T) {
 // good is a valid file of five lines.
 const good = "policy:\n  - name: write\n    who: [authenticated]\n    repos: ['a/**']\n    allow: [push]\n"
 
+// TestSecretsOfURLsAreNotQuoted checks that the URLs of an issuer may not have secrets in them, and
+// that the errors do not repeat these.
+func TestSecretsOfURLsAreNotQuoted(t *testing.T) {
+	for _, key := range []string{"url", "keys"} {
+		for _, refused := range []string{
+			"https://u:hunter2@a.example/k", "http://u:hunter2@a.example/k", "https://hunter2@a.example", "https:u:hunter2@a.example",
+			"https://u:hunter2@a.example:port/k", "https://u:hunter2%@a.example/k", "//u:hunter2@a.example/k", "u:hunter2@a.example",
+			"https://a.example/k?token=hunter2", "https://a.example:port/k?token=hunter2", "https://a.example/k#hunter2",
+		} {
+			_, err := Parse("policy.yaml", []byte(issuerOf("name: a", key+": '"+refused+"'")))
+			switch {
+			case err == nil:
+				t.Errorf("%s: %s is accepted", key, refused)
+			case strings.Contains(err.Error(), "hunter2"):
+				t.Errorf("%s: %v", key, err)
+			case !strings.Contains(err.Error(), key+": a URL with @, ? or #: expected https://HOST"):
+				t.Errorf("%s: %s: %v", key, refused, err)
+			}
+		}
+	}
+}
+
 // rules returns a file with one rule, whose keys have a line each, from the second line on.
 func rules(lines ...string) string { return "policy:\n  - " + strings.Join(lines, "\n    ") + "\n" }
 
