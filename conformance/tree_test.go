@@ -28,7 +28,7 @@ var layers = map[string][]string{
 	"cmd/berth/config": {"auth", "internal/host", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
 		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
-		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite",
+		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
 	},
 	"cmd/berth/server": {
 		"cmd/berth/config", "api", "api/web", "auth", "auth/account", "auth/login", "auth/oidc", "auth/policy", "auth/rows", "auth/token",

@@ -22,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/schema"
 	"github.com/berth-registry/berth/internal/db/sqlite"
+	"github.com/berth-registry/berth/internal/durable"
 )
 
 const jsonFlag = "json"
@@ -87,8 +88,13 @@ func checkRegistry(l *config.Loaded) error {
 		return errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}
 	_, err := os.Stat(l.DatabaseFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return &noRegistryError{l.DatabaseFile}
+	case err != nil:
+		if why := durable.Denied(l.DatabaseFile); why != "" {
+			return fmt.Errorf("%s (%w)", why, err)
+		}
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,7 @@ func asStranger(t *testing.T, f func()) {
 }
 
 // TestDeniedIsExplained: a database that belongs to another user is named, with its owner and the
-// fix.
+// fix, which is never to give away a directory: that may be /tmp.
 func TestDeniedIsExplained(t *testing.T) {
 	if os.Getuid() != 0 {
 		if os.Getenv("BERTH_TEST_ALL") != "" {
@@ -36,11 +37,13 @@ func TestDeniedIsExplained(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		denied string                  // the file that is named, beside the database
+		advice string                  // DB is the database
 		change func(path string) error // makes it so
 	}{
-		"directory": {"", func(path string) error { return os.Chmod(filepath.Dir(path), 0o755) }},
-		"file":      {"berth.db", func(string) error { return nil }},
-		"log":       {"berth.db-wal", func(path string) error { return os.Chmod(path, 0o666) }},
+		"directory": {"", "run it as the owner (", func(path string) error { return os.Chmod(filepath.Dir(path), 0o755) }},
+		"hidden":    {"", "run it as the owner (", func(path string) error { return os.Chmod(filepath.Dir(path), 0o700) }},
+		"files":     {"berth.db", "chown 65533 DB DB-wal DB-shm (", func(string) error { return nil }},
+		"log":       {"berth.db-wal", "chown 65533 DB-wal (", func(path string) error { return errors.Join(os.Chmod(path, 0o666), os.Chmod(path+"-shm", 0o666)) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, err := os.MkdirTemp("/tmp", "denied")
@@ -63,7 +66,8 @@ func TestDeniedIsExplained(t *testing.T) {
 			asStranger(t, func() {
 				_, err = Open(t.Context(), "sqlite:"+path, schemaUpTo(len(testSchema)), Options{})
 			})
-			for _, want := range []string{filepath.Join(dir, c.denied) + " has mode", "root (uid 0)", "runs as uid 65533", "chown -R 65533 " + dir} {
+			advice := strings.ReplaceAll(c.advice, "DB", path)
+			for _, want := range []string{filepath.Join(dir, c.denied) + " has mode", "root (uid 0)", "runs as uid 65533", advice} {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("%v does not say %q", err, want)
 				}
