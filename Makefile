@@ -37,8 +37,8 @@ check: ## for each commit: format, vet, and the tests of what differs from main
 test: deps ## everything: installs what is missing (as root, on Debian), skips nothing
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (make lint):'; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	BERTH_TEST_ALL=1 CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /conformance)
-	BERTH_TEST_ALL=1 $(GO) test -timeout 18m ./conformance
+	BERTH_TEST_ALL=1 CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /conformance)
+	BERTH_TEST_ALL=1 $(GO) test -timeout 30m ./conformance
 
 deps: ## install what make test needs and this machine lacks
 	@scripts/deps
