@@ -25,7 +25,7 @@ var widerNetworks = []struct {
 // countedNetwork is a network whose attempts are counted.
 type countedNetwork struct {
 	prefix netip.Prefix
-	share  float64 // of burst, of refill's rate and of maxRefused
+	share  float64 // of burst and of refill's rate
 }
 
 // countedNetworks returns the networks in which the attempts of an address count, the widest first.
@@ -37,13 +37,16 @@ func countedNetworks(from netip.Addr) []countedNetwork {
 			list = append(list, countedNetwork{netip.PrefixFrom(narrow.Addr(), w.bits).Masked(), w.share})
 		}
 	}
-	return append(list, countedNetwork{narrow, 1})
+	return append(list, ownNetwork(from))
 }
+
+// ownNetwork returns the narrowest network in which the attempts of an address count.
+func ownNetwork(from netip.Addr) countedNetwork { return countedNetwork{auth.ClientNetwork(from), 1} }
 
 // allowance is the number of attempts that a network had left at the time updated.
 type allowance struct {
 	attempts float64
-	refused  float64 // attempts refused since the network last had all attempts
+	refused  int // attempts refused since the network last had all attempts
 	updated  time.Time
 }
 
@@ -63,7 +66,7 @@ func (g *guard) take(from netip.Addr, attempts float64) error {
 	for _, n := range networks {
 		a := g.allowanceOf(n)
 		if a.attempts < 1 {
-			a.refused++
+			g.countRefusal(ownNetwork(from))
 			return &auth.TooManyError{Wait: time.Duration((1 - a.attempts) * float64(refill) / n.share)}
 		}
 		taken = append(taken, a)
@@ -72,6 +75,20 @@ func (g *guard) take(from netip.Addr, attempts float64) error {
 		a.attempts -= attempts
 	}
 	return nil
+}
+
+// countRefusal counts a refusal on a client's own network, if that is remembered. If it was a wider
+// network that had no attempts, it takes one: a network with all attempts counts as not guessing.
+// g.mu must be held.
+func (g *guard) countRefusal(own countedNetwork) {
+	if !g.allowances.Contains(own.prefix) {
+		return
+	}
+	a := g.allowanceOf(own)
+	a.refused++
+	if a.attempts >= 1 {
+		a.attempts--
+	}
 }
 
 // refund gives back an attempt that turned out not to be a failed one.
@@ -84,17 +101,14 @@ func (g *guard) refund(from netip.Addr) {
 	}
 }
 
-// guessing reports whether a network of an address was refused so often while it had no attempts
-// that a client there must be guessing passwords.
+// guessing reports whether a client's own network was refused so often that a client there must be
+// guessing passwords. Others in its wider networks do not count. A network that is not remembered
+// may have been refused.
 func (g *guard) guessing(from netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, n := range countedNetworks(from) {
-		if g.allowanceOf(n).refused >= maxRefused*n.share {
-			return true
-		}
-	}
-	return false
+	own := ownNetwork(from)
+	return !g.allowances.Contains(own.prefix) || g.allowanceOf(own).refused >= maxRefused
 }
 
 // allowanceOf returns the current allowance of a network. g.mu must be held.

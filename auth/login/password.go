@@ -94,8 +94,9 @@ type proof struct {
 	// bad is the fingerprint under which the password is known as wrong before the user is read. It
 	// has the version of the accounts, so that a changed one is compared again, and no hash.
 	bad fingerprint
-	// compared has the hash that the password is compared with; "" if the user may not log in. The
-	// password is remembered as right or wrong under it, whatever changes for others. Set by verify.
+	// compared has the hash that the password is compared with; "" if the user may not log in.
+	// The password is remembered as right or wrong under it, whatever changes for others. verify
+	// sets it.
 	compared fingerprint
 }
 

@@ -276,6 +276,49 @@ func TestA2NoGuessingBesideItsUser(t *testing.T) {
 	f.mustLogin("alice", "right")
 }
 
+// A2: a network where a password was right goes on while others of its /48 guess, until it guesses
+// itself.
+func TestA2NeighboursGuess(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", "right", 10)
+	own, neighbour := netip.MustParseAddr("2001:db8:0:1::1"), 0
+	login := func(password string, want error) {
+		t.Helper()
+		if _, err := f.Login(t.Context(), auth.Credentials{Name: "alice", Secret: password, From: own}); !errors.Is(err, want) {
+			t.Fatalf("%q: %v, want %v", password, err, want)
+		}
+	}
+	othersGuess := func(tries int) {
+		for range tries {
+			neighbour++
+			_ = f.guard.attempt(netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", 256+neighbour*257%60000)))
+		}
+	}
+	login("right", nil)
+	othersGuess(20 * (burst + maxRefused))
+	login("new here", auth.ErrTooMany)
+	for i := range maxRefused - 1 {
+		login("right", nil)
+		login(fmt.Sprint("guess", i), auth.ErrTooMany)
+		f.advance(time.Second) // from now on, as much is regained as others use
+		othersGuess(20)
+	}
+	login("right", auth.ErrTooMany)
+}
+
+// A2: a network that was forgotten needs an attempt for a password that was right there.
+func TestA2ForgottenNetwork(t *testing.T) {
+	f := newFixture(t, nil)
+	f.addUser("alice", "right", 10)
+	f.mustLogin("alice", "right")
+	f.guard.allowances.Purge()
+	f.mustLogin("alice", "right")
+	f.guard.allowances.Purge()
+	if f.guard.presented(f.guard.fingerprint(auth.Credentials{Name: "alice", Secret: "right"}, "presented"), home) {
+		t.Error("what was refused is forgotten, and the network needs no attempt")
+	}
+}
+
 // A3: a wrong password that is repeated is compared and counted once a minute.
 func TestA3StalePassword(t *testing.T) {
 	f := newFixture(t, nil, "bob:"+fakeHash("bobs", 10))

@@ -88,8 +88,8 @@ func fetchKeys(ctx context.Context, client *http.Client, from string) ([]jose.JS
 		return nil, err
 	}
 	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
+	if err != nil { // a *url.Error, which has the URL that a redirect leads to
+		return nil, fmt.Errorf("%s: %w", from, errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -171,7 +171,7 @@ type singleHostTransport struct {
 
 func (g *singleHostTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" || host.Parse("https", req.URL.Host) != g.host {
-		return nil, fmt.Errorf("refused to ask %s: %w", req.URL.Redacted(), g.refusal)
+		return nil, fmt.Errorf("refused to ask %s://%s: %w", req.URL.Scheme, req.URL.Host, g.refusal)
 	}
 	resp, err := g.next.RoundTrip(req)
 	if err != nil {

@@ -261,6 +261,20 @@ func TestKeysOfTheConfiguration(t *testing.T) {
 	}
 }
 
+// TestLongRedirect checks that the reason is not cut off where the host of keys redirects to a long
+// URL, such as one of a page to log in on, and that nothing repeats the URL.
+func TestLongRedirect(t *testing.T) {
+	w := newWorld(t)
+	issuer := w.configured()[0]
+	issuer.Keys = w.URL + authtest.KeysPath
+	w.configure(issuer)
+	w.Handle(authtest.KeysPath, redirect("https://sso.example/?state=hunter2"+strings.Repeat("x", maxErrorText)))
+	w.mustRefuse(t, w.Sign(job(nil)), auth.ErrUnavailable, "refused to ask https://sso.example: the host of keys, which")
+	if strings.Contains(w.log.String(), "hunter2") {
+		t.Errorf("the log repeats the URL: %s", w.log)
+	}
+}
+
 func redirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
 }
