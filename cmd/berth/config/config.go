@@ -44,7 +44,7 @@ type HTTPConfig struct {
 
 // CORSConfig is which web pages of other origins may call the registry.
 type CORSConfig struct {
-	Origins     []string `koanf:"origins" secret:"true" doc:"Origins whose web pages may call the registry, as browsers send them: https://ui.example. They may read and write what their users may. \"*\" lets every page read. Unset: none."`
+	Origins     []string `koanf:"origins" doc:"Origins whose web pages may call the registry, as browsers send them: https://ui.example. They may read and write what their users may. \"*\" lets every page read. Unset: none."`
 	Credentials bool     `koanf:"credentials" doc:"The browser may add the password that it keeps for the registry to the calls of these pages. Not with \"*\"."`
 }
 
