@@ -31,7 +31,7 @@ type HTTPConfig struct {
 	Addr           string        `koanf:"addr" flag:"addr" doc:"HOST:PORT to listen on. Port 0 takes a free one. Beyond loopback the first start makes a user admin, unless auth.mode is none."`
 	ExternalURL    []string      `koanf:"external_url" doc:"URLs under which clients reach the registry, the main one first: https://registry.example. Where they fetch tokens, and the issuer of those. Wanted behind a proxy that does not hand on the client's Host."`
 	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Addresses and networks (CIDR) of proxies whose X-Forwarded-For, -Proto and -Host are believed."`
-	Hosts          []string      `koanf:"hosts" doc:"Names, beside those of http.external_url, under which clients may reach an open registry that listens on loopback, and debug.addr on loopback; others are answered 421. \"*\" admits every name."`
+	Hosts          []string      `koanf:"hosts" doc:"Names, beside those of http.external_url, under which clients may reach an open registry that listens on loopback, and debug.addr on loopback; others are answered 421. \"*\" admits every name, but not to debug.addr."`
 	StrictHosts    bool          `koanf:"strict_hosts" doc:"Only names of the loopback, of http.external_url and of http.hosts are answered wherever the registry listens, with users too; others are answered 421. Health checks are always answered."`
 	Locations      string        `koanf:"relative_locations" oneof:"auto always never" doc:"Whether the Location of an answer is a path. auto: a whole URL where an http.external_url has the host that the client used, else a path; always: a path; never: a whole URL, of the request's scheme and host where no http.external_url has that host."`
 	CORS           CORSConfig    `koanf:"cors"`
@@ -44,7 +44,7 @@ type HTTPConfig struct {
 
 // CORSConfig is which web pages of other origins may call the registry.
 type CORSConfig struct {
-	Origins     []string `koanf:"origins" secret:"true" doc:"Origins whose web pages may call the registry, as browsers send them: https://ui.example. They may read and write what their users may. \"*\" lets every page read. Unset: none."`
+	Origins     []string `koanf:"origins" doc:"Origins whose web pages may call the registry, as browsers send them: https://ui.example. They may read and write what their users may. \"*\" lets every page read. Unset: none."`
 	Credentials bool     `koanf:"credentials" doc:"The browser may add the password that it keeps for the registry to the calls of these pages. Not with \"*\"."`
 }
 

@@ -74,5 +74,14 @@ func (s Setting) mask(text string) string {
 	if s.secret {
 		return MaskURL(text)
 	}
+	return maskMisplaced(text)
+}
+
+// maskMisplaced returns the text of a setting without secrets, masked if it is a URL that may have
+// one all the same.
+func maskMisplaced(text string) string {
+	if strings.Contains(text, "://") && strings.Contains(text, "@") {
+		return MaskURL(text)
+	}
 	return text
 }

@@ -1,6 +1,9 @@
 package config
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestMaskURL(t *testing.T) {
 	for url, want := range map[string]string{
@@ -24,6 +27,35 @@ func TestMaskURL(t *testing.T) {
 	} {
 		if got := MaskURL(url); got != want {
 			t.Errorf("%q is shown as %q, want %q", url, got, want)
+		}
+	}
+}
+
+// TestOriginsAreShown: http.cors.origins has no secrets, and is shown as it is.
+func TestOriginsAreShown(t *testing.T) {
+	for _, text := range []string{"*", "https://ui.example", "*,https://ui.example,http://10.0.0.7:8080"} {
+		l, err := loadTest(t, "", nil, []string{"--http-cors-origins", text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range Settings() {
+			if got := s.Shown(&l.Config); s.Key == "http.cors.origins" && got != text {
+				t.Errorf("%s is shown as %q", text, got)
+			}
+		}
+	}
+}
+
+// TestMisplacedPasswordIsMasked: an error masks the password of a URL, whatever the setting.
+func TestMisplacedPasswordIsMasked(t *testing.T) {
+	const url = "https://u:hidden@r.example"
+	for _, args := range [][]string{
+		{"--http-external-url", url}, {"--http-external-url", "https://a.example," + url}, {"--http-hosts", url}, {"--addr", url},
+		{"--http-cors-origins", url}, {"--http-cors-origins", "https://a.example," + url}, {"--audit-file", "~/" + url}, {"--log-level", url},
+		{"--manifests-cache", url}, {"--auth-service", url + "\""}, {"--debug-addr", url},
+	} {
+		if _, err := loadTest(t, "", nil, args); err == nil || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", args, err)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func splitAddr(key, addr string) (host string, port uint64, err error) {
 	}
 	ip, _, _ := strings.Cut(host, "%") // a zone belongs to an address of this machine
 	if err != nil || host != "" && !isHost(ip) {
-		return "", 0, fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000, [::1]:5000, or 0.0.0.0:5000 for all addresses", key, addr)
+		return "", 0, fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000, [::1]:5000, or 0.0.0.0:5000 for all addresses", key, maskMisplaced(addr))
 	}
 	return host, port, nil
 }

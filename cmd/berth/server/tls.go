@@ -49,7 +49,7 @@ func (c *certificate) collector() prometheus.Collector {
 	}, func() float64 { return float64(c.pair.Load().notAfter().Unix()) })
 }
 
-// openTLS reads the certificate, if one is configured. CheckFiles has warned about it.
+// openTLS reads the certificate, if one is configured. Check has warned about it.
 func (s *server) openTLS(context.Context) error {
 	if s.cfg.TLS.Certificate == "" {
 		return nil
