@@ -54,7 +54,7 @@ type fileUser struct {
 	hash, position string
 }
 
-// openHtpasswd reads htpasswd files. It does not log what report logs.
+// openHtpasswd reads htpasswd files.
 func openHtpasswd(paths []string, log *slog.Logger) (*htpasswdFiles, error) {
 	f := &htpasswdFiles{paths: paths, log: log}
 	f.users.Store(&fileUsers{})
@@ -95,17 +95,6 @@ func readHtpasswd(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than the %d MiB that an htpasswd file may have", path, maxFileSize>>20)
 	}
 	return data, nil
-}
-
-// report logs what is wrong with the files.
-func (f *htpasswdFiles) report() {
-	u := f.users.Load()
-	for _, text := range u.faults {
-		f.log.Error(text)
-	}
-	for _, text := range u.warnings {
-		f.log.Warn(text)
-	}
 }
 
 // add adds the users of a file. Lines that are left out go to u.faults. If no user of the file can

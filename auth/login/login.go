@@ -171,15 +171,9 @@ func (s *Service) Version(ctx context.Context) (auth.Version, error) {
 	return auth.Version(v), nil
 }
 
-// Reload reads the htpasswd files again, and logs the complaints about them. If one cannot be
-// used, the users stay as they were, and the error says what is wrong.
-func (s *Service) Reload() error {
-	if err := s.files.reload(); err != nil {
-		return err
-	}
-	s.files.report()
-	return nil
-}
+// Reload reads the htpasswd files again. If one cannot be used, the users stay as they were, and
+// the error says what is wrong.
+func (s *Service) Reload() error { return s.files.reload() }
 
 // Complaints returns what is wrong with the htpasswd files as they were read last: a sentence for
 // each faulty line, whose user cannot log in, and a warning for each file with hashes of a low

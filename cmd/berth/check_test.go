@@ -30,11 +30,14 @@ func TestCheckAgreesWithServe(t *testing.T) {
 		{"no htpasswd", []string{"--auth-htpasswd", bad + "2"}, "htpasswd file: open " + bad + "2"},
 		{"htpasswd of apr1", []string{"--auth-htpasswd", writeFile(t, "h", "alice:$apr1$qHDFfhPC$nITSVHgYbDAK1Y0acGRnY0\n")}, "htpasswd -B -C 10"},
 		{"htpasswd with a faulty line", []string{"--auth-htpasswd", writeFile(t, "h", "alice:"+hash+"\nbob\n")}, serves},
-		{"key", []string{"--auth-key-file", bad}, bad},
+		{"key", []string{"--auth-key-file", bad}, "auth.key_file: key file " + bad},
+		{"no key", []string{"--auth-key-file", bad + "2"}, "auth.key_file: reading the signing keys: open " + bad + "2"},
 		{"certificate", []string{"--tls-certificate", bad, "--tls-key", pair.key}, "tls.certificate " + bad},
 		{"certificate of another key", []string{"--tls-certificate", other.certificate, "--tls-key", pair.key}, "is the key of no certificate"},
 		{"audit in no directory", []string{"--audit-file", "nodir/x.log"}, "audit.file: there is no directory "},
 		{"audit in a file", []string{"--audit-file", bad + "/x.log"}, "audit.file: "},
+		{"audit through a link to nowhere", []string{"--audit-file", link(t, filepath.Join(dir, "nodir", "x.log"))}, "audit.file: there is no directory " + filepath.Join(dir, "nodir")},
+		{"audit through a link", []string{"--audit-file", link(t, filepath.Join(dir, "y.log"))}, serves},
 		{"audit in a directory", []string{"--audit-file", filepath.Join(dir, "x.log")}, serves},
 		{"audit in a directory to be made", []string{"--audit-file", "DATA/x.log"}, serves},
 		{"audit is a directory", []string{"--audit-file", dir}, "audit.file: " + dir + " is a directory"},
@@ -121,6 +124,18 @@ func TestFaultyLinesAreReported(t *testing.T) {
 	if strings.Count(log, file+":2: expected NAME:HASH") != 1 || strings.Count(log, "of the bcrypt cost 5") != 1 || !strings.Contains(log, `"level":"ERROR"`) {
 		t.Errorf("log: %s", log)
 	}
+}
+
+// link returns a symbolic link to the target through another link, which is relative.
+func link(t *testing.T, target string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, target := range map[string]string{"one": "two", "two": target} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "one")
 }
 
 // readTestFile returns the text of a file.

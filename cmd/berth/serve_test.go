@@ -217,8 +217,8 @@ func TestH3Rebinding(t *testing.T) {
 	}
 }
 
-// TestH3DebugRebinding: the debug address answers for the hosts that an open registry answers for, and
-// on loopback never for every host.
+// TestH3DebugRebinding: the debug address answers for the hosts that an open registry answers for,
+// and on loopback never for every host.
 func TestH3DebugRebinding(t *testing.T) {
 	for _, test := range []struct {
 		name, addr string

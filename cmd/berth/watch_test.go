@@ -73,6 +73,10 @@ func TestHtpasswdIsReloaded(t *testing.T) {
 	if status := alice(); status != http.StatusOK {
 		t.Errorf("alice, after a mistake in the file: %d", status)
 	}
+	replaceFile(t, file, readTestFile(t, htpasswd(t))+"bob\n")
+	p.await("the faulty line in the log", func() bool {
+		return strings.Contains(p.log.String(), `"msg":"auth.htpasswd: `+file+":2: expected NAME:HASH")
+	})
 	replaceFile(t, file, "# nobody\n")
 	p.await("the change", func() bool { return alice() == http.StatusUnauthorized })
 	p.stop()

@@ -37,7 +37,13 @@ func (s *server) openAccess(ctx context.Context) (*access, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth.htpasswd: %w", err)
 	}
-	passwords.reload = a.logins.Reload
+	passwords.reload = func() error {
+		if err := a.logins.Reload(); err != nil {
+			return err
+		}
+		logNotes(context.WithoutCancel(ctx), s.log, htpasswdComplaints(a.logins))
+		return nil
+	}
 
 	issuer, err := s.issuer(ctx)
 	if err != nil {

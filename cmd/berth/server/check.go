@@ -25,6 +25,13 @@ type Note struct {
 	Text  string
 }
 
+// logNotes logs each note at its level.
+func logNotes(ctx context.Context, log *slog.Logger, notes []Note) {
+	for _, note := range notes {
+		log.Log(ctx, note.Level, note.Text)
+	}
+}
+
 // Check checks a loaded configuration as far as that is possible without the data and the network,
 // and reads the files that it names. An error keeps Serve from starting. Check writes nothing.
 func Check(ctx context.Context, l *config.Loaded) (notes []Note, err error) {
@@ -47,6 +54,11 @@ func checkHtpasswd(ctx context.Context, l *config.Loaded) (notes []Note, err err
 	if err != nil {
 		return nil, fmt.Errorf("auth.htpasswd: %w", err)
 	}
+	return htpasswdComplaints(logins), nil
+}
+
+// htpasswdComplaints returns what is wrong with htpasswd files that can be used.
+func htpasswdComplaints(logins *login.Service) (notes []Note) {
 	faults, warnings := logins.Complaints()
 	for _, text := range faults {
 		notes = append(notes, Note{slog.LevelError, "auth.htpasswd: " + text})
@@ -54,7 +66,7 @@ func checkHtpasswd(ctx context.Context, l *config.Loaded) (notes []Note, err err
 	for _, text := range warnings {
 		notes = append(notes, Note{slog.LevelWarn, "auth.htpasswd: " + text})
 	}
-	return notes, nil
+	return notes
 }
 
 func checkKeyFile(ctx context.Context, l *config.Loaded) error {
@@ -64,7 +76,10 @@ func checkKeyFile(ctx context.Context, l *config.Loaded) error {
 	_, err := token.Open(ctx, token.Options{
 		KeyFile: l.Auth.KeyFile, Issuer: "berth", Service: l.ServiceName(), TTL: l.Auth.TokenTTL,
 	})
-	return err
+	if err != nil {
+		return fmt.Errorf("auth.key_file: %w", err)
+	}
+	return nil
 }
 
 func checkCertificate(l *config.Loaded) (notes []Note, err error) {
@@ -102,6 +117,12 @@ func checkAudit(l *config.Loaded) error {
 		return nil // a pipe or device, which opening may act on
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("audit.file: %w", err)
+	}
+	for target, err := os.Readlink(path); err == nil; target, err = os.Readlink(path) {
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target // of a dangling link: the file that opening makes
 	}
 	return checkAuditDir(l, path)
 }

@@ -64,9 +64,7 @@ func Serve(ctx context.Context, p Process, l *config.Loaded) error {
 	if err != nil {
 		return err
 	}
-	for _, note := range notes {
-		log.Log(ctx, note.Level, note.Text)
-	}
+	logNotes(ctx, log, notes)
 	s, err := open(ctx, p, l, log, lines)
 	if err != nil {
 		return err
