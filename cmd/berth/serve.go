@@ -13,12 +13,17 @@ func (c *console) serveCommand() *cobra.Command {
 		Short: "Serve the registry until SIGTERM or an interrupt",
 		Long: "Serves the registry. Without a setting it listens on 127.0.0.1:5000 and keeps everything in ./berth-data. Each flag is a\n" +
 			"setting, which the configuration file and the environment know too: see `berth config check`.",
-		Args: cobra.NoArgs,
 	}
 	config.AddFlags(cmd.Flags())
+	report := func(log config.LogConfig) {
+		c.errorLine = func(err error) string { return server.ErrorLine(log, c.stderr, err) }
+	}
+	early := config.LogConfig{Format: config.Lookup(c.environ, "BERTH_LOG_FORMAT")} // without the file, which is not read
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { report(early); return err })
+	cmd.Args = func(cmd *cobra.Command, args []string) error { report(early); return cobra.NoArgs(cmd, args) }
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		l, err := config.Load(cmd.Flags(), c.environ)
-		c.errorLine = func(err error) string { return server.ErrorLine(l.Log, c.stderr, err) }
+		report(l.Log)
 		if err != nil {
 			return err
 		}

@@ -146,6 +146,9 @@ func TestErrorsOfTheStartAreJSON(t *testing.T) {
 		"by variable":               {env: []string{"BERTH_LOG_FORMAT=json"}, args: []string{"--addr", "x"}, want: "http.addr"},
 		"a key":                     {args: []string{"--config", writeFile(t, "c.yaml", "log: {format: json}\nhttp: {adr: x}\n")}, want: "unknown key http.adr"},
 		"a value":                   {args: []string{"--config", writeFile(t, "c.yaml", "log: {format: json}\nhttp: {body_timeout: x}\n")}, want: "http.body_timeout"},
+		"a flag":                    {args: []string{"--nonsense"}, want: "unknown flag: --nonsense"},
+		"an argument":               {args: []string{"extra"}, want: "extra"},
+		"the format":                {env: []string{"BERTH_LOG_FORMAT=jsno"}, want: "log.format"},
 		"not YAML":                  {args: []string{"--config", writeFile(t, "c.yaml", "{"), "--log-format", "json"}, want: "c.yaml"},
 	} {
 		r := berth(t, c.env, append([]string{"serve"}, c.args...)...)
@@ -154,8 +157,10 @@ func TestErrorsOfTheStartAreJSON(t *testing.T) {
 			t.Errorf("%s: code %d, %v: %s", name, r.code, err, r.stderr)
 		}
 	}
-	if r := berth(t, nil, "serve", "--data", file, "--log-format", "text"); r.code != 1 || !strings.HasPrefix(r.stderr, "berth: ") {
-		t.Errorf("text: code %d: %s", r.code, r.stderr)
+	for _, args := range [][]string{{"--data", file}, {"--nonsense"}, {"extra"}} {
+		if r := berth(t, []string{"BERTH_LOG_FORMAT=text"}, append([]string{"serve"}, args...)...); r.code != 1 || !strings.HasPrefix(r.stderr, "berth: ") {
+			t.Errorf("text, %s: code %d: %s", args, r.code, r.stderr)
+		}
 	}
 }
 

@@ -61,9 +61,10 @@ func openLog(c config.LogConfig, to io.Writer) (*slog.Logger, *logQueue, error) 
 	return slog.New(flushingHandler{handler(lines), lines}), lines, nil
 }
 
-// logsJSON reports whether the log that is written to a file has lines of JSON.
+// logsJSON reports whether the log that is written to a file has lines of JSON. A format that is
+// not known, of a configuration that is refused, is taken for auto.
 func logsJSON(c config.LogConfig, to io.Writer) bool {
-	return c.Format == "json" || c.Format == "auto" && !isTerminal(to)
+	return c.Format == "json" || c.Format != "text" && !isTerminal(to)
 }
 
 // ErrorLine returns the line that reports the error of Serve, or of the configuration that it
