@@ -109,7 +109,10 @@ func isPlainHost(s string) bool {
 // other Host than its own.
 func (a *API) checkHost(r *request) error {
 	a.warnLoopbackHost(r)
-	for _, name := range [...]string{r.Host, r.origin.Host} {
+	for i, name := range [...]string{r.Host, r.origin.Host} {
+		if i > 0 && name == r.Host {
+			continue // without a proxy it is the same
+		}
 		if !a.web.AllowsHost(r.origin.Scheme, name) {
 			return manifest.Errorf(errMisdirected,
 				"this registry does not answer for the host %q: expected a name of the loopback, a host of http.external_url, or one of http.hosts", web.Shorten(name))
