@@ -97,8 +97,8 @@ func (a *API) audit(event string, r *request, attrs ...slog.Attr) error {
 	if r.caller.Issuer != "" {
 		line = append(line, slog.String("issuer", r.caller.Issuer))
 	}
-	if r.clientID != "" {
-		line = append(line, r.clientIDAttr())
+	if id, ok := r.clientIDAttr(); ok {
+		line = append(line, id)
 	}
 	const message = "audit"
 	if a.auth != nil {

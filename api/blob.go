@@ -69,9 +69,9 @@ func writeAccepted(w *web.Response) error {
 }
 
 // writeCreated answers with 201 and the location of a blob.
-func writeCreated(w *web.Response, r *request, d digest.Digest) error {
+func (a *API) writeCreated(w *web.Response, r *request, d digest.Digest) error {
 	h := w.Header()
-	h.Set("Location", r.base+blobPath(r.repo, d))
+	h.Set("Location", a.locationBase(r.origin)+blobPath(r.repo, d))
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusCreated)

@@ -36,8 +36,8 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 		attrs[n] = slog.String("caller", x.r.caller.Subject())
 		n++
 	}
-	if x.r.clientID != "" {
-		attrs[n] = x.r.clientIDAttr()
+	if id, ok := x.r.clientIDAttr(); ok {
+		attrs[n] = id
 		n++
 	}
 	if err := x.Response.Err(); err != nil {
@@ -47,8 +47,12 @@ func (a *API) logRequest(x *exchange, took time.Duration) {
 	a.log.LogAttrs(ctx, level, "request", attrs[:n]...)
 }
 
-// clientIDAttr returns the X-Request-Id that the client sent. The answer has it in place of the id.
-func (r *request) clientIDAttr() slog.Attr { return slog.String("client_request_id", r.clientID) }
+// clientIDAttr returns the X-Request-Id that the client sent, if it sent one. The answer has it in
+// place of the id.
+func (r *request) clientIDAttr() (attr slog.Attr, ok bool) {
+	id := web.ClientID(r.Request)
+	return slog.String("client_request_id", id), id != ""
+}
 
 // remote returns the client's address, with its port unless a proxy forwarded the request.
 func (r *request) remote() string {
@@ -68,8 +72,8 @@ func (a *API) logError(level slog.Level, text string, r *request, err error) {
 		slog.String("reference", web.Redact(r.rawElement)),
 		slog.String("error", err.Error()),
 	}
-	if r.clientID != "" {
-		attrs = append(attrs, r.clientIDAttr())
+	if id, ok := r.clientIDAttr(); ok {
+		attrs = append(attrs, id)
 	}
 	a.log.LogAttrs(context.Background(), level, text, attrs...)
 }

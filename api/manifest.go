@@ -102,7 +102,7 @@ func (a *API) putManifest(w *web.Response, r *request) error {
 		return err
 	}
 	h := w.Header()
-	h.Set("Location", r.base+"/v2/"+r.repo+"/manifests/"+m.Digest.String())
+	h.Set("Location", a.locationBase(r.origin)+"/v2/"+r.repo+"/manifests/"+m.Digest.String())
 	h.Set("Docker-Content-Digest", m.Digest.String())
 	for _, tag := range tags {
 		h.Add("Oci-Tag", tag)

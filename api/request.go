@@ -18,11 +18,9 @@ import (
 // request is the request that a handler receives. What its path contains is already checked.
 type request struct {
 	*http.Request
-	id       string // unique to the request
-	clientID string // the client's X-Request-Id, or ""
-	origin   web.Origin
-	base     string // what stands before the path in a Location
-	repo     string // a well-formed repository name; "" where the route has none
+	id     string // unique to the request
+	origin web.Origin
+	repo   string // a well-formed repository name; "" where the route has none
 
 	authorization authorization // of the header, or of the form of a token request
 	caller        auth.Identity // authenticated by authorization

@@ -30,7 +30,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 
 // Answer runs the handler and answers the error, if there is one.
 func (x *exchange) Answer() {
-	x.r.id, x.r.clientID, x.r.origin, x.r.body = x.ID, x.ClientID, x.Origin, x.Body
+	x.r.id, x.r.origin, x.r.body = x.ID, x.Origin, x.Body
 	if err := x.api.dispatch(x); err != nil {
 		x.api.answer(&x.Response, &x.r, err)
 	}
@@ -55,7 +55,9 @@ func (a *API) dispatch(x *exchange) error {
 	isProtocol := r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/")
 	if isProtocol {
 		h["Docker-Distribution-Api-Version"] = apiVersion
-		a.setCaching(h)
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			a.setCaching(h)
+		}
 		a.web.AllowOrigin(w, r.Request)
 	}
 	if n := max(len(r.URL.Path), len(r.URL.RawPath)); n > maxPath {
@@ -73,7 +75,6 @@ func (a *API) dispatch(x *exchange) error {
 	if ep == nil {
 		return errNoRoute
 	}
-	r.base = a.locationBase(r.origin)
 	r.route, x.quiet = ep.name, ep.health
 	r.rawRepo, r.rawElement = name, last
 	if isProtocol && a.web.IsPreflight(r.Request) {
@@ -111,7 +112,8 @@ const maxPath = 1024
 var apiVersion = []string{"registry/2.0"}
 
 // setCaching sets the header fields by which no cache gives an answer to another caller, or without
-// asking again. In an open registry answers are the same for every caller, but tags move, content
+// asking again. Answers to other methods than GET and HEAD are not kept without a field that says
+// so (RFC 9110, section 9.2.3). In an open registry answers are the same for every caller, but tags move, content
 // is deleted, and the registry may get users. Handlers replace the field for answers that are
 // secret.
 func (a *API) setCaching(h http.Header) {

@@ -26,7 +26,7 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 	if q.mount != "" {
 		blob, err := a.mount(w, r, q)
 		if err == nil {
-			return writeCreated(w, r, blob.Digest)
+			return a.writeCreated(w, r, blob.Digest)
 		}
 		if !errors.Is(err, storage.ErrBlobUnknown) {
 			return err
@@ -40,7 +40,7 @@ func (a *API) postUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	setProgress(w, r, up)
+	a.setProgress(w, r, up)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
@@ -62,7 +62,7 @@ func (a *API) postBlob(w *web.Response, r *request, d digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	return writeCreated(w, r, blob.Digest)
+	return a.writeCreated(w, r, blob.Digest)
 }
 
 // uploadCaller returns the owner of a new upload session, and the account or network it is charged
@@ -77,7 +77,7 @@ func (a *API) getUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return err
 	}
-	setProgress(w, r, up)
+	a.setProgress(w, r, up)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -91,7 +91,7 @@ func (a *API) patchUpload(w *web.Response, r *request) error {
 	chunk.Confirm = func() error { return a.reauthorize(w, r) } // a chunk has no audit line
 	up, err := a.registry.Append(r.Context(), r.caller.Owner(), r.repo, r.upload, chunk)
 	if up.ID != "" { // also with an error: the bytes that arrived are kept
-		setProgress(w, r, up)
+		a.setProgress(w, r, up)
 	}
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (a *API) putUpload(w *web.Response, r *request) error {
 	if err != nil {
 		return a.withProgress(w, r, err)
 	}
-	return writeCreated(w, r, blob.Digest)
+	return a.writeCreated(w, r, blob.Digest)
 }
 
 // withProgress returns err. If a chunk starts at the wrong offset it sets the header fields that
@@ -133,7 +133,7 @@ func (a *API) withProgress(w *web.Response, r *request, err error) error {
 		if lookup != nil {
 			return lookup
 		}
-		setProgress(w, r, up)
+		a.setProgress(w, r, up)
 	}
 	return err
 }
@@ -149,9 +149,9 @@ func (a *API) deleteUpload(w *web.Response, r *request) error {
 
 // setProgress sets the header fields with the location and size of an upload session. An empty one
 // has the Range "0-0", as one with a single byte has: Docker's clients expect that.
-func setProgress(w *web.Response, r *request, up storage.Upload) {
+func (a *API) setProgress(w *web.Response, r *request, up storage.Upload) {
 	h := w.Header()
-	h.Set("Location", r.base+"/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
+	h.Set("Location", a.locationBase(r.origin)+"/v2/"+r.repo+"/blobs/uploads/"+url.PathEscape(up.ID))
 	h.Set("Range", "0-"+strconv.FormatInt(max(up.Size-1, 0), 10))
 	h.Set("Docker-Upload-Uuid", up.ID)
 }
@@ -199,6 +199,9 @@ func (u *uploadQuery) setMount(q parameters) error {
 	from, err := q.single("from", manifest.ErrNameInvalid)
 	if err != nil {
 		return err
+	}
+	if mount == "" { // most requests: do not make the error of a bad digest
+		return nil
 	}
 	if d, err := manifest.ParseDigest(mount); err == nil {
 		u.algorithm = d.Algorithm()

@@ -25,7 +25,6 @@ type Exchange struct {
 	Request  *http.Request
 	Body     *Body     // nil if the request announces none, or if it is dropped unread
 	ID       string    // unique to the exchange
-	ClientID string    // the client's X-Request-Id if it is acceptable, else ""
 	Began    time.Time // when the request's header was complete
 	Origin   Origin
 
@@ -58,7 +57,7 @@ func (s *Server) begin(x *Exchange, w http.ResponseWriter, r *http.Request, h Ha
 		inner: w, control: control, buffers: &s.buffers,
 		timeout: s.options.BodyTimeout, head: r.Method == http.MethodHead,
 	}
-	x.Request, x.ID, x.ClientID, x.Origin, x.Began = r, s.ids.next(), clientID(r), s.OriginOf(r), time.Now()
+	x.Request, x.ID, x.Origin, x.Began = r, s.ids.next(), s.OriginOf(r), time.Now()
 	x.server, x.handler = s, h
 	if r.ProtoMajor < 2 {
 		// For "100 Continue", which net/http may write first. On HTTP/2 the deadline would end the
@@ -89,7 +88,7 @@ var noSniff = []string{"nosniff"}
 func (x *Exchange) setHeader() {
 	s, h := x.server, x.Response.Header()
 	h["X-Content-Type-Options"] = noSniff
-	h["X-Request-Id"] = []string{cmp.Or(x.ClientID, x.ID)}
+	h["X-Request-Id"] = []string{cmp.Or(ClientID(x.Request), x.ID)}
 	if len(s.options.CORS.Origins) > 0 {
 		h.Add("Vary", "Origin") // also where there is no Origin: a cache keeps that answer too
 	}

@@ -29,8 +29,8 @@ func (i *ids) next() string {
 	return string(strconv.AppendUint(b, i.count.Add(1), 36))
 }
 
-// clientID returns the X-Request-Id that a client or proxy sent, or "" if it is not acceptable.
-func clientID(r *http.Request) string {
+// ClientID returns the X-Request-Id that a client or proxy sent, or "" if it is not acceptable.
+func ClientID(r *http.Request) string {
 	if v := r.Header["X-Request-Id"]; len(v) == 1 && validID(v[0]) && Redact(v[0]) == v[0] {
 		return v[0]
 	}

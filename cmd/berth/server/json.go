@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"strconv"
@@ -14,39 +13,19 @@ import (
 // number of seconds. Characters that are not printable are escaped, so that a client's text cannot
 // rearrange what a terminal shows.
 func newJSONHandler(w io.Writer, level slog.Leveler) slog.Handler {
-	return secondsHandler{slog.NewJSONHandler(printableWriter{w}, &slog.HandlerOptions{Level: level})}
+	return slog.NewJSONHandler(printableWriter{w}, &slog.HandlerOptions{Level: level, ReplaceAttr: replaceAttr})
 }
 
-// secondsHandler gives the inner handler each duration as a number of seconds. It is cheaper than
-// slog.HandlerOptions.ReplaceAttr, which makes the level of every line go through encoding/json.
-type secondsHandler struct{ slog.Handler }
-
-func (h secondsHandler) Handle(ctx context.Context, r slog.Record) error {
-	attrs := make([]slog.Attr, 0, r.NumAttrs())
-	r.Attrs(func(a slog.Attr) bool {
-		attrs = append(attrs, durationInSeconds(a))
-		return true
-	})
-	line := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	line.AddAttrs(attrs...)
-	return h.Handler.Handle(ctx, line)
-}
-
-func (h secondsHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	converted := make([]slog.Attr, len(attrs))
-	for i, a := range attrs {
-		converted[i] = durationInSeconds(a)
-	}
-	return secondsHandler{h.Handler.WithAttrs(converted)}
-}
-
-func (h secondsHandler) WithGroup(name string) slog.Handler {
-	return secondsHandler{h.Handler.WithGroup(name)}
-}
-
-func durationInSeconds(a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
+// replaceAttr makes a duration a number of seconds, and a level the text that it is in JSON: else
+// each line's level would be encoded by encoding/json.
+func replaceAttr(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindDuration:
 		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	case slog.KindAny:
+		if level, ok := a.Value.Any().(slog.Level); ok {
+			a.Value = slog.StringValue(level.String())
+		}
 	}
 	return a
 }
