@@ -33,11 +33,12 @@ func (a *API) getBlob(w *web.Response, r *request) error {
 		return nil
 	}
 	h.Set("Content-Type", "application/octet-stream")
+	asked := r.Header.Get("Range")
 	if err := checkRange(w, r, blob.Size); err != nil {
 		return err
 	}
 	if r.Method == http.MethodHead {
-		return serveContent(w, r, blob.Size, &sizeOnly{size: blob.Size})
+		return serveContent(w, r, asked, blob.Size, &sizeOnly{size: blob.Size})
 	}
 	content, err := blob.Open(r.Context())
 	if err != nil {
@@ -47,7 +48,7 @@ func (a *API) getBlob(w *web.Response, r *request) error {
 		content = &lockedContent{content: content}
 	}
 	defer content.Close()
-	return serveContent(w, r, blob.Size, content)
+	return serveContent(w, r, asked, blob.Size, content)
 }
 
 // deleteBlob removes a blob from the repository (spec, "Deleting Blobs").
@@ -135,8 +136,8 @@ func rangeError(w *web.Response, size int64, value string) error {
 }
 
 // serveContent is http.ServeContent, but returns the errors that http.ServeContent would answer in
-// plain text.
-func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker) error {
+// plain text. asked is the Range as the client sent it.
+func serveContent(w *web.Response, r *request, asked string, size int64, content io.ReadSeeker) error {
 	iw := &intercept{Response: w, content: content}
 	caching := w.Header()["Cache-Control"]
 	http.ServeContent(iw, r.Request, "", time.Time{}, content)
@@ -149,7 +150,7 @@ func serveContent(w *web.Response, r *request, size int64, content io.ReadSeeker
 	case 0:
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		return rangeError(w, size, r.Header.Get("Range"))
+		return rangeError(w, size, asked)
 	case http.StatusPreconditionFailed:
 		return manifest.Errorf(storage.ErrPrecondition, "the blob is not what If-Match says")
 	default:

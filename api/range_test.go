@@ -48,6 +48,7 @@ func rangeCases(u, content string) []exchangeCase {
 		{
 			Name: "from 2^64", Method: "GET", URL: u, Header: header{"Range": "bytes=18446744073709551616-"},
 			WantCode: 416, WantHeader: unsatisfied, WantError: "RANGE_INVALID",
+			WantBody: `{"errors":[{"code":"RANGE_INVALID","message":"the blob has 20 bytes, and nothing in the range \"bytes=18446744073709551616-\""}]}`,
 		},
 		{
 			Name: "from 2^64, and others", Method: "GET", URL: u, Header: header{"Range": "bytes=18446744073709551616-18446744073709551617,2-4"},

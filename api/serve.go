@@ -112,10 +112,10 @@ const maxPath = 1024
 var apiVersion = []string{"registry/2.0"}
 
 // setCaching sets the header fields by which no cache gives an answer to another caller, or without
-// asking again. Answers to other methods than GET and HEAD are not kept without a field that says
-// so (RFC 9110, section 9.2.3). In an open registry answers are the same for every caller, but tags move, content
-// is deleted, and the registry may get users. Handlers replace the field for answers that are
-// secret.
+// asking again. Answers to other methods than GET and HEAD are not kept unless a field says so (RFC
+// 9110, section 9.2.3). In an open registry answers are the same for every caller, but tags move,
+// content is deleted, and the registry may get users. Handlers replace the field for answers that
+// are secret.
 func (a *API) setCaching(h http.Header) {
 	if a.auth == nil {
 		h["Cache-Control"] = noCache
