@@ -187,10 +187,13 @@ var errMalformed = errors.New("the header field Authorization is malformed")
 
 var (
 	errNoToken   = fmt.Errorf("%w: Bearer without a token: expected Bearer TOKEN", errMalformed)
-	errNotBase64 = fmt.Errorf("%w: what is behind Basic is not base64: expected the base64 of NAME:PASSWORD", errMalformed)
-	errNoColon   = fmt.Errorf("%w: what is behind Basic has no colon when decoded: expected the base64 of NAME:PASSWORD", errMalformed)
-	errBearer    = fmt.Errorf("%w: a registry token gets no other token: expected Basic with a user name and password", errMalformed)
-	errScheme    = fmt.Errorf("%w: expected Basic with a user name and password, or Bearer with a token", errMalformed)
+	errNotBase64 = fmt.Errorf(
+		"%w: what is behind Basic is not base64: expected the base64 of NAME:PASSWORD", errMalformed)
+	errNoColon = fmt.Errorf(
+		"%w: what is behind Basic has no colon when decoded: expected the base64 of NAME:PASSWORD", errMalformed)
+	errBearer = fmt.Errorf(
+		"%w: a registry token gets no other token: expected Basic with a user name and password", errMalformed)
+	errScheme = fmt.Errorf("%w: expected Basic with a user name and password, or Bearer with a token", errMalformed)
 )
 
 // parseAuthorization parses the header field Authorization (RFC 9110, 11.6.2). Two fields are the

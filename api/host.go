@@ -82,7 +82,8 @@ func (a *API) baseURLFor(o web.Origin) (string, error) {
 	if at := requestURL(o); at != "" {
 		return at, nil
 	}
-	return "", manifest.Errorf(errParameter, "the request's host is %q, expected a name or an address, and a port", web.Shorten(o.Host))
+	return "", manifest.Errorf(errParameter,
+		"the request's host is %q, expected a name or an address, and a port", web.Shorten(o.Host))
 }
 
 // locationBase returns what stands before the path in a Location; "" for a relative one.

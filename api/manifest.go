@@ -230,7 +230,8 @@ func (r *request) readBody(begun []byte, n int64) ([]byte, error) {
 	b := bytes.NewBuffer(make([]byte, 0, n+bytes.MinRead)) // large enough never to grow
 	b.Write(begun)
 	if _, err := b.ReadFrom(io.LimitReader(r.body, n-int64(len(begun)))); err != nil {
-		return nil, manifest.Errorf(storage.ErrClientBody, "the body ended after %d bytes: %.200v", r.body.Received(), err)
+		return nil, manifest.Errorf(storage.ErrClientBody,
+			"the body ended after %d bytes: %.200v", r.body.Received(), err)
 	}
 	return b.Bytes(), nil
 }

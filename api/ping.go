@@ -13,7 +13,8 @@ func (a *API) ping(w *web.Response, r *request) error {
 
 // root answers GET /, the health check of some load balancers, and what people type into a browser.
 func (a *API) root(w *web.Response, r *request) error {
-	return writeBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte("This is a container registry. Its API is at /v2/.\n"))
+	return writeBody(w, http.StatusOK,
+		"text/plain; charset=utf-8", []byte("This is a container registry. Its API is at /v2/.\n"))
 }
 
 // livez reports that the process serves requests.

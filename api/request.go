@@ -92,7 +92,8 @@ func (r *request) checkEncoding(w *web.Response) error {
 		for coding := range strings.SplitSeq(value, ",") {
 			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
 				w.Header().Set("Accept-Encoding", "identity")
-				return manifest.Errorf(errContentEncoding, "the body has the Content-Encoding %q: send it as it is, without one", web.Shorten(coding))
+				return manifest.Errorf(errContentEncoding,
+					"the body has the Content-Encoding %q: send it as it is, without one", web.Shorten(coding))
 			}
 		}
 	}

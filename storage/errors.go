@@ -53,7 +53,8 @@ func errorf(kind error, format string, args ...any) error {
 // spaceError turns the errors for lack of space of bucket and database into an ErrNoSpace.
 func spaceError(err error) error {
 	if errors.Is(err, bucket.ErrNoSpace) || errors.Is(err, db.ErrNoSpace) {
-		return errorf(ErrNoSpace, "the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
+		return errorf(ErrNoSpace,
+			"the registry's disk has too little space or too few inodes left for this: free some, or raise its size")
 	}
 	return err
 }

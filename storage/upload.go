@@ -63,7 +63,8 @@ func toUpload(up meta.Upload) Upload {
 }
 
 func unknownUploadError(id string) error {
-	return errorf(ErrUploadUnknown, "no upload session %.100q in this repository: it expired, ended or never was; begin anew with POST", id)
+	return errorf(ErrUploadUnknown,
+		"no upload session %.100q in this repository: it expired, ended or never was; begin anew with POST", id)
 }
 
 // callerUpload returns a session of the caller, open or finished.

@@ -191,7 +191,8 @@ func checkHash(hash string) (cost int, err error) {
 	)
 	known := strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
 	if !known || len(hash) != length || strings.Trim(hash[7:], letters) != "" {
-		return 0, fmt.Errorf("the hash is not bcrypt's ($2a$, $2b$ or $2y$ and 60 characters): htpasswd -B -C %d makes one", DefaultCost)
+		return 0, fmt.Errorf(
+			"the hash is not bcrypt's ($2a$, $2b$ or $2y$ and 60 characters): htpasswd -B -C %d makes one", DefaultCost)
 	}
 	cost, err = bcrypt.Cost([]byte(hash))
 	if err != nil {

@@ -152,7 +152,9 @@ func (f *file) checkPinned(r *rule) string {
 	for _, t := range r.who.included {
 		pins := func(i auth.Issuer) bool { return i.Name == t.name && pinsOwner(i.Match) }
 		if t.kind == issuer && !slices.ContainsFunc(f.issuers, pins) {
-			return fmt.Sprintf("is for every job of %s, whoever's it is: want claims in its when, or in the issuer's match, that say whose, such as the owner's id; claims that everybody's jobs can have, and patterns with a * in the owner's place, do not", t.text)
+			return fmt.Sprintf("is for every job of %s, with any owner: its when, or the issuer's match, needs a claim "+
+				"that names the owner or the repository, such as the owner's id; a claim that any job can have, "+
+				"or a pattern with a * in place of the owner, names none", t.text)
 		}
 	}
 	return ""

@@ -52,7 +52,8 @@ func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
 // HasAccount reports whether there is an account of this name. Its work is the same in both cases.
 func (d *DB) HasAccount(ctx context.Context, kind, name string) (bool, error) {
 	var has bool
-	err := d.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM accounts WHERE kind = $1 AND name = $2)`, kind, name).Scan(&has)
+	err := d.queryRow(ctx,
+		`SELECT EXISTS (SELECT 1 FROM accounts WHERE kind = $1 AND name = $2)`, kind, name).Scan(&has)
 	return has, err
 }
 

@@ -60,7 +60,7 @@ func (c *console) readQuestion(cmd *cobra.Command, args []string) (*question, er
 // has authentication on.
 func (c *console) addState(cmd *cobra.Command, l *config.Loaded, q *question) error {
 	a := l.Auth
-	on := a.Mode == config.ModeBerth || a.Policy != "" || len(a.Htpasswd) > 0 || !isLoopback(l.HTTP.Addr)
+	on := a.WantsAuth() || !isLoopback(l.HTTP.Addr)
 	if !l.InMemory() {
 		recorded, err := c.readState(cmd, l, q)
 		if err != nil {

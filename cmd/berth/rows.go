@@ -103,8 +103,9 @@ func checkRegistry(l *config.Loaded) error {
 type noRegistryError struct{ file string }
 
 func (e *noRegistryError) Error() string {
-	return fmt.Sprintf("there is no registry in %s: %s is missing; --data, the configuration file or BERTH_DATA says where it is, "+
-		"and berth serve or berth user add makes a new one", filepath.Dir(e.file), filepath.Base(e.file))
+	return fmt.Sprintf(
+		"there is no registry in %s: %s is missing; --data, the configuration file or BERTH_DATA says where it is, "+
+			"and berth serve or berth user add makes a new one", filepath.Dir(e.file), filepath.Base(e.file))
 }
 
 func (e *noRegistryError) Is(target error) bool { return target == fs.ErrNotExist }

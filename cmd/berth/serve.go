@@ -18,7 +18,8 @@ func (c *console) serveCommand() *cobra.Command {
 	report := func(log config.LogConfig) {
 		c.errorLine = func(err error) string { return server.ErrorLine(log, c.stderr, err) }
 	}
-	early := config.LogConfig{Format: config.Lookup(c.environ, "BERTH_LOG_FORMAT")} // without the file, which is not read
+	early := config.LogConfig{Format: config.Lookup(c.environ,
+		"BERTH_LOG_FORMAT")} // without the file, which is not read
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { report(early); return err })
 	cmd.Args = func(cmd *cobra.Command, args []string) error { report(early); return cobra.NoArgs(cmd, args) }
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -57,9 +57,11 @@ func explainDenied(path string, info fs.FileInfo, others []string) string {
 	}
 	own, owner := os.Getuid(), int(stat.Uid)
 	if own == owner {
-		return fmt.Sprintf("%s and belongs to %s, as whom this process runs: chmod u+rwX %s", text, userName(owner), path)
+		return fmt.Sprintf(
+			"%s and belongs to %s, as whom this process runs: chmod u+rwX %s", text, userName(owner), path)
 	}
-	text = fmt.Sprintf("%s and belongs to %s, but this process runs as %s: run it as the owner", text, userName(owner), userName(own))
+	text = fmt.Sprintf(
+		"%s and belongs to %s, but this process runs as %s: run it as the owner", text, userName(owner), userName(own))
 	if info.IsDir() {
 		return text
 	}

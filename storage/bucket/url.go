@@ -43,7 +43,8 @@ type Location struct {
 func ParseURL(rawURL string) (Location, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil { // err itself has the whole URL
-		return Location{}, errors.New("bucket: not a URL such as file:///directory or mem://, in which %, # and ? of a name are %25, %23 and %3F")
+		return Location{}, errors.New(
+			"bucket: not a URL such as file:///directory or mem://, in which %, # and ? of a name are %25, %23 and %3F")
 	}
 	l := Location{Kind: Kind(u.Scheme)}
 	switch l.Kind {

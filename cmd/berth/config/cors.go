@@ -14,7 +14,8 @@ func (l *Loaded) checkCORS() error {
 	c := l.HTTP.CORS
 	switch {
 	case c.Credentials && len(c.Origins) == 0:
-		return errors.New("http.cors.credentials is set and http.cors.origins is not: name the origins whose pages it is for")
+		return errors.New(
+			"http.cors.credentials is set and http.cors.origins is not: name the origins whose pages it is for")
 	case c.Credentials && slices.Contains(c.Origins, anyOrigin):
 		return errors.New(`http.cors.credentials does not go with "*" in http.cors.origins: every web page could read with its visitor's password; name the origins instead of "*"`)
 	}

@@ -53,7 +53,8 @@ func (l *Loaded) checkHosts() error {
 	case !l.HTTP.StrictHosts:
 		return nil
 	case slices.Contains(l.HTTP.Hosts, AnyHost):
-		return errors.New("http.strict_hosts is true and http.hosts has \"*\", which admits every name: remove one of them")
+		return errors.New(
+			"http.strict_hosts is true and http.hosts has \"*\", which admits every name: remove one of them")
 	case len(l.HTTP.ExternalURL) == 0 && len(l.HTTP.Hosts) == 0:
 		return errors.New("http.strict_hosts is true, and neither http.external_url nor http.hosts says which names are answered: set http.external_url")
 	}

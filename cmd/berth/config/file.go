@@ -43,8 +43,9 @@ func readFile(name string, all []Setting) (layer, error) {
 	case root.Kind != yaml.MappingNode:
 		f.refusef(root.Line, "expected keys with values, such as data: /var/lib/berth")
 	case isDistribution(root):
-		f.refusef(root.Line, "this is a configuration of CNCF distribution (registry:2), whose settings have other names: "+
-			"`berth config check` without a file lists those of berth, and docs/configuration.md says what they mean")
+		f.refusef(root.Line,
+			"this is a configuration of CNCF distribution (registry:2), whose settings have other names: "+
+				"`berth config check` without a file lists those of berth, and docs/configuration.md says what they mean")
 	default:
 		f.readMapping("", root)
 	}

@@ -80,9 +80,11 @@ func checkPath(s string) error {
 	}
 	switch {
 	case strings.HasPrefix(s, "~"):
-		return errors.New("begins with ~, which only a shell expands: write the whole path, or ./~ for a name that begins so")
+		return errors.New(
+			"begins with ~, which only a shell expands: write the whole path, or ./~ for a name that begins so")
 	case strings.HasPrefix(s, "$"):
-		return errors.New("begins with $, but variables are not expanded: write the whole path, or ./$ for a name that begins so")
+		return errors.New(
+			"begins with $, but variables are not expanded: write the whole path, or ./$ for a name that begins so")
 	case strings.Contains(s, "://"):
 		return errors.New("is a URL: expected a path, such as /var/lib/berth")
 	}

@@ -175,7 +175,8 @@ func (l *Loaded) checkDebugAddr() error {
 	}
 	mainHost, mainPort, err := splitAddr("http.addr", l.HTTP.Addr)
 	if err == nil && port != 0 && port == mainPort && (covers(host, mainHost) || covers(mainHost, host)) {
-		return fmt.Errorf("debug.addr: %q takes the port of http.addr %q: expected another one", l.Debug.Addr, l.HTTP.Addr)
+		return fmt.Errorf(
+			"debug.addr: %q takes the port of http.addr %q: expected another one", l.Debug.Addr, l.HTTP.Addr)
 	}
 	return nil
 }
@@ -207,9 +208,15 @@ func covers(a, b string) bool {
 	case from.IsUnspecified() && from.Is6():
 		return true // also of IPv4
 	case from.IsUnspecified():
-		return b == "" || err2 == nil && to.Unmap().Is4() || err2 == nil && to.IsUnspecified() || strings.EqualFold(b, "localhost")
+		return b == "" || strings.EqualFold(b, "localhost") || err2 == nil && (to.Unmap().Is4() || to.IsUnspecified())
 	}
 	return err2 == nil && from.Unmap() == to.Unmap()
+}
+
+// WantsAuth reports whether a setting turns authentication on: auth.mode, a policy or an htpasswd
+// file. Where it is false, auth.mode, the database and http.addr decide.
+func (a AuthConfig) WantsAuth() bool {
+	return a.Mode == ModeBerth || a.Mode != ModeNone && (a.Policy != "" || len(a.Htpasswd) > 0)
 }
 
 // BeyondLoopback reports whether http.addr is certain to be reached from other machines. That is

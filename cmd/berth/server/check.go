@@ -166,7 +166,7 @@ func makesDir(l *config.Loaded, dir string) bool {
 // checkMemory refuses a registry in memory that is open to other machines. A name in http.addr may
 // mean this machine; Serve knows when it listens.
 func checkMemory(c *config.Config) error {
-	if c.InMemory() && c.BeyondLoopback() && c.Auth.Mode == "" && c.Auth.Policy == "" && len(c.Auth.Htpasswd) == 0 {
+	if c.InMemory() && c.BeyondLoopback() && c.Auth.Mode != config.ModeNone && !c.Auth.WantsAuth() {
 		return errMemoryOpenToAll(c.HTTP.Addr)
 	}
 	return nil

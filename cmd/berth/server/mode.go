@@ -39,7 +39,7 @@ func (s *server) decideAuth(ctx context.Context) (admission, error) {
 		return 0, fmt.Errorf("asking whether authentication is on: %w", err)
 	}
 	switch {
-	case recorded || a.Mode == config.ModeBerth || a.Policy != "" || len(a.Htpasswd) > 0:
+	case recorded || a.WantsAuth():
 		return usersOnly, nil
 	case isLoopback(s.main.Listener):
 		return untilUserAdd, nil

@@ -64,9 +64,11 @@ func readChain(path string) ([]*x509.Certificate, error) {
 	}
 	switch {
 	case len(chain) == 0 && key:
-		return nil, errors.New("it has a private key and no certificate: the key belongs into tls.key, here the certificates are expected")
+		return nil, errors.New(
+			"it has a private key and no certificate: the key belongs into tls.key, here the certificates are expected")
 	case len(chain) == 0:
-		return nil, errors.New("it has no certificate in PEM (-----BEGIN CERTIFICATE-----); openssl x509 -inform der converts one in DER")
+		return nil, errors.New(
+			"it has no certificate in PEM (-----BEGIN CERTIFICATE-----); openssl x509 -inform der converts one in DER")
 	}
 	return chain, nil
 }
@@ -142,7 +144,8 @@ func (p *pair) warnings(now time.Time) []string {
 		which := fmt.Sprintf("tls.certificate: certificate %d of %d (%s)", i+1, len(p.chain), certificate.Subject)
 		switch {
 		case now.After(certificate.NotAfter):
-			warnings = append(warnings, fmt.Sprintf("%s expired at %s: clients refuse it", which, certificate.NotAfter.UTC().Format(time.RFC3339)))
+			warnings = append(warnings, fmt.Sprintf(
+				"%s expired at %s: clients refuse it", which, certificate.NotAfter.UTC().Format(time.RFC3339)))
 		case now.Before(certificate.NotBefore):
 			warnings = append(warnings, fmt.Sprintf("%s is not valid before %s: clients refuse it, unless the clock here is wrong", which, certificate.NotBefore.UTC().Format(time.RFC3339)))
 		}
