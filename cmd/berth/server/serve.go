@@ -69,6 +69,7 @@ func Serve(ctx context.Context, p Process, l *config.Loaded) error {
 	if err != nil {
 		return err
 	}
+	dropStartGarbage()
 	err = errors.Join(s.run(ctx, stop, hup, func() { s.announce(ctx, p.Stderr, lines) }), s.close())
 	if err == nil {
 		log.Info("stopped")
