@@ -23,7 +23,7 @@ const project = "github.com/berth-registry/berth"
 // new package needs a decision on its place. A package may always import packages below its own row
 // that have no own row. No row has auth/authtest, api/web/webtest, internal/db/dbtest,
 // storage/bucket/buckettest, storage/bucket/testbucket or storage/storagetest, which only tests
-// import.
+// import. internal/testserver is in rows of such packages alone.
 var layers = map[string][]string{
 	"cmd/berth/config": {"auth", "internal/host", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
@@ -59,12 +59,13 @@ var layers = map[string][]string{
 	"storage/bucket/testbucket": {"storage/bucket", "storage/bucket/cloud", "storage/bucket/dir"},
 	"storage/storagetest":       {"storage", "manifest"},
 
-	"internal/db":        {},
-	"internal/db/schema": {"internal/db"},
-	"internal/db/sqlite": {"internal/db", "internal/durable"},
-	"internal/db/dbtest": {"internal/db", "internal/db/schema", "internal/db/sqlite"},
-	"internal/host":      {},
-	"internal/durable":   {},
+	"internal/db":         {},
+	"internal/db/schema":  {"internal/db"},
+	"internal/db/sqlite":  {"internal/db", "internal/durable"},
+	"internal/db/dbtest":  {"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/testserver"},
+	"internal/host":       {},
+	"internal/durable":    {},
+	"internal/testserver": {},
 
 	"conformance": {}, // uses only a built program
 }
@@ -74,7 +75,7 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
-	"testing":                              {"auth/authtest", "internal/db/dbtest", "storage/bucket/buckettest", "storage/bucket/testbucket", "storage/storagetest"},
+	"testing":                              {"auth/authtest", "internal/db/dbtest", "internal/testserver", "storage/bucket/buckettest", "storage/bucket/testbucket", "storage/storagetest"},
 	"database/sql":                         {"internal/db/sqlite"},
 	"modernc.org/sqlite":                   {"internal/db/sqlite"},
 	"github.com/pressly/goose/v3":          {"internal/db/sqlite"},
@@ -118,7 +119,7 @@ func TestTreeFindsViolations(t *testing.T) {
 	}
 	want := []string{
 		"api/handler.go: imports storage/meta, which api may not",
-		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, storage/bucket/buckettest, storage/bucket/testbucket, storage/storagetest may",
+		"api/handler.go: imports testing, which only auth/authtest, internal/db/dbtest, internal/testserver, storage/bucket/buckettest, storage/bucket/testbucket, storage/storagetest may",
 		"api/util/util.go: package util: a name that says nothing",
 		"api/web/web.go: imports api/web/webtest, which api/web may not",
 		"api/web/web.go: imports auth, which api/web may not",
