@@ -120,7 +120,7 @@ func (r *Registry) commit(
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	checkedSince := int64(0)
-	if now := r.opts.Now(); r.checks.ready(up.Size+p.size, now) {
+	if now := r.now(); r.checks.ready(up.Size+p.size, now) {
 		checkedSince = now.Add(-checkAge).UnixMicro()
 	}
 	committed, b, err = r.commitIfChecked(ctx, repo, up, p, d, keepFinished, checkedSince)
@@ -160,7 +160,7 @@ func (r *Registry) commitIfChecked(
 		}
 		b, whole = Blob{Digest: d, Size: size, id: saved.ID, source: r}, saved.Whole
 		if whole && checkedSince != alreadyChecked {
-			if _, unreadable := r.unreadable.get(saved.ID); unreadable || saved.CheckedAt < checkedSince {
+			if _, unreadable := r.unreadable.get(b.key()); unreadable || saved.CheckedAt < checkedSince {
 				return errCheckFirst
 			}
 		}
@@ -187,7 +187,7 @@ func (r *Registry) commitIfChecked(
 // an index, so writing it costs more than the row. A finished session answers a repeated request
 // for about an hour after that time.
 func (r *Registry) touchUpload(tx *meta.Tx, up meta.Upload) error {
-	now := r.opts.Now()
+	now := r.now()
 	if now.Sub(time.UnixMicro(up.UpdatedAt)) < min(2*time.Minute, r.opts.UploadExpiry/4) {
 		return nil
 	}
