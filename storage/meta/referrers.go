@@ -107,7 +107,7 @@ func (d *DB) scanReferrers(
 	ctx context.Context, q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(db.Row) (bool, error),
 ) error {
 	query, args := all, []any{q.Repository, q.Subject, storableBound(last), newest, bound}
-	if !storable(q.ArtifactType) {
+	if !db.Storable(q.ArtifactType) {
 		return nil
 	}
 	if q.ArtifactType != "" {

@@ -82,7 +82,7 @@ func (tx *Tx) RemoveSpareUploads(ids []string) error {
 
 // Upload returns a session of the repository, open or finished, or a spare one, or fs.ErrNotExist.
 func (d *DB) Upload(ctx context.Context, repo, id string) (Upload, error) {
-	if !storable(id) {
+	if !db.Storable(id) {
 		return Upload{}, fs.ErrNotExist
 	}
 	return scanUpload(d.queryRow(ctx, uploadSQL, id, repo), id)
@@ -107,7 +107,7 @@ func scanUpload(row db.Row, id string) (Upload, error) {
 // returns. A spare session becomes that of u's owner. It returns fs.ErrNotExist if u's repository
 // has no such session, or the session is finished.
 func (tx *Tx) BeginPart(u Upload, now int64) (Upload, error) {
-	if !storable(u.ID) {
+	if !db.Storable(u.ID) {
 		return u, fs.ErrNotExist
 	}
 	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3, repository = $2,
