@@ -59,13 +59,14 @@ var layers = map[string][]string{
 	"storage/bucket/testbucket": {"storage/bucket", "storage/bucket/cloud", "storage/bucket/dir"},
 	"storage/storagetest":       {"storage", "manifest"},
 
-	"internal/db":         {},
-	"internal/db/schema":  {"internal/db"},
-	"internal/db/sqlite":  {"internal/db", "internal/durable"},
-	"internal/db/dbtest":  {"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/testserver"},
-	"internal/host":       {},
-	"internal/durable":    {},
-	"internal/testserver": {},
+	"internal/db":          {},
+	"internal/db/schema":   {"internal/db"},
+	"internal/db/postgres": {"internal/db"},
+	"internal/db/sqlite":   {"internal/db", "internal/durable"},
+	"internal/db/dbtest":   {"internal/db", "internal/db/postgres", "internal/db/schema", "internal/db/sqlite", "internal/testserver"},
+	"internal/host":        {},
+	"internal/durable":     {},
+	"internal/testserver":  {},
 
 	"conformance": {}, // uses only a built program
 }
@@ -76,9 +77,10 @@ var homes = map[string][]string{
 	"net/http":                             {"api", "auth/authtest", "auth/oidc", "cmd/berth/server", "cmd/berth-bench"},
 	"net/http/httptest":                    {"auth/authtest"},
 	"testing":                              {"auth/authtest", "internal/db/dbtest", "internal/testserver", "storage/bucket/buckettest", "storage/bucket/testbucket", "storage/storagetest"},
-	"database/sql":                         {"internal/db/sqlite"},
+	"database/sql":                         {"internal/db/postgres", "internal/db/sqlite"},
 	"modernc.org/sqlite":                   {"internal/db/sqlite"},
-	"github.com/pressly/goose/v3":          {"internal/db/sqlite"},
+	"github.com/jackc/pgx/v5":              {"internal/db/postgres", "internal/testserver"},
+	"github.com/pressly/goose/v3":          {"internal/db/postgres", "internal/db/sqlite"},
 	"gocloud.dev":                          {"storage/bucket/cloud"},
 	"github.com/opencontainers/image-spec": {"manifest"},
 	"github.com/golang-jwt/jwt/v5":         {"auth/token"},
@@ -138,7 +140,7 @@ func TestTreeFindsViolations(t *testing.T) {
 		"cmd/berth/main.go: imports net/http, which only api, auth/authtest, auth/oidc, cmd/berth/server, cmd/berth-bench may",
 		"cmd/berth/server/server.go: imports net/http/httptest, which only auth/authtest may",
 		"extra/extra.go: extra has no row in the table of layers",
-		"internal/db/db.go: imports database/sql/driver, which only internal/db/sqlite may",
+		"internal/db/db.go: imports database/sql/driver, which only internal/db/postgres, internal/db/sqlite may",
 		"internal/db/schema/schema.go: imports internal/db/sqlite, which internal/db/schema may not",
 		"internal/db/sqlite/sqlite.go: imports internal/db/dbtest, which internal/db/sqlite may not",
 		"internal/durable/durable.go: imports storage/bucket, which internal/durable may not",
@@ -153,7 +155,7 @@ func TestTreeFindsViolations(t *testing.T) {
 		"storage/bucket/dir/dir.go: imports gocloud.dev/blob/fileblob, which only storage/bucket/cloud may",
 		"storage/bucket/dir/dir.go: imports storage/bucket/buckettest, which storage/bucket/dir may not",
 		"storage/meta/meta.go: imports internal/db/sqlite, which storage/meta may not",
-		"storage/storage.go: imports database/sql/driver, which only internal/db/sqlite may",
+		"storage/storage.go: imports database/sql/driver, which only internal/db/postgres, internal/db/sqlite may",
 		"storage/storage.go: imports gocloud.dev/blob, which only storage/bucket/cloud may",
 	}
 	if !slices.Equal(got, want) {

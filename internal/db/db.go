@@ -1,9 +1,11 @@
 // Package db provides the SQL database that holds Berth's rows. It does not depend on any table,
 // nor on the SQL of any engine.
 //
-// A reader sees the last commit and does not wait for writers. A write transaction (DB.Tx) is
-// serializable: it sees everything that was committed before it. When Tx returns nil, the changes
-// survive a power cut.
+// A reader sees the last commit and does not wait for writers. A write transaction (DB.Tx) sees
+// everything that was committed before it. On SQLite transactions run one after the other. On
+// PostgreSQL each statement sees what was committed before that statement: a transaction first locks
+// what it decides by, and reads what follows from others' rows in a later statement. When Tx returns
+// nil, the changes survive a power cut.
 //
 // Statements are literal SQL with the placeholders $1, $2, …, written once for all engines. An
 // engine prepares each statement once per connection and keeps it by its text. So the number of
@@ -33,6 +35,9 @@ var (
 	// ErrUncertain is an ErrUnavailable: the connection failed during COMMIT, so the transaction
 	// may or may not be committed. A later transaction can find out by reading what this one wrote.
 	ErrUncertain = fmt.Errorf("%w: the transaction may or may not have been committed", ErrUnavailable)
+	// ErrInvalidText means that an argument is not UTF-8 or has a NUL, and that the engine cannot
+	// hold such a text.
+	ErrInvalidText = errors.New("text with a NUL or that is not UTF-8")
 	// ErrClosed is an ErrUnavailable: the database was closed.
 	ErrClosed = fmt.Errorf("%w: the database is closed", ErrUnavailable)
 )
@@ -116,7 +121,8 @@ func (db *DB) Scan(ctx context.Context, query string, args []any, each func(Row)
 // a goroutine other than the caller's. It must not use the DB. If fn panics, Tx panics.
 //
 // If ctx ends before fn starts, fn is not run and Tx returns the error of ctx. If ctx ends later,
-// the transaction may be undone, but never in part.
+// the transaction may be undone, but never in part. An engine with a limited number of connections
+// returns ErrUnavailable, too, if fn could not start within seconds.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error { return db.engine.Tx(ctx, fn) }
 
 // ListTable returns the SQL of a table for a FROM clause, named list, whose rows are the elements

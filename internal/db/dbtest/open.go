@@ -11,8 +11,10 @@ import (
 	"testing/fstest"
 
 	"github.com/berth-registry/berth/internal/db"
+	"github.com/berth-registry/berth/internal/db/postgres"
 	"github.com/berth-registry/berth/internal/db/schema"
 	"github.com/berth-registry/berth/internal/db/sqlite"
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // Memory is the URL of a new database in memory.
@@ -20,6 +22,13 @@ const Memory = "sqlite::memory:"
 
 // File returns the URL of a new database in a temporary directory. Open creates the file.
 func File(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "berth.db") }
+
+// Postgres returns the URL of a new database on a PostgreSQL server that the tests of this process
+// share.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	return testserver.PostgresURL(t)
+}
 
 // Open opens a database with the current schema and closes it when the test ends.
 func Open(t testing.TB, url string) *db.DB {
@@ -30,7 +39,13 @@ func Open(t testing.TB, url string) *db.DB {
 // OpenFaulty is like Open, with faults in commits: see sqlite.Options.Fault.
 func OpenFaulty(t testing.TB, url string, fault func(step string) error) *db.DB {
 	t.Helper()
-	d, err := sqlite.Open(t.Context(), url, schema.Current(), sqlite.Options{Fault: fault})
+	var d *db.DB
+	var err error
+	if postgres.IsURL(url) {
+		d, err = postgres.Open(t.Context(), url, schema.Current(), postgres.Options{Migrate: true, Fault: fault})
+	} else {
+		d, err = sqlite.Open(t.Context(), url, schema.Current(), sqlite.Options{Fault: fault})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,6 @@
-// Package schema defines the schema of Berth's database. One sequence of migrations makes the
-// tables of the registry and of the accounts. Queries about the database as a whole are here too.
+// Package schema defines the schema of Berth's database. One sequence of migrations for each engine
+// makes the tables of the registry and of the accounts. The same number means the same version in
+// both. Queries about the database as a whole are here too.
 package schema
 
 import (
@@ -16,7 +17,7 @@ import (
 // adds. A later release removes what is no longer used, and raises oldest_program.
 const version = 5
 
-//go:embed sqlite/*.sql
+//go:embed sqlite/*.sql postgres/*.sql
 var files embed.FS
 
 // Current returns the schema of this program.

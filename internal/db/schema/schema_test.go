@@ -16,8 +16,18 @@ import (
 )
 
 func TestVersionIsNewestMigration(t *testing.T) {
+	for engine, url := range map[string]func(testing.TB) string{
+		"sqlite":   func(testing.TB) string { return dbtest.Memory },
+		"postgres": dbtest.Postgres,
+	} {
+		t.Run(engine, func(t *testing.T) { checkVersion(t, engine, url) })
+	}
+}
+
+// checkVersion checks that the migrations of an engine are numbered up to the schema's version.
+func checkVersion(t *testing.T, engine string, url func(testing.TB) string) {
 	s := schema.Current()
-	names, err := fs.Glob(s.Files, "sqlite/*.sql")
+	names, err := fs.Glob(s.Files, engine+"/*.sql")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("%v, %v", names, err)
 	}
@@ -31,7 +41,7 @@ func TestVersionIsNewestMigration(t *testing.T) {
 		t.Errorf("the newest migration is %d, the schema's version %d", len(names), s.Version)
 	}
 	var newest int
-	d := dbtest.Open(t, dbtest.Memory)
+	d := dbtest.Open(t, url(t))
 	if err := d.QueryRow(t.Context(), `SELECT MAX(version_id) FROM goose_db_version`).Scan(&newest); err != nil || newest != s.Version {
 		t.Errorf("version %d is recorded, %v", newest, err)
 	}

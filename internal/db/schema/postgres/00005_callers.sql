@@ -1,0 +1,4 @@
+-- +goose Up
+
+-- Nothing: see 00003.
+SELECT 1;
