@@ -33,7 +33,7 @@ func (d *DB) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 // before this one ends: what the keys decide stays right.
 func (tx *Tx) SigningKeys() ([]SigningKey, error) {
 	if clause := tx.db.LockClause("FOR NO KEY UPDATE"); clause != "" {
-		if _, err := tx.query(`SELECT 1 FROM auth WHERE id = 1` + clause); err != nil {
+		if _, err := tx.exec(`SELECT 1 FROM auth WHERE id = 1` + clause); err != nil {
 			return nil, err
 		}
 	}

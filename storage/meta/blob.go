@@ -82,7 +82,7 @@ func (tx *Tx) lockBlob(id int64) error {
 	if clause == "" {
 		return nil
 	}
-	_, err := tx.query(`SELECT 1 FROM blobs WHERE id = $1`+clause, id)
+	_, err := tx.exec(`SELECT 1 FROM blobs WHERE id = $1`+clause, id)
 	return err
 }
 
