@@ -206,12 +206,28 @@ func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.Sav
 		err = errors.Join(tx.ReleaseBlob(b.ID, now+r.opts.DeleteDelay.Microseconds()), tx.RecordBlobHealed(b.ID, now))
 	}
 	if err == nil && !b.Whole {
-		moved, err = tx.GiveToBlob(up.ID, p.key, p.size, b.ID)
+		moved, err = r.giveObjects(tx, up, p, b)
 	}
 	if err == nil && moved < up.NextPart {
 		err = tx.ReleaseUpload(up.ID, now)
 	}
 	return err
+}
+
+// giveObjects gives the objects of an upload to a blob that has none, and returns their number. If
+// other processes serve the database, it also checks that they are all there: a process that was
+// suspended, or a failover, may have lost some.
+// Errors: ErrUploadUnknown.
+func (r *Registry) giveObjects(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob) (moved int64, err error) {
+	moved, err = tx.GiveToBlob(up.ID, p.key, p.size, b.ID)
+	if err != nil || r.db.Exclusive() {
+		return moved, err
+	}
+	size, err := tx.SumObjects(b.ID)
+	if err == nil && size != up.Size+p.size {
+		err = unknownUploadError(up.ID)
+	}
+	return moved, err
 }
 
 // warnSizeMismatch logs that content arrived with another size than a sparse manifest gave. The

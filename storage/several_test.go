@@ -219,7 +219,7 @@ func TestUploadOnSeveralRegistries(t *testing.T) {
 	here, there := all[0], all[1]
 	up, err := here.CreateUpload(t.Context(), callerOf("alice"), "a", "")
 	here.must(err)
-	for at, tr := range []*testRegistry{here, there} {
+	for at, tr := range []*testRegistry{there, here} {
 		c := chunk("0123456789")
 		c.Offset = int64(10 * at)
 		_, err := tr.Append(t.Context(), "alice", "a", up.ID, c)
@@ -302,6 +302,21 @@ func TestStartSparesRunningUploads(t *testing.T) {
 	here.must(client.Close())
 	here.must(<-done)
 	there.wantBlob("a", text)
+}
+
+// TestCommitWithoutItsObject checks that a session whose object is no longer its own makes no blob, as
+// after a failover that lost the session's end.
+func TestCommitWithoutItsObject(t *testing.T) {
+	here := newSeveral(t).open(Options{})
+	up, err := here.CreateUpload(t.Context(), callerOf("alice"), "a", "")
+	here.must(err)
+	_, err = here.Append(t.Context(), "alice", "a", up.ID, chunk("first"))
+	here.must(err)
+	here.must(here.tx(t.Context(), func(tx *meta.Tx) error { return tx.ReleaseUpload(up.ID, 1) }))
+	_, err = here.Commit(t.Context(), "alice", "a", up.ID, digest.FromString("firstlast"), chunk("last"))
+	here.want(ErrUploadUnknown, err)
+	_, err = here.Blob(t.Context(), "a", digest.FromString("firstlast"))
+	here.want(ErrBlobUnknown, err)
 }
 
 // countingBucket counts how often each key is deleted.

@@ -108,6 +108,12 @@ func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
 		WHERE upload_id = $1 AND (size IS NOT NULL OR key = $2)`, upload, key, size, blob)
 }
 
+// SumObjects returns the number of bytes in the objects of a blob.
+func (tx *Tx) SumObjects(blob int64) (size int64, err error) {
+	err = tx.queryRow(`SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM objects WHERE blob_id = $1`, blob).Scan(&size)
+	return size, err
+}
+
 // BlobObjects returns the objects of a blob in the order of its bytes.
 func (d *DB) BlobObjects(ctx context.Context, blob int64) ([]Object, error) {
 	return scanObjects(d.query(ctx, `SELECT key, size FROM objects WHERE blob_id = $1 ORDER BY seq`, blob))

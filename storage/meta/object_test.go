@@ -74,6 +74,8 @@ func (s *suite) testObjectOwners() {
 			"object many/a after=70 blob=", "object many/b after=70 blob=",
 		}},
 
+		{what: "the bytes of a blob", call: func(tx *Tx) (any, error) { return tx.SumObjects(1002) }, value: int64(6)},
+		{what: "the bytes of a blob without objects", call: func(tx *Tx) (any, error) { return tx.SumObjects(1004) }, value: int64(0)},
 		{what: "give to a blob, with the last one", call: give("open/c"), value: int64(3), rows: []string{
 			"object open/a blob=bare upload=", "object open/b blob=bare upload=",
 			"object open/c blob=bare charged= claimed= size=9 until= upload=",
