@@ -45,6 +45,7 @@ const reloaded = `"msg":"reloaded","setting":"auth.policy"`
 // TestA6PolicyReload: an invalid policy file changes nothing and is reported, when the server
 // notices the change itself and on SIGHUP.
 func TestA6PolicyReload(t *testing.T) {
+	t.Parallel()
 	g := startAuthServer(t, options{})
 	alice := &caller{base: g.URL, http: g.as(g.alice)}
 	bob := &caller{base: g.URL, http: g.as(g.bob)}
@@ -110,6 +111,7 @@ func TestA6PolicyReload(t *testing.T) {
 // TestN1Names: no command makes an account or a group with a name that could be mistaken for
 // another kind of identity. A user whose name begins like that of a service is a user.
 func TestN1Names(t *testing.T) {
+	t.Parallel()
 	g := startAuthServer(t, options{})
 	names := []string{
 		"robot+x", "_token", "_x", "anonymous", "Anonymous", "authenticated", "oidc", "OIDC", "robot", "user", "group", "cert",

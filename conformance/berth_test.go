@@ -42,11 +42,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// builds has the programs that this run has built.
+// builds has the programs that this run builds.
 var builds struct {
 	dir  string
-	mu   sync.Mutex
-	path map[string]string
+	mu   sync.Mutex // guards once
+	once map[string]func() (path string, err error)
 }
 
 // build compiles a Go package and returns the path of the program. dir is the directory of its
@@ -60,26 +60,33 @@ func build(t testing.TB, dir, pkg string) string {
 	return path
 }
 
-// tryBuild is build for a program that may be unavailable.
+// tryBuild is build for a program that may be unavailable. Tests that run in parallel wait only for
+// the program that they need.
 func tryBuild(dir, pkg string) (string, error) {
 	builds.mu.Lock()
-	defer builds.mu.Unlock()
 	key := dir + " " + pkg
-	if p, ok := builds.path[key]; ok {
-		return p, nil
+	once := builds.once[key]
+	if once == nil {
+		if builds.once == nil {
+			builds.once = map[string]func() (string, error){}
+		}
+		// Clients send the name of their program, so it must be kept.
+		out := filepath.Join(builds.dir, strconv.Itoa(len(builds.once)), filepath.Base(pkg))
+		once = sync.OnceValues(func() (string, error) { return out, compile(dir, pkg, out) })
+		builds.once[key] = once
 	}
-	// Clients send the name of their program, so it must be kept.
-	out := filepath.Join(builds.dir, strconv.Itoa(len(builds.path)), filepath.Base(pkg))
+	builds.mu.Unlock()
+	return once()
+}
+
+// compile compiles a Go package of the module in dir.
+func compile(dir, pkg, out string) error {
 	cmd := exec.Command("go", "build", "-C", dir, "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	if msg, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", cmd, err, msg)
+		return fmt.Errorf("%s: %w\n%s", cmd, err, msg)
 	}
-	if builds.path == nil {
-		builds.path = map[string]string{}
-	}
-	builds.path[key] = out
-	return out, nil
+	return nil
 }
 
 // berthBinary returns the path of the program under test.

@@ -36,6 +36,7 @@ func containersClient(t testing.TB, name string, s *server) client {
 
 // TestPodman builds, pushes, removes, pulls and runs an image.
 func TestPodman(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	p := containersClient(t, "podman", s)
 	i := newContext(t)
@@ -73,6 +74,7 @@ func TestPodman(t *testing.T) {
 
 // TestBuildah builds two images without a Dockerfile and pushes them in one index.
 func TestBuildah(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	b := containersClient(t, "buildah", s)
 	const agent = "Buildah/"
@@ -109,6 +111,7 @@ func TestBuildah(t *testing.T) {
 
 // TestSkopeo copies an index to, within and from the registry, in every format of skopeo.
 func TestSkopeo(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	k := containersClient(t, "skopeo", s)
 	l := newLayout(t)

@@ -10,6 +10,7 @@ import (
 
 // TestCrane uses crane with images and indexes.
 func TestCrane(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "github.com/google/go-containerregistry/cmd/crane")
 	l := newLayout(t)

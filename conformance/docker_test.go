@@ -125,6 +125,7 @@ func (d docker) runs(ref string, i buildContext) {
 
 // TestDocker uses a Docker Engine: it builds, pushes, removes, pulls and runs an image.
 func TestDocker(t *testing.T) {
+	t.Parallel()
 	d := startDocker(t)
 	s := startBerth(t, options{})
 	i := newContext(t)
@@ -183,6 +184,7 @@ func TestDocker(t *testing.T) {
 
 // TestDockerManifestList combines two images in a manifest list.
 func TestDockerManifestList(t *testing.T) {
+	t.Parallel()
 	d := startDocker(t)
 	s := startBerth(t, options{})
 	i := newContext(t)

@@ -12,6 +12,7 @@ import (
 
 // TestOras uses oras with artifacts: push, attach, discover, copy, pull and delete.
 func TestOras(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "oras.land/oras/cmd/oras")
 	const agent = "oras/"
@@ -19,7 +20,7 @@ func TestOras(t *testing.T) {
 	at := func(args ...string) string { return c.run(append(args, "--plain-http")...) }
 
 	// oras puts the paths of files as given into manifests, so it runs in its home.
-	t.Chdir(c.home)
+	c.dir = c.home
 	chart := randomBytes(t, 4<<20)
 	c.write("chart.tgz", chart)
 	c.write("readme.txt", []byte("read me"))
@@ -65,7 +66,7 @@ func TestOras(t *testing.T) {
 
 	at("pull", "--output", "out", repo+"copy:1")
 	s.requireRequest(agent, "GET", "ora/copy", doc.Layers[0].Digest, http.StatusOK)
-	if got, err := os.ReadFile(filepath.Join("out", "chart.tgz")); err != nil || string(got) != string(chart) {
+	if got, err := os.ReadFile(filepath.Join(c.home, "out", "chart.tgz")); err != nil || string(got) != string(chart) {
 		t.Errorf("oras pulled %d other bytes, %v", len(got), err)
 	}
 

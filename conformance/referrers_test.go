@@ -35,6 +35,7 @@ func (s *server) pushReferrers(repo, subject string, n int, annotations func(i i
 
 // TestCosignTree lists 151 artifacts with a client that reads only one page of referrers.
 func TestCosignTree(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	c := goClient(t, cosignModule, cosignPackage)
 	image := newImageLayout(t, 1000)

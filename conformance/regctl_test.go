@@ -12,6 +12,7 @@ import (
 
 // TestRegctl uses regctl with images, an index, artifacts with referrers, and blobs.
 func TestRegctl(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	c := goClient(t, clientModule, "github.com/regclient/regclient/cmd/regctl")
 	c.env = append(c.env, "REGCTL_CONFIG="+filepath.Join(c.home, "regctl.json"))

@@ -68,6 +68,7 @@ func (s *server) wantAnswer(c *caller, r request, status int, body []byte) answe
 // and in every repository with the blob. Stored bytes are trusted for a day, so the test changes
 // the time in the rows.
 func TestI1RottenBlob(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{Env: []string{"BERTH_STORAGE_DELETE_DELAY=1s"}})
 	c := newCaller(s.URL)
 	alike := map[string]func(repo string, b content) answer{
@@ -126,6 +127,7 @@ func TestI1RottenBlob(t *testing.T) {
 // TestI2RottenManifest: a payload that has changed in its row is not served. A client that checks
 // for the manifest pushes it again, which repairs it.
 func TestI2RottenManifest(t *testing.T) {
+	t.Parallel()
 	s := startBerth(t, options{})
 	c := newCaller(s.URL)
 	config := newContent(1, 100, digest.SHA256)

@@ -63,6 +63,7 @@ func TestStalledReader(t *testing.T) {
 // TestSlowUpload sends some bytes at intervals below http.body_timeout, for several times that
 // limit. The server must not cut it.
 func TestSlowUpload(t *testing.T) {
+	t.Parallel()
 	const repo, steps = "team/app", 20
 	l := startLimited(t)
 	c := newContent(60, steps*1000, digest.SHA256)
@@ -94,6 +95,7 @@ func TestSlowUpload(t *testing.T) {
 // TestSlowDownload reads some bytes at intervals below http.body_timeout, for several times that
 // limit. The server must not cut it.
 func TestSlowDownload(t *testing.T) {
+	t.Parallel()
 	const repo, step = "team/app", 1 << 20
 	l := startLimited(t)
 	for i, parts := range []int64{1, 3} {

@@ -254,6 +254,7 @@ func reset(t *testing.T, c net.Conn) {
 // stalls, closes, or resets the connection. The server must keep what arrived, and the upload must
 // continue from there.
 func TestBrokenUpload(t *testing.T) {
+	t.Parallel()
 	const repo, sent = "team/app", 300_000
 	l := startLimited(t)
 	ends := map[string]func(*testing.T, net.Conn){
@@ -297,6 +298,7 @@ func TestBrokenUpload(t *testing.T) {
 // TestStalledUpload stalls during each kind of body that is stored only whole. The server must not
 // store it, and must cut the connection.
 func TestStalledUpload(t *testing.T) {
+	t.Parallel()
 	const repo = "team/app"
 	l := startLimited(t)
 	c := newContent(7, 1_000_000, digest.SHA256)

@@ -14,6 +14,7 @@ import (
 // TestAuditFile: audit lines go to the file and to the log. After a rotation and SIGHUP they go to
 // the new file.
 func TestAuditFile(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "audit.log")
 	p := serve(t, newData(t), nil, "--auth-htpasswd", htpasswd(t), "--audit-file", file)
 	logins := func(path string) (n int) {
@@ -55,6 +56,7 @@ func TestAuditFile(t *testing.T) {
 }
 
 func TestAuditFileRefused(t *testing.T) {
+	t.Parallel()
 	r := berth(t, nil, "serve", "--data", newData(t), "--addr", "127.0.0.1:0", "--audit-file", t.TempDir())
 	if r.code != 1 || !strings.Contains(r.stderr, "audit.file") {
 		t.Errorf("%+v", r)

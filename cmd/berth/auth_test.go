@@ -26,6 +26,7 @@ policy:
 // TestAuthCanOfAnOpenRegistry: `auth can` answers as the server does, which is open until the first
 // user.
 func TestAuthCanOfAnOpenRegistry(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	can := func(env ...string) result {
 		return berth(t, env, "auth", "can", "anonymous", "push", "a", "--data", data)
@@ -54,6 +55,7 @@ func TestAuthCanOfAnOpenRegistry(t *testing.T) {
 
 // TestAuthCan: `auth can` works without a database, and does not create one.
 func TestAuthCan(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	file := writeFile(t, "policy.yaml", teamPolicy)
 	for question, want := range map[string]string{
@@ -95,6 +97,7 @@ func TestAuthCan(t *testing.T) {
 }
 
 func TestAuthCanJSON(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "policy.yaml", teamPolicy)
 	r := berth(t, []string{"BERTH_AUTH_POLICY=" + file}, "auth", "can", "user:eve", "delete", "team-a/prod", "--json", "--data", newData(t))
 	var got map[string]any
@@ -114,6 +117,7 @@ func TestAuthCanJSON(t *testing.T) {
 
 // TestAuthCanReadsAccounts: groups and the disabled state come from the database.
 func TestAuthCanReadsAccounts(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	file := writeFile(t, "policy.yaml", teamPolicy)
 	must := func(args ...string) {
@@ -143,6 +147,7 @@ func TestAuthCanReadsAccounts(t *testing.T) {
 }
 
 func TestAuthExplain(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "policy.yaml", teamPolicy)
 	flags := []string{"--data", newData(t), "--auth-policy", file}
 	r := berth(t, nil, append([]string{"auth", "explain", "user:eve", "push", "team-a/app", "--group", "x"}, flags...)...)
@@ -190,6 +195,7 @@ func joinSpaces(s string) string {
 }
 
 func TestAuthRefuses(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "policy.yaml", teamPolicy)
 	bad := writeFile(t, "bad.yaml", "policy:\n  - {name: a, alow: pull}\n")
 	for args, want := range map[string]string{

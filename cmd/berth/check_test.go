@@ -12,6 +12,7 @@ import (
 // TestCheckAgreesWithServe: what one of `config check` and `serve` refuses, the other refuses too,
 // for the same reason, and serve has then made nothing.
 func TestCheckAgreesWithServe(t *testing.T) {
+	t.Parallel()
 	bad := writeFile(t, "bad", "x\n")
 	dir := t.TempDir()
 	pair := newPairFiles(t, newPair(t, "one.test"))
@@ -86,6 +87,7 @@ func TestCheckAgreesWithServe(t *testing.T) {
 
 // TestCheckWritesNothing: the check makes neither the data nor the audit file.
 func TestCheckWritesNothing(t *testing.T) {
+	t.Parallel()
 	data, file := newData(t), filepath.Join(t.TempDir(), "audit.log")
 	if r := berth(t, nil, "config", "check", "--data", data, "--audit-file", file); r.code != 0 {
 		t.Errorf("%+v", r)
@@ -100,6 +102,7 @@ func TestCheckWritesNothing(t *testing.T) {
 // TestFaultyLinesAreReported: both commands say which lines of an htpasswd file are left out, and
 // that a file has hashes of a low cost. The other users can log in.
 func TestFaultyLinesAreReported(t *testing.T) {
+	t.Parallel()
 	hash, err := login.HashPassword("secret", 8)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestConfigCheck(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "berth.yaml", "manifests: {cache: 8MiB}\nhttp: {hosts: [a.test, b.test]}\n")
 	r := berth(t, []string{"BERTH_LOG_LEVEL=warn", "BERTH_SERVICE_PORT=1"}, "config", "check", "--config", file, "--shutdown-delay", "2s", "--data", "/d")
 	if r.code != 0 {
@@ -50,6 +51,7 @@ func TestConfigCheck(t *testing.T) {
 
 // TestConfigCheckMasks: a password is not shown, neither in a valid value nor in a wrong one.
 func TestConfigCheckMasks(t *testing.T) {
+	t.Parallel()
 	for url, code := range map[string]int{"file:///b?no_tmp_dir=1&create_dir=1": 0, "file:///b?token=hidden": 1, "file://u:hidden@/b": 1, "s3://u:hidden@b": 1} {
 		r := berth(t, []string{"BERTH_STORAGE_BUCKET=" + url}, "config", "check")
 		if r.code != code || strings.Contains(r.stdout+r.stderr, "hidden") || code == 1 && !strings.Contains(r.stderr, "storage.bucket: ") {
@@ -59,6 +61,7 @@ func TestConfigCheckMasks(t *testing.T) {
 }
 
 func TestConfigCheckRefuses(t *testing.T) {
+	t.Parallel()
 	r := berth(t, nil, "config", "check", "--config", writeFile(t, "c.yaml", "manifest: {cache: 1}\nlogg: {level: info}"))
 	if r.code != 1 || r.stdout != "" || !strings.Contains(r.stderr, "manifests.cache?") || !strings.Contains(r.stderr, "log.level?") {
 		t.Errorf("%+v", r)
@@ -66,6 +69,7 @@ func TestConfigCheckRefuses(t *testing.T) {
 }
 
 func TestHealthcheck(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
 	check := func(env ...string) result { return berth(t, env, "healthcheck", "--addr", p.line.Addr) }
 	if r := check(); r.code != 0 {
@@ -93,6 +97,7 @@ func TestHealthcheck(t *testing.T) {
 }
 
 func TestSmallCommands(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		args []string
 		code int

@@ -34,6 +34,7 @@ func keyStates(list []keyJSON) string {
 
 // TestKeyCommands runs the key commands on a data directory without a server.
 func TestKeyCommands(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	at := []string{"--data", data}
 	addUser(t, data, "alice", "secret")
@@ -102,6 +103,7 @@ func certificates(t *testing.T, r result, list []keyJSON) {
 
 // TestKeyFileCommands: keys in a file are listed but not changed, and no database is created.
 func TestKeyFileCommands(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	file := writeFile(t, "key.pem", string(newPair(t, "key").key))
 	at := []string{"--data", data, "--auth-key-file", file}
@@ -130,6 +132,7 @@ func TestKeyFileCommands(t *testing.T) {
 }
 
 func TestKeyCommandsRefuse(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args []string
 		want string

@@ -55,6 +55,7 @@ func printed(t *testing.T, command, data string) string {
 // TestUserAddActsOnTheNextRequest: a new user can log in at once, even if the same credentials were
 // refused just before.
 func TestUserAddActsOnTheNextRequest(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil, "--auth-mode", "berth")
 	if status := p.status(basic("alice", "secret")...); p.line.Auth != "on" || status != http.StatusUnauthorized {
@@ -73,6 +74,7 @@ func TestUserAddActsOnTheNextRequest(t *testing.T) {
 // TestFirstUserClosesARunningRegistry: the first user turns authentication on, also for an upload
 // in progress.
 func TestFirstUserClosesARunningRegistry(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil, "--debug-addr", "127.0.0.1:0")
 	if _, err := pushImage(p.url, "app", "1", []byte("layer")); err != nil || p.line.Auth != "off" {
@@ -105,6 +107,7 @@ func TestFirstUserClosesARunningRegistry(t *testing.T) {
 
 // TestRemovingTheLastUserDoesNotOpen: only auth.mode none opens a registry again.
 func TestRemovingTheLastUserDoesNotOpen(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	addUser(t, data, "alice", "secret")
 	p := serve(t, data, nil)
@@ -133,6 +136,7 @@ func TestRemovingTheLastUserDoesNotOpen(t *testing.T) {
 
 // TestWhatTurnsAuthenticationOn also leaves it on when it goes away.
 func TestWhatTurnsAuthenticationOn(t *testing.T) {
+	t.Parallel()
 	policy := writeFile(t, "policy.yaml", "policy:\n  - {name: all, who: [authenticated], repos: ['**'], allow: [pull]}\n")
 	for _, args := range [][]string{{"--auth-mode", "berth"}, {"--auth-policy", policy}, {"--auth-htpasswd", htpasswd(t)}} {
 		t.Run(args[0], func(t *testing.T) {
@@ -160,6 +164,7 @@ func beyondLoopback(t *testing.T, data string, args ...string) *program {
 // TestFirstStartBeyondLoopback: a new registry beyond loopback starts with a user, whose password
 // is not in the log.
 func TestFirstStartBeyondLoopback(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := beyondLoopback(t, data)
 	if status := p.status(); p.line.Auth != "on" || status != http.StatusUnauthorized {
@@ -205,6 +210,7 @@ func longWords(text string, n int) []string {
 // TestDataWithoutUsersIsRefused: an open registry with data does not start beyond loopback until it
 // has a user.
 func TestDataWithoutUsersIsRefused(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil)
 	if _, err := pushImage(p.url, "app", "1", []byte("layer")); err != nil {
@@ -226,6 +232,7 @@ func TestDataWithoutUsersIsRefused(t *testing.T) {
 }
 
 func TestMemoryBeyondLoopbackIsRefused(t *testing.T) {
+	t.Parallel()
 	r := berth(t, nil, "serve", "--storage-bucket", "mem://", "--addr", "0.0.0.0:0")
 	if r.code != 1 || !strings.Contains(r.stderr, "auth.htpasswd") || !strings.Contains(r.stderr, "auth.mode: none") {
 		t.Errorf("%+v", r)
@@ -239,6 +246,7 @@ func TestMemoryBeyondLoopbackIsRefused(t *testing.T) {
 
 // TestHangupWithoutFiles: SIGHUP does not end a server that has no files to reload.
 func TestHangupWithoutFiles(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil)
 	p.signal(syscall.SIGHUP)
 	p.await("the log", func() bool { return strings.Contains(p.log.String(), "SIGHUP") })
@@ -250,6 +258,7 @@ func TestHangupWithoutFiles(t *testing.T) {
 
 // TestStopIgnoresHangups: SIGHUP does not end a server that is stopping.
 func TestStopIgnoresHangups(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
 	p.signal(syscall.SIGTERM)
 	p.await("not ready", func() bool {

@@ -66,6 +66,7 @@ func echoes(t *testing.T, screen *os.File) bool {
 
 // TestPasswordIsAskedFor: at a terminal a password is asked for twice, without echo.
 func TestPasswordIsAskedFor(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	for _, c := range []struct {
 		answers []string
@@ -92,6 +93,7 @@ func TestPasswordIsAskedFor(t *testing.T) {
 
 // TestSecretsAreNotKept: the data directory has neither passwords nor tokens.
 func TestSecretsAreNotKept(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("the very password", "user", "add", "alice", "--password-stdin")
 	token := strings.TrimSpace(o.ok("", "token", "create", "--owner", "alice", "--scope", "repository:**:pull"))

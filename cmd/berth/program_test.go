@@ -22,6 +22,11 @@ import (
 // is built like the test (the race detector, coverage).
 const runMain = "BERTH_TEST_RUN_MAIN=1"
 
+// exitAtOnce is an option of the race detector. By default a program that ends sleeps for a second
+// before it does, which is most of the time of a short command. Reports that are being written are
+// waited for in any case, and make the exit code 66.
+const exitAtOnce = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	if name, value, _ := strings.Cut(runMain, "="); os.Getenv(name) == value {
 		main()
@@ -43,7 +48,7 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, entry)
 		}
 	}
-	cmd.Env = append(append(cmd.Env, runMain), env...)
+	cmd.Env = append(append(cmd.Env, runMain, "GORACE="+exitAtOnce+" "+os.Getenv("GORACE")), env...)
 	return cmd
 }
 
@@ -140,6 +145,9 @@ func serve(t *testing.T, data string, env []string, args ...string) *program {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.done
+		if strings.Contains(p.log.String(), "WARNING: DATA RACE") { // the exit code of a killed server does not say it
+			t.Error("the race detector reports a data race")
+		}
 		if t.Failed() {
 			t.Logf("log of the server:\n%s", p.log)
 		}

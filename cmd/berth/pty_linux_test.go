@@ -42,6 +42,7 @@ func openTerminal(t *testing.T) (screen, terminal *os.File) {
 // TestFirstPasswordIsNotPrinted: the first start on a terminal, which may be the log of a
 // container, prints no password. The command that it prints instead sets one, as printed.
 func TestFirstPasswordIsNotPrinted(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"auto", "text", "json"} {
 		t.Run(format, func(t *testing.T) {
 			data := newData(t)

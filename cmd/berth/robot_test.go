@@ -9,6 +9,7 @@ import (
 )
 
 func TestRobot(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	secret := strings.TrimSpace(o.ok("", "robot", "create", "deployer", "--group", "cluster", "--scope", "repository:prod/**:pull", "--expires", "30d"))

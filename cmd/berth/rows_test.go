@@ -11,6 +11,7 @@ import (
 // TestRowsCommand: a command on the database finds it by the same settings as serve, and prints a
 // table or JSON.
 func TestRowsCommand(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	file := writeFile(t, "berth.yaml", "data: "+data+"\nhttp: {addr: '0.0.0.0:5000'}\n")
@@ -44,6 +45,7 @@ func TestRowsCommand(t *testing.T) {
 
 // TestEmptyListIsNoNull: an empty list in JSON is [], not null.
 func TestEmptyListIsNoNull(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	addUser(t, data, "alice", "secret")
 	if r := berth(t, nil, "user", "remove", "alice", "--data", data); r.code != 0 {
@@ -59,6 +61,7 @@ func TestEmptyListIsNoNull(t *testing.T) {
 // TestCommandsWithoutARegistry: a command that needs what is in the database makes none, and says
 // where it looked.
 func TestCommandsWithoutARegistry(t *testing.T) {
+	t.Parallel()
 	for _, command := range []string{
 		"user list", "user passwd alice --password-stdin", "user groups alice a", "user remove alice", "user disable alice", "user enable alice",
 		"robot list", "robot remove r", "token list", "token list --owner alice", "token revoke 1", "token create --owner alice --scope repository:**:pull",
@@ -94,6 +97,7 @@ func TestCommandsWithoutARegistry(t *testing.T) {
 // TestCommandsNameTheDatabaseTheyMake: a command that adds to a registry makes one where there is
 // none, and says so, once.
 func TestCommandsNameTheDatabaseTheyMake(t *testing.T) {
+	t.Parallel()
 	for _, command := range []string{
 		"user add NAME --password-stdin", "robot create NAME --scope repository:**:pull", "key rotate",
 	} {

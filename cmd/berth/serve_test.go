@@ -14,6 +14,7 @@ import (
 )
 
 func TestServe(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil)
 	host, port, err := net.SplitHostPort(p.line.Addr)
@@ -54,6 +55,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestSecretsOfABadBucketAreMasked(t *testing.T) {
+	t.Parallel()
 	r := berth(t, nil, "serve", "--data", newData(t), "--addr", "127.0.0.1:0", "--storage-bucket", "file://user:secretpassword@/x?token=secrettoken")
 	if r.code != 1 || !strings.Contains(r.stderr, "storage.bucket: ") || strings.Contains(r.stderr, "secretpassword") || strings.Contains(r.stderr, "secrettoken") {
 		t.Errorf("a bucket that cannot be opened: %+v", r)
@@ -61,6 +63,7 @@ func TestSecretsOfABadBucketAreMasked(t *testing.T) {
 }
 
 func TestSecondServeIsRefused(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil)
 	r := berth(t, nil, "serve", "--data", data, "--addr", "127.0.0.1:0")
@@ -75,6 +78,7 @@ func TestSecondServeIsRefused(t *testing.T) {
 }
 
 func TestKillAndRestart(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	layer := []byte("layer")
 	p := serve(t, data, nil)
@@ -101,6 +105,7 @@ func TestKillAndRestart(t *testing.T) {
 
 // TestServeRefuses has starts that must fail, with parts of their messages.
 func TestServeRefuses(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +141,7 @@ func TestServeRefuses(t *testing.T) {
 // TestErrorsOfTheStartAreJSON where the log is JSON, whatever source says so: a mistake in the
 // configuration too, also in the file that sets the format.
 func TestErrorsOfTheStartAreJSON(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "file", "")
 	for name, c := range map[string]struct {
 		env, args []string
@@ -166,6 +172,7 @@ func TestErrorsOfTheStartAreJSON(t *testing.T) {
 
 // TestForeignBucket: a server refuses a bucket that belongs to another registry than the database.
 func TestForeignBucket(t *testing.T) {
+	t.Parallel()
 	one, two := newData(t), newData(t)
 	serve(t, one, nil).stop()
 	serve(t, two, nil).stop()
@@ -176,6 +183,7 @@ func TestForeignBucket(t *testing.T) {
 }
 
 func TestUnknownVariableIsAWarning(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), []string{"BERTH_PORT=tcp://10.0.0.1:5000", "BERTH_TEST_ALL=1"})
 	if log := p.log.String(); !strings.Contains(log, `"level":"WARN"`) || !strings.Contains(log, `"name":"BERTH_PORT"`) || strings.Contains(log, "BERTH_TEST_") {
 		t.Errorf("log: %s", log)
@@ -185,6 +193,7 @@ func TestUnknownVariableIsAWarning(t *testing.T) {
 
 // TestH3Rebinding sends the hosts of web pages whose names resolve to the registry.
 func TestH3Rebinding(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		args []string
@@ -225,6 +234,7 @@ func TestH3Rebinding(t *testing.T) {
 // TestH3DebugRebinding: the debug address answers for the hosts that an open registry answers for,
 // and on loopback never for every host.
 func TestH3DebugRebinding(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, addr string
 		args       []string
@@ -256,6 +266,7 @@ func TestH3DebugRebinding(t *testing.T) {
 
 // TestWarnsBeyondLoopback: a start says what everyone who reaches an address may do.
 func TestWarnsBeyondLoopback(t *testing.T) {
+	t.Parallel()
 	const debug, open = "debug.addr is not a loopback address", "auth.mode is none, and http.addr is not a loopback address"
 	for name, test := range map[string]struct {
 		args []string
@@ -279,6 +290,7 @@ func TestWarnsBeyondLoopback(t *testing.T) {
 }
 
 func TestServeInMemory(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil, "--storage-bucket", "mem://")
 	layer := []byte("layer")
@@ -296,6 +308,7 @@ func TestServeInMemory(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--debug-addr", "127.0.0.1:0", "--audit-file", filepath.Join(t.TempDir(), "audit.log"))
 	if _, err := pushImage(p.url, "app", "1", []byte("layer")); err != nil {
 		t.Fatal(err)
@@ -328,6 +341,7 @@ func TestMetrics(t *testing.T) {
 // TestRuntimeSettings: the settings reach the Go runtime. The runtime's own variables override only
 // the defaults.
 func TestRuntimeSettings(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, gogc, limit string
 		env, args         []string
@@ -355,6 +369,7 @@ func TestRuntimeSettings(t *testing.T) {
 // TestR6WideProxies: `config check` and `serve` warn about trusted proxies that are networks with
 // other hosts in them.
 func TestR6WideProxies(t *testing.T) {
+	t.Parallel()
 	policy := writeFile(t, "policy.yaml", `policy:
   - {name: inside, who: [anonymous], when: {ip: [10.20.0.0/16, 2001:db8::/48]}, repos: ['**'], allow: [pull]}
 `)

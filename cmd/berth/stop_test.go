@@ -93,6 +93,7 @@ func (p *program) awaitRefusal() {
 // TestStopRecordsUploads: an upload that does not finish in time is cut. What arrived is recorded,
 // and the upload continues after the restart.
 func TestStopRecordsUploads(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB
 	p := serve(t, data, nil, "--shutdown-grace", "50ms", "--shutdown-record", "1h")
@@ -125,6 +126,7 @@ func TestStopRecordsUploads(t *testing.T) {
 // TestStopLetsRequestsFinish: a request that finishes in time gets its answer, while new
 // connections are refused.
 func TestStopLetsRequestsFinish(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
 	content := bytes.Repeat([]byte("x"), 1<<20)
 	u := beginUpload(t, p, len(content))
@@ -141,6 +143,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 
 // TestStopDoesNotLinger: a stop does not wait for the body of a request that is already answered.
 func TestStopDoesNotLinger(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--http-linger-time", "1h", "--shutdown-grace", "1h")
 	conn, err := net.Dial("tcp", p.line.Addr)
 	if err != nil {
@@ -166,6 +169,7 @@ func TestStopDoesNotLinger(t *testing.T) {
 
 // TestStopCutsWhatDoesNotEnd: each step of a stop has a limit.
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--shutdown-grace", "0s", "--shutdown-record", "0s")
 	u := beginUpload(t, p, 1<<20)
 	u.send(make([]byte, 1<<19))
@@ -175,6 +179,7 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 
 // TestStopClosesIdleConnections: an idle connection does not delay the stop.
 func TestStopClosesIdleConnections(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--shutdown-grace", "1h")
 	conn, err := net.Dial("tcp", p.line.Addr)
 	if err != nil {
@@ -200,6 +205,7 @@ func TestStopClosesIdleConnections(t *testing.T) {
 
 // TestDelayServesOn: during shutdown.delay the server is not ready, but serves all requests.
 func TestDelayServesOn(t *testing.T) {
+	t.Parallel()
 	p := serve(t, newData(t), nil, "--shutdown-delay", "1h")
 	p.signal(syscall.SIGTERM)
 	p.await("not ready", func() bool {
@@ -219,6 +225,7 @@ func TestDelayServesOn(t *testing.T) {
 // TestSecondSignal: a second signal ends a stop that waits for a request. After the restart,
 // everything that was acknowledged is there.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	p := serve(t, data, nil, "--shutdown-grace", "1h")
 	layer := []byte("layer")
@@ -247,6 +254,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestServiceManagerIsTold is the protocol of sd_notify(3).
 func TestServiceManagerIsTold(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {

@@ -109,6 +109,7 @@ func client(t *testing.T, p pair) *http.Client {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	one := newPair(t, "one.test")
 	p := serve(t, newData(t), nil, append(newPairFiles(t, one).args(), "--tls-hsts", "24h")...)
 	if !strings.HasPrefix(p.line.URL, "https://127.0.0.1:") {
@@ -143,6 +144,7 @@ func TestTLS(t *testing.T) {
 // TestExpiredCertificate: `config check`, a start and a reload warn about a certificate that has
 // expired, and a metric has the time.
 func TestExpiredCertificate(t *testing.T) {
+	t.Parallel()
 	end := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	files := newPairFiles(t, newPairUntil(t, "expired.test", end))
 	const warning = "(CN=expired.test) expired at 2020-01-02T03:04:05Z"
@@ -166,6 +168,7 @@ func TestExpiredCertificate(t *testing.T) {
 // TestCertificateIsReplaced replaces the files of a running server one after the other. Existing
 // connections continue, and new ones never get a certificate without its key.
 func TestCertificateIsReplaced(t *testing.T) {
+	t.Parallel()
 	one, two := newPair(t, "one.test"), newPair(t, "two.test")
 	files := newPairFiles(t, one)
 	p := serve(t, newData(t), nil, files.args()...)

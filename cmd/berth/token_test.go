@@ -12,6 +12,7 @@ import (
 )
 
 func TestTokenCreate(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	var got struct {
@@ -44,6 +45,7 @@ func TestTokenCreate(t *testing.T) {
 }
 
 func TestTokenList(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	o.ok("", "robot", "create", "deployer", "--scope", "repository:**:pull")
@@ -93,6 +95,7 @@ func TestTokenTable(t *testing.T) {
 }
 
 func TestTokenRefuses(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	create := func(args ...string) []string { return append([]string{"token", "create"}, args...) }

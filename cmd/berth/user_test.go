@@ -62,6 +62,7 @@ func (o cli) refused(input string, words []string, args ...string) {
 
 // The life of a user, beside a server that notices each step with the next request.
 func TestUserBesideServer(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("first password\r\n", "user", "add", "alice", "--password-stdin")
 	p := serve(t, o.data, nil)
@@ -96,6 +97,7 @@ func TestUserBesideServer(t *testing.T) {
 }
 
 func TestUserList(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	var list []accountInfo
 	o.ok("", "key", "rotate") // makes the database
@@ -138,6 +140,7 @@ func TestUserList(t *testing.T) {
 }
 
 func TestUserRefuses(t *testing.T) {
+	t.Parallel()
 	o := cli{t, newData(t)}
 	o.ok("password", "user", "add", "alice", "--password-stdin")
 	long := strings.Repeat("x", 73)
@@ -176,6 +179,7 @@ func TestUserRefuses(t *testing.T) {
 // TestUserRemoveErasesHash checks that the database keeps no hash of a removed user or of a changed
 // password, among users who stay.
 func TestUserRemoveErasesHash(t *testing.T) {
+	t.Parallel()
 	o := cli{t, t.TempDir()}
 	hashes := func() int {
 		t.Helper()

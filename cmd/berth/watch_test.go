@@ -27,6 +27,7 @@ func (p *program) token(scope string, header ...string) string {
 // TestPolicyIsReloaded: the policy is reloaded when its file changes, and on SIGHUP. A file with a
 // mistake changes nothing, and the log has the line of the mistake once.
 func TestPolicyIsReloaded(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "policy.yaml", publicRead)
 	p := serve(t, newData(t), nil, "--auth-policy", file)
 	mayPush := func() bool {
@@ -62,6 +63,7 @@ func TestPolicyIsReloaded(t *testing.T) {
 
 // TestHtpasswdIsReloaded: the same for htpasswd files.
 func TestHtpasswdIsReloaded(t *testing.T) {
+	t.Parallel()
 	file := htpasswd(t)
 	p := serve(t, newData(t), nil, "--auth-htpasswd", file)
 	alice := func() int { return p.status(basic("alice", "secret")...) }

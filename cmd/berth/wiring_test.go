@@ -9,6 +9,7 @@ import (
 
 // TestSettingsReachTokens: challenges, tokens and discovery have the values of the settings.
 func TestSettingsReachTokens(t *testing.T) {
+	t.Parallel()
 	data := newData(t)
 	addUser(t, data, "alice", "secret")
 	p := serve(t, data, nil, "--auth-token-ttl", "2m", "--http-external-url", "https://Registry.test:443/,https://other.test:8443")
@@ -35,6 +36,7 @@ func TestSettingsReachTokens(t *testing.T) {
 
 // TestRelativeLocations: each value of the setting reaches the Location of an upload session.
 func TestRelativeLocations(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]map[string]string{
 		"auto":   {"r.test": "https://r.test/v2/", "other.localhost": "/v2/"},
 		"always": {"r.test": "/v2/", "other.localhost": "/v2/"},
@@ -53,6 +55,7 @@ func TestRelativeLocations(t *testing.T) {
 
 // TestCORS: the origins of the settings may call, with credentials where that is set.
 func TestCORS(t *testing.T) {
+	t.Parallel()
 	for credentials, want := range map[string]string{"true": "true", "false": ""} {
 		p := serve(t, newData(t), nil, "--http-cors-origins", "https://ui.test", "--http-cors-credentials="+credentials)
 		status, header, _ := p.request("OPTIONS", "/v2/_catalog", nil, "Origin", "https://ui.test", "Access-Control-Request-Method", "GET")
@@ -65,6 +68,7 @@ func TestCORS(t *testing.T) {
 
 // TestTrustedProxies: X-Forwarded-For counts only from a trusted proxy.
 func TestTrustedProxies(t *testing.T) {
+	t.Parallel()
 	for proxies, want := range map[string]string{"127.0.0.0/8": `"from":"10.1.2.3"`, "10.0.0.0/8": `"from":"127.0.0.1"`} {
 		p := serve(t, newData(t), nil, "--auth-mode", "berth", "--http-trusted-proxies", proxies)
 		p.status(append(basic("alice", "wrong"), "X-Forwarded-For", "10.1.2.3")...)
@@ -79,6 +83,7 @@ func TestTrustedProxies(t *testing.T) {
 // TestKeyFileIsReloaded: auth.key_file replaces the keys of the database, and is reloaded when it
 // changes.
 func TestKeyFileIsReloaded(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "key.pem", string(newPair(t, "one").key))
 	p := serve(t, newData(t), nil, "--auth-mode", "berth", "--auth-key-file", file)
 	keys := func() string {

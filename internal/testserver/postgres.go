@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Postgres is a PostgreSQL server on a port of 127.0.0.1. Its superuser postgres needs no password.
-// The server ends with the test process, and its directory is removed, also if the process is killed.
+// Postgres is a PostgreSQL server on a port of 127.0.0.1. Its superuser postgres needs no password; a
+// role with_password, which a test may make, does. The server ends with the test process, and its directory is removed, also if the process is killed.
 type Postgres struct {
 	Addr string // HOST:PORT
 
@@ -44,7 +44,10 @@ func PostgresURL(t testing.TB) string {
 	if shared.server == nil {
 		shared.server = startPostgres(t)
 	}
-	return shared.server.NewDatabase(t)
+	server, url := shared.server, shared.server.NewDatabase(t)
+	name := fmt.Sprintf("test%d", server.databases)
+	t.Cleanup(func() { server.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return url
 }
 
 // NewPostgres starts a server that a test does not share, so that it may stop it. settings are lines
@@ -181,6 +184,15 @@ func (p *Postgres) configure(t testing.TB, settings []string) {
 	if _, err := f.WriteString(strings.Join(settings, "\n") + "\n"); err != nil {
 		t.Fatal(err)
 	}
+	p.WriteFile(t, "pg_hba.conf", "host all with_password all scram-sha-256\nhost all all all trust\n")
+}
+
+// WriteFile writes a file of the server's data directory.
+func (p *Postgres) WriteFile(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dataDir(), name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Start starts the server and waits until it accepts connections.
@@ -201,17 +213,12 @@ func (p *Postgres) URL(database string) string {
 	return "postgres://postgres@" + p.Addr + "/" + database + "?sslmode=disable"
 }
 
-// NewDatabase makes an empty database, which is dropped when the test ends, and returns its URL.
+// NewDatabase makes an empty database and returns its URL.
 func (p *Postgres) NewDatabase(t testing.TB) string {
 	t.Helper()
 	p.databases++
 	name := fmt.Sprintf("test%d", p.databases)
 	p.Exec(t, "CREATE DATABASE "+name+" STRATEGY file_copy") // the faster one
-	t.Cleanup(func() {
-		if !t.Failed() { // the server may have been stopped
-			p.Exec(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		}
-	})
 	return p.URL(name)
 }
 

@@ -30,16 +30,20 @@ func readPair(c config.TLSConfig) (*pair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tls.key %s: %w", c.Key, err)
 	}
-	p := &pair{chain: chain}
 	for i, certificate := range chain {
-		if p.tls, err = tls.X509KeyPair(encodeChain(chain[i:]...), key); err == nil && i > 0 {
-			return nil, fmt.Errorf("tls.certificate %s: the certificates are in the wrong order: that of the server, which tls.key is for (%s), is number %d and must be the first, each before the one that signed it",
+		first, err := tls.X509KeyPair(encodeChain(chain[i:]...), key)
+		switch {
+		case err != nil: // the key is of another certificate
+		case i > 0:
+			return nil, fmt.Errorf("tls.certificate %s: the certificates are in the wrong order: "+
+				"that of the server, which tls.key is for (%s), is number %d and must be the first, each before the one that signed it",
 				c.Certificate, certificate.Subject, i+1)
-		} else if err == nil {
-			return p, nil
+		default:
+			return &pair{tls: first, chain: chain}, nil
 		}
 	}
-	return nil, fmt.Errorf("tls.key %s is the key of no certificate in tls.certificate %s, of which the first is for %s: expected the key that this certificate was requested with",
+	return nil, fmt.Errorf("tls.key %s is the key of no certificate in tls.certificate %s, of which the first is for %s: "+
+		"expected the key that this certificate was requested with",
 		c.Key, c.Certificate, chain[0].Subject)
 }
 

@@ -18,7 +18,8 @@ type conn struct {
 	link       *link
 	unprepared bool // statements are sent as text each time
 	statements map[string]*pgconn.StatementDescription
-	server     string // identity of the server: see identitySQL
+	server     string         // identity of the server: see identitySQL
+	notice     *pgconn.Notice // the last one that the server sent
 	opened     time.Time
 	used       time.Time // when it was last returned to the pool; guarded by the pool's mutex
 }

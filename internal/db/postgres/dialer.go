@@ -138,6 +138,7 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 		c.link = &link{Conn: n}
 		return c.link, nil
 	}
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { c.notice = n }
 	config.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) (err error) {
 		c.server, err = checkServer(ctx, pg)
 		return err
@@ -193,29 +194,36 @@ func checkServer(ctx context.Context, pg *pgconn.PgConn) (identity string, err e
 	if err := rows.Scan(&number, &version, &encoding, &fsync, &standby, &identity); err != nil {
 		return "", err
 	}
-	switch {
-	case number < 140000:
-		err = fmt.Errorf("the server is PostgreSQL %s, which is too old: want 14 or later", version)
-	case encoding != "UTF8":
-		err = fmt.Errorf("the database has the encoding %s: create it with ENCODING 'UTF8'", encoding)
-	case fsync != "on":
-		err = errors.New("the server has fsync=off and would lose data in a crash: set fsync=on")
-	case standby:
-		err = errors.New("the server is a standby, which cannot be written to: name the primary, or all hosts of the cluster")
-	}
-	if err != nil {
-		return "", &unsuitableError{err}
+	if err := checkSettings(number, version, encoding, fsync, standby); err != nil {
+		return "", err
 	}
 	return identity, nil
 }
 
+// checkSettings returns an unsuitableError if a server's settings are wrong.
+func checkSettings(number int, version, encoding, fsync string, standby bool) error {
+	switch {
+	case number < 140000:
+		return unsuitableError("the server is PostgreSQL " + version + ", which is too old: want 14 or later")
+	case encoding != "UTF8":
+		return unsuitableError("the database has the encoding " + encoding + ": create it with ENCODING 'UTF8'")
+	case fsync != "on":
+		return unsuitableError("the server has fsync=off and would lose data in a crash: set fsync=on")
+	case standby:
+		return unsuitableError("the server is a standby, which cannot be written to: name the primary, or all hosts of the cluster")
+	}
+	return nil
+}
+
 // unsuitableError is the error for a server that cannot keep the guarantees.
-type unsuitableError struct{ error }
+type unsuitableError string
+
+func (e unsuitableError) Error() string { return string(e) }
 
 // explainConnect returns the error for a connection that could not be opened: what is wrong with the
 // server, if that is known.
 func explainConnect(err error) error {
-	var unsuitable *unsuitableError
+	var unsuitable unsuitableError
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &unsuitable):

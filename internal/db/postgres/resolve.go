@@ -45,6 +45,13 @@ func (e *engine) resolve(ctx context.Context, xid, server string, cause error) e
 	}
 }
 
+// statusSQL asks what became of a transaction.
+const statusSQL = `SELECT COALESCE(pg_xact_status($1::xid8), '')`
+
+// confirmSQL commits something, which returns when all before it is where synchronous replication
+// wants it. The lost connection may have ended before its commit was.
+const confirmSQL = `SELECT pg_logical_emit_message(true, 'berth', '')`
+
 // askStatus asks the server for the status of a transaction: "committed", "aborted" or "in
 // progress". An error other than errUnknown may pass.
 func (e *engine) askStatus(ctx context.Context, xid, server string) (status string, err error) {
@@ -56,14 +63,18 @@ func (e *engine) askStatus(ctx context.Context, xid, server string) (status stri
 	if xid == "" || c.server != server {
 		return "", errUnknown
 	}
-	err = c.run([]request{{`SELECT COALESCE(pg_xact_status($1::xid8), '')`, []any{xid}}}, func(_ int, rows *pgconn.ResultReader) error {
+	c.link.limit.Store(int64(resolveTimeout))
+	err = c.run([]request{{statusSQL, []any{xid}}}, func(_ int, rows *pgconn.ResultReader) error {
 		for rows.NextRow() {
 			status = string(rows.Values()[0])
 		}
 		return nil
 	})
-	if err == nil && status == "" || err != nil && !connectionLost(err) {
+	switch {
+	case err == nil && status == "" || err != nil && !connectionLost(err):
 		return "", errUnknown // too old, or never begun
+	case status == "committed":
+		err = c.run([]request{{query: confirmSQL}}, ignoreRows)
 	}
 	return status, err
 }

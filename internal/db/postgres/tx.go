@@ -195,11 +195,18 @@ func (t *txConn) sendCommit() error {
 	if !t.begun {
 		return nil
 	}
-	return t.conn.run([]request{{query: commitSQL}}, func(_ int, rows *pgconn.ResultReader) error {
+	t.conn.notice = nil
+	err := t.conn.run([]request{{query: commitSQL}}, func(_ int, rows *pgconn.ResultReader) error {
 		tag, err := rows.Close()
 		if err == nil && tag.String() != commitSQL {
 			err = fmt.Errorf("the server answered %q to COMMIT", tag)
 		}
 		return err
 	})
+	if n := t.conn.notice; err == nil && n != nil {
+		// The server has committed, but gave up waiting for its synchronous standby: a failover
+		// may lose the transaction.
+		return fmt.Errorf("%w: %s: %s", db.ErrUncertain, n.Message, n.Detail)
+	}
+	return err
 }
