@@ -19,7 +19,7 @@ func (r *Registry) Blob(ctx context.Context, repo string, d digest.Digest) (Blob
 }
 
 func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
-	b, err := r.blobs.resolve(repo, d.String(), func() (Blob, error) {
+	b, err := r.blobs.resolve(ctx, repo, d.String(), func(ctx context.Context) (Blob, error) {
 		row, err := r.db.Blob(ctx, repo, d.String())
 		if err == nil && row.Damaged {
 			err = fs.ErrNotExist
@@ -88,7 +88,7 @@ func (r *Registry) markDamaged(ctx context.Context, b Blob, key string, cause er
 		return err
 	})
 	if err == nil {
-		r.unreadable.take(b.id)
+		r.unreadable.take(b.key())
 	}
 	if err == nil && marked {
 		r.log.Error("a blob is damaged: a push of it heals it", "digest", b.Digest.String(), "key", key, "error", cause)
@@ -112,7 +112,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, caller, repo string, d digest
 	unknown := func(err error) error {
 		return orUnknown(err, ErrBlobUnknown, "the repository has no blob %s", d)
 	}
-	return r.tx(ctx, func(tx *meta.Tx) error {
+	return r.decide(ctx, repo, func(tx *meta.Tx) error {
 		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
@@ -152,7 +152,7 @@ func (r *Registry) Mount(ctx context.Context, caller, repo string, d digest.Dige
 		if err != nil {
 			return orUnknown(err, ErrBlobUnknown, "the repository %s has no blob %s to mount", from, d)
 		}
-		if _, bad := r.unreadable.get(source.ID); bad {
+		if _, bad := r.unreadable.get(rowKey{source.ID, d}); bad {
 			return unreadableError(d, bucket.ErrUnreadable)
 		}
 		b = Blob{Digest: d, Size: source.Size, id: source.ID, source: r}

@@ -2,8 +2,10 @@ package storage
 
 import (
 	"container/list"
+	"context"
 	"sync"
 
+	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -128,27 +130,32 @@ type versioned[V any] struct {
 }
 
 // resolver caches what tags and digests resolve to, for as long as the version of the repository
-// does not change. It caches nothing if other processes may change the database.
+// does not change. If other processes may change the database, it caches nothing: requests for one
+// tag or digest share a query that began after they came.
 type resolver[V any] struct {
-	version func(repo string) uint64
-	cache   *cache[refKey, versioned[V]]
+	exclusive bool
+	version   func(repo string) uint64
+	cache     *cache[refKey, versioned[V]]
+	shared    db.Shared[refKey, V]
 }
 
-func newResolver[V any](db *meta.DB, max int64) *resolver[V] {
-	if !db.Exclusive() {
-		max = 0
-	}
-	return &resolver[V]{version: db.Version, cache: newCache[refKey, versioned[V]](max)}
+func newResolver[V any](rows *meta.DB, max int64) *resolver[V] {
+	return &resolver[V]{exclusive: rows.Exclusive(), version: rows.Version, cache: newCache[refKey, versioned[V]](max)}
 }
 
 // resolve returns the value of a tag or digest, from load if it is not cached.
-func (r *resolver[V]) resolve(repo, ref string, load func() (V, error)) (V, error) {
-	version := r.version(repo) // before load, so that a change during load makes the entry stale
+func (r *resolver[V]) resolve(
+	ctx context.Context, repo, ref string, load func(ctx context.Context) (V, error),
+) (V, error) {
 	key := refKey{repo, ref}
+	if !r.exclusive {
+		return r.shared.Do(ctx, key, load)
+	}
+	version := r.version(repo) // before load, so that a change during load makes the entry stale
 	if f, ok := r.cache.get(key); ok && f.version == version {
 		return f.value, nil
 	}
-	value, err := load()
+	value, err := load(ctx)
 	if err == nil {
 		r.cache.add(key, versioned[V]{value, version}, len(repo)+len(ref))
 	}

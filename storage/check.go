@@ -79,7 +79,7 @@ func (r *Registry) checkBlob(ctx context.Context, b Blob) error {
 	if o, cause := r.retryUnreadable(ctx, b); cause != nil && ctx.Err() == nil {
 		return r.markDamaged(ctx, b, o.Key, cause)
 	}
-	if !r.checks.begin(b.Size, r.opts.Now()) {
+	if !r.checks.begin(b.Size, r.now()) {
 		return nil
 	}
 	defer r.checks.end()

@@ -120,7 +120,7 @@ func (r *Registry) commit(
 	request := ctx
 	ctx = context.WithoutCancel(ctx)
 	checkedSince := int64(0)
-	if now := r.opts.Now(); r.checks.ready(up.Size+p.size, now) {
+	if now := r.now(); r.checks.ready(up.Size+p.size, now) {
 		checkedSince = now.Add(-checkAge).UnixMicro()
 	}
 	committed, b, err = r.commitIfChecked(ctx, repo, up, p, d, keepFinished, checkedSince)
@@ -160,7 +160,7 @@ func (r *Registry) commitIfChecked(
 		}
 		b, whole = Blob{Digest: d, Size: size, id: saved.ID, source: r}, saved.Whole
 		if whole && checkedSince != alreadyChecked {
-			if _, unreadable := r.unreadable.get(saved.ID); unreadable || saved.CheckedAt < checkedSince {
+			if _, unreadable := r.unreadable.get(b.key()); unreadable || saved.CheckedAt < checkedSince {
 				return errCheckFirst
 			}
 		}
@@ -187,7 +187,7 @@ func (r *Registry) commitIfChecked(
 // an index, so writing it costs more than the row. A finished session answers a repeated request
 // for about an hour after that time.
 func (r *Registry) touchUpload(tx *meta.Tx, up meta.Upload) error {
-	now := r.opts.Now()
+	now := r.now()
 	if now.Sub(time.UnixMicro(up.UpdatedAt)) < min(2*time.Minute, r.opts.UploadExpiry/4) {
 		return nil
 	}
@@ -206,12 +206,28 @@ func (r *Registry) assignObjects(tx *meta.Tx, up meta.Upload, p part, b meta.Sav
 		err = errors.Join(tx.ReleaseBlob(b.ID, now+r.opts.DeleteDelay.Microseconds()), tx.RecordBlobHealed(b.ID, now))
 	}
 	if err == nil && !b.Whole {
-		moved, err = tx.GiveToBlob(up.ID, p.key, p.size, b.ID)
+		moved, err = r.giveObjects(tx, up, p, b)
 	}
 	if err == nil && moved < up.NextPart {
 		err = tx.ReleaseUpload(up.ID, now)
 	}
 	return err
+}
+
+// giveObjects gives the objects of an upload to a blob that has none, and returns their number. If
+// other processes serve the database, it also checks that they are all there: a process that was
+// suspended, or a failover, may have lost some.
+// Errors: ErrUploadUnknown.
+func (r *Registry) giveObjects(tx *meta.Tx, up meta.Upload, p part, b meta.SavedBlob) (moved int64, err error) {
+	moved, err = tx.GiveToBlob(up.ID, p.key, p.size, b.ID)
+	if err != nil || r.db.Exclusive() {
+		return moved, err
+	}
+	size, err := tx.SumObjects(b.ID)
+	if err == nil && size != up.Size+p.size {
+		err = unknownUploadError(up.ID)
+	}
+	return moved, err
 }
 
 // warnSizeMismatch logs that content arrived with another size than a sparse manifest gave. The

@@ -20,6 +20,8 @@ type Blob struct {
 	source blobSource
 }
 
+func (b Blob) key() rowKey { return rowKey{b.id, b.Digest} }
+
 // blobSource opens the blobs that it returned.
 type blobSource interface {
 	openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error)
@@ -50,6 +52,8 @@ type Manifest struct {
 	repo   string
 	source payloadSource
 }
+
+func (m Manifest) key() rowKey { return rowKey{m.id, m.Digest} }
 
 // payloadSource reads the payloads of the manifests that it returned.
 type payloadSource interface {

@@ -17,6 +17,8 @@ const (
 	jobBatch         = 100
 	finishedTTL      = time.Hour // how long a finished session answers a repeated PUT
 	deleteRetryDelay = 10 * time.Minute
+	deleteAgainDelay = time.Hour        // for an object whose writer may still be writing it
+	claimLease       = 10 * time.Minute // how long a worker has claimed objects for itself
 	jobRetryDelay    = 10 * time.Second
 )
 
@@ -80,13 +82,13 @@ func (r *Registry) runJob(
 // if the bucket is not this registry's, so that a copied database never deletes the bytes of the
 // original.
 func (r *Registry) deleteObjects(ctx context.Context) error {
+	if err := r.readClock(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		now := r.nowMicro()
-		objects, err := r.db.Deletable(ctx, now, jobBatch)
+		objects, err := r.claimDeletable(ctx, now)
 		if err != nil || len(objects) == 0 {
-			return err
-		}
-		if err := r.checkMarker(ctx); err != nil {
 			return err
 		}
 		if err := r.deleteBatch(ctx, objects, now); err != nil {
@@ -94,6 +96,25 @@ func (r *Registry) deleteObjects(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// claimDeletable returns objects that are due, after it has checked the marker. No other worker gets
+// them for claimLease.
+func (r *Registry) claimDeletable(ctx context.Context, now int64) (objects []meta.Object, err error) {
+	if objects, err = r.db.Deletable(ctx, now, jobBatch); err != nil || len(objects) == 0 {
+		return nil, err
+	}
+	if err := r.checkMarker(ctx); err != nil {
+		return nil, err
+	}
+	if r.db.Exclusive() { // this is the only worker
+		return objects, nil
+	}
+	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+		objects, err = tx.ClaimDeletable(now, now+claimLease.Microseconds(), jobBatch)
+		return err
+	})
+	return objects, err
 }
 
 // deleteBatch deletes objects and then their rows. An object that cannot be deleted is postponed,
@@ -112,7 +133,7 @@ func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now i
 		if err := tx.PostponeObjects(failed, now+deleteRetryDelay.Microseconds()); err != nil {
 			return err
 		}
-		return tx.ForgetObjects(keys)
+		return tx.ForgetObjects(keys, now+deleteAgainDelay.Microseconds())
 	}))
 }
 
@@ -130,26 +151,23 @@ func (r *Registry) deleteOneByOne(ctx context.Context, keys []string) (deleted, 
 // expireUploads ends sessions that were idle for UploadExpiry, removes spare sessions, and deletes
 // finished sessions after finishedTTL.
 func (r *Registry) expireUploads(ctx context.Context) error {
-	if err := r.retireSpares(ctx); err != nil {
+	if err := errors.Join(r.readClock(ctx), r.retireSpares(ctx)); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		now := r.opts.Now()
+		now := r.now()
 		open := now.Add(-r.opts.UploadExpiry).UnixMicro()
 		finished := now.Add(-min(finishedTTL, r.opts.UploadExpiry)).UnixMicro()
 		ids, err := r.db.IdleUploads(ctx, open, finished, jobBatch)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		err = r.tx(ctx, func(tx *meta.Tx) error {
-			for _, id := range ids {
-				if err := tx.ExpireUpload(id, open, finished, now.UnixMicro()); err != nil {
-					return err
-				}
-			}
-			return nil
+		var expired int64
+		err = r.tx(ctx, func(tx *meta.Tx) (err error) {
+			expired, err = tx.ExpireUploads(ids, open, finished, now.UnixMicro())
+			return err
 		})
-		if err != nil {
+		if err != nil || expired == 0 { // another process is at them
 			return err
 		}
 		r.wakeDeletionWorker()

@@ -15,7 +15,7 @@ import (
 
 // Manifest implements [Manifests].
 func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Reference) (Manifest, error) {
-	m, err := r.manifests.resolve(repo, ref.String(), func() (Manifest, error) {
+	m, err := r.manifests.resolve(ctx, repo, ref.String(), func(ctx context.Context) (Manifest, error) {
 		row, err := r.manifestRow(ctx, repo, ref)
 		return Manifest{
 			Digest: digest.Digest(row.Digest), MediaType: row.MediaType, ArtifactType: row.ArtifactType, Size: row.Size,
@@ -23,8 +23,8 @@ func (r *Registry) Manifest(ctx context.Context, repo string, ref manifest.Refer
 		}, err
 	})
 	if err == nil {
-		if _, damaged := r.damagedPayloads.get(m.id); damaged {
-			err = damagedPayloadError(m.Digest)
+		if _, damaged := r.damagedPayloads.get(m.key()); damaged {
+			_, err = r.payload(ctx, m) // another process may have healed it
 		}
 	}
 	return m, orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", ref)
@@ -39,26 +39,27 @@ func (r *Registry) manifestRow(ctx context.Context, repo string, ref manifest.Re
 
 // cachedPayload implements [Manifest.CachedPayload].
 func (r *Registry) cachedPayload(m Manifest) (payload []byte, release func(), ok bool) {
-	return r.payloads.pin(m.id)
+	return r.payloads.pin(m.key())
 }
 
 // payload implements [Manifest.Payload].
 func (r *Registry) payload(ctx context.Context, m Manifest) ([]byte, error) {
-	if payload, ok := r.payloads.get(m.id); ok {
+	if payload, ok := r.payloads.get(m.key()); ok {
 		return payload, nil
 	}
-	payload, err := r.db.Payload(ctx, m.id)
+	payload, err := r.db.Payload(ctx, m.id, m.Digest.String())
 	if err != nil {
 		return nil, orUnknown(err, ErrManifestUnknown, "the manifest %s was deleted meanwhile", m.Digest)
 	}
 	if !manifest.DigestMatches(m.Digest, m.MediaType, payload) {
-		if _, known := r.damagedPayloads.get(m.id); !known {
-			r.damagedPayloads.add(m.id, struct{}{}, 0)
+		if _, known := r.damagedPayloads.get(m.key()); !known {
+			r.damagedPayloads.add(m.key(), struct{}{}, 0)
 			r.log.Error("the payload of a manifest is damaged: a push of it heals it", "repository", m.repo, "digest", m.Digest.String())
 		}
 		return nil, damagedPayloadError(m.Digest)
 	}
-	r.payloads.add(m.id, payload, len(payload))
+	r.damagedPayloads.take(m.key())
+	r.payloads.add(m.key(), payload, len(payload))
 	return payload, nil
 }
 
@@ -76,7 +77,7 @@ func damagedPayloadError(d digest.Digest) error {
 // PutManifest implements [Manifests].
 func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *manifest.Manifest, tags []string, cond Condition) error {
 	now, id, size, promised := r.nowMicro(), int64(0), int64(0), int64(-1)
-	err := r.tx(ctx, func(tx *meta.Tx) error {
+	err := r.decide(ctx, repo, func(tx *meta.Tx) error {
 		repoRows, err := tx.EnsureRepo(repo)
 		if err != nil {
 			return err
@@ -112,7 +113,7 @@ func (r *Registry) PutManifest(ctx context.Context, caller, repo string, m *mani
 		return repoRows.SetListed(now)
 	})
 	if err == nil {
-		r.damagedPayloads.take(id)
+		r.damagedPayloads.take(rowKey{id, m.Digest})
 		r.warnSizeMismatch(repo, m.Digest, promised, size)
 	}
 	return err
@@ -225,7 +226,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 	unknown := func(err error) error {
 		return orUnknown(err, ErrManifestUnknown, "the repository has no manifest %s", d)
 	}
-	return r.tx(ctx, func(tx *meta.Tx) error {
+	return r.decide(ctx, repo, func(tx *meta.Tx) error {
 		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return unknown(err)
@@ -251,7 +252,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, caller, repo string, d di
 
 // DeleteTag implements [Manifests].
 func (r *Registry) DeleteTag(ctx context.Context, caller, repo, tag string, cond Condition) error {
-	return r.tx(ctx, func(tx *meta.Tx) error {
+	return r.decide(ctx, repo, func(tx *meta.Tx) error {
 		repoRows, err := tx.Repo(repo)
 		if err != nil {
 			return orUnknown(err, ErrManifestUnknown, "the repository has no tag %s", tag)

@@ -108,11 +108,11 @@ func TestI2Signatures(t *testing.T) {
 	tr.put("a", one, "1")
 	for _, m := range []*manifest.Manifest{two, none} {
 		tr.put("a", m, "1")
-		tr.payloads.take(1)
+		tr.payloads.take(rowKey{1, one.Digest})
 		tr.wantPayload("a", "1", one)
 	}
 	execSQL(t, filepath.Join(filepath.Dir(dir), "berth.db"), `UPDATE manifests SET payload = CAST(replace(CAST(payload AS TEXT), '"tag":"1"', '"tag":"2"') AS BLOB)`)
-	tr.payloads.take(1)
+	tr.payloads.take(rowKey{1, one.Digest})
 	got, err := tr.Manifest(t.Context(), "a", tag("1"))
 	tr.must(err)
 	_, err = got.Payload(t.Context())

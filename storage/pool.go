@@ -59,7 +59,7 @@ func (p *sessionPool) forget(id string) {
 // returns up with its id and the time of its last use.
 // Errors: ErrTooManyUploads.
 func (r *Registry) takeSession(ctx context.Context, up meta.Upload) (meta.Upload, error) {
-	p, now := r.pool, r.opts.Now()
+	p, now := r.pool, r.now()
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
@@ -135,7 +135,7 @@ func (r *Registry) retireSpares(ctx context.Context) error {
 	if len(r.pool.spares)+len(r.pool.stale)+len(r.pool.takenSessions()) == 0 {
 		return nil
 	}
-	return r.changePool(ctx, 0, r.opts.Now())
+	return r.changePool(ctx, 0, r.now())
 }
 
 // retireAtStop is retireSpares when the jobs end, and ctx with them. Spare sessions that it cannot

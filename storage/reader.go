@@ -169,14 +169,14 @@ type objectMarks struct {
 
 // findSpan returns a span of a blob that has the byte at offset.
 func (r *Registry) findSpan(ctx context.Context, b Blob, offset int64) (objectSpan, error) {
-	known, ok := r.marks.get(b.id)
+	known, ok := r.marks.get(b.key())
 	for range 3 { // a push may replace the objects meanwhile
 		if !ok {
 			var err error
 			if known.firstKey, known.marks, err = r.db.BlobMarks(ctx, b.id, spanObjects); err != nil {
 				return objectSpan{}, err
 			}
-			r.marks.add(b.id, known, len(known.firstKey)+16*len(known.marks))
+			r.marks.add(b.key(), known, len(known.firstKey)+16*len(known.marks))
 		}
 		if span, err := r.spanByMarks(ctx, b, known, offset); err != nil || len(span.objects) > 0 {
 			return span, err

@@ -79,7 +79,7 @@ func TestD6RowsOfTheRange(t *testing.T) {
 				t.Fatalf("the span for the byte %d begins at %d and has %d objects; found: %v", offset, p.start, len(p.objects), found)
 			}
 		}
-		known, ok := tr.marks.get(b.id)
+		known, ok := tr.marks.get(b.key())
 		if want := (300 + spanObjects - 1) / spanObjects; !ok || len(known.marks) != want {
 			t.Errorf("%d marks are remembered, want %d", len(known.marks), want)
 		}

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berth-registry/berth/internal/db/schema"
 	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -50,9 +52,9 @@ type Options struct {
 }
 
 // Registry is the registry on a bucket and a database. It is safe for concurrent use by the
-// goroutines of one process. One process at a time may serve a bucket and a database: what tags
-// mean and the reserved keys of sessions are cached in memory, and changes by another process are
-// not seen.
+// goroutines of one process. If the database is exclusive, one process at a time may serve it: what
+// tags mean and the reserved keys of sessions are cached in memory, and changes by another process
+// are not seen. Else any number of equal processes may.
 type Registry struct {
 	db     *meta.DB
 	bucket bucket.Store
@@ -60,16 +62,18 @@ type Registry struct {
 	log    *slog.Logger
 	id     schema.Registry
 
-	payloads  *cache[int64, []byte] // by the id of the manifest's row, which is never reused
+	payloads  *cache[rowKey, []byte]
 	manifests *resolver[Manifest]
 	blobs     *resolver[Blob]
 
-	damagedPayloads *cache[int64, struct{}]    // by the id of the manifest's row
-	unreadable      *cache[int64, meta.Object] // by the id of the blob: see markUnreadable
+	damagedPayloads *cache[rowKey, struct{}]
+	unreadable      *cache[rowKey, meta.Object] // see objectFailed
 
 	reservations *cache[string, reservation] // by the upload's id
 	pool         *sessionPool
-	marks        *cache[int64, objectMarks] // by blob id
+	turns        turns
+	clock        atomic.Pointer[clockReading] // nil if the database is exclusive
+	marks        *cache[rowKey, objectMarks]
 	checks       checkLimiter
 	rehashes     chan struct{} // has an element for each running rehash
 	stats        stats
@@ -90,7 +94,8 @@ const (
 
 // Open returns the registry on a bucket and a database that belong together. If the database is
 // new, Open gives it an identity and writes the bucket's marker. No other Registry may be open on
-// them: Open releases the objects that the other one is writing, so that they are deleted.
+// an exclusive database: Open releases the objects that the other one is writing, so that they are
+// deleted.
 func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registry, error) {
 	if o.AllowMissing == "" {
 		o.AllowMissing = MissingNone
@@ -105,22 +110,25 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Registry{db: db, bucket: b, opts: o, log: o.Log, wakeDeletion: make(chan struct{}, 1),
-		payloads:  newCache[int64, []byte](o.CacheBytes / 2),
+		payloads:  newCache[rowKey, []byte](o.CacheBytes / 2),
 		manifests: newResolver[Manifest](db, o.CacheBytes/4),
 		blobs:     newResolver[Blob](db, o.CacheBytes/4),
 
-		damagedPayloads: newCache[int64, struct{}](damagedPayloadsBytes),
-		unreadable:      newCache[int64, meta.Object](unreadableBytes),
+		damagedPayloads: newCache[rowKey, struct{}](damagedPayloadsBytes),
+		unreadable:      newCache[rowKey, meta.Object](unreadableBytes),
 
 		reservations: newCache[string, reservation](reservationBytes),
 		pool:         newSessionPool(),
-		marks:        newCache[int64, objectMarks](marksBytes),
+		marks:        newCache[rowKey, objectMarks](marksBytes),
 		rehashes:     make(chan struct{}, maxRehashes),
 	}
 	r.stats = newStats(r)
 	var first [1]byte
 	rand.Read(first[:]) // never fails
 	r.firstDirectory = first[0]
+	if err := r.readClock(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.ensureMarker(ctx); err != nil {
 		return nil, err
 	}
@@ -133,8 +141,12 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 
 // releaseUnrecorded releases the objects that an earlier process was writing when it died, so that
 // the deletion worker deletes what the bucket has of them. Recorded parts of sessions stay. On a
-// full disk the objects stay until their sessions expire.
+// full disk, or where another process may be writing them, the objects stay until their sessions
+// expire.
 func (r *Registry) releaseUnrecorded(ctx context.Context) error {
+	if !r.db.Exclusive() {
+		return nil
+	}
 	var n int64
 	err := r.tx(ctx, func(tx *meta.Tx) (err error) {
 		n, err = tx.ReleaseUnrecorded(r.nowMicro())
@@ -151,49 +163,69 @@ func (r *Registry) releaseUnrecorded(ctx context.Context) error {
 }
 
 // ensureMarker checks that the bucket's marker has the identity of the database. It makes an
-// identity for a new database, and the marker if there is none.
+// identity for a new database, and the marker if there is none. Several processes may do so at once:
+// they agree on the identity that the database has first.
 func (r *Registry) ensureMarker(ctx context.Context) error {
-	id, err := r.db.Registry(ctx)
-	isNew := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !isNew {
-		return err
-	}
+	// The marker first: it is written after the row of the database.
 	marker, err := r.readMarker(ctx)
-	switch {
-	case err == nil && isNew:
-		return fmt.Errorf("the bucket belongs to registry %s, but the database is new: restore its database, or use an empty bucket", marker.ID)
-	case err == nil && marker != id:
-		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s), the database to %s (%s): one of them is a copy or from elsewhere",
-			marker.ID, marker.Incarnation, id.ID, id.Incarnation)
-	case err == nil:
-		r.id = id
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
+	isMarked := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading %s of the bucket: %w", bucket.Marker, err)
 	}
-	if isNew {
-		id = schema.Registry{ID: randomID(), Incarnation: randomID()}
-		if err := r.db.Tx(ctx, func(tx *meta.Tx) error { return tx.CreateRegistry(id) }); err != nil {
-			return err
-		}
+	r.id, err = r.db.Registry(ctx)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case isNew && isMarked:
+		return fmt.Errorf("the bucket belongs to registry %s, but the database is new: restore its database, or use an empty bucket", marker.ID)
+	case isNew:
+		err = r.createIdentity(ctx)
 	}
-	return r.writeMarker(ctx, id)
-}
-
-// writeMarker writes the marker, unless the database has blobs: then the bucket is the wrong one.
-func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
-	if has, err := r.db.HasBlobs(ctx); err != nil {
-		return err
-	} else if has {
-		return fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", bucket.Marker)
-	}
-	text, err := json.Marshal(id)
 	if err != nil {
 		return err
 	}
-	r.id = id
-	_, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
+	if !isMarked {
+		if marker, err = r.writeMarker(ctx); err != nil {
+			return err
+		}
+	}
+	if marker != r.id {
+		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s), the database to %s (%s): one of them is a copy or from elsewhere",
+			marker.ID, marker.Incarnation, r.id.ID, r.id.Incarnation)
+	}
+	return nil
+}
+
+// createIdentity gives a new database an identity, unless another process has just done so.
+func (r *Registry) createIdentity(ctx context.Context) error {
+	id := schema.Registry{ID: randomID(), Incarnation: randomID()}
+	err := r.db.Tx(ctx, func(tx *meta.Tx) error { return tx.CreateRegistry(id) })
+	if err == nil {
+		r.id, err = r.db.Registry(ctx)
+	}
 	return err
+}
+
+// writeMarker writes the marker and reads it back, unless the database has blobs: then the bucket is
+// the wrong one, or another process has written the marker meanwhile.
+func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
+	has, err := r.db.HasBlobs(ctx)
+	if err != nil {
+		return schema.Registry{}, err
+	}
+	if !has {
+		text, err := json.Marshal(r.id)
+		if err != nil {
+			return schema.Registry{}, err
+		}
+		if _, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard); err != nil {
+			return schema.Registry{}, err
+		}
+	}
+	marker, err := r.readMarker(ctx)
+	if has && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", bucket.Marker)
+	}
+	return marker, err
 }
 
 func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
@@ -226,9 +258,6 @@ func (r *Registry) checkMarker(ctx context.Context) error {
 	return nil
 }
 
-// nowMicro returns the time in microseconds since 1970, as rows have it.
-func (r *Registry) nowMicro() int64 { return r.opts.Now().UnixMicro() }
-
 // tx runs a write transaction. An error for lack of space is an ErrNoSpace.
 func (r *Registry) tx(ctx context.Context, fn func(tx *meta.Tx) error) error {
 	return spaceError(r.db.Tx(ctx, fn))
@@ -240,6 +269,13 @@ func orUnknown(err, kind error, format string, args ...any) error {
 		return errorf(kind, format, args...)
 	}
 	return err
+}
+
+// rowKey is the key of what is remembered about the row of a manifest or blob. After a restore of
+// the database, an id may come again for another digest.
+type rowKey struct {
+	id     int64
+	digest digest.Digest
 }
 
 // randomID returns 128 random bits in hex.

@@ -33,7 +33,7 @@ func (r *Registry) openSession(
 	if r.db.Exclusive() {
 		return r.takeSession(ctx, up)
 	}
-	up.ID, up.UpdatedAt = r.newUploadID(), r.sessionTime(r.opts.Now())
+	up.ID, up.UpdatedAt = r.newUploadID(), r.sessionTime(r.now())
 	err = r.tx(ctx, func(tx *meta.Tx) error {
 		used, err := r.usage(tx, up.Charged)
 		if err == nil {
@@ -63,7 +63,7 @@ func (r *Registry) beginRequest(
 		}
 		return up, "", err
 	}
-	now := r.opts.Now()
+	now := r.now()
 	reserved, ok := r.reservations.take(id)
 	if ok && reserved.up.Repository == repo && reserved.up.Owner == caller && now.Before(reserved.usableUntil) {
 		if err := checkOffset(reserved.up, *c); err != nil {
@@ -100,7 +100,7 @@ func (r *Registry) beginRequest(
 // belongs to the deletion worker and must not appear any more. The error then ends the write before
 // the lease ends.
 func (r *Registry) renew(ctx context.Context, id, key string) error {
-	now := r.opts.Now()
+	now := r.now()
 	err := r.tx(ctx, func(tx *meta.Tx) error {
 		return tx.RenewLease(key, id, now.Add(writerLease).UnixMicro(), r.sessionTime(now))
 	})

@@ -28,6 +28,7 @@ func TestRegistry(t *testing.T) {
 	mem := func(testing.TB) (string, string) { return "mem://", dbtest.Memory }
 	run("mem", 1<<20, mem)
 	run("mem without cache", 0, mem)
+	run("postgres", 1<<20, func(t testing.TB) (string, string) { return "mem://", dbtest.Postgres(t) })
 	run("file", 1<<20, func(t testing.TB) (string, string) {
 		dir := t.TempDir()
 		return "file://" + (&url.URL{Path: dir + "/blobs"}).EscapedPath(), "sqlite:" + filepath.Join(dir, "berth.db")

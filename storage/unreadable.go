@@ -38,17 +38,17 @@ func (r *Registry) objectFailed(ctx context.Context, b Blob, o meta.Object, caus
 	if err := r.checkBucket(ctx); err != nil {
 		return err
 	}
-	if _, known := r.unreadable.get(b.id); !known {
+	if _, known := r.unreadable.get(b.key()); !known {
 		r.log.Error("a blob cannot be read", "digest", b.Digest.String(), "key", o.Key, "error", cause)
 	}
-	r.unreadable.add(b.id, o, len(o.Key))
+	r.unreadable.add(b.key(), o, len(o.Key))
 	return unreadableError(b.Digest, cause)
 }
 
 // retryUnreadable returns the object of a blob that could not be opened before, and why it still
 // cannot. The cause is nil if all objects may be good.
 func (r *Registry) retryUnreadable(ctx context.Context, b Blob) (o meta.Object, cause error) {
-	o, ok := r.unreadable.get(b.id)
+	o, ok := r.unreadable.get(b.key())
 	if !ok {
 		return o, nil
 	}
@@ -56,11 +56,18 @@ func (r *Registry) retryUnreadable(ctx context.Context, b Blob) (o meta.Object, 
 	if err == nil {
 		f.Close()
 	}
-	if err == nil || errors.Is(err, errGone) { // a gone one was replaced, or is found by the next reader
-		r.unreadable.take(b.id)
+	// A gone one was replaced, or is found by the next reader.
+	if err == nil || errors.Is(err, errGone) || r.replaced(ctx, b, o) {
+		r.unreadable.take(b.key())
 		return o, nil
 	}
 	return o, err
+}
+
+// replaced reports whether an object is no longer the blob's: another process has healed the blob.
+func (r *Registry) replaced(ctx context.Context, b Blob, o meta.Object) bool {
+	objects, err := r.db.BlobObjectsFrom(ctx, b.id, o.Key, 0, 1)
+	return err == nil && len(objects) == 0
 }
 
 // unreadableError returns the error for a blob with an object that cannot be opened. Where the

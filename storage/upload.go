@@ -141,7 +141,7 @@ func (r *Registry) Append(ctx context.Context, caller, repo, id string, c Chunk)
 	advanced := false
 	now := r.nowMicro()
 	err = r.changeSession(ctx, id, func(tx *meta.Tx) (err error) {
-		advanced, err = tx.AdvanceUpload(up, up.Size+p.size, state, r.sessionTime(r.opts.Now()))
+		advanced, err = tx.AdvanceUpload(up, up.Size+p.size, state, r.sessionTime(r.now()))
 		if err != nil {
 			return err
 		}
@@ -236,14 +236,13 @@ func (r *Registry) dropUpload(ctx context.Context, repo, id, key string) error {
 	defer r.wakeDeletionWorker()
 	var open bool
 	err := r.changeSession(ctx, id, func(tx *meta.Tx) error {
-		if err := tx.ReleaseObject(key, r.nowMicro()); err != nil { // also when another request ended the session
+		up, err := tx.Upload(repo, id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		up, err := tx.Upload(repo, id)
-		if open = err == nil && up.FinishedDigest == ""; errors.Is(err, fs.ErrNotExist) || err == nil && !open {
-			return nil
-		}
-		if err != nil {
+		open = err == nil && up.FinishedDigest == ""
+		// Also when another request ended the session.
+		if err := tx.ReleaseObject(key, r.nowMicro()); err != nil || !open {
 			return err
 		}
 		if err := tx.ReleaseUpload(id, r.nowMicro()); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // Account is a user or a robot.
@@ -51,6 +53,9 @@ func (d *DB) HasAccounts(ctx context.Context) (bool, error) {
 
 // HasAccount reports whether there is an account of this name. Its work is the same in both cases.
 func (d *DB) HasAccount(ctx context.Context, kind, name string) (bool, error) {
+	if !db.Storable(name) {
+		return false, nil
+	}
 	var has bool
 	err := d.queryRow(ctx,
 		`SELECT EXISTS (SELECT 1 FROM accounts WHERE kind = $1 AND name = $2)`, kind, name).Scan(&has)
@@ -66,6 +71,9 @@ func (d *DB) HighestPasswordCost(ctx context.Context) (int, error) {
 
 // Account returns the account with a kind and name.
 func (d *DB) Account(ctx context.Context, kind, name string) (Account, error) {
+	if !db.Storable(name) {
+		return Account{}, fs.ErrNotExist
+	}
 	return scanAccount(d.queryRow(ctx,
 		`SELECT `+accountColumns+` FROM accounts WHERE kind = $1 AND name = $2`, kind, name))
 }
@@ -77,6 +85,9 @@ const similarNameSQL = `SELECT name FROM accounts WHERE kind = $1 AND lower(name
 // SimilarName returns the name of the account whose name equals name but for the case of its
 // letters; name itself if there is such an account.
 func (d *DB) SimilarName(ctx context.Context, kind, name string) (similar string, err error) {
+	if !db.Storable(name) {
+		return "", fs.ErrNotExist
+	}
 	err = d.queryRow(ctx, similarNameSQL, kind, name).Scan(&similar)
 	return similar, err
 }

@@ -48,9 +48,8 @@ func newAccount(t *testing.T, db *DB, a Account) int64 {
 	return id
 }
 
-// TestAccountChanges checks that another handle on the same file sees each change of an account.
-func TestAccountChanges(t *testing.T) {
-	url := dbtest.File(t)
+// testAccountChanges checks that another handle on the same file sees each change of an account.
+func testAccountChanges(t *testing.T, url string) {
 	db, other := openAuth(t, url), openAuth(t, url)
 	want := Account{Kind: "user", Name: "alice", PasswordHash: "$2a$10$x", PasswordCost: 10, Groups: []string{"a", "b"}, CreatedAt: 7}
 	check := func(what string) {
@@ -95,8 +94,8 @@ func TestAccountChanges(t *testing.T) {
 	}
 }
 
-func TestAccountNotThere(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testAccountNotThere(t *testing.T, url string) {
+	db := openAuth(t, url)
 	for what, fn := range map[string]func(*Tx) error{
 		"password": func(tx *Tx) error { return tx.SetPassword(9, "", 0) },
 		"groups":   func(tx *Tx) error { return tx.SetGroups(9, []string{"a"}) },
@@ -111,9 +110,9 @@ func TestAccountNotThere(t *testing.T) {
 	}
 }
 
-// TestAccountNames checks that names are unique among users, but a robot may have the same name.
-func TestAccountNames(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+// testAccountNames checks that names are unique among users, but a robot may have the same name.
+func testAccountNames(t *testing.T, url string) {
+	db := openAuth(t, url)
 	for i := range 5 {
 		newAccount(t, db, Account{Kind: "user", Name: fmt.Sprintf("u%d", i)})
 	}
@@ -144,8 +143,8 @@ func TestAccountNames(t *testing.T) {
 	}
 }
 
-func TestHighestPasswordCost(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testHighestPasswordCost(t *testing.T, url string) {
+	db := openAuth(t, url)
 	for _, c := range []struct{ add, want int }{{0, 0}, {10, 10}, {12, 12}, {11, 12}} {
 		newAccount(t, db, Account{Kind: "user", Name: fmt.Sprint("u", c.add), PasswordCost: c.add})
 		if got, err := db.HighestPasswordCost(t.Context()); got != c.want || err != nil {
@@ -154,9 +153,9 @@ func TestHighestPasswordCost(t *testing.T) {
 	}
 }
 
-// TestEnableAuth checks that authentication stays enabled when the last user is removed.
-func TestEnableAuth(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+// testEnableAuth checks that authentication stays enabled when the last user is removed.
+func testEnableAuth(t *testing.T, url string) {
+	db := openAuth(t, url)
 	enabled := func(want bool) {
 		t.Helper()
 		if got, err := db.AuthEnabled(t.Context()); got != want || err != nil {
@@ -174,8 +173,8 @@ func TestEnableAuth(t *testing.T) {
 	}
 }
 
-func TestHasAccounts(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testHasAccounts(t *testing.T, url string) {
+	db := openAuth(t, url)
 	check := func(want bool) {
 		t.Helper()
 		if got, err := db.HasAccounts(t.Context()); got != want || err != nil {
@@ -190,8 +189,8 @@ func TestHasAccounts(t *testing.T) {
 	check(false)
 }
 
-func TestHasAccount(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testHasAccount(t *testing.T, url string) {
+	db := openAuth(t, url)
 	newAccount(t, db, Account{Kind: "robot", Name: "r"})
 	for name, want := range map[[2]string]bool{{"robot", "r"}: true, {"user", "r"}: false, {"robot", "R"}: false, {"robot", ""}: false} {
 		if got, err := db.HasAccount(t.Context(), name[0], name[1]); got != want || err != nil {

@@ -74,9 +74,13 @@ func (tx *Tx) CreateAuthToken(t AuthToken) (int64, error) {
 		return 0, err
 	}
 	var id int64
+	var account any // NULL for a login session
+	if t.AccountID != 0 {
+		account = t.AccountID
+	}
 	err = tx.queryRow(`INSERT INTO auth_tokens (account_id, kind, name, hash, scope, cidrs, identity, created_at, expires_at)
-		VALUES (NULLIF($1, 0), $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`,
-		t.AccountID, t.Kind, t.Name, t.Hash, t.Scope, cidrs, t.Identity, t.CreatedAt, t.ExpiresAt).Scan(&id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`,
+		account, t.Kind, t.Name, t.Hash, t.Scope, cidrs, t.Identity, t.CreatedAt, t.ExpiresAt).Scan(&id)
 	return id, err
 }
 

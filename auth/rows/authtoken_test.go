@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"reflect"
 	"testing"
-
-	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
 func newAuthToken(t *testing.T, db *DB, token AuthToken) int64 {
@@ -34,8 +32,7 @@ func tokenIDs(t *testing.T, tokens []AuthToken, err error) []int64 {
 	return ids
 }
 
-func TestAuthToken(t *testing.T) {
-	url := dbtest.File(t)
+func testAuthToken(t *testing.T, url string) {
 	db, other := openAuth(t, url), openAuth(t, url)
 	owner := newAccount(t, db, Account{Kind: "user", Name: "alice"})
 	want := AuthToken{
@@ -64,9 +61,9 @@ func TestAuthToken(t *testing.T) {
 	}
 }
 
-// TestAuthTokensOfAccount checks that exactly the tokens of an account are listed and deleted.
-func TestAuthTokensOfAccount(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+// testAuthTokensOfAccount checks that exactly the tokens of an account are listed and deleted.
+func testAuthTokensOfAccount(t *testing.T, url string) {
+	db := openAuth(t, url)
 	alice := newAccount(t, db, Account{Kind: "user", Name: "alice"})
 	bob := newAccount(t, db, Account{Kind: "user", Name: "bob"})
 	var ids []int64
@@ -102,10 +99,10 @@ func TestAuthTokensOfAccount(t *testing.T) {
 	check("without alice", ids[3])
 }
 
-// TestAuthTokenOwner checks that the schema refuses a token without an account and a login session
+// testAuthTokenOwner checks that the schema refuses a token without an account and a login session
 // with one.
-func TestAuthTokenOwner(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testAuthTokenOwner(t *testing.T, url string) {
+	db := openAuth(t, url)
 	owner := newAccount(t, db, Account{Kind: "robot", Name: "r"})
 	for _, token := range []AuthToken{
 		{AccountID: owner, Kind: "session"}, {Kind: "robot"}, {Kind: "personal"}, {AccountID: owner + 1, Kind: "robot"}, {AccountID: owner, Kind: "other"},
@@ -118,8 +115,8 @@ func TestAuthTokenOwner(t *testing.T) {
 	}
 }
 
-func TestUseIDTokenOnce(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testUseIDTokenOnce(t *testing.T, url string) {
+	db := openAuth(t, url)
 	use := func(issuer, jti string) error {
 		return db.Tx(context.Background(), func(tx *Tx) error { return tx.UseIDToken(issuer, jti, 10) })
 	}
@@ -133,8 +130,8 @@ func TestUseIDTokenOnce(t *testing.T) {
 	}
 }
 
-func TestForgetExpired(t *testing.T) {
-	db := openAuth(t, dbtest.Memory)
+func testForgetExpired(t *testing.T, url string) {
+	db := openAuth(t, url)
 	owner := newAccount(t, db, Account{Kind: "user", Name: "alice"})
 	kept := newAuthToken(t, db, AuthToken{AccountID: owner, Kind: "personal", Hash: []byte("p"), ExpiresAt: 1})
 	for i := range 5 {

@@ -14,10 +14,13 @@ import (
 )
 
 // DB gives access to the rows in a database. It is safe for concurrent use.
-type DB struct{ db *db.DB }
+type DB struct {
+	db      *db.DB
+	version db.Shared[struct{}, int64] // shares the queries of AuthVersion
+}
 
 // New returns the DB of a database.
-func New(d *db.DB) *DB { return &DB{d} }
+func New(d *db.DB) *DB { return &DB{db: d} }
 
 func (d *DB) queryRow(ctx context.Context, query string, args ...any) db.Row {
 	return d.db.QueryRow(ctx, query, args...)
@@ -28,11 +31,14 @@ func (d *DB) query(ctx context.Context, query string, args ...any) (*db.Rows, er
 }
 
 // Tx is a running write transaction: see db.Tx.
-type Tx struct{ tx *db.Tx }
+type Tx struct {
+	tx *db.Tx
+	db *db.DB
+}
 
 // Tx runs fn in a write transaction: see db.DB.Tx.
 func (d *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
-	return d.db.Tx(ctx, func(tx *db.Tx) error { return fn(&Tx{tx}) })
+	return d.db.Tx(ctx, func(tx *db.Tx) error { return fn(&Tx{tx, d.db}) })
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.tx.Exec(query, args...) }
@@ -43,8 +49,16 @@ func (tx *Tx) query(query string, args ...any) (*db.Rows, error) { return tx.tx.
 
 // AuthVersion returns a number that grows with each change of accounts, tokens and signing keys by
 // any process. Data that was read after AuthVersion had returned a number is valid as long as it
-// returns that number.
+// returns that number. Each request calls it: where a query goes to another machine, calls at the
+// same time share one that begins after them.
 func (d *DB) AuthVersion(ctx context.Context) (int64, error) {
+	if d.db.Exclusive() {
+		return d.readAuthVersion(ctx)
+	}
+	return d.version.Do(ctx, struct{}{}, d.readAuthVersion)
+}
+
+func (d *DB) readAuthVersion(ctx context.Context) (int64, error) {
 	var version int64
 	err := d.queryRow(ctx, `SELECT version FROM auth WHERE id = 1`).Scan(&version)
 	return version, err

@@ -29,8 +29,16 @@ func (d *DB) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return scanSigningKeys(d.query(ctx, signingKeysSQL))
 }
 
-// SigningKeys is like DB.SigningKeys, in the transaction.
-func (tx *Tx) SigningKeys() ([]SigningKey, error) { return scanSigningKeys(tx.query(signingKeysSQL)) }
+// SigningKeys is like DB.SigningKeys, in the transaction. No other transaction that calls it goes on
+// before this one ends: what the keys decide stays right.
+func (tx *Tx) SigningKeys() ([]SigningKey, error) {
+	if clause := tx.db.LockClause("FOR NO KEY UPDATE"); clause != "" {
+		if _, err := tx.exec(`SELECT 1 FROM auth WHERE id = 1` + clause); err != nil {
+			return nil, err
+		}
+	}
+	return scanSigningKeys(tx.query(signingKeysSQL))
+}
 
 const signingKeysSQL = `SELECT kid, state, pem, created_at, active_at, retired_at FROM signing_keys ORDER BY created_at, kid`
 

@@ -3,12 +3,9 @@ package rows
 import (
 	"reflect"
 	"testing"
-
-	"github.com/berth-registry/berth/internal/db/dbtest"
 )
 
-func TestSigningKeys(t *testing.T) {
-	url := dbtest.File(t)
+func testSigningKeys(t *testing.T, url string) {
 	db, other := openAuth(t, url), openAuth(t, url)
 	old := SigningKey{KID: "z", State: "active", PEM: "old", CreatedAt: 1, ActiveAt: 2}
 	young := SigningKey{KID: "a", State: "next", PEM: "young", CreatedAt: 3}

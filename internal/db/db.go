@@ -10,7 +10,8 @@
 // Statements are literal SQL with the placeholders $1, $2, …, written once for all engines. An
 // engine prepares each statement once per connection and keeps it by its text. So the number of
 // texts must be bounded: everything that varies is an argument. Engines differ in how one argument
-// carries a list of values; DB.ListTable returns the SQL for that.
+// carries a list of values, in locks, and in the clock; DB.ListTable, DB.LockClause and DB.Clock
+// return the SQL for that.
 //
 // A missing row is reported as fs.ErrNotExist, a full disk as ErrNoSpace, and other faults of the
 // disk or of the machine as ErrUnavailable.
@@ -55,6 +56,12 @@ type Engine interface {
 
 	// ListTable implements DB.ListTable.
 	ListTable(n int, columns ...string) string
+
+	// LockClause implements DB.LockClause.
+	LockClause(clause string) string
+
+	// Clock implements DB.Clock.
+	Clock() string
 
 	// Exclusive implements DB.Exclusive.
 	Exclusive() bool
@@ -124,6 +131,16 @@ func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error { return db.e
 // as in "digest text", and holds the field with that name in its json tag. Types are text, bigint
 // and boolean.
 func (db *DB) ListTable(n int, columns ...string) string { return db.engine.ListTable(n, columns...) }
+
+// LockClause returns the end of a query in a transaction that locks the rows that it reads, as in
+// LockClause("FOR KEY SHARE"). It is "" for an engine that runs transactions one after the other.
+//
+// A query that waits for a lock returns the locked row as it is then, but reads all other rows as
+// they were before. What follows from these is read by the next statement.
+func (db *DB) LockClause(clause string) string { return db.engine.LockClause(clause) }
+
+// Clock returns the SQL expression of the time by the database's clock, in microseconds since 1970.
+func (db *DB) Clock() string { return db.engine.Clock() }
 
 // Exclusive reports whether only one server at a time may use the database. If so, data that only
 // servers write stays valid until a transaction of this process changes it, and may be cached.

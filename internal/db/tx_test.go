@@ -114,6 +114,8 @@ func (e *fakeEngine) Query(_ context.Context, query string, args []any, n int) (
 }
 
 func (e *fakeEngine) ListTable(n int, columns ...string) string { return fmt.Sprint(n, columns) }
+func (e *fakeEngine) LockClause(clause string) string           { return " " + clause }
+func (e *fakeEngine) Clock() string                             { return "now" }
 func (e *fakeEngine) Exclusive() bool                           { return true }
 
 func TestDB(t *testing.T) {
@@ -138,6 +140,9 @@ func TestDB(t *testing.T) {
 	}
 	if got := d.ListTable(3, "a text", "b bigint"); got != "3 [a text b bigint]" {
 		t.Errorf("each: %s", got)
+	}
+	if got := d.LockClause("FOR UPDATE") + d.Clock(); got != " FOR UPDATEnow" {
+		t.Errorf("lock and clock: %s", got)
 	}
 	if !d.Exclusive() || !slices.Equal(d.Collectors(), []prometheus.Collector{counter}) {
 		t.Errorf("exclusive: %v, metrics %v", d.Exclusive(), d.Collectors())

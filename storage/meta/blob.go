@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 )
 
@@ -48,21 +49,49 @@ type SavedBlob struct {
 }
 
 // SaveBlob inserts a blob, unless there is one with its digest, and returns the row. A row that is
-// there stays as it is.
+// there stays as it is. The row is the transaction's alone unless the blob is whole, so that only
+// one transaction gives it objects.
 func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
-	var b SavedBlob
-	// A row that is there has to be returned too, hence the update. It changes nothing and writes
-	// no page.
+	b := SavedBlob{CheckedAt: now}
+	// This waits for a transaction that inserts the same blob, and for no other.
 	err := tx.queryRow(`INSERT INTO blobs (digest, size, checked_at, created_at) VALUES ($1, $2, $3, $3)
-		ON CONFLICT (digest) DO UPDATE SET checked_at = blobs.checked_at
-		RETURNING id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL, checked_at`,
-		digest, size, now).Scan(&b.ID, &b.Whole, &b.Damaged, &b.CheckedAt)
+		ON CONFLICT (digest) DO NOTHING RETURNING id`, digest, size, now).Scan(&b.ID)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return b, err
+	}
+	// Another statement, which sees what the other transaction has committed.
+	if b, err = tx.savedBlob(digest, lockShared); err != nil || b.Whole {
+		return b, err
+	}
+	if err := tx.lockBlob(b.ID); err != nil {
+		return b, err
+	}
+	return tx.savedBlob(digest, lockForChange)
+}
+
+// savedBlob returns the row of a blob, which it locks.
+func (tx *Tx) savedBlob(digest, lock string) (b SavedBlob, err error) {
+	err = tx.queryRow(`SELECT id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL, checked_at
+		FROM blobs WHERE digest = $1`+tx.lock(lock), digest).Scan(&b.ID, &b.Whole, &b.Damaged, &b.CheckedAt)
 	return b, err
+}
+
+// lockBlob locks the row of a blob. The objects of the blob are read by a later statement.
+func (tx *Tx) lockBlob(id int64) error {
+	clause := tx.lock(lockForChange)
+	if clause == "" {
+		return nil
+	}
+	_, err := tx.exec(`SELECT 1 FROM blobs WHERE id = $1`+clause, id)
+	return err
 }
 
 // RecordBlobChecked records that the blob's stored bytes were read and are those of its digest. It
 // changes nothing if the object is no longer the blob's.
 func (tx *Tx) RecordBlobChecked(id int64, key string, now int64) error {
+	if err := tx.lockBlob(id); err != nil {
+		return err
+	}
 	_, err := tx.exec(`UPDATE blobs SET checked_at = $3
 		WHERE id = $1 AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
 	return err
@@ -80,6 +109,9 @@ func (tx *Tx) RecordBlobHealed(id, now int64) error {
 // is new: it changes nothing if the blob is damaged already, or the object is no longer the blob's.
 // It marks all repositories as changed.
 func (tx *Tx) RecordBlobDamaged(id int64, key string, now int64) (bool, error) {
+	if err := tx.lockBlob(id); err != nil {
+		return false, err
+	}
 	n, err := tx.exec(`UPDATE blobs SET damaged_at = $3
 		WHERE id = $1 AND damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $2 AND o.blob_id = $1)`, id, key, now)
 	tx.markChanged(everyRepository)

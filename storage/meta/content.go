@@ -22,9 +22,9 @@ func (c Content) Present() bool { return c.BlobID != 0 || c.ManifestID != 0 }
 func (r Repo) Contents(digests []string) (map[string]Content, error) {
 	rows, err := r.tx.query(`SELECT c.digest, COALESCE(b.id, 0), COALESCE(c.manifest_id, 0), c.size
 		FROM `+r.tx.each(2)+`
-		CROSS JOIN repository_contents c ON c.repository_id = $1 AND c.digest = list.value
+		CROSS JOIN repository_contents c
 		LEFT JOIN blobs b ON b.id = c.blob_id AND b.damaged_at IS NULL
-		WHERE c.hidden_at IS NULL`, r.id, digests)
+		WHERE c.repository_id = $1 AND c.digest = list.value AND c.hidden_at IS NULL`, r.id, digests)
 	if err != nil {
 		return nil, err
 	}
@@ -52,46 +52,53 @@ func (r Repo) Content(digest string) (Content, error) {
 // AddBlob adds a blob to a repository, which it creates if it is missing. promised is the size that
 // a placeholder stated, if it differs from the blob's, else -1.
 func (tx *Tx) AddBlob(repo string, b Blob, now int64) (promised int64, err error) {
-	tx.markChanged(repo)
-	// One statement where the repository is there and the blob is new to it, as in nearly every
-	// push.
-	n, err := tx.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, size, touched_at)
-		SELECT id, $2, $3, $4, $5 FROM repositories WHERE name = $1 ON CONFLICT (repository_id, digest) DO NOTHING`,
-		repo, b.Digest, b.ID, b.Size, now)
-	if err != nil || n > 0 {
-		return -1, err
-	}
-	r, err := tx.EnsureRepo(repo)
-	if err != nil {
-		return -1, err
-	}
-	return r.addContent(Content{Digest: b.Digest, BlobID: b.ID, Size: b.Size}, now)
+	return tx.addContent(repo, Content{Digest: b.Digest, BlobID: b.ID, Size: b.Size}, now)
 }
 
 // AddManifest adds a manifest to a repository; promised is as for AddBlob.
 func (r Repo) AddManifest(digest string, manifest, size, now int64) (promised int64, err error) {
-	return r.addContent(Content{Digest: digest, ManifestID: manifest, Size: size}, now)
+	return r.tx.addContent(r.name, Content{Digest: digest, ManifestID: manifest, Size: size}, now)
 }
 
-func (r Repo) addContent(c Content, now int64) (promised int64, err error) {
-	n, err := r.exec(`INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
-		VALUES ($1, $2, NULLIF($3, 0), NULLIF($4, 0), $5, $6) ON CONFLICT (repository_id, digest) DO NOTHING`,
-		r.id, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
+const addContentSQL = `INSERT INTO repository_contents (repository_id, digest, blob_id, manifest_id, size, touched_at)
+	SELECT id, $2, $3, $4, $5, $6 FROM repositories WHERE name = $1 ON CONFLICT (repository_id, digest) `
+
+func (tx *Tx) addContent(repo string, c Content, now int64) (promised int64, err error) {
+	tx.markChanged(repo)
+	args := []any{repo, c.Digest, orNull(c.BlobID), orNull(c.ManifestID), c.Size, now}
+	// One statement where the repository is there and the content is new to it, as in nearly every
+	// push.
+	n, err := tx.exec(addContentSQL+`DO NOTHING`, args...)
 	if err != nil || n > 0 {
 		return -1, err
 	}
-	promised = -1
-	old, err := r.Content(c.Digest)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // hidden
+	promised, err = tx.promised(repo, c.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		promised, err = -1, tx.createRepo(repo)
+	}
+	if err != nil {
 		return -1, err
 	}
-	if err == nil && !old.Present() && old.Size >= 0 && old.Size != c.Size {
-		promised = old.Size
+	if promised == c.Size {
+		promised = -1
 	}
-	_, err = r.exec(`UPDATE repository_contents SET blob_id = COALESCE(NULLIF($3, 0), blob_id), manifest_id = COALESCE(NULLIF($4, 0), manifest_id),
-		size = $5, touched_at = $6, hidden_at = NULL WHERE repository_id = $1 AND digest = $2`,
-		r.id, c.Digest, c.BlobID, c.ManifestID, c.Size, now)
+	// Not an update: the row may be gone again.
+	_, err = tx.exec(addContentSQL+`DO UPDATE SET
+		blob_id = COALESCE(excluded.blob_id, repository_contents.blob_id),
+		manifest_id = COALESCE(excluded.manifest_id, repository_contents.manifest_id),
+		size = excluded.size, touched_at = excluded.touched_at, hidden_at = NULL`, args...)
 	return promised, err
+}
+
+// promised returns the size that a repository's placeholder states, or -1 if there is no such
+// placeholder or it states none. If there is no repository it returns fs.ErrNotExist.
+func (tx *Tx) promised(repo, digest string) (size int64, err error) {
+	err = tx.queryRow(`SELECT COALESCE(c.size, -1)
+		FROM repositories r
+		LEFT JOIN repository_contents c ON c.repository_id = r.id AND c.digest = $2
+			AND c.blob_id IS NULL AND c.manifest_id IS NULL AND c.hidden_at IS NULL
+		WHERE r.name = $1`, repo, digest).Scan(&size)
+	return size, err
 }
 
 // AddPlaceholders adds a placeholder with digest and size of each content, unless the repository

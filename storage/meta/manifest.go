@@ -37,9 +37,9 @@ func (d *DB) ManifestByDigest(ctx context.Context, repo, digest string) (Manifes
 }
 
 // Payload returns the bytes of a manifest, or fs.ErrNotExist.
-func (d *DB) Payload(ctx context.Context, id int64) ([]byte, error) {
+func (d *DB) Payload(ctx context.Context, id int64, digest string) ([]byte, error) {
 	var payload []byte
-	err := d.queryRow(ctx, `SELECT payload FROM manifests WHERE id = $1`, id).Scan(&payload)
+	err := d.queryRow(ctx, `SELECT payload FROM manifests WHERE id = $1 AND digest = $2`, id, digest).Scan(&payload)
 	return payload, err
 }
 
@@ -64,7 +64,7 @@ func (r Repo) SaveManifest(m *manifest.Manifest, now int64) (id, size int64, err
 		(repository_id, digest, media_type, artifact_type, subject_digest, annotations, descriptor_size, size, created_at, payload)
 		VALUES ($1, $2, $3, $4, NULLIF($5, ''), $6, $7, $8, $9, $10)
 		ON CONFLICT (repository_id, digest) DO UPDATE
-			SET media_type = CASE WHEN payload = excluded.payload THEN excluded.media_type ELSE media_type END
+			SET media_type = CASE WHEN manifests.payload = excluded.payload THEN excluded.media_type ELSE manifests.media_type END
 		RETURNING id, size, payload = $10`, r.id, m.Digest.String(), m.MediaType, m.ArtifactType, m.Subject.String(), annotations, descriptorSize,
 		int64(len(m.Payload)), now, m.Payload).Scan(&id, &size, &same)
 	if err != nil || same {

@@ -20,8 +20,8 @@ func (s *suite) testManifests() {
 	byDigest := func(repo, digest string) func(context.Context) (any, error) {
 		return func(ctx context.Context) (any, error) { return s.db.ManifestByDigest(ctx, repo, digest) }
 	}
-	payload := func(id int64) func(context.Context) (any, error) {
-		return func(ctx context.Context) (any, error) { return s.db.Payload(ctx, id) }
+	payload := func(id int64, digest string) func(context.Context) (any, error) {
+		return func(ctx context.Context) (any, error) { return s.db.Payload(ctx, id, digest) }
 	}
 	inA := Manifest{ID: 1001, Digest: "img", MediaType: "image", ArtifactType: "type", Size: 4}
 	inB := Manifest{ID: 1003, Digest: "img", MediaType: "image", Size: 4}
@@ -34,8 +34,9 @@ func (s *suite) testManifests() {
 		{"by digest in another repository", byDigest("b", "img"), inB, nil},
 		{"by a digest that only another has", byDigest("b", "idx"), nil, fs.ErrNotExist},
 		{"by a digest of no repository", byDigest("none", "img"), nil, fs.ErrNotExist},
-		{"payload", payload(1001), []byte("in a"), nil},
-		{"payload of none", payload(1), nil, fs.ErrNotExist},
+		{"payload", payload(1001, "img"), []byte("in a"), nil},
+		{"payload of none", payload(1, "img"), nil, fs.ErrNotExist},
+		{"payload of an id that came again", payload(1001, "idx"), nil, fs.ErrNotExist},
 	})
 	id := func(repo, digest string) func(*Tx) (any, error) {
 		return within(repo, func(r Repo) (any, error) { return r.ManifestID(digest) })

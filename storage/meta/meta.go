@@ -66,5 +66,32 @@ func (tx *Tx) queryRow(query string, args ...any) db.Row { return tx.tx.QueryRow
 
 func (tx *Tx) query(query string, args ...any) (*db.Rows, error) { return tx.tx.Query(query, args...) }
 
-// each is db.DB.Each.
+// each is db.DB.ListTable.
 func (tx *Tx) each(n int, columns ...string) string { return tx.db.ListTable(n, columns...) }
+
+// Clauses for tx.lock. What decides by the rows of a repository locks the repository's row first:
+// these transactions run one after the other. Uploads, commits of blobs and mounts do not wait for
+// them. Blobs and upload sessions are locked by their own rows. Locks are taken in this order:
+// upload session, repository, blob, objects and contents, tags.
+const (
+	lockShared    = "FOR KEY SHARE"          // the row stays; rows may refer to it
+	lockForChange = "FOR NO KEY UPDATE"      // only this transaction changes the row
+	lockFree      = "FOR UPDATE SKIP LOCKED" // only rows that no other transaction has locked
+)
+
+// lock is db.DB.LockClause.
+func (tx *Tx) lock(clause string) string { return tx.db.LockClause(clause) }
+
+// Now returns the time by the database's clock, in microseconds since 1970.
+func (d *DB) Now(ctx context.Context) (now int64, err error) {
+	err = d.queryRow(ctx, `SELECT `+d.db.Clock()).Scan(&now)
+	return now, err
+}
+
+// orNull returns the argument of a column that is NULL for 0.
+func orNull(id int64) any {
+	if id == 0 {
+		return nil
+	}
+	return id
+}

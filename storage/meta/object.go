@@ -7,7 +7,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Object is an object of the bucket: a part of a blob or of an upload.
+// Object is an object of the bucket: a part of a blob or of an upload, or one to be deleted.
 type Object struct {
 	Key  string
 	Size int64
@@ -44,14 +44,14 @@ func (tx *Tx) SetAllowance(key string, a Allowance) error {
 // RenewLease extends the lease of an object that is being written, and records that its upload was
 // used now. It returns fs.ErrNotExist if the object is no longer the upload's.
 func (tx *Tx) RenewLease(key, upload string, leaseEnd, now int64) error {
-	n, err := tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, leaseEnd)
+	n, err := tx.exec(`UPDATE uploads SET updated_at = $3
+		WHERE id = $2 AND EXISTS (SELECT 1 FROM objects o WHERE o.key = $1 AND o.upload_id = $2)`, key, upload, now)
+	if err == nil && n > 0 {
+		n, err = tx.exec(`UPDATE objects SET writer_until = $3 WHERE key = $1 AND upload_id = $2`, key, upload, leaseEnd)
+	}
 	if err == nil && n == 0 {
 		err = fs.ErrNotExist
 	}
-	if err != nil {
-		return err
-	}
-	_, err = tx.exec(`UPDATE uploads SET updated_at = $2 WHERE id = $1`, upload, now)
 	return err
 }
 
@@ -62,16 +62,17 @@ func (tx *Tx) RecordObject(key string, size int64) error {
 	return err
 }
 
-// ReleaseObject gives an object that its writer abandons to the deletion worker. An object whose
-// row is gone, because its writer was late and the worker has deleted it already, gets a row again.
-// A blob's object stays the blob's. An empty key stands for no object.
+// ReleaseObject gives an object that its writer abandons to the deletion worker, and ends the
+// lease: the write has ended. An object whose row is gone, because its writer was late and the
+// worker has deleted it already, gets a row again. A blob's object stays the blob's. An empty key
+// stands for no object.
 func (tx *Tx) ReleaseObject(key string, after int64) error {
 	if key == "" {
 		return nil
 	}
 	_, err := tx.exec(`INSERT INTO objects (key, seq, delete_after) VALUES ($1, 0, $2)
-		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, charged = NULL, claimed = NULL, delete_after = excluded.delete_after
-		WHERE upload_id IS NOT NULL OR charged IS NOT NULL`, key, after)
+		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = excluded.delete_after
+		WHERE objects.upload_id IS NOT NULL OR objects.writer_until IS NOT NULL`, key, after)
 	return err
 }
 
@@ -79,7 +80,8 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 // written is not deleted before its lease ends. Until then its allowance counts, because its writer
 // may still receive bytes.
 func (tx *Tx) ReleaseUpload(upload string, now int64) error {
-	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = MAX($2, COALESCE(writer_until, 0)) WHERE upload_id = $1`, upload, now)
+	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = CASE WHEN writer_until > $2 THEN writer_until ELSE $2 END
+		WHERE upload_id = $1`, upload, now)
 	return err
 }
 
@@ -106,6 +108,12 @@ func (tx *Tx) GiveToBlob(upload, key string, size, blob int64) (int64, error) {
 		WHERE upload_id = $1 AND (size IS NOT NULL OR key = $2)`, upload, key, size, blob)
 }
 
+// SumObjects returns the number of bytes in the objects of a blob.
+func (tx *Tx) SumObjects(blob int64) (size int64, err error) {
+	err = tx.queryRow(`SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM objects WHERE blob_id = $1`, blob).Scan(&size)
+	return size, err
+}
+
 // BlobObjects returns the objects of a blob in the order of its bytes.
 func (d *DB) BlobObjects(ctx context.Context, blob int64) ([]Object, error) {
 	return scanObjects(d.query(ctx, `SELECT key, size FROM objects WHERE blob_id = $1 ORDER BY seq`, blob))
@@ -118,8 +126,8 @@ type Mark struct{ Seq, Start int64 }
 // the first on, in the order of the bytes. It reads the rows of all objects.
 func (d *DB) BlobMarks(ctx context.Context, blob int64, n int) (first string, marks []Mark, err error) {
 	rows, err := d.query(ctx, `SELECT key, seq, start FROM (
-			SELECT key, seq, SUM(size) OVER parts - size AS start, ROW_NUMBER() OVER parts AS number
-			FROM objects WHERE blob_id = $1 WINDOW parts AS (ORDER BY seq ROWS UNBOUNDED PRECEDING))
+			SELECT key, seq, CAST(SUM(size) OVER parts AS BIGINT) - size AS start, ROW_NUMBER() OVER parts AS number
+			FROM objects WHERE blob_id = $1 WINDOW parts AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)) AS numbered
 		WHERE (number - 1) % $2 = 0 ORDER BY seq`, blob, n)
 	if err != nil {
 		return "", nil, err
@@ -160,6 +168,14 @@ func (d *DB) Deletable(ctx context.Context, now int64, n int) ([]Object, error) 
 	return scanObjects(d.query(ctx, `SELECT key, COALESCE(size, 0) FROM objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2`, now, n))
 }
 
+// ClaimDeletable is Deletable for one of several deletion workers: no other one gets the objects
+// before the time until.
+func (tx *Tx) ClaimDeletable(now, until int64, n int) ([]Object, error) {
+	return scanObjects(tx.query(`UPDATE objects SET delete_after = $2 WHERE key IN (
+			SELECT key FROM objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT $3`+tx.lock(lockFree)+`)
+		RETURNING key, COALESCE(size, 0)`, now, until, n))
+}
+
 func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 	if err != nil {
 		return nil, err
@@ -175,10 +191,17 @@ func scanObjects(rows *db.Rows, err error) ([]Object, error) {
 	return objects, nil
 }
 
-// ForgetObjects removes the rows of deleted objects. Rows of another owner than the deletion worker
-// stay.
-func (tx *Tx) ForgetObjects(keys []string) error {
-	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys)
+// ForgetObjects removes the rows of deleted objects. If the writer of an object never reported its
+// end, a late request may still write it: the row stays, and the object is to be deleted once more
+// at the time again. Rows of another owner than the deletion worker stay too.
+func (tx *Tx) ForgetObjects(keys []string, again int64) error {
+	_, err := tx.exec(`DELETE FROM objects WHERE delete_after IS NOT NULL AND writer_until IS NULL
+		AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`UPDATE objects SET delete_after = $2, writer_until = NULL, charged = NULL, claimed = NULL
+		WHERE delete_after IS NOT NULL AND writer_until IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys, again)
 	return err
 }
 

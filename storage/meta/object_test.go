@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,8 +54,8 @@ func (s *suite) testObjectOwners() {
 		return func(tx *Tx) (any, error) { return tx.GiveToBlob("open", key, 9, 1004) }
 	}
 	s.changes([]change{
-		{what: "abandon", call: release("open/c"), rows: []string{"object open/c after=70 charged= claimed= upload="}},
-		{what: "abandon after the upload expired", call: release("gone/d"), rows: []string{"object gone/d after=70 charged= claimed="}},
+		{what: "abandon", call: release("open/c"), rows: []string{"object open/c after=70 charged= claimed= until= upload="}},
+		{what: "abandon after the upload expired", call: release("gone/d"), rows: []string{"object gone/d after=70 charged= claimed= until="}},
 		{what: "abandon a forgotten one", call: release("late"), rows: []string{"+object late after=70 attempts=0 seq=0"}},
 		{what: "abandon the worker's", call: release("gone/b")},
 		{what: "abandon a blob's", call: release("one/0")},
@@ -73,6 +74,8 @@ func (s *suite) testObjectOwners() {
 			"object many/a after=70 blob=", "object many/b after=70 blob=",
 		}},
 
+		{what: "the bytes of a blob", call: func(tx *Tx) (any, error) { return tx.SumObjects(1002) }, value: int64(6)},
+		{what: "the bytes of a blob without objects", call: func(tx *Tx) (any, error) { return tx.SumObjects(1004) }, value: int64(0)},
 		{what: "give to a blob, with the last one", call: give("open/c"), value: int64(3), rows: []string{
 			"object open/a blob=bare upload=", "object open/b blob=bare upload=",
 			"object open/c blob=bare charged= claimed= size=9 until= upload=",
@@ -87,9 +90,21 @@ func (s *suite) testObjectOwners() {
 func (s *suite) testObjectDeletion() {
 	s.fill()
 	keys := []string{"gone/a", "gone/c", "one/0", "open/a", "new/a", "none"}
+	claim := func(now int64, n int) func(*Tx) (any, error) {
+		return func(tx *Tx) (any, error) {
+			objects, err := tx.ClaimDeletable(now, 90, n)
+			slices.SortFunc(objects, func(a, b Object) int { return strings.Compare(a.Key, b.Key) })
+			return objects, err
+		}
+	}
 	s.changes([]change{
-		{what: "forget", call: nothing(func(tx *Tx) error { return tx.ForgetObjects(keys) }), rows: []string{"-object gone/a", "-object gone/c"}},
-		{what: "forget none", call: nothing(func(tx *Tx) error { return tx.ForgetObjects(nil) })},
+		{what: "forget", call: nothing(func(tx *Tx) error { return tx.ForgetObjects(keys, 400) }), rows: []string{"-object gone/a", "-object gone/c"}},
+		{what: "forget one whose writer may be writing", call: nothing(func(tx *Tx) error { return tx.ForgetObjects([]string{"gone/d", "gone/a"}, 400) }),
+			rows: []string{"-object gone/a", "object gone/d after=400 charged= claimed= until="}},
+		{what: "forget none", call: nothing(func(tx *Tx) error { return tx.ForgetObjects(nil, 400) })},
+		{what: "claim", call: claim(40, 9), value: []Object{{"gone/a", 0}, {"gone/b", 8}}, rows: []string{"object gone/a after=90", "object gone/b after=90"}},
+		{what: "claim the earliest", call: claim(40, 1), value: []Object{{"gone/b", 8}}, rows: []string{"object gone/b after=90"}},
+		{what: "claim none", call: claim(29, 9), value: []Object(nil)},
 		{what: "postpone", call: nothing(func(tx *Tx) error { return tx.PostponeObjects(keys, 80) }), rows: []string{
 			"object gone/a after=80 attempts=1", "object gone/c after=80 attempts=3",
 		}},

@@ -106,7 +106,10 @@ func (d *DB) Referrers(ctx context.Context, q ReferrerQuery, last string, e Exte
 func (d *DB) scanReferrers(
 	ctx context.Context, q ReferrerQuery, all, ofType, last string, newest int64, bound any, each func(db.Row) (bool, error),
 ) error {
-	query, args := all, []any{q.Repository, q.Subject, last, newest, bound}
+	query, args := all, []any{q.Repository, q.Subject, storableBound(last), newest, bound}
+	if !db.Storable(q.ArtifactType) {
+		return nil
+	}
 	if q.ArtifactType != "" {
 		query, args = ofType, append(args, q.ArtifactType)
 	}

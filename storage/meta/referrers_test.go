@@ -147,7 +147,7 @@ func TestMigrateDescriptors(t *testing.T) {
 		if size := descriptorSize(t, db, m.Digest); size != len(text) {
 			t.Errorf("%s: the length is %d, want %d", m.Payload, size, len(text))
 		}
-		payload, err := db.Payload(t.Context(), rowOf(t, db, m).ID)
+		payload, err := db.Payload(t.Context(), rowOf(t, db, m).ID, m.Digest.String())
 		must(t, err)
 		if string(payload) != string(m.Payload) {
 			t.Errorf("the payload is %q, want %q", payload, m.Payload)

@@ -11,7 +11,7 @@ func (d *DB) Registry(ctx context.Context) (schema.Registry, error) {
 	return schema.ReadRegistry(ctx, d.db)
 }
 
-// CreateRegistry gives a new database its identity.
+// CreateRegistry gives a new database its identity. An identity that is there stays.
 func (tx *Tx) CreateRegistry(r schema.Registry) error { return schema.CreateRegistry(tx.tx, r) }
 
 // HasBlobs reports whether any blob was ever committed.

@@ -19,7 +19,13 @@ func (s *suite) testRegistry() {
 	write(s.T, s.db, create)
 	s.fill()
 	s.reads([]read{{"the identity", registry, identity, nil}, {"blobs", hasBlobs, true, nil}})
-	s.changes([]change{{what: "a second identity", call: nothing(create), err: errRefused}})
+	s.changes([]change{{what: "a second identity", call: nothing(func(tx *Tx) error {
+		return tx.CreateRegistry(schema.Registry{ID: "s", Incarnation: "j"})
+	})}})
+	s.reads([]read{{"the identity stays", registry, identity, nil}})
+	if got, err := s.db.Now(s.Context()); got < 1e15 || err != nil {
+		s.Errorf("the time is %d, %v", got, err)
+	}
 
 	if got := s.db.Exclusive(); got != s.faulty.Exclusive() {
 		s.Errorf("it is exclusive: %t, which its engine is not", got)

@@ -8,7 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Repo is a repository in a transaction. The contents, manifests and tags of one repository change
+// Repo is a repository in a transaction, which has locked its row. The contents, manifests and tags of one repository change
 // through these methods alone, and through Tx.AddBlob. Each of them marks the repository as
 // changed, so that no cache by DB.Version outlives a change. Getting a Repo and reading mark
 // nothing. A Repo must not be used after its transaction: the id of a removed repository may be
@@ -19,20 +19,30 @@ type Repo struct {
 	id   int64
 }
 
-// Repo returns a repository, listed or not, or fs.ErrNotExist.
+// Repo returns a repository, listed or not, or fs.ErrNotExist. It waits for other transactions that
+// have a Repo of the repository, and sees what they have committed.
 func (tx *Tx) Repo(name string) (Repo, error) {
 	r := Repo{tx: tx, name: name}
-	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`, name).Scan(&r.id)
+	err := tx.queryRow(`SELECT id FROM repositories WHERE name = $1`+tx.lock(lockForChange), name).Scan(&r.id)
 	return r, err
 }
 
-// EnsureRepo returns a repository, which it creates if it is missing.
+// EnsureRepo is like Repo, but creates the repository if it is missing.
 func (tx *Tx) EnsureRepo(name string) (Repo, error) {
 	r, err := tx.Repo(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = tx.queryRow(`INSERT INTO repositories (name) VALUES ($1) RETURNING id`, name).Scan(&r.id)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r, err
 	}
-	return r, err
+	if err := tx.createRepo(name); err != nil {
+		return r, err
+	}
+	return tx.Repo(name)
+}
+
+// createRepo creates a repository, unless another transaction has just created it.
+func (tx *Tx) createRepo(name string) error {
+	_, err := tx.exec(`INSERT INTO repositories (name) VALUES ($1) ON CONFLICT DO NOTHING`, name)
+	return err
 }
 
 // exec runs a statement that changes the repository, and marks it as changed.
@@ -70,7 +80,8 @@ func (d *DB) Repositories(ctx context.Context, after, before string, n int) ([]s
 	if before == "" {
 		before = endOfNames
 	}
-	return scanNames(d.query(ctx, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`, after, before, n))
+	return scanNames(d.query(ctx, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`,
+		storableBound(after), before, n))
 }
 
 // ListVersion returns a number that grows with each repository that is listed for the first time.
@@ -106,7 +117,7 @@ func (d *DB) Tags(ctx context.Context, repo, last string, n int) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	return scanNames(d.query(ctx, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`, id, last, n))
+	return scanNames(d.query(ctx, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`, id, storableBound(last), n))
 }
 
 func scanNames(rows *db.Rows, err error) ([]string, error) {

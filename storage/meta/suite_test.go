@@ -19,6 +19,21 @@ import (
 var engines = map[string]func(t *testing.T) *db.DB{
 	"sqlite":          func(t *testing.T) *db.DB { return dbtest.Open(t, dbtest.Memory) },
 	"sqlite reversed": openReversed,
+	"postgres":        openPostgres,
+}
+
+// openPostgres opens a database on PostgreSQL that gives larger ids than the fixture has.
+func openPostgres(t *testing.T) *db.DB {
+	d := dbtest.Open(t, dbtest.Postgres(t))
+	must(t, d.Tx(t.Context(), func(tx *db.Tx) error {
+		for _, table := range []string{"repositories", "blobs", "manifests"} {
+			if _, err := tx.Exec(`ALTER TABLE ` + table + ` ALTER COLUMN id RESTART WITH 2001`); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return d
 }
 
 // openReversed opens a database that reverses what is read in no stated order: SQLite reads by an

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"io/fs"
 
 	"github.com/berth-registry/berth/internal/db"
 )
@@ -81,12 +82,15 @@ func (tx *Tx) RemoveSpareUploads(ids []string) error {
 
 // Upload returns a session of the repository, open or finished, or a spare one, or fs.ErrNotExist.
 func (d *DB) Upload(ctx context.Context, repo, id string) (Upload, error) {
+	if !db.Storable(id) {
+		return Upload{}, fs.ErrNotExist
+	}
 	return scanUpload(d.queryRow(ctx, uploadSQL, id, repo), id)
 }
 
-// Upload is DB.Upload inside the transaction.
+// Upload is DB.Upload inside the transaction. No other one changes the session until this one ends.
 func (tx *Tx) Upload(repo, id string) (Upload, error) {
-	return scanUpload(tx.queryRow(uploadSQL, id, repo), id)
+	return scanUpload(tx.queryRow(uploadSQL+tx.lock(lockForChange), id, repo), id)
 }
 
 const uploadSQL = `SELECT repository, owner, charged, algorithm, size, hash_state, next_part, COALESCE(finished_digest, ''), updated_at
@@ -103,6 +107,9 @@ func scanUpload(row db.Row, id string) (Upload, error) {
 // returns. A spare session becomes that of u's owner. It returns fs.ErrNotExist if u's repository
 // has no such session, or the session is finished.
 func (tx *Tx) BeginPart(u Upload, now int64) (Upload, error) {
+	if !db.Storable(u.ID) {
+		return u, fs.ErrNotExist
+	}
 	err := tx.queryRow(`UPDATE uploads SET next_part = next_part + 1, updated_at = $3, repository = $2,
 			owner = CASE repository WHEN '' THEN $4 ELSE owner END,
 			charged = CASE repository WHEN '' THEN $5 ELSE charged END,
@@ -157,20 +164,21 @@ func (d *DB) IdleUploads(ctx context.Context, openBefore, finishedBefore int64, 
 		ORDER BY updated_at LIMIT $3`, openBefore, finishedBefore, n))
 }
 
-// ExpireUpload removes a session that is still idle, as IdleUploads defines it. Its objects become
-// the deletion worker's: see ReleaseUpload.
-func (tx *Tx) ExpireUpload(id string, openBefore, finishedBefore int64, now int64) error {
-	// The update changes nothing. It counts the row if the session is still idle.
-	n, err := tx.exec(`UPDATE uploads SET updated_at = updated_at
-		WHERE id = $1 AND updated_at < $3 AND (finished_digest IS NOT NULL OR updated_at < $2)`, id, openBefore, finishedBefore)
-	if err != nil || n == 0 {
-		return err
+// ExpireUploads removes those of the sessions that are still idle, as IdleUploads defines it, and
+// that no other transaction is changing. It returns their number. Their objects become the deletion
+// worker's: see ReleaseUpload.
+func (tx *Tx) ExpireUploads(ids []string, openBefore, finishedBefore int64, now int64) (int64, error) {
+	idle, err := scanNames(tx.query(`SELECT id FROM uploads WHERE id IN (SELECT value FROM `+tx.each(1)+`)
+		AND updated_at < $3 AND (finished_digest IS NOT NULL OR updated_at < $2)`+tx.lock(lockFree), ids, openBefore, finishedBefore))
+	if err != nil || len(idle) == 0 {
+		return 0, err
 	}
-	if err := tx.ReleaseUpload(id, now); err != nil {
-		return err
+	_, err = tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = CASE WHEN writer_until > $2 THEN writer_until ELSE $2 END
+		WHERE upload_id IN (SELECT value FROM `+tx.each(1)+`)`, idle, now)
+	if err != nil {
+		return 0, err
 	}
-	_, err = tx.DeleteUpload(id)
-	return err
+	return tx.exec(`DELETE FROM uploads WHERE id IN (SELECT value FROM `+tx.each(1)+`)`, idle)
 }
 
 // Usage is what counts against the limits of one caller: see Upload.Charged.
@@ -184,8 +192,8 @@ type Usage struct {
 // file systems have about one inode for so many bytes.
 const partBytes = 16 << 10
 
-const usageSQL = `SELECT COUNT(*), COALESCE(SUM(size + next_part * $3), 0)
-			+ (SELECT COALESCE(SUM(claimed), 0) FROM objects WHERE charged = $1 AND writer_until > $2),
+const usageSQL = `SELECT COUNT(*), CAST(COALESCE(SUM(size + next_part * $3), 0)
+			+ (SELECT COALESCE(SUM(claimed), 0) FROM objects WHERE charged = $1 AND writer_until > $2) AS BIGINT),
 		(SELECT COUNT(*) FROM objects WHERE charged = $1 AND writer_until > $2)
 	FROM uploads WHERE charged = $1 AND finished_digest IS NULL`
 

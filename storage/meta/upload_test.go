@@ -145,16 +145,18 @@ func (s *suite) testUploadReads() {
 func (s *suite) testUploadExpiry() {
 	s.fill()
 	expire := func(id string, openBefore, finishedBefore int64) func(*Tx) (any, error) {
-		return nothing(func(tx *Tx) error { return tx.ExpireUpload(id, openBefore, finishedBefore, 70) })
+		return func(tx *Tx) (any, error) {
+			return tx.ExpireUploads([]string{id, "none"}, openBefore, finishedBefore, 70)
+		}
 	}
 	s.changes([]change{
-		{what: "idle", call: expire("open", 51, 51), rows: []string{
+		{what: "idle", call: expire("open", 51, 51), value: int64(1), rows: []string{
 			"-upload open", "object open/a after=70 upload=", "object open/b after=70 upload=", "object open/c after=100 upload=",
 		}},
-		{what: "used meanwhile", call: expire("open", 50, 60)},
-		{what: "finished", call: expire("done", 10, 56), rows: []string{"-upload done"}},
-		{what: "finished a moment ago", call: expire("done", 10, 55)},
-		{what: "none", call: expire("none", 99, 99)},
+		{what: "used meanwhile", call: expire("open", 50, 60), value: int64(0)},
+		{what: "finished", call: expire("done", 10, 56), value: int64(1), rows: []string{"-upload done"}},
+		{what: "finished a moment ago", call: expire("done", 10, 55), value: int64(0)},
+		{what: "none", call: expire("none", 99, 99), value: int64(0)},
 	})
 }
 

@@ -28,6 +28,34 @@ func (s *suite) testNoRow() {
 	s.wantNames("a")
 }
 
+// testLocks checks that a query with a locking clause returns what it would without.
+func (s *suite) testLocks() {
+	s.insert("a", "b")
+	for _, clause := range []string{"FOR KEY SHARE", "FOR NO KEY UPDATE", "FOR UPDATE SKIP LOCKED"} {
+		s.must(s.tx(func(tx *db.Tx) error {
+			var name string
+			err := tx.QueryRow(`SELECT name FROM items WHERE name > $1`+s.db.LockClause(clause), "a").Scan(&name)
+			if name != "b" {
+				s.Errorf("%s: got %q", clause, name)
+			}
+			return err
+		}))
+	}
+}
+
+// testClock checks that the clock counts microseconds since 1970, in queries and in transactions.
+func (s *suite) testClock() {
+	read := func() (now int64) {
+		s.must(s.db.QueryRow(context.Background(), `SELECT `+s.db.Clock()).Scan(&now))
+		return now
+	}
+	first, second := read(), int64(0)
+	s.must(s.tx(func(tx *db.Tx) error { return tx.QueryRow(`SELECT ` + s.db.Clock()).Scan(&second) }))
+	if last := read(); first > second || second > last || first < 1e15 || last > 1e16 {
+		s.Errorf("the clock showed %d, %d, %d", first, second, last)
+	}
+}
+
 // testValues checks that values of each type are read as they were written.
 func (s *suite) testValues() {
 	for i, want := range []struct {

@@ -40,6 +40,8 @@ func Run(t *testing.T, e Engine) {
 		"values":              (*suite).testValues,
 		"lists":               (*suite).testLists,
 		"lists of structs":    (*suite).testListsOfStructs,
+		"locks":               (*suite).testLocks,
+		"clock":               (*suite).testClock,
 		"scan":                (*suite).testScan,
 		"scans wait":          (*suite).testScansWait,
 		"close":               (*suite).testClose,

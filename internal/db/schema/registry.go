@@ -23,9 +23,10 @@ func ReadRegistry(ctx context.Context, d *db.DB) (Registry, error) {
 // schema. Earlier programs look for a column of uploads that is no longer there.
 const oldestProgram = 5
 
-// CreateRegistry gives a new database its identity.
+// CreateRegistry gives a new database its identity. An identity that is there stays.
 func CreateRegistry(tx *db.Tx, r Registry) error {
-	_, err := tx.Exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, $3)`,
+	_, err := tx.Exec(`INSERT INTO registry (id, registry_id, incarnation, oldest_program) VALUES (1, $1, $2, $3)
+		ON CONFLICT (id) DO NOTHING`,
 		r.ID, r.Incarnation, oldestProgram)
 	return err
 }

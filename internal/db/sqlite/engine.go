@@ -117,6 +117,12 @@ func (e *engine) Exclusive() bool { return true }
 // ListTable implements db.Engine with json_each.
 func (e *engine) ListTable(n int, columns ...string) string { return listTable(n, columns) }
 
+// LockClause implements db.Engine. Only one transaction runs at a time.
+func (e *engine) LockClause(string) string { return "" }
+
+// Clock implements db.Engine.
+func (e *engine) Clock() string { return `CAST(unixepoch('subsec') * 1000000 AS INTEGER)` }
+
 // Query implements db.Engine.
 func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r *db.Rows, err error) {
 	err = e.withReader(ctx, func(c *conn) (err error) {
