@@ -273,8 +273,8 @@ func testNamesDifferNotInCaseOnly(t *testing.T, w *fixture) {
 	}
 }
 
-// TestRacingUsers checks that of processes that start at the same time one makes the first user, and
-// that of names that differ in the case of letters alone one is taken.
+// TestRacingUsers checks that of processes that start at the same time one makes the first user,
+// and that of names that differ in the case of letters alone one is taken.
 func TestRacingUsers(t *testing.T) {
 	url := dbtest.Postgres(t)
 	var processes []*fixture

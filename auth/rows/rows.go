@@ -64,8 +64,8 @@ func (d *DB) readAuthVersion(ctx context.Context) (int64, error) {
 	return version, err
 }
 
-// lockAuth makes transactions that decide by several rows run one after the other: by the keys, or by
-// the names of accounts.
+// lockAuth makes transactions that decide by several rows run one after the other: by the keys, or
+// by the names of accounts.
 func (tx *Tx) lockAuth() error {
 	clause := tx.db.LockClause("FOR NO KEY UPDATE")
 	if clause == "" {

@@ -29,8 +29,8 @@ func (d *DB) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return scanSigningKeys(d.query(ctx, signingKeysSQL))
 }
 
-// SigningKeys is like DB.SigningKeys, in the transaction. No other transaction that calls it goes on
-// before this one ends: what the keys decide stays right.
+// SigningKeys is like DB.SigningKeys, in the transaction. No other transaction that calls it goes
+// on before this one ends: what the keys decide stays right.
 func (tx *Tx) SigningKeys() ([]SigningKey, error) {
 	if err := tx.lockAuth(); err != nil {
 		return nil, err
