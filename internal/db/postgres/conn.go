@@ -110,8 +110,8 @@ func (c *conn) close() {
 	_ = c.pg.Close(ctx) // an error changes nothing: it is not used again
 }
 
-// lostError is the error of a connection that ended. If it ended before COMMIT was sent, nothing was
-// changed.
+// lostError is the error of a connection that ended. If it ended before COMMIT was sent, nothing
+// was changed.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string {

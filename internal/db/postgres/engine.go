@@ -62,8 +62,8 @@ type engine struct {
 }
 
 // Open opens the database that url names: "postgres://USER@HOST[,HOST]/NAME?sslmode=…". A server
-// that cannot keep the guarantees of package db is an error, and so is a database that needs a newer
-// program. Errors never contain the password.
+// that cannot keep the guarantees of package db is an error, and so is a database that needs a
+// newer program. Errors never contain the password.
 func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, error) {
 	e, err := open(ctx, url, s, o)
 	if err != nil {

@@ -23,8 +23,8 @@ func wantError(t *testing.T, what string, err error, text string, is error) {
 	}
 }
 
-// TestSettings checks the settings of each transaction, on which durability and the end of each wait
-// depend.
+// TestSettings checks the settings of each transaction, on which durability and the end of each
+// wait depend.
 func TestSettings(t *testing.T) {
 	url := testserver.PostgresURL(t)
 	for name, o := range map[string]Options{"direct": {}, "pooler": {TransactionPooler: true, MigrateURL: url}} {
