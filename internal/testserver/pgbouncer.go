@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// PgBouncer starts a PgBouncer before the server of a URL of PostgresURL, with pool_mode=transaction,
-// and returns a URL that leads through it. It ends with the test.
+// PgBouncer starts a PgBouncer before the server of a URL of PostgresURL, with
+// pool_mode=transaction, and returns a URL that leads through it. It ends with the test.
 func PgBouncer(t testing.TB, url string) string {
 	t.Helper()
 	program := Program(t, "pgbouncer", "/usr/sbin")

@@ -145,7 +145,8 @@ func (e *engine) Scan(ctx context.Context, query string, args []any, each func(d
 }
 
 // withReader runs f with a connection. If the connection was lost, as idle ones are when the server
-// was restarted, or the statement has to be prepared again, and f reports that it may run again, it runs with another one.
+// was restarted, or the statement has to be prepared again, and f reports that it may run again, it
+// runs with another one.
 func (e *engine) withReader(ctx context.Context, bulk bool, f func(*conn) (again bool, err error)) error {
 	for attempt := 1; ; attempt++ {
 		c, err := e.pool.get(ctx, bulk)
