@@ -181,6 +181,7 @@ func (r *Registry) ensureMarker(ctx context.Context) error {
 }
 
 // writeMarker writes the marker, unless the database has blobs: then the bucket is the wrong one.
+// It reads the marker back, since another registry may have written its own at the same time.
 func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
 	if has, err := r.db.HasBlobs(ctx); err != nil {
 		return err
@@ -193,12 +194,15 @@ func (r *Registry) writeMarker(ctx context.Context, id schema.Registry) error {
 	}
 	r.id = id
 	_, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
-	return err
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return r.checkMarker(ctx)
 }
 
 func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
 	var id schema.Registry
-	f, err := r.bucket.Get(ctx, bucket.Marker)
+	f, err := r.bucket.Get(ctx, bucket.Marker, 0, bucket.UnknownSize)
 	if err != nil {
 		return id, err
 	}
