@@ -40,11 +40,13 @@ const supervisor = `dir=$1; shift; "$@" >"$dir.log" 2>&1 & cat >/dev/null; kill 
 func (p *process) start(t testing.TB, env map[string]string, ready string, command func(addr, dir string) []string) {
 	t.Helper()
 	p.once.Do(func() {
-		p.err = errors.New("the server did not start in an earlier test")
+		p.err = errors.New("the server did not start in an earlier test") // should this one end here
 		p.addr = FreeAddr(t)
-		if p.dir, p.err = os.MkdirTemp("", "berth-store-"); p.err != nil {
-			return
+		dir, err := os.MkdirTemp("", "berth-store-")
+		if err != nil {
+			t.Fatal(err)
 		}
+		p.dir = dir
 		for name, value := range env {
 			os.Setenv(name, strings.ReplaceAll(value, "ADDR", p.addr))
 		}
