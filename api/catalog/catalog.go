@@ -222,19 +222,26 @@ func (c *Catalog) find(key string) (*entry, bool) {
 
 // add returns the entry of a key, and creates it if necessary.
 func (c *Catalog) add(key string) *entry {
-	if e, ok := c.find(key); ok {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.entries.Get(key); ok {
 		return e
 	}
 	e := &entry{key: key, updating: make(chan struct{}, 1)}
-	c.storeEntry(e, 0)
+	c.store(e, 0)
 	return e
 }
 
-// storeEntry stores an entry with the size of its list, as the most recently used one. It removes
-// the least recently used entries until all fit into the memory.
+// storeEntry is store for a caller that does not hold mu.
 func (c *Catalog) storeEntry(e *entry, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.store(e, bytes)
+}
+
+// store stores an entry with the size of its list, as the most recently used one. It removes the
+// least recently used entries until all fit into the memory. The caller holds mu.
+func (c *Catalog) store(e *entry, bytes int) {
 	if old, ok := c.entries.Peek(e.key); ok {
 		c.bytes -= old.bytes
 	}
