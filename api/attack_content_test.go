@@ -23,7 +23,7 @@ type countingBucket struct {
 	waiting      chan struct{} // if set, Get sends an element and waits for the end of its context
 }
 
-func (b *countingBucket) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (b *countingBucket) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
 	if key != bucket.Marker {
 		b.opened.Add(1)
 		if b.waiting != nil {
@@ -31,7 +31,7 @@ func (b *countingBucket) Get(ctx context.Context, key string) (io.ReadSeekCloser
 			<-ctx.Done()
 		}
 	}
-	f, err := b.Store.Get(ctx, key)
+	f, err := b.Store.Get(ctx, key, offset, size)
 	if err != nil || key == bucket.Marker {
 		return f, err
 	}

@@ -37,13 +37,18 @@ func (r *Registry) blob(ctx context.Context, repo string, d digest.Digest) (Blob
 // openBlob implements [Blob.Open].
 func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error) {
 	reader := &blobReader{
-		size:   b.Size,
-		find:   func(offset int64) (objectSpan, error) { return r.findSpan(ctx, b, offset) },
-		open:   func(o meta.Object) (io.ReadSeekCloser, error) { return openObject(ctx, r.bucket, o) },
+		size: b.Size,
+		find: func(offset int64) (objectSpan, error) { return r.findSpan(ctx, b, offset) },
+		open: func(o meta.Object, offset int64) (io.ReadCloser, error) {
+			return openObject(ctx, r.bucket, o, offset)
+		},
 		failed: func(o meta.Object, cause error) error { return r.objectFailed(ctx, b, o, cause) },
 	}
 	if b.object.Key != "" {
 		reader.span = objectSpan{objects: []meta.Object{b.object}}
+	}
+	if !r.bucket.OpensFiles() {
+		return reader, nil // the caller seeks first, and each opening is a request
 	}
 	return reader.openWhole()
 }
@@ -51,26 +56,15 @@ func (r *Registry) openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, err
 // errGone is the error for an object that is missing, or not as long as its row says.
 var errGone = errors.New("object gone or cut short")
 
-// openObject opens an object and checks its size.
+// openObject opens an object at an offset and checks its size.
 // Errors: errGone, ErrUnavailable.
-func openObject(ctx context.Context, b bucket.Store, o meta.Object) (io.ReadSeekCloser, error) {
-	f, err := b.Get(ctx, o.Key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", o.Key, errGone)
-	}
-	if err != nil {
+func openObject(ctx context.Context, b bucket.Store, o meta.Object, offset int64) (io.ReadSeekCloser, error) {
+	f, err := b.Get(ctx, o.Key, offset, o.Size)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, bucket.ErrSize):
+		return nil, fmt.Errorf("%s: %w: %w", o.Key, errGone, err)
+	case err != nil:
 		return nil, bucketError(err)
-	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err == nil && size != o.Size {
-		err = fmt.Errorf("%s has %d bytes instead of %d: %w", o.Key, size, o.Size, errGone)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
 	}
 	return f, nil
 }

@@ -94,7 +94,7 @@ func (r *Registry) hashObjects(ctx context.Context, objects []meta.Object, sum i
 }
 
 func (r *Registry) hashObject(ctx context.Context, o meta.Object, sum io.Writer) error {
-	f, err := openObject(ctx, r.bucket, o)
+	f, err := openObject(ctx, r.bucket, o, 0)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ const (
 	expireEvery      = 10 * time.Second
 	readBucketEvery  = 10 * time.Second
 	jobBatch         = 100
+	deletionBatch    = 1000      // which S3 deletes with one request
 	finishedTTL      = time.Hour // how long a finished session answers a repeated PUT
 	deleteRetryDelay = 10 * time.Minute
 	deleteAgainDelay = time.Hour        // for an object whose writer may still be writing it
@@ -101,7 +102,7 @@ func (r *Registry) deleteObjects(ctx context.Context) error {
 // claimDeletable returns objects that are due, after it has checked the marker. No other worker gets
 // them for claimLease.
 func (r *Registry) claimDeletable(ctx context.Context, now int64) (objects []meta.Object, err error) {
-	if objects, err = r.db.Deletable(ctx, now, jobBatch); err != nil || len(objects) == 0 {
+	if objects, err = r.db.Deletable(ctx, now, deletionBatch); err != nil || len(objects) == 0 {
 		return nil, err
 	}
 	if err := r.checkMarker(ctx); err != nil {
@@ -111,23 +112,26 @@ func (r *Registry) claimDeletable(ctx context.Context, now int64) (objects []met
 		return objects, nil
 	}
 	err = r.tx(ctx, func(tx *meta.Tx) (err error) {
-		objects, err = tx.ClaimDeletable(now, now+claimLease.Microseconds(), jobBatch)
+		objects, err = tx.ClaimDeletable(now, now+claimLease.Microseconds(), deletionBatch)
 		return err
 	})
 	return objects, err
 }
 
 // deleteBatch deletes objects and then their rows. An object that cannot be deleted is postponed,
-// and the others do not wait for it.
+// and the others do not wait for it. If the bucket itself fails, nothing is postponed.
 func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now int64) error {
 	keys := make([]string, len(objects))
 	for i, o := range objects {
 		keys[i] = o.Key
 	}
 	var failed []string
-	deleteErr := r.bucket.Delete(ctx, keys...)
+	deleteErr := r.deleteFromBucket(ctx, objects...)
 	if deleteErr != nil {
-		keys, failed = r.deleteOneByOne(ctx, keys)
+		if err := r.checkMarker(ctx); err != nil {
+			return errors.Join(deleteErr, err)
+		}
+		keys, failed = r.deleteOneByOne(ctx, objects)
 	}
 	return errors.Join(deleteErr, r.tx(ctx, func(tx *meta.Tx) error {
 		if err := tx.PostponeObjects(failed, now+deleteRetryDelay.Microseconds()); err != nil {
@@ -137,15 +141,36 @@ func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now i
 	}))
 }
 
-func (r *Registry) deleteOneByOne(ctx context.Context, keys []string) (deleted, failed []string) {
-	for _, key := range keys {
-		if r.bucket.Delete(ctx, key) == nil {
-			deleted = append(deleted, key)
+func (r *Registry) deleteOneByOne(ctx context.Context, objects []meta.Object) (deleted, failed []string) {
+	for _, o := range objects {
+		if r.deleteFromBucket(ctx, o) == nil {
+			deleted = append(deleted, o.Key)
 		} else {
-			failed = append(failed, key)
+			failed = append(failed, o.Key)
 		}
 	}
 	return deleted, failed
+}
+
+// deleteFromBucket deletes objects. One without a size was never recorded, so that its Put may have
+// left parts.
+func (r *Registry) deleteFromBucket(ctx context.Context, objects ...meta.Object) error {
+	var finished, unfinished []string
+	for _, o := range objects {
+		if o.Size > 0 {
+			finished = append(finished, o.Key)
+		} else {
+			unfinished = append(unfinished, o.Key)
+		}
+	}
+	var errs []error
+	if len(finished) > 0 {
+		errs = append(errs, r.bucket.Delete(ctx, finished...))
+	}
+	if len(unfinished) > 0 {
+		errs = append(errs, r.bucket.DeleteUnfinished(ctx, unfinished...))
+	}
+	return errors.Join(errs...)
 }
 
 // expireUploads ends sessions that were idle for UploadExpiry, removes spare sessions, and deletes

@@ -17,13 +17,13 @@ import (
 type blobReader struct {
 	size   int64
 	find   func(offset int64) (objectSpan, error) // returns a span that has the byte at offset
-	open   func(meta.Object) (io.ReadSeekCloser, error)
+	open   func(o meta.Object, offset int64) (io.ReadCloser, error)
 	failed func(o meta.Object, cause error) error // handles an error of open, and returns that for Read
 
-	span      objectSpan        // what find returned last
-	offset    int64             // of the next byte
-	cur       io.ReadSeekCloser // the open object with the byte at offset; nil if none is open
-	remaining int64             // bytes of cur that are not read yet
+	span      objectSpan    // what find returned last
+	offset    int64         // of the next byte
+	cur       io.ReadCloser // the open object with the byte at offset; nil if none is open
+	remaining int64         // bytes of cur that are not read yet
 }
 
 // objectSpan is a run of consecutive objects of a blob. The first begins at the offset start.
@@ -62,10 +62,11 @@ func (b *blobReader) openWhole() (io.ReadSeekCloser, error) {
 	if err := b.openCurrent(); err != nil {
 		return nil, err
 	}
-	if b.remaining != b.size { // a push has replaced the objects meanwhile
+	whole, ok := b.cur.(io.ReadSeekCloser)
+	if !ok || b.remaining != b.size { // a push has replaced the objects meanwhile
 		return b, nil
 	}
-	return b.cur, nil
+	return whole, nil
 }
 
 // Read implements io.Reader. It returns io.EOF only after the last byte of the blob. An empty buf
@@ -108,7 +109,7 @@ func (b *blobReader) openCurrent() error {
 				return fmt.Errorf("the byte at %d lies in no object", b.offset)
 			}
 		}
-		f, err := b.open(o)
+		f, err := b.open(o, b.offset-start)
 		switch {
 		case err != nil && try == 0:
 			continue
@@ -116,8 +117,7 @@ func (b *blobReader) openCurrent() error {
 			return b.failed(o, err)
 		}
 		b.cur, b.remaining = f, start+o.Size-b.offset
-		_, err = f.Seek(b.offset-start, io.SeekStart)
-		return err
+		return nil
 	}
 }
 

@@ -217,7 +217,7 @@ func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
 		if err != nil {
 			return schema.Registry{}, err
 		}
-		if _, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard); err != nil {
+		if _, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard); err != nil && !errors.Is(err, fs.ErrExist) {
 			return schema.Registry{}, err
 		}
 	}
@@ -230,7 +230,7 @@ func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
 
 func (r *Registry) readMarker(ctx context.Context) (schema.Registry, error) {
 	var id schema.Registry
-	f, err := r.bucket.Get(ctx, bucket.Marker)
+	f, err := r.bucket.Get(ctx, bucket.Marker, 0, bucket.UnknownSize)
 	if err != nil {
 		return id, err
 	}

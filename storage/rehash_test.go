@@ -29,8 +29,8 @@ func (tr *testRegistry) countReads() *countingStore {
 	return c
 }
 
-func (c *countingStore) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
-	f, err := c.Store.Get(ctx, key)
+func (c *countingStore) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+	f, err := c.Store.Get(ctx, key, offset, size)
 	if err != nil || key == bucket.Marker {
 		return f, err
 	}
@@ -272,12 +272,12 @@ type openHook struct {
 	before, after func()
 }
 
-func (h openHook) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (h openHook) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
 	if key == bucket.Marker {
-		return h.Store.Get(ctx, key)
+		return h.Store.Get(ctx, key, offset, size)
 	}
 	h.before()
-	f, err := h.Store.Get(ctx, key)
+	f, err := h.Store.Get(ctx, key, offset, size)
 	if err != nil {
 		h.after()
 		return nil, err

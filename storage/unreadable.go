@@ -52,7 +52,7 @@ func (r *Registry) retryUnreadable(ctx context.Context, b Blob) (o meta.Object, 
 	if !ok {
 		return o, nil
 	}
-	f, err := openObject(ctx, r.bucket, o)
+	f, err := openObject(ctx, r.bucket, o, 0)
 	if err == nil {
 		f.Close()
 	}

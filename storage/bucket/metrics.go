@@ -82,12 +82,12 @@ func (r *timedReader) Read(p []byte) (int, error) {
 }
 
 // Get implements [Store].
-func (m *Instrumented) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (m *Instrumented) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
-		return m.Store.Get(ctx, key)
+		return m.Store.Get(ctx, key, offset, size)
 	}
 	start := time.Now()
-	r, err := m.Store.Get(ctx, key)
+	r, err := m.Store.Get(ctx, key, offset, size)
 	if errors.Is(err, fs.ErrNotExist) {
 		m.get.observe(time.Since(start), nil)
 	} else {
@@ -98,11 +98,22 @@ func (m *Instrumented) Get(ctx context.Context, key string) (io.ReadSeekCloser, 
 
 // Delete implements [Store].
 func (m *Instrumented) Delete(ctx context.Context, keys ...string) error {
+	return m.delete(ctx, m.Store.Delete, keys)
+}
+
+// DeleteUnfinished implements [Store].
+func (m *Instrumented) DeleteUnfinished(ctx context.Context, keys ...string) error {
+	return m.delete(ctx, m.Store.DeleteUnfinished, keys)
+}
+
+func (m *Instrumented) delete(
+	ctx context.Context, del func(context.Context, ...string) error, keys []string,
+) error {
 	if ctx.Err() != nil {
-		return m.Store.Delete(ctx, keys...)
+		return del(ctx, keys...)
 	}
 	start := time.Now()
-	err := m.Store.Delete(ctx, keys...)
+	err := del(ctx, keys...)
 	m.del.observe(time.Since(start), err)
 	return err
 }

@@ -16,27 +16,43 @@ type Kind string
 const (
 	Directory Kind = "file"
 	Memory    Kind = "mem"
+	S3        Kind = "s3" // also of stores with the same protocol
 )
 
-// KindOf returns the scheme of a bucket's URL as a Kind. known reports whether it is Directory or
-// Memory. The rest of the URL is not checked.
+// Examples names a URL of each kind, for errors.
+const Examples = "file:///directory, s3://bucket or mem://"
+
+// KindOf returns the scheme of a bucket's URL as a Kind. known reports whether it is one of the
+// kinds above. The rest of the URL is not checked.
 func KindOf(rawURL string) (kind Kind, known bool) {
 	scheme, _, ok := strings.Cut(rawURL, "://")
 	kind = Kind(scheme)
-	return kind, ok && (kind == Directory || kind == Memory)
+	return kind, ok && (kind == Directory || kind == Memory || kind.IsCloud())
 }
+
+// IsCloud reports whether a bucket of this kind is in an object store.
+func (k Kind) IsCloud() bool { return k == S3 }
 
 // Location is a parsed URL of a bucket.
 type Location struct {
 	Kind Kind
 	Dir  string // the absolute path, if Kind is Directory
+
+	// The fields below are for object stores. An empty one stands for what the SDK has.
+	Bucket     string // bucket or container
+	Prefix     string // of the names of all objects; it ends with a slash
+	Region     string
+	Endpoint   string // URL of the service
+	Accelerate bool   // by S3 Transfer Acceleration
 }
 
 // ParseURL parses the URL of a bucket:
 //
 //   - file:///an/absolute/directory, or file://./a/relative/one
 //   - mem://, a new and empty bucket in memory, for tests and demonstrations
+//   - s3://bucket
 //
+// Its parameters are region, endpoint, prefix and accelerate=true.
 // Parameters of gocloud's URLs that ask for what Berth always does are accepted: metadata=skip,
 // no_tmp_dir and create_dir for file, nomd5 for mem. Any others are an error, and so is a user.
 // Errors contain neither the user nor the values of parameters.
@@ -55,11 +71,13 @@ func ParseURL(rawURL string) (Location, error) {
 		if err == nil && u.Host+u.Path+u.Fragment != "" {
 			err = errors.New("a bucket in memory has no name: expected mem://")
 		}
+	case S3:
+		err = l.parseCloud(u)
 	default:
-		err = fmt.Errorf("no bucket of the kind %q: use file:///directory or mem://", u.Scheme)
+		err = fmt.Errorf("no bucket of the kind %q: use %s", u.Scheme, Examples)
 	}
 	if err == nil && u.User != nil {
-		err = errors.New("buckets of this kind have no user")
+		err = errors.New("a bucket's URL has no user: credentials are not part of it")
 	}
 	if err != nil {
 		u.RawQuery, u.User = "", nil // they may contain secrets

@@ -72,7 +72,7 @@ func TestMetrics(t *testing.T) {
 	b := bucket.Instrument(faulty)
 	buckettest.MustPut(t, b, testKey, []byte("x"))
 	buckettest.WantObject(t, b, testKey, []byte("x"))
-	b.Get(t.Context(), bucket.Marker)
+	b.Get(t.Context(), bucket.Marker, 0, bucket.UnknownSize)
 	b.Put(t.Context(), bucket.Marker, iotest.ErrReader(io.ErrUnexpectedEOF), io.Discard)
 	faulty.ReplaceReadError = func(_ string, err error) error { return errors.New("broken") }
 	b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
@@ -83,10 +83,10 @@ func TestMetrics(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	b.Put(ended, testKey, bytes.NewReader(nil), io.Discard)
-	b.Get(ended, testKey)
+	b.Get(ended, testKey, 0, bucket.UnknownSize)
 	b.Delete(ended, testKey)
 	b.Close()
-	b.Get(t.Context(), testKey)
+	b.Get(t.Context(), testKey, 0, bucket.UnknownSize)
 
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(b.Collectors()...)

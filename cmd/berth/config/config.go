@@ -4,7 +4,11 @@
 // file but the configuration file.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/berth-registry/berth/storage/bucket"
+)
 
 // Config has every setting. The tags of a field are its key in the configuration file (koanf), its
 // meaning (doc), the values it may have (oneof), whether its value may hold a password (secret),
@@ -83,7 +87,8 @@ type AuditConfig struct {
 
 // StorageConfig configures the bucket and the limits on uploads.
 type StorageConfig struct {
-	Bucket           string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, or mem:// for tests and demos. Unset: the directory blobs under data."`
+	Bucket           string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, s3://bucket, or mem:// for tests and demos. Unset: the directory blobs under data."`
+	UploadMemory     Size          `koanf:"upload_memory" doc:"Most memory for bodies on their way to an object store, in buffers of 5 MiB. An upload of more than 64 KiB holds one, and more while some are free; where none is, it waits."`
 	MinFree          Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
 	UploadExpiry     time.Duration `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
 	UploadsPerCaller int           `koanf:"uploads_per_caller" doc:"Most upload sessions, and requests that bring bytes to some, that one account may have open, or one address (IPv6: network /64) without an account; more are answered 429. 0: no limit."`
@@ -153,6 +158,7 @@ func defaults() Config {
 			KeyRotation: 90 * 24 * time.Hour,
 		},
 		Storage: StorageConfig{
+			UploadMemory:     bucket.DefaultUploadMemory,
 			MinFree:          256 * mebibyte,
 			UploadExpiry:     24 * time.Hour,
 			UploadsPerCaller: 1000,

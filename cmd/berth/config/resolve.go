@@ -58,7 +58,7 @@ func (l *Loaded) resolveStores() error {
 		}
 	}
 	if _, known := bucket.KindOf(*bucketURL); !known {
-		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: file:///directory or mem://", MaskURL(*bucketURL))
+		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: %s", MaskURL(*bucketURL), bucket.Examples)
 	}
 	if _, err := bucket.ParseURL(*bucketURL); err != nil {
 		return fmt.Errorf("storage.bucket: %w", err)
@@ -107,6 +107,9 @@ func (l *Loaded) checkNumbers() error {
 	}
 	if l.HTTP.MaxHeaderBytes < 4096 {
 		refuse("http.max_header_bytes", l.HTTP.MaxHeaderBytes, "at least 4096")
+	}
+	if l.Storage.UploadMemory < bucket.MinUploadMemory {
+		refuse("storage.upload_memory", l.Storage.UploadMemory, "at least "+Size(bucket.MinUploadMemory).String())
 	}
 	if l.Storage.UploadExpiry == 0 {
 		refuse("storage.upload_expiry", l.Storage.UploadExpiry, "more than 0")

@@ -27,6 +27,8 @@ func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 		paths = append(paths, location.Dir)
 	case bucket.Memory:
 		store = cloud.OpenMemory(bucket.Options{})
+	default:
+		store, err = s.openCloud(ctx, location)
 	}
 	if err != nil {
 		return nil, err
@@ -36,6 +38,20 @@ func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 		paths = append(paths, filepath.Dir(file))
 	}
 	return bucket.Instrument(bucket.LimitSpace(store, int64(s.cfg.Storage.MinFree), paths...)), nil
+}
+
+// openCloud opens a bucket in an object store and tests it.
+func (s *server) openCloud(ctx context.Context, l bucket.Location) (bucket.Store, error) {
+	store, err := cloud.Open(ctx, l, bucket.Options{UploadMemory: int64(s.cfg.Storage.UploadMemory)})
+	if err != nil {
+		return nil, err
+	}
+	signs, err := store.SelfTest(ctx)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	s.log.Info("the bucket passed its self-test", "kind", l.Kind, "bucket", l.Bucket, "credentials", store.Credentials, "signs", signs)
+	return store, nil
 }
 
 // openDirectory opens a bucket in a directory and sweeps it. The caller has locked the data

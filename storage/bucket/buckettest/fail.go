@@ -145,7 +145,7 @@ func testUnfinished(t *testing.T, open Open) {
 // wantPart checks that testKey has no object, or the beginning of content.
 func wantPart(t *testing.T, b bucket.Store, content []byte) {
 	t.Helper()
-	r, err := b.Get(t.Context(), testKey)
+	r, err := b.Get(t.Context(), testKey, 0, bucket.UnknownSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

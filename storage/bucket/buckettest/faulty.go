@@ -52,15 +52,26 @@ func (r *faultyReader) Read(p []byte) (int, error) {
 }
 
 // Get implements [bucket.Store].
-func (f *Faulty) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+func (f *Faulty) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
 	if _, err := f.fail("get", key); err != nil {
 		return nil, err
 	}
-	return f.Store.Get(ctx, key)
+	return f.Store.Get(ctx, key, offset, size)
 }
 
 // Delete implements [bucket.Store].
 func (f *Faulty) Delete(ctx context.Context, keys ...string) error {
+	return f.delete(ctx, f.Store.Delete, keys)
+}
+
+// DeleteUnfinished implements [bucket.Store].
+func (f *Faulty) DeleteUnfinished(ctx context.Context, keys ...string) error {
+	return f.delete(ctx, f.Store.DeleteUnfinished, keys)
+}
+
+func (f *Faulty) delete(
+	ctx context.Context, del func(context.Context, ...string) error, keys []string,
+) error {
 	var first string
 	if len(keys) > 0 {
 		first = keys[0]
@@ -69,5 +80,5 @@ func (f *Faulty) Delete(ctx context.Context, keys ...string) error {
 	if !happens {
 		return err
 	}
-	return errors.Join(f.Store.Delete(ctx, keys...), err)
+	return errors.Join(del(ctx, keys...), err)
 }

@@ -45,17 +45,13 @@ func testPutGet(t *testing.T, open Open) {
 
 func testGet(t *testing.T, open Open) {
 	b := open(t, bucket.Options{})
-	if r, err := b.Get(t.Context(), bucket.Marker); !errors.Is(err, fs.ErrNotExist) || r != nil {
+	if r, err := b.Get(t.Context(), bucket.Marker, 0, bucket.UnknownSize); !errors.Is(err, fs.ErrNotExist) || r != nil {
 		t.Fatalf("Get of nothing: %v, %v", r, err)
 	}
 	content := Body(1000)
 	MustPut(t, b, bucket.Marker, content)
-	r, err := b.Get(t.Context(), bucket.Marker)
+	r, err := b.Get(t.Context(), bucket.Marker, 0, bucket.UnknownSize)
 	if err != nil {
-		t.Fatal(err)
-	}
-	// An open object stays readable when it is deleted.
-	if err := b.Delete(t.Context(), bucket.Marker); err != nil {
 		t.Fatal(err)
 	}
 	if end, err := r.Seek(0, io.SeekEnd); end != 1000 || err != nil {
@@ -69,6 +65,37 @@ func testGet(t *testing.T, open Open) {
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// testSizes checks reads from an offset, and that an object of another size is an error.
+func testSizes(t *testing.T, open Open) {
+	b := open(t, bucket.Options{})
+	for _, size := range []int64{0, 1, 1000, 3 << 20} {
+		key, content := fmt.Sprintf("content/00/s-%d", size), Body(int(size))
+		MustPut(t, b, key, content)
+		for _, offset := range []int64{0, size / 3, size - 1, size} {
+			r, err := b.Get(t.Context(), key, max(0, offset), size)
+			if err != nil {
+				t.Errorf("%d bytes from %d on: %v", size, offset, err)
+				continue
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content[max(0, offset):]) {
+				t.Errorf("%d bytes from %d on: %d, %v", size, offset, len(got), err)
+			}
+			if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("after the end: %d, %v", n, err)
+			}
+			r.Close()
+		}
+		for _, wrong := range []int64{size + 1, 2*size + 5, size / 2, max(0, size-1)} {
+			if r, err := b.Get(t.Context(), key, wrong/2, wrong); wrong != size && !errors.Is(err, bucket.ErrSize) {
+				t.Errorf("%d bytes, expected %d: %v, %v", size, wrong, r, err)
+			}
+			if r, err := b.Get(t.Context(), key, wrong, wrong); wrong > size && !errors.Is(err, bucket.ErrSize) {
+				t.Errorf("%d bytes, expected %d, from its end on: %v, %v", size, wrong, r, err)
+			}
+		}
 	}
 }
 
@@ -90,6 +117,13 @@ func testDelete(t *testing.T, open Open) {
 			"content/ff/b-1", "content/00/a-1", "content/ff/a-1", "content/77/no-1", "content/00/a-1")
 		if err != nil {
 			t.Error(err)
+		}
+		WantKeys(t, b, bucket.Marker, "content/00/a-2")
+	}
+	MustPut(t, b, "content/00/a-3", Body(10))
+	for range 2 {
+		if err := b.DeleteUnfinished(t.Context(), "content/00/a-3", "content/78/no-1"); err != nil {
+			t.Errorf("as unfinished: %v", err)
 		}
 		WantKeys(t, b, bucket.Marker, "content/00/a-2")
 	}
@@ -134,8 +168,10 @@ func testClose(t *testing.T, open Open) {
 		}
 	}
 	_, putErr := b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
-	_, getErr := b.Get(t.Context(), bucket.Marker)
-	for _, err := range []error{putErr, getErr, b.Delete(t.Context(), bucket.Marker)} {
+	_, getErr := b.Get(t.Context(), bucket.Marker, 0, bucket.UnknownSize)
+	for _, err := range []error{
+		putErr, getErr, b.Delete(t.Context(), bucket.Marker), b.DeleteUnfinished(t.Context(), bucket.Marker),
+	} {
 		if !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
@@ -167,7 +203,7 @@ func testConcurrent(t *testing.T, open Open) {
 				return
 			}
 			sum.Want(t, content, n)
-			r, err := b.Get(t.Context(), key)
+			r, err := b.Get(t.Context(), key, 0, bucket.UnknownSize)
 			if err != nil {
 				t.Error(err)
 				return
@@ -209,7 +245,7 @@ func testKeyShapes(t *testing.T, open Open) {
 		if _, err := b.Put(t.Context(), key, bytes.NewReader(nil), io.Discard); !errors.Is(err, bucket.ErrKey) {
 			t.Errorf("Put %q: %v", key, err)
 		}
-		if _, err := b.Get(t.Context(), key); !errors.Is(err, bucket.ErrKey) {
+		if _, err := b.Get(t.Context(), key, 0, bucket.UnknownSize); !errors.Is(err, bucket.ErrKey) {
 			t.Errorf("Get %q: %v", key, err)
 		}
 		if err := b.Delete(t.Context(), key); !errors.Is(err, bucket.ErrKey) {

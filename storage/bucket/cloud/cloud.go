@@ -1,40 +1,70 @@
-// Package cloud implements a bucket on gocloud. Its objects are as durable as gocloud's driver
-// makes them.
+// Package cloud implements a bucket in an object store, S3 or what is compatible with it, and, for
+// tests and demonstrations, in the memory of the process.
+//
+// It reads and lists with gocloud, on clients of the clouds' own SDKs. It writes and deletes with
+// the SDKs themselves, since gocloud's writers commit a body that broke off, leave the parts of a
+// cancelled upload behind, and need more memory for each upload than a pool has for all.
+//
+// Objects are as durable as the store makes them. It has them when Put has returned nil.
 package cloud
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"path"
+	"strings"
 	"sync/atomic"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/blob/memblob"
-	"gocloud.dev/gcerrors"
 
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
-// Store is a bucket on gocloud.
+// Store is a bucket in an object store.
 type Store struct {
-	blobs   *blob.Bucket
+	blobs   *blob.Bucket // for reads and lists
+	service service
+	traits  traits
+	prefix  string // of the names of all objects
+	pool    *pool
 	buffers *bucket.Buffers
 	closed  atomic.Bool
+
+	// Credentials is where the SDK found the credentials, for the log.
+	Credentials string
 }
 
 var _ bucket.Store = (*Store)(nil)
 
-// OpenMemory returns a new and empty bucket in memory, for tests and demonstrations.
-func OpenMemory(o bucket.Options) *Store {
-	return &Store{
-		blobs:   memblob.OpenBucket(&memblob.Options{NoMD5: true}),
-		buffers: bucket.NewBuffers(o),
-	}
+// traits are the differences between kinds of stores.
+type traits struct {
+	parallel bool  // parts of one object may be sent at once
+	maxParts int   // of one object; 0 for no limit
+	ownUnits int64 // of a pool, for the buffers that the SDK has for each object in parts
+}
+
+// service writes and deletes objects. Names are keys with the prefix. Its errors are those of the
+// SDK, except as said.
+type service interface {
+	// put writes an object. With onlyNew it returns fs.ErrExist if there is one.
+	put(ctx context.Context, name string, body []byte, onlyNew bool) error
+	// startParts begins an object that is written in parts.
+	startParts(ctx context.Context, name string) (parts, error)
+	// remove deletes objects. A missing one is no error, and an error for one does not stop others.
+	remove(ctx context.Context, names []string) error
+	// removeParts removes the parts of an object that was not completed.
+	removeParts(ctx context.Context, name string) error
+}
+
+// parts is an object that is being written in parts. It appears when it is complete.
+type parts interface {
+	// write writes the part with a number, from 0 on. The body may be used until it returns.
+	write(ctx context.Context, number int, body []byte) error
+	complete(ctx context.Context) error
+	// abort removes the parts. No write is running.
+	abort(ctx context.Context) error
 }
 
 // Close implements [bucket.Store].
@@ -53,122 +83,80 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Put implements [bucket.Store]. The object appears only when it is complete.
-func (s *Store) Put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
-	if err := bucket.CheckKey(key); err != nil {
-		return 0, err
-	}
-	if err := s.usable(ctx); err != nil {
-		return 0, err
-	}
-	if n, err = s.put(ctx, key, src, sum); err != nil {
-		return n, fmt.Errorf("bucket: put %s: %w", key, err)
-	}
-	return n, nil
-}
-
-func (s *Store) put(ctx context.Context, key string, src io.Reader, sum io.Writer) (n int64, err error) {
-	// Close of the writer discards the object if the context has ended, and commits it otherwise.
-	wctx, discard := context.WithCancel(ctx)
-	defer discard()
-	o := &blob.WriterOptions{ContentType: "application/octet-stream"} // otherwise gocloud would detect one
-	w, err := s.blobs.NewWriter(wctx, key, o)
-	if err != nil {
-		return 0, err
-	}
-	closed := false
-	defer func() {
-		if !closed {
-			discard()
-			w.Close() // its error only says that the object was discarded
-		}
-	}()
-	n, err = s.buffers.Copy(ctx, src, sum, func(p []byte) error { _, err := w.Write(p); return err })
-	if err == nil {
-		closed = true
-		err = w.Close()
-	}
-	return n, err
-}
-
-// CheckSpace implements [bucket.Store]. gocloud has no method for the free space.
+// CheckSpace implements [bucket.Store]. An object store has no limit that could be asked for.
 func (s *Store) CheckSpace() error { return nil }
 
-// Get implements [bucket.Store]. It reads the whole object into memory.
-func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
-	if err := bucket.CheckKey(key); err != nil {
-		return nil, err
-	}
-	if err := s.usable(ctx); err != nil {
-		return nil, err
-	}
-	content, err := s.blobs.ReadAll(ctx, key)
-	switch {
-	case err == nil:
-		return openObject{bytes.NewReader(content)}, nil
-	case isNotExist(err):
-		return nil, &fs.PathError{Op: "get", Path: key, Err: fs.ErrNotExist}
-	default:
-		return nil, fmt.Errorf("bucket: get %s: %w", key, err)
-	}
-}
-
-// openObject is an object that is open for reading.
-type openObject struct{ *bytes.Reader }
-
-// Close does nothing.
-func (openObject) Close() error { return nil }
+// OpensFiles implements [bucket.Store].
+func (s *Store) OpensFiles() bool { return false }
 
 // Delete implements [bucket.Store].
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
-	for _, key := range keys {
-		if err := bucket.CheckKey(key); err != nil {
-			return err
-		}
-	}
-	if err := s.usable(ctx); err != nil {
+	names, err := s.names(ctx, keys)
+	if err != nil || len(names) == 0 {
 		return err
 	}
-	var errs []error
-	for _, key := range keys {
-		err := ctx.Err()
-		if err == nil {
-			err = s.blobs.Delete(ctx, key)
-		}
-		if err != nil && !isNotExist(err) {
-			errs = append(errs, fmt.Errorf("bucket: delete in %s: %w", path.Dir(key), err))
-		}
+	if err := s.service.remove(ctx, names); err != nil {
+		return fmt.Errorf("bucket: delete: %w", err)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
-// Keys implements [bucket.Store].
+// DeleteUnfinished implements [bucket.Store].
+func (s *Store) DeleteUnfinished(ctx context.Context, keys ...string) error {
+	names, err := s.names(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := s.service.removeParts(ctx, name); err != nil {
+			return fmt.Errorf("bucket: delete parts: %w", err)
+		}
+	}
+	return s.Delete(ctx, keys...)
+}
+
+// names returns the names of objects, or the error of a call that must not start.
+func (s *Store) names(ctx context.Context, keys []string) ([]string, error) {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		if err := bucket.CheckKey(key); err != nil {
+			return nil, err
+		}
+		names[i] = s.prefix + key
+	}
+	return names, s.usable(ctx)
+}
+
+// Keys implements [bucket.Store]. Objects that are not Berth's are left out.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
-	return bucket.WalkKeys(func(dir string) ([]string, error) { return s.keysIn(ctx, dir) })
+	return func(yield func(string, error) bool) {
+		for _, start := range []string{bucket.Marker, bucket.ContentDir + "/"} {
+			if !s.keysFrom(ctx, start, yield) {
+				return
+			}
+		}
+	}
 }
 
-// keysIn returns the keys in one directory, sorted.
-func (s *Store) keysIn(ctx context.Context, dir string) (keys []string, err error) {
+// keysFrom yields the keys that begin with start, and reports whether the sequence goes on.
+func (s *Store) keysFrom(ctx context.Context, start string, yield func(string, error) bool) bool {
 	if err := s.usable(ctx); err != nil {
-		return nil, err
+		yield("", err)
+		return false
 	}
-	prefix := dir + "/"
-	if dir == "." {
-		prefix = bucket.Marker
-	}
-	list := s.blobs.List(&blob.ListOptions{Prefix: prefix})
+	list := s.blobs.List(&blob.ListOptions{Prefix: s.prefix + start})
 	for {
 		o, err := list.Next(ctx)
 		if err == io.EOF {
-			return keys, nil
+			return true
 		}
 		if err != nil {
-			return nil, err
+			yield("", fmt.Errorf("bucket: keys: %w", err))
+			return false
 		}
-		keys = append(keys, o.Key)
+		key := strings.TrimPrefix(o.Key, s.prefix)
+		if bucket.CheckKey(key) == nil && !yield(key, nil) {
+			return false
+		}
 	}
-}
-
-func isNotExist(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || gcerrors.Code(err) == gcerrors.NotFound
 }

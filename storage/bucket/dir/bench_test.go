@@ -74,7 +74,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 	b.Run("get", func(b *testing.B) {
 		for b.Loop() {
-			r, err := store.Get(b.Context(), testKey)
+			r, err := store.Get(b.Context(), testKey, 0, bucket.UnknownSize)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -184,13 +184,34 @@ func listed(t *testing.T, b *blob.Bucket) (keys []string) {
 func TestGetReturnsAFile(t *testing.T) {
 	b := openDir(t, t.TempDir(), bucket.Options{})
 	buckettest.MustPut(t, b, testKey, buckettest.Body(10))
-	r, err := b.Get(t.Context(), testKey)
+	r, err := b.Get(t.Context(), testKey, 0, bucket.UnknownSize)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	if _, isFile := r.(*os.File); !isFile {
 		t.Errorf("Get returned a %T, which net/http does not send by sendfile", r)
+	}
+}
+
+// TestDeletedWhileOpen checks that an object that is deleted while it is open stays readable.
+func TestDeletedWhileOpen(t *testing.T) {
+	b := openDir(t, t.TempDir(), bucket.Options{})
+	content := buckettest.Body(1000)
+	buckettest.MustPut(t, b, testKey, content)
+	r, err := b.Get(t.Context(), testKey, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := b.Delete(t.Context(), testKey); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Seek(990, io.SeekStart); err != nil {
+		t.Error(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content[990:]) {
+		t.Errorf("the last ten bytes: %x, %v", got, err)
 	}
 }
 
@@ -218,7 +239,7 @@ func TestMarkerAppearsWhole(t *testing.T) {
 		}
 	}
 	nothing := func() {
-		if r, err := b.Get(t.Context(), bucket.Marker); !errors.Is(err, fs.ErrNotExist) {
+		if r, err := b.Get(t.Context(), bucket.Marker, 0, bucket.UnknownSize); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Get during the first Put: %v, %v", r, err)
 		}
 	}

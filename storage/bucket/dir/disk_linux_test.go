@@ -195,7 +195,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 			b.Put(ended, "content/5e/abc-3", buckettest.Endless{}, io.Discard)
 			b.Put(t.Context(), "..", buckettest.Endless{}, io.Discard)
 			b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
-			if r, err := b.Get(t.Context(), testKey); err == nil {
+			if r, err := b.Get(t.Context(), testKey, 0, bucket.UnknownSize); err == nil {
 				r.Close()
 			}
 			b.Delete(t.Context(), testKey, bucket.Marker)

@@ -183,7 +183,7 @@ func TestUnreadable(t *testing.T) {
 		d.mu.Lock()
 		d.fail = map[string]error{"open": c.open, "stat": c.stat}
 		d.mu.Unlock()
-		_, err := b.Get(t.Context(), key)
+		_, err := b.Get(t.Context(), key, 0, bucket.UnknownSize)
 		if !errors.Is(err, c.open) || errors.Is(err, bucket.ErrUnreadable) != c.unreadable {
 			t.Errorf("open %v, stat %v: %v", c.open, c.stat, err)
 		}
@@ -268,7 +268,7 @@ func TestDeleteAndReadFaults(t *testing.T) {
 		wantFiles(t, b)
 	}
 	reset("open")
-	if r, err := b.Get(t.Context(), one); !errors.Is(err, syscall.EIO) || errors.Is(err, fs.ErrNotExist) || r != nil {
+	if r, err := b.Get(t.Context(), one, 0, bucket.UnknownSize); !errors.Is(err, syscall.EIO) || errors.Is(err, fs.ErrNotExist) || r != nil {
 		t.Errorf("open fails: %v, %v", r, err)
 	}
 	buckettest.WantObject(t, b, two, buckettest.Body(1))

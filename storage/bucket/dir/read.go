@@ -14,8 +14,14 @@ import (
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
+// OpensFiles implements [bucket.Store].
+func (s *Store) OpensFiles() bool { return true }
+
 // Get implements [bucket.Store]. It returns an *os.File.
-func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) {
+//
+//	open(file)
+//	lseek(file), twice: for the size, and to the offset
+func (s *Store) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -25,7 +31,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 	f, err := s.disk.open(s.path(key))
 	switch {
 	case err == nil:
-		return f, nil
+		return atOffset(f, key, offset, size)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &fs.PathError{Op: "get", Path: key, Err: fs.ErrNotExist}
 	case s.isUnreadable(key, err):
@@ -33,6 +39,22 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadSeekCloser, error) 
 	default:
 		return nil, fmt.Errorf("bucket: get %s: %w", key, err)
 	}
+}
+
+// atOffset checks the size of an open object and sets its offset. It closes f if that fails.
+func atOffset(f *os.File, key string, offset, size int64) (io.ReadSeekCloser, error) {
+	got, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.Seek(offset, io.SeekStart)
+	}
+	if err == nil && size != bucket.UnknownSize && got != size {
+		err = fmt.Errorf("bucket: get %s: %w: %d bytes instead of %d", key, bucket.ErrSize, got, size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // isUnreadable reports whether err, of opening an object, is a fault of its file alone. A directory

@@ -11,7 +11,8 @@ import (
 	"github.com/berth-registry/berth/storage/bucket/dir"
 )
 
-// Open opens the bucket of a URL until the test ends.
+// Open opens the bucket of a URL until the test ends. Package internal/testserver has URLs of new
+// buckets in object stores.
 func Open(t testing.TB, rawURL string) bucket.Store {
 	t.Helper()
 	location, err := bucket.ParseURL(rawURL)
@@ -24,6 +25,8 @@ func Open(t testing.TB, rawURL string) bucket.Store {
 		store, err = dir.Open(location.Dir, bucket.Options{})
 	case bucket.Memory:
 		store = cloud.OpenMemory(bucket.Options{})
+	default:
+		store, err = cloud.Open(t.Context(), location, bucket.Options{})
 	}
 	if err != nil {
 		t.Fatal(err)
