@@ -25,15 +25,15 @@ const project = "github.com/berth-registry/berth"
 // storage/bucket/buckettest, storage/bucket/testbucket or storage/storagetest, which only tests
 // import. internal/testserver is in rows of such packages alone.
 var layers = map[string][]string{
-	"cmd/berth/config": {"auth", "internal/host", "internal/db/sqlite", "storage/bucket"},
+	"cmd/berth/config": {"auth", "internal/host", "internal/db/postgres", "internal/db/sqlite", "storage/bucket"},
 	"cmd/berth": {
 		"cmd/berth/config", "cmd/berth/server", "auth", "auth/account", "auth/policy", "auth/rows", "auth/token", "manifest",
-		"storage/bucket", "internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
+		"storage/bucket", "internal/db", "internal/db/sqlite", "internal/durable",
 	},
 	"cmd/berth/server": {
 		"cmd/berth/config", "api", "api/web", "auth", "auth/account", "auth/login", "auth/oidc", "auth/policy", "auth/rows", "auth/token",
 		"storage", "storage/bucket", "storage/bucket/cloud", "storage/bucket/dir", "storage/meta",
-		"internal/db", "internal/db/schema", "internal/db/sqlite", "internal/durable",
+		"internal/db", "internal/db/postgres", "internal/db/schema", "internal/db/sqlite", "internal/durable",
 	},
 	"cmd/berth-bench": {},
 	"api":             {"api/catalog", "api/web", "auth", "auth/login", "auth/token", "storage", "manifest", "internal/host"},

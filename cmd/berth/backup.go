@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,8 @@ func (c *console) backupCommand() *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Write a consistent copy of the database, beside a running server",
 		Long: "Writes the registry's rows to FILE, as of one moment, while the server goes on. Copy the bucket after it, never\n" +
-			"before: docs/operate.md says why, and how both are restored. FILE must not exist.",
+			"before: docs/operate.md says why, and how both are restored. FILE must not exist. A database on PostgreSQL is\n" +
+			"copied with pg_dump instead.",
 		Args: cobra.ExactArgs(1),
 	}
 	config.AddFlags(cmd.Flags())
@@ -36,6 +38,10 @@ func (c *console) backupCommand() *cobra.Command {
 
 // backup copies the rows to a new file.
 func backup(ctx context.Context, l *config.Loaded, file string) error {
+	if l.Database.Postgres() {
+		return errors.New("the database is PostgreSQL: copy it with pg_dump --format=custom, and after it, never before, the bucket; " +
+			"docs/operate.md says why, and how both are restored")
+	}
 	if err := checkRegistry(l); err != nil {
 		return err
 	}

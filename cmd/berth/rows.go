@@ -20,8 +20,6 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/cmd/berth/server"
 	"github.com/berth-registry/berth/internal/db"
-	"github.com/berth-registry/berth/internal/db/schema"
-	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/internal/durable"
 )
 
@@ -31,7 +29,9 @@ const jsonFlag = "json"
 // that locate the database, and the settings with the given keys. Other settings can still come
 // from the file or the environment.
 func databaseFlags(flags *pflag.FlagSet, keys ...string) {
-	config.AddFlags(flags, append([]string{"data", "storage.bucket", "database.url"}, keys...)...)
+	config.AddFlags(flags, append([]string{
+		"data", "storage.bucket", "database.url", "database.password_file", "database.pooler", "database.max_connections",
+	}, keys...)...)
 	flags.Bool(jsonFlag, false, "print JSON")
 }
 
@@ -58,23 +58,24 @@ func (c *console) openDatabase(ctx context.Context, l *config.Loaded) (*db.DB, e
 	if err := checkRegistry(l); err != nil {
 		return nil, err
 	}
-	return openFile(ctx, l)
+	return server.OpenDatabase(ctx, l, false)
 }
 
 // makeDatabase opens the database for a command that adds to it. Before the first start of a server
-// it makes the data directory and the database, as serve would, and tells where.
+// it makes the data directory and the database, as serve would, and tells where. On PostgreSQL only
+// serve makes the tables.
 func (c *console) makeDatabase(ctx context.Context, l *config.Loaded) (*db.DB, error) {
 	missing := checkRegistry(l)
 	switch {
 	case missing == nil:
-		return openFile(ctx, l)
+		return server.OpenDatabase(ctx, l, false)
 	case !errors.Is(missing, fs.ErrNotExist):
 		return nil, missing
 	}
 	if err := server.MakeDataDirs(l); err != nil {
 		return nil, err
 	}
-	d, err := openFile(ctx, l)
+	d, err := server.OpenDatabase(ctx, l, false)
 	if err == nil {
 		fmt.Fprintf(c.stderr, "berth: made the database %s of a new registry\n", l.DatabaseFile)
 	}
@@ -82,8 +83,12 @@ func (c *console) makeDatabase(ctx context.Context, l *config.Loaded) (*db.DB, e
 }
 
 // checkRegistry returns an error if the database has no file that commands could open. The error is
-// fs.ErrNotExist if it may be made. A database in memory can be reached by its own server only.
+// fs.ErrNotExist if it may be made. A database in memory can be reached by its own server only. One
+// on PostgreSQL is asked when it is opened.
 func checkRegistry(l *config.Loaded) error {
+	if l.Database.Postgres() {
+		return nil
+	}
 	if l.InMemory() {
 		return errors.New("a database in memory lives in its server and cannot be reached from outside")
 	}
@@ -109,14 +114,6 @@ func (e *noRegistryError) Error() string {
 }
 
 func (e *noRegistryError) Is(target error) bool { return target == fs.ErrNotExist }
-
-func openFile(ctx context.Context, l *config.Loaded) (*db.DB, error) {
-	d, err := sqlite.Open(ctx, l.Database.URL, schema.Current(), sqlite.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("opening the database %s: %w", config.MaskURL(l.Database.URL), err)
-	}
-	return d, nil
-}
 
 // table is the output of a command for people. Each row has as many cells as the head.
 type table struct {

@@ -8,7 +8,7 @@ import (
 
 // CommandLine returns a berth command on the database of this configuration, quoted for a shell. It
 // is for messages, from which people copy it. The program has the path that it was started by, made
-// absolute, or only its name if it was found in PATH.
+// absolute, or only its name if it was found in PATH. A password in a URL is masked.
 func (c *Config) CommandLine(command string) string {
 	program := os.Args[0]
 	if path, err := filepath.Abs(program); err == nil && filepath.Base(program) != program {
@@ -16,7 +16,13 @@ func (c *Config) CommandLine(command string) string {
 	}
 	line := quoteArg(program) + " " + command + " --data " + quoteArg(c.Data)
 	if c.Database.URL != c.defaultDatabase() {
-		line += " --database-url " + quoteArg(c.Database.URL)
+		line += " --database-url " + quoteArg(MaskURL(c.Database.URL))
+	}
+	if c.Database.PasswordFile != "" {
+		line += " --database-password-file " + quoteArg(c.Database.PasswordFile)
+	}
+	if c.Database.Pooler == PoolerTransaction {
+		line += " --database-pooler " + PoolerTransaction
 	}
 	return line
 }

@@ -29,4 +29,9 @@ func TestCommandLine(t *testing.T) {
 	if got, want := c.CommandLine("user list"), "'"+path+`' user list --data '/my data' --database-url 'sqlite:/it'\''s.db'`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	startedAs(t, "berth")
+	c = &Config{Data: "/data", Database: DatabaseConfig{URL: "postgres://u:hidden@h/x", PasswordFile: "/w", Pooler: PoolerTransaction}}
+	if got, want := c.CommandLine("user list"), "berth user list --data /data --database-url 'postgres://u:********@h/x' --database-password-file /w --database-pooler transaction"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }

@@ -7,6 +7,7 @@ package config
 import (
 	"time"
 
+	"github.com/berth-registry/berth/internal/db/postgres"
 	"github.com/berth-registry/berth/storage/bucket"
 )
 
@@ -96,10 +97,23 @@ type StorageConfig struct {
 	DeleteDelay      time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
 }
 
-// DatabaseConfig is the location of the database.
+// The values of database.pooler.
+const (
+	PoolerNone        = "none"
+	PoolerTransaction = "transaction"
+)
+
+// DatabaseConfig is the location of the database. All but URL is for PostgreSQL.
 type DatabaseConfig struct {
-	URL string `koanf:"url" secret:"true" doc:"Database: sqlite:/path/to/file, or sqlite::memory: with a mem:// bucket. Unset: berth.db under data."`
+	URL            string `koanf:"url" secret:"true" doc:"Database: sqlite:/path/to/file, sqlite::memory: with a mem:// bucket, or postgres://USER@HOST/NAME?sslmode=verify-full for PostgreSQL 14 or later. Unset: berth.db under data."`
+	PasswordFile   string `koanf:"password_file" doc:"File with the password for PostgreSQL, read for each new connection."`
+	MaxConnections int    `koanf:"max_connections" doc:"Most connections to PostgreSQL that this process has open."`
+	Pooler         string `koanf:"pooler" oneof:"none transaction" doc:"What stands between Berth and PostgreSQL. transaction: a pooler that lends a connection for one transaction only, as PgBouncer with pool_mode=transaction."`
+	MigrateURL     string `koanf:"migrate_url" secret:"true" doc:"URL of PostgreSQL for migrations, with the same password file. Wanted with database.pooler: transaction, because they cannot go through such a pooler. Unset: database.url."`
 }
+
+// Postgres reports whether the database is PostgreSQL.
+func (d DatabaseConfig) Postgres() bool { return postgres.IsURL(d.URL) }
 
 // ManifestsConfig is which manifests are accepted, and how much memory they may take.
 type ManifestsConfig struct {
@@ -165,6 +179,7 @@ func defaults() Config {
 			BytesPerCaller:   1024 * 1024 * mebibyte,
 			DeleteDelay:      time.Hour,
 		},
+		Database: DatabaseConfig{MaxConnections: 16, Pooler: PoolerNone},
 		Manifests: ManifestsConfig{
 			AllowMissing: "none",
 			MaxSize:      4 * mebibyte,

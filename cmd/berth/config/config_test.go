@@ -84,7 +84,8 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 		"tls.certificate": "/c", "tls.key": "/k", "tls.hsts": "24h", "auth.mode": "none", "auth.policy": "/p", "auth.htpasswd": "/f,/g",
 		"auth.service": "registry", "auth.token_ttl": "4m", "auth.upload_grace": "2h", "auth.session_ttl": "3h", "auth.key_file": "/s",
 		"auth.key_rotation": "48h", "auth.compat_x5c": "true", "audit.file": "/a", "storage.bucket": "file:///b", "storage.min_free": "7KiB", "storage.upload_memory": "20MiB",
-		"storage.upload_expiry": "8s", "storage.uploads_per_caller": "18", "storage.upload_bytes_per_caller": "19GiB", "storage.delete_delay": "9s", "database.url": "sqlite:/e", "manifests.allow_missing": "all",
+		"storage.upload_expiry": "8s", "storage.uploads_per_caller": "18", "storage.upload_bytes_per_caller": "19GiB", "storage.delete_delay": "9s", "database.url": "sqlite:/e",
+		"database.password_file": "/w", "database.max_connections": "20", "database.pooler": "transaction", "database.migrate_url": "postgres://m@h/x", "manifests.allow_missing": "all",
 		"manifests.max_size": "10KiB", "manifests.memory": "11MiB", "manifests.cache": "12KiB", "log.format": "text", "log.level": "warn",
 		"debug.addr": "127.0.0.1:8", "shutdown.delay": "13s", "shutdown.grace": "14s", "shutdown.record": "15s",
 		"runtime.gogc": "16", "runtime.memory_limit": "17MiB",
@@ -93,7 +94,9 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 		values["data"] = `C:\d`
 	}
 	with := map[string][]string{ // settings that need others
-		"tls.certificate": {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"},
+		"database.password_file": {"--database-url=postgres://u@h/x"}, "database.pooler": {"--database-url=postgres://u@h/x"},
+		"database.migrate_url": {"--database-url=postgres://u@h/x"},
+		"tls.certificate":      {"--tls-key=/k"}, "tls.key": {"--tls-certificate=/c"},
 		"http.strict_hosts":     {"--http-external-url=https://a.test"},
 		"http.cors.credentials": {"--http-cors-origins=https://ui.test"},
 	}
@@ -235,7 +238,14 @@ func TestRefused(t *testing.T) {
 		{name: "secret of a bucket", file: "storage: {bucket: 's3://b-1?access_key=hidden'}", want: []string{"storage.bucket", "s3://b-1", `"access_key" is refused`}},
 		{name: "user of a bucket", file: "storage: {bucket: 's3://key:hidden@b-1'}", want: []string{"storage.bucket", "s3://b-1", "has no user"}},
 		{name: "little memory for uploads", file: "storage: {upload_memory: 1MiB}", want: []string{"storage.upload_memory", "at least 10MiB"}},
-		{name: "database of another kind", environ: []string{"BERTH_DATABASE_URL=postgres://u:hidden@db/berth?password=hidden"}, want: []string{"database.url", "postgres://u:", "sqlite:/path/to/file"}},
+		{name: "database of another kind", environ: []string{"BERTH_DATABASE_URL=mysql://u:hidden@db/berth?password=hidden"}, want: []string{"database.url", "mysql://u:", "sqlite:/path/to/file", "postgres://USER@HOST/NAME"}},
+		{name: "postgres with an unknown sslmode", environ: []string{"BERTH_DATABASE_URL=postgres://u:hidden@db/berth?sslmode=none"}, want: []string{"database.url: ", "sslmode=verify-full"}},
+		{name: "postgres with a bare @", environ: []string{"BERTH_DATABASE_URL=postgres://u:hid@hidden@db/berth"}, want: []string{"database.url: ", "%40"}},
+		{name: "migrations elsewhere", environ: []string{"BERTH_DATABASE_URL=postgres://u@db/berth", "BERTH_DATABASE_MIGRATE_URL=sqlite:/hidden"}, want: []string{"database.migrate_url: ", "postgres://"}},
+		{name: "postgres with a bucket in memory", args: []string{"--database-url", "postgres://u@db/berth", "--storage-bucket", "mem://"}, want: []string{"mem://", "postgres://u@db/berth"}},
+		{name: "settings of postgres", args: []string{"--database-password-file", "/w"}, want: []string{"database.password_file", "for PostgreSQL"}},
+		{name: "one connection", args: []string{"--database-max-connections", "1"}, want: []string{"database.max_connections", "at least 2"}},
+		{name: "unknown pooler", args: []string{"--database-pooler", "session"}, want: []string{"database.pooler", "none, transaction"}},
 		{name: "database as a list of words", environ: []string{"BERTH_DATABASE_URL=host=db password=hidden"}, want: []string{"database.url"}},
 		{name: "lasting rows of bytes in memory", file: "storage: {bucket: 'mem://'}\ndatabase: {url: 'sqlite:/x'}", want: []string{"mem://", "sqlite:/x", "sqlite::memory:"}},
 		{name: "neither true nor false", environ: []string{"BERTH_AUTH_COMPAT_X5C=yes"}, want: []string{`auth.compat_x5c: "yes"`, "true or false"}},

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/berth-registry/berth/internal/db/postgres"
 )
 
 // textGrammars returns the grammar of each setting that is a text or a list of texts, unless it has
@@ -15,22 +17,24 @@ import (
 // What several settings or a parsed form decide is checked by resolve.
 func textGrammars() map[string]func(string) error {
 	return map[string]func(string) error{
-		"data":                 checkPath,
-		"http.addr":            checkText,
-		"http.external_url":    checkText,
-		"http.trusted_proxies": checkText,
-		"http.hosts":           checkHost,
-		"http.cors.origins":    checkOrigin,
-		"tls.certificate":      checkPath,
-		"tls.key":              checkPath,
-		"auth.policy":          checkPath,
-		"auth.htpasswd":        checkPath,
-		"auth.service":         checkService,
-		"auth.key_file":        checkPath,
-		"audit.file":           checkPath,
-		"storage.bucket":       checkStoreURL,
-		"database.url":         checkDatabaseURL,
-		"debug.addr":           checkText,
+		"data":                   checkPath,
+		"http.addr":              checkText,
+		"http.external_url":      checkText,
+		"http.trusted_proxies":   checkText,
+		"http.hosts":             checkHost,
+		"http.cors.origins":      checkOrigin,
+		"tls.certificate":        checkPath,
+		"tls.key":                checkPath,
+		"auth.policy":            checkPath,
+		"auth.htpasswd":          checkPath,
+		"auth.service":           checkService,
+		"auth.key_file":          checkPath,
+		"audit.file":             checkPath,
+		"storage.bucket":         checkStoreURL,
+		"database.url":           checkDatabaseURL,
+		"database.password_file": checkPath,
+		"database.migrate_url":   checkText,
+		"debug.addr":             checkText,
 	}
 }
 
@@ -102,11 +106,14 @@ func checkStoreURL(s string) error {
 	return nil
 }
 
-// checkDatabaseURL refuses parameters, which would become part of the file's name. A ? in the name
+// checkDatabaseURL refuses parameters of SQLite, which would become part of the file's name. A ? in the name
 // of the data directory is no parameter.
 func checkDatabaseURL(s string) error {
 	if strings.HasPrefix(s, "sqlite:") && strings.Contains(s, "?") {
 		return errors.New("has a ?, but a database has no parameters: expected sqlite:/path/to/file")
+	}
+	if postgres.IsURL(s) {
+		return checkText(s)
 	}
 	return checkStoreURL(s)
 }

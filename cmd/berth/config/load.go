@@ -24,7 +24,7 @@ const (
 type Loaded struct {
 	Config
 
-	// DatabaseFile is the absolute path of the database, or "" if it is in memory.
+	// DatabaseFile is the absolute path of the database, or "" if it is not in a file.
 	DatabaseFile string
 	// Proxies are the networks of http.trusted_proxies.
 	Proxies []netip.Prefix

@@ -3,6 +3,8 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"github.com/berth-registry/berth/internal/db/postgres"
 )
 
 const masked = "********"
@@ -25,9 +27,11 @@ func MaskURL(s string) string {
 	if u.User == nil {
 		return s
 	}
-	shown := masked // a lone user name may be a token
+	shown := masked // a lone user name may be a token, but not for a database
 	if _, hasPassword := u.User.Password(); hasPassword {
 		shown = url.PathEscape(u.User.Username()) + ":" + masked
+	} else if postgres.IsURL(s) {
+		shown = url.PathEscape(u.User.Username())
 	}
 	scheme, rest, _ := strings.Cut(s, "://")
 	authority, path, slash := strings.Cut(rest, "/")

@@ -13,6 +13,7 @@ func TestMaskURL(t *testing.T) {
 		"sqlite:/var/lib/berth.db": "sqlite:/var/lib/berth.db",
 		"file:///var/lib/blobs":    "file:///var/lib/blobs",
 		"postgres://berth:pw@db/x": "postgres://berth:********@db/x",
+		"postgres://berth@db/x":    "postgres://berth@db/x",
 		"postgres://db/x?sslmode=a&password=pw&user=u": "postgres://db/x?sslmode=a&password=********&user=u",
 		"s3://b?region=r&Secret_Key=pw":                "s3://b?region=r&Secret_Key=********",
 		"s3://token@b":                                 "s3://********@b",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth"
+	"github.com/berth-registry/berth/internal/db/postgres"
 	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/storage/bucket"
 )
@@ -63,9 +64,12 @@ func (l *Loaded) resolveStores() error {
 	if _, err := bucket.ParseURL(*bucketURL); err != nil {
 		return fmt.Errorf("storage.bucket: %w", err)
 	}
+	if l.Database.Postgres() {
+		return l.checkPostgres()
+	}
 	file, err := sqlite.ParseURL(*db)
 	if err != nil { // err itself may contain the password
-		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file or %s", MaskURL(*db), memoryDatabase)
+		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file, %s or postgres://USER@HOST/NAME", MaskURL(*db), memoryDatabase)
 	}
 	if l.DatabaseFile = file; file != "" {
 		*db = databaseURL(file)
@@ -73,6 +77,27 @@ func (l *Loaded) resolveStores() error {
 	if isMemory(*bucketURL) != (file == "") {
 		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory goes with a database in memory (%s, %s), and neither goes with a lasting one",
 			MaskURL(*bucketURL), MaskURL(*db), memoryBucket, memoryDatabase)
+	}
+	if d := l.Database; d.PasswordFile != "" || d.MigrateURL != "" || d.Pooler != PoolerNone {
+		return fmt.Errorf("database.password_file, database.migrate_url and database.pooler are for PostgreSQL, and database.url is %s", MaskURL(*db))
+	}
+	return nil
+}
+
+// checkPostgres checks the settings of a database on PostgreSQL.
+func (l *Loaded) checkPostgres() error {
+	d := l.Database
+	if err := postgres.CheckURL(d.URL); err != nil {
+		return fmt.Errorf("database.url: %w", err)
+	}
+	if d.MigrateURL != "" {
+		if err := postgres.CheckURL(d.MigrateURL); err != nil {
+			return fmt.Errorf("database.migrate_url: %w", err)
+		}
+	}
+	if isMemory(l.Storage.Bucket) {
+		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory would lose what the rows name",
+			MaskURL(l.Storage.Bucket), MaskURL(d.URL))
 	}
 	return nil
 }
@@ -87,6 +112,17 @@ func databaseURL(file string) string { return "sqlite:" + file }
 
 // defaultDatabase returns the URL of the database for an unset database.url.
 func (c *Config) defaultDatabase() string { return databaseURL(filepath.Join(c.Data, "berth.db")) }
+
+// UsesData reports whether the registry keeps anything in its data directory. It does not if rows
+// and bytes are elsewhere.
+func (l *Loaded) UsesData() bool {
+	location, err := bucket.ParseURL(l.Storage.Bucket)
+	if err != nil || location.Dir == "" {
+		return l.DatabaseFile != ""
+	}
+	below, err := filepath.Rel(l.Data, location.Dir)
+	return l.DatabaseFile != "" || err == nil && filepath.IsLocal(below)
+}
 
 // InMemory reports whether the registry keeps nothing on disk. Then it has no data directory.
 func (c *Config) InMemory() bool { return isMemory(c.Storage.Bucket) }
@@ -116,6 +152,9 @@ func (l *Loaded) checkNumbers() error {
 	}
 	if l.Storage.UploadsPerCaller < 0 {
 		refuse("storage.uploads_per_caller", l.Storage.UploadsPerCaller, "a number of sessions, or 0 for no limit")
+	}
+	if l.Database.MaxConnections < 2 {
+		refuse("database.max_connections", l.Database.MaxConnections, "at least 2")
 	}
 	if l.Manifests.MaxSize == 0 {
 		refuse("manifests.max_size", l.Manifests.MaxSize, "more than 0")

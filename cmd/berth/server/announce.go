@@ -15,8 +15,11 @@ import (
 // announce prints where the registry is, whether authentication is on, and how to push to it.
 func (s *server) announce(ctx context.Context, stderr io.Writer, lines *logQueue) {
 	addr, data, authentication := s.main.Listener.Addr().String(), s.cfg.Data, "on"
-	if s.cfg.InMemory() {
+	switch {
+	case s.cfg.InMemory():
 		data = "memory"
+	case s.cfg.Database.Postgres():
+		data = config.MaskURL(s.cfg.Storage.Bucket) + " and " + config.MaskURL(s.cfg.Database.URL)
 	}
 	if s.access == nil {
 		authentication = "off"

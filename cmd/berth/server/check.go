@@ -150,10 +150,13 @@ func checkAuditDir(l *config.Loaded, path string) error {
 // makesDir reports whether Serve makes a missing directory before it opens the audit file: one for
 // the data, or above it.
 func makesDir(l *config.Loaded, dir string) bool {
-	if l.InMemory() {
+	if !l.UsesData() {
 		return false
 	}
-	made := []string{l.Data, filepath.Dir(l.DatabaseFile)}
+	made := []string{l.Data}
+	if l.DatabaseFile != "" {
+		made = append(made, filepath.Dir(l.DatabaseFile))
+	}
 	if location, err := bucket.ParseURL(l.Storage.Bucket); err == nil {
 		made = append(made, location.Dir)
 	}

@@ -8,10 +8,14 @@ import (
 	"github.com/berth-registry/berth/internal/durable"
 )
 
-// MakeDataDirs makes the data directory and that of the database, durably and with access for the
-// owner alone.
+// MakeDataDirs makes the data directory and that of a database in a file, durably and with access for
+// the owner alone.
 func MakeDataDirs(l *config.Loaded) error {
-	for _, dir := range []string{l.Data, filepath.Dir(l.DatabaseFile)} {
+	dirs := []string{l.Data}
+	if l.DatabaseFile != "" {
+		dirs = append(dirs, filepath.Dir(l.DatabaseFile))
+	}
+	for _, dir := range dirs {
 		if err := durable.MakeDir(dir, 0o700); err != nil {
 			return fmt.Errorf("making the data directory: %w", err)
 		}

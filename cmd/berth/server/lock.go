@@ -24,11 +24,14 @@ type lock struct{ files []*os.File }
 // servers with different data directories must not share a database. Commands other than serve do
 // not need the lock.
 func takeLock(data, database string) (*lock, error) {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(database))
-	if err != nil {
-		return nil, fmt.Errorf("the directory of the database: %w", err)
+	paths := []string{filepath.Join(data, lockName)}
+	if database != "" {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(database))
+		if err != nil {
+			return nil, fmt.Errorf("the directory of the database: %w", err)
+		}
+		paths = append(paths, filepath.Join(dir, filepath.Base(database)+".lock"))
 	}
-	paths := []string{filepath.Join(data, lockName), filepath.Join(dir, filepath.Base(database)+".lock")}
 	l := &lock{}
 	for _, path := range paths {
 		if err := l.take(path); err != nil {

@@ -28,8 +28,6 @@ import (
 	"github.com/berth-registry/berth/auth/rows"
 	"github.com/berth-registry/berth/cmd/berth/config"
 	"github.com/berth-registry/berth/internal/db"
-	"github.com/berth-registry/berth/internal/db/schema"
-	"github.com/berth-registry/berth/internal/db/sqlite"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/meta"
 )
@@ -122,9 +120,9 @@ func open(ctx context.Context, p Process, cfg *config.Loaded, log *slog.Logger, 
 	return s, nil
 }
 
-// openData makes and locks the data directory, unless the registry is in memory.
+// openData makes and locks the data directory, if the registry uses it.
 func (s *server) openData(context.Context) error {
-	if s.cfg.InMemory() {
+	if !s.cfg.UsesData() {
 		return nil
 	}
 	if err := MakeDataDirs(s.cfg); err != nil {
@@ -144,9 +142,8 @@ func (s *server) openStores(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the bucket %s: %w", config.MaskURL(s.cfg.Storage.Bucket), err)
 	}
-	s.db, err = sqlite.Open(ctx, s.cfg.Database.URL, schema.Current(), sqlite.Options{})
-	if err != nil {
-		return fmt.Errorf("opening the database %s: %w", config.MaskURL(s.cfg.Database.URL), err)
+	if s.db, err = OpenDatabase(ctx, s.cfg, true); err != nil {
+		return err
 	}
 	s.rows = rows.New(s.db)
 	s.closers = append(s.closers, s.db.Close)
