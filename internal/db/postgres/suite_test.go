@@ -34,7 +34,6 @@ func TestEngine(t *testing.T) {
 				},
 				IsUnique:     isCode("23505"),
 				IsForeignKey: isCode("23503"),
-				Lock:         " FOR NO KEY UPDATE",
 			})
 		})
 	}
