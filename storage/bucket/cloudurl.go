@@ -17,6 +17,8 @@ var cloudParameters = map[Kind]map[string]func(l *Location, value string) error{
 		"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint,
 		"region": (*Location).setRegion, "accelerate": (*Location).setAccelerate,
 	},
+	GCS:   {"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint},
+	Azure: {"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint},
 }
 
 var (

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -29,10 +28,12 @@ const maxRemoved = 1000
 // openS3 opens a bucket of S3 or of a compatible store. It finds credentials as the SDK does, and
 // sends no other request.
 func openS3(ctx context.Context, l bucket.Location) (*Store, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(l.Region), config.WithHTTPClient(s3HTTP()),
-		config.WithRetryer(func() aws.Retryer { return retry.AddWithMaxAttempts(retry.NewStandard(), maxAttempts) }))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(l.Region), config.WithHTTPClient(s3HTTP()))
 	if err != nil {
 		return nil, fmt.Errorf("the configuration for S3: %w", err)
+	}
+	if cfg.RetryMaxAttempts == 0 { // AWS_MAX_ATTEMPTS is not set
+		cfg.RetryMaxAttempts = maxAttempts
 	}
 	if cfg.Region == "" && l.Endpoint != "" {
 		cfg.Region = "us-east-1" // signatures need one; other stores ignore it
@@ -95,6 +96,7 @@ func (s *s3Service) put(ctx context.Context, name string, body []byte, onlyNew b
 	}
 	_, err := s.client.PutObject(ctx, in)
 	if onlyNew && status(err) == http.StatusNotImplemented {
+		in.Body = bytes.NewReader(body) // the first request has read it
 		return s.putUnlessThere(ctx, in)
 	}
 	return writeError(err, onlyNew)
