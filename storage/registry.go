@@ -217,7 +217,8 @@ func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
 		if err != nil {
 			return schema.Registry{}, err
 		}
-		if _, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard); err != nil && !errors.Is(err, fs.ErrExist) {
+		_, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return schema.Registry{}, err
 		}
 	}
