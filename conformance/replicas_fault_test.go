@@ -15,7 +15,8 @@ import (
 )
 
 // outageAnswers is a transport that counts the answers of a registry whose database is down, and
-// keeps those that a client could take for more than a passing failure.
+// keeps those that a client could take for more than a passing failure. After a 503 it waits a
+// moment, so that the storm does not spend itself on refused requests.
 type outageAnswers struct {
 	next http.RoundTripper
 
@@ -29,6 +30,7 @@ func (o *outageAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode < 500 && resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
+	time.Sleep(50 * time.Millisecond)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" {

@@ -220,7 +220,6 @@ func testKilledInMidUpload(t *testing.T, r *replicas) {
 func killInMidPatch(t *testing.T, s *server, to session, b content, offset int64) {
 	t.Helper()
 	body, w := io.Pipe()
-	defer w.Close()
 	answered := make(chan answer, 1)
 	call := newCaller(s.URL)
 	go func() {
@@ -233,6 +232,7 @@ func killInMidPatch(t *testing.T, s *server, to session, b content, offset int64
 		t.Fatal(err)
 	}
 	s.Kill()
+	w.CloseWithError(io.ErrUnexpectedEOF) // the client waits for the body's end before it reports an error
 	if a := <-answered; a.err == nil {
 		t.Errorf("a killed replica answered %v", a)
 	}
