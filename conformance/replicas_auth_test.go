@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // TestReplicasAuth revokes tokens and removes a user. Each replica refuses them at the next request,
@@ -122,24 +120,6 @@ func TestReplicasFirstStart(t *testing.T) {
 				other.do(request{method: "GET", path: "/v2/" + repo + "/blobs/" + b.digest.String()}).
 					require(t, http.StatusOK, "replica %d after a push to replica %d", j, i)
 			}
-		}
-	}
-}
-
-// TestOCISuiteStores runs the suite against one server with each kind of stores.
-func TestOCISuiteStores(t *testing.T) {
-	t.Parallel()
-	for name, open := range map[string]func(testing.TB) stores{
-		"S3_PostgreSQL":    sharedStores,
-		"GCS_PostgreSQL":   func(t testing.TB) stores { return stores{testserver.PostgresURL(t), testserver.GCS(t)} },
-		"Azure_SQLite":     func(t testing.TB) stores { return stores{"sqlite:" + t.TempDir() + "/berth.db", testserver.Azure(t)} },
-		"Files_PostgreSQL": func(t testing.TB) stores { return stores{testserver.PostgresURL(t), "file://" + t.TempDir()} },
-	} {
-		for _, v := range suiteVersions {
-			t.Run(name+"/"+v.name, func(t *testing.T) {
-				s := startBerth(t, options{Env: append(open(t).env(), v.server...)})
-				v.check(t, s, s.Addr, nil, "")
-			})
 		}
 	}
 }

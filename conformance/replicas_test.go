@@ -177,3 +177,21 @@ func TestReplicasOCISuite(t *testing.T) {
 		}
 	}
 }
+
+// TestOCISuiteStores runs the suite against one server with each kind of stores.
+func TestOCISuiteStores(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(testing.TB) stores{
+		"S3_PostgreSQL":    sharedStores,
+		"GCS_PostgreSQL":   func(t testing.TB) stores { return stores{testserver.PostgresURL(t), testserver.GCS(t)} },
+		"Azure_SQLite":     func(t testing.TB) stores { return stores{"sqlite:" + t.TempDir() + "/berth.db", testserver.Azure(t)} },
+		"Files_PostgreSQL": func(t testing.TB) stores { return stores{testserver.PostgresURL(t), "file://" + t.TempDir()} },
+	} {
+		for _, v := range suiteVersions {
+			t.Run(name+"/"+v.name, func(t *testing.T) {
+				s := startBerth(t, options{Env: append(open(t).env(), v.server...)})
+				v.check(t, s, s.Addr, nil, "")
+			})
+		}
+	}
+}
