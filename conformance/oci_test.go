@@ -49,8 +49,8 @@ type suiteVersion struct {
 	disabled []string // exactly the tests that this version disables by itself
 }
 
-// suiteVersions are version 1.1, for a server with default settings, and the next version with every
-// switch on, for a server that accepts sparse manifests.
+// suiteVersions are version 1.1, for a server with default settings, and the next version with all
+// switches on, for a server that accepts sparse manifests.
 var suiteVersions = []suiteVersion{
 	{
 		name:   "1.1",

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestReplicasAuth revokes tokens and removes a user. Each replica refuses them at the next request,
-// also one that has accepted them before.
+// TestReplicasAuth revokes tokens and removes a user. Each replica refuses them at the next
+// request, also one that has accepted them before.
 func TestReplicasAuth(t *testing.T) {
 	t.Parallel()
 	r := startReplicasWithUsers(t, 3, sharedStores(t))

@@ -181,8 +181,8 @@ func testDeletedBlob(t *testing.T, r *replicas) {
 	}
 }
 
-// testKilledInMidUpload kills a replica while it receives a chunk. The client goes on at another one
-// from where that says.
+// testKilledInMidUpload kills a replica while it receives a chunk. The client goes on at another
+// one from where that says.
 func testKilledInMidUpload(t *testing.T, r *replicas) {
 	const acknowledged = 256 << 10
 	b := newContent(6000, 4<<20, digest.SHA256)

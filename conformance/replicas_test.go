@@ -84,8 +84,8 @@ func startReplicasWithUsers(t *testing.T, n int, s stores, env ...string) *repli
 	return r
 }
 
-// startBalancer starts nginx before servers and returns its address. Requests go to one server after
-// the other, over connections that are kept.
+// startBalancer starts nginx before servers and returns its address. Requests go to one server
+// after the other, over connections that are kept.
 func startBalancer(t testing.TB, servers []*server) (addr string) {
 	t.Helper()
 	var upstream strings.Builder

@@ -71,7 +71,7 @@ func s3Options(l bucket.Location) func(*s3.Options) {
 		if l.Endpoint == "" {
 			return
 		}
-		// versitygw refuses a PUT so while another request deletes the last object of its directory.
+		// versitygw refuses a PUT so while a request deletes the last object of its directory.
 		o.Retryer = retry.AddWithErrorCodes(o.Retryer, "ExistingObjectIsDirectory")
 		o.BaseEndpoint = aws.String(l.Endpoint)
 		o.UsePathStyle = true
