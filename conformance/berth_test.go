@@ -164,10 +164,20 @@ type logLine struct {
 // stopped with SIGTERM, unless the test has stopped it, and must exit with status 0.
 func startBerth(t testing.TB, o options) *server {
 	t.Helper()
+	s := newServer(t, o)
+	if err := s.startFirst(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// newServer prepares a server for startFirst. What startBerth promises for the end of the test
+// holds.
+func newServer(t testing.TB, o options) *server {
+	t.Helper()
 	s := &server{t: t, opts: o, Data: o.Data, client: http.DefaultClient}
-	scheme := "http://"
 	if o.TLS != nil {
-		s.client, scheme = o.TLS.client(), "https://"
+		s.client = o.TLS.client()
 	}
 	if s.Data == "" {
 		s.Data = filepath.Join(t.TempDir(), "data")
@@ -180,16 +190,22 @@ func startBerth(t testing.TB, o options) *server {
 			s.dump()
 		}
 	})
+	return s
+}
+
+// startFirst chooses a free port, starts the server on it and returns when it is ready.
+func (s *server) startFirst() error {
+	scheme := "http://"
+	if s.opts.TLS != nil {
+		scheme = "https://"
+	}
 	for try := 1; ; try++ {
-		s.Addr = freeAddr(t)
+		s.Addr = freeAddr(s.t)
 		s.URL = scheme + s.Addr
 		err := s.start()
-		if err == nil {
-			return s
-		}
 		// Another process may have taken the port since freeAddr returned it.
-		if try == 3 || !strings.Contains(err.Error(), "address already in use") {
-			t.Fatal(err)
+		if err == nil || try == 3 || !strings.Contains(err.Error(), "address already in use") {
+			return err
 		}
 	}
 }

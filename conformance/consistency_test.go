@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	_ "modernc.org/sqlite"
@@ -22,6 +23,12 @@ func findMismatches(t *testing.T, database, bucket string) []string {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	return slices.Concat(compareObjects(t, db, bucket), checkRows(t, db, rowChecks), checkRows(t, db, sqliteChecks))
+}
+
+// compareObjects is the part of findMismatches that compares objects with rows.
+func compareObjects(t *testing.T, db *sql.DB, bucket string) []string {
+	t.Helper()
 	sizes := bucketSizes(t, bucket)
 	delete(sizes, "berth.json")
 	rows, err := db.Query(`SELECT key, size, delete_after IS NULL AND size IS NOT NULL FROM objects`)
@@ -52,7 +59,7 @@ func findMismatches(t *testing.T, database, bucket string) []string {
 	for key, size := range sizes {
 		odd = append(odd, fmt.Sprintf("object without a row: %s, %d bytes", key, size))
 	}
-	return append(odd, checkRows(t, db)...)
+	return odd
 }
 
 // bucketSizes returns the sizes of the objects in a directory bucket by key.
@@ -80,17 +87,25 @@ func bucketSizes(t *testing.T, bucket string) map[string]int64 {
 	return sizes
 }
 
-// checkRows returns a line for each inconsistency within the database.
-func checkRows(t *testing.T, db *sql.DB) []string {
-	t.Helper()
-	checks := []struct{ what, query string }{
+// rowCheck is a query for inconsistent rows.
+type rowCheck struct{ what, query string }
+
+var (
+	rowChecks = []rowCheck{
 		{"blob without objects of its size", `SELECT digest FROM blobs b
 			WHERE damaged_at IS NULL AND size <> (SELECT coalesce(sum(o.size), 0) FROM objects o WHERE o.blob_id = b.id)`},
 		{"damaged blob", `SELECT digest FROM blobs WHERE damaged_at IS NOT NULL`},
 		{"blob's object without a size", `SELECT key FROM objects WHERE blob_id IS NOT NULL AND size IS NULL`},
+	}
+	sqliteChecks = []rowCheck{
 		{"integrity", `SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'`},
 		{"foreign key", `SELECT "table" || ' ' || rowid || ' ' || parent FROM pragma_foreign_key_check`},
 	}
+)
+
+// checkRows returns a line for each row that a check finds.
+func checkRows(t *testing.T, db *sql.DB, checks []rowCheck) []string {
+	t.Helper()
 	var odd []string
 	for _, c := range checks {
 		rows, err := db.Query(c.query)
@@ -115,7 +130,11 @@ func checkRows(t *testing.T, db *sql.DB) []string {
 // requireConsistent fails the test for each mismatch.
 func requireConsistent(t *testing.T, database, bucket string) {
 	t.Helper()
-	odd := findMismatches(t, database, bucket)
+	reportMismatches(t, findMismatches(t, database, bucket))
+}
+
+func reportMismatches(t *testing.T, odd []string) {
+	t.Helper()
 	for i, line := range odd {
 		if i == 20 {
 			t.Errorf("and %d more", len(odd)-i)

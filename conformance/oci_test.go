@@ -40,72 +40,89 @@ var everySwitch = []string{
 	"OCI_DATA_EMPTY_BLOB=true", "OCI_DATA_SHA512=true",
 }
 
-// TestOCISuite runs the conformance suite of the OCI distribution specification. Version 1.1 runs
-// against a server with default settings. The next version runs with every switch on, against a
-// server that accepts sparse manifests. Each runs without users, with tokens, and with a password
-// in each request. No test may fail or be skipped.
+// suiteVersion is a version of the suite with the settings that it needs.
+type suiteVersion struct {
+	name     string
+	server   []string // environment of the server
+	suite    []string // environment of the suite
+	passes   int      // at least
+	disabled []string // exactly the tests that this version disables by itself
+}
+
+// suiteVersions are version 1.1, for a server with default settings, and the next version with every
+// switch on, for a server that accepts sparse manifests.
+var suiteVersions = []suiteVersion{
+	{
+		name:   "1.1",
+		suite:  []string{"OCI_VERSION=1.1"},
+		passes: 860,
+		disabled: []string{
+			"Blob upload cancel", "Manifest put with tag params",
+			"Sparse Manifests", "Tag Param", "Tag Param sha512",
+		},
+	},
+	{
+		name:   "dev",
+		server: []string{"BERTH_MANIFESTS_ALLOW_MISSING=all"},
+		suite:  append([]string{"OCI_VERSION=dev"}, everySwitch...),
+		passes: 1032,
+	},
+}
+
+// TestOCISuite runs the conformance suite of the OCI distribution specification: each version
+// without users, with tokens, and with a password in each request.
 func TestOCISuite(t *testing.T) {
-	for _, c := range []struct {
-		name     string
-		server   options
-		suite    []string
-		passes   int      // at least
-		disabled []string // exactly the tests that this version disables by itself
-	}{
-		{
-			name:   "1.1",
-			suite:  []string{"OCI_VERSION=1.1"},
-			passes: 860,
-			disabled: []string{
-				"Blob upload cancel", "Manifest put with tag params",
-				"Sparse Manifests", "Tag Param", "Tag Param sha512",
-			},
-		},
-		{
-			name:   "dev",
-			server: options{Env: []string{"BERTH_MANIFESTS_ALLOW_MISSING=all"}},
-			suite:  append([]string{"OCI_VERSION=dev"}, everySwitch...),
-			passes: 1032,
-		},
-	} {
-		for login, start := range suiteLogins {
-			t.Run(c.name+login, func(t *testing.T) {
-				s, addr, env := start(t, c.server)
-				r := runSuite(t, addr, slices.Concat(env, c.suite))
-				checkSuite(t, r, c.passes, c.disabled)
-				tokens := s.Requests(func(l logLine) bool { return l.Route == "token" && l.Status == 200 })
-				if (len(tokens) > 0) != (login == "/bearer") {
-					t.Errorf("%d tokens were issued", len(tokens))
+	for _, v := range suiteVersions {
+		for login, wrap := range suiteLogins {
+			t.Run(v.name+login, func(t *testing.T) {
+				if login == "" {
+					s := startBerth(t, options{Env: v.server})
+					v.check(t, s, s.Addr, nil, login)
+					return
 				}
-				for _, l := range s.Requests(func(l logLine) bool { return l.Status >= 500 }) {
-					t.Errorf("the server answered %d: %s", l.Status, l.Raw)
-				}
+				g := startAuthServer(t, options{Env: v.server})
+				addr, env := wrap(t, g.Addr, g.alice)
+				v.check(t, g, addr, env, login)
 			})
 		}
 	}
 }
 
-// suiteLogins start a server and return its address for the suite, and the suite's variables:
-// without users, with tokens, and with a password.
-var suiteLogins = map[string]func(testing.TB, options) (s *server, addr string, env []string){
-	"": func(t testing.TB, o options) (*server, string, []string) {
-		s := startBerth(t, o)
-		return s, s.Addr, nil
-	},
-	"/bearer": func(t testing.TB, o options) (*server, string, []string) {
-		g := startAuthServer(t, o)
-		return g.server, g.Addr, append(slices.Clone(suiteRepositories), "OCI_USERNAME="+g.alice.name, "OCI_PASSWORD="+g.alice.password)
+// requestLog is the log of a server, or of several.
+type requestLog interface {
+	Requests(match func(logLine) bool) []logLine
+}
+
+// check runs the suite against an address with a login. No test may fail or be skipped, and the
+// server may not answer with 5xx.
+func (v suiteVersion) check(t *testing.T, log requestLog, addr string, env []string, login string) {
+	t.Helper()
+	checkSuite(t, runSuite(t, addr, slices.Concat(env, v.suite)), v.passes, v.disabled)
+	tokens := log.Requests(func(l logLine) bool { return l.Route == "token" && l.Status == 200 })
+	if (len(tokens) > 0) != (login == "/bearer") {
+		t.Errorf("%d tokens were issued", len(tokens))
+	}
+	for _, l := range log.Requests(func(l logLine) bool { return l.Status >= 500 }) {
+		t.Errorf("the server answered %d: %s", l.Status, l.Raw)
+	}
+}
+
+// suiteLogins are the ways in which the suite logs in: without users, with tokens, and with a
+// password. They return the address and the variables for the suite.
+var suiteLogins = map[string]func(t testing.TB, addr string, a account) (suiteAddr string, env []string){
+	"": func(_ testing.TB, addr string, _ account) (string, []string) { return addr, nil },
+	"/bearer": func(_ testing.TB, addr string, a account) (string, []string) {
+		return addr, append(slices.Clone(suiteRepositories), "OCI_USERNAME="+a.name, "OCI_PASSWORD="+a.password)
 	},
 	// The suite uses the offered tokens. So a proxy adds the password to its requests.
-	"/basic": func(t testing.TB, o options) (*server, string, []string) {
-		g := startAuthServer(t, o)
-		to := &url.URL{Scheme: "http", Host: g.Addr}
+	"/basic": func(t testing.TB, addr string, a account) (string, []string) {
+		to := &url.URL{Scheme: "http", Host: addr}
 		proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
-			r.Out.SetBasicAuth(g.alice.name, g.alice.password)
+			r.Out.SetBasicAuth(a.name, a.password)
 		}})
 		t.Cleanup(proxy.Close)
-		return g.server, proxy.Listener.Addr().String(), suiteRepositories
+		return proxy.Listener.Addr().String(), suiteRepositories
 	},
 }
 

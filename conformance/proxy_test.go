@@ -81,10 +81,18 @@ type proxy struct {
 // startProxy starts a proxy in front of a server, with the page's configuration.
 func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 	t.Helper()
-	c := debianClient(t, program.name, program.pkg)
 	p := &proxy{newAuthority(t, proxied), freeAddr(t)}
 	dir := t.TempDir()
-	text := program.config(dir, p.block(t, program, dir, s))
+	program.start(t, p.addr, dir, p.block(t, program, dir, s))
+	return p
+}
+
+// start starts the program with a part of its configuration. It returns when the program listens on
+// addr. dir gets its files.
+func (program proxyProgram) start(t testing.TB, addr, dir, block string) {
+	t.Helper()
+	c := debianClient(t, program.name, program.pkg)
+	text := program.config(dir, block)
 	config := filepath.Join(dir, "config")
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -108,7 +116,7 @@ func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 		}
 	})
 	if err := awaitUp(ended, func() error {
-		conn, err := net.Dial("tcp", p.addr)
+		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			return err
 		}
@@ -116,7 +124,6 @@ func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 	}); err != nil {
 		t.Fatalf("%s does not listen: %v", program.name, err)
 	}
-	return p
 }
 
 // block returns the page's configuration for a program, with the addresses and files of this test.

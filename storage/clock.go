@@ -6,8 +6,8 @@ import (
 )
 
 // The times of rows are compared with one clock. If the database is exclusive to this process, that
-// is the clock of the process. Else it is the database's: a process whose clock is fast would delete
-// what others still write. It is read at intervals, and the time between is measured by the
+// is the clock of the process. Else it is the database's: a process whose clock is fast would
+// delete what others still write. It is read at intervals, and the time between is measured by the
 // process's monotonic clock, which no change of the system's time affects.
 
 // clockReading is what the database's clock showed, and this process's soon after.

@@ -99,8 +99,8 @@ func (r *Registry) deleteObjects(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// claimDeletable returns objects that are due, after it has checked the marker. No other worker gets
-// them for claimLease.
+// claimDeletable returns objects that are due, after it has checked the marker. No other worker
+// gets them for claimLease.
 func (r *Registry) claimDeletable(ctx context.Context, now int64) (objects []meta.Object, err error) {
 	if objects, err = r.db.Deletable(ctx, now, deletionBatch); err != nil || len(objects) == 0 {
 		return nil, err

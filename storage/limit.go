@@ -19,6 +19,9 @@ import (
 // The first body of a session gets initialAllowance without a transaction, since its key was
 // reserved with the session. So a caller may exceed the limit by initialAllowance for each of its
 // sessions in Registry.reservations.
+//
+// Where transactions run beside each other, requests that begin at the same moment do not see each
+// other, and each of them may exceed the limit once. A lock for each caller would cost every POST.
 
 // initialAllowanceDivisor is the limit divided by initialAllowance.
 const initialAllowanceDivisor = 16384

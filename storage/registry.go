@@ -165,8 +165,8 @@ func (r *Registry) releaseUnrecorded(ctx context.Context) error {
 }
 
 // ensureMarker checks that the bucket's marker has the identity of the database. It makes an
-// identity for a new database, and the marker if there is none. Several processes may do so at once:
-// they agree on the identity that the database has first.
+// identity for a new database, and the marker if there is none. Several processes may do so at
+// once: they agree on the identity that the database has first.
 func (r *Registry) ensureMarker(ctx context.Context) error {
 	// The marker first: it is written after the row of the database.
 	marker, err := r.readMarker(ctx)
@@ -207,8 +207,8 @@ func (r *Registry) createIdentity(ctx context.Context) error {
 	return err
 }
 
-// writeMarker writes the marker and reads it back, unless the database has blobs: then the bucket is
-// the wrong one, or another process has written the marker meanwhile.
+// writeMarker writes the marker and reads it back, unless the database has blobs: then the bucket
+// is the wrong one, or another process has written the marker meanwhile.
 func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
 	has, err := r.db.HasBlobs(ctx)
 	if err != nil {
@@ -219,7 +219,8 @@ func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
 		if err != nil {
 			return schema.Registry{}, err
 		}
-		if _, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard); err != nil && !errors.Is(err, fs.ErrExist) {
+		_, err = r.bucket.Put(ctx, bucket.Marker, bytes.NewReader(append(text, '\n')), io.Discard)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return schema.Registry{}, err
 		}
 	}

@@ -304,8 +304,8 @@ func TestStartSparesRunningUploads(t *testing.T) {
 	there.wantBlob("a", text)
 }
 
-// TestCommitWithoutItsObject checks that a session whose object is no longer its own makes no blob, as
-// after a failover that lost the session's end.
+// TestCommitWithoutItsObject checks that a session whose object is no longer its own makes no blob,
+// as after a failover that lost the session's end.
 func TestCommitWithoutItsObject(t *testing.T) {
 	here := newSeveral(t).open(Options{})
 	up, err := here.CreateUpload(t.Context(), callerOf("alice"), "a", "")

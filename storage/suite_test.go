@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/berth-registry/berth/internal/db/dbtest"
+	"github.com/berth-registry/berth/internal/testserver"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/bucket/testbucket"
 	"github.com/berth-registry/berth/storage/meta"
@@ -29,6 +30,11 @@ func TestRegistry(t *testing.T) {
 	run("mem", 1<<20, mem)
 	run("mem without cache", 0, mem)
 	run("postgres", 1<<20, func(t testing.TB) (string, string) { return "mem://", dbtest.Postgres(t) })
+	for name, server := range map[string]func(testing.TB) string{
+		"s3": testserver.S3, "gcs": testserver.GCS, "azure": testserver.Azure,
+	} {
+		run(name, 1<<20, func(t testing.TB) (string, string) { return server(t), dbtest.Memory })
+	}
 	run("file", 1<<20, func(t testing.TB) (string, string) {
 		dir := t.TempDir()
 		return "file://" + (&url.URL{Path: dir + "/blobs"}).EscapedPath(), "sqlite:" + filepath.Join(dir, "berth.db")

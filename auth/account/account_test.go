@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +26,19 @@ type fixture struct {
 	time time.Time
 }
 
-func newFixture(t *testing.T) *fixture {
-	d := dbtest.Open(t, dbtest.Memory)
+func newFixture(t *testing.T) *fixture { return newFixtureOn(t, dbtest.Memory) }
+
+func newFixtureOn(t *testing.T, url string) *fixture {
+	d := dbtest.Open(t, url)
 	w := &fixture{t: t, db: d, rows: rows.New(d), time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	w.Service = New(w.rows, func() time.Time { return w.time })
 	return w
+}
+
+// onEngines runs a test on every engine.
+func onEngines(t *testing.T, test func(t *testing.T, w *fixture)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, newFixture(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, newFixtureOn(t, dbtest.Postgres(t))) })
 }
 
 func (w *fixture) addUser(name string, groups ...string) Account {
@@ -61,8 +71,9 @@ func (w *fixture) names(kind auth.Kind) (names []string) {
 	return names
 }
 
-func TestUsers(t *testing.T) {
-	w := newFixture(t)
+func TestUsers(t *testing.T) { onEngines(t, testUsers) }
+
+func testUsers(t *testing.T, w *fixture) {
 	ctx := t.Context()
 	alice := w.addUser("alice", "dev", "ops")
 	found, err := w.AccountOf(ctx, "alice")
@@ -100,8 +111,9 @@ func TestUsers(t *testing.T) {
 }
 
 // TestBadNames checks that a bad name, group or password adds nothing and changes nothing.
-func TestBadNames(t *testing.T) {
-	w := newFixture(t)
+func TestBadNames(t *testing.T) { onEngines(t, testBadNames) }
+
+func testBadNames(t *testing.T, w *fixture) {
 	alice := w.addUser("alice")
 	for _, c := range []struct {
 		name     string
@@ -129,8 +141,9 @@ func TestBadNames(t *testing.T) {
 }
 
 // TestSetPassword checks that a new password revokes the tokens unless keepTokens is set.
-func TestSetPassword(t *testing.T) {
-	w := newFixture(t)
+func TestSetPassword(t *testing.T) { onEngines(t, testSetPassword) }
+
+func testSetPassword(t *testing.T, w *fixture) {
 	alice := w.addUser("alice")
 	scope, _ := auth.ParseScope("repository:a:pull")
 	if _, _, err := w.CreateToken(t.Context(), alice, TokenOptions{Scope: scope, Lifetime: time.Hour}); err != nil {
@@ -150,8 +163,9 @@ func TestSetPassword(t *testing.T) {
 
 // TestAccountsInPages lists more accounts than one page has, and checks that the caller may stop
 // early.
-func TestAccountsInPages(t *testing.T) {
-	w := newFixture(t)
+func TestAccountsInPages(t *testing.T) { onEngines(t, testAccountsInPages) }
+
+func testAccountsInPages(t *testing.T, w *fixture) {
 	const all = pageSize + 1
 	err := w.rows.Tx(t.Context(), func(tx *rows.Tx) error {
 		for i := range all {
@@ -173,8 +187,9 @@ func TestAccountsInPages(t *testing.T) {
 	}
 }
 
-func TestFirstUser(t *testing.T) {
-	w := newFixture(t)
+func TestFirstUser(t *testing.T) { onEngines(t, testFirstUser) }
+
+func testFirstUser(t *testing.T, w *fixture) {
 	if added, err := w.AddFirstUser(t.Context()); !added || err != nil {
 		t.Fatalf("the first user is added: %t, %v", added, err)
 	}
@@ -190,8 +205,9 @@ func TestFirstUser(t *testing.T) {
 }
 
 // TestDatabaseFails checks that an error of the database names the operation that failed.
-func TestDatabaseFails(t *testing.T) {
-	w := newFixture(t)
+func TestDatabaseFails(t *testing.T) { onEngines(t, testDatabaseFails) }
+
+func testDatabaseFails(t *testing.T, w *fixture) {
 	alice := w.addUser("alice")
 	if err := w.db.Close(); err != nil {
 		t.Fatal(err)
@@ -218,8 +234,9 @@ func TestDatabaseFails(t *testing.T) {
 
 // TestNamesDifferNotInCaseOnly checks that a new account's name differs from all others of its kind
 // in more than the case of letters, and that older accounts whose names do not go on working.
-func TestNamesDifferNotInCaseOnly(t *testing.T) {
-	w := newFixture(t)
+func TestNamesDifferNotInCaseOnly(t *testing.T) { onEngines(t, testNamesDifferNotInCaseOnly) }
+
+func testNamesDifferNotInCaseOnly(t *testing.T, w *fixture) {
 	ctx := t.Context()
 	w.addUser("alice")
 	const want = `there is a user "alice" already, and "ALICE" differs from it only in the case`
@@ -254,4 +271,39 @@ func TestNamesDifferNotInCaseOnly(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestRacingUsers checks that of processes that start at the same time one makes the first user,
+// and that of names that differ in the case of letters alone one is taken.
+func TestRacingUsers(t *testing.T) {
+	url := dbtest.Postgres(t)
+	var processes []*fixture
+	for range 8 {
+		processes = append(processes, newFixtureOn(t, url))
+	}
+	race := func(f func(i int, w *fixture) (bool, error)) {
+		t.Helper()
+		added := make([]bool, len(processes))
+		var g sync.WaitGroup
+		for i, w := range processes {
+			g.Go(func() {
+				var err error
+				if added[i], err = f(i, w); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		g.Wait()
+		if n := len(slices.DeleteFunc(added, func(added bool) bool { return !added })); n != 1 {
+			t.Errorf("%d users were added", n)
+		}
+	}
+	race(func(_ int, w *fixture) (bool, error) { return w.AddFirstUser(t.Context()) })
+	race(func(i int, w *fixture) (bool, error) {
+		_, err := w.AddUser(t.Context(), []string{"alice", "Alice", "aLice", "ALICE"}[i%4], nil, "correct horse")
+		if errors.Is(err, ErrExists) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }

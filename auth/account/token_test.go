@@ -26,8 +26,9 @@ func TestParseLifetime(t *testing.T) {
 	}
 }
 
-func TestTokens(t *testing.T) {
-	w := newFixture(t)
+func TestTokens(t *testing.T) { onEngines(t, testTokens) }
+
+func testTokens(t *testing.T, w *fixture) {
 	alice := w.addUser("alice")
 	scope, err := auth.ParseScope("repository:team/**:pull")
 	if err != nil {
@@ -76,8 +77,9 @@ func TestTokens(t *testing.T) {
 }
 
 // TestBadTokens checks that a bad name, group or token name creates no robot.
-func TestBadTokens(t *testing.T) {
-	w := newFixture(t)
+func TestBadTokens(t *testing.T) { onEngines(t, testBadTokens) }
+
+func testBadTokens(t *testing.T, w *fixture) {
 	for name, groups := range map[string][]string{"Bad Name": nil, "good": {"Bad Group"}} {
 		if _, _, err := w.CreateRobot(t.Context(), name, groups, TokenOptions{Lifetime: time.Hour}); err == nil {
 			t.Errorf("%q in %q is made", name, groups)

@@ -92,8 +92,12 @@ func (d *DB) SimilarName(ctx context.Context, kind, name string) (similar string
 	return similar, err
 }
 
-// SimilarName is DB.SimilarName in the transaction.
+// SimilarName is DB.SimilarName in the transaction. No other transaction that calls it goes on
+// before this one ends: a name that is free stays free.
 func (tx *Tx) SimilarName(kind, name string) (similar string, err error) {
+	if err := tx.lockAuth(); err != nil {
+		return "", err
+	}
 	err = tx.queryRow(similarNameSQL, kind, name).Scan(&similar)
 	return similar, err
 }

@@ -192,9 +192,15 @@ func testHasAccounts(t *testing.T, url string) {
 func testHasAccount(t *testing.T, url string) {
 	db := openAuth(t, url)
 	newAccount(t, db, Account{Kind: "robot", Name: "r"})
-	for name, want := range map[[2]string]bool{{"robot", "r"}: true, {"user", "r"}: false, {"robot", "R"}: false, {"robot", ""}: false} {
+	for name, want := range map[[2]string]bool{{"robot", "r"}: true, {"user", "r"}: false, {"robot", "R"}: false, {"robot", ""}: false, {"robot", "r\x00"}: false, {"robot", "\xff"}: false} {
 		if got, err := db.HasAccount(t.Context(), name[0], name[1]); got != want || err != nil {
 			t.Errorf("%v: %v, %v", name, got, err)
+		}
+		if _, err := db.Account(t.Context(), name[0], name[1]); (err == nil) != want || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the account %q: %v", name, err)
+		}
+		if _, err := db.SimilarName(t.Context(), name[0], name[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a name like %q: %v", name, err)
 		}
 	}
 }

@@ -64,6 +64,17 @@ func (d *DB) readAuthVersion(ctx context.Context) (int64, error) {
 	return version, err
 }
 
+// lockAuth makes transactions that decide by several rows run one after the other: by the keys, or
+// by the names of accounts.
+func (tx *Tx) lockAuth() error {
+	clause := tx.db.LockClause("FOR NO KEY UPDATE")
+	if clause == "" {
+		return nil
+	}
+	_, err := tx.exec(`SELECT 1 FROM auth WHERE id = 1` + clause)
+	return err
+}
+
 // raiseAuthVersion raises the AuthVersion in the transaction.
 func (tx *Tx) raiseAuthVersion() error {
 	_, err := tx.exec(`UPDATE auth SET version = version + 1 WHERE id = 1`)

@@ -29,13 +29,11 @@ func (d *DB) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return scanSigningKeys(d.query(ctx, signingKeysSQL))
 }
 
-// SigningKeys is like DB.SigningKeys, in the transaction. No other transaction that calls it goes on
-// before this one ends: what the keys decide stays right.
+// SigningKeys is like DB.SigningKeys, in the transaction. No other transaction that calls it goes
+// on before this one ends: what the keys decide stays right.
 func (tx *Tx) SigningKeys() ([]SigningKey, error) {
-	if clause := tx.db.LockClause("FOR NO KEY UPDATE"); clause != "" {
-		if _, err := tx.exec(`SELECT 1 FROM auth WHERE id = 1` + clause); err != nil {
-			return nil, err
-		}
+	if err := tx.lockAuth(); err != nil {
+		return nil, err
 	}
 	return scanSigningKeys(tx.query(signingKeysSQL))
 }

@@ -200,11 +200,16 @@ func TestRevokeNext(t *testing.T) {
 
 // TestOneActiveKey has several processes start and rotate at the same time.
 func TestOneActiveKey(t *testing.T) {
-	url := fileURL(t)
+	for engine, url := range map[string]func(testing.TB) string{"sqlite": fileURL, "postgres": dbtest.Postgres} {
+		t.Run(engine, func(t *testing.T) { testOneActiveKey(t, url(t)) })
+	}
+}
+
+func testOneActiveKey(t *testing.T, url string) {
 	w := &world{t: t, clock: &clock{now: time.Unix(1_800_000_000, 0)}, db: openDB(t, url)}
 	o := Options{Rows: w.db, Issuer: "i", Service: "s", TTL: time.Minute, RotateAfter: 2 * time.Hour, Now: w.Now}
 	var processes []Options
-	for range 4 {
+	for range 8 {
 		p := o
 		p.Rows = openDB(t, url)
 		processes = append(processes, p)

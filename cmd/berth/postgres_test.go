@@ -57,8 +57,9 @@ func TestPostgres(t *testing.T) {
 			t.Errorf("after the first user: %d %s", status, answer)
 		}
 	}
-	for command, want := range map[string]string{"backup copy.db": "pg_dump", "config print": "postgres:********@"} {
-		r := run("", command)
+	environ := []string{"BERTH_DATABASE_URL=" + url}
+	for command, want := range map[string]string{"backup copy.db": "pg_dump", "config check": "postgres:********@"} {
+		r := berth(t, environ, strings.Fields(command)...)
 		if !strings.Contains(r.stdout+r.stderr, want) || strings.Contains(r.stdout+r.stderr, "hidden") {
 			t.Errorf("%s: %+v", command, r)
 		}

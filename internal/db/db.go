@@ -3,9 +3,9 @@
 //
 // A reader sees the last commit and does not wait for writers. A write transaction (DB.Tx) sees
 // everything that was committed before it. On SQLite transactions run one after the other. On
-// PostgreSQL each statement sees what was committed before that statement: a transaction first locks
-// what it decides by, and reads what follows from others' rows in a later statement. When Tx returns
-// nil, the changes survive a power cut.
+// PostgreSQL each statement sees what was committed before that statement: a transaction first
+// locks what it decides by, and reads what follows from others' rows in a later statement. When Tx
+// returns nil, the changes survive a power cut.
 //
 // Statements are literal SQL with the placeholders $1, $2, …, written once for all engines. An
 // engine prepares each statement once per connection and keeps it by its text. So the number of

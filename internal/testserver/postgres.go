@@ -18,8 +18,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Postgres is a PostgreSQL server on a port of 127.0.0.1. Its superuser postgres needs no password; a
-// role with_password, which a test may make, does. The server ends with the test process, and its directory is removed, also if the process is killed.
+// Postgres is a PostgreSQL server on a port of 127.0.0.1. Its superuser postgres needs no password;
+// a role with_password, which a test may make, does. The server ends with the test process, and its
+// directory is removed, also if the process is killed.
 type Postgres struct {
 	Addr string // HOST:PORT
 
@@ -50,8 +51,8 @@ func PostgresURL(t testing.TB) string {
 	return url
 }
 
-// NewPostgres starts a server that a test does not share, so that it may stop it. settings are lines
-// of its configuration file. The server ends with the test.
+// NewPostgres starts a server that a test does not share, so that it may stop it. settings are
+// lines of its configuration file. The server ends with the test.
 func NewPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
 	p := startPostgres(t, settings...)

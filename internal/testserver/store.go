@@ -3,6 +3,7 @@ package testserver
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -72,6 +73,16 @@ func (p *process) run(ready string, command []string) error {
 			return err
 		}
 	}
+}
+
+// splitAddr returns the host and the port of an address.
+func splitAddr(t testing.TB, addr string) (host, port string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host, port
 }
 
 // goTool returns the path of a Go program that storesModule pins, which it builds if needed.

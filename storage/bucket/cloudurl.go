@@ -18,6 +18,8 @@ var cloudParameters = map[Kind]map[string]func(l *Location, value string) error{
 		"region": (*Location).setRegion, "accelerate": (*Location).setAccelerate,
 		"public_endpoint": (*Location).setPublicEndpoint,
 	},
+	GCS:   {"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint},
+	Azure: {"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint},
 }
 
 var (

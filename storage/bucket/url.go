@@ -16,11 +16,13 @@ type Kind string
 const (
 	Directory Kind = "file"
 	Memory    Kind = "mem"
-	S3        Kind = "s3" // also of stores with the same protocol
+	S3        Kind = "s3"     // also of stores with the same protocol
+	GCS       Kind = "gs"     // Google Cloud Storage
+	Azure     Kind = "azblob" // Azure Blob Storage
 )
 
 // Examples names a URL of each kind, for errors.
-const Examples = "file:///directory, s3://bucket or mem://"
+const Examples = "file:///directory, s3://bucket, gs://bucket, azblob://container or mem://"
 
 // KindOf returns the scheme of a bucket's URL as a Kind. known reports whether it is one of the
 // kinds above. The rest of the URL is not checked.
@@ -31,7 +33,7 @@ func KindOf(rawURL string) (kind Kind, known bool) {
 }
 
 // IsCloud reports whether a bucket of this kind is in an object store.
-func (k Kind) IsCloud() bool { return k == S3 }
+func (k Kind) IsCloud() bool { return k == S3 || k == GCS || k == Azure }
 
 // Location is a parsed URL of a bucket.
 type Location struct {
@@ -53,9 +55,10 @@ type Location struct {
 //
 //   - file:///an/absolute/directory, or file://./a/relative/one
 //   - mem://, a new and empty bucket in memory, for tests and demonstrations
-//   - s3://bucket
+//   - s3://bucket, gs://bucket or azblob://container
 //
-// Its parameters are region, endpoint, public_endpoint, prefix and accelerate=true.
+// Object stores have the parameters endpoint and prefix, and S3 also region, public_endpoint and
+// accelerate=true.
 // Parameters of gocloud's URLs that ask for what Berth always does are accepted: metadata=skip,
 // no_tmp_dir and create_dir for file, nomd5 for mem. Any others are an error, and so is a user.
 // Errors contain neither the user nor the values of parameters.
@@ -74,7 +77,7 @@ func ParseURL(rawURL string) (Location, error) {
 		if err == nil && u.Host+u.Path+u.Fragment != "" {
 			err = errors.New("a bucket in memory has no name: expected mem://")
 		}
-	case S3:
+	case S3, GCS, Azure:
 		err = l.parseCloud(u)
 	default:
 		err = fmt.Errorf("no bucket of the kind %q: use %s", u.Scheme, Examples)

@@ -27,8 +27,14 @@ func TestParseURLErrors(t *testing.T) {
 		"s3://bucket?endpoint=https://e?x=1":                    "https://minio.example:9000",
 		"s3://bucket?accelerate=true&public_endpoint=https://e": "AWS alone",
 		"s3://bucket?public_endpoint=s3.example":                "public_endpoint wants",
+		"gs://bucket?public_endpoint=https://e":                 `"public_endpoint" is not supported`,
 		"s3://bucket?access_key=a":                              `"access_key" is refused`,
 		"s3://bucket?aws_secret=a":                              "credentials are not part of the URL",
+		"gs://bucket?region=eu":                                 `"region" is not supported`,
+		"gs://bucket?key=a":                                     `"key" is refused`,
+		"azblob://":                                             "name of a bucket",
+		"azblob://box?sas=a":                                    `"sas" is refused`,
+		"azblob://box?accelerate=true":                          `"accelerate" is not supported`,
 		"s3://bucket?%zz":                                       "malformed",
 		"":                                                      `""`,
 		"/a/directory":                                          "file:///directory",
@@ -61,7 +67,9 @@ func TestParseURLErrors(t *testing.T) {
 
 func TestCloudURLs(t *testing.T) {
 	for rawURL, want := range map[string]Location{
-		"s3://bucket":         {Kind: S3, Bucket: "bucket"},
+		"s3://bucket":           {Kind: S3, Bucket: "bucket"},
+		"gs://bucket?prefix=a/": {Kind: GCS, Bucket: "bucket", Prefix: "a/"},
+		"azblob://box?endpoint=https://acc.blob.core.windows.net": {Kind: Azure, Bucket: "box", Endpoint: "https://acc.blob.core.windows.net"},
 		"s3://My_Old.bucket/": {Kind: S3, Bucket: "My_Old.bucket"},
 		"s3://bucket?region=eu-west-1&accelerate=true&prefix=a/b-c/":                {Kind: S3, Bucket: "bucket", Region: "eu-west-1", Accelerate: true, Prefix: "a/b-c/"},
 		"s3://bucket?endpoint=http://127.0.0.1:9000/&accelerate=false":              {Kind: S3, Bucket: "bucket", Endpoint: "http://127.0.0.1:9000"},

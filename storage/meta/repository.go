@@ -8,11 +8,11 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 )
 
-// Repo is a repository in a transaction, which has locked its row. The contents, manifests and tags of one repository change
-// through these methods alone, and through Tx.AddBlob. Each of them marks the repository as
-// changed, so that no cache by DB.Version outlives a change. Getting a Repo and reading mark
-// nothing. A Repo must not be used after its transaction: the id of a removed repository may be
-// given to another.
+// Repo is a repository in a transaction, which has locked its row. The contents, manifests and tags
+// of one repository change through these methods alone, and through Tx.AddBlob. Each of them marks
+// the repository as changed, so that no cache by DB.Version outlives a change. Getting a Repo and
+// reading mark nothing. A Repo must not be used after its transaction: the id of a removed
+// repository may be given to another.
 type Repo struct {
 	tx   *Tx
 	name string

@@ -74,6 +74,7 @@ func TestSuite(t *testing.T) {
 			"repositories":        (*suite).testRepositories,
 			"repository lists":    (*suite).testRepositoryLists,
 			"tag lists":           (*suite).testTagLists,
+			"unstorable":          (*suite).testUnstorable,
 			"extents":             (*suite).testExtents,
 			"referrers":           (*suite).testReferrers,
 		} {

@@ -88,7 +88,7 @@ type AuditConfig struct {
 
 // StorageConfig configures the bucket and the limits on uploads.
 type StorageConfig struct {
-	Bucket           string         `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, s3://bucket, or mem:// for tests and demos. Unset: the directory blobs under data."`
+	Bucket           string         `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, s3://bucket, gs://bucket, azblob://container, or mem:// for tests and demos. Unset: the directory blobs under data."`
 	UploadMemory     Size           `koanf:"upload_memory" doc:"Most memory for bodies on their way to an object store, in buffers of 5 MiB. An upload of more than 64 KiB holds one, and more while some are free; where none is, it waits."`
 	MinFree          Size           `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
 	UploadExpiry     time.Duration  `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`

@@ -107,8 +107,8 @@ func checkStoreURL(s string) error {
 	return nil
 }
 
-// checkDatabaseURL refuses parameters of SQLite, which would become part of the file's name. A ? in the name
-// of the data directory is no parameter.
+// checkDatabaseURL refuses parameters of SQLite, which would become part of the file's name. A ? in
+// the name of the data directory is no parameter.
 func checkDatabaseURL(s string) error {
 	if strings.HasPrefix(s, "sqlite:") && strings.Contains(s, "?") {
 		return errors.New("has a ?, but a database has no parameters: expected sqlite:/path/to/file")

@@ -8,8 +8,8 @@ import (
 	"github.com/berth-registry/berth/internal/durable"
 )
 
-// MakeDataDirs makes the data directory and that of a database in a file, durably and with access for
-// the owner alone.
+// MakeDataDirs makes the data directory and that of a database in a file, durably and with access
+// for the owner alone.
 func MakeDataDirs(l *config.Loaded) error {
 	dirs := []string{l.Data}
 	if l.DatabaseFile != "" {

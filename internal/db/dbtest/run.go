@@ -18,9 +18,6 @@ type Engine struct {
 	// IsUnique and IsForeignKey report whether err means that a statement or a commit violated a
 	// constraint of that kind.
 	IsUnique, IsForeignKey func(err error) bool
-	// Lock is the end of a SELECT that locks the rows that it returns; "" if transactions run one
-	// after the other.
-	Lock string
 }
 
 // Run tests that an engine keeps the guarantees of package db.

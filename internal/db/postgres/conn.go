@@ -99,7 +99,7 @@ func (c *conn) prepare(query string) (*pgconn.StatementDescription, error) {
 
 // reusable reports whether the connection can be used again after a use that returned err.
 func (c *conn) reusable(err error) bool {
-	return !c.pg.IsClosed() && c.pg.TxStatus() == 'I' && !mustReconnect(err)
+	return !c.pg.IsClosed() && !c.pg.IsBusy() && c.pg.TxStatus() == 'I' && !mustReconnect(err)
 }
 
 // close closes the connection. An open transaction is undone.
@@ -110,8 +110,8 @@ func (c *conn) close() {
 	_ = c.pg.Close(ctx) // an error changes nothing: it is not used again
 }
 
-// lostError is the error of a connection that ended. If it ended before COMMIT was sent, nothing was
-// changed.
+// lostError is the error of a connection that ended. If it ended before COMMIT was sent, nothing
+// was changed.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string {

@@ -43,7 +43,8 @@ func readRows(rows *pgconn.ResultReader, n int) (*db.Rows, error) {
 	return db.NewRows(width, values), nil
 }
 
-// scanRows calls each for every row, until there are no more rows or each returns false or an error.
+// scanRows calls each for every row, until there are no more rows or each returns false or an
+// error.
 func scanRows(rows *pgconn.ResultReader, each func(db.Row) (bool, error)) (err error) {
 	var values []any
 	for more := true; more && rows.NextRow(); {
@@ -101,8 +102,8 @@ func decode(oid uint32, data []byte) (any, error) {
 	return nil, fmt.Errorf("a value of type %d and %d bytes has no counterpart: cast it", oid, len(data))
 }
 
-// decodeNumeric returns a numeric, which SUM of bigint is: an int64 if it is whole and not too large,
-// else a float64. Its digits have the base 10,000.
+// decodeNumeric returns a numeric, which SUM of bigint is: an int64 if it is whole and not too
+// large, else a float64. Its digits have the base 10,000.
 func decodeNumeric(data []byte) (any, error) {
 	word := func(i int) int { return int(int16(binary.BigEndian.Uint16(data[2*i:]))) }
 	digits, weight, sign := word(0), word(1), word(2)

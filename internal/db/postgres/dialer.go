@@ -78,8 +78,8 @@ func IsURL(url string) bool {
 	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
 }
 
-// parseURL returns the configuration of connections to the database that url names. What it does not
-// say comes from libpq's variables.
+// parseURL returns the configuration of connections to the database that url names. What it does
+// not say comes from libpq's variables.
 func parseURL(url string) (*pgx.ConnConfig, error) {
 	if !IsURL(url) {
 		return nil, errors.New("want postgres://USER@HOST/NAME?sslmode=verify-full")
@@ -220,8 +220,8 @@ type unsuitableError string
 
 func (e unsuitableError) Error() string { return string(e) }
 
-// explainConnect returns the error for a connection that could not be opened: what is wrong with the
-// server, if that is known.
+// explainConnect returns the error for a connection that could not be opened: what is wrong with
+// the server, if that is known.
 func explainConnect(err error) error {
 	var unsuitable unsuitableError
 	var pg *pgconn.PgError

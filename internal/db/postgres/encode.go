@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// encodeArgs converts the arguments of a statement. All but bytes are sent as text, which the server
-// parses as what the statement wants there: no type has to be known here. A truth value is 1 or 0,
-// which is right for boolean and bigint.
+// encodeArgs converts the arguments of a statement. All but bytes are sent as text, which the
+// server parses as what the statement wants there: no type has to be known here. A truth value is 1
+// or 0, which is right for boolean and bigint.
 func encodeArgs(args []any) (values [][]byte, formats []int16, err error) {
 	values, formats = make([][]byte, len(args)), make([]int16, len(args))
 	for i, arg := range args {

@@ -62,8 +62,8 @@ type engine struct {
 }
 
 // Open opens the database that url names: "postgres://USER@HOST[,HOST]/NAME?sslmode=…". A server
-// that cannot keep the guarantees of package db is an error, and so is a database that needs a newer
-// program. Errors never contain the password.
+// that cannot keep the guarantees of package db is an error, and so is a database that needs a
+// newer program. Errors never contain the password.
 func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, error) {
 	e, err := open(ctx, url, s, o)
 	if err != nil {
@@ -145,7 +145,8 @@ func (e *engine) Scan(ctx context.Context, query string, args []any, each func(d
 }
 
 // withReader runs f with a connection. If the connection was lost, as idle ones are when the server
-// was restarted, and f reports that it may run again, it runs with another one.
+// was restarted, or the statement has to be prepared again, and f reports that it may run again, it
+// runs with another one.
 func (e *engine) withReader(ctx context.Context, bulk bool, f func(*conn) (again bool, err error)) error {
 	for attempt := 1; ; attempt++ {
 		c, err := e.pool.get(ctx, bulk)
@@ -153,7 +154,7 @@ func (e *engine) withReader(ctx context.Context, bulk bool, f func(*conn) (again
 			return err
 		}
 		again, err := e.useReader(c, bulk, f)
-		if err == nil || !again || attempt == maxAttempts || !connectionLost(err) {
+		if err == nil || !again || attempt == maxAttempts || !retryable(err) {
 			return wrapFault(err)
 		}
 	}

@@ -58,8 +58,8 @@ func connectionLost(err error) bool {
 	return errors.As(err, &lost)
 }
 
-// mustReconnect reports whether a connection on which err happened is not used again: its server has
-// become a standby, or it no longer knows what was prepared.
+// mustReconnect reports whether a connection on which err happened is not used again: its server
+// has become a standby, or it no longer knows what was prepared.
 func mustReconnect(err error) bool {
 	switch code(err) {
 	case "25006", "26000":

@@ -75,8 +75,8 @@ func wantNames(t *testing.T, e *engine, want ...string) {
 	}
 }
 
-// proxy stands between the engine and a server. It forwards what both send until arm is called; then
-// it calls the function of arm with what the client sends next.
+// proxy stands between the engine and a server. It forwards what both send until arm is called;
+// then it calls the function of arm with what the client sends next.
 type proxy struct {
 	net.Listener
 	to    string

@@ -23,8 +23,8 @@ func wantError(t *testing.T, what string, err error, text string, is error) {
 	}
 }
 
-// TestSettings checks the settings of each transaction, on which durability and the end of each wait
-// depend.
+// TestSettings checks the settings of each transaction, on which durability and the end of each
+// wait depend.
 func TestSettings(t *testing.T) {
 	url := testserver.PostgresURL(t)
 	for name, o := range map[string]Options{"direct": {}, "pooler": {TransactionPooler: true, MigrateURL: url}} {
@@ -286,6 +286,41 @@ func TestPassword(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "hid") {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// TestStaleStatement checks that a query goes on after a migration has changed its result.
+func TestStaleStatement(t *testing.T) {
+	e := openTest(t, testserver.PostgresURL(t), Options{})
+	if err := e.insert("a"); err != nil {
+		t.Fatal(err)
+	}
+	read := func() error { _, err := e.Query(t.Context(), `SELECT size FROM items`, nil, -1); return err }
+	if err := read(); err != nil {
+		t.Fatal(err)
+	}
+	err := e.Tx(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(`ALTER TABLE items ALTER COLUMN size TYPE TEXT`)
+		return err
+	})
+	if err := errors.Join(err, read()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestScanPanics checks that a connection whose scan panicked is not used again.
+func TestScanPanics(t *testing.T) {
+	e := openTest(t, testserver.PostgresURL(t), Options{MaxConns: 1})
+	func() {
+		defer func() {
+			if recover() != errWrong {
+				t.Error("no panic")
+			}
+		}()
+		_ = e.Scan(t.Context(), `SELECT generate_series(1, 100)`, nil, func(db.Row) (bool, error) { panic(errWrong) })
+	}()
+	if err := e.insert("a"); err != nil {
+		t.Error(err)
 	}
 }
 

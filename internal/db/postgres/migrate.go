@@ -65,7 +65,8 @@ func checkMayMigrate(version, want int, o Options) error {
 	return nil
 }
 
-// runMigrations runs the migrations that are missing, each in a transaction, under an advisory lock.
+// runMigrations runs the migrations that are missing, each in a transaction, under an advisory
+// lock.
 func runMigrations(ctx context.Context, d *dialer, s db.Schema, o Options) error {
 	files, err := fs.Sub(s.Files, migrationsDir)
 	if err != nil {

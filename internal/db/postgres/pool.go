@@ -161,8 +161,8 @@ func (p *pool) put(c *conn, bulk bool, err error) {
 	p.release(bulk)
 }
 
-// close waits for all lent connections to be returned, also to the callers that wait now, and closes
-// them. Later calls do nothing.
+// close waits for all lent connections to be returned, also to the callers that wait now, and
+// closes them. Later calls do nothing.
 func (p *pool) close() {
 	if p.closed.Swap(true) {
 		return

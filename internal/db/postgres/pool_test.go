@@ -54,8 +54,8 @@ func TestSlowConnect(t *testing.T) {
 	})
 }
 
-// TestBulk checks that bulk users leave a quarter of the connections, and that a bulk user that gives
-// up waiting leaves no trace.
+// TestBulk checks that bulk users leave a quarter of the connections, and that a bulk user that
+// gives up waiting leaves no trace.
 func TestBulk(t *testing.T) {
 	for n, want := range map[int]int{1: 1, 2: 1, 4: 3, 16: 12, 17: 12} {
 		if got := bulkConns(n); got != want {

@@ -9,9 +9,10 @@ import (
 	"github.com/berth-registry/berth/internal/db"
 	"github.com/berth-registry/berth/internal/db/dbtest"
 	"github.com/berth-registry/berth/internal/db/postgres"
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
-// TestEngine runs the suite of all engines, also as if behind a pooler.
+// TestEngine runs the suite of all engines, also behind a pooler.
 func TestEngine(t *testing.T) {
 	for name, options := range map[string]postgres.Options{
 		"prepared": {Migrate: true, MaxConns: 4},
@@ -24,6 +25,7 @@ func TestEngine(t *testing.T) {
 					url := dbtest.Postgres(t)
 					if o.TransactionPooler {
 						o.MigrateURL = url
+						url = testserver.PgBouncer(t, url)
 					}
 					d, err := postgres.Open(t.Context(), url, s, o)
 					if err != nil {
@@ -34,7 +36,6 @@ func TestEngine(t *testing.T) {
 				},
 				IsUnique:     isCode("23505"),
 				IsForeignKey: isCode("23503"),
-				Lock:         " FOR NO KEY UPDATE",
 			})
 		})
 	}

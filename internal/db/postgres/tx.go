@@ -24,8 +24,8 @@ const (
 	retryWait = 10 * time.Millisecond
 )
 
-// pooledXidSQL is xidSQL behind a pooler, where each transaction may have another server and has its
-// own settings.
+// pooledXidSQL is xidSQL behind a pooler, where each transaction may have another server and has
+// its own settings.
 var pooledXidSQL = xidSQL + ", " + identitySQL + ", " + localSettings()
 
 // Tx implements db.Engine. After fn has started, the end of ctx only prevents that it runs again.
@@ -162,8 +162,8 @@ func (t *txConn) rollback() {
 
 func ignoreRows(int, *pgconn.ResultReader) error { return nil }
 
-// commit commits the transaction. If the connection is lost before the server has answered, it finds
-// out what happened.
+// commit commits the transaction. If the connection is lost before the server has answered, it
+// finds out what happened.
 func (t *txConn) commit(ctx context.Context) error {
 	start := time.Now()
 	defer func() { t.engine.metrics.commit.Observe(time.Since(start).Seconds()) }()

@@ -1,5 +1,5 @@
-// Package cloud implements a bucket in an object store, S3 or what is compatible with it, and, for
-// tests and demonstrations, in the memory of the process.
+// Package cloud implements a bucket in an object store: S3 or what is compatible with it, Google
+// Cloud Storage, Azure Blob Storage, or, for tests and demonstrations, the memory of the process.
 //
 // It reads and lists with gocloud, on clients of the clouds' own SDKs. It writes and deletes with
 // the SDKs themselves, since gocloud's writers commit a body that broke off, leave the parts of a

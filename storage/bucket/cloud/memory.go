@@ -6,6 +6,7 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/berth-registry/berth/storage/bucket"
 )
@@ -50,18 +51,23 @@ func (m memory) remove(ctx context.Context, names []string) error {
 // removeParts does nothing: the parts end with the writer.
 func (memory) removeParts(context.Context, string) error { return nil }
 
-// removeEach deletes objects one by one with gocloud.
+// maxRemoving is the number of objects that removeEach deletes at once.
+const maxRemoving = 16
+
+// removeEach deletes objects with gocloud, one request for each.
 func removeEach(ctx context.Context, blobs *blob.Bucket, names []string) error {
-	var errs []error
-	for _, name := range names {
-		err := ctx.Err()
-		if err == nil {
-			err = blobs.Delete(ctx, name)
-		}
-		if err != nil && !isNotExist(err) {
-			errs = append(errs, err)
-		}
+	errs := make([]error, len(names))
+	var g errgroup.Group
+	g.SetLimit(maxRemoving)
+	for i, name := range names {
+		g.Go(func() error {
+			if errs[i] = blobs.Delete(ctx, name); isNotExist(errs[i]) {
+				errs[i] = nil
+			}
+			return nil
+		})
 	}
+	_ = g.Wait()
 	return errors.Join(errs...)
 }
 

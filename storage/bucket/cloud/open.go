@@ -19,10 +19,16 @@ const (
 	maxAttempts = 5
 )
 
-// Open opens a bucket of S3 or of a compatible store. It sends no request to the bucket: see
-// [Store.SelfTest].
+// Open opens a bucket in an object store. It sends no request to the bucket: see [Store.SelfTest].
 func Open(ctx context.Context, l bucket.Location, o bucket.Options) (*Store, error) {
-	s, err := openS3(ctx, l)
+	open := openS3
+	switch l.Kind {
+	case bucket.GCS:
+		open = openGCS
+	case bucket.Azure:
+		open = openAzure
+	}
+	s, err := open(ctx, l)
 	if err != nil {
 		return nil, err
 	}

@@ -29,10 +29,12 @@ const maxRemoved = 1000
 // openS3 opens a bucket of S3 or of a compatible store. It finds credentials as the SDK does, and
 // sends no other request.
 func openS3(ctx context.Context, l bucket.Location) (*Store, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(l.Region), config.WithHTTPClient(s3HTTP()),
-		config.WithRetryer(func() aws.Retryer { return retry.AddWithMaxAttempts(retry.NewStandard(), maxAttempts) }))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(l.Region), config.WithHTTPClient(s3HTTP()))
 	if err != nil {
 		return nil, fmt.Errorf("the configuration for S3: %w", err)
+	}
+	if cfg.RetryMaxAttempts == 0 { // AWS_MAX_ATTEMPTS is not set
+		cfg.RetryMaxAttempts = maxAttempts
 	}
 	if cfg.Region == "" && l.Endpoint != "" {
 		cfg.Region = "us-east-1" // signatures need one; other stores ignore it
@@ -70,6 +72,8 @@ func s3Options(l bucket.Location) func(*s3.Options) {
 		if l.Endpoint == "" {
 			return
 		}
+		// versitygw refuses a PUT so while another request deletes the last object of its directory.
+		o.Retryer = retry.AddWithErrorCodes(o.Retryer, "ExistingObjectIsDirectory")
 		o.BaseEndpoint = aws.String(l.Endpoint)
 		o.UsePathStyle = true
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
@@ -96,6 +100,7 @@ func (s *s3Service) put(ctx context.Context, name string, body []byte, onlyNew b
 	}
 	_, err := s.client.PutObject(ctx, in)
 	if onlyNew && status(err) == http.StatusNotImplemented {
+		in.Body = bytes.NewReader(body) // the first request has read it
 		return s.putUnlessThere(ctx, in)
 	}
 	return writeError(err, onlyNew)

@@ -24,7 +24,7 @@ func (s *Store) SignURL(ctx context.Context, key string, o bucket.SignOptions) (
 	if err := s.usable(ctx); err != nil {
 		return "", err
 	}
-	if s.sign == nil {
+	if s.sign == nil || o.Expiry < minSignedLife {
 		return "", bucket.ErrCannotSign
 	}
 	url, err := s.sign(ctx, s.prefix+key, o)

@@ -2,11 +2,18 @@ package cloud
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,12 +26,13 @@ import (
 )
 
 // signers are the servers that sign URLs. The functions return what is added to the URL of a bucket
-// so that its signed URLs have another host name than other requests.
+// so that its signed URLs have another host name than other requests, where they can.
 var signers = map[string]func(bucketURL string) string{
 	"s3": func(bucketURL string) string {
 		_, endpoint, _ := strings.Cut(bucketURL, "endpoint=")
 		return "&public_endpoint=" + strings.Replace(endpoint, "127.0.0.1", "localhost", 1)
 	},
+	"azure": func(string) string { return "" },
 }
 
 // getSigned requests a signed URL without credentials.
@@ -64,7 +72,7 @@ func TestSignURL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if u, err := url.Parse(signed); err != nil || u.Hostname() != "localhost" {
+			if u, err := url.Parse(signed); err != nil || (u.Hostname() == "localhost") != (name == "s3") {
 				t.Fatalf("signed for another host: %s, %v", signed, err)
 			}
 			for asked, want := range map[string]string{"": content, "bytes=99990-": content[99_990:], "bytes=3-7": content[3:8]} {
@@ -167,5 +175,49 @@ func TestSignWithoutCredentials(t *testing.T) {
 	url, err := s.SignURL(t.Context(), testKey, bucket.SignOptions{Expiry: time.Hour})
 	if url != "" || !errors.Is(err, missing) || !strings.Contains(err.Error(), testKey) || strings.Contains(err.Error(), "http") {
 		t.Errorf("signed %q, %v", url, err)
+	}
+}
+
+// TestSignURLForGCS: with the file of a service account, URLs are signed for the endpoint that is
+// configured. The emulator checks no signatures.
+func TestSignURLForGCS(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := json.Marshal(map[string]string{
+		"type": "service_account", "client_email": "berth@test.example", "token_uri": "http://127.0.0.1:1/",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "account.json")
+	if err := os.WriteFile(file, account, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	for rawURL, host := range map[string]string{
+		"gs://images?prefix=a/": "storage.googleapis.com",
+		"gs://images?prefix=a/&endpoint=https://gcs.p.example:8443": "gcs.p.example:8443",
+	} {
+		s := openURL(t, rawURL, bucket.Options{})
+		signed, err := s.SignURL(t.Context(), testKey, bucket.SignOptions{Expiry: time.Hour, ContentType: "a/b", CacheControl: "private"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := url.Parse(signed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := u.Query()
+		if u.Host != host || u.Path != "/images/a/"+testKey || q.Get("X-Goog-Signature") == "" ||
+			q.Get("response-content-type") != "a/b" || q.Get("response-cache-control") != "private" {
+			t.Errorf("%s: signed %s", rawURL, signed)
+		}
 	}
 }

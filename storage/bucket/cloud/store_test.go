@@ -12,7 +12,9 @@ const testKey = "content/5e/abc-1"
 
 // servers start real stores and return the URL of a new bucket.
 var servers = map[string]func(testing.TB) string{
-	"s3": testserver.S3,
+	"s3":    testserver.S3,
+	"gcs":   testserver.GCS,
+	"azure": testserver.Azure,
 }
 
 // openURL opens a bucket in an object store until the test ends.
