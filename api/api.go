@@ -76,6 +76,9 @@ type Options struct {
 	// Audit receives the audit lines; none by default. Where there is an Auth, Log receives them
 	// too, but may drop some.
 	Audit Auditor
+	// Redirect selects the GETs of blobs that are answered with a redirect to the store; none by
+	// default.
+	Redirect Redirect
 	// Now is the clock for the lifetimes of login sessions, for repeated authorization and for
 	// repeated warnings; time.Now by default.
 	Now func() time.Time

@@ -19,8 +19,9 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// getBlob sends a blob, or the parts of it that Range asks for (spec, "Pulling blobs"). HEAD sends
-// the same header without opening the blob.
+// getBlob sends a blob, or the parts of it that Range asks for (spec, "Pulling blobs"), or
+// redirects the client to the store. HEAD sends the same header as a GET that is not redirected,
+// without opening the blob.
 func (a *API) getBlob(w *web.Response, r *request) error {
 	blob, err := a.registry.Blob(r.Context(), r.repo, r.digest)
 	if err != nil {
@@ -39,6 +40,11 @@ func (a *API) getBlob(w *web.Response, r *request) error {
 	}
 	if r.Method == http.MethodHead {
 		return serveContent(w, r, asked, blob.Size, &sizeOnly{size: blob.Size})
+	}
+	if a.options.Redirect.selects(r, blob.Size) {
+		if done, err := a.redirectBlob(w, r, blob); done || err != nil {
+			return err
+		}
 	}
 	content, err := blob.Open(r.Context())
 	if err != nil {

@@ -25,9 +25,11 @@ func (b Blob) key() rowKey { return rowKey{b.id, b.Digest} }
 // blobSource opens the blobs that it returned.
 type blobSource interface {
 	openBlob(ctx context.Context, b Blob) (io.ReadSeekCloser, error)
+	signBlob(ctx context.Context, b Blob, o SignOptions) (url string, err error)
 }
 
-// NewBlob returns a blob whose Open calls open. It is for types that wrap or replace a Registry.
+// NewBlob returns a blob whose Open calls open, and whose SignURL returns "". It is for types that
+// wrap or replace a Registry.
 func NewBlob(d digest.Digest, size int64, open func(ctx context.Context) (io.ReadSeekCloser, error)) Blob {
 	return Blob{Digest: d, Size: size, source: openFunc(open)}
 }
@@ -36,10 +38,20 @@ type openFunc func(ctx context.Context) (io.ReadSeekCloser, error)
 
 func (f openFunc) openBlob(ctx context.Context, _ Blob) (io.ReadSeekCloser, error) { return f(ctx) }
 
+func (openFunc) signBlob(context.Context, Blob, SignOptions) (string, error) { return "", nil }
+
 // Open opens the bytes of the blob, exactly Size of them. If they are one file, the result is an
 // *os.File. If they are several objects, each is opened by the first Read that needs it, which may
 // be an empty Read. Errors, also of Read: ErrBlobUnknown if the bytes are damaged, ErrUnavailable.
 func (b Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) { return b.source.openBlob(ctx, b) }
+
+// SignURL returns a URL at which anyone can read the bytes with GET, whole or in one range, until
+// it expires. The URL is a secret, and errors do not contain it. It is "" if there is none: the
+// blob is empty, has several objects, or cannot be read, or the bucket signs no URLs. Then the
+// caller sends the bytes of Open. Errors: ErrUnavailable.
+func (b Blob) SignURL(ctx context.Context, o SignOptions) (url string, err error) {
+	return b.source.signBlob(ctx, b, o)
+}
 
 // Manifest is a manifest of a repository, without its payload.
 type Manifest struct {

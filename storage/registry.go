@@ -68,6 +68,7 @@ type Registry struct {
 
 	damagedPayloads *cache[rowKey, struct{}]
 	unreadable      *cache[rowKey, meta.Object] // see objectFailed
+	present         *cache[string, time.Time]   // when the object with a key was read; see isPresent
 
 	reservations *cache[string, reservation] // by the upload's id
 	pool         *sessionPool
@@ -116,6 +117,7 @@ func Open(ctx context.Context, db *meta.DB, b bucket.Store, o Options) (*Registr
 
 		damagedPayloads: newCache[rowKey, struct{}](damagedPayloadsBytes),
 		unreadable:      newCache[rowKey, meta.Object](unreadableBytes),
+		present:         newCache[string, time.Time](presentBytes),
 
 		reservations: newCache[string, reservation](reservationBytes),
 		pool:         newSessionPool(),

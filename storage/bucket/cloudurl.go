@@ -16,6 +16,7 @@ var cloudParameters = map[Kind]map[string]func(l *Location, value string) error{
 	S3: {
 		"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint,
 		"region": (*Location).setRegion, "accelerate": (*Location).setAccelerate,
+		"public_endpoint": (*Location).setPublicEndpoint,
 	},
 	GCS:   {"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint},
 	Azure: {"prefix": (*Location).setPrefix, "endpoint": (*Location).setEndpoint},
@@ -57,8 +58,8 @@ func (l *Location) parseCloud(u *url.URL) error {
 	if !bucketName.MatchString(l.Bucket) {
 		return fmt.Errorf("%q is not the name of a bucket", l.Bucket)
 	}
-	if l.Accelerate && l.Endpoint != "" {
-		return errors.New("accelerate is for AWS alone, and endpoint for other stores")
+	if l.Accelerate && l.Endpoint+l.PublicEndpoint != "" {
+		return errors.New("accelerate is for AWS alone, and endpoint and public_endpoint for other stores")
 	}
 	return nil
 }
@@ -98,11 +99,21 @@ func (l *Location) setAccelerate(value string) error {
 	return nil
 }
 
-func (l *Location) setEndpoint(value string) error {
+func (l *Location) setEndpoint(value string) (err error) {
+	l.Endpoint, err = parseEndpoint("endpoint", value)
+	return err
+}
+
+func (l *Location) setPublicEndpoint(value string) (err error) {
+	l.PublicEndpoint, err = parseEndpoint("public_endpoint", value)
+	return err
+}
+
+// parseEndpoint returns the URL of a service without a slash at its end.
+func parseEndpoint(name, value string) (string, error) {
 	u, err := url.Parse(value)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("endpoint wants a URL without user and parameters, such as https://minio.example:9000")
+		return "", fmt.Errorf("%s wants a URL without user and parameters, such as https://minio.example:9000", name)
 	}
-	l.Endpoint = strings.TrimSuffix(value, "/")
-	return nil
+	return strings.TrimSuffix(value, "/"), nil
 }

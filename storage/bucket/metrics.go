@@ -96,6 +96,11 @@ func (m *Instrumented) Get(ctx context.Context, key string, offset, size int64) 
 	return r, err
 }
 
+// SignURL implements [Signer]. It is not counted: it usually sends no request.
+func (m *Instrumented) SignURL(ctx context.Context, key string, o SignOptions) (string, error) {
+	return SignURL(ctx, m.Store, key, o)
+}
+
 // Delete implements [Store].
 func (m *Instrumented) Delete(ctx context.Context, keys ...string) error {
 	return m.delete(ctx, m.Store.Delete, keys)

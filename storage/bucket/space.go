@@ -56,6 +56,11 @@ func (l *limitedStore) Put(ctx context.Context, key string, src io.Reader, sum i
 	return l.Store.Put(ctx, key, &limitedReader{src: src, space: l.space}, sum)
 }
 
+// SignURL implements [Signer].
+func (l *limitedStore) SignURL(ctx context.Context, key string, o SignOptions) (string, error) {
+	return SignURL(ctx, l.Store, key, o)
+}
+
 // limitedReader is a body that fails when too little space is left.
 type limitedReader struct {
 	src   io.Reader

@@ -46,6 +46,9 @@ type Location struct {
 	Region     string
 	Endpoint   string // URL of the service
 	Accelerate bool   // by S3 Transfer Acceleration
+
+	// PublicEndpoint is the URL of the service as clients reach it, for signed URLs.
+	PublicEndpoint string
 }
 
 // ParseURL parses the URL of a bucket:
@@ -54,7 +57,8 @@ type Location struct {
 //   - mem://, a new and empty bucket in memory, for tests and demonstrations
 //   - s3://bucket, gs://bucket or azblob://container
 //
-// Object stores have the parameters endpoint and prefix, and S3 also region and accelerate=true.
+// Object stores have the parameters endpoint and prefix, and S3 also region, public_endpoint and
+// accelerate=true.
 // Parameters of gocloud's URLs that ask for what Berth always does are accepted: metadata=skip,
 // no_tmp_dir and create_dir for file, nomd5 for mem. Any others are an error, and so is a user.
 // Errors contain neither the user nor the values of parameters.

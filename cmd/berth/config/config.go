@@ -88,13 +88,22 @@ type AuditConfig struct {
 
 // StorageConfig configures the bucket and the limits on uploads.
 type StorageConfig struct {
-	Bucket           string        `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, s3://bucket, gs://bucket, azblob://container, or mem:// for tests and demos. Unset: the directory blobs under data."`
-	UploadMemory     Size          `koanf:"upload_memory" doc:"Most memory for bodies on their way to an object store, in buffers of 5 MiB. An upload of more than 64 KiB holds one, and more while some are free; where none is, it waits."`
-	MinFree          Size          `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
-	UploadExpiry     time.Duration `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
-	UploadsPerCaller int           `koanf:"uploads_per_caller" doc:"Most upload sessions, and requests that bring bytes to some, that one account may have open, or one address (IPv6: network /64) without an account; more are answered 429. 0: no limit."`
-	BytesPerCaller   Size          `koanf:"upload_bytes_per_caller" doc:"Most bytes in such sessions and in bodies that come in, of one account or address; more are answered 429. What is pushed to its end does not count. 0: no limit."`
-	DeleteDelay      time.Duration `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
+	Bucket           string         `koanf:"bucket" secret:"true" doc:"URL of the bucket for blobs: file:///directory, s3://bucket, gs://bucket, azblob://container, or mem:// for tests and demos. Unset: the directory blobs under data."`
+	UploadMemory     Size           `koanf:"upload_memory" doc:"Most memory for bodies on their way to an object store, in buffers of 5 MiB. An upload of more than 64 KiB holds one, and more while some are free; where none is, it waits."`
+	MinFree          Size           `koanf:"min_free" doc:"Uploads are refused (507) while the file systems of bucket or database have less room than this, or fewer inodes than one for each 16 KiB of it (5 % of them, where that is less). 0 turns the checks off."`
+	UploadExpiry     time.Duration  `koanf:"upload_expiry" doc:"An unfinished upload that nobody touched for this long is forgotten."`
+	UploadsPerCaller int            `koanf:"uploads_per_caller" doc:"Most upload sessions, and requests that bring bytes to some, that one account may have open, or one address (IPv6: network /64) without an account; more are answered 429. 0: no limit."`
+	BytesPerCaller   Size           `koanf:"upload_bytes_per_caller" doc:"Most bytes in such sessions and in bodies that come in, of one account or address; more are answered 429. What is pushed to its end does not count. 0: no limit."`
+	Redirect         RedirectConfig `koanf:"redirect"`
+	DeleteDelay      time.Duration  `koanf:"delete_delay" doc:"How long bytes stay in the bucket after a blob gave them up. Must be longer than backup and copy of the bucket take together."`
+}
+
+// RedirectConfig is which GETs of blobs are redirected to the bucket.
+type RedirectConfig struct {
+	Enabled  bool          `koanf:"enabled" doc:"Clients that GET a blob are sent to a signed URL of the bucket, which they must reach. Not blobs of several objects, and not where nothing can sign (file, mem, and clouds without a key). Such a URL lets anyone read the blob until it expires."`
+	MinSize  Size          `koanf:"min_size" doc:"Smaller blobs are sent by the registry itself: a redirect costs the client a further request."`
+	Networks []string      `koanf:"networks" doc:"Only clients with these addresses, or in these networks (CIDR), are redirected. Unset: all."`
+	Expiry   time.Duration `koanf:"expiry" doc:"How long a signed URL is good for, 1m to 168h. Less where the credentials that sign it expire before."`
 }
 
 // The values of database.pooler.
@@ -177,6 +186,7 @@ func defaults() Config {
 			UploadExpiry:     24 * time.Hour,
 			UploadsPerCaller: 1000,
 			BytesPerCaller:   1024 * 1024 * mebibyte,
+			Redirect:         RedirectConfig{MinSize: mebibyte, Networks: []string{}, Expiry: 20 * time.Minute},
 			DeleteDelay:      time.Hour,
 		},
 		Database: DatabaseConfig{MaxConnections: 16, Pooler: PoolerNone},

@@ -84,7 +84,8 @@ func TestEverySourceReachesEverySetting(t *testing.T) {
 		"tls.certificate": "/c", "tls.key": "/k", "tls.hsts": "24h", "auth.mode": "none", "auth.policy": "/p", "auth.htpasswd": "/f,/g",
 		"auth.service": "registry", "auth.token_ttl": "4m", "auth.upload_grace": "2h", "auth.session_ttl": "3h", "auth.key_file": "/s",
 		"auth.key_rotation": "48h", "auth.compat_x5c": "true", "audit.file": "/a", "storage.bucket": "file:///b", "storage.min_free": "7KiB", "storage.upload_memory": "20MiB",
-		"storage.upload_expiry": "8s", "storage.uploads_per_caller": "18", "storage.upload_bytes_per_caller": "19GiB", "storage.delete_delay": "9s", "database.url": "sqlite:/e",
+		"storage.upload_expiry": "8s", "storage.uploads_per_caller": "18", "storage.upload_bytes_per_caller": "19GiB", "storage.delete_delay": "9s",
+		"storage.redirect.enabled": "true", "storage.redirect.min_size": "21KiB", "storage.redirect.networks": "10.0.0.0/8,::1", "storage.redirect.expiry": "5m", "database.url": "sqlite:/e",
 		"database.password_file": "/w", "database.max_connections": "20", "database.pooler": "transaction", "database.migrate_url": "postgres://m@h/x", "manifests.allow_missing": "all",
 		"manifests.max_size": "10KiB", "manifests.memory": "11MiB", "manifests.cache": "12KiB", "log.format": "text", "log.level": "warn",
 		"debug.addr": "127.0.0.1:8", "shutdown.delay": "13s", "shutdown.grace": "14s", "shutdown.record": "15s",
@@ -264,6 +265,10 @@ func TestRefused(t *testing.T) {
 		{name: "locations", file: "http: {relative_locations: false}", want: []string{"http.relative_locations", "auto, always, never"}},
 		{name: "proxy", file: "http: {trusted_proxies: [10.0.0.0/8, proxy.example]}", want: []string{`http.trusted_proxies: "proxy.example"`, "10.0.0.0/8"}},
 		{name: "proxies with host bits", file: "http: {trusted_proxies: [10.1.2.3/8]}", want: []string{`http.trusted_proxies: "10.1.2.3/8" has more than the network's bits: expected 10.0.0.0/8`}},
+		{name: "redirects for a network with host bits", file: "storage: {redirect: {networks: [10.1.2.3/8, store]}}",
+			want: []string{`storage.redirect.networks: "10.1.2.3/8" has more`, `storage.redirect.networks: "store" is neither`}},
+		{name: "signed URLs for a moment", file: "storage: {redirect: {expiry: 59s}}", want: []string{`storage.redirect.expiry: "59s"`, "between 1m and 168h"}},
+		{name: "signed URLs for long", file: "storage: {redirect: {expiry: 169h}}", want: []string{`storage.redirect.expiry: "169h"`, "between 1m and 168h"}},
 		{name: "rows in memory of lasting bytes", file: "database: {url: 'sqlite::memory:'}", want: []string{"sqlite::memory:", "mem://"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

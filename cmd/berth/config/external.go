@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -88,16 +89,23 @@ func (c *Config) ServiceName() string {
 	return "berth"
 }
 
-// resolveProxies parses http.trusted_proxies.
-func (l *Loaded) resolveProxies() error {
+// resolveNetworks parses the settings that are lists of networks.
+func (l *Loaded) resolveNetworks() error {
+	var wrongProxies, wrongRedirects error
+	l.Proxies, wrongProxies = parseNetworks("http.trusted_proxies", l.HTTP.TrustedProxies)
+	l.RedirectNetworks, wrongRedirects = parseNetworks("storage.redirect.networks", l.Storage.Redirect.Networks)
+	return errors.Join(wrongProxies, wrongRedirects)
+}
+
+func parseNetworks(key string, texts []string) (networks []netip.Prefix, err error) {
 	var wrong []error
-	for _, text := range l.HTTP.TrustedProxies {
+	for _, text := range texts {
 		p, err := auth.ParseNetwork(text)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("http.trusted_proxies: %w", err))
+			wrong = append(wrong, fmt.Errorf("%s: %w", key, err))
 			continue
 		}
-		l.Proxies = append(l.Proxies, p)
+		networks = append(networks, p)
 	}
-	return errors.Join(wrong...)
+	return networks, errors.Join(wrong...)
 }

@@ -28,6 +28,8 @@ type Loaded struct {
 	DatabaseFile string
 	// Proxies are the networks of http.trusted_proxies.
 	Proxies []netip.Prefix
+	// RedirectNetworks are the networks of storage.redirect.networks.
+	RedirectNetworks []netip.Prefix
 	// Unknown are the names of variables that have the prefix BERTH_ but are not known.
 	Unknown []string
 

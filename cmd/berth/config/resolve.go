@@ -21,12 +21,15 @@ const (
 	memoryDatabase = "sqlite::memory:"
 )
 
+// maxSignedExpiry is the longest life of a signed URL that S3 and Google Cloud Storage accept.
+const maxSignedExpiry = 168 * time.Hour
+
 // resolve fills in settings that follow from others, and checks what cannot be checked of a single
 // value alone.
 func (l *Loaded) resolve() error {
 	wrong := []error{
 		l.checkNumbers(), l.checkTokens(), l.checkAddr(), l.checkDebugAddr(),
-		l.resolveExternalURLs(), l.checkHosts(), l.resolveProxies(), l.checkCORS(), l.checkTLS(),
+		l.resolveExternalURLs(), l.checkHosts(), l.resolveNetworks(), l.checkCORS(), l.checkTLS(),
 	}
 	data, err := filepath.Abs(l.Data)
 	switch {
@@ -152,6 +155,9 @@ func (l *Loaded) checkNumbers() error {
 	}
 	if l.Storage.UploadsPerCaller < 0 {
 		refuse("storage.uploads_per_caller", l.Storage.UploadsPerCaller, "a number of sessions, or 0 for no limit")
+	}
+	if e := l.Storage.Redirect.Expiry; e < time.Minute || e > maxSignedExpiry {
+		refuse("storage.redirect.expiry", durationText(e), "between 1m and "+durationText(maxSignedExpiry))
 	}
 	if l.Database.MaxConnections < 2 {
 		refuse("database.max_connections", l.Database.MaxConnections, "at least 2")

@@ -113,6 +113,9 @@ func (s *server) apiOptions() api.Options {
 
 		RelativeLocations: api.RelativeLocations(s.cfg.HTTP.Locations),
 	}
+	if redirect := s.cfg.Storage.Redirect; redirect.Enabled && s.signs {
+		o.Redirect = api.Redirect{Expiry: redirect.Expiry, MinSize: int64(redirect.MinSize), Networks: s.cfg.RedirectNetworks}
+	}
 	if s.access == nil {
 		o.Policy = auth.Open{}
 		return o

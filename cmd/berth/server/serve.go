@@ -84,6 +84,7 @@ type server struct {
 	closers  []func() error // of the open parts, called last to first
 	db       *db.DB
 	rows     *rows.DB // the accounts in db
+	signs    bool     // the bucket signs URLs
 	registry *storage.Registry
 	parts    [][]prometheus.Collector // metrics of the parts
 	audit    api.Auditor              // nil without audit.file

@@ -59,6 +59,11 @@ func (f *Faulty) Get(ctx context.Context, key string, offset, size int64) (io.Re
 	return f.Store.Get(ctx, key, offset, size)
 }
 
+// SignURL implements [bucket.Signer].
+func (f *Faulty) SignURL(ctx context.Context, key string, o bucket.SignOptions) (string, error) {
+	return bucket.SignURL(ctx, f.Store, key, o)
+}
+
 // Delete implements [bucket.Store].
 func (f *Faulty) Delete(ctx context.Context, keys ...string) error {
 	return f.delete(ctx, f.Store.Delete, keys)

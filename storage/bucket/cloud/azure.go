@@ -33,7 +33,7 @@ func openAzure(ctx context.Context, l bucket.Location) (*Store, error) {
 		}
 		l.Endpoint = "https://" + account + ".blob.core.windows.net"
 	}
-	client, source, err := azureClient(l.Endpoint+"/"+l.Bucket, account)
+	client, key, source, err := azureClient(l.Endpoint+"/"+l.Bucket, account)
 	if err != nil {
 		return nil, err
 	}
@@ -43,29 +43,29 @@ func openAzure(ctx context.Context, l bucket.Location) (*Store, error) {
 	}
 	return &Store{
 		blobs: blobs, service: azureService{client, blobs}, traits: traits{parallel: true, maxParts: 50_000}, Credentials: source,
+		sign: azureSigner(client, key, l.Bucket),
 	}, nil
 }
 
 // azureClient returns a client with the key of the account, if there is one, or else with what the
-// SDK finds.
-func azureClient(url, account string) (client *container.Client, source string, err error) {
+// SDK finds. key is nil without one.
+func azureClient(url, account string) (client *container.Client, key *container.SharedKeyCredential, source string, err error) {
 	o := &container.ClientOptions{ClientOptions: policy.ClientOptions{
 		Transport: &http.Client{Transport: newTransport()}, Retry: policy.RetryOptions{MaxRetries: maxAttempts - 1},
 	}}
-	if key := os.Getenv("AZURE_STORAGE_KEY"); key != "" && account != "" {
-		shared, err := container.NewSharedKeyCredential(account, key)
-		if err != nil {
-			return nil, "", errors.New("AZURE_STORAGE_KEY is not base64")
+	if text := os.Getenv("AZURE_STORAGE_KEY"); text != "" && account != "" {
+		if key, err = container.NewSharedKeyCredential(account, text); err != nil {
+			return nil, nil, "", errors.New("AZURE_STORAGE_KEY is not base64")
 		}
-		client, err = container.NewClientWithSharedKeyCredential(url, shared, o)
-		return client, "AZURE_STORAGE_KEY", err
+		client, err = container.NewClientWithSharedKeyCredential(url, key, o)
+		return client, key, "AZURE_STORAGE_KEY", err
 	}
 	token, err := azidentity.NewDefaultAzureCredential(nil)
 	if err != nil {
-		return nil, "", fmt.Errorf("no credentials for Azure: set AZURE_STORAGE_KEY and AZURE_STORAGE_ACCOUNT, or give this machine or pod an identity: %w", err)
+		return nil, nil, "", fmt.Errorf("no credentials for Azure: set AZURE_STORAGE_KEY and AZURE_STORAGE_ACCOUNT, or give this machine or pod an identity: %w", err)
 	}
 	client, err = container.NewClient(url, token, o)
-	return client, "DefaultAzureCredential", err
+	return client, nil, "DefaultAzureCredential", err
 }
 
 // azureService implements service on Azure Blob Storage.

@@ -30,13 +30,17 @@ type Store struct {
 	prefix  string // of the names of all objects
 	pool    *pool
 	buffers *bucket.Buffers
+	sign    signFunc // nil if the store cannot sign
 	closed  atomic.Bool
 
 	// Credentials is where the SDK found the credentials, for the log.
 	Credentials string
 }
 
-var _ bucket.Store = (*Store)(nil)
+var (
+	_ bucket.Store  = (*Store)(nil)
+	_ bucket.Signer = (*Store)(nil)
+)
 
 // traits are the differences between kinds of stores.
 type traits struct {

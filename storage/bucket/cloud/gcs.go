@@ -34,7 +34,7 @@ func openGCS(ctx context.Context, l bucket.Location) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		blobs: blobs, service: gcsService{blobs}, traits: traits{ownUnits: 1}, Credentials: source,
+		blobs: blobs, service: gcsService{blobs}, traits: traits{ownUnits: 1}, Credentials: source, sign: gcsSigner(l, o),
 	}, nil
 }
 

@@ -53,6 +53,7 @@ func openS3(ctx context.Context, l bucket.Location) (*Store, error) {
 	}
 	return &Store{
 		blobs: blobs, service: &s3Service{client, l.Bucket}, traits: traits{parallel: true, maxParts: 10_000}, Credentials: credentials.Source,
+		sign: newS3Signer(cfg, l).sign,
 	}, nil
 }
 
