@@ -88,8 +88,8 @@ func TestSignURL(t *testing.T) {
 					t.Errorf("Range %q: %v", asked, h)
 				}
 			}
-			if resp, _ := getSigned(t, "PUT", signed, ""); resp.StatusCode != http.StatusForbidden {
-				t.Errorf("PUT: %s", resp.Status)
+			if resp, _ := getSigned(t, "DELETE", signed, ""); resp.StatusCode != http.StatusForbidden {
+				t.Errorf("DELETE: %s", resp.Status)
 			}
 			if resp, _ := getSigned(t, "GET", strings.Replace(signed, "abc-1", "abc-2", 1), ""); resp.StatusCode != http.StatusForbidden {
 				t.Errorf("another key: %s", resp.Status)
