@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -130,13 +131,16 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	dial := (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
 	}}).DialContext
+	// pgconn also dials to cancel a statement, later and in a goroutine of its own.
+	var dialed atomic.Pointer[link]
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		n, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		c.link = &link{Conn: n}
-		return c.link, nil
+		l := &link{Conn: n}
+		dialed.Store(l)
+		return l, nil
 	}
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { c.notice = n }
 	config.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) (err error) {
@@ -147,7 +151,7 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	if c.pg, err = pgconn.ConnectConfig(ctx, config); err != nil {
 		return nil, explainConnect(err)
 	}
-	c.opened = time.Now()
+	c.link, c.opened = dialed.Load(), time.Now()
 	c.link.limit.Store(int64(linkTimeout))
 	return c, nil
 }
