@@ -24,7 +24,7 @@ func keys(bytes int) string {
 // and never read. The artifacts are as large as possible. The server's memory for the lists must be
 // bounded, and it must serve other clients.
 func TestD2ReferrersMemory(t *testing.T) {
-	const clients, pipelined, repo, bound = 80, 8, "public/app", 160 << 20
+	const clients, pipelined, repo, bound = 80, 8, "public/app", 140 << 20
 	const manifest = 4<<20 - 1000 // bytes of annotations in the largest manifest
 	l := startLimited(t, "BERTH_RUNTIME_MEMORY_LIMIT=96MiB")
 	floods := []struct {
