@@ -32,20 +32,45 @@ type Postgres struct {
 
 // shared is the server of PostgresURL.
 var shared struct {
-	mu     sync.Mutex
-	server *Postgres
+	mu       sync.Mutex
+	server   *Postgres
+	filled   sync.Once
+	template string // set by filled
 }
 
 // PostgresURL returns the URL of a new empty database on a server that the tests of this process
 // share. The database is dropped when the test ends.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
+	return sharedDatabase(t, "")
+}
+
+// PostgresCopy is like PostgresURL, for a copy of a database that fill has filled. fill runs once in
+// a process, so that all calls have the same. It must leave no connection open.
+func PostgresCopy(t testing.TB, fill func(url string)) string {
+	t.Helper()
+	shared.filled.Do(func() {
+		url := sharedDatabase(noCleanup{t}, "")
+		fill(url)
+		shared.template = url[strings.LastIndex(url, "/")+1 : strings.LastIndex(url, "?")]
+	})
+	return sharedDatabase(t, shared.template)
+}
+
+// noCleanup is a test whose end does not drop what it made.
+type noCleanup struct{ testing.TB }
+
+// Cleanup does nothing.
+func (noCleanup) Cleanup(func()) {}
+
+func sharedDatabase(t testing.TB, template string) string {
+	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.server == nil {
 		shared.server = startPostgres(t)
 	}
-	server, url := shared.server, shared.server.NewDatabase(t)
+	server, url := shared.server, shared.server.newDatabase(t, template)
 	name := fmt.Sprintf("test%d", server.databases)
 	t.Cleanup(func() { server.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
 	return url
@@ -217,9 +242,19 @@ func (p *Postgres) URL(database string) string {
 // NewDatabase makes an empty database and returns its URL.
 func (p *Postgres) NewDatabase(t testing.TB) string {
 	t.Helper()
+	return p.newDatabase(t, "")
+}
+
+// newDatabase makes a database, empty or a copy of another one, and returns its URL.
+func (p *Postgres) newDatabase(t testing.TB, template string) string {
+	t.Helper()
 	p.databases++
 	name := fmt.Sprintf("test%d", p.databases)
-	p.Exec(t, "CREATE DATABASE "+name+" STRATEGY file_copy") // the faster one
+	sql := "CREATE DATABASE " + name + " STRATEGY file_copy" // the faster one
+	if template != "" {
+		sql += " TEMPLATE " + template
+	}
+	p.Exec(t, sql)
 	return p.URL(name)
 }
 

@@ -23,11 +23,19 @@ const Memory = "sqlite::memory:"
 // File returns the URL of a new database in a temporary directory. Open creates the file.
 func File(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "berth.db") }
 
-// Postgres returns the URL of a new database on a PostgreSQL server that the tests of this process
-// share.
+// Postgres returns the URL of a new database with the current schema on a PostgreSQL server that the
+// tests of this process share. The database is dropped when the test ends.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	return testserver.PostgresURL(t)
+	return testserver.PostgresCopy(t, func(url string) {
+		d, err := postgres.Open(t.Context(), url, schema.Current(), postgres.Options{Migrate: true})
+		if err == nil {
+			err = d.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // Open opens a database with the current schema and closes it when the test ends.

@@ -22,7 +22,7 @@ func TestEngine(t *testing.T) {
 			dbtest.Run(t, dbtest.Engine{
 				Open: func(t testing.TB, s db.Schema) *db.DB {
 					o := options
-					url := dbtest.Postgres(t)
+					url := testserver.PostgresURL(t)
 					if o.TransactionPooler {
 						o.MigrateURL = url
 						url = testserver.PgBouncer(t, url)
