@@ -16,6 +16,7 @@ import (
 func TestRegistry(t *testing.T) {
 	run := func(name string, cacheBytes int64, urls func(t testing.TB) (bucket, db string)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // mostly they wait for their servers
 			storagetest.Run(t, func(t testing.TB) storagetest.Registry {
 				b, d := urls(t)
 				r, err := storage.Open(t.Context(), meta.New(dbtest.Open(t, d)), testbucket.Open(t, b), storage.Options{CacheBytes: cacheBytes})
