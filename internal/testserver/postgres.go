@@ -45,8 +45,8 @@ func PostgresURL(t testing.TB) string {
 	return sharedDatabase(t, "")
 }
 
-// PostgresCopy is like PostgresURL, for a copy of a database that fill has filled. fill runs once in
-// a process, so that all calls have the same. It must leave no connection open.
+// PostgresCopy is like PostgresURL, for a copy of a database that fill has filled. fill runs once
+// in a process, so that all calls have the same. It must leave no connection open.
 func PostgresCopy(t testing.TB, fill func(url string)) string {
 	t.Helper()
 	shared.filled.Do(func() {

@@ -23,8 +23,8 @@ const Memory = "sqlite::memory:"
 // File returns the URL of a new database in a temporary directory. Open creates the file.
 func File(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "berth.db") }
 
-// Postgres returns the URL of a new database with the current schema on a PostgreSQL server that the
-// tests of this process share. The database is dropped when the test ends.
+// Postgres returns the URL of a new database with the current schema on a PostgreSQL server that
+// the tests of this process share. The database is dropped when the test ends.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	return testserver.PostgresCopy(t, func(url string) {
