@@ -23,7 +23,7 @@ type countingBucket struct {
 	waiting      chan struct{} // if set, Get sends an element and waits for the end of its context
 }
 
-func (b *countingBucket) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func (b *countingBucket) Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	if key != bucket.Marker {
 		b.opened.Add(1)
 		if b.waiting != nil {
@@ -39,12 +39,12 @@ func (b *countingBucket) Get(ctx context.Context, key string, offset, size int64
 }
 
 type countingReader struct {
-	io.ReadSeekCloser
+	io.ReadCloser
 	n *atomic.Int64
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
-	n, err := r.ReadSeekCloser.Read(p)
+	n, err := r.ReadCloser.Read(p)
 	r.n.Add(int64(n))
 	return n, err
 }

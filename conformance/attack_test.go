@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/auth/authtest"
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // awaitLog waits until n lines of the log contain a text.
@@ -199,7 +200,7 @@ func (s secrets) requireNone(t testing.TB, where, text string) {
 // there. Tokens are recognized everywhere.
 func TestL1NoSecretIsWritten(t *testing.T) {
 	issuer := authtest.NewProvider(t)
-	debugAddr := freeAddr(t)
+	debugAddr := testserver.FreeAddr(t)
 	g := startAuthServer(t, options{Env: []string{"BERTH_LOG_LEVEL=debug"}, Args: []string{"--debug-addr", debugAddr}})
 	l := &leakTest{g: g, secrets: secrets{}, debug: "http://" + debugAddr}
 	policy := fmt.Sprintf("issuers:\n  - {name: ci, url: %q, audiences: [berth], match: {repository: 'acme/*'}, identity: '{claims.repository}', ca: %q}\n", issuer.URL, issuer.CAFile) +

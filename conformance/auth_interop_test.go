@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // TestAuthNames logs in and pushes under every name of the machine: row 30 of the table. The token
@@ -65,7 +67,7 @@ type distribution struct {
 func (g *authServer) startDistribution(program, verify, file string) distribution {
 	g.t.Helper()
 	dir := g.t.TempDir()
-	d := distribution{g.t, freeAddr(g.t)}
+	d := distribution{g.t, testserver.FreeAddr(g.t)}
 	config := filepath.Join(dir, "config.json") // JSON is YAML
 	err := os.WriteFile(config, encode(g.t, map[string]any{
 		"version": "0.1",
@@ -167,7 +169,7 @@ func TestAuthInterop(t *testing.T) {
 	t.Parallel()
 	old, err := exec.LookPath("docker-registry")
 	if err != nil {
-		skipOrFail(t, "docker-registry is not installed (Debian package docker-registry)")
+		testserver.SkipOrFail(t, "docker-registry is not installed (Debian package docker-registry)")
 	}
 	current := goClient(t, distributionModule, "github.com/distribution/distribution/v3/cmd/registry").path
 	const taken, refused = http.StatusOK, http.StatusUnauthorized

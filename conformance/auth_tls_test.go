@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // authority is a private certificate authority with one certificate for a server.
@@ -107,7 +109,7 @@ func outsideAddr(t testing.TB) string {
 			return n.IP.String()
 		}
 	}
-	skipOrFail(t, "the machine has no address but its loopback")
+	testserver.SkipOrFail(t, "the machine has no address but its loopback")
 	return ""
 }
 

@@ -25,6 +25,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // TestMain makes one directory for all programs that the tests build.
@@ -91,15 +93,6 @@ func compile(dir, pkg, out string) error {
 
 // berthBinary returns the path of the program under test.
 func berthBinary(t testing.TB) string { return build(t, "..", "./cmd/berth") }
-
-// skipOrFail skips the test, or fails it if BERTH_TEST_ALL=1.
-func skipOrFail(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("BERTH_TEST_ALL") == "1" {
-		t.Fatalf("BERTH_TEST_ALL=1, but "+format, args...)
-	}
-	t.Skipf(format, args...)
-}
 
 // options are the options of a server. The zero value is a server with default settings on a free
 // port with a new data directory.
@@ -200,7 +193,7 @@ func (s *server) startFirst() error {
 		scheme = "https://"
 	}
 	for try := 1; ; try++ {
-		s.Addr = freeAddr(s.t)
+		s.Addr = testserver.FreeAddr(s.t)
 		s.URL = scheme + s.Addr
 		err := s.start()
 		// Another process may have taken the port since freeAddr returned it.
@@ -208,17 +201,6 @@ func (s *server) startFirst() error {
 			return err
 		}
 	}
-}
-
-// freeAddr returns a loopback address with a port that is free at the moment.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start runs the program on s.Addr and waits until it is ready.

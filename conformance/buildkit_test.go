@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 const buildkitAgent = "buildkit/"
@@ -29,7 +31,7 @@ func startBuildKit(t *testing.T, addr string, a account) buildkit {
 	daemon := goClient(t, buildkitModule, "github.com/moby/buildkit/cmd/buildkitd")
 	runc := debianClient(t, "runc", "runc")
 	if os.Getuid() != 0 {
-		skipOrFail(t, "buildkitd needs root")
+		testserver.SkipOrFail(t, "buildkitd needs root")
 	}
 	dir := daemonDir(t, "berth-buildkit-")
 	socket := "unix://" + filepath.Join(dir, "buildkit.sock")

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // The Go clients are built from their own modules, with pinned versions. One module has the clients
@@ -42,7 +44,7 @@ func debianClient(t testing.TB, name, pkg string) client {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		skipOrFail(t, "%s is not installed (Debian package %s)", name, pkg)
+		testserver.SkipOrFail(t, "%s is not installed (Debian package %s)", name, pkg)
 	}
 	return newClient(t, path)
 }
@@ -52,7 +54,7 @@ func goClient(t testing.TB, module, pkg string) client {
 	t.Helper()
 	path, err := tryBuild(module, pkg)
 	if err != nil {
-		skipOrFail(t, "%s cannot be built: %v", pkg, err)
+		testserver.SkipOrFail(t, "%s cannot be built: %v", pkg, err)
 	}
 	return newClient(t, path)
 }

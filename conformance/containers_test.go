@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // containersClient returns a tool of the containers project (podman, buildah, skopeo) with its own
@@ -16,7 +18,7 @@ func containersClient(t testing.TB, name string, s *server) client {
 	t.Helper()
 	c := debianClient(t, name, name)
 	if os.Getuid() != 0 {
-		skipOrFail(t, "%s needs root here, or a user with subordinate ids", name)
+		testserver.SkipOrFail(t, "%s needs root here, or a user with subordinate ids", name)
 	}
 	policy := filepath.Join(c.home, ".config", "containers")
 	if err := os.MkdirAll(policy, 0o755); err != nil {

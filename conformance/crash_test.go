@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // stormSeed returns the seed of a test's random numbers: BERTH_TEST_SEED, or the current time.
@@ -123,7 +125,7 @@ func TestCrashKeepsSessions(t *testing.T) {
 // interruptStart starts the program, calls then before or soon after it is ready, and kills it.
 func interruptStart(t *testing.T, data string, env []string, then func()) {
 	t.Helper()
-	cmd := exec.Command(berthBinary(t), "serve", "--data", data, "--addr", freeAddr(t))
+	cmd := exec.Command(berthBinary(t), "serve", "--data", data, "--addr", testserver.FreeAddr(t))
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // disk is an ext4 file system in its own image file. Its power can be cut. Its options make it
@@ -26,13 +28,13 @@ type disk struct {
 func needDisks(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		skipOrFail(t, "mounting a file system of its own needs root")
+		testserver.SkipOrFail(t, "mounting a file system of its own needs root")
 	}
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		skipOrFail(t, "no mkfs.ext4: %v", err)
+		testserver.SkipOrFail(t, "no mkfs.ext4: %v", err)
 	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		skipOrFail(t, "no loop devices: %v", err)
+		testserver.SkipOrFail(t, "no loop devices: %v", err)
 	}
 }
 
@@ -54,7 +56,7 @@ func newDisk(t *testing.T, name string, bytes int64) *disk {
 	}
 	run(t, nil, "mkfs.ext4", "-q", "-F", "-m", "0", d.image)
 	if err := d.mount(); err != nil {
-		skipOrFail(t, "an image cannot be mounted: %v", err)
+		testserver.SkipOrFail(t, "an image cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		// EINVAL means that it is not mounted.

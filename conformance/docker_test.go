@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // docker is the docker command with its own daemon, separate from any engine on the machine.
@@ -40,7 +42,7 @@ func startDocker(t *testing.T, env ...string) docker {
 	c := debianClient(t, "docker", "docker.io")
 	daemon := debianClient(t, "dockerd", "docker.io")
 	if os.Getuid() != 0 {
-		skipOrFail(t, "dockerd needs root")
+		testserver.SkipOrFail(t, "dockerd needs root")
 	}
 	dir := daemonDir(t, "berth-docker-")
 	config := filepath.Join(dir, "daemon.json")

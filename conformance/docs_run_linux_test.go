@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // markedCommands matches a block of commands that the pages mark: "```sh run NAME".
@@ -43,11 +45,11 @@ func writeMarkedCommands(t *testing.T, dir string) {
 // testdata/machine/check.sh has their order, and what must be true after each.
 func TestDocumentedCommands(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skipOrFail(t, "booting systemd in namespaces of its own needs root")
+		testserver.SkipOrFail(t, "booting systemd in namespaces of its own needs root")
 	}
 	for _, program := range []string{"/lib/systemd/systemd", "/usr/bin/unshare", "/usr/bin/curl", "/usr/bin/rsync"} {
 		if _, err := os.Stat(program); err != nil {
-			skipOrFail(t, "a machine cannot be booted: %v", err)
+			testserver.SkipOrFail(t, "a machine cannot be booted: %v", err)
 		}
 	}
 	share := t.TempDir() // of the machine and this test

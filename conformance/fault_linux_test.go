@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // fullDisk is a small file system that a test can fill.
@@ -26,11 +28,11 @@ type fullDisk struct {
 func newFullDisk(t *testing.T, bytes int64) *fullDisk {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		skipOrFail(t, "mounting a file system of its own needs root")
+		testserver.SkipOrFail(t, "mounting a file system of its own needs root")
 	}
 	d := &fullDisk{t: t, dir: t.TempDir()}
 	if err := unix.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
-		skipOrFail(t, "no tmpfs can be mounted: %v", err)
+		testserver.SkipOrFail(t, "no tmpfs can be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil {

@@ -3,6 +3,8 @@ package conformance
 import (
 	"net/http"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // TestHTTPLibraries uses the HTTP libraries that scripts in Python and Node use: each pushes and
@@ -38,7 +40,7 @@ func python(t testing.TB) client {
 	t.Helper()
 	c := direct(debianClient(t, "/usr/bin/python3", "python3"))
 	if _, err := c.try(nil, "-c", "import requests"); err != nil {
-		skipOrFail(t, "python3 has no module requests (Debian package python3-requests)")
+		testserver.SkipOrFail(t, "python3 has no module requests (Debian package python3-requests)")
 	}
 	return c
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // TestImage builds Berth's image as `make image` does. It runs it with the user that the first
@@ -15,7 +17,7 @@ import (
 func TestImage(t *testing.T) {
 	d := startDocker(t)
 	if _, err := exec.LookPath("make"); err != nil {
-		skipOrFail(t, "make is not installed")
+		testserver.SkipOrFail(t, "make is not installed")
 	}
 	const image = "berth-conformance:test"
 	run(t, d.engine, "make", "-C", "..", "image", "IMAGE="+image)
@@ -57,7 +59,7 @@ type container struct {
 // healthy. The container uses the host's network, because the test's engine has no bridge.
 func (d docker) start(image, volume string, env ...string) container {
 	d.t.Helper()
-	_, port, err := net.SplitHostPort(freeAddr(d.t))
+	_, port, err := net.SplitHostPort(testserver.FreeAddr(d.t))
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // TestNPM uses @sigstore/oci, with which the actions of GitHub attach attestations to images.
@@ -70,7 +72,7 @@ func npmClient(t testing.TB) client {
 	c := node(t)
 	c.dir = filepath.Join("clients", "npm")
 	if _, err := os.Stat(filepath.Join(c.dir, "node_modules")); err != nil {
-		skipOrFail(t, "the packages of conformance/%s are not installed (scripts/deps)", filepath.ToSlash(c.dir))
+		testserver.SkipOrFail(t, "the packages of conformance/%s are not installed (scripts/deps)", filepath.ToSlash(c.dir))
 	}
 	// They look for Docker's configuration in $HOME/.docker only.
 	if err := os.Symlink(c.home, filepath.Join(c.home, ".docker")); err != nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 const (
@@ -81,7 +83,7 @@ type proxy struct {
 // startProxy starts a proxy in front of a server, with the page's configuration.
 func startProxy(t testing.TB, program proxyProgram, s *server) *proxy {
 	t.Helper()
-	p := &proxy{newAuthority(t, proxied), freeAddr(t)}
+	p := &proxy{newAuthority(t, proxied), testserver.FreeAddr(t)}
 	dir := t.TempDir()
 	program.start(t, p.addr, dir, p.block(t, program, dir, s))
 	return p

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // unreadServer is a server whose standard error is a pipe that nothing reads, unless the test does.
@@ -33,7 +35,7 @@ func startUnread(t *testing.T, args ...string) *unreadServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
-	debug := freeAddr(t)
+	debug := testserver.FreeAddr(t)
 	s := startBerth(t, options{Stderr: w, Args: append([]string{"--debug-addr", debug}, args...)})
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

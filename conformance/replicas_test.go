@@ -92,7 +92,7 @@ func startBalancer(t testing.TB, servers []*server) (addr string) {
 	for _, s := range servers {
 		upstream.WriteString("        server " + s.Addr + ";\n")
 	}
-	addr = freeAddr(t)
+	addr = testserver.FreeAddr(t)
 	nginx := proxyPrograms[0]
 	nginx.start(t, addr, t.TempDir(), `    upstream berth {
 `+upstream.String()+`        keepalive 16;

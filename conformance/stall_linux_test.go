@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // The limits of the servers in the tests of slow clients. A test waits for patience, which is much
@@ -39,7 +41,7 @@ type limited struct {
 // startLimited starts a limited server with additional variables.
 func startLimited(t *testing.T, env ...string) *limited {
 	t.Helper()
-	debug := freeAddr(t)
+	debug := testserver.FreeAddr(t)
 	b := startBerth(t, options{Env: append([]string{
 		"BERTH_LOG_LEVEL=warn",
 		"BERTH_HTTP_HEADER_TIMEOUT=" + headerLimit.String(),

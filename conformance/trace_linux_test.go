@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-registry/berth/internal/testserver"
 )
 
 // systemCall is a system call that succeeded.
@@ -31,7 +33,7 @@ type traced struct {
 func traceFirst(t *testing.T, program string, prepare func(data, bucket string) error) traced {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
-		skipOrFail(t, "no strace: %v", err)
+		testserver.SkipOrFail(t, "no strace: %v", err)
 	}
 	top := t.TempDir()
 	tr := traced{top: top, data: filepath.Join(top, "rows", "new", "data"), bucket: filepath.Join(top, "bytes", "new", "blobs")}

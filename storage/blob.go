@@ -58,7 +58,7 @@ var errGone = errors.New("object gone or cut short")
 
 // openObject opens an object at an offset and checks its size.
 // Errors: errGone, ErrUnavailable.
-func openObject(ctx context.Context, b bucket.Store, o meta.Object, offset int64) (io.ReadSeekCloser, error) {
+func openObject(ctx context.Context, b bucket.Store, o meta.Object, offset int64) (io.ReadCloser, error) {
 	f, err := b.Get(ctx, o.Key, offset, o.Size)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, bucket.ErrSize):

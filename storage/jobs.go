@@ -3,10 +3,12 @@ package storage
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/berth-registry/berth/storage/bucket"
 	"github.com/berth-registry/berth/storage/meta"
 )
 
@@ -121,10 +123,7 @@ func (r *Registry) claimDeletable(ctx context.Context, now int64) (objects []met
 // deleteBatch deletes objects and then their rows. An object that cannot be deleted is postponed,
 // and the others do not wait for it. If the bucket itself fails, nothing is postponed.
 func (r *Registry) deleteBatch(ctx context.Context, objects []meta.Object, now int64) error {
-	keys := make([]string, len(objects))
-	for i, o := range objects {
-		keys[i] = o.Key
-	}
+	keys := keysOf(objects)
 	var failed []string
 	deleteErr := r.deleteFromBucket(ctx, objects...)
 	if deleteErr != nil {
@@ -155,22 +154,19 @@ func (r *Registry) deleteOneByOne(ctx context.Context, objects []meta.Object) (d
 // deleteFromBucket deletes objects. One without a size was never recorded, so that its Put may have
 // left parts.
 func (r *Registry) deleteFromBucket(ctx context.Context, objects ...meta.Object) error {
-	var finished, unfinished []string
-	for _, o := range objects {
-		if o.Size > 0 {
-			finished = append(finished, o.Key)
-		} else {
-			unfinished = append(unfinished, o.Key)
-		}
+	unrecorded := slices.DeleteFunc(slices.Clone(objects), func(o meta.Object) bool { return o.Size > 0 })
+	if err := bucket.RemoveParts(ctx, r.bucket, keysOf(unrecorded)...); err != nil {
+		return err
 	}
-	var errs []error
-	if len(finished) > 0 {
-		errs = append(errs, r.bucket.Delete(ctx, finished...))
+	return r.bucket.Delete(ctx, keysOf(objects)...)
+}
+
+func keysOf(objects []meta.Object) []string {
+	keys := make([]string, len(objects))
+	for i, o := range objects {
+		keys[i] = o.Key
 	}
-	if len(unfinished) > 0 {
-		errs = append(errs, r.bucket.DeleteUnfinished(ctx, unfinished...))
-	}
-	return errors.Join(errs...)
+	return keys
 }
 
 // expireUploads ends sessions that were idle for UploadExpiry, removes spare sessions, and deletes

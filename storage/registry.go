@@ -178,7 +178,10 @@ func (r *Registry) ensureMarker(ctx context.Context) error {
 	isNew := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case isNew && isMarked:
-		return fmt.Errorf("the bucket belongs to registry %s, but the database is new: restore its database, or use an empty bucket", marker.ID)
+		return fmt.Errorf(
+			"the bucket belongs to registry %s, but the database is new: "+
+				"restore its database, or use an empty bucket",
+			marker.ID)
 	case isNew:
 		err = r.createIdentity(ctx)
 	}
@@ -191,7 +194,9 @@ func (r *Registry) ensureMarker(ctx context.Context) error {
 		}
 	}
 	if marker != r.id {
-		return fmt.Errorf("the bucket belongs to registry %s (incarnation %s), the database to %s (%s): one of them is a copy or from elsewhere",
+		return fmt.Errorf(
+			"the bucket belongs to registry %s (incarnation %s), the database to %s (%s): "+
+				"one of them is a copy or from elsewhere",
 			marker.ID, marker.Incarnation, r.id.ID, r.id.Incarnation)
 	}
 	return nil
@@ -226,7 +231,9 @@ func (r *Registry) writeMarker(ctx context.Context) (schema.Registry, error) {
 	}
 	marker, err := r.readMarker(ctx)
 	if has && errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("the database has blobs, but the bucket has no %s: it is not this registry's bucket", bucket.Marker)
+		err = fmt.Errorf(
+			"the database has blobs, but the bucket has no %s: it is not this registry's bucket",
+			bucket.Marker)
 	}
 	return marker, err
 }

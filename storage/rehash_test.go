@@ -29,7 +29,7 @@ func (tr *testRegistry) countReads() *countingStore {
 	return c
 }
 
-func (c *countingStore) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func (c *countingStore) Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	f, err := c.Store.Get(ctx, key, offset, size)
 	if err != nil || key == bucket.Marker {
 		return f, err
@@ -39,12 +39,12 @@ func (c *countingStore) Get(ctx context.Context, key string, offset, size int64)
 }
 
 type countingReader struct {
-	io.ReadSeekCloser
+	io.ReadCloser
 	c *countingStore
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
-	n, err := r.ReadSeekCloser.Read(p)
+	n, err := r.ReadCloser.Read(p)
 	r.c.read.Add(int64(n))
 	return n, err
 }
@@ -272,7 +272,7 @@ type openHook struct {
 	before, after func()
 }
 
-func (h openHook) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func (h openHook) Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	if key == bucket.Marker {
 		return h.Store.Get(ctx, key, offset, size)
 	}
@@ -286,13 +286,13 @@ func (h openHook) Get(ctx context.Context, key string, offset, size int64) (io.R
 }
 
 type closeHook struct {
-	io.ReadSeekCloser
+	io.ReadCloser
 	after func()
 }
 
 func (h closeHook) Close() error {
 	defer h.after()
-	return h.ReadSeekCloser.Close()
+	return h.ReadCloser.Close()
 }
 
 // TestD3SessionChangesUnderRehash checks that the answer is for the current state of a session that

@@ -16,17 +16,17 @@ import (
 // deletions records the keys of deletions, and passes them on.
 type deletions struct {
 	bucket.Store
-	finished, unfinished []string
+	deleted, partsRemoved []string
 }
 
 func (d *deletions) Delete(ctx context.Context, keys ...string) error {
-	d.finished = append(d.finished, keys...)
+	d.deleted = append(d.deleted, keys...)
 	return d.Store.Delete(ctx, keys...)
 }
 
-func (d *deletions) DeleteUnfinished(ctx context.Context, keys ...string) error {
-	d.unfinished = append(d.unfinished, keys...)
-	return d.Store.DeleteUnfinished(ctx, keys...)
+func (d *deletions) RemoveParts(ctx context.Context, keys ...string) error {
+	d.partsRemoved = append(d.partsRemoved, keys...)
+	return bucket.RemoveParts(ctx, d.Store, keys...)
 }
 
 // TestUnfinishedObjectsAreDeleted checks that parts are looked for only of objects that were never
@@ -41,8 +41,8 @@ func TestUnfinishedObjectsAreDeleted(t *testing.T) {
 	_, err := tr.PutBlob(t.Context(), callerOf(""), "a", digest.FromString("broken"), broken)
 	tr.want(ErrClientBody, err)
 	tr.must(tr.deleteObjects(t.Context()))
-	if len(d.finished) != 1 || len(d.unfinished) != 1 || slices.Equal(d.finished, d.unfinished) {
-		t.Errorf("deleted %q, as unfinished %q", d.finished, d.unfinished)
+	if len(d.deleted) != 2 || len(d.partsRemoved) != 1 || !slices.Contains(d.deleted, d.partsRemoved[0]) {
+		t.Errorf("deleted %q, and the parts of %q", d.deleted, d.partsRemoved)
 	}
 }
 

@@ -327,21 +327,12 @@ type countingBucket struct {
 }
 
 func (b *countingBucket) Delete(ctx context.Context, keys ...string) error {
-	b.count(keys)
-	return b.Store.Delete(ctx, keys...)
-}
-
-func (b *countingBucket) DeleteUnfinished(ctx context.Context, keys ...string) error {
-	b.count(keys)
-	return b.Store.DeleteUnfinished(ctx, keys...)
-}
-
-func (b *countingBucket) count(keys []string) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	for _, key := range keys {
 		b.deleted[key]++
 	}
+	b.mu.Unlock()
+	return b.Store.Delete(ctx, keys...)
 }
 
 // TestDeletionWorkersShareTheWork checks that the workers of several processes do not delete the

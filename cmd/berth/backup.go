@@ -39,8 +39,8 @@ func (c *console) backupCommand() *cobra.Command {
 // backup copies the rows to a new file.
 func backup(ctx context.Context, l *config.Loaded, file string) error {
 	if l.Database.Postgres() {
-		return errors.New("the database is PostgreSQL: copy it with pg_dump --format=custom, and after it, never before, the bucket; " +
-			"docs/operate.md says why, and how both are restored")
+		return errors.New("the database is PostgreSQL: copy it with pg_dump --format=custom, " +
+			"and after it, never before, the bucket; docs/operate.md says why, and how both are restored")
 	}
 	if err := checkRegistry(l); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -228,6 +229,25 @@ func TestH3Rebinding(t *testing.T) {
 			}
 			p.stop()
 		})
+	}
+}
+
+// TestStartLeavesNoGarbage: what only the start needed does not make the heap grow to many times
+// what the server uses. The request collects garbage first.
+func TestStartLeavesNoGarbage(t *testing.T) {
+	t.Parallel()
+	p := serve(t, newData(t), []string{"GOGC="}, "--debug-addr", "127.0.0.1:0")
+	if status, _, _, err := exchange("GET", "http://"+p.line.Debug+"/debug/pprof/heap?gc=1", nil); status != http.StatusOK || err != nil {
+		t.Fatalf("%d, %v", status, err)
+	}
+	_, _, page, err := exchange("GET", "http://"+p.line.Debug+"/metrics", nil)
+	_, after, found := strings.Cut(string(page), "\ngo_memstats_next_gc_bytes ")
+	var next float64
+	if _, scanErr := fmt.Sscan(after, &next); err != nil || !found || scanErr != nil {
+		t.Fatalf("%v, %v, %v", err, found, scanErr)
+	}
+	if next > 40<<20 {
+		t.Errorf("the next collection is at a heap of %.0f MiB", next/(1<<20))
 	}
 }
 

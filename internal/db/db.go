@@ -81,6 +81,17 @@ type Schema struct {
 	OldestProgramSQL string
 }
 
+// CheckProgram returns an error if a database with a schema version needs a program for a later
+// version than this one is for. oldest is the result of OldestProgramSQL.
+func (s Schema) CheckProgram(version, oldest int) error {
+	if oldest <= s.Version {
+		return nil
+	}
+	return fmt.Errorf("this database has schema version %d and needs a program for version %d or later, "+
+		"this one is for version %d: use a newer release of berth",
+		max(version, oldest), oldest, s.Version)
+}
+
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	engine     Engine

@@ -15,7 +15,8 @@ func GCS(t testing.TB) (bucketURL string) {
 	t.Helper()
 	gcsServer.start(t, nil, "/_internal/healthcheck", func(addr, dir string) []string {
 		host, port := splitAddr(t, addr)
-		return []string{goTool(t, "fake-gcs-server"), "-scheme", "http", "-host", host, "-port", port, "-backend", "filesystem",
+		return []string{goTool(t, "fake-gcs-server"), "-scheme", "http", "-host", host, "-port", port,
+			"-backend", "filesystem",
 			"-filesystem-root", dir, "-external-url", "http://" + addr, "-public-host", addr}
 	})
 	name, url := newBucketName(), "http://"+gcsServer.addr

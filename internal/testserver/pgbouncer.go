@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,7 +28,6 @@ func PgBouncer(t testing.TB, url string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	file := filepath.Join(dir, "pgbouncer.ini")
 	text := fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"+
 		"listen_port = %s\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n", serverPort, port)
@@ -39,16 +37,11 @@ func PgBouncer(t testing.TB, url string) string {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// As for PostgreSQL, it ends when the pipe is closed.
-	cmd := exec.Command("sh", "-c", strings.Join(append(asUser, `"$0" -q "$1" & read -r _; kill $!`), " "), program, file)
-	alive, err := cmd.StdinPipe()
+	alive, err := supervise(runServer, append(append([]string{dir}, asUser...), program, "-q", file)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { alive.Close(); _ = cmd.Wait() })
+	t.Cleanup(func() { alive.Close() })
 	awaitListener(t, addr)
 	return strings.Replace(url, server, addr, 1)
 }

@@ -24,10 +24,12 @@ import (
 type Postgres struct {
 	Addr string // HOST:PORT
 
-	bin, dir  string
-	asUser    []string  // the command line that runs a program as the server's user
-	alive     io.Closer // the server ends when this is closed
-	databases int       // guarded by shared.mu for the shared server
+	bin, dir string
+	asUser   []string  // the command line that runs a program as the server's user
+	alive    io.Closer // the server ends when this is closed
+
+	mu        sync.Mutex // guards databases; held while one is made
+	databases int        // how many were made
 }
 
 // shared is the server of PostgresURL.
@@ -42,38 +44,30 @@ var shared struct {
 // share. The database is dropped when the test ends.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
-	return sharedDatabase(t, "")
+	return sharedPostgres(t).temporary(t, emptyTemplate)
 }
 
 // PostgresCopy is like PostgresURL, for a copy of a database that fill has filled. fill runs once
 // in a process, so that all calls have the same. It must leave no connection open.
 func PostgresCopy(t testing.TB, fill func(url string)) string {
 	t.Helper()
+	p := sharedPostgres(t)
 	shared.filled.Do(func() {
-		url := sharedDatabase(noCleanup{t}, "")
-		fill(url)
-		shared.template = url[strings.LastIndex(url, "/")+1 : strings.LastIndex(url, "?")]
+		shared.template = p.create(t, emptyTemplate)
+		fill(p.URL(shared.template))
 	})
-	return sharedDatabase(t, shared.template)
+	return p.temporary(t, shared.template)
 }
 
-// noCleanup is a test whose end does not drop what it made.
-type noCleanup struct{ testing.TB }
-
-// Cleanup does nothing.
-func (noCleanup) Cleanup(func()) {}
-
-func sharedDatabase(t testing.TB, template string) string {
+// sharedPostgres returns the server that the tests of this process share.
+func sharedPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.server == nil {
 		shared.server = startPostgres(t)
 	}
-	server, url := shared.server, shared.server.newDatabase(t, template)
-	name := fmt.Sprintf("test%d", server.databases)
-	t.Cleanup(func() { server.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
-	return url
+	return shared.server
 }
 
 // NewPostgres starts a server that a test does not share, so that it may stop it. settings are
@@ -152,23 +146,16 @@ func serverTempDir() string {
 
 func (p *Postgres) dataDir() string { return filepath.Join(p.dir, "data") }
 
-// guard starts a process that stops the server and removes its directory when the test process has
-// ended, however that happens: its standard input is a pipe whose other end only the test process
-// has.
+// guard makes the server stop and its directory go when the test process has ended.
 func (p *Postgres) guard(t testing.TB) {
 	t.Helper()
-	const script = `trap '' INT TERM HUP; read -r _; "$0" -D "$1/data" -m immediate -s stop; rm -rf "$1"`
-	cmd := exec.Command("sh", "-c", strings.Replace(script, `"$0"`, strings.Join(append(p.asUser, `"$0"`), " "), 1),
-		filepath.Join(p.bin, "pg_ctl"), p.dir)
-	cmd.Dir = "/"
-	alive, err := cmd.StdinPipe()
+	args := append([]string{p.dir}, p.asUser...)
+	args = append(args, filepath.Join(p.bin, "pg_ctl"), "-D", p.dataDir(), "-m", "immediate", "-s", "stop")
+	alive, err := supervise(`read -r _; dir=$1; shift; "$@"; rm -rf "$dir"`, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.alive = alive
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // run runs a program of the server as its user.
@@ -239,23 +226,32 @@ func (p *Postgres) URL(database string) string {
 	return "postgres://postgres@" + p.Addr + "/" + database + "?sslmode=disable"
 }
 
+// emptyTemplate is the database whose copy is empty.
+const emptyTemplate = "template1"
+
 // NewDatabase makes an empty database and returns its URL.
 func (p *Postgres) NewDatabase(t testing.TB) string {
 	t.Helper()
-	return p.newDatabase(t, "")
+	return p.URL(p.create(t, emptyTemplate))
 }
 
-// newDatabase makes a database, empty or a copy of another one, and returns its URL.
-func (p *Postgres) newDatabase(t testing.TB, template string) string {
+// temporary makes a copy of a database, which is dropped when the test ends, and returns its URL.
+func (p *Postgres) temporary(t testing.TB, template string) string {
 	t.Helper()
+	name := p.create(t, template)
+	t.Cleanup(func() { p.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return p.URL(name)
+}
+
+// create makes a copy of a database and returns its name.
+func (p *Postgres) create(t testing.TB, template string) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.databases++
 	name := fmt.Sprintf("test%d", p.databases)
-	sql := "CREATE DATABASE " + name + " STRATEGY file_copy" // the faster one
-	if template != "" {
-		sql += " TEMPLATE " + template
-	}
-	p.Exec(t, sql)
-	return p.URL(name)
+	p.Exec(t, "CREATE DATABASE "+name+" TEMPLATE "+template+" STRATEGY file_copy") // the faster one
+	return name
 }
 
 // Exec runs SQL as the superuser, in the database postgres.

@@ -30,7 +30,8 @@ func S3(t testing.TB) (bucketURL string) {
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "",
 		"ROOT_ACCESS_KEY": S3Key, "ROOT_SECRET_KEY": S3Secret,
 	}, "/health", func(addr, dir string) []string {
-		return []string{goTool(t, "versitygw"), "--port", addr, "--region", "us-east-1", "--keep-alive", "--quiet", "--health", "/health", "posix", dir}
+		return []string{goTool(t, "versitygw"), "--port", addr, "--region", "us-east-1", "--keep-alive", "--quiet",
+			"--health", "/health", "posix", dir}
 	})
 	name := newBucketName()
 	if err := os.Mkdir(filepath.Join(s3Server.dir, name), 0o700); err != nil {

@@ -30,9 +30,9 @@ type process struct {
 	err  error
 }
 
-// supervisor runs a server until its standard input ends, which it does when the test process ends
-// in any way. Then it removes the server's data.
-const supervisor = `dir=$1; shift; "$@" >"$dir.log" 2>&1 & cat >/dev/null; kill $!; wait; rm -rf "$dir" "$dir.log"`
+// runServer is a script for supervise that runs a server and removes its data at the end. Its
+// arguments are the directory of the data and the command line of the server.
+const runServer = `dir=$1; shift; "$@" >"$dir.log" 2>&1 & read -r _; kill $!; wait; rm -rf "$dir" "$dir.log"`
 
 // start starts the server and sets environment variables of this process, unless that is done.
 // command returns the program and its arguments for the address and the data directory. ready
@@ -58,12 +58,8 @@ func (p *process) start(t testing.TB, env map[string]string, ready string, comma
 }
 
 func (p *process) run(ready string, command []string) error {
-	cmd := exec.Command("sh", append([]string{"-c", supervisor, "sh", p.dir}, command...)...)
 	var err error
-	if p.life, err = cmd.StdinPipe(); err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
+	if p.life, err = supervise(runServer, append([]string{p.dir}, command...)...); err != nil {
 		return err
 	}
 	for until := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {

@@ -3,6 +3,7 @@
 package testserver
 
 import (
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -31,6 +32,18 @@ func Program(t testing.TB, name string, dirs ...string) string {
 	}
 	SkipOrFail(t, "%s is not installed", name)
 	return ""
+}
+
+// supervise runs a script of the shell with arguments. The script begins and ends a server: its
+// standard input ends when the test process has ended in any way, or the result is closed.
+func supervise(script string, args ...string) (io.Closer, error) {
+	cmd := exec.Command("sh", append([]string{"-c", "trap : INT TERM HUP; " + script, "sh"}, args...)...)
+	cmd.Dir = "/"
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return alive, cmd.Start()
 }
 
 // FreeAddr returns an address of 127.0.0.1 on which nothing listens.

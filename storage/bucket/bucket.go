@@ -64,18 +64,15 @@ type Store interface {
 
 	// Get opens an object for reading, at an offset of at most its size; the caller closes it. size
 	// is the object's size in bytes, or UnknownSize. A body that ends before that size is an error,
-	// never io.EOF.
-	//
-	// An object that is deleted while it is open stays readable in a directory. In an object store
-	// it may become fs.ErrNotExist: a Seek makes the next Read send a new request. The end of ctx
-	// ends reads of an object store. Errors, also of Read after a Seek:
+	// never io.EOF. An object that is deleted while it is open stays readable in a directory. The
+	// end of ctx ends reads of an object store. Errors:
 	//   - fs.ErrNotExist if there is no such object
 	//   - ErrSize if it has another size
 	//   - ErrUnreadable
 	//   - ErrKey if the key is malformed
 	//   - fs.ErrClosed after Close
 	//   - other errors of the disk or of the store, which may pass
-	Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error)
+	Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error)
 
 	// OpensFiles reports whether Get returns an *os.File, in which a Seek costs nothing and which
 	// net/http can send with sendfile. Otherwise each Get is a request.
@@ -85,11 +82,6 @@ type Store interface {
 	// not stop the removal of the others. After an error any of the objects may be gone, and may be
 	// there again after a power cut: the caller must call Delete with the same keys again.
 	Delete(ctx context.Context, keys ...string) error
-
-	// DeleteUnfinished is Delete for keys whose Put may not have ended with nil. An object store
-	// keeps the parts of such an object outside its key, and bills them: they are looked up by the
-	// key, which costs a request for each, and removed too.
-	DeleteUnfinished(ctx context.Context, keys ...string) error
 
 	// Keys yields all keys in byte order. It is for checks of the whole bucket, because its cost
 	// grows with the number of objects. An error ends the sequence. Objects that are written or

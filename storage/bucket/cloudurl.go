@@ -41,7 +41,10 @@ func (l *Location) parseCloud(u *url.URL) error {
 		set, known := cloudParameters[l.Kind][name]
 		switch {
 		case !known && isSecret(name):
-			return fmt.Errorf("the parameter %q is refused: credentials are not part of the URL, but in the variables or files of the cloud's SDK", name)
+			return fmt.Errorf(
+				"the parameter %q is refused: credentials are not part of the URL, but in the variables or "+
+					"files of the cloud's SDK",
+				name)
 		case !known:
 			return fmt.Errorf("the parameter %q is not supported", name)
 		case len(values) > 1:
@@ -112,7 +115,8 @@ func (l *Location) setPublicEndpoint(value string) (err error) {
 // parseEndpoint returns the URL of a service without a slash at its end.
 func parseEndpoint(name, value string) (string, error) {
 	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("%s wants a URL without user and parameters, such as https://minio.example:9000", name)
 	}
 	return strings.TrimSuffix(value, "/"), nil

@@ -82,7 +82,7 @@ func (r *timedReader) Read(p []byte) (int, error) {
 }
 
 // Get implements [Store].
-func (m *Instrumented) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func (m *Instrumented) Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return m.Store.Get(ctx, key, offset, size)
 	}
@@ -101,24 +101,18 @@ func (m *Instrumented) SignURL(ctx context.Context, key string, o SignOptions) (
 	return SignURL(ctx, m.Store, key, o)
 }
 
+// RemoveParts implements [PartRemover]. It is not counted.
+func (m *Instrumented) RemoveParts(ctx context.Context, keys ...string) error {
+	return RemoveParts(ctx, m.Store, keys...)
+}
+
 // Delete implements [Store].
 func (m *Instrumented) Delete(ctx context.Context, keys ...string) error {
-	return m.delete(ctx, m.Store.Delete, keys)
-}
-
-// DeleteUnfinished implements [Store].
-func (m *Instrumented) DeleteUnfinished(ctx context.Context, keys ...string) error {
-	return m.delete(ctx, m.Store.DeleteUnfinished, keys)
-}
-
-func (m *Instrumented) delete(
-	ctx context.Context, del func(context.Context, ...string) error, keys []string,
-) error {
 	if ctx.Err() != nil {
-		return del(ctx, keys...)
+		return m.Store.Delete(ctx, keys...)
 	}
 	start := time.Now()
-	err := del(ctx, keys...)
+	err := m.Store.Delete(ctx, keys...)
 	m.del.observe(time.Since(start), err)
 	return err
 }

@@ -61,6 +61,11 @@ func (l *limitedStore) SignURL(ctx context.Context, key string, o SignOptions) (
 	return SignURL(ctx, l.Store, key, o)
 }
 
+// RemoveParts implements [PartRemover].
+func (l *limitedStore) RemoveParts(ctx context.Context, keys ...string) error {
+	return RemoveParts(ctx, l.Store, keys...)
+}
+
 // limitedReader is a body that fails when too little space is left.
 type limitedReader struct {
 	src   io.Reader

@@ -71,7 +71,8 @@ func (tx *Tx) SaveBlob(digest string, size, now int64) (SavedBlob, error) {
 
 // savedBlob returns the row of a blob, which it locks.
 func (tx *Tx) savedBlob(digest, lock string) (b SavedBlob, err error) {
-	err = tx.queryRow(`SELECT id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id), damaged_at IS NOT NULL, checked_at
+	err = tx.queryRow(`SELECT id, damaged_at IS NULL AND EXISTS (SELECT 1 FROM objects o WHERE o.blob_id = blobs.id),
+			damaged_at IS NOT NULL, checked_at
 		FROM blobs WHERE digest = $1`+tx.lock(lock), digest).Scan(&b.ID, &b.Whole, &b.Damaged, &b.CheckedAt)
 	return b, err
 }

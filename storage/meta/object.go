@@ -71,7 +71,8 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 		return nil
 	}
 	_, err := tx.exec(`INSERT INTO objects (key, seq, delete_after) VALUES ($1, 0, $2)
-		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL, delete_after = excluded.delete_after
+		ON CONFLICT (key) DO UPDATE SET upload_id = NULL, writer_until = NULL, charged = NULL, claimed = NULL,
+			delete_after = excluded.delete_after
 		WHERE objects.upload_id IS NOT NULL OR objects.writer_until IS NOT NULL`, key, after)
 	return err
 }
@@ -80,8 +81,13 @@ func (tx *Tx) ReleaseObject(key string, after int64) error {
 // written is not deleted before its lease ends. Until then its allowance counts, because its writer
 // may still receive bytes.
 func (tx *Tx) ReleaseUpload(upload string, now int64) error {
-	_, err := tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = CASE WHEN writer_until > $2 THEN writer_until ELSE $2 END
-		WHERE upload_id = $1`, upload, now)
+	return tx.releaseUploads([]string{upload}, now)
+}
+
+func (tx *Tx) releaseUploads(ids []string, now int64) error {
+	_, err := tx.exec(`UPDATE objects SET upload_id = NULL,
+			delete_after = CASE WHEN writer_until > $2 THEN writer_until ELSE $2 END
+		WHERE upload_id IN (SELECT value FROM `+tx.each(1)+`)`, ids, now)
 	return err
 }
 
@@ -201,7 +207,8 @@ func (tx *Tx) ForgetObjects(keys []string, again int64) error {
 		return err
 	}
 	_, err = tx.exec(`UPDATE objects SET delete_after = $2, writer_until = NULL, charged = NULL, claimed = NULL
-		WHERE delete_after IS NOT NULL AND writer_until IS NOT NULL AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys, again)
+		WHERE delete_after IS NOT NULL AND writer_until IS NOT NULL
+		AND key IN (SELECT value FROM `+tx.each(1)+`)`, keys, again)
 	return err
 }
 

@@ -80,7 +80,8 @@ func (d *DB) Repositories(ctx context.Context, after, before string, n int) ([]s
 	if before == "" {
 		before = endOfNames
 	}
-	return scanNames(d.query(ctx, `SELECT name FROM repositories WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`,
+	return scanNames(d.query(ctx, `SELECT name FROM repositories
+		WHERE listed_at IS NOT NULL AND name > $1 AND name < $2 ORDER BY name LIMIT $3`,
 		storableBound(after), before, n))
 }
 
@@ -117,7 +118,8 @@ func (d *DB) Tags(ctx context.Context, repo, last string, n int) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	return scanNames(d.query(ctx, `SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`, id, storableBound(last), n))
+	return scanNames(d.query(ctx, `SELECT name FROM tags
+		WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`, id, storableBound(last), n))
 }
 
 func scanNames(rows *db.Rows, err error) ([]string, error) {

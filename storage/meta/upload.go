@@ -169,13 +169,12 @@ func (d *DB) IdleUploads(ctx context.Context, openBefore, finishedBefore int64, 
 // worker's: see ReleaseUpload.
 func (tx *Tx) ExpireUploads(ids []string, openBefore, finishedBefore int64, now int64) (int64, error) {
 	idle, err := scanNames(tx.query(`SELECT id FROM uploads WHERE id IN (SELECT value FROM `+tx.each(1)+`)
-		AND updated_at < $3 AND (finished_digest IS NOT NULL OR updated_at < $2)`+tx.lock(lockFree), ids, openBefore, finishedBefore))
+		AND updated_at < $3 AND (finished_digest IS NOT NULL OR updated_at < $2)`+tx.lock(lockFree),
+		ids, openBefore, finishedBefore))
 	if err != nil || len(idle) == 0 {
 		return 0, err
 	}
-	_, err = tx.exec(`UPDATE objects SET upload_id = NULL, delete_after = CASE WHEN writer_until > $2 THEN writer_until ELSE $2 END
-		WHERE upload_id IN (SELECT value FROM `+tx.each(1)+`)`, idle, now)
-	if err != nil {
+	if err := tx.releaseUploads(idle, now); err != nil {
 		return 0, err
 	}
 	return tx.exec(`DELETE FROM uploads WHERE id IN (SELECT value FROM `+tx.each(1)+`)`, idle)

@@ -62,7 +62,9 @@ func (l *Loaded) resolveStores() error {
 		}
 	}
 	if _, known := bucket.KindOf(*bucketURL); !known {
-		return fmt.Errorf("storage.bucket: %q is not a URL of a kind that this version knows: %s", MaskURL(*bucketURL), bucket.Examples)
+		return fmt.Errorf(
+			"storage.bucket: %q is not a URL of a kind that this version knows: %s",
+			MaskURL(*bucketURL), bucket.Examples)
 	}
 	if _, err := bucket.ParseURL(*bucketURL); err != nil {
 		return fmt.Errorf("storage.bucket: %w", err)
@@ -72,17 +74,25 @@ func (l *Loaded) resolveStores() error {
 	}
 	file, err := sqlite.ParseURL(*db)
 	if err != nil { // err itself may contain the password
-		return fmt.Errorf("database.url: %q is not a database of a kind that this version knows: sqlite:/path/to/file, %s or postgres://USER@HOST/NAME", MaskURL(*db), memoryDatabase)
+		return fmt.Errorf(
+			"database.url: %q is not a database of a kind that this version knows: "+
+				"sqlite:/path/to/file, %s or postgres://USER@HOST/NAME",
+			MaskURL(*db), memoryDatabase)
 	}
 	if l.DatabaseFile = file; file != "" {
 		*db = databaseURL(file)
 	}
 	if isMemory(*bucketURL) != (file == "") {
-		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory goes with a database in memory (%s, %s), and neither goes with a lasting one",
+		return fmt.Errorf(
+			"storage.bucket is %s and database.url is %s: "+
+				"a bucket in memory goes with a database in memory (%s, %s), and neither goes with a lasting one",
 			MaskURL(*bucketURL), MaskURL(*db), memoryBucket, memoryDatabase)
 	}
 	if d := l.Database; d.PasswordFile != "" || d.MigrateURL != "" || d.Pooler != PoolerNone {
-		return fmt.Errorf("database.password_file, database.migrate_url and database.pooler are for PostgreSQL, and database.url is %s", MaskURL(*db))
+		return fmt.Errorf(
+			"database.password_file, database.migrate_url and database.pooler are for PostgreSQL, and "+
+				"database.url is %s",
+			MaskURL(*db))
 	}
 	return nil
 }
@@ -99,7 +109,8 @@ func (l *Loaded) checkPostgres() error {
 		}
 	}
 	if isMemory(l.Storage.Bucket) {
-		return fmt.Errorf("storage.bucket is %s and database.url is %s: a bucket in memory would lose what the rows name",
+		return fmt.Errorf(
+			"storage.bucket is %s and database.url is %s: a bucket in memory would lose what the rows name",
 			MaskURL(l.Storage.Bucket), MaskURL(d.URL))
 	}
 	return nil
@@ -237,7 +248,9 @@ func splitAddr(key, addr string) (host string, port uint64, err error) {
 	}
 	ip, _, _ := strings.Cut(host, "%") // a zone belongs to an address of this machine
 	if err != nil || host != "" && !isHost(ip) {
-		return "", 0, fmt.Errorf("%s: %q is not HOST:PORT, such as 127.0.0.1:5000, [::1]:5000, or 0.0.0.0:5000 for all addresses", key, maskMisplaced(addr))
+		return "", 0, fmt.Errorf(
+			"%s: %q is not HOST:PORT, such as 127.0.0.1:5000, [::1]:5000, or 0.0.0.0:5000 for all addresses",
+			key, maskMisplaced(addr))
 	}
 	return host, port, nil
 }

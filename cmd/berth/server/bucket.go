@@ -35,7 +35,10 @@ func (s *server) openBucket(ctx context.Context) (*bucket.Instrumented, error) {
 	}
 	s.closers = append(s.closers, store.Close)
 	if s.cfg.Storage.Redirect.Enabled && !s.signs {
-		s.log.Warn("storage.redirect is enabled, but there is nothing that signs URLs of this bucket: the registry sends all blobs itself", "kind", location.Kind)
+		s.log.Warn(
+			"storage.redirect is enabled, but there is nothing that signs URLs of this bucket: "+
+				"the registry sends all blobs itself",
+			"kind", location.Kind)
 	}
 	if file := s.cfg.DatabaseFile; file != "" {
 		paths = append(paths, filepath.Dir(file))
@@ -53,7 +56,8 @@ func (s *server) openCloud(ctx context.Context, l bucket.Location) (bucket.Store
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	s.log.Info("the bucket passed its self-test", "kind", l.Kind, "bucket", l.Bucket, "credentials", store.Credentials, "signs", s.signs)
+	s.log.Info("the bucket passed its self-test",
+		"kind", l.Kind, "bucket", l.Bucket, "credentials", store.Credentials, "signs", s.signs)
 	return store, nil
 }
 

@@ -42,8 +42,9 @@ func readPair(c config.TLSConfig) (*pair, error) {
 			return &pair{tls: first, chain: chain}, nil
 		}
 	}
-	return nil, fmt.Errorf("tls.key %s is the key of no certificate in tls.certificate %s, of which the first is for %s: "+
-		"expected the key that this certificate was requested with",
+	return nil, fmt.Errorf(
+		"tls.key %s is the key of no certificate in tls.certificate %s, of which the first is for %s: "+
+			"expected the key that this certificate was requested with",
 		c.Key, c.Certificate, chain[0].Subject)
 }
 
@@ -101,7 +102,9 @@ func readTLSKey(path string) ([]byte, error) {
 			continue
 		}
 		if block.Type == "ENCRYPTED "+keyBlock || block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("the key is encrypted: a server that starts unattended needs it in the clear, readable for its user alone (openssl pkey -in FILE -out NEW)")
+			return nil, errors.New(
+				"the key is encrypted: a server that starts unattended needs it in the clear, readable for its " +
+					"user alone (openssl pkey -in FILE -out NEW)")
 		}
 		if !isPrivateKey(block.Bytes) {
 			return nil, fmt.Errorf("the block %s is no private key in PKCS#8, PKCS#1 or SEC 1", block.Type)
@@ -109,7 +112,9 @@ func readTLSKey(path string) ([]byte, error) {
 		return data, nil
 	}
 	if certificate {
-		return nil, errors.New("it has a certificate and no private key: the certificate belongs into tls.certificate, here its key is expected")
+		return nil, errors.New(
+			"it has a certificate and no private key: " +
+				"the certificate belongs into tls.certificate, here its key is expected")
 	}
 	return nil, errors.New("it has no private key in PEM (-----BEGIN PRIVATE KEY-----)")
 }

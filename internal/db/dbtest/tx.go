@@ -178,7 +178,8 @@ func (s *suite) testSerializable() {
 
 func (s *suite) increment(tx *db.Tx) error {
 	var n int64
-	if err := tx.QueryRow(`SELECT size FROM items WHERE name = 'counter'` + s.db.LockClause("FOR NO KEY UPDATE")).Scan(&n); err != nil {
+	query := `SELECT size FROM items WHERE name = 'counter'` + s.db.LockClause("FOR NO KEY UPDATE")
+	if err := tx.QueryRow(query).Scan(&n); err != nil {
 		return err
 	}
 	_, err := tx.Exec(`UPDATE items SET size = $1 WHERE name = 'counter'`, n+1)

@@ -16,7 +16,7 @@ import (
 type conn struct {
 	pg         *pgconn.PgConn
 	link       *link
-	unprepared bool // statements are sent as text each time
+	pooled     bool // a pooler lends it for each transaction: no statement is prepared
 	statements map[string]*pgconn.StatementDescription
 	server     string         // identity of the server: see identitySQL
 	notice     *pgconn.Notice // the last one that the server sent
@@ -72,7 +72,7 @@ func (c *conn) add(batch *pgconn.Batch, r request) error {
 	if err != nil {
 		return fmt.Errorf("%w in %q", err, r.query)
 	}
-	if c.unprepared {
+	if c.pooled {
 		batch.ExecParams(r.query, values, nil, formats, binaryResults)
 		return nil
 	}

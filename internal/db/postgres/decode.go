@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"math/big"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -26,7 +25,6 @@ const (
 	unknownOID = 705
 	bpcharOID  = 1042
 	varcharOID = 1043
-	numericOID = 1700
 	voidOID    = 2278
 )
 
@@ -72,7 +70,7 @@ func appendRow(to []any, rows *pgconn.ResultReader) ([]any, error) {
 }
 
 // decode returns a value of a result as db.NewRow wants it. data is in the binary format, and valid
-// only until the next row is read.
+// only until the next row is read. A numeric, which SUM of bigint is, has no counterpart.
 func decode(oid uint32, data []byte) (any, error) {
 	if data == nil {
 		return nil, nil
@@ -94,39 +92,8 @@ func decode(oid uint32, data []byte) (any, error) {
 		return math.Float64frombits(binary.BigEndian.Uint64(data)), nil
 	case oid == float4OID && len(data) == 4:
 		return float64(math.Float32frombits(binary.BigEndian.Uint32(data))), nil
-	case oid == numericOID && len(data) >= 8:
-		return decodeNumeric(data)
 	case oid == voidOID:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("a value of type %d and %d bytes has no counterpart: cast it", oid, len(data))
 }
-
-// decodeNumeric returns a numeric, which SUM of bigint is: an int64 if it is whole and not too
-// large, else a float64. Its digits have the base 10,000.
-func decodeNumeric(data []byte) (any, error) {
-	word := func(i int) int { return int(int16(binary.BigEndian.Uint16(data[2*i:]))) }
-	digits, weight, sign := word(0), word(1), word(2)
-	if len(data) != 8+2*digits || sign != 0 && sign != 0x4000 {
-		return nil, fmt.Errorf("the numeric %x is not a finite number", data)
-	}
-	sum, base := new(big.Rat), new(big.Int)
-	for i := range digits {
-		base.Exp(big.NewInt(10000), big.NewInt(int64(abs(weight-i))), nil)
-		power := new(big.Rat).SetInt(base)
-		if weight < i {
-			power.Inv(power)
-		}
-		sum.Add(sum, power.Mul(power, big.NewRat(int64(word(4+i)), 1)))
-	}
-	if sign != 0 {
-		sum.Neg(sum)
-	}
-	if sum.IsInt() && sum.Num().IsInt64() {
-		return sum.Num().Int64(), nil
-	}
-	f, _ := sum.Float64()
-	return f, nil
-}
-
-func abs(n int) int { return max(n, -n) }

@@ -91,7 +91,8 @@ func parseURL(url string) (*pgx.ConnConfig, error) {
 	case errors.As(err, &file):
 		return nil, fmt.Errorf("a file that the URL names: %w", file)
 	case err != nil:
-		return nil, errors.New("this is not the URL of a PostgreSQL database: want postgres://USER@HOST/NAME?sslmode=verify-full")
+		return nil, errors.New(
+			"this is not the URL of a PostgreSQL database: want postgres://USER@HOST/NAME?sslmode=verify-full")
 	case strings.Contains(c.Host+c.User, "@"):
 		return nil, errors.New("the URL has more than one @: one that is part of a user or password is written %40")
 	}
@@ -127,7 +128,7 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	if err := setPassword(config, d.passwordFile); err != nil {
 		return nil, err
 	}
-	c := &conn{unprepared: d.pooler, statements: make(map[string]*pgconn.StatementDescription)}
+	c := &conn{pooled: d.pooler, statements: make(map[string]*pgconn.StatementDescription)}
 	dial := (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
 	}}).DialContext
@@ -214,7 +215,8 @@ func checkSettings(number int, version, encoding, fsync string, standby bool) er
 	case fsync != "on":
 		return unsuitableError("the server has fsync=off and would lose data in a crash: set fsync=on")
 	case standby:
-		return unsuitableError("the server is a standby, which cannot be written to: name the primary, or all hosts of the cluster")
+		return unsuitableError(
+			"the server is a standby, which cannot be written to: name the primary, or all hosts of the cluster")
 	}
 	return nil
 }

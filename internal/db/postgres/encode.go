@@ -2,13 +2,14 @@ package postgres
 
 import (
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // encodeArgs converts the arguments of a statement. All but bytes are sent as text, which the
@@ -69,10 +70,7 @@ func encodeList(list reflect.Value) ([]byte, error) {
 	if list.Type().Elem().Kind() == reflect.String {
 		return encodeArray(list), nil
 	}
-	if list.Len() == 0 {
-		return []byte("[]"), nil // a nil slice would be null
-	}
-	return json.Marshal(list.Interface())
+	return db.ListJSON(list.Interface())
 }
 
 // arrayEscaper escapes a quoted element of an array.

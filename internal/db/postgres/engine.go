@@ -56,9 +56,8 @@ type engine struct {
 	pool      *pool
 	scanSlots chan struct{} // one element for each running scan
 	connect   func(context.Context) (*conn, error)
-	pooler    bool
 	fault     func(step string) error
-	metrics   *metrics
+	metrics   *db.Metrics
 }
 
 // Open opens the database that url names: "postgres://USER@HOST[,HOST]/NAME?sslmode=…". A server
@@ -69,7 +68,7 @@ func Open(ctx context.Context, url string, s db.Schema, o Options) (*db.DB, erro
 	if err != nil {
 		return nil, err
 	}
-	return db.New(e, e.metrics.collectors()...), nil
+	return db.New(e, e.metrics.Collectors()...), nil
 }
 
 func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, error) {
@@ -82,7 +81,7 @@ func open(ctx context.Context, url string, s db.Schema, o Options) (*engine, err
 	}
 	e := &engine{
 		scanSlots: make(chan struct{}, max(o.MaxConns/4, 1)),
-		connect:   d.connect, pooler: o.TransactionPooler, fault: o.Fault, metrics: newMetrics(),
+		connect:   d.connect, fault: o.Fault, metrics: db.NewMetrics(),
 	}
 	first, err := d.connect(ctx)
 	if err != nil {
@@ -119,11 +118,11 @@ func (e *engine) ListTable(n int, columns ...string) string {
 func (e *engine) Query(ctx context.Context, query string, args []any, n int) (r *db.Rows, err error) {
 	start := time.Now()
 	err = e.withReader(ctx, false, func(c *conn) (again bool, err error) {
-		r, err = c.queryAlone(e.pooler, query, args, n)
+		r, err = c.queryAlone(query, args, n)
 		return true, err
 	})
 	if err == nil {
-		e.metrics.read.Observe(time.Since(start).Seconds())
+		e.metrics.Read.Observe(time.Since(start).Seconds())
 	}
 	return r, err
 }
@@ -136,7 +135,7 @@ func (e *engine) Scan(ctx context.Context, query string, args []any, each func(d
 	defer func() { <-e.scanSlots }()
 	return e.withReader(ctx, true, func(c *conn) (again bool, err error) {
 		again = true
-		err = c.scanAlone(e.pooler, query, args, func(row db.Row) (bool, error) {
+		err = c.scanAlone(query, args, func(row db.Row) (bool, error) {
 			again = false
 			return each(row)
 		})
@@ -169,8 +168,8 @@ func (e *engine) useReader(c *conn, bulk bool, f func(*conn) (bool, error)) (aga
 }
 
 // queryAlone runs a query outside of a transaction.
-func (c *conn) queryAlone(pooler bool, query string, args []any, n int) (r *db.Rows, err error) {
-	err = c.readAlone(pooler, request{query, args}, func(rows *pgconn.ResultReader) (err error) {
+func (c *conn) queryAlone(query string, args []any, n int) (r *db.Rows, err error) {
+	err = c.readAlone(request{query, args}, func(rows *pgconn.ResultReader) (err error) {
 		r, err = readRows(rows, n)
 		return err
 	})
@@ -179,16 +178,16 @@ func (c *conn) queryAlone(pooler bool, query string, args []any, n int) (r *db.R
 
 // scanAlone runs a query outside of a transaction and calls each for every row, until there are no
 // more rows or each returns false or an error.
-func (c *conn) scanAlone(pooler bool, query string, args []any, each func(db.Row) (bool, error)) error {
-	return c.readAlone(pooler, request{query, args}, func(rows *pgconn.ResultReader) error {
+func (c *conn) scanAlone(query string, args []any, each func(db.Row) (bool, error)) error {
+	return c.readAlone(request{query, args}, func(rows *pgconn.ResultReader) error {
 		return scanRows(rows, each)
 	})
 }
 
 // readAlone runs a query outside of a transaction. Behind a pooler the timeouts travel with it: the
 // statements of one round trip are one transaction.
-func (c *conn) readAlone(pooler bool, r request, read func(*pgconn.ResultReader) error) error {
-	if !pooler {
+func (c *conn) readAlone(r request, read func(*pgconn.ResultReader) error) error {
+	if !c.pooled {
 		return c.run([]request{r}, func(_ int, rows *pgconn.ResultReader) error { return read(rows) })
 	}
 	return c.run([]request{{query: localSettingsSQL}, r}, func(i int, rows *pgconn.ResultReader) error {

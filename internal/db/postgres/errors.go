@@ -21,7 +21,8 @@ func code(err error) string {
 // wrapFault wraps an error of the server or of the connection in the error of package db that it
 // means, and returns others unchanged.
 func wrapFault(err error) error {
-	if err == nil || errors.Is(err, db.ErrNoSpace) || errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrInvalidText) {
+	if err == nil ||
+		errors.Is(err, db.ErrNoSpace) || errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrInvalidText) {
 		return err
 	}
 	switch code := code(err); {

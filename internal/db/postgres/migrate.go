@@ -40,15 +40,11 @@ func migrate(ctx context.Context, c *conn, d *dialer, s db.Schema, o Options) er
 			return fmt.Errorf("migrating from version %d: %w", version, err)
 		}
 	}
-	program, err := c.queryInt(s.OldestProgramSQL)
+	oldest, err := c.queryInt(s.OldestProgramSQL)
 	if err != nil {
 		return fmt.Errorf("reading which programs may serve: %w", err)
 	}
-	if program > s.Version {
-		return fmt.Errorf("this database has schema version %d and needs a program for version %d or later, this one is for version %d: use a newer release of berth",
-			max(version, program), program, s.Version)
-	}
-	return nil
+	return s.CheckProgram(version, oldest)
 }
 
 // checkMayMigrate returns an error if migrations are missing and this program may not run them.
@@ -57,10 +53,15 @@ func checkMayMigrate(version, want int, o Options) error {
 	case !o.Migrate && version == 0:
 		return errors.New("the database has no tables of a registry: the first start of berth serve makes them")
 	case !o.Migrate:
-		return fmt.Errorf("the database has schema version %d, this program needs version %d: berth serve of this release migrates it", version, want)
+		return fmt.Errorf(
+			"the database has schema version %d, this program needs version %d: "+
+				"berth serve of this release migrates it",
+			version, want)
 	case o.TransactionPooler && o.MigrateURL == "":
-		return fmt.Errorf("the database has schema version %d, this program needs version %d, and a migration cannot go through a transaction pooler: "+
-			"set database.migrate_url to a URL of the server itself", version, want)
+		return fmt.Errorf(
+			"the database has schema version %d, this program needs version %d, and a migration cannot go "+
+				"through a transaction pooler: "+
+				"set database.migrate_url to a URL of the server itself", version, want)
 	}
 	return nil
 }
@@ -138,7 +139,7 @@ func (c *conn) schemaVersion() (int, error) {
 
 // queryInt runs a query that returns one number.
 func (c *conn) queryInt(query string, args ...any) (n int, err error) {
-	rows, err := c.queryAlone(c.unprepared, query, args, 1)
+	rows, err := c.queryAlone(query, args, 1)
 	if err != nil {
 		return 0, err
 	}

@@ -174,12 +174,9 @@ func (p *pool) close() {
 	for range cap(p.lent) {
 		p.lent <- struct{}{}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.free {
+	for c := p.pop(); c != nil; c = p.pop() {
 		c.close()
 	}
-	p.free = nil
 }
 
 func trySend(slots chan struct{}) bool {

@@ -31,7 +31,7 @@ var pooledXidSQL = xidSQL + ", " + identitySQL + ", " + localSettings()
 // Tx implements db.Engine. After fn has started, the end of ctx only prevents that it runs again.
 func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	start := time.Now()
-	defer func() { e.metrics.transaction.Observe(time.Since(start).Seconds()) }()
+	defer func() { e.metrics.Transaction.Observe(time.Since(start).Seconds()) }()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 		if err == nil || attempt == maxAttempts || !retryable(err) || errors.Is(err, db.ErrUncertain) {
 			return wrapFault(err)
 		}
-		e.metrics.retries.Inc()
+		e.metrics.Retries.Inc()
 		if err := sleep(ctx, rand.N(retryWait<<attempt)); err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (t *txConn) run(r request, read func(*pgconn.ResultReader) error) error {
 	}
 	t.begun = true
 	begin := []request{{query: beginSQL}, {query: xidSQL}, r}
-	if t.engine.pooler {
+	if t.conn.pooled {
 		begin[1].query = pooledXidSQL
 	}
 	return t.conn.run(begin, func(i int, rows *pgconn.ResultReader) error {
@@ -166,7 +166,7 @@ func ignoreRows(int, *pgconn.ResultReader) error { return nil }
 // finds out what happened.
 func (t *txConn) commit(ctx context.Context) error {
 	start := time.Now()
-	defer func() { t.engine.metrics.commit.Observe(time.Since(start).Seconds()) }()
+	defer func() { t.engine.metrics.Commit.Observe(time.Since(start).Seconds()) }()
 	if err := t.engine.injectFault("commit"); err != nil {
 		t.rollback()
 		t.conn.close()

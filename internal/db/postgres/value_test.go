@@ -14,9 +14,7 @@ func TestResults(t *testing.T) {
 	for expression, want := range map[string]any{
 		"1::smallint": int64(1), "-7": int64(-7), "-9223372036854775808": int64(-1 << 63), "true": int64(1), "1 > 2": int64(0),
 		"0.5::float8": 0.5, "0.25::real": 0.25, "'ä'::varchar": "ä", "'x'": "x", `'{"a":1}'::json`: `{"a":1}`, "NULL": nil, "''": "",
-		"SUM(n) FROM (VALUES (9223372036854775806::bigint), (1)) AS v (n)": int64(1<<63 - 1),
-		"AVG(n) FROM (VALUES (1), (2)) AS v (n)":                           1.5,
-		"-120000::numeric":                                                 int64(-120000), "0.0001::numeric": 0.0001, "1e20::numeric": 1e20, "0::numeric": int64(0),
+		"CAST(SUM(n) AS BIGINT) FROM (VALUES (9223372036854775806::bigint), (1)) AS v (n)": int64(1<<63 - 1),
 	} {
 		rows, err := e.Query(t.Context(), "SELECT "+expression, nil, 1)
 		var got any
@@ -24,7 +22,7 @@ func TestResults(t *testing.T) {
 			t.Errorf("%s is %T %v (%v), want %T %v", expression, got, got, err, want, want)
 		}
 	}
-	for _, expression := range []string{"now()", "'NaN'::numeric", "ARRAY[1]"} {
+	for _, expression := range []string{"now()", "'NaN'::numeric", "ARRAY[1]", "SUM(n) FROM (VALUES (1::bigint)) AS v (n)"} {
 		if _, err := e.Query(t.Context(), "SELECT "+expression, nil, 1); err == nil || !strings.Contains(err.Error(), "column ") {
 			t.Errorf("%s: %v", expression, err)
 		}

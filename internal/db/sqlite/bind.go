@@ -2,13 +2,14 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/berth-registry/berth/internal/db"
 )
 
 // bind converts the arguments of a statement for the driver and appends them to to. A slice other
@@ -35,22 +36,14 @@ func bind(to []driver.NamedValue, args []any) ([]driver.NamedValue, error) {
 // convert converts an argument of a less common type.
 func convert(arg any) (driver.Value, error) {
 	if t := reflect.TypeOf(arg); t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
-		return encodeList(arg)
+		list, err := db.ListJSON(arg)
+		return string(list), err
 	}
 	v, err := driver.DefaultParameterConverter.ConvertValue(arg)
 	if _, ok := v.(time.Time); ok {
 		err = errors.New("a time is not a column's type")
 	}
 	return v, err
-}
-
-// encodeList returns a slice as a JSON array.
-func encodeList(list any) (driver.Value, error) {
-	if reflect.ValueOf(list).Len() == 0 {
-		return "[]", nil // a nil slice would be null, which json_each reads as a list of one NULL
-	}
-	text, err := json.Marshal(list)
-	return string(text), err
 }
 
 // listTable implements db.Engine.ListTable for lists that bind has encoded.

@@ -158,6 +158,6 @@ func (e *engine) withReader(ctx context.Context, f func(*conn) error) error {
 	if err := f(c); err != nil {
 		return wrapFault(err)
 	}
-	e.metrics.read.Observe(time.Since(start).Seconds())
+	e.metrics.Read.Observe(time.Since(start).Seconds())
 	return nil
 }

@@ -1,41 +1,23 @@
 package sqlite
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/berth-registry/berth/internal/db"
+)
 
 // metrics are the metrics of one database.
 type metrics struct {
-	seconds *prometheus.HistogramVec
-	batch   prometheus.Histogram
-	retries prometheus.Counter
-
-	// Elements of seconds.
-	read, transaction, commit prometheus.Observer
+	*db.Metrics
+	batch prometheus.Histogram
 }
 
 func newMetrics() *metrics {
-	m := &metrics{
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "berth_sql_seconds",
-			Help: "Time of SQL by kind: a statement of a reader (read), a write transaction with its waiting (transaction), " +
-				"the commit that transactions share (commit).",
-			Buckets: prometheus.ExponentialBuckets(10e-6, 4, 10), // 10 µs to 2.6 s
-		}, []string{"kind"}),
-		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "berth_sql_batch_transactions",
-			Help:    "Write transactions that shared a commit.",
-			Buckets: prometheus.ExponentialBuckets(1, 2, 9), // 1 to 256
-		}),
-		retries: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "berth_sql_retries_total",
-			Help: "Write transactions that were run again because of others.",
-		}),
-	}
-	m.read = m.seconds.WithLabelValues("read")
-	m.transaction = m.seconds.WithLabelValues("transaction")
-	m.commit = m.seconds.WithLabelValues("commit")
-	return m
+	return &metrics{db.NewMetrics(), prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "berth_sql_batch_transactions",
+		Help:    "Write transactions that shared a commit.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 9), // 1 to 256
+	})}
 }
 
-func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.seconds, m.batch, m.retries}
-}
+func (m *metrics) collectors() []prometheus.Collector { return append(m.Collectors(), m.batch) }

@@ -27,15 +27,11 @@ func migrate(ctx context.Context, c *conn, s db.Schema) error {
 			return fmt.Errorf("migrating from version %d: %w", version, err)
 		}
 	}
-	program, err := c.queryInt(s.OldestProgramSQL)
+	oldest, err := c.queryInt(s.OldestProgramSQL)
 	if err != nil {
 		return fmt.Errorf("reading which programs may serve: %w", err)
 	}
-	if program > s.Version {
-		return fmt.Errorf("this database has schema version %d and needs a program for version %d or later, this one is for version %d: use a newer release of berth",
-			max(version, program), program, s.Version)
-	}
-	return nil
+	return s.CheckProgram(version, oldest)
 }
 
 // runMigrations runs the migrations that are missing, each in a transaction.

@@ -25,7 +25,7 @@ const (
 // Tx implements db.Engine. After fn has started, the end of ctx has no effect.
 func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 	start := time.Now()
-	defer func() { e.metrics.transaction.Observe(time.Since(start).Seconds()) }()
+	defer func() { e.metrics.Transaction.Observe(time.Since(start).Seconds()) }()
 	alone := false
 	for attempt := 1; ; attempt++ {
 		err := e.runOnce(ctx, &call{fn: fn, alone: alone, wake: make(chan bool, 1)})
@@ -33,7 +33,7 @@ func (e *engine) Tx(ctx context.Context, fn func(tx *db.Tx) error) error {
 			return wrapFault(err)
 		}
 		alone = true
-		e.metrics.retries.Inc()
+		e.metrics.Retries.Inc()
 	}
 }
 
@@ -227,7 +227,7 @@ func (b *batch) commit() {
 			b.open = false
 		}
 	}
-	b.engine.metrics.commit.Observe(time.Since(start).Seconds())
+	b.engine.metrics.Commit.Observe(time.Since(start).Seconds())
 	switch {
 	case err == nil:
 	case !notCommitted(err) || !b.open:

@@ -52,7 +52,7 @@ func (r *faultyReader) Read(p []byte) (int, error) {
 }
 
 // Get implements [bucket.Store].
-func (f *Faulty) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func (f *Faulty) Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	if _, err := f.fail("get", key); err != nil {
 		return nil, err
 	}
@@ -64,19 +64,13 @@ func (f *Faulty) SignURL(ctx context.Context, key string, o bucket.SignOptions) 
 	return bucket.SignURL(ctx, f.Store, key, o)
 }
 
+// RemoveParts implements [bucket.PartRemover].
+func (f *Faulty) RemoveParts(ctx context.Context, keys ...string) error {
+	return bucket.RemoveParts(ctx, f.Store, keys...)
+}
+
 // Delete implements [bucket.Store].
 func (f *Faulty) Delete(ctx context.Context, keys ...string) error {
-	return f.delete(ctx, f.Store.Delete, keys)
-}
-
-// DeleteUnfinished implements [bucket.Store].
-func (f *Faulty) DeleteUnfinished(ctx context.Context, keys ...string) error {
-	return f.delete(ctx, f.Store.DeleteUnfinished, keys)
-}
-
-func (f *Faulty) delete(
-	ctx context.Context, del func(context.Context, ...string) error, keys []string,
-) error {
 	var first string
 	if len(keys) > 0 {
 		first = keys[0]
@@ -85,5 +79,5 @@ func (f *Faulty) delete(
 	if !happens {
 		return err
 	}
-	return errors.Join(del(ctx, keys...), err)
+	return errors.Join(f.Store.Delete(ctx, keys...), err)
 }

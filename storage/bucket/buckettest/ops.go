@@ -54,6 +54,23 @@ func testGet(t *testing.T, open Open) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if b.OpensFiles() {
+		testSeek(t, r, content)
+	} else if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// testSeek checks that the result of Get can seek.
+func testSeek(t *testing.T, opened io.Reader, content []byte) {
+	t.Helper()
+	r, ok := opened.(io.ReadSeeker)
+	if !ok {
+		t.Fatalf("Get returned a %T, which cannot seek", opened)
+	}
 	if end, err := r.Seek(0, io.SeekEnd); end != 1000 || err != nil {
 		t.Errorf("Seek to the end: %d, %v", end, err)
 	}
@@ -62,9 +79,6 @@ func testGet(t *testing.T, open Open) {
 	}
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content[990:]) {
 		t.Errorf("the last ten bytes: %x, %v", got, err)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -125,8 +139,12 @@ func testDelete(t *testing.T, open Open) {
 	}
 	MustPut(t, b, "content/00/a-3", Body(10))
 	for range 2 {
-		if err := b.DeleteUnfinished(t.Context(), "content/00/a-3", "content/78/no-1"); err != nil {
-			t.Errorf("as unfinished: %v", err)
+		keys := []string{"content/00/a-3", "content/78/no-1"}
+		if err := bucket.RemoveParts(t.Context(), b, keys...); err != nil {
+			t.Errorf("the parts: %v", err)
+		}
+		if err := b.Delete(t.Context(), keys...); err != nil {
+			t.Errorf("without parts: %v", err)
 		}
 		WantKeys(t, b, bucket.Marker, "content/00/a-2")
 	}
@@ -173,7 +191,7 @@ func testClose(t *testing.T, open Open) {
 	_, putErr := b.Put(t.Context(), bucket.Marker, bytes.NewReader(nil), io.Discard)
 	_, getErr := b.Get(t.Context(), bucket.Marker, 0, bucket.UnknownSize)
 	for _, err := range []error{
-		putErr, getErr, b.Delete(t.Context(), bucket.Marker), b.DeleteUnfinished(t.Context(), bucket.Marker),
+		putErr, getErr, b.Delete(t.Context(), bucket.Marker),
 	} {
 		if !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("after Close: %v", err)

@@ -29,7 +29,9 @@ func openAzure(ctx context.Context, l bucket.Location) (*Store, error) {
 	account := os.Getenv("AZURE_STORAGE_ACCOUNT")
 	if l.Endpoint == "" {
 		if account == "" {
-			return nil, errors.New("no account of Azure: set AZURE_STORAGE_ACCOUNT, or add ?endpoint=https://ACCOUNT.blob.core.windows.net to the URL")
+			return nil, errors.New(
+				"no account of Azure: set AZURE_STORAGE_ACCOUNT, or add " +
+					"?endpoint=https://ACCOUNT.blob.core.windows.net to the URL")
 		}
 		l.Endpoint = "https://" + account + ".blob.core.windows.net"
 	}
@@ -42,14 +44,16 @@ func openAzure(ctx context.Context, l bucket.Location) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		blobs: blobs, service: azureService{client, blobs}, traits: traits{parallel: true, maxParts: 50_000}, Credentials: source,
-		sign: azureSigner(client, key, l.Bucket),
+		blobs: blobs, service: azureService{client, blobs}, traits: traits{parallel: true, maxParts: 50_000},
+		sign: azureSigner(client, key, l.Bucket), Credentials: source,
 	}, nil
 }
 
 // azureClient returns a client with the key of the account, if there is one, or else with what the
 // SDK finds. key is nil without one.
-func azureClient(url, account string) (client *container.Client, key *container.SharedKeyCredential, source string, err error) {
+func azureClient(url, account string) (
+	client *container.Client, key *container.SharedKeyCredential, source string, err error,
+) {
 	o := &container.ClientOptions{ClientOptions: policy.ClientOptions{
 		Transport: &http.Client{Transport: newTransport()}, Retry: policy.RetryOptions{MaxRetries: maxAttempts - 1},
 	}}
@@ -62,7 +66,10 @@ func azureClient(url, account string) (client *container.Client, key *container.
 	}
 	token, err := azidentity.NewDefaultAzureCredential(nil)
 	if err != nil {
-		return nil, nil, "", fmt.Errorf("no credentials for Azure: set AZURE_STORAGE_KEY and AZURE_STORAGE_ACCOUNT, or give this machine or pod an identity: %w", err)
+		return nil, nil, "", fmt.Errorf(
+			"no credentials for Azure: set AZURE_STORAGE_KEY and AZURE_STORAGE_ACCOUNT, or give this machine "+
+				"or pod an identity: %w",
+			err)
 	}
 	client, err = container.NewClient(url, token, o)
 	return client, nil, "DefaultAzureCredential", err
@@ -78,7 +85,9 @@ func (s azureService) put(ctx context.Context, name string, body []byte, onlyNew
 	o := &blockblob.UploadOptions{HTTPHeaders: &blob.HTTPHeaders{BlobContentType: &binary}}
 	if onlyNew {
 		anyETag := azcore.ETagAny
-		o.AccessConditions = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &anyETag}}
+		o.AccessConditions = &blob.AccessConditions{
+			ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &anyETag},
+		}
 	}
 	_, err := s.client.NewBlockBlobClient(name).Upload(ctx, streaming.NopCloser(bytes.NewReader(body)), o)
 	return writeError(err, onlyNew)
@@ -128,7 +137,8 @@ func (p *azureParts) complete(ctx context.Context) error {
 	for i := range ids {
 		ids[i] = blockID(i)
 	}
-	_, err := p.blob.CommitBlockList(ctx, ids, &blockblob.CommitBlockListOptions{HTTPHeaders: &blob.HTTPHeaders{BlobContentType: &binary}})
+	o := &blockblob.CommitBlockListOptions{HTTPHeaders: &blob.HTTPHeaders{BlobContentType: &binary}}
+	_, err := p.blob.CommitBlockList(ctx, ids, o)
 	return writeError(err, false)
 }
 

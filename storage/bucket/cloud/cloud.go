@@ -38,8 +38,9 @@ type Store struct {
 }
 
 var (
-	_ bucket.Store  = (*Store)(nil)
-	_ bucket.Signer = (*Store)(nil)
+	_ bucket.Store       = (*Store)(nil)
+	_ bucket.Signer      = (*Store)(nil)
+	_ bucket.PartRemover = (*Store)(nil)
 )
 
 // traits are the differences between kinds of stores.
@@ -105,8 +106,8 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// DeleteUnfinished implements [bucket.Store].
-func (s *Store) DeleteUnfinished(ctx context.Context, keys ...string) error {
+// RemoveParts implements [bucket.PartRemover].
+func (s *Store) RemoveParts(ctx context.Context, keys ...string) error {
 	names, err := s.names(ctx, keys)
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ func (s *Store) DeleteUnfinished(ctx context.Context, keys ...string) error {
 			return fmt.Errorf("bucket: delete parts: %w", err)
 		}
 	}
-	return s.Delete(ctx, keys...)
+	return nil
 }
 
 // names returns the names of objects, or the error of a call that must not start.

@@ -40,14 +40,19 @@ func openGCS(ctx context.Context, l bucket.Location) (*Store, error) {
 
 // gcsClient returns a client with credentials, and what is needed to sign URLs, if the credentials
 // have a private key. A plain http endpoint is an emulator, which gets no credentials.
-func gcsClient(ctx context.Context, l bucket.Location) (client *gcp.HTTPClient, o *gcsblob.Options, source string, err error) {
+func gcsClient(ctx context.Context, l bucket.Location) (
+	client *gcp.HTTPClient, o *gcsblob.Options, source string, err error,
+) {
 	transport := newTransport()
 	if strings.HasPrefix(l.Endpoint, "http:") {
 		return gcp.NewAnonymousHTTPClient(transport), &gcsblob.Options{}, "none", nil
 	}
 	credentials, err := google.FindDefaultCredentials(ctx, storage.ScopeReadWrite)
 	if err != nil {
-		return nil, nil, "", fmt.Errorf("no credentials for Google Cloud Storage: set GOOGLE_APPLICATION_CREDENTIALS, or give this machine or pod a service account: %w", err)
+		return nil, nil, "", fmt.Errorf(
+			"no credentials for Google Cloud Storage: "+
+				"set GOOGLE_APPLICATION_CREDENTIALS, or give this machine or pod a service account: %w",
+			err)
 	}
 	o, source = &gcsblob.Options{}, "metadata server"
 	if len(credentials.JSON) > 0 {

@@ -216,7 +216,7 @@ func TestFailedPart(t *testing.T) {
 }
 
 // TestServerLeavesNoParts checks on real stores that a Put whose source fails, or that is
-// cancelled, leaves neither an object nor parts, and that DeleteUnfinished removes the parts of a
+// cancelled, leaves neither an object nor parts, and that RemoveParts removes the parts of a
 // Put whose process died.
 func TestServerLeavesNoParts(t *testing.T) {
 	for name, server := range servers {
@@ -242,7 +242,7 @@ func TestServerLeavesNoParts(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantOpenUploads(t, s, 1)
-			if err := s.DeleteUnfinished(t.Context(), testKey); err != nil {
+			if err := s.RemoveParts(t.Context(), testKey); err != nil {
 				t.Fatal(err)
 			}
 			wantOpenUploads(t, s, 0)

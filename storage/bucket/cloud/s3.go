@@ -44,7 +44,10 @@ func openS3(ctx context.Context, l bucket.Location) (*Store, error) {
 	}
 	credentials, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine or pod a role: %w", err)
+		return nil, fmt.Errorf(
+			"no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine or "+
+				"pod a role: %w",
+			err)
 	}
 	client := s3.NewFromConfig(cfg, s3Options(l))
 	blobs, err := s3blob.OpenBucket(ctx, client, l.Bucket, nil)
@@ -52,8 +55,8 @@ func openS3(ctx context.Context, l bucket.Location) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		blobs: blobs, service: &s3Service{client, l.Bucket}, traits: traits{parallel: true, maxParts: 10_000}, Credentials: credentials.Source,
-		sign: newS3Signer(cfg, l).sign,
+		blobs: blobs, service: &s3Service{client, l.Bucket}, traits: traits{parallel: true, maxParts: 10_000},
+		sign: newS3Signer(cfg, l).sign, Credentials: credentials.Source,
 	}, nil
 }
 

@@ -57,7 +57,9 @@ func (p *s3Parts) complete(ctx context.Context) error {
 
 // abort removes the parts. That they are gone already is no error.
 func (p *s3Parts) abort(ctx context.Context) error {
-	_, err := p.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &p.bucket, Key: &p.name, UploadId: p.id})
+	_, err := p.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &p.bucket, Key: &p.name, UploadId: p.id,
+	})
 	if code(err) == "NoSuchUpload" {
 		return nil
 	}

@@ -31,22 +31,31 @@ func (s *Store) SelfTest(ctx context.Context) (signs bool, err error) {
 		does, grant string
 		run         func() error
 	}{
-		{"asking for an absent object", "allow to read objects (s3:GetObject and s3:ListBucket, without which S3 answers 403 instead of 404; storage.objects.get; Storage Blob Data Contributor)",
+		{"asking for an absent object", grantOf("read",
+			"s3:GetObject and s3:ListBucket, without which S3 answers 403 instead of 404", "storage.objects.get"),
 			func() error { return s.wantAbsent(ctx, key) }},
-		{"writing an object", "allow to write objects (s3:PutObject, s3:AbortMultipartUpload, s3:ListBucketMultipartUploads; storage.objects.create; Storage Blob Data Contributor)",
+		{"writing an object", grantOf("write",
+			"s3:PutObject, s3:AbortMultipartUpload, s3:ListBucketMultipartUploads", "storage.objects.create"),
 			func() error { _, err := s.Put(ctx, key, bytes.NewReader(content), io.Discard); return err }},
-		{"reading a range of an object", "allow to read objects (s3:GetObject; storage.objects.get; Storage Blob Data Contributor)",
+		{"reading a range of an object", grantOf("read", "s3:GetObject", "storage.objects.get"),
 			func() error { return s.wantRange(ctx, key, content) }},
-		{"signing a URL", "", func() error { signs = s.canSign(ctx, key); return nil }},
-		{"deleting an object", "allow to delete objects (s3:DeleteObject; storage.objects.delete; Storage Blob Data Contributor)",
-			func() error { return s.DeleteUnfinished(ctx, key) }},
-		{"asking for a deleted object", "the store must show deletions at once", func() error { return s.wantAbsent(ctx, key) }},
+		{"signing a URL", "",
+			func() error { signs = s.canSign(ctx, key); return nil }},
+		{"deleting an object", grantOf("delete", "s3:DeleteObject", "storage.objects.delete"),
+			func() error { return errors.Join(s.RemoveParts(ctx, key), s.Delete(ctx, key)) }},
+		{"asking for a deleted object", "the store must show deletions at once",
+			func() error { return s.wantAbsent(ctx, key) }},
 	} {
 		if err := step.run(); err != nil {
 			return signs, fmt.Errorf("self-test of the bucket: %s: %s (%w)", step.does, advice(err, step.grant), err)
 		}
 	}
 	return signs, nil
+}
+
+// grantOf returns the advice to grant a right: what it is called in S3, in GCS and in Azure.
+func grantOf(verb, s3, gcs string) string {
+	return fmt.Sprintf("allow to %s objects (%s; %s; Storage Blob Data Contributor)", verb, s3, gcs)
 }
 
 // selfTestKey returns a key that no object of the registry has.
@@ -98,11 +107,13 @@ func advice(err error, grant string) string {
 	switch {
 	case isNoBucket(err) || s == http.StatusNotFound: // of an object, it has its own kind
 		return "there is no such bucket: make it, or correct its name in storage.bucket"
-	case s == http.StatusMovedPermanently || c == "AuthorizationHeaderMalformed" || c == "IllegalLocationConstraintException":
+	case s == http.StatusMovedPermanently,
+		c == "AuthorizationHeaderMalformed", c == "IllegalLocationConstraintException":
 		return "the bucket is in another region: correct region in storage.bucket"
 	case strings.HasPrefix(c, "Expired") || c == "InvalidToken" || c == "TokenRefreshRequired":
 		return "the credentials have expired: renew them"
-	case c == "InvalidAccessKeyId" || c == "SignatureDoesNotMatch" || c == "AuthenticationFailed" || s == http.StatusUnauthorized:
+	case s == http.StatusUnauthorized,
+		c == "InvalidAccessKeyId", c == "SignatureDoesNotMatch", c == "AuthenticationFailed":
 		return "the credentials are wrong: correct them where the SDK finds them"
 	case s == http.StatusForbidden:
 		return grant

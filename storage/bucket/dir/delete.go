@@ -41,11 +41,6 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	return errors.Join(errs...)
 }
 
-// DeleteUnfinished implements [bucket.Store]. An unfinished object is the file of its key.
-func (s *Store) DeleteUnfinished(ctx context.Context, keys ...string) error {
-	return s.Delete(ctx, keys...)
-}
-
 // deleteIn removes objects from one directory durably.
 func (s *Store) deleteIn(ctx context.Context, dir string, keys []string) error {
 	opened, err := s.disk.openDir(s.path(dir)) // before the removal, as in Put

@@ -207,7 +207,7 @@ func TestDeletedWhileOpen(t *testing.T) {
 	if err := b.Delete(t.Context(), testKey); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Seek(990, io.SeekStart); err != nil {
+	if _, err := r.(*os.File).Seek(990, io.SeekStart); err != nil {
 		t.Error(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content[990:]) {

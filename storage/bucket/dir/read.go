@@ -21,7 +21,7 @@ func (s *Store) OpensFiles() bool { return true }
 //
 //	open(file)
 //	lseek(file), twice: for the size, and to the offset
-func (s *Store) Get(ctx context.Context, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func (s *Store) Get(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	if err := bucket.CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (s *Store) Get(ctx context.Context, key string, offset, size int64) (io.Rea
 }
 
 // atOffset checks the size of an open object and sets its offset. It closes f if that fails.
-func atOffset(f *os.File, key string, offset, size int64) (io.ReadSeekCloser, error) {
+func atOffset(f *os.File, key string, offset, size int64) (io.ReadCloser, error) {
 	got, err := f.Seek(0, io.SeekEnd)
 	if err == nil {
 		_, err = f.Seek(offset, io.SeekStart)
